@@ -1,0 +1,42 @@
+# `make demo` and `make test` do everything on a machine with Python 3.11+ and make; the environment is made when missing.
+PYTHON ?= python3
+BIN := .venv/bin
+# numpy and torch on one thread each: parallelism comes from processes
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.PHONY: help demo test quick lint types bench clean
+help:
+	@echo "make demo    train, check against the exact answer, compare with stable-baselines3, attack, report (8 minutes)"
+	@echo "make test    lint, types, quick and slow tests (20 minutes)"
+	@echo "make quick   the quick tests (90 seconds)"
+	@echo "make bench   speed against the peers, in one run"
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[sb3,tensorboard,dev]"
+	touch .venv/installed
+
+demo: .venv/installed
+	$(BIN)/rlkit demo
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/python tests/typecheck.py
+
+quick: .venv/installed
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+test: lint types
+	$(BIN)/python -m pytest -q -n 2 --durations=15
+
+bench: .venv/installed
+	$(BIN)/python -m rlkit.experiments.benchmarks
+
+clean:
+	rm -rf .venv build dist *.egg-info

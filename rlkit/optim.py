@@ -1,0 +1,87 @@
+"""Optimisers over rows: S optimisers as elementwise operations on ``[S, P]``.
+
+Each row may have a learning rate of its own, is clipped by its own norm, and counts its own steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Within, this thread rounds denormal numbers to zero, as GPUs do.
+
+    The first moment of a unit that has died decays towards zero and stays denormal for thousands of updates,
+    and arithmetic on denormals takes ten times as long.
+    """
+    already = bool(torch.tensor(1e-39) * 1.0 == 0.0)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
+
+
+def row_norm(gradient: Tensor) -> Tensor:
+    """Euclidean norm of each row, ``[S, P] -> [S]``."""
+    return gradient.square().sum(dim=1).sqrt()
+
+
+def clip_rows(gradient: Tensor, norm: Tensor, max_norm: Tensor | float) -> Tensor:
+    """Scale each row to norm at most ``max_norm`` (Pascanu et al. 2013), ``[S, P]``; as torch's clip_grad_norm_."""
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)  # [S]
+    return gradient * scale[:, None]
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, algorithm 1), one independent optimiser per row.
+
+    Args:
+        parameters: ``[S, P]``, updated in place.
+        betas: decay of the two moments.
+        eps: added to the root of the second moment.
+    """
+
+    def __init__(self, parameters: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+        self.parameters = parameters
+        self.betas = betas
+        self.eps = eps
+        self.first = torch.zeros_like(parameters)  # [S, P]
+        self.second = torch.zeros_like(parameters)  # [S, P]
+        self.steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)  # [S]
+
+    def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """One step of every active row; the others keep their parameters to the bit.
+
+        Args:
+            gradient: ``[S, P]``.
+            learning_rate: ``[S]``.
+            active: ``[S]`` bool.
+        """
+        beta1, beta2 = self.betas
+        self.steps += active
+        gradient = torch.where(active[:, None], gradient, 0.0)
+        self.first.lerp_(gradient, 1.0 - beta1)
+        self.second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
+        correction1 = 1.0 - beta1**self.steps  # [S] float64
+        correction2 = 1.0 - beta2**self.steps
+        # an idle row has learning rate 0 and finite moments, so it subtracts exactly 0
+        rate = torch.where(active, learning_rate / correction1, 0.0).to(gradient.dtype)
+        scale = correction2.rsqrt().where(active, 1.0).to(gradient.dtype)
+        denominator = self.second.sqrt().mul_(scale[:, None]).add_(self.eps)
+        self.parameters.addcdiv_(self.first * -rate[:, None], denominator)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and step counts, for a checkpoint."""
+        return {"first": self.first, "second": self.second, "steps": self.steps}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved moments."""
+        self.first.copy_(state["first"])
+        self.second.copy_(state["second"])
+        self.steps.copy_(state["steps"])

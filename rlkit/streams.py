@@ -1,0 +1,244 @@
+"""Randomness as data: uniform numbers addressed by (seed, purpose, copy) and a counter.
+
+A stream is a counter-based generator: number n of a stream is a pure function of its key and n. So its bits are
+the same on CPU and GPU, do not depend on how many seeds or copies run beside it nor on the block size, a
+checkpoint saves one integer, and changing how much exploration draws leaves the environment's noise alone.
+
+The generator is Philox4x64-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
+On the CPU it is numpy's own; on other devices it is written in torch's 64-bit integers, equal to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Purpose = Literal["init", "env", "explore", "replay", "attack", "eval", "start"]
+
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+COPY_BITS = 48  # of the second key word; the purpose has the rest
+NUMBERS_PER_BLOCK = 1 << 18  # bound on what is drawn ahead, over all rows and copies: it should stay in cache
+
+# Philox4x64's multipliers and key increments (Salmon et al. 2011, table 2 and section 3.3)
+MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+ROUNDS = 10
+MASK32 = 0xFFFFFFFF
+
+
+def key(seed: int, purpose: Purpose, copy: int = 0) -> tuple[int, int]:
+    """The two 64-bit key words of a stream; different (seed, purpose, copy) never share a key.
+
+    Raises:
+        ValueError: seed outside [0, 2**64), unknown purpose, or copy outside [0, 2**48).
+    """
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be in [0, 2**64), got {seed}")
+    if purpose not in PURPOSES:
+        raise ValueError(f"purpose must be one of {', '.join(PURPOSES)}, got {purpose!r}")
+    if not 0 <= copy < 2**COPY_BITS:
+        raise ValueError(f"copy must be in [0, 2**{COPY_BITS}), got {copy}")
+    return seed, PURPOSES.index(purpose) << COPY_BITS | copy
+
+
+class Stream:
+    """Uniform numbers, step by step, for every seed (and copy): ``next`` gives ``[S, width]`` or ``[S, B, width]``.
+
+    Row s is a function of ``seeds[s]`` and the number of steps taken so far, of nothing else; copy b likewise.
+    Numbers are float64 on [0, 1) with 53 random bits, as ``numpy.random.Generator.random`` makes them.
+
+    Args:
+        seeds: one integer per row.
+        purpose: what the numbers are for; different purposes never share numbers.
+        width: numbers per step.
+        copies: B, or None for one stream per seed without a copy axis.
+        device: where the numbers are needed.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        purpose: Purpose,
+        width: int,
+        copies: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.width = width
+        self.copies = copies
+        self.device = torch.device(device)
+        self._keys = [key(seed, purpose, copy) for seed in seeds for copy in range(copies or 1)]
+        self._lead = (len(seeds),) if copies is None else (len(seeds), copies)
+        # a multiple of 4 steps, so that a block is a whole number of Philox counters whatever the width
+        self._block_steps = max(16, min(256, NUMBERS_PER_BLOCK // (len(self._keys) * max(width, 1)) // 4 * 4))
+        self._block: Tensor | None = None
+        self._block_start = 0
+        self._generators: list[np.random.Generator] = []  # numpy's, on the CPU
+        self._generators_at = -1  # the Philox counter that they stand at
+        self.step = 0  # how many steps have been drawn: all there is to save
+
+    def next(self) -> Tensor:
+        """The numbers of this step, ``[S, width]`` or ``[S, B, width]`` float64; then moves on."""
+        offset = self.step - self._block_start
+        if self._block is None or not 0 <= offset < self._block_steps:
+            self._block_start = self.step // self._block_steps * self._block_steps
+            self._block = self._draw(self._block_start, self._block_steps)
+            offset = self.step - self._block_start
+        self.step += 1
+        return self._block[offset]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint needs to continue: the counter."""
+        return {"step": torch.tensor(self.step)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a saved counter."""
+        self.step = int(state["step"])
+
+    def _draw(self, start: int, steps: int) -> Tensor:
+        """Steps ``start .. start + steps``, both multiples of 4 -> ``[steps, *lead, width]``."""
+        first, count = start * self.width // 4, steps * self.width // 4  # Philox counters, four numbers each
+        if self.device.type == "cpu":
+            numbers = self._draw_numpy(first, count)
+        else:
+            numbers = uniform(_as_int64(self._keys, self.device), first, count)
+        return numbers.view(*self._lead, steps, self.width).movedim(-2, 0).contiguous()
+
+    def _draw_numpy(self, first: int, count: int) -> Tensor:
+        """Numbers ``4 first .. 4 (first + count)`` of each key by numpy's Philox, ``[len(keys), 4 count]`` float64."""
+        if first != self._generators_at:
+            self._generators = [np.random.Generator(_philox_at(words, first)) for words in self._keys]
+        self._generators_at = first + count
+        numbers = np.empty((len(self._keys), 4 * count))
+        for row, generator in zip(numbers, self._generators, strict=True):
+            generator.random(out=row)
+        return torch.from_numpy(numbers)
+
+
+class EpisodeStarts:
+    """Uniform numbers for the first state of each episode, on the CPU: copies ask when an episode of theirs begins.
+
+    Number ``j`` of episode ``e`` is number ``4 ceil(width / 4) e + j`` of the stream (seed, "start", copy), so it
+    does not depend on how long earlier episodes took: two policies of one seed meet the same first states.
+
+    Args:
+        seeds: one integer per row.
+        width: numbers per episode.
+        copies: B, streams per seed.
+    """
+
+    EPISODES = 16  # drawn ahead for a copy
+
+    def __init__(self, seeds: Sequence[int], width: int, copies: int) -> None:
+        self.width = width
+        self._padded = -(-width // 4) * 4  # whole Philox counters
+        self._keys = [key(seed, "start", copy) for seed in seeds for copy in range(copies)]
+        self._generators = [np.random.Generator(_philox_at(words, 0)) for words in self._keys]
+        self._drawn = np.empty((len(self._keys), self.EPISODES, self._padded))
+        self.episode = np.zeros(len(self._keys), dtype=np.int64)  # begun so far, by copy: all there is to save
+
+    def take(self, copies: np.ndarray) -> np.ndarray:
+        """The numbers of the next episode of some copies: flat indices ``s B + b``, ``[n]`` -> ``[n, width]``."""
+        offset = self.episode[copies] % self.EPISODES
+        for copy in copies[offset == 0]:
+            self._generators[copy].random(out=self._drawn[copy])
+        self.episode[copies] += 1
+        numbers: np.ndarray = self._drawn[copies, offset, : self.width]
+        return numbers
+
+    def load(self, episode: np.ndarray) -> None:
+        """Continue after ``episode`` begun episodes of each copy, ``[S B]``."""
+        self.episode = episode.copy()
+        for copy, begun in enumerate(episode):
+            block, inside = divmod(int(begun), self.EPISODES)
+            first = block * self.EPISODES * self._padded // 4
+            self._generators[copy] = np.random.Generator(_philox_at(self._keys[copy], first))
+            if inside:
+                self._generators[copy].random(out=self._drawn[copy])
+
+
+class DeviceEpisodeStarts:
+    """The same numbers as ``EpisodeStarts`` without asking the device which copies finished.
+
+    Enough is drawn for every copy to begin an episode at each of the next ``EPISODES`` steps.
+    """
+
+    EPISODES = 64
+
+    def __init__(self, seeds: Sequence[int], width: int, copies: int, device: torch.device) -> None:
+        self.width = width
+        self._counters = -(-width // 4)
+        keys = [key(seed, "start", copy) for seed in seeds for copy in range(copies)]
+        self._keys = _as_int64(keys, device)
+        self.episode = torch.zeros(len(seeds), copies, dtype=torch.int64, device=device)  # begun so far
+        self.load(self.episode)
+
+    def take(self, beginning: Tensor) -> Tensor:
+        """The numbers of every copy's next episode, ``[S, B, width]``; those of ``beginning [S, B]`` bool move on."""
+        if self._steps == self.EPISODES:
+            self.load(self.episode)
+        self._steps += 1
+        offset = (self.episode - self._base)[..., None, None].expand(-1, -1, 1, self._drawn.shape[-1])
+        self.episode = self.episode + beginning
+        return self._drawn.gather(2, offset)[..., 0, : self.width]
+
+    def load(self, episode: Tensor) -> None:
+        """Continue after ``episode [S, B]`` begun episodes of each copy."""
+        self.episode = self._base = episode
+        first = episode.flatten()[:, None] * self._counters
+        numbers = uniform(self._keys, first, self.EPISODES * self._counters)
+        self._drawn = numbers.view(*episode.shape, self.EPISODES, 4 * self._counters)
+        self._steps = 0
+
+
+def _philox_at(words: tuple[int, int], counter: int) -> np.random.Philox:
+    """numpy's Philox of a key, about to produce the numbers after ``counter``."""
+    return np.random.Philox(key=np.array(words, np.uint64), counter=np.array([counter, 0, 0, 0], np.uint64))
+
+
+def _as_int64(keys: list[tuple[int, int]], device: torch.device) -> Tensor:
+    """Key words as int64 bit patterns, ``[len(keys), 2]``."""
+    return torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64)).to(device)
+
+
+def uniform(keys: Tensor, first: Tensor | int, count: int) -> Tensor:
+    """Numbers ``4 first .. 4 (first + count)`` of each key in torch integers, ``[len(keys), 4 count]`` float64.
+
+    keys: ``[n, 2]`` int64 bit patterns; first: one for all or ``[n, 1]``. Word w becomes
+    ``(w >> 11) 2**-53``, as numpy does it; numpy counts from 1 because it increments before it encrypts.
+    """
+    low = (first + torch.arange(1, count + 1, device=keys.device)).expand(len(keys), count)
+    zero = torch.zeros_like(low)
+    words = philox((low, zero, zero, zero), (keys[:, :1], keys[:, 1:]))
+    bits = torch.stack(words, dim=-1).flatten(1)  # [n, 4 count]
+    return ((bits >> 11) & (2**53 - 1)).to(torch.float64) * 2.0**-53
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Philox4x64-10: four 64-bit counter words encrypted under two key words, all as int64 bit patterns."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        high0, low0 = _multiply(c0, MULTIPLIERS[0])
+        high1, low1 = _multiply(c2, MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + _signed(WEYL[0]), k1 + _signed(WEYL[1])  # int64 addition wraps modulo 2**64
+    return c0, c1, c2, c3
+
+
+def _multiply(a: Tensor, b: int) -> tuple[Tensor, Tensor]:
+    """High and low 64 bits of the unsigned product a b, by 32-bit halves (torch has no 128-bit product)."""
+    a1, a0 = (a >> 32) & MASK32, a & MASK32
+    b1, b0 = b >> 32, b & MASK32
+    middle = a1 * b0 + ((a0 * b0 >> 32) & MASK32)
+    cross = a0 * b1 + (middle & MASK32)
+    high = a1 * b1 + ((middle >> 32) & MASK32) + ((cross >> 32) & MASK32)
+    return high, a * _signed(b)
+
+
+def _signed(word: int) -> int:
+    """The int64 with the bits of an unsigned 64-bit word."""
+    return word - 2**64 if word >= 2**63 else word

@@ -1,0 +1,89 @@
+"""The few shapes that everything else speaks.
+
+Letters: S seeds, B environment copies per seed, T time, M minibatch, D observation features, A actions.
+The order of axes is always ``[S, T?, B|M, ...]``: the seed axis leads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+
+class Transition(NamedTuple):
+    """One step of every copy of every seed.
+
+    ``next_obs`` is the true successor, never the first observation of a new episode: a bootstrap target is
+    masked by ``terminated`` alone, and a recursion over time is cut by ``terminated | truncated``.
+    """
+
+    obs: Tensor  # [S, B, *observation]
+    action: Tensor  # [S, B] int64
+    reward: Tensor  # [S, B] float32
+    next_obs: Tensor  # [S, B, *observation]
+    terminated: Tensor  # [S, B] bool
+    truncated: Tensor  # [S, B] bool
+
+    @property
+    def done(self) -> Tensor:
+        """Whether the episode ended at this step, for either reason, ``[S, B]`` bool."""
+        return self.terminated | self.truncated
+
+
+class Env(Protocol):
+    """S x B environments as one: what agents, evaluation and attacks see of an environment.
+
+    ``step`` restarts a finished copy in the same call, so ``obs`` after it is what the policy acts on next,
+    while the returned transition still holds the true successor.
+    """
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One per row."""
+        ...
+
+    @property
+    def num_envs(self) -> int:
+        """B."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """Of one copy."""
+        ...
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Of one copy."""
+        ...
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The environment's time limit, None without one."""
+        ...
+
+    @property
+    def obs(self) -> Tensor:
+        """[S, B, *observation], what the policy sees now."""
+        ...
+
+    def reset(self) -> Tensor:
+        """Begin a new episode in every copy: observations ``[S, B, *observation]``."""
+        ...
+
+    def step(self, action: Tensor) -> Transition:
+        """Step every copy with ``action [S, B]``."""
+        ...
+
+
+class Policy(Protocol):
+    """Whatever chooses actions for S x B observations."""
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """``[S, B, *observation]`` -> actions ``[S, B]`` int64."""
+        ...

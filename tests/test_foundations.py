@@ -1,0 +1,259 @@
+"""Networks, returns of pure functions, optimisers and replay against literal numbers, torch and brute force."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from rlkit.checkpoint import load_tensors, save_tensors
+from rlkit.exploration import epsilon_greedy, linear_schedule
+from rlkit.losses import huber, q_learning_target, squared
+from rlkit.networks import MLP, encode, linear, num_features
+from rlkit.optim import Adam, clip_rows, flush_denormals, row_norm
+from rlkit.replay import ReplayBuffer, replay_bytes
+from rlkit.types import Transition
+
+# Networks
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (3, 8, 1), (1, 5, 2)])
+def test_a_row_is_the_plain_torch_network_of_that_row(sizes, activation):
+    stack = MLP(sizes, range(3), activation)
+    x = torch.randn(3, 10, sizes[0])
+    for row in range(3):
+        torch.testing.assert_close(stack(x)[row], stack.seed(row)(x[row]))
+
+
+@pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (16, 64, 64, 4), (4, 32, 1), (1, 16, 3)])
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_rows_and_their_gradients_are_bitwise_those_of_a_stack_of_one(sizes, batch):
+    many = MLP(sizes, range(8))
+    x = torch.randn(8, batch, sizes[0])
+    outputs = many(x)
+    gradient = many.gradient(outputs.square().sum())
+    for row in (0, 5, 7):
+        one = MLP(sizes, [row])
+        assert torch.equal(one.flat[0], many.flat[row])
+        output = one(x[row : row + 1])
+        assert torch.equal(output[0], outputs[row])
+        assert torch.equal(one.gradient(output.square().sum())[0], gradient[row])
+
+
+def test_initial_weights_are_uniform_within_torchs_bound():
+    stack = MLP((100, 400, 3), [0])
+    weight = stack.parameters[0]
+    assert weight.abs().max() <= 0.1
+    assert weight.abs().max() > 0.0999
+    assert abs(float(weight.detach().std()) - 0.1 / math.sqrt(3)) < 1e-3
+    assert not torch.equal(MLP((4, 8, 2), [0]).flat, MLP((4, 8, 2), [1]).flat)
+
+
+def test_the_gradient_is_in_the_order_of_flat():
+    stack = MLP((2, 3, 2), range(2))
+    x = torch.randn(2, 4, 2)
+    gradient = stack.gradient(stack(x).square().sum())
+    step = 1e-3
+    for index in range(stack.flat.shape[1]):
+        values = []
+        for sign in (1, -1):
+            stack.flat[1, index] += sign * step
+            values.append(float(stack(x).square().sum().detach()))
+            stack.flat[1, index] -= sign * step
+        assert (values[0] - values[1]) / (2 * step) == pytest.approx(float(gradient[1, index]), abs=2e-2)
+
+
+def test_a_copy_is_separate():
+    stack = MLP((2, 3, 2), range(2))
+    twin = stack.copy()
+    stack.flat += 1.0
+    assert not torch.equal(twin.flat, stack.flat)
+    assert torch.equal(twin.rows(slice(1, 2)).flat, twin.flat[1:])
+
+
+@pytest.mark.parametrize(("sizes", "activation"), [((4,), "relu"), ((4, 0, 2), "relu"), ((4, 2), "gelu")])
+def test_bad_networks_are_refused(sizes, activation):
+    with pytest.raises(ValueError, match="must be"):
+        MLP(sizes, [0], activation)
+
+
+def test_linear_with_a_width_of_one_is_the_affine_map():
+    x, weight, bias = torch.randn(2, 5, 3), torch.randn(2, 3, 1), torch.randn(2, 1, 1)
+    torch.testing.assert_close(linear(x, weight, bias), torch.baddbmm(bias, x, weight))
+
+
+def test_observations_are_encoded_by_their_space():
+    one_hot = encode(torch.tensor([[3, 1]]), spaces.Discrete(3, start=1))
+    assert one_hot.tolist() == [[[0, 0, 1], [1, 0, 0]]]
+    image = spaces.Box(0, 255, (2, 2), np.uint8)
+    assert encode(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), image).tolist() == [[[1, 1, 1, 1]]]
+    assert num_features(image) == 4
+    assert num_features(spaces.Discrete(5)) == 5
+    with pytest.raises(ValueError, match="FlattenObservation"):
+        encode(torch.zeros(1, 1), spaces.Dict({}))
+
+
+# Exploration and losses
+
+
+def test_epsilon_greedy_by_hand():
+    q = torch.tensor([[0.0, 2.0, 1.0], [5.0, 5.0, 0.0]])
+    u = torch.tensor([[0.1, 0.99], [0.9, 0.0]])
+    assert epsilon_greedy(q, 0.5, u).tolist() == [2, 0]
+    assert epsilon_greedy(q, 0.0, u).tolist() == [1, 0]
+    assert epsilon_greedy(q, 1.0, u).tolist() == [2, 0]
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 7))
+def test_a_random_action_is_the_interval_that_u_falls_in(u, actions):
+    action = epsilon_greedy(torch.zeros(actions), 1.0, torch.tensor([0.0, u], dtype=torch.float64))
+    assert int(action) == min(math.floor(u * actions), actions - 1)
+
+
+def test_linear_schedule_at_every_step():
+    start, end, total = torch.tensor([1.0, 0.5]), torch.tensor([0.0, 0.5]), torch.tensor([4.0, 0.0])
+    values = [linear_schedule(step, total, start, end).tolist() for step in range(6)]
+    assert [v[0] for v in values] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    assert [v[1] for v in values] == [0.5] * 6
+
+
+def test_q_learning_target_by_hand_and_a_terminals_successor_never_leaks():
+    reward, terminated = torch.tensor([1.0, 2.0]), torch.tensor([False, True])
+    next_q = torch.tensor([[3.0, 4.0], [math.nan, math.inf]])
+    assert q_learning_target(reward, terminated, next_q, 0.5).tolist() == [3.0, 2.0]
+
+
+@given(st.floats(-50, 50))
+def test_huber_is_torchs(error):
+    value = torch.tensor([error])
+    expected = nn.functional.huber_loss(value, torch.zeros(1), reduction="none")
+    torch.testing.assert_close(huber(value), expected)
+    torch.testing.assert_close(squared(value), 0.5 * value**2)
+
+
+# Optimiser
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_adam_on_rows_is_torchs_adam_on_each_row(scale):
+    parameters = torch.randn(3, 7, dtype=torch.float64)
+    rates = torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
+    rows = [nn.Parameter(row.clone()) for row in parameters]
+    peers = [torch.optim.Adam([row], lr=float(rate)) for row, rate in zip(rows, rates, strict=True)]
+    adam = Adam(parameters)
+    for _ in range(30):
+        gradient = scale * torch.randn(3, 7, dtype=torch.float64)
+        adam.step(gradient, rates, torch.ones(3, dtype=torch.bool))
+        for row, peer, g in zip(rows, peers, gradient, strict=True):
+            row.grad = g
+            peer.step()
+    torch.testing.assert_close(parameters, torch.stack([row.detach() for row in rows]))
+
+
+def test_an_idle_row_keeps_its_parameters_to_the_bit_whatever_its_gradient():
+    parameters = torch.randn(2, 5)
+    adam = Adam(parameters)
+    rate = torch.full((2,), 0.1)
+    adam.step(torch.randn(2, 5), rate, torch.tensor([True, True]))
+    before = parameters.clone()
+    for bad in (math.nan, math.inf, 1.0):
+        gradient = torch.randn(2, 5)
+        gradient[0] = bad
+        adam.step(gradient, rate, torch.tensor([False, True]))
+    assert torch.equal(parameters[0], before[0])
+    assert torch.isfinite(parameters).all()
+    assert not torch.equal(parameters[1], before[1])
+
+
+def test_clipping_is_torchs_for_each_row():
+    gradient = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    clipped = clip_rows(gradient, row_norm(gradient), 1.0)
+    for row, expected in zip(gradient, clipped, strict=True):
+        parameter = nn.Parameter(torch.zeros(2))
+        parameter.grad = row.clone()
+        nn.utils.clip_grad_norm_([parameter], 1.0)
+        torch.testing.assert_close(expected, parameter.grad)
+
+
+def test_denormals_are_flushed_within_and_kept_without():
+    tiny = torch.tensor([1e-39])
+    with flush_denormals():
+        assert float(tiny * 1.0) == 0.0
+        with flush_denormals():
+            pass
+        assert float(tiny * 1.0) == 0.0
+    assert float(tiny * 1.0) > 0.0
+
+
+# Replay
+
+
+def transition(step, seeds=2, copies=3):
+    value = torch.arange(seeds * copies).view(seeds, copies) + 100 * step
+    false = torch.zeros(seeds, copies, dtype=torch.bool)
+    return Transition(value[..., None].float(), value % 2, value.float(), value[..., None] + 0.5, false, false)
+
+
+def test_replay_keeps_the_last_transitions_of_each_seed_and_no_others():
+    buffer = ReplayBuffer(7, transition(0))
+    for step in range(5):
+        buffer.add(transition(step))
+    u = ((torch.arange(7) + 0.5) / 7).expand(2, 7).double()
+    batch = buffer.sample(u)
+    for seed in range(2):
+        everything = [float(r) for step in range(5) for r in transition(step).reward[seed]]
+        assert sorted(batch.reward[seed].tolist()) == everything[-7:]
+    assert torch.equal(batch.obs[..., 0], batch.reward)
+    assert torch.equal(batch.next_obs[..., 0], batch.reward + 0.5)
+    assert torch.equal(batch.action, batch.reward.long() % 2)
+    assert not batch.truncated.any()
+
+
+def test_replay_samples_only_what_was_added():
+    buffer = ReplayBuffer(100, transition(0))
+    buffer.add(transition(1))
+    u = torch.tensor([[0.0, 0.5, 1 - 2.0**-53]] * 2, dtype=torch.float64)
+    assert buffer.sample(u).reward.tolist() == [[100.0, 101.0, 102.0], [103.0, 104.0, 105.0]]
+
+
+def test_replay_grows_until_it_has_wrapped():
+    buffer = ReplayBuffer(6, transition(0))
+    buffer.add(transition(0))
+    buffer.add(transition(1))
+    buffer.grow(9)
+    buffer.add(transition(2))
+    u = ((torch.arange(9) + 0.5) / 9).expand(2, 9).double()
+    assert buffer.sample(u).reward[1].tolist() == [3, 4, 5, 103, 104, 105, 203, 204, 205]
+    buffer.add(transition(3))
+    with pytest.raises(RuntimeError, match="cannot grow"):
+        buffer.grow(12)
+
+
+def test_a_buffer_larger_than_memory_is_refused_before_it_is_made():
+    assert replay_bytes(10, transition(0)) == 2 * 10 * (4 + 8 + 4 + 4 + 1)
+    with pytest.raises(MemoryError, match="lower buffer_size"):
+        ReplayBuffer(10**13, transition(0))
+    with pytest.raises(ValueError, match="3 copies"):
+        ReplayBuffer(2, transition(0))
+
+
+# Files
+
+
+def test_files_come_back_and_broken_ones_are_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.arange(3)}, {"k": "v"})
+    tensors, metadata = load_tensors(path)
+    assert tensors["a"].tolist() == [0, 1, 2]
+    assert metadata == {"k": "v"}
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="cut short"):
+        load_tensors(path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_tensors(tmp_path / "nowhere")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
