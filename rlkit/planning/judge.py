@@ -1,0 +1,58 @@
+"""Judging what was learned against what is exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..mdp import TabularMDP
+from .evaluation import evaluate, evaluate_finite
+from .operators import Array
+from .solution import FiniteHorizonSolution, Solution
+
+
+def start_value(mdp: TabularMDP, value: ArrayLike) -> Array:
+    """The expected value of the first state, ``sum_s start(s) V(s)``: ``[..., N]`` -> ``[...]``."""
+    given = np.asarray(value, dtype=np.float64)
+    if given.ndim < 1 or given.shape[-1] != mdp.num_states:
+        raise ValueError(f"value has shape {given.shape}: expected [..., {mdp.num_states}]")
+    return np.asarray(given @ mdp.start)
+
+
+def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) -> Array:
+    """How far action values are from the optimal ones: ``[..., N, A]`` -> ``[...]``.
+
+    ``max_s max_a |q - q*|``, or with weights w ``[N]``, such as ``mdp.start``, ``sum_s w(s) max_a |q - q*|``. It is
+    exact to within ``solution.width``. A policy greedy to q loses at most ``2 max|q - q*| / (1 - gamma)`` of value
+    (Singh & Yee 1994).
+
+    Raises:
+        ValueError: shapes that disagree with the solution.
+    """
+    given: Array = np.asarray(q, dtype=np.float64)
+    if given.shape[-2:] != solution.q.shape:
+        raise ValueError(f"q has shape {given.shape}: expected [..., {solution.q.shape[0]}, {solution.q.shape[1]}]")
+    error = np.abs(given - solution.q).max(axis=-1)  # [..., N]
+    if weights is None:
+        return np.asarray(error.max(axis=-1))
+    share: Array = np.asarray(weights, dtype=np.float64)
+    if share.shape != solution.value.shape:
+        raise ValueError(f"weights have shape {share.shape}: expected [{len(solution.value)}]")
+    return np.asarray(error @ share)
+
+
+def regret(mdp: TabularMDP, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
+    """What a policy loses of the optimal return, ``sum_s start(s) (V*(s) - V^pi(s))``, exactly: ``[...]``.
+
+    ``policy`` is as in ``evaluate``: integers ``[..., N]`` or floats ``[..., N, A]``. Against a ``Solution`` values are
+    discounted by its gamma; against a ``FiniteHorizonSolution`` they are those of episodes cut at its horizon.
+
+    Raises:
+        ValueError: a policy that is none.
+    """
+    if isinstance(solution, FiniteHorizonSolution):
+        earned = evaluate_finite(mdp, policy, solution.horizon, solution.gamma)[..., 0, :]
+        return start_value(mdp, solution.value[0] - earned)
+    return start_value(mdp, solution.value - evaluate(mdp, policy, solution.gamma))

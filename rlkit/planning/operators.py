@@ -1,0 +1,89 @@
+"""Bellman's operators on a finite MDP, and how far rounding can carry them.
+
+Letters: N states, A actions, K successors. ``...`` are leading axes of many value functions at once, such as seeds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..mdp import TabularMDP
+
+Array = NDArray[np.float64]
+
+UNIT_ROUNDOFF = 2.0**-53  # of float64, rounding to nearest
+
+
+def q_backup(mdp: TabularMDP, value: Array, gamma: float) -> Array:
+    """One step ahead of ``value``: ``q(s, a) = sum_k p_k (r_k + gamma (1 - terminated_k) V(s'_k))``.
+
+    ``value [..., N]`` -> ``[..., N, A]`` (Sutton & Barto 2018, eq. 4.2, inside the maximum). The value of a
+    successor reached by a terminated transition is not read.
+    """
+    leading, num_states = value.shape[:-1], value.shape[-1]
+    columns = value.reshape(-1, num_states).T  # [N, B]
+    ahead = (mdp.continuation @ columns).T.reshape(*leading, num_states, mdp.num_actions)  # [..., N, A]
+    return np.asarray(mdp.expected_reward + gamma * ahead)
+
+
+def bellman(mdp: TabularMDP, value: Array, gamma: float) -> Array:
+    """The optimality operator on values, ``(BV)(s) = max_a q(s, a)``: ``[..., N]`` -> ``[..., N]``.
+
+    Monotone, and a contraction by gamma in the maximum norm (Puterman 1994, proposition 6.2.4).
+    """
+    return np.asarray(q_backup(mdp, value, gamma).max(axis=-1))
+
+
+def bellman_q(mdp: TabularMDP, q: Array, gamma: float) -> Array:
+    """The optimality operator on action values, ``(BQ)(s, a) = E[r + gamma max_a' Q(s', a')]``.
+
+    ``[..., N, A]`` -> ``[..., N, A]``. Its fixed point is Q*, and ``max_a Q* = V*`` (Watkins & Dayan 1992).
+    """
+    return q_backup(mdp, q.max(axis=-1), gamma)
+
+
+def greedy(q: Array) -> NDArray[np.int64]:
+    """The best action of every state, the lowest index among equals: ``[..., N, A]`` -> ``[..., N]``."""
+    return np.asarray(q.argmax(axis=-1), dtype=np.int64)
+
+
+class Extents(NamedTuple):
+    """How large the entries of an MDP are: all that an error bound needs to know of it."""
+
+    outcomes: int  # K
+    reward: float  # at least max over (s, a) of sum_k p_k |r_k|
+    continuation_low: float  # at most the least probability over (s, a) of going on
+    continuation_high: float  # at least the greatest one; it may exceed 1 by the rounding of the table's rows
+
+
+def extents(mdp: TabularMDP) -> Extents:
+    """The extents of ``mdp``, each rounded to its safe side."""
+    mass = np.einsum("nak,nak->na", mdp.probability, (~mdp.terminated).astype(np.float64))  # [N, A]
+    reward = np.einsum("nak,nak->na", mdp.probability, np.abs(mdp.reward))  # [N, A]
+    slack = relative_rounding(mdp.num_successors + 1)
+    return Extents(
+        outcomes=mdp.num_successors,
+        reward=float(reward.max(axis=(0, 1))) * (1 + slack),
+        continuation_low=float(mass.min(axis=(0, 1))) * (1 - slack),
+        continuation_high=float(mass.max(axis=(0, 1))) * (1 + slack),
+    )
+
+
+def relative_rounding(operations: int) -> float:
+    """``n u / (1 - n u)``: the relative error of n roundings at most (Higham 2002, lemma 3.1)."""
+    return operations * UNIT_ROUNDOFF / (1 - operations * UNIT_ROUNDOFF)
+
+
+def rounding_bound(size: Extents, value: Array, gamma: float) -> float:
+    """A bound on ``|fl(q) - q|`` for every entry of ``q_backup(mdp, value, gamma)`` in float64.
+
+    A term passes K + 2 roundings: a product, K - 1 sums, the factor gamma, the sum with the reward. So the error is at
+    most ``relative_rounding(K + 2) (R + gamma M max|V|)`` with R and M the largest mean absolute reward and
+    probability of going on; one more operation covers the rounding of the bound itself, and the smallest normal
+    number covers underflow.
+    """
+    largest = size.reward + gamma * size.continuation_high * float(np.abs(value).max(axis=None))
+    return relative_rounding(size.outcomes + 3) * largest + float(np.finfo(np.float64).tiny)

@@ -1,0 +1,69 @@
+"""What a solver returns, and what it raises when it cannot return that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bounds import widest
+from .operators import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The optimum of a stationary problem, with its certificate.
+
+    ``lower <= V* <= upper`` holds in every state for the MDP exactly as stored, rounding included. ``value``
+    lies between the two, ``value = max_a q``, and ``policy = argmax_a q`` up to ties.
+    """
+
+    value: Array  # [N]
+    q: Array  # [N, A]
+    policy: NDArray[np.int64]  # [N]
+    optimal_actions: NDArray[np.bool_]  # [N, A]: every optimal action, and those the bounds cannot tell from one
+    lower: Array  # [N]
+    upper: Array  # [N]; inf where the method proves none
+    policy_loss_bound: float  # V* - V^policy is at most this in every state
+    iterations: int
+    seconds: float
+    converged: bool
+    gamma: float
+    tolerance: float | None  # what was asked of width; None if the method takes none
+
+    @property
+    def width(self) -> float:
+        """The largest ``upper - lower`` of any state, rounded upwards."""
+        return widest(self.lower, self.upper)
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteHorizonSolution:
+    """The optimum when H steps are allowed; index t is the number of steps already taken.
+
+    ``value[0]`` is the optimum of a whole episode, ``value[H]`` is zero.
+    """
+
+    value: Array  # [H + 1, N]
+    q: Array  # [H, N, A]
+    policy: NDArray[np.int64]  # [H, N]
+    gamma: float
+    error_bound: float  # |value - exact value| is at most this everywhere, by rounding
+
+    @property
+    def horizon(self) -> int:
+        """H, the number of steps allowed."""
+        return int(self.policy.shape[0])
+
+
+class NotConverged(RuntimeError):
+    """The iteration limit came before the tolerance; ``solution`` is what there is, its bounds valid."""
+
+    def __init__(self, message: str, solution: Solution) -> None:
+        super().__init__(message)
+        self.solution = solution
+
+    def __reduce__(self) -> tuple[type[NotConverged], tuple[str, Solution]]:
+        """Pickled with its solution, so that it crosses processes whole."""
+        return type(self), (str(self), self.solution)

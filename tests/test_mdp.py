@@ -1,0 +1,220 @@
+"""TabularMDP: what it accepts, what it refuses, and that nothing of the table is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlkit.mdp import TabularMDP
+
+TOY_TEXT = {
+    "FrozenLake-v1": (16, 4, 3, 100),
+    "FrozenLake8x8-v1": (64, 4, 3, 200),
+    "CliffWalking-v1": (48, 4, 1, None),
+    "CliffWalkingSlippery-v1": (48, 4, 3, None),
+    "Taxi-v4": (500, 6, 1, 200),
+}
+
+
+def arrays(**changes: Any) -> dict[str, Any]:
+    """Two states, one action, two successors: a coin that moves, paying 1 on the way to state 1."""
+    table: dict[str, Any] = {
+        "successor": np.array([[[0, 1]], [[0, 1]]]),
+        "probability": np.array([[[0.5, 0.5]], [[0.5, 0.5]]]),
+        "reward": np.array([[[0.0, 1.0]], [[0.0, 1.0]]]),
+        "terminated": np.zeros((2, 1, 2), dtype=bool),
+    }
+    return table | changes
+
+
+def changed(field: str, index: tuple[int, ...], entry: float) -> dict[str, Any]:
+    """The arrays above with one entry of one field replaced."""
+    array = arrays()[field].copy()
+    array[index] = entry
+    return arrays(**{field: array})
+
+
+@pytest.mark.parametrize("env_id", TOY_TEXT)
+def test_toy_text_environments_are_read_whole(env_id: str) -> None:
+    env = gymnasium.make(env_id)
+    mdp = TabularMDP.from_gymnasium(env)
+    table: Any = env.unwrapped
+    assert (mdp.num_states, mdp.num_actions, mdp.num_successors, mdp.max_steps) == TOY_TEXT[env_id]
+    assert mdp.name == env_id
+    np.testing.assert_array_equal(mdp.start, table.initial_state_distrib)
+    exported = mdp.to_gymnasium()
+    for state, actions in table.P.items():
+        for action, outcomes in actions.items():
+            for successor, reward, terminated in {outcome[1:] for outcome in outcomes}:
+                mass = sum(p for p, *outcome in outcomes if tuple(outcome) == (successor, reward, terminated))
+                kept = [p for p, *outcome in exported[state][action] if outcome == [successor, reward, terminated]]
+                assert kept == [mass]
+
+
+@pytest.mark.parametrize("env_id", TOY_TEXT)
+def test_gymnasium_layout_round_trips(env_id: str) -> None:
+    mdp = TabularMDP.from_gymnasium(gymnasium.make(env_id))
+    again = TabularMDP.from_transitions(mdp.to_gymnasium(), start=mdp.start, max_steps=mdp.max_steps, name=mdp.name)
+    for field in dataclasses.fields(mdp):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(mdp, field.name))
+
+
+def test_step_limit_is_that_of_the_made_environment() -> None:
+    assert TabularMDP.from_gymnasium(gymnasium.make("FrozenLake-v1", max_episode_steps=7)).max_steps == 7
+
+
+def test_taxi_enters_one_state_with_and_without_ending() -> None:
+    mdp = TabularMDP.from_gymnasium(gymnasium.make("Taxi-v4"))
+    ending = set(mdp.successor[mdp.terminated].tolist())
+    going_on = set(mdp.successor[~mdp.terminated].tolist())
+    assert ending
+    assert ending <= going_on
+
+
+def test_environment_without_a_table_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"CartPole-v1 has no transition table P"):
+        TabularMDP.from_gymnasium(gymnasium.make("CartPole-v1"))
+
+
+def test_start_is_uniform_where_none_is_given() -> None:
+    np.testing.assert_array_equal(TabularMDP(**arrays()).start, [0.5, 0.5])
+    np.testing.assert_array_equal(TabularMDP(**arrays(), start=[0, 1]).start, [0.0, 1.0])
+
+
+def test_outcomes_merge_only_if_successor_reward_and_flag_agree() -> None:
+    outcomes = [
+        (0.1, 0, 1.0, False),
+        (0.2, 0, 2.0, False),
+        (0.3, 0, 1.0, True),
+        (0.4, 0, 1.0, False),
+        (0.0, 5, 9.0, True),
+    ]
+    mdp = TabularMDP.from_transitions([[outcomes]])
+    assert mdp.to_gymnasium() == {0: {0: [(0.5, 0, 1.0, False), (0.2, 0, 2.0, False), (0.3, 0, 1.0, True)]}}
+
+
+def test_short_rows_are_padded_with_nothing() -> None:
+    mdp = TabularMDP.from_transitions([[[(1.0, 1, 7.0, True)]], [[(0.25, 0, 1.0, False), (0.75, 1, 2.0, False)]]])
+    assert mdp.num_successors == 2
+    padding = (mdp.successor[0, 0, 1], mdp.probability[0, 0, 1], mdp.reward[0, 0, 1], mdp.terminated[0, 0, 1])
+    assert padding == (0, 0.0, 0.0, False)
+
+
+def test_expected_reward_and_continuation() -> None:
+    mdp = TabularMDP.from_transitions([[[(0.25, 0, 4.0, False), (0.5, 0, 2.0, False), (0.25, 0, 8.0, True)]]])
+    np.testing.assert_array_equal(mdp.expected_reward, [[4.0]])
+    np.testing.assert_array_equal(mdp.continuation.toarray(), [[0.75]])
+    assert mdp.continuation.nnz == 2
+
+
+def test_arrays_are_copies_and_read_only() -> None:
+    table = arrays()
+    mdp = TabularMDP(**table)
+    table["probability"][:] = 9
+    assert mdp.probability.max() == 0.5
+    for field in ("successor", "probability", "reward", "terminated", "start"):
+        array = getattr(mdp, field)
+        assert not array.flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+    assert not mdp.expected_reward.flags.writeable
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        mdp.name = "other"  # type: ignore[misc]
+
+
+def test_a_read_only_view_of_writable_memory_is_copied() -> None:
+    table = arrays()
+    view = table["probability"][:]
+    view.flags.writeable = False
+    mdp = TabularMDP(**arrays(probability=view))
+    table["probability"][:] = 9
+    assert mdp.probability.max() == 0.5
+
+
+def test_replacing_a_field_shares_the_verified_arrays() -> None:
+    mdp = TabularMDP(**arrays(), max_steps=5)
+    unlimited = dataclasses.replace(mdp, max_steps=None)
+    assert unlimited.max_steps is None
+    assert unlimited.probability is mdp.probability
+
+
+def test_it_survives_pickling() -> None:
+    mdp = pickle.loads(pickle.dumps(TabularMDP(**arrays(), max_steps=5, name="coin")))
+    assert repr(mdp) == "TabularMDP(num_states=2, num_actions=1, num_successors=2, max_steps=5, name='coin')"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (changed("probability", (1, 0, 0), 0.0), r"state 1, action 0 sum to 0\.5, not 1"),
+        (changed("probability", (1, 0, 0), 0.5 + 5e-9), r"state 1, action 0 sum to 1\.000000005, not 1"),
+        (changed("probability", (0, 0, 1), -0.5), r"probability -0\.5 of state 0, action 0"),
+        (changed("probability", (0, 0, 1), np.nan), r"probability nan of state 0, action 0"),
+        (changed("probability", (0, 0, 1), np.inf), r"probability inf of state 0, action 0"),
+        (changed("successor", (1, 0, 1), 2), r"successor 2 of state 1, action 0: successors lie between 0 and 1"),
+        (changed("successor", (1, 0, 1), -1), r"successor -1 of state 1"),
+        (changed("reward", (1, 0, 1), np.nan), r"reward nan of state 1, action 0"),
+        (changed("reward", (1, 0, 1), -np.inf), r"reward -inf of state 1, action 0"),
+        (arrays(successor=np.array([[[0.0, 1.0]], [[0.0, 1.0]]])), r"successor has dtype float64"),
+        (arrays(terminated=np.zeros((2, 1, 2))), r"terminated has dtype float64"),
+        (arrays(reward=np.zeros((2, 1, 1))), r"reward has shape \(2, 1, 1\): expected \(2, 1, 2\)"),
+        (arrays(probability=np.zeros((2, 2))), r"probability has shape \(2, 2\)"),
+        (arrays(probability=np.zeros((0, 1, 1))), r"none of them empty"),
+        (arrays(probability=np.zeros((2, 0, 1))), r"none of them empty"),
+        (arrays(start=[0.5, 0.4]), r"start sums to 0\.9, not 1"),
+        (arrays(start=[1.5, -0.5]), r"start -0\.5 of state 1"),
+        (arrays(start=[1.0]), r"start has shape \(1,\): expected \(2,\)"),
+        (arrays(max_steps=0), r"max_steps 0: give a positive integer"),
+        (arrays(max_steps=2.5), r"max_steps 2\.5"),
+        (arrays(max_steps=True), r"max_steps True"),
+    ],
+)
+def test_what_is_no_mdp_is_refused(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TabularMDP(**table)
+
+
+def test_row_sums_within_a_billionth_are_accepted() -> None:
+    assert TabularMDP(**changed("probability", (1, 0, 0), 0.5 + 5e-10)).num_states == 2
+
+
+@pytest.mark.parametrize(
+    ("transitions", "options", "message"),
+    [
+        ([], {}, "0 states have transitions"),
+        ([[[(1.0, 0, 0.0, False)]]], {"num_states": 2}, "1 states have transitions: expected 2"),
+        ({0: {0: [(1.0, 0, 0.0, False)]}, 2: {0: [(1.0, 0, 0.0, False)]}}, {}, "state 1 has no transitions"),
+        ({0: {1: [(1.0, 0, 0.0, False)]}}, {}, "state 0, action 0 has no transitions"),
+        ([[[(1.0, 0, 0.0, False)]] * 2, [[(1.0, 0, 0.0, False)]]], {}, "state 1 has 1 actions and others have 2"),
+        ([[[]]], {}, "state 0, action 0 sum to 0, not 1"),
+        ([[[(0.5, 0, 0.0, False)]]], {}, r"state 0, action 0 sum to 0\.5, not 1"),
+        ([[[(0.5, 0, 0.0, False), (-0.5, 0, 1.0, False), (1.0, 0, 0.0, True)]]], {}, r"probability -0\.5 of state 0"),
+        ([[[(1.0, 1, 0.0, False)]]], {}, "successor 1 of state 0"),
+    ],
+)
+def test_incomplete_transitions_are_refused(transitions: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TabularMDP.from_transitions(transitions, **options)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.sampled_from([0.0, 1.0]), st.booleans(), st.integers(0, 1)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_merging_keeps_the_distribution_of_outcomes(entries: list[tuple[int, float, bool, int]]) -> None:
+    total = sum(weight for weight, *_ in entries)
+    outcomes = [(weight / total, successor, reward, terminated) for weight, reward, terminated, successor in entries]
+    row = TabularMDP.from_transitions([[outcomes], [outcomes]]).to_gymnasium()[0][0]
+    assert len(row) == len({outcome[1:] for outcome in outcomes})
+    for p, *outcome in row:
+        assert p == pytest.approx(sum(q for q, *other in outcomes if other == outcome), abs=1e-15)
