@@ -1,0 +1,23 @@
+"""Environments: one definition of dynamics with batched, serial and vector faces."""
+
+from .batched import BatchedEnv
+from .cartpole import CartPole
+from .dynamics import Dynamics
+from .foreign import ForeignEnv
+from .gridworld import GridWorld
+from .make import find_dynamics, make
+from .maps import Tile, random_map
+from .tabular import TabularDynamics
+
+__all__ = [
+    "BatchedEnv",
+    "CartPole",
+    "Dynamics",
+    "ForeignEnv",
+    "GridWorld",
+    "TabularDynamics",
+    "Tile",
+    "find_dynamics",
+    "make",
+    "random_map",
+]

@@ -1,0 +1,260 @@
+"""S x B copies of one dynamics stepped as one, in numpy on the CPU and in torch elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.utils.seeding import np_random
+from torch import Tensor
+
+from rlkit.streams import DeviceEpisodeStarts, EpisodeStarts, Stream
+from rlkit.types import Transition
+
+from .dynamics import Array, Dynamics
+
+Noise = Literal["stream", "gymnasium"]
+
+
+class BatchedEnv:
+    """S seeds x B copies of ``dynamics``; an ``Env`` of ``rlkit.types``.
+
+    A small numpy operation costs a quarter of a torch one, so on the CPU the dynamics run in numpy on memory
+    that the returned tensors share. On a device they run in torch and nothing is ever read back.
+
+    Args:
+        dynamics: the pure functions.
+        seeds: one integer per row; copy b of row s depends on (seeds[s], b) alone.
+        num_envs: B, copies per seed.
+        device: where the tensors are.
+        restart: begin a new episode in the step that ends one. Without it a finished copy stays as it ended.
+        noise: "stream" for training; "gymnasium" for one episode per copy, the very one that the serial
+            environment plays after ``reset(seed=seeds[s] + b)``. It needs ``restart=False``.
+        double: keep floating states in float64, as the serial environment does; observations keep their dtype.
+        in_torch: run the dynamics in torch; by default only off the CPU.
+
+    Raises:
+        ValueError: no seeds, fewer than one copy, or gymnasium noise with restarts.
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        seeds: Sequence[int],
+        num_envs: int = 1,
+        device: torch.device | str = "cpu",
+        restart: bool = True,
+        noise: Noise = "stream",
+        double: bool = False,
+        in_torch: bool | None = None,
+    ) -> None:
+        if len(seeds) == 0:
+            raise ValueError("seeds must hold at least one integer, got none")
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        if noise == "gymnasium" and restart:
+            raise ValueError("gymnasium noise plays one episode per copy: pass restart=False")
+        self.dynamics = dynamics
+        self.seeds = tuple(seeds)
+        self.num_envs = num_envs
+        self.device = torch.device(device)
+        self.observation_space: spaces.Space[Any] = dynamics.observation_space
+        self.action_space: spaces.Discrete = dynamics.action_space
+        self.max_episode_steps = dynamics.max_steps
+        self._restart = restart
+        self._in_torch = self.device.type != "cpu" if in_torch is None else in_torch
+        self._xp: Any = torch if self._in_torch else np
+        self._float = self._xp.float64 if double else self._xp.float32
+        self._noise: StreamNoise | GymnasiumNoise
+        if noise == "stream":
+            self._noise = StreamNoise(dynamics, self.seeds, num_envs, self.device, self._in_torch)
+        else:
+            self._noise = GymnasiumNoise(dynamics, self.seeds, num_envs)
+        self.reset()
+
+    def reset(self) -> Tensor:
+        """Begin a new episode in every copy; observations ``[S, B, *observation]``."""
+        self.state = self._first_state(self._native(self._noise.initial()))  # [S, B, k]
+        self._elapsed = self._zeros(torch.int64)
+        self._ended: tuple[Array, ...] = (
+            self._zeros(torch.bool),
+            self._zeros(torch.bool),
+        )  # flags of held copies; False with restarts
+        self.obs: Tensor = self._tensor(self.dynamics.observe(self.state))
+        return self.obs
+
+    def step(self, action: Tensor) -> Transition:
+        """Step every copy with ``action [S, B]`` int64; finished copies start again in the same call."""
+        state, reward, terminated = self.dynamics.transition(
+            self.state, self._native(action), self._native(self._noise.transition())
+        )
+        self._elapsed += 1
+        limit = self.max_episode_steps
+        truncated = self._zeros(torch.bool) if limit is None else self._elapsed >= limit
+        obs, self.obs = self.obs, self._tensor(self.dynamics.observe(state))
+        transition = Transition(
+            obs=obs,
+            action=action,
+            reward=self._tensor(self._xp.asarray(reward, dtype=self._xp.float32)),
+            next_obs=self.obs,
+            terminated=self._tensor(terminated),
+            truncated=self._tensor(truncated),
+        )
+        if not self._restart:
+            return self._hold(transition, state)
+        self._begin(state, terminated | truncated)
+        return transition
+
+    def _begin(self, state: Array, done: Array) -> None:
+        """Take ``state`` as the present one, with the finished copies at the start of their next episode."""
+        if self._in_torch:
+            fresh = self._first_state(self._noise.restart(done))
+            self.state = torch.where(done[..., None], fresh, state)
+            self._elapsed = self._elapsed.masked_fill(done, 0)
+            self.obs = self.dynamics.observe(self.state)
+            return
+        finished = np.flatnonzero(done)
+        if len(finished) > 0:
+            state = state.copy()  # the transition's next_obs may share its memory
+            state.reshape(-1, state.shape[-1])[finished] = self._first_state(self._noise.restart(finished))
+            self._elapsed.reshape(-1)[finished] = 0
+            self.obs = torch.from_numpy(self.dynamics.observe(state))
+        self.state = state
+
+    def _hold(self, transition: Transition, state: Array) -> Transition:
+        """Without restarts: a copy that had finished before this step stays as it ended, flags too, with reward 0."""
+        held = self._ended[0] | self._ended[1]
+        flags = zip(self._ended, (transition.terminated, transition.truncated), strict=True)
+        self._ended = tuple(self._xp.where(held, kept, self._native(new)) for kept, new in flags)
+        self.state = self._xp.where(held[..., None], self.state, state)
+        self.obs = self._tensor(self.dynamics.observe(self.state))
+        return transition._replace(
+            reward=transition.reward.masked_fill(self._tensor(held), 0.0),
+            next_obs=self.obs,
+            terminated=self._tensor(self._ended[0]),
+            truncated=self._tensor(self._ended[1]),
+        )
+
+    def _first_state(self, u: Array) -> Array:
+        state = self.dynamics.initial(u)
+        floating = state.is_floating_point() if self._in_torch else state.dtype.kind == "f"
+        return self._xp.asarray(state, dtype=self._float) if floating else state
+
+    def _zeros(self, dtype: torch.dtype) -> Array:
+        return self._native(torch.zeros(len(self.seeds), self.num_envs, dtype=dtype, device=self.device))
+
+    def _native(self, tensor: Tensor) -> Array:
+        """A tensor as the dynamics' arrays, without a copy on the CPU."""
+        return tensor.to(self.device) if self._in_torch else tensor.numpy()
+
+    def _tensor(self, array: Array) -> Tensor:
+        """One of the dynamics' arrays as a tensor, without a copy."""
+        return array if self._in_torch else torch.from_numpy(array)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything a checkpoint needs to continue these episodes."""
+        return {"state": self._tensor(self.state), "elapsed": self._tensor(self._elapsed), **self._noise.state_dict()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue saved episodes."""
+        self.state = self._native(state["state"].clone())
+        self._elapsed = self._native(state["elapsed"].clone())
+        self._noise.load_state(state)
+        self.obs = self._tensor(self.dynamics.observe(self.state))
+
+
+class StreamNoise:
+    """Training noise: transitions from the stream "env" by step, first states from the stream "start" by episode."""
+
+    def __init__(
+        self, dynamics: Dynamics, seeds: Sequence[int], num_envs: int, device: torch.device, in_torch: bool
+    ) -> None:
+        self._everywhere = torch.ones(len(seeds), num_envs, dtype=torch.bool, device=device)
+        self._transitions = Stream(seeds, "env", width=dynamics.transition_noise, copies=num_envs, device=device)
+        self._nothing = torch.empty(len(seeds), num_envs, 0, device=device)
+        self._starts: EpisodeStarts | DeviceEpisodeStarts
+        if in_torch:
+            self._starts = DeviceEpisodeStarts(seeds, dynamics.initial_noise, num_envs, device)
+        else:
+            self._starts = EpisodeStarts(seeds, dynamics.initial_noise, num_envs)
+
+    def initial(self) -> Tensor:
+        """``[S, B, initial_noise]``: every copy begins an episode."""
+        if isinstance(self._starts, DeviceEpisodeStarts):
+            return self._starts.take(self._everywhere)
+        numbers = self._starts.take(np.arange(self._everywhere.numel()))
+        return torch.from_numpy(numbers).view(*self._everywhere.shape, -1)
+
+    def transition(self) -> Tensor:
+        """``[S, B, transition_noise]``."""
+        return self._transitions.next() if self._transitions.width else self._nothing
+
+    def restart(self, finished: Array) -> Array:
+        """On the CPU flat indices ``[n]`` -> ``[n, initial_noise]``, on a device a mask -> ``[S, B, initial_noise]``."""
+        return self._starts.take(finished)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The counters."""
+        return {**self._transitions.state_dict(), "episode": torch.as_tensor(self._starts.episode)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved counters."""
+        self._transitions.load_state(state)
+        if isinstance(self._starts, DeviceEpisodeStarts):
+            self._starts.load(state["episode"].view_as(self._starts.episode).to(self._starts.episode.device))
+        else:
+            self._starts.load(state["episode"].flatten().numpy())
+
+
+class GymnasiumNoise:
+    """Evaluation noise: copy b of row s is the serial environment after ``reset(seed=seeds[s] + b)``, for one episode.
+
+    Rows of equal seeds share their numbers, so policies of different rows meet the same episodes.
+    """
+
+    STEPS = 64  # drawn ahead
+
+    def __init__(self, dynamics: Dynamics, seeds: Sequence[int], num_envs: int) -> None:
+        self._dynamics = dynamics
+        distinct = sorted(set(seeds))
+        self._rows = torch.tensor([distinct.index(seed) for seed in seeds])
+        self._seeds = [[seed + copy for copy in range(num_envs)] for seed in distinct]
+        self._shape = (len(seeds), num_envs)
+        self.initial()
+
+    def initial(self) -> Tensor:
+        """``[S, B, initial_noise]``: from the seeds, however often it is asked."""
+        self._generators = [[np_random(seed)[0] for seed in row] for row in self._seeds]
+        self._used = self.STEPS
+        return self._draw(self._dynamics.initial_noise)
+
+    def transition(self) -> Tensor:
+        """``[S, B, transition_noise]``."""
+        width = self._dynamics.transition_noise
+        if width == 0:
+            return torch.empty(*self._shape, 0)
+        if self._used == self.STEPS:
+            self._block = self._draw(self.STEPS * width).view(*self._shape, self.STEPS, width)
+            self._used = 0
+        self._used += 1
+        return self._block[..., self._used - 1, :]
+
+    def restart(self, finished: Array) -> Array:
+        """Never asked: an evaluation copy plays one episode."""
+        raise RuntimeError("an evaluation environment plays one episode per copy and does not restart")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Never asked: an evaluation is not continued."""
+        raise RuntimeError("an evaluation environment plays one episode per copy and is not checkpointed")
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Never asked: an evaluation is not continued."""
+        raise RuntimeError("an evaluation environment plays one episode per copy and is not checkpointed")
+
+    def _draw(self, width: int) -> Tensor:
+        numbers = np.array([[generator.random(width) for generator in row] for row in self._generators])
+        rows: Tensor = torch.from_numpy(numbers)[self._rows]
+        return rows  # [S, B, width]

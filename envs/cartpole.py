@@ -1,0 +1,112 @@
+"""The cart-pole of Barto, Sutton & Anderson (1983), with the constants and Euler step of Gymnasium's CartPole-v1."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from .dynamics import Array
+
+
+@dataclass(frozen=True)
+class CartPole:
+    """A pole hinged on a cart that is pushed left (0) or right (1) with a constant force.
+
+    State and observation are (x [m], x' [m/s], theta [rad], theta' [rad/s]). An episode terminates when the
+    cart leaves +-2.4 m or the pole +-12 degrees, and is cut after ``max_steps``. The reward is 1 for every step,
+    the failing one included; with ``sutton_barto_reward`` it is 0 and the failing step costs 1.
+
+    Args:
+        cart_mass: kg.
+        pole_mass: kg.
+        half_length: of the pole, m.
+        force: of a push, N.
+        gravity: m/s^2.
+        time_step: s.
+        sutton_barto_reward: the reward of Sutton & Barto (2018, example 3.4).
+        max_steps: the time limit, None without one.
+
+    Raises:
+        ValueError: a mass, length, force or time step that is not positive, or a limit below one.
+    """
+
+    cart_mass: float = 1.0
+    pole_mass: float = 0.1
+    half_length: float = 0.5
+    force: float = 10.0
+    gravity: float = 9.8
+    time_step: float = 0.02
+    sutton_barto_reward: bool = False
+    max_steps: int | None = 500
+
+    initial_noise = 4
+    transition_noise = 0
+    x_limit = 2.4
+    theta_limit = 12 * 2 * math.pi / 360
+    render_modes = ("rgb_array",)
+    render_fps = 50
+
+    def __post_init__(self) -> None:
+        for name in ("cart_mass", "pole_mass", "half_length", "force", "time_step"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be positive, got {value}")
+        if not math.isfinite(self.gravity):
+            raise ValueError(f"gravity must be finite, got {self.gravity}")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"max_steps must be at least 1 or None, got {self.max_steps}")
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Gymnasium's: twice the failing limits, so that the failing observation is inside."""
+        high = np.array([2 * self.x_limit, np.inf, 2 * self.theta_limit, np.inf], dtype=np.float32)
+        return spaces.Box(-high, high, dtype=np.float32)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Push left (0) or right (1)."""
+        return spaces.Discrete(2)
+
+    def initial(self, u: Array) -> Array:
+        """Every component uniform on +-0.05: u ``[..., 4]`` -> state ``[..., 4]``."""
+        return -0.05 + 0.1 * u
+
+    def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
+        """One Euler step: state ``[..., 4]``, action ``[...]`` -> (next state, reward ``[...]``, terminated ``[...]``).
+
+        The equations of motion are Florian (2007), "Correct equations for the dynamics of the cart-pole system",
+        without friction, with the constants of the masses folded.
+        """
+        xp: Any = torch if isinstance(state, torch.Tensor) else np
+        x_dot, theta, theta_dot = state[..., 1], state[..., 2], state[..., 3]
+        total_mass = self.pole_mass + self.cart_mass
+        push = self.force / total_mass
+        moment = self.pole_mass * self.half_length / total_mass
+        cos, sin = xp.cos(theta), xp.sin(theta)
+
+        drive = moment * xp.square(theta_dot) * sin + (xp.asarray(action, dtype=state.dtype) * (2 * push) - push)
+        theta_acc = (self.gravity * sin - cos * drive) / (4 / 3 * self.half_length - moment * xp.square(cos))
+        x_acc = drive - moment * theta_acc * cos
+        next_state = state + self.time_step * xp.stack((x_dot, x_acc, theta_dot, theta_acc), -1)
+
+        terminated = (abs(next_state[..., 0]) > self.x_limit) | (abs(next_state[..., 2]) > self.theta_limit)
+        if self.sutton_barto_reward:
+            reward = -xp.asarray(terminated, dtype=state.dtype)
+        else:
+            reward = xp.ones_like(theta)
+        return next_state, reward, terminated
+
+    def observe(self, state: Array) -> Array:
+        """The state itself, in float32."""
+        return state.to(torch.float32) if isinstance(state, torch.Tensor) else np.asarray(state, dtype=np.float32)
+
+    def render(self, state: Array, mode: str) -> Array:
+        """A picture of one state ``[4]``, ``[H, W, 3]`` uint8."""
+        from .render import draw_cartpole
+
+        return draw_cartpole(float(state[0]), float(state[2]), half_length=self.half_length, x_limit=self.x_limit)

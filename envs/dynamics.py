@@ -1,0 +1,61 @@
+"""The one definition of an environment: pure functions of state, action and uniform noise.
+
+Every face of an environment (batched tensors, ``gymnasium.Env``, ``gymnasium.vector.VectorEnv``) calls the same
+three functions and differs only in where the noise comes from and who restarts a finished episode.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from gymnasium import spaces
+
+Array = Any  # a numpy array or a torch tensor: the functions below answer in the kind they are given
+
+
+@runtime_checkable
+class Dynamics(Protocol):
+    """Pure dynamics over leading axes ``...`` (none for one environment, ``[S, B]`` for a batch).
+
+    A state is an array ``[..., k]``. Noise ``u`` is uniform on [0, 1), float64, of the declared width: all the
+    randomness there is. The functions accept numpy arrays and torch tensors alike, any leading axes, and the
+    floating dtype of ``state`` is kept.
+    """
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """Of one copy."""
+        ...
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Of one copy."""
+        ...
+
+    @property
+    def initial_noise(self) -> int:
+        """Width of u in ``initial``."""
+        ...
+
+    @property
+    def transition_noise(self) -> int:
+        """Width of u in ``transition``; 0 if the dynamics are deterministic."""
+        ...
+
+    @property
+    def max_steps(self) -> int | None:
+        """Time limit of an episode, None without one."""
+        ...
+
+    def initial(self, u: Array) -> Array:
+        """First state of an episode: u ``[..., initial_noise]`` -> state ``[..., k]``."""
+        ...
+
+    def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
+        """State ``[..., k]``, action ``[...]``, u ``[..., transition_noise]`` -> (next state ``[..., k]``,
+        reward ``[...]`` floating, terminated ``[...]`` bool)."""
+        ...
+
+    def observe(self, state: Array) -> Array:
+        """What the agent sees of a state: ``[..., k]`` -> ``[..., *observation_space.shape]`` in the space's dtype."""
+        ...

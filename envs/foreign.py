@@ -1,0 +1,254 @@
+"""Any gymnasium environment with Box or Discrete observations and Discrete actions as an ``Env`` of ``rlkit.types``.
+
+The copies are stepped one after another in Python: this is for environments whose dynamics are not ours to batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import index
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.streams import key
+from rlkit.types import Transition
+
+
+class FaultyEnvironmentError(RuntimeError):
+    """An environment returned what it must not: a value that is not finite, or none of its observation space."""
+
+
+class ForeignEnv:
+    """S seeds x B copies of a gymnasium environment; an ``Env`` of ``rlkit.types``.
+
+    Observations keep their space's dtype; those of ``Discrete(n, start)`` count from 0, and so do actions. The state
+    of a foreign environment cannot be read, so it cannot be saved: training with one cannot be resumed exactly.
+
+    Args:
+        make_one: makes one copy, for example ``lambda: gymnasium.make("Acrobot-v1")``; called S x B times.
+        seeds: one integer per row; copy b of row s depends on (seeds[s], b) alone.
+        num_envs: B, copies per seed.
+        device: where tensors live; the environments themselves run on the CPU.
+        restart: begin a new episode in the step that ends one. Without it a finished copy stays as it ended: its
+            last observation and flags, reward 0.
+        noise: "stream" resets episode e of every copy with ``episode_seed(seed, copy, e)``; "gymnasium" resets
+            the first with ``seeds[s] + b`` and lets the environment's generator go on, as a vector environment does.
+
+    Raises:
+        ValueError: no seeds or a negative one, fewer than one copy, an unknown noise, ``make_one`` returning
+            something else than gymnasium environments of one kind, an action space that is not Discrete, an
+            observation space that is neither Box nor Discrete; in ``step`` an action outside the action space.
+        FaultyEnvironmentError: an observation or reward that is not finite, or an observation that does not fit
+            its space; the message names step, seed and copy.
+    """
+
+    def __init__(
+        self,
+        make_one: Callable[[], gymnasium.Env[Any, Any]],
+        seeds: Sequence[int],
+        num_envs: int = 1,
+        device: torch.device | str = "cpu",
+        restart: bool = True,
+        noise: Literal["stream", "gymnasium"] = "stream",
+    ) -> None:
+        self.seeds = tuple(index(seed) for seed in seeds)
+        if len(self.seeds) == 0 or min(self.seeds) < 0:
+            raise ValueError(f"seeds must be one or more integers >= 0, got {list(self.seeds)}")
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        if noise not in ("stream", "gymnasium"):
+            raise ValueError(f'noise must be "stream" or "gymnasium", got {noise!r}')
+        self.num_envs = num_envs
+        self.device = torch.device(device)
+        self._restart = restart
+        self._noise = noise
+        self._copies = [(seed, copy) for seed in self.seeds for copy in range(num_envs)]  # S * B of them, row by row
+        self._envs = _make_all(make_one, len(self._copies))
+        self._name = _name(self._envs[0])
+        self._actions = _discrete_actions(self._envs[0])
+        self._observations = _simple_observations(self._envs[0])
+        self.action_space = spaces.Discrete(int(self._actions.n))
+        self.observation_space = _counted_from_zero(self._observations)
+        spec = self._envs[0].spec
+        self.max_episode_steps = None if spec is None else spec.max_episode_steps
+
+        count = len(self._envs)
+        # what the environments return is gathered here, so that a step makes one tensor of each kind
+        self._seen = np.zeros((count, *(self._observations.shape or ())), dtype=self._observations.dtype)
+        self._rewards = np.zeros(count)
+        self._terminated = np.zeros(count, dtype=np.bool_)
+        self._truncated = np.zeros(count, dtype=np.bool_)
+        self._elapsed = np.zeros(count, dtype=np.int64)  # steps of the copy's episode
+        self._episodes = np.zeros(count, dtype=np.int64)  # begun so far
+        self.reset()
+
+    def reset(self) -> Tensor:
+        """Begin a new episode in every copy; observations ``[S, B, *observation]``."""
+        for place in range(len(self._envs)):
+            self._begin(place)
+        self._terminated[:] = self._truncated[:] = False
+        self.obs = self._observed()
+        return self.obs
+
+    def step(self, action: Tensor) -> Transition:
+        """Step every copy with ``action [S, B]``; finished copies start again in the same call if they restart."""
+        chosen = self._numbered_as_theirs(action)  # [S * B]
+        held = (self._terminated | self._truncated) & (not self._restart)  # [S * B]
+        self._rewards[held] = 0.0
+        self._elapsed += ~held
+        for place in np.flatnonzero(~held).tolist():
+            obs, reward, terminated, truncated, _ = self._envs[place].step(chosen[place])
+            self._write(place, obs)
+            self._rewards[place], self._terminated[place], self._truncated[place] = reward, terminated, truncated
+        transition = Transition(
+            self.obs,
+            action,
+            self._rewarded(),
+            self._observed(),
+            self._tensor(self._terminated),
+            self._tensor(self._truncated),
+        )
+        self.obs = transition.next_obs
+        finished = np.flatnonzero(self._terminated | self._truncated).tolist()
+        if self._restart and finished:
+            for place in finished:
+                self._begin(place)
+            self.obs = self._observed()
+        return transition
+
+    def close(self) -> None:
+        """Close every copy."""
+        for env in self._envs:
+            env.close()
+
+    def _begin(self, place: int) -> None:
+        """Start the next episode of a copy and write its first observation."""
+        seed, copy = self._copies[place]
+        episode = int(self._episodes[place])
+        if self._noise == "stream":
+            obs, _ = self._envs[place].reset(seed=episode_seed(seed, copy, episode))
+        else:
+            obs, _ = self._envs[place].reset(seed=seed + copy if episode == 0 else None)
+        self._episodes[place] += 1
+        self._elapsed[place] = 0
+        self._write(place, obs)
+
+    def _write(self, place: int, obs: Any) -> None:
+        """Keep an observation, if it has the shape and the kind of number that its space promises."""
+        given = np.asarray(obs)
+        if given.dtype != self._seen.dtype or given.shape != self._seen.shape[1:]:
+            fits = given.shape == self._seen.shape[1:] and np.can_cast(given.dtype, self._seen.dtype, "same_kind")
+            if not fits:
+                why = f"its space is {self._observations}"
+                raise self._fault(place, f"an observation of {given.dtype} {given.shape}", why)
+        self._seen[place] = given
+
+    def _observed(self) -> Tensor:
+        """What every copy shows now, verified, ``[S, B, *observation]``."""
+        space = self._observations
+        if isinstance(space, spaces.Discrete):
+            sound = (self._seen >= space.start) & (self._seen < space.start + space.n)
+        else:
+            sound = np.isfinite(self._seen)
+        if not sound.all():
+            place = int(np.flatnonzero(~sound.reshape(len(self._envs), -1).all(axis=1))[0])
+            raise self._fault(place, f"observation {self._seen[place]}", f"not a finite element of {space}")
+        return self._tensor(self._seen - space.start if isinstance(space, spaces.Discrete) else self._seen)
+
+    def _rewarded(self) -> Tensor:
+        """The rewards of this step, verified, ``[S, B]`` float32."""
+        sound = np.isfinite(self._rewards)
+        if not sound.all():
+            place = int(np.flatnonzero(~sound)[0])
+            raise self._fault(place, f"reward {self._rewards[place]}", "not a finite number")
+        return self._tensor(self._rewards.astype(np.float32))
+
+    def _fault(self, place: int, what: str, why: str) -> FaultyEnvironmentError:
+        seed, copy = self._copies[place]
+        where = f"step {self._elapsed[place]} of episode {self._episodes[place] - 1}, seed {seed}"
+        where += f" (row {place // self.num_envs}), copy {copy}"
+        return FaultyEnvironmentError(f"{self._name} returned {what} at {where}: {why}; mend or wrap the environment")
+
+    def _numbered_as_theirs(self, action: Tensor) -> NDArray[np.int64]:
+        """Actions ``[S, B]`` counted from 0 -> the environment's own numbers, ``[S * B]``."""
+        expected = (len(self.seeds), self.num_envs)
+        if tuple(action.shape) != expected or action.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"action must be integers of shape {expected}, got {action.dtype} {tuple(action.shape)}")
+        chosen = action.cpu().numpy().astype(np.int64).ravel()
+        wrong = np.flatnonzero((chosen < 0) | (chosen >= self._actions.n))
+        if len(wrong):
+            row, copy = divmod(int(wrong[0]), self.num_envs)
+            raise ValueError(
+                f"action {chosen[wrong[0]]} of row {row}, copy {copy} is not one of the {self._actions.n} actions "
+                f"of {self._name}: count them from 0"
+            )
+        return chosen + self._actions.start
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        """A copy of ``[S * B, ...]`` on the device, ``[S, B, ...]``."""
+        return torch.from_numpy(array.reshape(len(self.seeds), self.num_envs, *array.shape[1:]).copy()).to(self.device)
+
+
+def episode_seed(seed: int, copy: int, episode: int) -> int:
+    """What ``reset`` is given for an episode: 31 bits that depend on these three numbers and on nothing else.
+
+    They are the top bits of Philox4x64-10 under the key of the stream (seed, "env", copy), counter ``episode``.
+    """
+    words, counter = np.array(key(seed, "env", copy), np.uint64), np.array([episode, 0, 0, 0], np.uint64)
+    return int(np.random.Philox(key=words, counter=counter).random_raw()) >> 33
+
+
+def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> list[gymnasium.Env[Any, Any]]:
+    """The copies, verified to be of one kind; none stays open if that fails."""
+    made: list[gymnasium.Env[Any, Any]] = []
+    try:
+        for _ in range(count):
+            made.append(make_one())
+            if not isinstance(made[-1], gymnasium.Env):
+                raise ValueError(f"make_one returned {type(made.pop())}: it must make a gymnasium.Env")
+            _discrete_actions(made[-1])
+            _simple_observations(made[-1])
+            if (made[-1].action_space, made[-1].observation_space) != (made[0].action_space, made[0].observation_space):
+                raise ValueError(f"the spaces of {_name(made[-1])} differ from copy to copy: make them all alike")
+    except BaseException:
+        for env in made:
+            env.close()
+        raise
+    return made
+
+
+def _discrete_actions(env: gymnasium.Env[Any, Any]) -> spaces.Discrete:
+    """The action space, if it is Discrete."""
+    space = env.action_space
+    if isinstance(space, spaces.Discrete):
+        return space
+    kind = "continuous" if isinstance(space, spaces.Box) else "not Discrete"
+    remedy = "make one number of it with a gymnasium.ActionWrapper"
+    if isinstance(space, spaces.Box):
+        remedy = "cut it into bins with gymnasium.wrappers.DiscretizeAction"
+    raise ValueError(f"the action space {space} of {_name(env)} is {kind}, and agents here choose among n: {remedy}")
+
+
+def _simple_observations(env: gymnasium.Env[Any, Any]) -> spaces.Box | spaces.Discrete:
+    """The observation space, if it is Box or Discrete."""
+    space = env.observation_space
+    if isinstance(space, spaces.Box | spaces.Discrete):
+        return space
+    remedy = "flatten it with gymnasium.wrappers.FlattenObservation"
+    raise ValueError(f"the observation space {space} of {_name(env)} is neither Box nor Discrete: {remedy}")
+
+
+def _counted_from_zero(space: spaces.Box | spaces.Discrete) -> spaces.Box | spaces.Discrete:
+    """The space as policies see it: Discrete without an offset."""
+    return spaces.Discrete(int(space.n)) if isinstance(space, spaces.Discrete) else space
+
+
+def _name(env: gymnasium.Env[Any, Any]) -> str:
+    """The registered id, else the class."""
+    return type(env.unwrapped).__name__ if env.spec is None else env.spec.id

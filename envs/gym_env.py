@@ -1,0 +1,413 @@
+"""Dynamics as ordinary gymnasium environments: one copy (``DynamicsEnv``) or many (``DynamicsVectorEnv``).
+
+Both faces run the pure functions of a ``Dynamics`` in numpy, states in float64, and feed them from gymnasium's own
+generators (``numpy.random.PCG64`` behind ``np_random``): copy i of a vector seeded s gives, to the bit, the
+episodes of the serial environment seeded s + i.
+
+Time limits. A limit that belongs to the problem (``dynamics.max_steps``) is applied here; one that belongs to the
+registered id, or to ``gymnasium.make(..., max_episode_steps=N)``, is applied by gymnasium's ``TimeLimit`` around
+the serial environment and is handed to the vector. Where both are known the shorter one counts, so
+``max_episode_steps`` can shorten a grid world's limit; ``max_steps=...`` is what changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike, NDArray
+
+from .cartpole import CartPole
+from .dynamics import Dynamics
+from .gridworld import GridWorld
+
+if TYPE_CHECKING:
+    from .render import Window
+
+DRAWN_AHEAD = 256  # numbers that a vector's copy draws at once: 2 kB a copy, a generator call every few hundred steps
+DEFAULT_FPS = 10  # frames a second, for dynamics that do not say
+
+
+class Drawable(Protocol):
+    """Dynamics that can be shown. Where they offer ``rgb_array``, the serial face adds ``human``, a window."""
+
+    render_modes: Sequence[str]  # "rgb_array", "ansi"
+
+    def render(self, state: NDArray[Any], mode: str) -> Any:
+        """One state ``[k]`` as an image ``[height, width, 3]`` uint8 (``rgb_array``) or as text (``ansi``)."""
+        ...
+
+
+class DynamicsEnv(gymnasium.Env[Any, Any]):
+    """One environment: the dynamics under gymnasium's serial interface, ``info`` always empty.
+
+    An episode is truncated at ``dynamics.max_steps``, which ``spec.max_episode_steps`` reports. The spaces are
+    copies: seeding them leaves other environments of the same dynamics alone.
+
+    Raises:
+        ValueError: a render mode that the dynamics do not offer, an action outside the action space, reset options.
+        gymnasium.error.ResetNeeded: a step or a picture before the first reset, a step after the episode's end.
+    """
+
+    def __init__(self, dynamics: Dynamics, render_mode: str | None = None) -> None:
+        self.dynamics = dynamics
+        self.observation_space = deepcopy(dynamics.observation_space)
+        self.action_space = deepcopy(dynamics.action_space)
+        self.metadata = _render_metadata(dynamics, human=True)
+        self.render_mode = _offered(render_mode, self.metadata["render_modes"])
+        self.state: NDArray[Any] | None = None  # [k]
+        self._steps = 0  # of this episode
+        self._ended = False
+        self._window: Window | None = None
+        self._spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """Gymnasium's record of how this environment was made, with the problem's own time limit."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, value: EnvSpec | None) -> None:
+        if value is not None and value.max_episode_steps is None:
+            value = replace(value, max_episode_steps=self.dynamics.max_steps)
+        self._spec = value
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode -> (observation, {}); a seed makes it and all that follow it reproducible."""
+        _refuse_options(options)
+        super().reset(seed=seed)
+        self.state = self.dynamics.initial(self.np_random.random(self.dynamics.initial_noise))
+        self._steps, self._ended = 0, False
+        return self._shown(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act once -> (observation, reward, terminated, truncated, {})."""
+        if self.state is None or self._ended:
+            raise ResetNeeded(f"{'the episode is over' if self._ended else 'no episode has begun'}: call reset() first")
+        if not self.action_space.contains(action):
+            raise ValueError(f"action {action!r} is not in {self.action_space}: pass one of its integers")
+        noise = self.np_random.random(self.dynamics.transition_noise)
+        self.state, reward, failed = self.dynamics.transition(self.state, np.asarray(action), noise)
+        self._steps += 1
+        terminated, truncated = bool(failed), self._steps >= (self.dynamics.max_steps or np.inf)
+        self._ended = terminated or truncated
+        return self._shown(), float(reward), terminated, truncated, {}
+
+    def render(self) -> Any:
+        """The picture of the present state in ``render_mode``; None, with gymnasium's warning, without a mode."""
+        if self.render_mode is None:
+            gymnasium.logger.warn('no render mode was chosen: make the environment with, say, render_mode="rgb_array"')
+            return None
+        if self.state is None:
+            raise ResetNeeded("nothing to render before the first reset()")
+        if self.render_mode != "human":
+            return cast(Drawable, self.dynamics).render(self.state, self.render_mode)
+        if self._window is None:
+            from .render import Window  # matplotlib, only where something is drawn
+
+            self._window = Window(type(self.dynamics).__name__)
+        frame = cast(Drawable, self.dynamics).render(self.state, "rgb_array")
+        self._window.show(frame, seconds=1 / self.metadata["render_fps"])
+        return None
+
+    def close(self) -> None:
+        """Close the window of render mode ``human``, if one is open."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    def _shown(self) -> Any:
+        """The present observation, newly made; drawn on the screen as well in render mode ``human``."""
+        if self.render_mode == "human":
+            self.render()
+        observation = np.array(self.dynamics.observe(self.state), dtype=self.observation_space.dtype)
+        return observation[()]  # a Discrete observation is an integer, not an array
+
+
+class DynamicsVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
+    """Many copies of one environment in one numpy computation, under gymnasium's vector interface.
+
+    Observations, rewards, flags and infos are those of ``gymnasium.vector.SyncVectorEnv`` over the serial face, to
+    the bit, in every mode of restarting: ``NEXT_STEP`` (the step after an episode's end ignores its action and
+    returns the first observation of the next episode), ``SAME_STEP`` (the ending step returns it, the true last
+    observation is ``infos["final_obs"]``) and ``DISABLED`` (the caller resets with ``options={"reset_mask": ...}``).
+
+    Args:
+        dynamics: what to simulate.
+        num_envs: copies.
+        autoreset_mode: who restarts a finished copy and when; a member of ``AutoresetMode`` or its value.
+        max_episode_steps: a time limit beside ``dynamics.max_steps``, the shorter one counts; None or -1 for none.
+        render_mode: what ``render`` returns for every copy; windows (``human``) are for the serial face.
+
+    Raises:
+        ValueError: fewer than one copy, an unknown mode, a limit below one step, an action outside the action
+            space (named with its copy), seeds or a reset mask of another length, unknown reset options.
+        gymnasium.error.ResetNeeded: a step before the first reset or, if ``DISABLED``, of a finished copy.
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.dynamics = dynamics
+        self.num_envs = num_envs
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.max_episode_steps = shorter_limit(dynamics.max_steps, max_episode_steps)
+        self.metadata = _render_metadata(dynamics, human=False) | {"autoreset_mode": self.autoreset_mode}
+        self.render_mode = _offered(render_mode, self.metadata["render_modes"])
+        self.single_observation_space = deepcopy(dynamics.observation_space)
+        self.single_action_space = deepcopy(dynamics.action_space)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.state: NDArray[Any] | None = None  # [num_envs, k]
+        self._steps = np.zeros(num_envs, dtype=np.int64)  # of the copy's episode
+        self._ended = np.zeros(num_envs, dtype=np.bool_)
+        self._noise = CopiesNoise(num_envs, max(dynamics.initial_noise, dynamics.transition_noise))
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        """The seed of each copy's generator, None before the first reset."""
+        return tuple(self._noise.seeds)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start an episode in every copy, or in those of ``options["reset_mask"]`` -> (observations, {}).
+
+        seed: an int seeds copy i with seed + i; a sequence gives every copy its own, None continuing its generator.
+        """
+        copies = self._to_reset(options)
+        for copy, own_seed in zip(copies, self._seeds(seed)[copies], strict=True):
+            self._noise.seed(copy, own_seed)
+        self._restart(copies)
+        return self._observe(), {}
+
+    def step(
+        self, actions: ArrayLike
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Act once in every copy -> (observations, rewards, terminated, truncated, infos), leading axis num_envs."""
+        if self.state is None:
+            raise ResetNeeded("no episode has begun: call reset() first")
+        if self.autoreset_mode is AutoresetMode.DISABLED and self._ended.any():
+            finished = np.flatnonzero(self._ended).tolist()
+            raise ResetNeeded(f"copies {finished} are finished: reset(options={{'reset_mask': ...}}) them first")
+        # Copies that wait for their reset are computed too and thrown away: cheaper than picking out the others.
+        running = ~self._ended
+        actions = self._checked(np.asarray(actions), running)
+        self.state, rewards, failed = self.dynamics.transition(self.state, actions, self._transition_noise(running))
+        self._steps += 1
+        rewards = np.where(running, rewards, 0.0).astype(np.float64, copy=False)
+        terminated = failed & running
+        truncated = (self._steps >= (self.max_episode_steps or np.inf)) & running
+        self._ended = terminated | truncated
+        self._restart(np.flatnonzero(~running))  # under NEXT_STEP this is their step
+        observations, infos = self._observe(), {}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._ended.any():
+            infos = final_infos(observations, self._ended)
+            self._restart(np.flatnonzero(self._ended))
+            observations = self._observe()
+        return observations, rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A picture of every copy in ``render_mode``; None, with gymnasium's warning, without a mode."""
+        if self.render_mode is None:
+            gymnasium.logger.warn('no render mode was chosen: make the environment with, say, render_mode="rgb_array"')
+            return None
+        if self.state is None:
+            raise ResetNeeded("nothing to render before the first reset()")
+        return tuple(cast(Drawable, self.dynamics).render(state, self.render_mode) for state in self.state)
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> NDArray[np.object_]:
+        """One seed (or None) per copy, ``[num_envs]``."""
+        if seed is None:
+            seed = [None] * self.num_envs
+        elif isinstance(seed, int | np.integer):
+            seed = [int(seed) + copy for copy in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise ValueError(f"{len(seed)} seeds for {self.num_envs} copies: pass one each, or a single int")
+        return np.array(seed, dtype=object)
+
+    def _to_reset(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
+        """Indices of the copies to reset: those of the mask, else all."""
+        mask = (options or {}).get("reset_mask")
+        _refuse_options({name: value for name, value in (options or {}).items() if name != "reset_mask"})
+        if mask is None:
+            return np.arange(self.num_envs)
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
+            raise ValueError(
+                f"options['reset_mask'] must be a numpy bool array of {self.num_envs} copies, got {mask!r}"
+            )
+        if not mask.any():
+            raise ValueError("options['reset_mask'] names no copy: set at least one element, or do not reset")
+        if self.state is None and not mask.all():
+            raise ResetNeeded("the first reset() must start every copy: leave options['reset_mask'] out")
+        return np.flatnonzero(mask)
+
+    def _restart(self, copies: NDArray[np.int64]) -> None:
+        """Begin an episode in these copies."""
+        if len(copies) == 0:
+            return
+        first = self.dynamics.initial(self._noise.take(copies, self.dynamics.initial_noise))  # [copies, k]
+        if self.state is None:
+            self.state = first
+        self.state[copies] = first
+        self._steps[copies], self._ended[copies] = 0, False
+
+    def _transition_noise(self, running: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Numbers for the running copies, ``[num_envs, transition_noise]``; the other generators stand still."""
+        width = self.dynamics.transition_noise
+        noise = np.zeros((self.num_envs, width))
+        if width:
+            noise[running] = self._noise.take(np.flatnonzero(running), width)
+        return noise
+
+    def _checked(self, actions: NDArray[Any], running: NDArray[np.bool_]) -> NDArray[Any]:
+        """One integer per copy, an action where it is used; where it is not, some action."""
+        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
+            raise ValueError(f"actions must be {self.num_envs} integers, got {actions.dtype} of shape {actions.shape}")
+        space = cast(spaces.Discrete, self.single_action_space)
+        wrong = (actions < space.start) | (actions >= space.start + space.n)
+        if not wrong.any():
+            return actions
+        if (wrong & running).any():
+            copy = np.flatnonzero(wrong & running)[0]
+            raise ValueError(f"action {actions[copy]} of copy {copy} is not in {space}: pass one of its integers")
+        return np.where(wrong, space.start, actions)
+
+    def _observe(self) -> NDArray[Any]:
+        """Observations of every copy, newly made."""
+        return np.array(self.dynamics.observe(self.state), dtype=self.single_observation_space.dtype)
+
+
+class CopiesNoise:
+    """Uniform numbers of one generator per copy, handed out in each generator's own order.
+
+    A call of numpy's generator costs a microsecond whatever it draws, so every copy draws a block ahead. How many
+    numbers each of its requests takes does not change the sequence: ``random(2)`` after ``random(3)`` is
+    ``random(5)``, which is what keeps a copy equal to the serial environment.
+    """
+
+    def __init__(self, copies: int, largest_request: int) -> None:
+        self.seeds: list[int | None] = [None] * copies
+        self._generators: list[np.random.Generator | None] = [None] * copies
+        self._numbers = np.empty((copies, max(DRAWN_AHEAD, largest_request)))
+        self._used = np.full(copies, self._numbers.shape[1])  # where the copy's unused numbers begin
+
+    def seed(self, copy: int, seed: int | None) -> None:
+        """Give a copy gymnasium's generator of this seed; None keeps the generator it has, else picks one at random."""
+        if seed is None and self._generators[copy] is not None:
+            return
+        self._generators[copy], self.seeds[copy] = seeding.np_random(seed)
+        self._used[copy] = self._numbers.shape[1]
+
+    def take(self, copies: NDArray[np.int64], width: int) -> NDArray[np.float64]:
+        """The next ``width`` numbers of each of these copies, ``[len(copies), width]``."""
+        for copy in copies[self._used[copies] + width > self._numbers.shape[1]]:
+            self._refill(copy)
+        first = self._used[copies]
+        self._used[copies] = first + width
+        return self._numbers[copies[:, None], first[:, None] + np.arange(width)]
+
+    def _refill(self, copy: int) -> None:
+        """Move the unused numbers to the front and draw what fits behind them."""
+        generator = self._generators[copy]
+        assert generator is not None
+        row, unused = self._numbers[copy], self._numbers[copy, self._used[copy] :].copy()
+        row[: len(unused)] = unused
+        generator.random(out=row[len(unused) :])
+        self._used[copy] = 0
+
+
+def final_infos(observations: NDArray[Any], ended: NDArray[np.bool_]) -> dict[str, Any]:
+    """What gymnasium's ``SAME_STEP`` mode reports of the episodes that ended: ``final_obs`` (an object array, None
+    for the others), ``final_info`` and their masks."""
+    last = np.full(len(ended), None, dtype=object)
+    for copy in np.flatnonzero(ended):
+        last[copy] = observations[copy]
+    return {"final_obs": last, "_final_obs": ended.copy(), "final_info": {}, "_final_info": ended.copy()}
+
+
+def shorter_limit(*limits: int | None) -> int | None:
+    """The shortest of some time limits in steps; None and gymnasium's -1 stand for no limit.
+
+    Raises:
+        ValueError: a limit below one step.
+    """
+    known = [limit for limit in limits if limit is not None and limit != -1]
+    if any(limit < 1 for limit in known):
+        raise ValueError(f"a time limit must be at least one step, got {min(known)}; None or -1 means no limit")
+    return min(known, default=None)
+
+
+def _render_metadata(dynamics: Dynamics, human: bool) -> dict[str, Any]:
+    """Gymnasium's metadata of what the dynamics can draw."""
+    modes = list(getattr(dynamics, "render_modes", ()))
+    if human and "rgb_array" in modes:
+        modes.append("human")
+    return {"render_modes": modes, "render_fps": getattr(dynamics, "render_fps", DEFAULT_FPS)}
+
+
+def _offered(render_mode: str | None, modes: Sequence[str]) -> str | None:
+    """The render mode, if it is one of those offered."""
+    if render_mode is not None and render_mode not in modes:
+        raise ValueError(f"render_mode {render_mode!r} is not offered: choose from {', '.join(modes) or 'None only'}")
+    return render_mode
+
+
+def _refuse_options(options: dict[str, Any] | None) -> None:
+    """Raise on reset options: an episode is a function of its seed alone."""
+    if options:
+        raise ValueError(f"unknown reset options {sorted(options)}: the start is set when the environment is made")
+
+
+# What the registered ids call. CartPole's 500 steps belong to its id, so gymnasium.make(..., max_episode_steps=N)
+# replaces them, as for gymnasium's own; a grid world's limit belongs to its map.
+
+
+def make_cartpole(render_mode: str | None = None, **parameters: Any) -> DynamicsEnv:
+    """``rlkit/CartPole-v1``: ``parameters`` are those of ``CartPole``."""
+    return DynamicsEnv(CartPole(**{"max_steps": None, **parameters}), render_mode)
+
+
+def make_cartpole_vector(
+    num_envs: int = 1,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    max_episode_steps: int | None = None,
+    render_mode: str | None = None,
+    **parameters: Any,
+) -> DynamicsVectorEnv:
+    """``rlkit/CartPole-v1`` under ``gymnasium.make_vec``."""
+    dynamics = CartPole(**{"max_steps": None, **parameters})
+    return DynamicsVectorEnv(dynamics, num_envs, autoreset_mode, max_episode_steps, render_mode)
+
+
+def make_gridworld(render_mode: str | None = None, **parameters: Any) -> DynamicsEnv:
+    """``rlkit/GridWorld-v0``: ``parameters`` are those of ``GridWorld`` (``map``, ``slip``, ``max_steps``, ...)."""
+    return DynamicsEnv(GridWorld(**parameters), render_mode)
+
+
+def make_gridworld_vector(
+    num_envs: int = 1,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    max_episode_steps: int | None = None,
+    render_mode: str | None = None,
+    **parameters: Any,
+) -> DynamicsVectorEnv:
+    """``rlkit/GridWorld-v0`` under ``gymnasium.make_vec``."""
+    return DynamicsVectorEnv(GridWorld(**parameters), num_envs, autoreset_mode, max_episode_steps, render_mode)

@@ -1,0 +1,101 @@
+"""From a name to S x B environments: the one door that agents use."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gymnasium
+import torch
+
+from rlkit.types import Env
+
+from .batched import BatchedEnv, Noise
+from .cartpole import CartPole
+from .dynamics import Dynamics
+from .foreign import ForeignEnv
+from .gridworld import GridWorld
+from .probes import PROBES
+
+NATIVE: dict[str, Callable[..., Dynamics]] = {
+    "rlkit/CartPole-v1": CartPole,
+    "rlkit/GridWorld-v0": GridWorld,
+    **{f"rlkit/probe-{name}": probe for name, probe in PROBES.items()},
+}
+TWINS = {"CartPole-v1": "rlkit/CartPole-v1"}  # gymnasium's id -> the same dynamics here
+
+
+def make(
+    env: str | Dynamics | Callable[[], gymnasium.Env],
+    *,
+    seeds: int | Iterable[int] = 0,
+    num_envs: int = 1,
+    device: torch.device | str = "cpu",
+    backend: str = "auto",
+    restart: bool = True,
+    noise: Noise = "stream",
+    double: bool = False,
+    env_kwargs: dict[str, Any] | None = None,
+) -> Env:
+    """S seeds x ``num_envs`` copies of an environment.
+
+    Args:
+        env: an id, a ``Dynamics``, or a function that makes a ``gymnasium.Env``.
+        seeds: an integer or one per row.
+        num_envs: copies per seed.
+        device: where the tensors are; foreign environments step on the CPU and move the result.
+        backend: "auto" replaces a gymnasium id by its native twin where there is one; "gymnasium" never does.
+        restart: as in ``BatchedEnv``.
+        noise: as in ``BatchedEnv``.
+        double: as in ``BatchedEnv``.
+        env_kwargs: passed to the environment's constructor, for example ``{"map": "4x4"}``.
+
+    Raises:
+        ValueError: an unknown id (the nearest known is named), an unknown backend, or a space that is not supported.
+    """
+    kwargs = dict(env_kwargs or {})
+    rows = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    dynamics = find_dynamics(env, backend, kwargs)
+    if dynamics is not None:
+        return BatchedEnv(dynamics, rows, num_envs, device, restart=restart, noise=noise, double=double)
+    if isinstance(env, str):
+        return ForeignEnv(_gymnasium_maker(env, kwargs), rows, num_envs, device, restart=restart, noise=noise)
+    assert not isinstance(env, Dynamics)
+    return ForeignEnv(env, rows, num_envs, device, restart=restart, noise=noise)
+
+
+def find_dynamics(
+    env: str | Dynamics | Callable[[], gymnasium.Env],
+    backend: str = "auto",
+    env_kwargs: dict[str, Any] | None = None,
+) -> Dynamics | None:
+    """The native dynamics behind a name, None where gymnasium's own environment has to run.
+
+    Raises:
+        ValueError: an unknown backend.
+    """
+    if backend not in ("auto", "gymnasium"):
+        raise ValueError(f"backend must be 'auto' or 'gymnasium', got {backend!r}")
+    if isinstance(env, Dynamics):
+        return env
+    if not isinstance(env, str):
+        return None
+    name = TWINS.get(env, env) if backend == "auto" else env
+    return NATIVE[name](**(env_kwargs or {})) if name in NATIVE else None
+
+
+def _gymnasium_maker(name: str, kwargs: dict[str, Any]) -> Callable[[], gymnasium.Env]:
+    """A function that makes gymnasium's environment ``name``; the id is checked at once.
+
+    Raises:
+        ValueError: no such id.
+    """
+    try:
+        gymnasium.spec(name)
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.Error) as error:
+        known = [*gymnasium.registry, *NATIVE, *TWINS]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "gymnasium.pprint_registry() lists the known ones"
+        raise ValueError(f"unknown environment {name!r}: {hint}") from error
+    return lambda: gymnasium.make(name, **kwargs)
