@@ -1,0 +1,385 @@
+"""What every agent is: a configuration, a training loop that can be watched, and a policy that can be asked.
+
+An algorithm's file gives its configuration and its ``iteration``; everything else is here once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+import rlkit
+import rlkit.envs
+from rlkit.checkpoint import load_tensors, save_tensors
+from rlkit.evaluation import EVALUATION_SEED, rollout
+from rlkit.networks import MLP, encode
+from rlkit.optim import flush_denormals
+from rlkit.streams import Stream
+from rlkit.tracking import EpisodeReturns, Means
+from rlkit.types import Env, Transition
+
+from .progress import progress
+
+PerRow = float | tuple[float, ...]  # a hyper-parameter: one number for all rows, or one per row
+EnvSource = str | Callable[[], gymnasium.Env] | rlkit.envs.Dynamics
+
+
+class Agent:
+    """S runs of one algorithm trained side by side; row s is exactly the run of ``seeds[s]``.
+
+    Args:
+        env: a gymnasium id, a function that makes a ``gymnasium.Env``, or a ``Dynamics``.
+        seeds: an integer, or one integer per row.
+        num_envs: copies of the environment per seed.
+        device: "auto" takes a GPU where there is one.
+        backend: "auto" replaces a gymnasium id by its native twin (CartPole-v1); "gymnasium" never does.
+        env_kwargs: passed to the environment.
+        preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults.
+        hyperparameters: fields of ``config_class``. A number may be one for all rows or a sequence ``[S]``.
+
+    Raises:
+        ValueError: an unknown environment, hyper-parameter or preset, or values that contradict each other.
+    """
+
+    config_class: ClassVar[type]
+    presets: ClassVar[dict[str, dict[str, dict[str, Any]]]]  # name -> environment id -> hyper-parameters
+
+    def __init__(
+        self,
+        env: EnvSource,
+        *,
+        seeds: int | Iterable[int] = 0,
+        num_envs: int = 1,
+        device: str | torch.device = "auto",
+        backend: str = "auto",
+        env_kwargs: dict[str, Any] | None = None,
+        preset: str | None = None,
+        **hyperparameters: Any,
+    ) -> None:
+        self.seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.preset = preset
+        self.config = self._configure(env, preset, hyperparameters)
+        self._source, self._env_kwargs, self._backend = env, dict(env_kwargs or {}), backend
+        self.env: Env = self._make(self.seeds, num_envs)
+        self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
+        self.num_timesteps = 0  # environment steps per seed, over all its copies
+        self.active = torch.ones(len(self.seeds), dtype=torch.bool, device=self.device)
+        self.diverged_at = torch.full((len(self.seeds),), -1, dtype=torch.int64, device=self.device)
+        self._end = 0  # of the schedules: the timesteps that learn was asked for so far
+        self._means = Means()
+        self._returns = EpisodeReturns(len(self.seeds), num_envs, self.device)
+        self._log: list[dict[str, np.ndarray]] = []
+        self._evaluation_stream: Stream | None = None
+        self.network = self._build()
+
+    # What an algorithm's file gives
+
+    def _build(self) -> MLP:
+        """Make the network and whatever else the algorithm keeps; returns what ``save`` writes."""
+        raise NotImplementedError
+
+    def _start(self) -> None:
+        """Called when training begins or goes on, after ``_end`` has moved."""
+
+    def iteration(self) -> None:
+        """Collect one batch of experience and learn from it."""
+        raise NotImplementedError
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """What actions are chosen by, differentiable in the observation: ``[S, B, ...] -> [S, B, A]``."""
+        return self.network(encode(obs, self.observation_space))
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """Actions for every row: ``[S, B, *observation] -> [S, B]`` int64."""
+        raise NotImplementedError
+
+    # Training
+
+    @property
+    def num_seeds(self) -> int:
+        """S."""
+        return len(self.seeds)
+
+    def learn(self, total_timesteps: int, progress_bar: bool = False) -> Self:
+        """Train every seed for ``total_timesteps`` environment steps, over all its copies; again continues.
+
+        The number is rounded up to whole iterations, as stable-baselines3 does.
+        """
+        steps = self.training(total_timesteps)
+        for _ in progress(self, steps, total_timesteps) if progress_bar else steps:
+            pass
+        return self
+
+    def training(self, total_timesteps: int, every: int | None = None) -> Iterator[int]:
+        """``learn`` as a generator: yields the timesteps done, each time ``every`` more have passed and at the end.
+
+        Whatever should happen between (an exact evaluation, a checkpoint) stands in the caller's loop. One row of
+        ``history`` is written before each yield.
+
+        Raises:
+            ValueError: total_timesteps or every below one.
+        """
+        every = every or max(total_timesteps // 100, 1)
+        if total_timesteps < 1 or every < 1:
+            raise ValueError(f"total_timesteps and every must be at least 1, got {total_timesteps} and {every}")
+        self._end = self.num_timesteps + total_timesteps
+        self._start()
+        return self._run(every)
+
+    def _run(self, every: int) -> Iterator[int]:
+        due = self.num_timesteps + every
+        while self.num_timesteps < self._end:
+            with flush_denormals():
+                self.iteration()
+            if self.num_timesteps >= due or self.num_timesteps >= self._end:
+                due += every
+                timesteps = np.full(self.num_seeds, self.num_timesteps)
+                self._log.append({"timesteps": timesteps, **self._returns.read(), **self._means.read()})
+                yield self.num_timesteps
+        self._warn_of_divergence()
+
+    @property
+    def progress_remaining(self) -> float:
+        """1 at the first step of training, 0 at its end: what schedules are functions of."""
+        return 1.0 - self.num_timesteps / self._end if self._end else 1.0
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        """The training log: each name as ``[rows, S]``, NaN where a row did not have it."""
+        names = list(dict.fromkeys(name for row in self._log for name in row))
+        nothing = np.full(self.num_seeds, np.nan)
+        return {name: np.stack([row.get(name, nothing) for row in self._log]) for name in names}
+
+    def _step(self, action: Tensor) -> Transition:
+        """One step of every copy, counted."""
+        transition = self.env.step(action)
+        self._returns.add(transition.reward, transition.done)
+        self.num_timesteps += self.env.num_envs
+        return transition
+
+    def _healthy(self, loss: Tensor, norm: Tensor) -> Tensor:
+        """Which rows may be updated, ``[S]`` bool: a row with a non-finite loss or gradient norm stops for good."""
+        healthy = self.active & torch.isfinite(loss) & torch.isfinite(norm)
+        self.diverged_at.masked_fill_(self.active & ~healthy, self.num_timesteps)
+        self.active = healthy
+        return healthy
+
+    def _warn_of_divergence(self) -> None:
+        for seed, step in zip(self.seeds, self.diverged_at.tolist(), strict=True):
+            if step >= 0:
+                warnings.warn(
+                    f"seed {seed} diverged at step {step}: its loss or gradient was not finite, and it was not "
+                    "updated after that. A lower learning_rate may keep it.",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+
+    # Asking the policy
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """stable-baselines3's: one observation or a batch ``[n, ...]`` -> (action or actions ``[n]``, state).
+
+        Raises:
+            ValueError: more than one seed (ask ``agent[i]``), or a shape that does not fit.
+        """
+        if self.num_seeds > 1:
+            raise ValueError(f"predict answers for one seed and this agent has {self.num_seeds}: use agent[i].predict")
+        obs = np.asarray(observation)
+        shape = self.observation_space.shape or ()
+        if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
+            raise ValueError(f"observation has shape {obs.shape}, expected {shape} or (n, *{shape})")
+        batch = torch.as_tensor(obs.reshape(1, -1, *shape), device=self.device)
+        action = self.act(batch, deterministic)[0].cpu().numpy()  # [n]
+        return (action if obs.ndim > len(shape) else action[0]), state
+
+    def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:
+        """Undiscounted returns ``[S, episodes]``; episode e starts from ``reset(seed=seed + e)`` for every row.
+
+        Raises:
+            ValueError: episodes below one.
+        """
+        if episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {episodes}")
+        self._evaluation_stream = None
+        played = rollout(self, self.evaluation_env(episodes, seed), deterministic=deterministic)
+        returns: np.ndarray = played.returns.cpu().numpy()
+        return returns
+
+    def evaluation_env(self, episodes: int, seed: int = EVALUATION_SEED) -> Env:
+        """S x ``episodes`` copies of one episode each, the same for every row and every agent."""
+        return self._make([seed] * self.num_seeds, episodes, restart=False, noise="gymnasium", double=True)
+
+    def __len__(self) -> int:
+        return self.num_seeds
+
+    def __getitem__(self, row: int) -> Self:
+        """The agent of one row: the same policy with one seed."""
+        if not -self.num_seeds <= row < self.num_seeds:
+            raise IndexError(f"row {row} of an agent with {self.num_seeds} seeds")
+        row %= self.num_seeds
+        settings = asdict(self.config)
+        for field in fields(self.config_class):
+            if field.type == "PerRow" and isinstance(settings[field.name], tuple):
+                settings[field.name] = settings[field.name][row]
+        twin = self._twin(self._source, (self.seeds[row],), settings)
+        twin.network.flat.copy_(self.network.flat[row : row + 1])
+        twin.num_timesteps, twin._end = self.num_timesteps, self._end
+        return twin
+
+    # Files
+
+    def save(self, path: str | Path) -> None:
+        """Write the policies of all rows as a safetensors file: tensors and a JSON header, no code."""
+        header = {
+            "algorithm": type(self).__name__,
+            "rlkit": rlkit.__version__,
+            "env": self._source if isinstance(self._source, str) else None,
+            "env_kwargs": self._env_kwargs,
+            "backend": self._backend,
+            "seeds": self.seeds,
+            "config": asdict(self.config),
+            "num_timesteps": self.num_timesteps,
+        }
+        save_tensors(path, {"parameters": self.network.flat}, {"rlkit.agent": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
+        """Read what ``save`` wrote.
+
+        Args:
+            path: the file.
+            env: needed where the agent was not made from an id.
+            device: as in the constructor.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a whole file of this algorithm, or no environment.
+        """
+        tensors, metadata = load_tensors(path)
+        header = read_header(path, metadata)
+        if header["algorithm"] != cls.__name__:
+            raise ValueError(f"{path} holds a {header['algorithm']}, not a {cls.__name__}: use rlkit.agents.load")
+        source = env if env is not None else header["env"]
+        if source is None:
+            raise ValueError(f"{path} was saved without an environment id: pass env=")
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()}
+        agent = cls(
+            source,
+            seeds=header["seeds"],
+            device=device,
+            backend=header["backend"],
+            env_kwargs=header["env_kwargs"],
+            **settings,
+        )
+        parameters = tensors.get("parameters")
+        if parameters is None or parameters.shape != agent.network.flat.shape:
+            found = None if parameters is None else tuple(parameters.shape)
+            raise ValueError(
+                f"{path} holds parameters of shape {found}, the network for {source} needs "
+                f"{tuple(agent.network.flat.shape)}: it was trained on another environment"
+            )
+        agent.network.flat.copy_(parameters)
+        agent.num_timesteps = agent._end = header["num_timesteps"]
+        return agent
+
+    # Construction
+
+    def _make(self, seeds: Sequence[int], num_envs: int, **options: Any) -> Env:
+        return rlkit.envs.make(
+            self._source,
+            seeds=seeds,
+            num_envs=num_envs,
+            device=self.device,
+            backend=self._backend,
+            env_kwargs=self._env_kwargs,
+            **options,
+        )
+
+    def _twin(self, env: EnvSource, seeds: tuple[int, ...], settings: dict[str, Any]) -> Self:
+        return type(self)(
+            env, seeds=seeds, device=self.device, backend=self._backend, env_kwargs=self._env_kwargs, **settings
+        )
+
+    def _configure(self, env: EnvSource, preset: str | None, hyperparameters: dict[str, Any]) -> Any:
+        """Defaults, then the preset's values, then those given."""
+        known = [field.name for field in fields(self.config_class)]
+        for name in hyperparameters:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise ValueError(f"unknown hyper-parameter {name!r} of {type(self).__name__}: {hint}")
+        values = {} if preset is None else dict(self._preset(env, preset))
+        values.update({k: tuple(v) if isinstance(v, list | np.ndarray) else v for k, v in hyperparameters.items()})
+        return self.config_class(**values)
+
+    def _preset(self, env: EnvSource, preset: str) -> dict[str, Any]:
+        if preset not in self.presets:
+            raise ValueError(f"unknown preset {preset!r}: known are {', '.join(self.presets)}")
+        by_env = self.presets[preset]
+        return by_env.get(env, by_env["*"]) if isinstance(env, str) else by_env["*"]
+
+    def _rows(self, value: float | Sequence[float]) -> Tensor:
+        """A hyper-parameter as one number per row, ``[S]``.
+
+        Raises:
+            ValueError: a sequence that is not as long as the seeds.
+        """
+        rows = torch.as_tensor(value, dtype=torch.float32, device=self.device)
+        if rows.dim() > 0 and len(rows) != self.num_seeds:
+            raise ValueError(f"a hyper-parameter has {len(rows)} values for {self.num_seeds} seeds: {value}")
+        return rows.expand(self.num_seeds)
+
+    def _uniform(self, copies: int, width: int) -> Tensor:
+        """Numbers for sampled actions outside training, ``[S, copies, width]``."""
+        if self._evaluation_stream is None or self._evaluation_stream.copies != copies:
+            self._evaluation_stream = Stream(self.seeds, "eval", width, copies, self.device)
+        return self._evaluation_stream.next()
+
+
+def read_header(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """The JSON header of an agent's file.
+
+    Raises:
+        ValueError: the file is safetensors but not an agent of this package.
+    """
+    if "rlkit.agent" not in metadata:
+        raise ValueError(f"{path} is a safetensors file but not an rlkit agent: agents are written by agent.save")
+    header: dict[str, Any] = json.loads(metadata["rlkit.agent"])
+    return header
+
+
+def check(
+    name: str,
+    value: PerRow,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+) -> None:
+    """Refuse a hyper-parameter outside its range.
+
+    Raises:
+        ValueError: any value not in the range, NaN included; names it and the range.
+    """
+    for number in value if isinstance(value, tuple) else (value,):
+        if not (above < number and at_least <= number <= at_most):
+            lower = f"above {above}" if above > -math.inf else f"at least {at_least}"
+            upper = f" and at most {at_most}" if at_most < math.inf else ""
+            raise ValueError(f"{name} must be {lower}{upper}, got {value}")

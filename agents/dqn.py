@@ -1,0 +1,177 @@
+"""Deep Q-network (Mnih et al. 2015, "Human-level control through deep reinforcement learning", algorithm 1).
+
+    for each step t:
+        with probability epsilon take a random action, else argmax_a Q(s, a; theta)
+        store (s, a, r, s') in the replay memory D
+        every train_freq steps, gradient_steps times:
+            sample (s, a, r, s') from D uniformly
+            y = r + gamma max_a' Q(s', a'; theta-)        (y = r if s' is terminal)
+            descend the Huber loss of y - Q(s, a; theta)  (gradient norm clipped, per seed)
+        every target_update_interval steps: theta- <- tau theta + (1 - tau) theta-
+
+Every line is done for S seeds at once. Hyper-parameters have the names, meanings and defaults of
+stable-baselines3's DQN, so the same settings mean the same algorithm there and here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from rlkit.exploration import epsilon_greedy, linear_schedule
+from rlkit.losses import huber, q_learning_target
+from rlkit.networks import MLP, Activation, encode, num_features
+from rlkit.optim import Adam, clip_rows, row_norm
+from rlkit.replay import ReplayBuffer
+from rlkit.streams import Stream
+from rlkit.types import Transition
+
+from .agent import Agent, PerRow, check
+from .presets import DQN_PRESETS
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """Hyper-parameters of DQN; the defaults are stable-baselines3's.
+
+    A ``PerRow`` number may be one for all seeds or one per seed. Steps are environment steps per seed.
+    """
+
+    learning_rate: PerRow = 1e-4
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"  # linear: to zero at the end of training
+    buffer_size: int = 1_000_000  # transitions per seed
+    learning_starts: int = 100  # steps of random actions before the first update
+    batch_size: int = 32
+    tau: PerRow = 1.0  # share of the online network in a target update; 1 copies it
+    gamma: PerRow = 0.99
+    train_freq: int = 4  # steps of every copy between updates
+    gradient_steps: int = 1  # updates after every train_freq steps; -1: as many as transitions were collected
+    target_update_interval: int = 10_000  # steps between target updates
+    exploration_fraction: PerRow = 0.1  # of training, over which epsilon falls on a line
+    exploration_initial_eps: PerRow = 1.0
+    exploration_final_eps: PerRow = 0.05
+    max_grad_norm: PerRow = 10.0
+    net_arch: tuple[int, ...] = (64, 64)
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        check("learning_rate", self.learning_rate, above=0.0)
+        check("gamma", self.gamma, at_least=0.0, at_most=1.0)
+        check("tau", self.tau, above=0.0, at_most=1.0)
+        check("exploration_fraction", self.exploration_fraction, at_least=0.0, at_most=1.0)
+        check("exploration_initial_eps", self.exploration_initial_eps, at_least=0.0, at_most=1.0)
+        check("exploration_final_eps", self.exploration_final_eps, at_least=0.0, at_most=1.0)
+        check("max_grad_norm", self.max_grad_norm, above=0.0)
+        for name in ("batch_size", "buffer_size", "train_freq", "target_update_interval"):
+            check(name, getattr(self, name), at_least=1)
+        check("learning_starts", self.learning_starts, at_least=0)
+        check("gradient_steps", self.gradient_steps, at_least=-1)
+        if self.batch_size > self.buffer_size:
+            raise ValueError(f"batch_size {self.batch_size} exceeds buffer_size {self.buffer_size}: lower one")
+        if self.learning_rate_schedule not in ("constant", "linear"):
+            raise ValueError(
+                f"learning_rate_schedule must be 'constant' or 'linear', got {self.learning_rate_schedule!r}"
+            )
+
+
+def td_loss(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
+    """Huber loss of y - Q(s, a): q ``[S, M, A]``, action and target ``[S, M]`` -> ``[S]``, the mean over M."""
+    chosen = q.gather(-1, action[..., None])[..., 0]  # [S, M]
+    return huber(chosen - target).mean(dim=1)
+
+
+class DQN(Agent):
+    """DQN on the seed axis; see ``Agent`` for the arguments and ``DQNConfig`` for the hyper-parameters."""
+
+    config_class = DQNConfig
+    presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = DQN_PRESETS
+    config: DQNConfig
+
+    def _build(self) -> MLP:
+        config = self.config
+        sizes = (num_features(self.observation_space), *config.net_arch, int(self.action_space.n))
+        q_network = MLP(sizes, self.seeds, config.activation, self.device)
+        self.target_network = q_network.copy()
+        self.optimizer = Adam(q_network.flat)
+        self.replay: ReplayBuffer | None = None
+        self._learning_rate, self._gamma = self._rows(config.learning_rate), self._rows(config.gamma)
+        self._tau, self._max_grad_norm = self._rows(config.tau), self._rows(config.max_grad_norm)
+        self._epsilons = [
+            self._rows(value)
+            for value in (config.exploration_fraction, config.exploration_initial_eps, config.exploration_final_eps)
+        ]
+        copies = self.env.num_envs
+        self._explore = Stream(self.seeds, "explore", width=2, copies=copies, device=self.device)
+        self._sample = Stream(self.seeds, "replay", width=config.batch_size, device=self.device)
+        return q_network
+
+    def _start(self) -> None:
+        step = self.config.train_freq * self.env.num_envs
+        steps = math.ceil((self._end - self.num_timesteps) / step) * step + self.num_timesteps
+        self._capacity = min(self.config.buffer_size, max(steps, self.config.batch_size))
+        if self.replay is not None and self.replay.capacity < self._capacity:
+            self.replay.grow(self._capacity)
+
+    def iteration(self) -> None:
+        """``train_freq`` steps of every copy, then ``gradient_steps`` updates."""
+        for _ in range(self.config.train_freq):
+            self.collect()
+        if self.num_timesteps > self.config.learning_starts:
+            updates = self.config.gradient_steps
+            for _ in range(updates if updates >= 0 else self.config.train_freq * self.env.num_envs):
+                self.update()
+
+    def collect(self) -> None:
+        """One epsilon-greedy step of every copy into the replay memory."""
+        epsilon = self.epsilon()  # [S]
+        with torch.no_grad():
+            action = epsilon_greedy(self.scores(self.env.obs), epsilon[:, None], self._explore.next())
+        transition = self._step(action)
+        if self.replay is None:
+            self.replay = ReplayBuffer(self._capacity, transition)
+        self.replay.add(transition)
+        steps = self.num_timesteps // self.env.num_envs
+        if steps % max(self.config.target_update_interval // self.env.num_envs, 1) == 0:
+            self.target_network.flat.lerp_(self.network.flat, self._tau[:, None])
+
+    def epsilon(self) -> Tensor:
+        """The present probability of a random action, ``[S]``."""
+        fraction, initial, final = self._epsilons
+        if self.num_timesteps < self.config.learning_starts:
+            return torch.ones_like(final)
+        return linear_schedule(1.0 - self.progress_remaining, fraction, initial, final)
+
+    def update(self) -> None:
+        """One gradient step of every row on a minibatch of its own."""
+        assert self.replay is not None
+        batch = self.replay.sample(self._sample.next())
+        loss = td_loss(self.scores(batch.obs), batch.action, self.target(batch))  # [S]
+        gradient = self.network.gradient(loss.sum(dim=0))  # [S, P]
+        norm = row_norm(gradient)
+        learning_rate = self._learning_rate
+        if self.config.learning_rate_schedule == "linear":
+            learning_rate = learning_rate * max(self.progress_remaining, 0.0)
+        self.optimizer.step(clip_rows(gradient, norm, self._max_grad_norm), learning_rate, self._healthy(loss, norm))
+        self._means.add(loss=loss.detach(), gradient_norm=norm)
+
+    def target(self, batch: Transition) -> Tensor:
+        """y of every transition of a minibatch, ``[S, M]``."""
+        with torch.no_grad():
+            next_q = self.target_network(encode(batch.next_obs, self.observation_space))
+            return q_learning_target(batch.reward, batch.terminated, next_q, self._gamma[:, None])
+
+    def q_values(self, obs: Tensor) -> Tensor:
+        """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients."""
+        with torch.no_grad():
+            return self.scores(obs)
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule."""
+        q = self.q_values(obs)
+        if deterministic:
+            return q.argmax(dim=-1)
+        return epsilon_greedy(q, self.epsilon()[:, None], self._uniform(copies=q.shape[1], width=2))

@@ -1,0 +1,27 @@
+"""Reading an agent without knowing which it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from rlkit.checkpoint import load_tensors
+
+from .agent import Agent, EnvSource, read_header
+from .dqn import DQN
+
+ALGORITHMS: dict[str, type[Agent]] = {"DQN": DQN}
+
+
+def load(path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Agent:
+    """The agent in a file that ``agent.save`` wrote, of whichever algorithm.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a whole agent's file, or of an algorithm that this version does not have.
+    """
+    name = read_header(path, load_tensors(path)[1])["algorithm"]
+    if name not in ALGORITHMS:
+        raise ValueError(f"{path} holds a {name!r}; this version knows {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name].load(path, env, device)

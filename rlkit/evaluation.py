@@ -1,0 +1,359 @@
+"""Rollouts to returns.
+
+``rollout`` plays one episode in every copy of a batched environment, ``evaluate_policy`` has stable-baselines3's
+signature and takes any environment. Both count the first episodes *started*, not the first finished (short episodes
+finish first, so those would be a biased sample), both stop at a step cap, and both say so when they hit it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .faces import Face, changes_reward, face_of, frozen, generator_kept, layers
+from .types import Env, Policy, Transition
+
+EVALUATION_SEED = 10_000  # where paired evaluation seeds start by default, away from the small ones used in training
+STEP_CAP = 10_000  # of an episode whose environment has no time limit
+CUDA_CHECK_STEPS = 32  # reading "is any copy still running?" stalls a GPU, so it is asked only this often there
+
+Perturb = Callable[[Tensor], Tensor]  # true observation [S, B, *observation] -> what the policy is shown
+
+
+class Episodes(NamedTuple):
+    """One episode per copy."""
+
+    returns: Tensor  # [S, B] float64, undiscounted sum of rewards
+    lengths: Tensor  # [S, B] int64, steps
+    capped: Tensor  # [S, B] bool, still running at the step cap: the return is what it had by then
+    flips: Tensor  # [S, B] int64, steps at which the perturbation changed the greedy action; 0 without one
+
+
+class Step(NamedTuple):
+    """One step of a rollout."""
+
+    obs: Tensor  # [S, B, *observation], the true one
+    seen: Tensor  # [S, B, *observation], what the policy was shown
+    transition: Transition
+    running: Tensor  # [S, B] bool, whether the copy was still in its first episode
+
+
+@torch.no_grad()
+def rollout(
+    policy: Policy,
+    env: Env,
+    max_steps: int | None = None,
+    deterministic: bool = True,
+    perturb: Perturb | None = None,
+) -> Episodes:
+    """Play every copy of ``env`` from where it stands to the end of that episode.
+
+    A newly made environment stands at its first observations, so two of them made alike give paired episodes.
+
+    Args:
+        policy: acts on ``[S, B, *observation]``.
+        env: finished copies may restart or stay; what they do after their first episode is not counted.
+        max_steps: step cap; None means the environment's time limit, or 10,000 without one.
+        deterministic: passed to ``policy.act``.
+        perturb: an attack: the policy is shown ``perturb(obs)`` instead of ``obs``. Flips compare the greedy
+            actions at both, by asking the policy itself.
+
+    Warns:
+        RuntimeWarning: episodes were still running at the cap.
+
+    Raises:
+        ValueError: max_steps below 1, or a policy with another number of seeds than the environment's.
+    """
+    episodes = _rollout(policy, env, max_steps, deterministic, perturb)
+    _warn_capped(episodes.capped.cpu().numpy(), _step_cap(max_steps, env.max_episode_steps))
+    return episodes
+
+
+def _rollout(policy: Policy, env: Env, max_steps: int | None, deterministic: bool, perturb: Perturb | None) -> Episodes:
+    """``rollout`` without its warning."""
+    running = torch.ones(env.obs.shape[:2], dtype=torch.bool, device=env.obs.device)
+    returns = torch.zeros(running.shape, dtype=torch.float64, device=running.device)
+    lengths = torch.zeros(running.shape, dtype=torch.int64, device=running.device)
+    flips = torch.zeros_like(lengths)
+    for step in _steps(policy, env, max_steps, deterministic, perturb):
+        # where, not a product: what a finished copy pays may be NaN
+        returns += torch.where(step.running, step.transition.reward.to(torch.float64), 0.0)
+        lengths += step.running
+        if perturb is not None:
+            shown = step.transition.action if deterministic else policy.act(step.seen, True)
+            flips += step.running & (policy.act(step.obs, True) != shown)
+        running = step.running & ~step.transition.done
+    return Episodes(returns, lengths, running, flips)
+
+
+def _steps(
+    policy: Policy, env: Env, max_steps: int | None, deterministic: bool = True, perturb: Perturb | None = None
+) -> Iterator[Step]:
+    """The steps of a rollout, until every copy has finished an episode or the cap is reached."""
+    num_seeds = getattr(policy, "num_seeds", None)
+    if num_seeds not in (None, len(env.seeds)):
+        raise ValueError(
+            f"the policy has {num_seeds} seeds and the environment {len(env.seeds)} rows: make it with one seed a row"
+        )
+    running = torch.ones(env.obs.shape[:2], dtype=torch.bool, device=env.obs.device)
+    check_steps = CUDA_CHECK_STEPS if running.is_cuda else 1
+    for t in range(1, _step_cap(max_steps, env.max_episode_steps) + 1):
+        obs = env.obs
+        seen = obs if perturb is None else perturb(obs)
+        transition = env.step(policy.act(seen, deterministic))
+        yield Step(obs, seen, transition, running)
+        running = running & ~transition.done
+        if t % check_steps == 0 and not running.any():
+            return
+
+
+@torch.no_grad()
+def observation_std(policy: Policy, env: Env, max_steps: int | None = None) -> Tensor:
+    """Standard deviation of every observation feature over natural rollouts, ``[*observation]`` float64.
+
+    One episode per copy, greedy, every step of every copy and seed with equal weight. It is the scale in which an
+    attack budget means the same on a position as on an angular velocity; a feature that never varies has 0, which a
+    budget takes as "cannot be perturbed".
+
+    Raises:
+        ValueError: integer observations of a Discrete space, which have no spread.
+    """
+    if isinstance(env.observation_space, gymnasium.spaces.Discrete):
+        raise ValueError(
+            f"observations are indices of {env.observation_space}, whose spread means nothing: "
+            "make the environment with an encoding, such as observation='onehot' or 'coordinates'"
+        )
+    pivot = env.obs[0, 0].to(torch.float64)  # variances are of differences from it: no cancellation far from 0
+    count = torch.zeros((), dtype=torch.float64, device=pivot.device)
+    total, squares = torch.zeros_like(pivot), torch.zeros_like(pivot)
+    for step in _steps(policy, env, max_steps):
+        running = step.running.reshape(*step.running.shape, *(1,) * pivot.dim())
+        difference = torch.where(running, step.obs.to(torch.float64) - pivot, 0.0)
+        count += step.running.sum(dim=(0, 1))
+        total += difference.sum(dim=(0, 1))
+        squares += (difference**2).sum(dim=(0, 1))
+    return (squares / count - (total / count) ** 2).clamp(min=0.0).sqrt()
+
+
+class Predictor(Protocol):
+    """What stable-baselines3 calls a model: chooses actions for a batch of numpy observations."""
+
+    def predict(  # noqa: D102
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]: ...
+
+
+def evaluate_policy(
+    model: Policy | Predictor | Any,
+    env: Any,
+    n_eval_episodes: int = 10,
+    deterministic: bool = True,
+    render: bool = False,
+    callback: Callable[[dict[str, Any], dict[str, Any]], None] | None = None,
+    reward_threshold: float | None = None,
+    return_episode_rewards: bool = False,
+    warn: bool = True,
+    *,
+    seed: int | None = None,
+    max_steps: int | None = None,
+) -> Any:
+    """Mean and standard deviation of the return, with stable-baselines3's signature and result.
+
+    Episode e starts from ``reset(seed=seed + e)``, whoever is evaluated and whatever kind of environment it is, so
+    results are reproducible and comparisons paired. A vector environment of n copies plays them in waves of n. An
+    ``Env`` of ours is reset as often as needed and takes its noise from its own streams.
+
+    Returns are sums of ``env.step``'s rewards; under a ``Monitor`` (stable-baselines3) or
+    ``RecordEpisodeStatistics`` (gymnasium) they are what that reports at the end of an episode, as in
+    stable-baselines3. Running normalisations are frozen meanwhile, and VecNormalize gives raw rewards. Afterwards a
+    ``gymnasium.Env`` has the random generator it had before; a vector environment's cannot be put back and continue
+    from the last seeds used here. Reset the environment before using it again.
+
+    Args:
+        model: an agent of ours, a stable-baselines3 model, anything with its ``predict``, or a ``Policy``.
+        env: a ``gymnasium.Env``, a gymnasium ``VectorEnv``, a stable-baselines3 ``VecEnv`` or an ``Env`` of ours.
+        n_eval_episodes: E, episodes per training seed.
+        deterministic: greedy actions.
+        render: call ``env.render()`` after every step.
+        callback: called with ``locals(), globals()`` for every running copy after every step.
+        reward_threshold: what the mean return must exceed, of every seed.
+        return_episode_rewards: return every episode instead of the mean.
+        warn: warn about capped episodes and about wrappers that change rewards without a monitor below them.
+        seed: of the first episode, 10,000 by default.
+        max_steps: cap on an episode's steps; None means the environment's time limit, or 10,000 without one.
+
+    Returns:
+        ``(mean, std)``, floats for one training seed, arrays ``[S]`` for more; with ``return_episode_rewards``
+        ``(returns, lengths)`` by episode, lists for one seed, arrays ``[S, E]`` for more.
+
+    Warns:
+        RuntimeWarning: capped episodes, or rewards that a wrapper changes (only with ``warn``).
+
+    Raises:
+        ValueError: n_eval_episodes or max_steps below 1; a seed, callback or rendering asked of an ``Env`` of ours;
+            an environment or model of no known kind.
+        AssertionError: the mean return is not above ``reward_threshold``.
+    """
+    if n_eval_episodes < 1:
+        raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes}")
+    face = face_of(env)
+    cap = _step_cap(max_steps, env.max_episode_steps if face is None else face.limit)
+    if face is None:
+        if seed is not None or callback is not None or render:
+            raise ValueError(
+                "a batched Env has its own noise and no callback or rendering: leave seed, callback and render out"
+            )
+        returns, lengths, capped = _evaluate_batched(_as_policy(model), env, n_eval_episodes, deterministic, cap)
+    else:
+        if warn:
+            _warn_changed_rewards(face, env)
+        first_seed = EVALUATION_SEED if seed is None else seed
+        with frozen(env), generator_kept(env):
+            rows = [
+                _evaluate_row(row, env, face, n_eval_episodes, first_seed, cap, deterministic, render, callback)
+                for row in _rows(model)
+            ]
+        returns, lengths, capped = (np.stack(part) for part in zip(*rows, strict=True))  # [S, E]
+    if warn:
+        _warn_capped(capped, cap)
+    mean, std = returns.mean(axis=1), returns.std(axis=1)  # [S]
+    if reward_threshold is not None and not (mean > reward_threshold).all():
+        raise AssertionError(f"mean return {mean.min(axis=0):.2f} is not above the threshold {reward_threshold:.2f}")
+    if len(returns) > 1:
+        return (returns, lengths) if return_episode_rewards else (mean, std)
+    return (returns[0].tolist(), lengths[0].tolist()) if return_episode_rewards else (float(mean[0]), float(std[0]))
+
+
+Scores = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]  # returns, lengths, capped
+
+
+def _evaluate_row(
+    model: Predictor,
+    env: Any,
+    face: Face,
+    n_eval_episodes: int,
+    first_seed: int,
+    cap: int,
+    deterministic: bool,
+    render: bool,
+    callback: Callable[[dict[str, Any], dict[str, Any]], None] | None,
+) -> Scores:
+    """One policy's episodes, ``[E]`` each: waves of one episode per copy, each copy reset with the episode's seed."""
+    episode_rewards = np.zeros(n_eval_episodes)
+    episode_lengths = np.zeros(n_eval_episodes, dtype=np.int64)
+    capped = np.zeros(n_eval_episodes, dtype=np.bool_)
+    for first in range(0, n_eval_episodes, face.num_envs):
+        running = np.arange(face.num_envs) < n_eval_episodes - first
+        observations, states = face.start(first_seed + first), None
+        episode_starts = np.ones(face.num_envs, dtype=np.bool_)
+        for _ in range(cap):
+            actions, states = model.predict(
+                observations, state=states, episode_start=episode_starts, deterministic=deterministic
+            )
+            observations, rewards, dones, infos = face.step(np.asarray(actions))
+            for i in np.flatnonzero(running).tolist():
+                reward, done, info = rewards[i], dones[i], infos[i]
+                episode_rewards[first + i] += reward
+                episode_lengths[first + i] += 1
+                episode_starts[i] = done
+                if callback is not None:
+                    callback(locals(), globals())
+                if done and face.monitored and "episode" in info:
+                    episode_rewards[first + i], episode_lengths[first + i] = info["episode"]["r"], info["episode"]["l"]
+                # under a monitor an end that it does not report (a life lost) is not the episode's
+                running[i] = not done or (face.monitored and "episode" not in info)
+            if render:
+                env.render()
+            if not running.any():
+                break
+        in_use = min(face.num_envs, n_eval_episodes - first)
+        capped[first : first + in_use] = running[:in_use]
+    return episode_rewards, episode_lengths, capped
+
+
+def _evaluate_batched(policy: Policy, env: Env, n_eval_episodes: int, deterministic: bool, cap: int) -> Scores:
+    """Every seed's episodes ``[S, E]`` in an ``Env`` of ours: waves of one episode per copy."""
+    waves = []
+    with torch.no_grad():
+        for _ in range(math.ceil(n_eval_episodes / env.num_envs)):
+            env.reset()
+            waves.append(_rollout(policy, env, cap, deterministic, None))
+    returns, lengths, capped, _ = (torch.cat(part, dim=1)[:, :n_eval_episodes] for part in zip(*waves, strict=True))
+    return returns.cpu().numpy(), lengths.cpu().numpy(), capped.cpu().numpy()
+
+
+class _PredictorOfPolicy:
+    """A ``Policy`` of one seed with stable-baselines3's ``predict``."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        obs = torch.as_tensor(observation, device=getattr(self.policy, "device", None))[None]  # [1, n, *observation]
+        return self.policy.act(obs, deterministic)[0].cpu().numpy(), state
+
+
+class _PolicyOfPredictor:
+    """A model with stable-baselines3's ``predict`` as a ``Policy``: the same one for every row."""
+
+    def __init__(self, model: Predictor) -> None:
+        self.model = model
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        actions, _ = self.model.predict(obs.flatten(0, 1).cpu().numpy(), deterministic=deterministic)
+        return torch.as_tensor(np.asarray(actions), device=obs.device).reshape(obs.shape[:2])  # [S, B]
+
+
+def _as_policy(model: Any) -> Policy:
+    _check_model(model)
+    return model if hasattr(model, "act") else _PolicyOfPredictor(model)
+
+
+def _rows(model: Any) -> list[Predictor]:
+    """The model of every training seed."""
+    _check_model(model)
+    num_seeds = getattr(model, "num_seeds", None) or 1
+    rows = [model] if num_seeds == 1 else [model[i] for i in range(num_seeds)]
+    return [row if hasattr(row, "predict") else _PredictorOfPolicy(row) for row in rows]
+
+
+def _check_model(model: Any) -> None:
+    if not hasattr(model, "act") and not hasattr(model, "predict"):
+        raise ValueError(f"a model needs predict or act, got {type(model).__name__}")
+
+
+def _step_cap(max_steps: int | None, limit: int | None) -> int:
+    """Steps an episode may take: what was asked for, else the environment's limit, else 10,000."""
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    return max_steps or limit or STEP_CAP
+
+
+def _warn_changed_rewards(face: Face, env: Any) -> None:
+    if not face.monitored and any(changes_reward(layer) for layer in layers(env)):
+        warnings.warn(
+            "a wrapper changes the rewards, so these are not the returns of the task: put a Monitor or "
+            "RecordEpisodeStatistics below it, or leave the wrapper out",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_capped(capped: NDArray[np.bool_], cap: int) -> None:
+    if capped.any():
+        warnings.warn(
+            f"{capped.sum()} of {capped.size} episodes were still running after {cap} steps and count with the return "
+            "they had by then: pass a larger max_steps, or give the environment a time limit",
+            RuntimeWarning,
+            stacklevel=3,
+        )

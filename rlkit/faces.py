@@ -1,0 +1,157 @@
+"""Environments of gymnasium and stable-baselines3 as copies whose episodes can be started from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+Stepped = tuple[Any, Sequence[Any], Sequence[Any], Sequence[dict[str, Any]]]  # observations, rewards, dones, infos
+
+
+class Face(NamedTuple):
+    """A foreign environment as n copies; every call is over all of them."""
+
+    num_envs: int  # n
+    limit: int | None  # the environment's time limit in steps
+    monitored: bool  # whether infos report finished episodes
+    start: Callable[[int], Any]  # seed -> first observations [n, ...]; copy i is reset with seed + i
+    step: Callable[[NDArray[Any]], Stepped]  # actions [n, ...]
+
+
+def face_of(env: Any) -> Face | None:
+    """The face of a foreign environment, None for an ``Env`` of ours.
+
+    Raises:
+        ValueError: no known kind of environment.
+    """
+    if isinstance(env, VectorEnv):
+        return vector_face(env)
+    if isinstance(env, gymnasium.Env):
+        return serial_face(env)
+    if hasattr(env, "step_async") and hasattr(env, "env_is_wrapped"):
+        return stable_baselines_face(env)
+    if hasattr(env, "seeds") and hasattr(env, "num_envs"):
+        return None
+    raise ValueError(
+        "env must be a gymnasium Env or VectorEnv, a stable-baselines3 VecEnv or a batched Env of rlkit, "
+        f"got {type(env).__name__}: make one with gymnasium.make(id)"
+    )
+
+
+def serial_face(env: gymnasium.Env) -> Face:
+    """A ``gymnasium.Env`` as one copy."""
+    # stable-baselines3's Monitor is known by its method: no need to import it
+    monitored = any(
+        isinstance(layer, gymnasium.wrappers.RecordEpisodeStatistics) or hasattr(layer, "get_episode_rewards")
+        for layer in layers(env)
+    )
+
+    def step(actions: NDArray[Any]) -> Stepped:
+        obs, reward, terminated, truncated, info = env.step(actions[0])
+        done = terminated or truncated
+        if done and monitored and "episode" not in info:
+            obs = env.reset()[0]  # a life lost: the episode goes on
+        return _batch_of_one(obs), [reward], [done], [info]
+
+    return Face(1, _limit(env.spec), monitored, lambda seed: _batch_of_one(env.reset(seed=seed)[0]), step)
+
+
+def vector_face(env: VectorEnv) -> Face:
+    """A gymnasium ``VectorEnv``, whatever its autoreset mode: only the first episode after ``start`` counts."""
+    seeds = np.arange(env.num_envs)
+
+    def start(seed: int) -> Any:
+        options: Any = {"seed": (seed + seeds).tolist()}  # a list is accepted though the base class does not say so
+        return env.reset(**options)[0]
+
+    def step(actions: NDArray[Any]) -> Stepped:
+        obs, rewards, terminated, truncated, infos = env.step(actions)
+        dones = terminated | truncated
+        if dones.any() and env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
+            obs = env.reset(options={"reset_mask": dones})[0]
+        return obs, rewards, dones, [infos] * env.num_envs
+
+    return Face(env.num_envs, _limit(env.spec), False, start, step)
+
+
+def stable_baselines_face(env: Any) -> Face:
+    """A stable-baselines3 ``VecEnv``."""
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
+
+    def start(seed: int) -> Any:
+        env.seed(seed)  # copy i takes seed + i at the next reset
+        return env.reset()
+
+    spec = None
+    with suppress(AttributeError, NotImplementedError):
+        spec = env.get_attr("spec", 0)[0]
+    monitored = is_vecenv_wrapped(env, VecMonitor) or all(env.env_is_wrapped(Monitor))
+    return Face(env.num_envs, _limit(spec), monitored, start, env.step)
+
+
+def layers(env: Any) -> Iterator[Any]:
+    """An environment and what it wraps, from the outside in."""
+    while env is not None:
+        yield env
+        own = vars(env)  # not getattr: stable-baselines3's wrappers answer for what they wrap
+        env = own.get("env", own.get("venv"))
+
+
+def changes_reward(layer: Any) -> bool:
+    """Whether a gymnasium wrapper is one of those that replace the reward."""
+    return isinstance(
+        layer,
+        gymnasium.RewardWrapper
+        | gymnasium.wrappers.NormalizeReward
+        | gymnasium.vector.VectorRewardWrapper
+        | gymnasium.wrappers.vector.NormalizeReward,
+    )
+
+
+@contextmanager
+def frozen(env: Any) -> Iterator[None]:
+    """Running statistics stop, and VecNormalize gives raw rewards, until the context ends."""
+    before: list[tuple[Any, str, Any]] = []
+    for layer in layers(env):
+        names = ["training", "norm_reward"] if {"training", "norm_reward"} <= vars(layer).keys() else []
+        names += ["update_running_mean"] if hasattr(type(layer), "update_running_mean") else []
+        before += [(layer, name, getattr(layer, name)) for name in names]
+    try:
+        for layer, name, _ in before:
+            setattr(layer, name, False)
+        yield
+    finally:
+        for layer, name, value in before:
+            setattr(layer, name, value)
+
+
+@contextmanager
+def generator_kept(env: Any) -> Iterator[None]:
+    """A ``gymnasium.Env`` has its random generator back when the context ends; other kinds cannot be asked for it."""
+    if not isinstance(env, gymnasium.Env):
+        yield
+        return
+    generator = env.unwrapped.np_random
+    try:
+        yield
+    finally:
+        if generator is not None:
+            env.unwrapped.np_random = generator
+
+
+def _limit(spec: gymnasium.envs.registration.EnvSpec | None) -> int | None:
+    return None if spec is None else spec.max_episode_steps
+
+
+def _batch_of_one(obs: Any) -> Any:
+    """An observation with a leading axis of one, also inside dictionaries."""
+    if isinstance(obs, dict):
+        return {name: _batch_of_one(part) for name, part in obs.items()}
+    return np.asarray(obs)[None]

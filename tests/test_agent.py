@@ -1,0 +1,200 @@
+"""What every agent offers: asking, evaluating, saving, and refusing bad input at once."""
+
+import json
+import math
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
+
+from rlkit.agents import DQN, load
+
+QUICK = {"learning_starts": 50, "batch_size": 16, "net_arch": (16,)}
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return DQN("CartPole-v1", seeds=range(3), device="cpu", **QUICK).learn(600)
+
+
+def test_learn_rounds_up_to_whole_iterations_and_again_continues():
+    agent = DQN("CartPole-v1", num_envs=3, device="cpu", **QUICK)
+    assert agent.learn(100).num_timesteps == 108  # train_freq 4 x 3 copies
+    assert agent.learn(100).num_timesteps == 216
+    assert agent.replay.added == 216
+
+
+def test_training_in_pieces_of_one_learn_is_one_learn(agent):
+    pieces = DQN("CartPole-v1", seeds=range(3), device="cpu", **QUICK)
+    seen = list(pieces.training(600, every=200))
+    assert seen == [200, 400, 600]
+    assert torch.equal(pieces.network.flat, agent.network.flat)
+
+
+def test_history_counts_episodes_and_their_returns(agent):
+    history = agent.history
+    assert history["timesteps"][-1].tolist() == [600] * 3
+    total = np.nansum(history["episodes"] * np.nan_to_num(history["episode_return"]), axis=0)
+    unfinished = agent._returns._running[:, 0].numpy()
+    np.testing.assert_allclose(total + unfinished, 600)  # CartPole pays one for every step
+    assert {"loss", "gradient_norm"} <= set(history)
+
+
+def test_progress_bar_shows_speed_and_return(capsys):
+    DQN("CartPole-v1", device="cpu", **QUICK).learn(400, progress_bar=True)
+    text = capsys.readouterr().out
+    assert "400/400 steps" in text
+    assert "env steps/s" in text
+    assert "return" in text
+
+
+def test_predict_is_stable_baselines3s(agent):
+    one = agent[1]
+    env = gymnasium.make("CartPole-v1")
+    obs, _ = env.reset(seed=0)
+    action, state = one.predict(obs, deterministic=True)
+    assert env.action_space.contains(action)
+    assert state is None
+    batch = np.stack([env.observation_space.sample() * 0 + i * 0.01 for i in range(5)]).astype(np.float32)
+    actions, _ = one.predict(batch, deterministic=True)
+    expected = agent.act(torch.from_numpy(batch)[None].expand(3, -1, -1))[1]
+    assert actions.tolist() == expected.tolist()
+    mean, _ = sb3_evaluate_policy(one, env, n_eval_episodes=2, warn=False)
+    assert mean > 0
+
+
+def test_sampled_actions_explore_as_often_as_epsilon_says(agent):
+    obs = torch.zeros(3, 2000, 4)
+    greedy, sampled = agent.act(obs), agent.act(obs, deterministic=False)
+    share = (greedy != sampled).float().mean(dim=1)  # half of the random actions are the greedy one
+    np.testing.assert_allclose(share.numpy(), 0.05 / 2, atol=0.012)
+
+
+def test_predict_of_many_seeds_names_the_way_out(agent):
+    with pytest.raises(ValueError, match=r"agent\[i\]"):
+        agent.predict(np.zeros(4))
+    with pytest.raises(ValueError, match="shape"):
+        agent[0].predict(np.zeros(3))
+
+
+def test_a_row_of_an_agent_plays_as_that_row(agent):
+    assert agent[2].seeds == (2,)
+    assert agent[2].evaluate(5)[0].tolist() == agent.evaluate(5)[2].tolist()
+    assert [row.seeds[0] for row in agent] == [0, 1, 2]
+    with pytest.raises(IndexError):
+        agent[3]
+
+
+def test_evaluation_is_paired_with_the_serial_environment(agent):
+    returns = agent.evaluate(4, seed=77)
+    env = gymnasium.make("CartPole-v1")
+    for row in range(3):
+        one = agent[row]
+        for episode in range(4):
+            obs, _ = env.reset(seed=77 + episode)
+            total, done = 0.0, False
+            while not done:
+                obs, reward, terminated, truncated, _ = env.step(int(one.predict(obs, deterministic=True)[0]))
+                total, done = total + reward, terminated or truncated
+            assert returns[row, episode] == total
+
+
+def test_a_saved_agent_comes_back(agent, tmp_path):
+    path = tmp_path / "dqn.safetensors"
+    agent.save(path)
+    for loaded in (DQN.load(path, device="cpu"), load(path, device="cpu")):
+        assert loaded.config == agent.config
+        assert loaded.seeds == agent.seeds
+        assert torch.equal(loaded.network.flat, agent.network.flat)
+        obs = torch.zeros(3, 500, 4)
+        assert torch.equal(loaded.act(obs), agent.act(obs))
+    assert loaded.epsilon().tolist() == pytest.approx([0.05] * 3)
+
+
+def test_files_that_are_not_agents_are_named(agent, tmp_path):
+    path = tmp_path / "dqn.safetensors"
+    agent.save(path)
+    whole = path.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", b"not a model at all"):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match="safetensors"):
+            load(path)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "missing.safetensors")
+    other = DQN("Acrobot-v1", device="cpu", **QUICK)
+    other.save(path)
+    with pytest.raises(ValueError, match="another environment"):
+        DQN.load(path, env="CartPole-v1")
+
+
+def test_an_interrupted_save_leaves_the_old_file(agent, tmp_path, monkeypatch):
+    path = tmp_path / "dqn.safetensors"
+    agent.save(path)
+    before = path.read_bytes()
+
+    def fail(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlkit.checkpoint.save_file", fail)
+    with pytest.raises(KeyboardInterrupt):
+        agent.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["dqn.safetensors"]
+
+
+def test_the_header_is_json_without_code(agent, tmp_path):
+    path = tmp_path / "dqn.safetensors"
+    agent.save(path)
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["rlkit.agent"])
+    assert header["algorithm"] == "DQN"
+    assert header["env"] == "CartPole-v1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"learning_rat": 1e-3}, "did you mean 'learning_rate'"),
+        ({"zzz": 1}, "known are"),
+        ({"gamma": 1.5}, "gamma must be"),
+        ({"gamma": [0.9, math.nan]}, "gamma must be"),
+        ({"learning_rate": 0.0}, "learning_rate must be"),
+        ({"learning_rate": [1e-3, 1e-3, 1e-3]}, "3 values for 2 seeds"),
+        ({"batch_size": 100, "buffer_size": 50}, "exceeds buffer_size"),
+        ({"target_update_interval": 0}, "target_update_interval"),
+        ({"learning_rate_schedule": "cosine"}, "learning_rate_schedule"),
+        ({"preset": "best"}, "unknown preset"),
+        ({"backend": "jax"}, "backend"),
+        ({"net_arch": (0,)}, "sizes"),
+        ({"activation": "gelu"}, "activation"),
+        ({"num_envs": 0}, "num_envs"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
+def test_bad_settings_are_refused_when_the_agent_is_made(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DQN("CartPole-v1", **{"seeds": range(2), "device": "cpu", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ("CartPole-v9", "CartPole-v"),
+        ("NoSuchThing-v0", "unknown environment"),
+        ("Pendulum-v1", "continuous"),
+        ("Blackjack-v1", "observation"),
+    ],
+)
+def test_bad_environments_are_refused_when_the_agent_is_made(env, message):
+    with pytest.raises(ValueError, match=message):
+        DQN(env, device="cpu")
+
+
+def test_bad_lengths_are_refused(agent):
+    with pytest.raises(ValueError, match="at least 1"):
+        agent.learn(0)
+    with pytest.raises(ValueError, match="at least 1"):
+        agent.evaluate(0)
