@@ -1,0 +1,187 @@
+"""Models of stable-baselines3 as policies and victims of ours.
+
+stable-baselines3 is an optional dependency: this module imports without it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+ALGORITHMS = ("DQN", "A2C", "PPO")
+
+
+class SB3Policy:
+    """DQN, A2C or PPO models of stable-baselines3, one per row of the seed axis.
+
+    One model is S = 1. Preprocessing (one-hot, division of images by 255, transposing them) is the models' own and
+    part of the graph, so ``scores`` can be differentiated with respect to the observation. The models are never
+    changed, but for their networks being in evaluation mode afterwards, as ``model.predict`` leaves them.
+
+    Args:
+        models: one model, or one per training seed, all of the same spaces.
+
+    Raises:
+        ValueError: no model, one that is not DQN, A2C or PPO, one with continuous actions, or spaces that differ.
+    """
+
+    def __init__(self, models: BaseAlgorithm | Sequence[BaseAlgorithm]) -> None:
+        self.models: tuple[BaseAlgorithm, ...] = tuple(models) if isinstance(models, Sequence) else (models,)
+        if not self.models:
+            raise ValueError("models must hold at least one stable-baselines3 model, got none")
+        for model in self.models:
+            _check_supported(model)
+            if (model.observation_space, model.action_space) != (self.observation_space, self.action_space):
+                raise ValueError(
+                    f"models must share their spaces, got {model.observation_space} and {self.observation_space}, "
+                    f"{model.action_space} and {self.action_space}"
+                )
+
+    @property
+    def num_seeds(self) -> int:
+        """S, one row per model."""
+        return len(self.models)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The models' seeds; the row's number where a model was given none."""
+        return tuple(row if model.seed is None else model.seed for row, model in enumerate(self.models))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first model computes."""
+        return self.models[0].device
+
+    @property
+    def observation_space(self) -> Any:
+        """What the models were built for; images with channels first."""
+        return self.models[0].observation_space
+
+    @property
+    def action_space(self) -> Any:
+        """Discrete(A)."""
+        return self.models[0].action_space
+
+    def __getitem__(self, i: int) -> SB3Policy:
+        """The policy of model i alone, S = 1."""
+        return SB3Policy(self.models[i])
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """Q-values (DQN) or logits (A2C, PPO) ``[S, B, A]`` of ``[S, B, *observation]``, differentiable.
+
+        Raises:
+            ValueError: the observations have another number of rows than there are models.
+        """
+        if len(obs) != self.num_seeds:
+            raise ValueError(f"obs must have one row per model, {self.num_seeds}, got {len(obs)}: shape it [S, B, ...]")
+        return torch.stack([_scores(model, row) for model, row in zip(self.models, obs, strict=True)])
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """The models' deterministic actions ``[S, B]`` for ``[S, B, *observation]``, those of ``model.predict``.
+
+        Raises:
+            ValueError: ``deterministic=False``: the models would draw from global generators.
+        """
+        if not deterministic:
+            raise ValueError(
+                "stable-baselines3 samples from global generators, which cannot be reproduced row by row: "
+                "use deterministic=True, or model.predict(obs, deterministic=False)"
+            )
+        with torch.no_grad():
+            return self.scores(obs).argmax(dim=-1)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """``model.predict`` of the only model.
+
+        Raises:
+            ValueError: more than one model.
+        """
+        if self.num_seeds > 1:
+            raise ValueError(f"predict is for one model, and these are {self.num_seeds}: use policy[i].predict")
+        return self.models[0].predict(observation, state, episode_start, deterministic)
+
+
+def load(path: str | Path, algo: str, trust: bool = False, device: str = "cpu") -> SB3Policy:
+    """The policy in a ``.zip`` that stable-baselines3 saved.
+
+    Args:
+        path: the file, with or without ``.zip``.
+        algo: "DQN", "A2C" or "PPO"; the file does not say.
+        trust: the file's ``data`` member holds pickled objects, and unpickling runs whatever code they name. Say True
+            for a file that you made or whose maker you trust.
+        device: where to put the model.
+
+    Raises:
+        ValueError: not trusted, unknown algo, or not a stable-baselines3 file.
+        FileNotFoundError: no such file.
+        ModuleNotFoundError: stable-baselines3 is not installed.
+    """
+    if algo not in ALGORITHMS:
+        raise ValueError(f"algo must be one of {', '.join(ALGORITHMS)}, got {algo!r}")
+    path = Path(path)
+    file = path if path.is_file() else path.with_name(path.name + ".zip")
+    if not file.is_file():
+        raise FileNotFoundError(f"no stable-baselines3 model at {path}, nor at {file}")
+    if not trust:
+        raise ValueError(
+            f"{file} was not opened: stable-baselines3's format holds pickled objects, and loading them can run any "
+            "code. Pass trust=True if you made the file or trust who did"
+        )
+    import stable_baselines3
+
+    if not _is_whole(file):
+        raise ValueError(f"{file} is not a model saved by stable-baselines3, or it was truncated: save it again")
+    try:
+        model = getattr(stable_baselines3, algo).load(file, device=device)
+    except Exception as error:  # whatever unpickling and rebuilding another class's model may raise
+        raise ValueError(f"{file} could not be read as {algo}, was it saved by another algorithm? {error}") from error
+    return SB3Policy(model)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file is a readable zip with the members that every saved model has."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return {"data", "policy.pth"} <= set(archive.namelist()) and archive.testzip() is None
+
+
+def _check_supported(model: Any) -> None:
+    """Refuse what has neither Q-values nor logits of discrete actions."""
+    from gymnasium import spaces
+
+    name = type(model).__name__
+    policy = getattr(model, "policy", None)
+    if not hasattr(policy, "q_net") and not hasattr(policy, "get_distribution"):
+        raise ValueError(f"a model must be one of {', '.join(ALGORITHMS)}, got {name}")
+    if not isinstance(model.action_space, spaces.Discrete):
+        raise ValueError(f"{name} has actions {model.action_space}: only Discrete actions are supported")
+
+
+def _scores(model: Any, obs: Tensor) -> Tensor:
+    """Scores ``[B, A]`` of ``[B, *observation]``; a running normaliser would be applied to obs first, in the graph."""
+    model.policy.set_training_mode(False)  # as predict does; training sets it back
+    obs = _channels_first(obs.to(model.device), model.observation_space.shape)
+    scores: Tensor
+    if hasattr(model.policy, "q_net"):
+        scores = model.policy.q_net(obs)
+    else:
+        scores = model.policy.get_distribution(obs).distribution.logits
+    return scores
+
+
+def _channels_first(obs: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Images ``[B, H, W, C]`` as the ``[B, C, H, W]`` that models trained on them expect; others as they are."""
+    if obs.dim() == 4 and obs.shape[1:] != shape and obs.permute(0, 3, 1, 2).shape[1:] == shape:
+        return obs.permute(0, 3, 1, 2)
+    return obs

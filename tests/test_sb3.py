@@ -1,0 +1,188 @@
+"""Models of stable-baselines3 as policies and victims, against the models themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import A2C, DQN, PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+import rlkit.sb3
+from rlkit.sb3 import SB3Policy
+
+OBSERVATIONS = np.random.default_rng(0).normal(scale=[1, 1, 0.2, 1], size=(1000, 4)).astype(np.float32)
+MODELS: list[type[BaseAlgorithm]] = [DQN, A2C, PPO]
+
+
+def make(algorithm: Any, env: str = "CartPole-v1", seed: int = 0) -> Any:
+    # not PPO's and A2C's own initial policy head: with its gain of 0.01 one action would win nearly everywhere
+    kwargs = {"net_arch": [16]} if algorithm is DQN else {"net_arch": [16], "ortho_init": False}
+    return algorithm("MlpPolicy", env, seed=seed, device="cpu", policy_kwargs=kwargs)
+
+
+class Pixels(gymnasium.Env):
+    """A channel-last image, which stable-baselines3 transposes."""
+
+    observation_space = spaces.Box(0, 255, (36, 40, 3), np.uint8)
+    action_space = spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+class Channels(BaseFeaturesExtractor):
+    """The mean of every channel and corner: small, and wrong if channels and columns are mixed up."""
+
+    def __init__(self, observation_space: spaces.Space) -> None:
+        super().__init__(observation_space, 6)
+        assert observation_space.shape == (3, 36, 40)
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        return torch.cat([obs.mean(dim=(2, 3)), obs[:, :, 0, 0]], dim=1)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_actions_are_those_of_predict(algorithm: type[BaseAlgorithm]) -> None:
+    model = make(algorithm)
+    actions = SB3Policy(model).act(torch.from_numpy(OBSERVATIONS)[None])  # [1, 1000]
+    theirs, _ = model.predict(OBSERVATIONS, deterministic=True)
+    assert actions.shape == (1, 1000)
+    assert actions[0].tolist() == theirs.tolist()
+    assert 20 < theirs.sum(axis=0) < 980, "both actions should occur, or the test says little"
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_several_models_are_rows(algorithm: type[BaseAlgorithm]) -> None:
+    models = [make(algorithm, seed=seed) for seed in (4, 5)]
+    policy = SB3Policy(models)
+    obs = torch.from_numpy(OBSERVATIONS[:40]).reshape(2, 20, 4)
+    assert policy.num_seeds == 2
+    assert policy.seeds == (4, 5)
+    for s in range(2):
+        assert policy.act(obs)[s].tolist() == models[s].predict(obs[s].numpy(), deterministic=True)[0].tolist()
+        assert torch.equal(policy[s].scores(obs[s : s + 1])[0], policy.scores(obs)[s])
+    with pytest.raises(ValueError, match=r"use policy\[i\]\.predict"):
+        policy.predict(OBSERVATIONS)
+    with pytest.raises(ValueError, match="one row per model, 2, got 1"):
+        policy.act(obs[:1])
+
+
+def test_scores_are_q_values_and_log_probabilities() -> None:
+    obs = torch.from_numpy(OBSERVATIONS[:5])
+    dqn, ppo = make(DQN), make(PPO)
+    assert torch.equal(SB3Policy(dqn).scores(obs[None])[0], dqn.q_net(obs))
+    probabilities = ppo.policy.get_distribution(obs).distribution.probs
+    torch.testing.assert_close(SB3Policy(ppo).scores(obs[None])[0].softmax(dim=-1), probabilities)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_scores_have_the_gradient_of_finite_differences(algorithm: type[BaseAlgorithm]) -> None:
+    policy = SB3Policy(make(algorithm))
+    x = torch.from_numpy(OBSERVATIONS[:1])[None].requires_grad_()
+    (gradient,) = torch.autograd.grad(policy.scores(x)[..., 0].sum(dim=(0, 1)), x)
+    for j in range(4):
+        step = torch.zeros(4).index_fill(0, torch.tensor(j), 1e-2)
+        with torch.no_grad():
+            slope = (policy.scores(x + step) - policy.scores(x - step))[0, 0, 0] / 2e-2
+        assert gradient[0, 0, j].item() == pytest.approx(slope.item(), abs=5e-3)
+    assert gradient.abs().sum(dim=-1).item() > 0.01
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_discrete_observations_are_one_hot_inside(algorithm: type[BaseAlgorithm]) -> None:
+    model = make(algorithm, "FrozenLake-v1")
+    states = np.arange(16)
+    actions = SB3Policy(model).act(torch.from_numpy(states)[None])
+    assert actions[0].tolist() == model.predict(states, deterministic=True)[0].tolist()
+
+
+def test_channel_last_images_are_transposed_and_scaled_inside() -> None:
+    kwargs = {"features_extractor_class": Channels, "net_arch": [8]}
+    model = PPO("CnnPolicy", Pixels(), policy_kwargs=kwargs, device="cpu", seed=0)
+    images = np.random.default_rng(1).integers(0, 256, size=(50, 36, 40, 3), dtype=np.uint8)
+    policy = SB3Policy(model)
+    assert (
+        policy.act(torch.from_numpy(images)[None])[0].tolist() == model.predict(images, deterministic=True)[0].tolist()
+    )
+    x = torch.from_numpy(images[:2])[None].float().requires_grad_()
+    assert torch.equal(policy.scores(x), policy.scores(torch.from_numpy(images[:2])[None]))
+    (gradient,) = torch.autograd.grad(policy.scores(x)[..., 0].sum(dim=(0, 1)), x)
+    assert gradient.shape == x.shape
+    assert gradient.abs().amax().item() > 0
+
+
+def test_dropout_is_off_as_in_predict() -> None:
+    model = make(DQN)
+    model.policy.q_net.q_net.insert(1, torch.nn.Dropout(0.5))
+    model.policy.set_training_mode(True)
+    policy = SB3Policy(model)
+    obs = torch.from_numpy(OBSERVATIONS[:50])[None]
+    assert torch.equal(policy.scores(obs), policy.scores(obs))
+
+
+def test_a_saved_model_comes_back_only_if_trusted(tmp_path: Path) -> None:
+    model = make(PPO)
+    model.save(tmp_path / "ppo.zip")
+    with pytest.raises(ValueError, match=r"can run any code\. Pass trust=True"):
+        rlkit.sb3.load(tmp_path / "ppo.zip", "PPO")
+    for name in ("ppo.zip", "ppo"):
+        policy = rlkit.sb3.load(tmp_path / name, "PPO", trust=True)
+        actions = policy.act(torch.from_numpy(OBSERVATIONS)[None])[0]
+        assert actions.tolist() == model.predict(OBSERVATIONS, deterministic=True)[0].tolist()
+
+
+def test_nothing_is_unpickled_without_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(DQN).save(tmp_path / "dqn.zip")
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("the file was opened"))
+    with pytest.raises(ValueError, match="was not opened"):
+        rlkit.sb3.load(tmp_path / "dqn.zip", "DQN")
+
+
+def test_files_that_are_not_models_are_refused(tmp_path: Path) -> None:
+    make(DQN).save(tmp_path / "dqn.zip")
+    whole = (tmp_path / "dqn.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.zip").write_text("hello")
+    damaged = bytearray(whole)
+    damaged[whole.index(b"policy.pth") + 200] ^= 255
+    (tmp_path / "damaged.zip").write_bytes(damaged)
+    for name in ("cut.zip", "text.zip", "damaged.zip"):
+        with pytest.raises(ValueError, match="is not a model saved by stable-baselines3, or it was truncated"):
+            rlkit.sb3.load(tmp_path / name, "DQN", trust=True)
+    with pytest.raises(ValueError, match="could not be read as PPO, was it saved by another algorithm"):
+        rlkit.sb3.load(tmp_path / "dqn.zip", "PPO", trust=True)
+    with pytest.raises(FileNotFoundError, match="no stable-baselines3 model"):
+        rlkit.sb3.load(tmp_path / "none.zip", "DQN", trust=True)
+    with pytest.raises(ValueError, match="algo must be one of DQN, A2C, PPO, got 'SAC'"):
+        rlkit.sb3.load(tmp_path / "dqn.zip", "SAC", trust=True)
+
+
+def test_what_is_not_supported_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        SB3Policy([])
+    with pytest.raises(ValueError, match="must be one of DQN, A2C, PPO, got SAC"):
+        SB3Policy(SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [4]}, device="cpu", buffer_size=10))
+    with pytest.raises(ValueError, match="only Discrete actions"):
+        SB3Policy(make(A2C, "Pendulum-v1"))
+    with pytest.raises(ValueError, match="share their spaces"):
+        SB3Policy([make(DQN), make(DQN, "Acrobot-v1")])
+    with pytest.raises(ValueError, match="global generators"):
+        SB3Policy(make(PPO)).act(torch.zeros(1, 1, 4), deterministic=False)
+
+
+def test_the_module_imports_without_stable_baselines3() -> None:
+    code = "import sys; sys.modules['stable_baselines3'] = None; import rlkit.sb3, rlkit.evaluation, rlkit.adversarial"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
