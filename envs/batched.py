@@ -193,7 +193,7 @@ class StreamNoise:
         return self._transitions.next() if self._transitions.width else self._nothing
 
     def restart(self, finished: Array) -> Array:
-        """On the CPU flat indices ``[n]`` -> ``[n, initial_noise]``, on a device a mask -> ``[S, B, initial_noise]``."""
+        """CPU: flat indices ``[n]`` -> ``[n, initial_noise]``; a device: a mask -> ``[S, B, initial_noise]``."""
         return self._starts.take(finished)
 
     def state_dict(self) -> dict[str, Tensor]:

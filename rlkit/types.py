@@ -51,7 +51,10 @@ class Env(Protocol):
         ...
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        ...
+
     @property
     def observation_space(self) -> spaces.Space[Any]:
         """Of one copy."""

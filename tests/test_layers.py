@@ -1,0 +1,105 @@
+"""The structure, read from the code: arrows point down and there are no circles."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from typecheck import ROOT, installed_path, source_files
+
+# folder -> the folders it may import from, itself included
+ALLOWED = {
+    "rlkit": {"rlkit"},
+    "envs": {"rlkit", "envs"},
+    "agents": {"rlkit", "envs", "agents"},
+    "experiments": {"rlkit", "envs", "agents", "experiments"},
+}
+
+
+def module_name(source: Path) -> str:
+    parts = installed_path(source).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def folder_of(module: str) -> str:
+    """The folder that an rlkit module comes from: rlkit.envs.cartpole -> envs, rlkit.mdp -> rlkit."""
+    second = [*module.split("."), ""][1]
+    return second if second in ALLOWED and second != "rlkit" else "rlkit"
+
+
+def imports(source: Path) -> list[tuple[str, bool]]:
+    """(rlkit module, at the top level) for every import of this package in a file."""
+    tree = ast.parse((ROOT / source).read_text())
+    name = module_name(source)
+    package = name if source.name == "__init__.py" else name.rpartition(".")[0]
+    found = []
+    for node in ast.walk(tree):
+        top = any(node is statement for statement in tree.body)
+        if isinstance(node, ast.Import):
+            found += [(alias.name, top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            found += [(module, top)] + [(f"{module}.{alias.name}", top) for alias in node.names]
+    return [(module, top) for module, top in found if module.split(".")[0] == "rlkit"]
+
+
+MODULES = {module_name(source): source for source in source_files()}
+
+
+@pytest.mark.parametrize("source", source_files(), ids=str)
+def test_arrows_point_down(source):
+    above = {module for module, _ in imports(source) if folder_of(module) not in ALLOWED[source.parts[0]]}
+    assert not above, f"{source} imports {above}"
+
+
+@pytest.mark.parametrize("source", source_files(), ids=str)
+def test_imports_are_relative_inside_a_folder_and_absolute_across(source):
+    tree = ast.parse((ROOT / source).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("rlkit."):
+            assert folder_of(node.module) != source.parts[0], f"{source} should import {node.module} relatively"
+        assert not (isinstance(node, ast.ImportFrom) and node.module in ("envs", "agents", "experiments"))
+
+
+def test_agents_call_one_thing_of_envs():
+    names = set()
+    for source in source_files():
+        if source.parts[0] == "agents":
+            names |= {module for module, _ in imports(source) if module.startswith("rlkit.envs")}
+            text = (ROOT / source).read_text()
+            names |= {f"rlkit.envs.{word}" for word in ("make", "Dynamics") if f"rlkit.envs.{word}" in text}
+    assert names <= {"rlkit.envs", "rlkit.envs.make", "rlkit.envs.Dynamics"}, names
+
+
+def test_there_are_no_circles():
+    arrows = {
+        name: {module for module, top in imports(source) if top and module in MODULES and module != name}
+        for name, source in MODULES.items()
+    }
+    # a package's __init__ gathers its modules; a module that asks its own package for a name is a circle
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for next_name in sorted(arrows[name]):
+                if not next_name.startswith(f"{name}.") or not path:
+                    visit(next_name, (*path, name))
+            done.add(name)
+
+    for name in sorted(arrows):
+        visit(name, ())
+
+
+def test_no_forbidden_names():
+    forbidden = {"utils", "common", "helpers", "manager", "util", "helper", "misc"}
+    assert not {str(source) for source in source_files() if forbidden & set(source.with_suffix("").parts)}
+
+
+def test_nothing_seeds_or_reads_a_global_generator():
+    wrong = ("torch.manual_seed", "np.random.seed", "random.seed(", "np.random.rand", "torch.rand(", "torch.randn(")
+    for source in source_files():
+        if source.parts[0] == "experiments":
+            continue  # the peers need their global seeds
+        text = (ROOT / source).read_text()
+        assert not [call for call in wrong if call in text], source
