@@ -5,7 +5,7 @@ Images are drawn off screen; only ``Window`` opens one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,10 +16,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle, Polygon, Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from .maps import FREE, GOAL, HOLE, START, WALL
+from rlkit.mdp import TabularMDP
 
-if TYPE_CHECKING:
-    from .gridworld import GridWorld
+from .maps import FREE, GOAL, HOLE, START, WALL
 
 TILE_COLOURS = {START: "#cfe8ff", FREE: "#f7f7f5", WALL: "#3c4650", HOLE: "#24476b", GOAL: "#4fa96a"}
 LETTER_COLOUR = "#f0c36d"
@@ -29,10 +28,22 @@ DPI = 100
 ARROWS = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
 
 
+class DrawnGrid(Protocol):
+    """What a drawing reads of a grid world."""
+
+    letters: NDArray[np.str_]  # [rows, columns]
+    tile_of: NDArray[np.int64]  # [N, 2], row and column of every state
+    mdp: TabularMDP
+
+    def to_map(self, values: ArrayLike) -> NDArray[Any]:
+        """Numbers of the states ``[..., N]`` laid out on the map ``[..., rows, columns]``."""
+        ...
+
+
 class GridPicture:
     """The drawing of a grid world: the map once, then the agent on a copy of it, frame by frame."""
 
-    def __init__(self, grid: GridWorld) -> None:
+    def __init__(self, grid: DrawnGrid) -> None:
         rows, columns = grid.letters.shape
         self.tile_size = int(np.clip(960 // max(rows, columns), 2, 64))  # pixels
         self._background = _map_image(grid, self.tile_size)
@@ -93,7 +104,7 @@ class Window:
 
 
 def draw_values(
-    grid: GridWorld,
+    grid: DrawnGrid,
     value: ArrayLike,
     policy: ArrayLike | None = None,
     *,
@@ -182,7 +193,7 @@ def _bare_axes(figure: Figure, x_limits: tuple[float, float], y_limits: tuple[fl
     return axes
 
 
-def _tile_colours(grid: GridWorld) -> NDArray[np.float64]:
+def _tile_colours(grid: DrawnGrid) -> NDArray[np.float64]:
     """The colour of every tile, ``[rows, columns, 3]`` in [0, 1]."""
     colours = np.empty((*grid.letters.shape, 3))
     for letter in np.unique(grid.letters):
@@ -190,7 +201,7 @@ def _tile_colours(grid: GridWorld) -> NDArray[np.float64]:
     return colours
 
 
-def _map_image(grid: GridWorld, tile_size: int) -> NDArray[np.uint8]:
+def _map_image(grid: DrawnGrid, tile_size: int) -> NDArray[np.uint8]:
     """The map without the agent, ``[rows * tile_size, columns * tile_size, 3]`` uint8."""
     rows, columns = grid.letters.shape
     figure = Figure(figsize=(columns * tile_size / DPI, rows * tile_size / DPI), dpi=DPI)
@@ -209,7 +220,7 @@ def _map_image(grid: GridWorld, tile_size: int) -> NDArray[np.uint8]:
     return figure_image(figure)
 
 
-def _write_values(axes: Axes, grid: GridWorld, values: NDArray[np.float64], image: Any) -> None:
+def _write_values(axes: Axes, grid: DrawnGrid, values: NDArray[np.float64], image: Any) -> None:
     """The number of every state at the foot of its tile; the letter where there is no value."""
     for (row, column), number in zip(grid.tile_of, values, strict=True):
         if np.isnan(number):
@@ -234,7 +245,7 @@ def _action_weights(policy: ArrayLike, num_states: int, num_actions: int) -> NDA
     )
 
 
-def _draw_arrows(axes: Axes, grid: GridWorld, weights: NDArray[np.float64], acting: NDArray[np.bool_]) -> None:
+def _draw_arrows(axes: Axes, grid: DrawnGrid, weights: NDArray[np.float64], acting: NDArray[np.bool_]) -> None:
     """An arrow for every action with weight in each acting state: from the centre, or across it if it is alone."""
     weights = np.where(acting[:, None], weights, 0.0)
     state, action = np.nonzero(weights > 0)  # [number of arrows]
