@@ -1,0 +1,187 @@
+"""Training S seeds of an agent, with its log, its policy and its greedy returns afterwards."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlkit.agents import DQN
+from rlkit.agents.agent import Agent
+from rlkit.plotting import Curve, learning_curves, png
+
+from .evaluate import Played, capped_note, play, returns_of, seed_table
+from .ledger import Picture, Run, write_csv
+from .policies import backend_of, made_with, of_agent
+
+ALGORITHMS: dict[str, type[Agent]] = {"dqn": DQN}
+LOG_ROWS = 50  # of the training log, whatever the number of steps
+Watch = Callable[[Agent, Iterator[int], int], Iterator[int]]  # draws a bar while steps pass through
+
+
+@dataclass(frozen=True)
+class Training:
+    """What to train."""
+
+    env: str
+    algo: str
+    seeds: tuple[int, ...]
+    steps: int
+    preset: str | None = None
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    num_envs: int = 1
+    backend: str = "auto"
+    device: str = "cpu"
+
+    def make_agent(self) -> Agent:
+        """The untrained agent.
+
+        Raises:
+            ValueError: an unknown algorithm, environment, preset or hyper-parameter, or fewer than one step or seed.
+        """
+        if self.algo not in ALGORITHMS:
+            raise ValueError(f"unknown algorithm {self.algo!r}: known are {', '.join(ALGORITHMS)}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        with made_with(f"{self.algo} on {self.env}", {**self.hyperparameters, **self.env_kwargs}):
+            return ALGORITHMS[self.algo](
+                self.env,
+                seeds=self.seeds,
+                num_envs=self.num_envs,
+                device=self.device,
+                backend=self.backend,
+                env_kwargs=dict(self.env_kwargs),
+                preset=self.preset,
+                **self.hyperparameters,
+            )
+
+
+class Trained(NamedTuple):
+    """What training left."""
+
+    agent: Agent
+    finished: bool  # False if it was interrupted
+    cpu_seconds: float  # of all seeds together
+    wall_seconds: float
+
+
+def train(
+    training: Training, agent: Agent, watch: Watch | None = None, stop: Callable[[], bool] | None = None
+) -> Trained:
+    """Train until the steps are done or ``stop()`` is true; ``watch`` draws a progress bar."""
+    steps = agent.training(training.steps, every=max(training.steps // LOG_ROWS, 1))
+    cpu, wall = time.process_time(), time.perf_counter()
+    finished = True
+    for _ in watch(agent, steps, training.steps) if watch is not None else steps:
+        if stop is not None and stop() and agent.num_timesteps < training.steps:
+            finished = False
+            break
+    return Trained(agent, finished, time.process_time() - cpu, time.perf_counter() - wall)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C only makes the function that this yields return True; the second one interrupts at once.
+
+    Outside the main thread, where Python delivers no signals, it is never true.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def training_run(training: Training, trained: Trained, played: Played) -> Run:
+    """The record of a training with its evaluation."""
+    agent = trained.agent
+    subject = of_agent(agent, training.env, training.env_kwargs)
+    interrupted = () if trained.finished else (f"Interrupted after {agent.num_timesteps} of {training.steps} steps.",)
+    diverged = [seed for seed, step in zip(agent.seeds, agent.diverged_at.tolist(), strict=True) if step >= 0]
+    return Run(
+        kind="train",
+        title=f"{subject.name} trained on {training.env}",
+        settings={
+            "environment": training.env,
+            "env_kwargs": training.env_kwargs,
+            "backend": backend_of(agent.env),
+            "algorithm": subject.name,
+            "training_seeds": agent.seeds,
+            "copies_per_seed": training.num_envs,
+            "preset": training.preset,
+            "hyperparameters": asdict(agent.config),
+            "steps_per_seed": training.steps,
+        },
+        results={
+            **returns_of(agent.seeds, played),
+            "timesteps": agent.num_timesteps,
+            "finished": trained.finished,
+            "diverged_seeds": diverged,
+            "cpu_seconds_per_seed": trained.cpu_seconds / agent.num_seeds,
+            "wall_seconds": trained.wall_seconds,
+        },
+        tables=(seed_table(agent.seeds, played),),
+        pictures=training_picture(agent, subject.name),
+        notes=(
+            *interrupted,
+            *([f"Seeds {diverged} diverged and were not updated any more."] if diverged else []),
+            *capped_note(played),
+        ),
+    )
+
+
+def training_picture(agent: Agent, name: str) -> tuple[Picture, ...]:
+    """Training returns by step; none where no episode has ended yet."""
+    history = agent.history
+    if not history or np.isnan(history["episode_return"]).all():
+        return ()
+    figure = learning_curves(
+        {name: Curve(history["timesteps"][:, 0], history["episode_return"])}, ylabel="return of training episodes"
+    )
+    caption = "Returns while training, exploration included: what the policy earns without it stands in the table."
+    return (Picture("training", caption, png(figure)),)
+
+
+def write_log(path: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray]) -> None:
+    """The training log as a CSV file: one line per logging interval and seed."""
+    names = [name for name in history if name != "timesteps"]
+    rows = (
+        [int(history["timesteps"][t, s]), seed, *(float(history[name][t, s]) for name in names)]
+        for t in range(len(history.get("timesteps", ())))
+        for s, seed in enumerate(seeds)
+    )
+    write_csv(path, ["timesteps", "seed", *names], rows)
+
+
+def train_and_write(
+    training: Training, agent: Agent, folder: Path, episodes: int, watch: Watch | None = None
+) -> tuple[Run, bool]:
+    """Train, save the policy and the log, evaluate; the run, not yet written, and whether training finished.
+
+    Interrupted once, training stops after the present logging interval and what it has is saved and evaluated.
+    """
+    with interruptible() as stop:
+        trained = train(training, agent, watch, stop)
+    agent.save(folder / "agent.safetensors")
+    write_log(folder / "training.csv", agent.seeds, agent.history)
+    played = play(agent, agent.evaluation_env(episodes))
+    return training_run(training, trained, played), trained.finished

@@ -1,0 +1,141 @@
+"""Figures of what was measured: learning curves and robustness curves with their intervals.
+
+Every figure is drawn off screen and returned; nothing here opens a window or keeps global state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from .statistics import mean_interval
+
+# Okabe & Ito's colours, told apart by colour-blind readers too; the palest is left out
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+DPI = 110
+SEEDS_FOR_BAND = 3
+
+
+class Curve(NamedTuple):
+    """One measured quantity of S seeds along a common axis."""
+
+    x: ArrayLike  # [T]
+    y: ArrayLike  # [T, S]; NaN where a seed has no value yet
+
+
+class Reference(NamedTuple):
+    """A level to read curves against, such as an exact optimum."""
+
+    label: str
+    level: float
+
+
+def learning_curves(
+    curves: Mapping[str, Curve],
+    *,
+    ylabel: str = "return",
+    references: Sequence[Reference] = (),
+    title: str = "",
+) -> Figure:
+    """A quantity against environment steps, one colour per name; see ``draw_curves``."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    draw_curves(figure.add_subplot(), curves, "environment steps per seed", ylabel, title, references)
+    return figure
+
+
+def robustness_curves(policies: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str = "return") -> Figure:
+    """Return against epsilon: a panel per policy, all of one height, and a colour per attack; see ``draw_curves``.
+
+    Raises:
+        ValueError: no policy.
+    """
+    if not policies:
+        raise ValueError("policies must hold at least one policy, got none")
+    figure = Figure(figsize=(1.0 + 5.2 * len(policies), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(policies), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, (policy, curves) in zip(panels, policies.items(), strict=True):
+        draw_curves(panel, curves, xlabel, ylabel if panel is panels[0] else "", policy, marker="o")
+    return figure
+
+
+def draw_curves(
+    axes: Axes,
+    curves: Mapping[str, Curve],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    references: Sequence[Reference] = (),
+    marker: str = "",
+) -> None:
+    """The mean over seeds with Student's 95 % interval, and every seed as a thin line; one colour per name.
+
+    A gap of a seed (NaN) is filled with the seed's last value; steps before every seed has one are left out of the
+    mean. Bands are cut off at the range of the data. Below three seeds none is drawn, and the legend says so: the
+    interval of two is 13 times as wide as the two are apart.
+
+    Raises:
+        ValueError: no curve, or x and y of different lengths.
+    """
+    if not curves:
+        raise ValueError("curves must hold at least one curve, got none")
+    for (name, curve), colour in zip(curves.items(), cycle(COLOURS), strict=False):
+        _draw_seeds(axes, name, curve, colour, marker)
+    for reference, style in zip(references, cycle(("--", ":", "-.")), strict=False):
+        axes.axhline(reference.level, color="#555555", linewidth=1.1, linestyle=style, label=reference.label)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.margins(x=0.01)
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+
+
+def _draw_seeds(axes: Axes, name: str, curve: Curve, colour: str, marker: str) -> None:
+    """Seeds, mean and interval of one curve."""
+    x, y = np.asarray(curve.x, dtype=np.float64), filled_forward(curve.y)
+    if y.ndim != 2 or x.shape != y.shape[:1]:
+        raise ValueError(f"curve {name!r} has x of shape {x.shape} and y of shape {y.shape}: expected [T] and [T, S]")
+    num_seeds = y.shape[1]
+    if num_seeds > 1:
+        axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.35)
+    complete = np.isfinite(y).all(axis=1)  # [T]
+    if not complete.any():
+        return
+    mean = mean_interval(y[complete], axis=1)
+    label = f"{name}, {_spread(num_seeds)}"
+    axes.plot(x[complete], mean.value, color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
+    if num_seeds >= SEEDS_FOR_BAND:
+        least, greatest = np.nanmin(y, axis=None), np.nanmax(y, axis=None)
+        lower, upper = np.maximum(mean.lower, least), np.minimum(mean.upper, greatest)
+        axes.fill_between(x[complete], lower, upper, color=colour, alpha=0.18, linewidth=0)
+
+
+def _spread(num_seeds: int) -> str:
+    """What a line and its band are."""
+    if num_seeds >= SEEDS_FOR_BAND:
+        return f"mean of {num_seeds} seeds, 95 % interval"
+    return "1 seed" if num_seeds == 1 else f"mean of {num_seeds} seeds, too few for a band"
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": ""})
+    return buffer.getvalue()
+
+
+def filled_forward(y: ArrayLike) -> NDArray[np.float64]:
+    """``y [T, S]`` with every NaN replaced by the seed's last number before it; leading ones stay."""
+    values = np.array(y, dtype=np.float64)
+    for t in range(1, len(values)):
+        values[t] = np.where(np.isnan(values[t]), values[t - 1], values[t])
+    return values

@@ -1,0 +1,259 @@
+"""The command line: what scripts read, exit codes, one-line errors, and whole files after Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rlkit
+from rlkit.agents import DQN, load
+from rlkit.experiments.cli import main
+from rlkit.experiments.train import interruptible
+
+QUICK = ("learning_starts=50", "batch_size=16", "net_arch=16,", "train_freq=4", "gradient_steps=1")
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *args: str) -> dict:
+    """Run a command with --json; its standard output must be one JSON object and nothing else."""
+    assert main([*args, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def misuse(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Run a command that must be refused: exit code 2, one line on stderr, nothing on stdout."""
+    assert main(list(args)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("rlkit: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run of three seeds."""
+    out = tmp_path_factory.mktemp("runs") / "cartpole"
+    args = ["train", "--seeds", "3", "--first-seed", "5", "--steps", "400", "--episodes", "3", "--out", str(out)]
+    assert main([*args, "--set", *QUICK, "--json"]) == 0
+    return out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "solve", "attack", "compare", "report", "watch", "demo"])
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Example: rlkit {command} " in text
+    assert "--json" in text
+
+
+def test_help_lists_every_command_and_needs_no_torch() -> None:
+    code = "import sys; from rlkit.experiments.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for command in ("train", "evaluate", "solve", "attack", "compare", "report", "watch", "demo"):
+        assert f" {command} " in said
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rlkit {rlkit.__version__}\n"
+
+
+def test_train_leaves_policy_log_and_record(folder: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    assert record["kind"] == "train"
+    settings = record["settings"]
+    assert settings["environment"] == "CartPole-v1"
+    assert settings["backend"] == "rlkit on cpu"
+    assert settings["training_seeds"] == [5, 6, 7]
+    assert settings["hyperparameters"]["net_arch"] == [16]
+    assert settings["preset"] == "tuned"
+    assert {"rlkit", "python", "torch", "gymnasium", "numpy", "machine"} <= set(record["versions"])
+    assert record["results"]["timesteps"] == 400
+    assert record["results"]["finished"] is True
+    agent = load(folder / "agent.safetensors", device="cpu")
+    assert agent.seeds == (5, 6, 7)
+    assert agent.evaluate(3).mean(1).tolist() == record["results"]["seed_returns"]
+    with (folder / "training.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seed"] for row in rows[:3]] == ["5", "6", "7"]
+    assert rows[-1]["timesteps"] == "400"
+    assert not list(folder.glob("*.part"))
+
+
+def test_training_from_the_command_line_is_training_in_python(folder: Path) -> None:
+    agent = DQN(
+        "CartPole-v1", seeds=[5, 6, 7], device="cpu", preset="tuned",
+        learning_starts=50, batch_size=16, net_arch=(16,), train_freq=4, gradient_steps=1,
+    ).learn(400)  # fmt: skip
+    assert (load(folder / "agent.safetensors", device="cpu").network.flat == agent.network.flat).all()
+
+
+def test_a_row_of_hyperparameters_per_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run_json(
+        capsys, "train", "--seeds", "2", "--steps", "100", "--episodes", "1", "--out", str(tmp_path / "a"),
+        "--set", *QUICK, "learning_rate=1e-3,2e-3",
+    )  # fmt: skip
+    assert out["settings"]["hyperparameters"]["learning_rate"] == [1e-3, 2e-3]
+
+
+def test_evaluate_gives_the_interval_over_seeds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run_json(capsys, "evaluate", str(folder / "agent.safetensors"), "--episodes", "4")
+    returns = load(folder / "agent.safetensors", device="cpu").evaluate(4)
+    assert out["results"]["seed_returns"] == returns.mean(1).tolist()
+    assert out["results"]["return"]["n"] == 3
+    assert out["results"]["return"]["value"] == pytest.approx(float(returns.mean()))
+    assert out["settings"]["evaluation_seeds"] == [10_000, 10_003]
+
+
+def test_solve_gives_frozen_lakes_published_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run_json(capsys, "solve", "FrozenLake-v1", "--gamma", "0.99")
+    results = out["results"]
+    assert results["start_lower"] <= 0.5420259320 + 1e-9
+    assert results["start_upper"] >= 0.5420259320 - 1e-9
+    assert results["start_upper"] - results["start_lower"] <= 1e-9
+    assert results["limited_optimum"] == pytest.approx(0.7441902879, abs=1e-9)
+    assert results["discounted_policy_under_limit"] == pytest.approx(0.7402, abs=1e-4)
+
+    twin = run_json(capsys, "solve", "frozenlake-4x4", "--out", str(tmp_path / "lake"))
+    assert twin["results"]["start_value"] == pytest.approx(results["start_value"], abs=1e-9)
+    assert (tmp_path / "lake" / "values.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "lake" / "values.csv").read_text().splitlines()) == 1 + 16
+
+
+def test_solve_reads_a_map_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "corridor.txt"
+    path.write_text("S..G\n")
+    out = run_json(capsys, "solve", str(path), "--gamma", "0.9", "--env-kwargs", "slip=0.0")
+    assert out["results"]["start_value"] == pytest.approx(0.81)  # three steps, the last one pays 1
+    assert out["results"]["step_limit"] is None
+    out = run_json(capsys, "solve", str(path), "--gamma", "0.9", "--limit", "2")
+    assert out["results"]["limited_optimum"] == 0.0
+
+
+def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ("--attacks", "noise", "fgsm", "--epsilons", "0", "0.5", "--episodes", "3", "--out", str(tmp_path / "a"))
+    out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
+    points = out["results"]["curves"]["rlkit DQN"]
+    assert [(point["attack"], point["epsilon"]) for point in points] == [
+        ("natural", 0.0), ("sign noise", 0.0), ("sign noise", 0.5), ("FGSM", 0.0), ("FGSM", 0.5)
+    ]  # fmt: skip
+    for point in (points[1], points[3]):
+        assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
+    assert out["settings"]["epsilon_unit"] == "standard deviations of natural observations"
+    assert (tmp_path / "a" / "attacks.png").exists()
+
+
+def test_watch_writes_the_very_episode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = folder / "agent.safetensors"
+    gif = tmp_path / "a.gif"
+    out = run_json(capsys, "watch", str(policy), "--mode", "gif", "--row", "1", "--out", str(gif), "--max-steps", "5")
+    assert out == {"returns": [5.0], "file": str(gif)}
+    assert gif.read_bytes().startswith(b"GIF89a")
+
+
+def test_watch_shows_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = DQN("rlkit/GridWorld-v0", device="cpu", env_kwargs={"map": "frozenlake-4x4", "max_steps": 3})
+    agent.save(tmp_path / "grid.safetensors")
+    assert main(["watch", str(tmp_path / "grid.safetensors"), "--mode", "ansi"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("episode 0, step 0, return 0\n[S] .  .  . \n")
+    assert "returns: 0" in said
+
+
+def test_misuse_is_one_line_and_leaves_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy = str(folder / "agent.safetensors")
+    assert "did you mean 'CartPole-v1'" in misuse(capsys, "train", "--env", "CartPole-v2")
+    assert "is continuous" in misuse(capsys, "train", "--env", "Pendulum-v1")
+    assert "did you mean 'learning_rate'" in misuse(capsys, "train", "--set", "learning_rat=1")
+    assert "learning_rate" in misuse(capsys, "train", "--set", "learning_rate=fast")
+    assert "NAME=VALUE" in misuse(capsys, "train", "--set", "learning_rate")
+    assert "given twice" in misuse(capsys, "train", "--set", "gamma=1", "gamma=0.9")
+    assert "pole_length" in misuse(capsys, "train", "--env-kwargs", "pole_length=1")
+    assert "unknown preset 'best'" in misuse(capsys, "train", "--preset", "best")
+    assert "seeds must be at least 1" in misuse(capsys, "train", "--seeds", "0")
+    assert "steps must be at least 1" in misuse(capsys, "train", "--steps", "0")
+    assert "holds a run already" in misuse(capsys, "train", "--out", str(folder))
+    assert "no file" in misuse(capsys, "evaluate", "nothing.safetensors")
+    assert "episodes must be at least 1" in misuse(capsys, "evaluate", policy, "--episodes", "0")
+    assert "did you mean 'frozenlake-4x4'" in misuse(capsys, "solve", "frozenlake-4")
+    assert "gamma" in misuse(capsys, "solve", "frozenlake-4x4", "--gamma", "1.5")
+    assert "tiles_per_row" in misuse(capsys, "solve", "frozenlake-4x4", "--env-kwargs", "tiles_per_row=3")
+    assert "transition table" in misuse(capsys, "solve", "CartPole-v1")
+    assert "epsilon" in misuse(capsys, "attack", policy, "--epsilons=-1", "--episodes", "1")
+    assert "--row must be 0 to 2" in misuse(capsys, "watch", policy, "--mode", "gif", "--row", "3")
+    assert "holds no run.json" in misuse(capsys, "report", ".")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_policies(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((folder / "agent.safetensors").read_bytes()[:300])
+    assert "cut short" in misuse(capsys, "evaluate", str(cut))
+    zipped = tmp_path / "model.zip"
+    zipped.write_bytes(b"PK\x03\x04")
+    assert "--algo" in misuse(capsys, "evaluate", str(zipped))
+    both = ("--algo", "DQN", "--env", "CartPole-v1")
+    assert "trust" in misuse(capsys, "evaluate", str(zipped), *both)
+    assert "truncated" in misuse(capsys, "evaluate", str(zipped), *both, "--trust")
+
+
+def test_a_grid_world_policy_in_indices_cannot_be_attacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = DQN("rlkit/GridWorld-v0", device="cpu")
+    agent.save(tmp_path / "grid.safetensors")
+    assert "onehot" in misuse(capsys, "attack", str(tmp_path / "grid.safetensors"))
+
+
+def test_unknown_arguments_are_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--sed", "3"]) == 2
+    assert main([]) == 2
+    capsys.readouterr()
+
+
+def test_an_unreachable_tolerance_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "can certify" in misuse(capsys, "solve", "frozenlake-4x4", "--tolerance", "1e-30")
+
+
+def test_the_first_interrupt_asks_and_the_second_insists() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_interrupted_training_keeps_what_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iteration, done = DQN.iteration, []
+
+    def interrupted(agent: DQN) -> None:
+        iteration(agent)
+        done.append(agent.num_timesteps)
+        if len(done) == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(DQN, "iteration", interrupted)
+    out = tmp_path / "run"
+    args = ["train", "--steps", "5000", "--seeds", "2", "--episodes", "2", "--out", str(out), "--json"]
+    assert main([*args, "--set", *QUICK]) == 130
+    said = capsys.readouterr()
+    results = json.loads(said.out)["results"]
+    assert results["finished"] is False
+    assert results["timesteps"] == 200  # the end of the logging interval in which Ctrl-C came, at step 120
+    assert "interrupted" in said.err
+    assert load(out / "agent.safetensors", device="cpu").num_timesteps == 200
+    assert json.loads((out / "run.json").read_text())["results"]["timesteps"] == 200
+    assert not list(out.glob(".*.part"))
