@@ -1,0 +1,156 @@
+"""DQN against known values, hand-computed updates and stable-baselines3's clocks."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import DQN as SB3DQN
+
+from rlkit.agents import DQN
+from rlkit.agents.dqn import td_loss
+from rlkit.envs import GridWorld
+from rlkit.envs.probes import PROBES
+from rlkit.planning import backward_induction, evaluate_finite, start_value
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_the_probes_are_learned_to_their_exact_values(name):
+    probe = PROBES[name]()
+    agent = DQN(
+        f"rlkit/probe-{name}",
+        seeds=range(3),
+        device="cpu",
+        learning_rate=3e-3,
+        learning_rate_schedule="linear",
+        gamma=0.8,
+        learning_starts=64,
+        train_freq=1,
+        target_update_interval=20,
+        exploration_fraction=1.0,
+        exploration_final_eps=0.5,
+        net_arch=(32,),
+    ).learn(1200)
+    observations = torch.from_numpy(probe.observations()).expand(3, -1, -1)
+    exact = np.broadcast_to(probe.q_values(0.8), (3, *probe.q_values(0.8).shape))
+    np.testing.assert_allclose(agent.q_values(observations).numpy(), exact, atol=0.15)
+
+
+def test_td_loss_by_hand():
+    q = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    action, target = torch.tensor([[1, 0]]), torch.tensor([[2.5, 13.0]])
+    # errors -0.5 and -10: 0.5 * 0.25 and 10 - 0.5, mean over the minibatch
+    assert td_loss(q, action, target).tolist() == [(0.125 + 9.5) / 2]
+
+
+def test_epsilon_and_target_clock_are_stable_baselines3s():
+    """The peer is stepped; at every step its exploration rate and its count of target updates are read."""
+    settings = {
+        "learning_starts": 0,
+        "train_freq": 4,
+        "target_update_interval": 30,
+        "exploration_fraction": 0.3,
+        "exploration_final_eps": 0.1,
+    }
+    rates, updates = [], []
+    peer = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, **settings)
+    on_step = peer._on_step
+
+    def watched():
+        before = next(iter(peer.q_net_target.parameters())).clone()
+        on_step()
+        rates.append(peer.exploration_rate)
+        updates.append(not torch.equal(before, next(iter(peer.q_net_target.parameters()))))
+
+    peer._on_step = watched
+    peer.learn(200)
+
+    agent = DQN("CartPole-v1", device="cpu", **settings)
+    agent._end = 200
+    agent._start()
+    ours, ours_updates = [], []
+    for step in range(200):
+        before = agent.target_network.flat.clone()
+        agent.collect()
+        ours.append(float(agent.epsilon()))
+        ours_updates.append(not torch.equal(before, agent.target_network.flat))
+        if step % 4 == 3:
+            agent.update()
+    np.testing.assert_allclose(ours, rates, atol=1e-6)
+    assert ours_updates == updates
+    assert sum(updates) == 6
+
+
+def test_an_update_is_the_formula():
+    """Loss, clipped gradient and Adam's first step, with autograd on a plain torch module as the oracle."""
+    agent = DQN("CartPole-v1", seeds=[3], device="cpu", learning_starts=0, max_grad_norm=0.5, learning_rate=1e-2)
+    agent._end = 1000
+    agent._start()
+    for _ in range(40):
+        agent.collect()
+    agent.network.flat += 0.1  # away from the target network
+    online, target = agent.network.seed(0), agent.target_network.seed(0)
+    for module, stack in ((online, agent.network), (target, agent.target_network)):
+        probe = torch.randn(5, 4)
+        torch.testing.assert_close(module(probe), stack(probe[None])[0].detach())
+    counter = agent._sample.state_dict()
+    batch = agent.replay.sample(agent._sample.next())
+    agent._sample.load_state(counter)
+
+    y = batch.reward[0] + 0.99 * ~batch.terminated[0] * target(batch.next_obs[0]).max(dim=1).values
+    chosen = online(batch.obs[0])[torch.arange(32), batch.action[0]]
+    loss = torch.nn.functional.smooth_l1_loss(chosen, y.detach())
+    adam = torch.optim.Adam(online.parameters(), lr=1e-2)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(online.parameters(), 0.5)
+    adam.step()
+    agent.update()
+    probe = torch.randn(50, 4)
+    torch.testing.assert_close(agent.network(probe[None])[0].detach(), online(probe).detach(), atol=1e-4, rtol=1e-4)
+    assert float(agent._means.read()["loss"][0]) == pytest.approx(float(loss.detach()), rel=1e-5)
+
+
+def test_a_timeout_keeps_its_bootstrap():
+    agent = DQN("CartPole-v1", env_kwargs={"max_steps": 5}, device="cpu", learning_starts=0)
+    agent._end = 100
+    agent._start()
+    for _ in range(50):
+        agent.collect()
+    stored = agent.replay.state_dict()
+    assert not stored["terminated"][0, :50].any()  # five steps never fall: only timeouts, and they are not stored as ends
+
+
+def test_linear_learning_rate_reaches_zero():
+    agents = [
+        DQN("CartPole-v1", device="cpu", learning_starts=0, learning_rate=1e-3, learning_rate_schedule=schedule)
+        for schedule in ("constant", "linear")
+    ]
+    moved = []
+    for agent in agents:
+        before = None
+        for done in agent.training(1000, every=960):
+            if done == 960:
+                before = agent.network.flat.clone()
+        moved.append(float((agent.network.flat - before).norm()))
+    assert moved[1] < 0.2 * moved[0]
+
+
+@pytest.mark.slow
+def test_a_slippery_grid_is_learned_to_within_five_percent_of_the_exact_optimum():
+    world = GridWorld("frozenlake-4x4", observation="onehot")
+    best = start_value(world.mdp, backward_induction(world.mdp).value[0])
+    agent = DQN(
+        world,
+        seeds=range(10),
+        device="cpu",
+        learning_rate=2e-3,
+        learning_rate_schedule="linear",
+        learning_starts=500,
+        batch_size=64,
+        target_update_interval=200,
+        exploration_fraction=1.0,
+        exploration_final_eps=0.3,
+    ).learn(30_000)
+    observations = torch.tensor(world.observations()).expand(10, -1, -1)
+    greedy = agent.q_values(observations).argmax(dim=2).numpy()  # [S, N]
+    exact = start_value(world.mdp, evaluate_finite(world.mdp, greedy)[..., 0, :])  # [S]
+    assert np.median(exact) >= 0.95 * best
