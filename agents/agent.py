@@ -143,6 +143,7 @@ class Agent:
         while self.num_timesteps < self._end:
             with flush_denormals():
                 self.iteration()
+            self.diverged_at.masked_fill_(~self.active & (self.diverged_at < 0), self.num_timesteps)
             if self.num_timesteps >= due or self.num_timesteps >= self._end:
                 due += every
                 timesteps = np.full(self.num_seeds, self.num_timesteps)
@@ -169,12 +170,10 @@ class Agent:
         self.num_timesteps += self.env.num_envs
         return transition
 
-    def _healthy(self, loss: Tensor, norm: Tensor) -> Tensor:
-        """Which rows may be updated, ``[S]`` bool: a row with a non-finite loss or gradient norm stops for good."""
-        healthy = self.active & torch.isfinite(loss) & torch.isfinite(norm)
-        self.diverged_at.masked_fill_(self.active & ~healthy, self.num_timesteps)
-        self.active = healthy
-        return healthy
+    def _healthy(self, norm: Tensor) -> Tensor:
+        """Which rows may be updated, ``[S]`` bool: a row with a gradient norm that is not finite stops for good."""
+        self.active &= norm < math.inf  # NaN compares false
+        return self.active
 
     def _warn_of_divergence(self) -> None:
         for seed, step in zip(self.seeds, self.diverged_at.tolist(), strict=True):

@@ -20,18 +20,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rlkit.exploration import epsilon_greedy, linear_schedule
-from rlkit.losses import huber, q_learning_target
+from rlkit.exploration import epsilon_greedy, exploration, linear_schedule
+from rlkit.losses import huber, huber_slope, q_learning_target
 from rlkit.networks import MLP, Activation, encode, num_features
-from rlkit.optim import Adam, clip_rows, row_norm
+from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.replay import ReplayBuffer
 from rlkit.streams import Stream
 from rlkit.types import Transition
 
 from .agent import Agent, PerRow, check
 from .presets import DQN_PRESETS
+
+UPDATES_AHEAD = 1024  # transitions sampled at once where several updates follow each other
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,20 @@ class DQNConfig:
 
 
 def td_loss(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
-    """Huber loss of y - Q(s, a): q ``[S, M, A]``, action and target ``[S, M]`` -> ``[S]``, the mean over M."""
-    chosen = q.gather(-1, action[..., None])[..., 0]  # [S, M]
-    return huber(chosen - target).mean(dim=1)
+    """Huber loss of y - Q(s, a): q ``[..., M, A]``, action and target ``[..., M]`` -> ``[...]``, the mean over M."""
+    chosen = q.gather(-1, action[..., None])[..., 0]  # [..., M]
+    return huber(chosen - target).mean(dim=-1)
+
+
+def td_slope(q: Tensor, taken: Tensor, target: Tensor) -> Tensor:
+    """Derivative of ``td_loss`` with respect to q, ``[S, M, A]``.
+
+    Args:
+        q: ``[S, M, A]``.
+        taken: ``[S, M, A]``, 1 at the action taken and 0 at the others.
+        target: y, ``[S, M, 1]``.
+    """
+    return huber_slope((q - target) * taken) / q.shape[1]
 
 
 class DQN(Agent):
@@ -93,7 +106,8 @@ class DQN(Agent):
 
     def _build(self) -> MLP:
         config = self.config
-        sizes = (num_features(self.observation_space), *config.net_arch, int(self.action_space.n))
+        self.num_actions = int(self.action_space.n)
+        sizes = (num_features(self.observation_space), *config.net_arch, self.num_actions)
         q_network = MLP(sizes, self.seeds, config.activation, self.device)
         self.target_network = q_network.copy()
         self.optimizer = Adam(q_network.flat)
@@ -118,45 +132,69 @@ class DQN(Agent):
 
     def iteration(self) -> None:
         """``train_freq`` steps of every copy, then ``gradient_steps`` updates."""
-        for _ in range(self.config.train_freq):
-            self.collect()
+        self.collect(self.config.train_freq)
         if self.num_timesteps > self.config.learning_starts:
             updates = self.config.gradient_steps
-            for _ in range(updates if updates >= 0 else self.config.train_freq * self.env.num_envs):
-                self.update()
+            updates = updates if updates >= 0 else self.config.train_freq * self.env.num_envs
+            ahead = max(UPDATES_AHEAD // self.config.batch_size, 1)
+            for done in range(0, updates, ahead):
+                self.update(min(ahead, updates - done))
 
-    def collect(self) -> None:
-        """One epsilon-greedy step of every copy into the replay memory."""
-        epsilon = self.epsilon()  # [S]
-        with torch.no_grad():
-            action = epsilon_greedy(self.scores(self.env.obs), epsilon[:, None], self._explore.next())
-        transition = self._step(action)
+    @torch.no_grad()
+    def collect(self, steps: int = 1) -> None:
+        """Epsilon-greedy steps of every copy into the replay memory; then the target network's clock."""
+        u = torch.stack([self._explore.next() for _ in range(steps)])  # [T, S, B, 2]
+        before = self.num_timesteps // self.env.num_envs
+        taken = []
+        for explores, random in zip(*exploration(self.epsilons(steps)[..., None], u, self.num_actions), strict=True):
+            greedy = self.scores(self.env.obs).argmax(dim=-1)
+            taken.append(self._step(torch.where(explores, random, greedy)))
         if self.replay is None:
-            self.replay = ReplayBuffer(self._capacity, transition)
-        self.replay.add(transition)
-        steps = self.num_timesteps // self.env.num_envs
-        if steps % max(self.config.target_update_interval // self.env.num_envs, 1) == 0:
-            self.target_network.flat.lerp_(self.network.flat, self._tau[:, None])
+            self.replay = ReplayBuffer(self._capacity, taken[0])
+        self.replay.add(*taken)
+        interval = max(self.config.target_update_interval // self.env.num_envs, 1)
+        ticks = (before + steps) // interval - before // interval
+        if ticks > 0:  # theta stood still meanwhile, so several target updates are one
+            self.target_network.flat.lerp_(self.network.flat, 1.0 - (1.0 - self._tau[:, None]) ** ticks)
+
+    def epsilons(self, steps: int) -> Tensor:
+        """The probability of a random action at each of the next steps, ``[T, S]``."""
+        fraction, initial, final = self._epsilons
+        timesteps = self.num_timesteps + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
+        scheduled = linear_schedule(timesteps / max(self._end, 1), fraction, initial, final)
+        return torch.where(timesteps < self.config.learning_starts, 1.0, scheduled)
 
     def epsilon(self) -> Tensor:
         """The present probability of a random action, ``[S]``."""
-        fraction, initial, final = self._epsilons
-        if self.num_timesteps < self.config.learning_starts:
-            return torch.ones_like(final)
-        return linear_schedule(1.0 - self.progress_remaining, fraction, initial, final)
+        return self.epsilons(1)[0]
 
-    def update(self) -> None:
-        """One gradient step of every row on a minibatch of its own."""
+    @torch.inference_mode()
+    def update(self, count: int = 1) -> None:
+        """Gradient steps of every row, each on a minibatch of its own.
+
+        The memory and theta- stand still meanwhile, so all minibatches and targets are made at once.
+        """
         assert self.replay is not None
-        batch = self.replay.sample(self._sample.next())
-        loss = td_loss(self.scores(batch.obs), batch.action, self.target(batch))  # [S]
-        gradient = self.network.gradient(loss.sum(dim=0))  # [S, P]
-        norm = row_norm(gradient)
+        batch = self.replay.sample(torch.cat([self._sample.next() for _ in range(count)], dim=1))  # [S, count M]
+        target = self.target(batch)
+        features = encode(batch.obs, self.observation_space)
+        taken = nn.functional.one_hot(batch.action, self.num_actions).to(torch.float32)
         learning_rate = self._learning_rate
         if self.config.learning_rate_schedule == "linear":
             learning_rate = learning_rate * max(self.progress_remaining, 0.0)
-        self.optimizer.step(clip_rows(gradient, norm, self._max_grad_norm), learning_rate, self._healthy(loss, norm))
-        self._means.add(loss=loss.detach(), gradient_norm=norm)
+        outputs = []
+        minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, taken, target[..., None]))
+        for x, a, y in zip(*minibatches, strict=True):
+            q, pullback = self.network.vjp(x)
+            gradient = pullback(td_slope(q, a, y))  # [S, P]
+            norm = row_norm(gradient)
+            self.optimizer.step(clip_rows_(gradient, norm, self._max_grad_norm), learning_rate, self._healthy(norm))
+            self._means.add(gradient_norm=norm)
+            outputs.append(q)
+        lead = (self.num_seeds, count, self.config.batch_size)
+        loss = td_loss(torch.stack(outputs, dim=1), batch.action.view(lead), target.view(lead))  # [S, count]
+        for one in loss.unbind(dim=1):
+            self._means.add(loss=one)
 
     def target(self, batch: Transition) -> Tensor:
         """y of every transition of a minibatch, ``[S, M]``."""

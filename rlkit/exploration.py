@@ -17,11 +17,24 @@ def epsilon_greedy(q: Tensor, epsilon: Tensor | float, u: Tensor) -> Tensor:
     Returns:
         actions ``[...]`` int64; ties go to the lowest index.
     """
-    num_actions = q.shape[-1]
-    random = (u[..., 1] * num_actions).long()  # u < 1, so this is below num_actions
-    return torch.where(u[..., 0] < epsilon, random, q.argmax(dim=-1))
+    explores, random = exploration(epsilon, u, num_actions=q.shape[-1])
+    return torch.where(explores, random, q.argmax(dim=-1))
 
 
-def linear_schedule(step: float, total: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """From ``start`` at step 0 to ``end`` at step ``total`` on a line, then ``end``; elementwise over rows ``[S]``."""
+def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[Tensor, Tensor]:
+    """The part of ``epsilon_greedy`` that does not wait for q: whether to explore, and the action then.
+
+    Args:
+        epsilon: probability, broadcastable to ``[...]``.
+        u: uniform numbers ``[..., 2]``: the coin and the random action.
+        num_actions: A.
+
+    Returns:
+        ``[...]`` bool and ``[...]`` int64.
+    """
+    return u[..., 0] < epsilon, (u[..., 1] * num_actions).long()  # u < 1, so the action is below num_actions
+
+
+def linear_schedule(step: Tensor | float, total: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """From ``start`` at step 0 to ``end`` at step ``total`` on a line, then ``end``; elementwise, broadcasting."""
     return torch.where(step < total, start + step / total * (end - start), end)

@@ -30,3 +30,8 @@ def huber(error: Tensor, delta: float = 1.0) -> Tensor:
     """Half the square up to ``delta``, a line of slope ``delta`` beyond it, elementwise (Huber 1964)."""
     clipped = error.clamp(-delta, delta)
     return clipped * (error - 0.5 * clipped)
+
+
+def huber_slope(error: Tensor, delta: float = 1.0) -> Tensor:
+    """Derivative of ``huber``: the error clipped to +-delta; NaN where it is infinite, so that divergence shows."""
+    return error / (error.abs() / delta).clamp(min=1.0)

@@ -41,16 +41,19 @@ class ReplayBuffer:
             if name != "truncated"
         }
         device = example.reward.device
-        self._copies = torch.arange(copies, device=device)
+        self._copies = copies
         self._rows = torch.arange(num_seeds, device=device)[:, None] * capacity  # [S, 1], start of each ring
         self.added = torch.zeros((), dtype=torch.int64, device=device)  # transitions per seed so far
 
-    def add(self, transition: Transition) -> None:
-        """Store one step of every copy, ``[S, B, ...]``, over the oldest."""
-        position = (self.added + self._copies) % self.capacity  # [B]
+    def add(self, *steps: Transition) -> None:
+        """Store steps of every copy, ``[S, B, ...]`` each and in their order, over the oldest."""
+        count = len(steps) * self._copies
+        kept = min(count, self.capacity)
+        position = (self.added + count - kept + torch.arange(kept, device=self.added.device)) % self.capacity
         for name, ring in self._fields.items():
-            ring.index_copy_(1, position, getattr(transition, name))
-        self.added += len(self._copies)
+            values = torch.stack([getattr(step, name) for step in steps], dim=1).flatten(1, 2)  # [S, T B, ...]
+            ring.index_copy_(1, position, values[:, count - kept :])
+        self.added += count
 
     def sample(self, u: Tensor) -> Transition:
         """Transitions at uniform numbers ``u [S, M]``; ``[S, M, ...]``, with ``truncated`` all False.

@@ -6,27 +6,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FOLD = 256  # values kept before they are summed: one operation for many is cheaper than one for each
+
 
 class Means:
     """Running means of named per-seed numbers ``[S]``."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
+        self._values: dict[str, list[Tensor]] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, **values: Tensor) -> None:
         """Add one value ``[S]`` under each name."""
         for name, value in values.items():
-            if name in self._sums:
-                self._sums[name] = self._sums[name] + value
-                self._counts[name] += 1
-            else:
-                self._sums[name], self._counts[name] = value, 1
+            kept = self._values.setdefault(name, [])
+            kept.append(value)
+            self._counts[name] = self._counts.get(name, 0) + 1
+            if len(kept) == FOLD:
+                self._values[name] = [torch.stack(kept).sum(dim=0)]
 
     def read(self) -> dict[str, np.ndarray]:
         """The mean of each name since the last reading, ``[S]``, and start afresh."""
-        means = {name: (total / self._counts[name]).cpu().numpy() for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
+        means = {
+            name: (torch.stack(kept).sum(dim=0) / self._counts[name]).cpu().numpy()
+            for name, kept in self._values.items()
+        }
+        self._values, self._counts = {}, {}
         return means
 
 
@@ -37,16 +42,34 @@ class EpisodeReturns:
         self._running = torch.zeros(num_seeds, num_envs, device=device)
         self._sum = torch.zeros(num_seeds, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
+        self._steps: list[tuple[Tensor, Tensor]] = []  # reward and done, not summed yet
 
     def add(self, reward: Tensor, done: Tensor) -> None:
         """One step of every copy: reward and done ``[S, B]``."""
-        self._running += reward
-        self._sum += torch.where(done, self._running, 0.0).sum(dim=1)
-        self._count += done.sum(dim=1)
-        self._running.masked_fill_(done, 0.0)
+        self._steps.append((reward, done))
+        if len(self._steps) == FOLD:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Sum the steps kept.
+
+        What a copy earned until its last finished episode ended is the sum of its finished episodes' returns.
+        """
+        if not self._steps:
+            return
+        rewards, dones = (torch.stack(values) for values in zip(*self._steps, strict=True))  # [T, S, B]
+        self._steps = []
+        finished = dones.any(dim=0)  # [S, B]
+        after = dones.flip(0).cumsum(dim=0).flip(0) == 0  # steps of the episode that goes on
+        unfinished = torch.where(after, rewards, 0.0).sum(dim=0)
+        earned = self._running + torch.where(after, 0.0, rewards).sum(dim=0)
+        self._sum += torch.where(finished, earned, 0.0).sum(dim=1)
+        self._count += dones.sum(dim=(0, 2))
+        self._running = torch.where(finished, unfinished, self._running + unfinished)
 
     def read(self) -> dict[str, np.ndarray]:
         """``episode_return [S]`` (NaN where none finished) and ``episodes [S]``; start afresh."""
+        self._fold()
         count = self._count.cpu().numpy().copy()  # zeroed below
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self._sum.cpu().numpy() / count
@@ -56,10 +79,12 @@ class EpisodeReturns:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Running and finished returns, for a checkpoint."""
+        self._fold()
         return {"running": self._running, "sum": self._sum, "count": self._count}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved returns."""
+        self._steps = []
         self._running.copy_(state["running"])
         self._sum.copy_(state["sum"])
         self._count.copy_(state["count"])

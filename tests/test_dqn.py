@@ -116,7 +116,7 @@ def test_a_timeout_keeps_its_bootstrap():
     for _ in range(50):
         agent.collect()
     stored = agent.replay.state_dict()
-    assert not stored["terminated"][0, :50].any()  # five steps never fall: only timeouts, and they are not stored as ends
+    assert not stored["terminated"][0, :50].any()  # five steps never fall, and a timeout is not an end
 
 
 def test_linear_learning_rate_reaches_zero():

@@ -12,10 +12,11 @@ from torch import nn
 
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.exploration import epsilon_greedy, linear_schedule
-from rlkit.losses import huber, q_learning_target, squared
+from rlkit.losses import huber, huber_slope, q_learning_target, squared
 from rlkit.networks import MLP, encode, linear, num_features
-from rlkit.optim import Adam, clip_rows, flush_denormals, row_norm
+from rlkit.optim import Adam, clip_rows_, flush_denormals, row_norm
 from rlkit.replay import ReplayBuffer, replay_bytes
+from rlkit.tracking import EpisodeReturns, Means
 from rlkit.types import Transition
 
 # Networks
@@ -43,6 +44,48 @@ def test_rows_and_their_gradients_are_bitwise_those_of_a_stack_of_one(sizes, bat
         output = one(x[row : row + 1])
         assert torch.equal(output[0], outputs[row])
         assert torch.equal(one.gradient(output.square().sum())[0], gradient[row])
+
+
+@pytest.mark.parametrize(
+    "sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (16, 64, 64, 4), (4, 32, 1), (1, 16, 3), (84, 512, 7), (37, 16, 17)]
+)
+@pytest.mark.parametrize("batch", [1, 5, 64, 512])
+def test_rows_without_autograd_are_bitwise_those_of_a_stack_of_one(sizes, batch):
+    many = MLP(sizes, range(8))
+    x, slope = torch.randn(8, batch, sizes[0]), torch.randn(8, batch, sizes[-1])
+    outputs, pullback = many.vjp(x)
+    gradient = pullback(slope)
+    with torch.no_grad():
+        torch.testing.assert_close(many(x), outputs)
+    for row in (0, 5, 7):
+        one = MLP(sizes, [row])
+        output, pullback = one.vjp(x[row : row + 1])
+        assert torch.equal(output[0], outputs[row])
+        assert torch.equal(pullback(slope[row : row + 1])[0], gradient[row])
+        with torch.no_grad():
+            assert torch.equal(one(x[row : row + 1])[0], many(x)[row])
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (3, 8, 1), (1, 5, 2), (4, 1, 3)])
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_the_pullback_is_autograds_gradient(sizes, activation, batch):
+    stack = MLP(sizes, range(3), activation)
+    x, slope = torch.randn(3, batch, sizes[0]), torch.randn(3, batch, sizes[-1])
+    output, pullback = stack.vjp(x)
+    expected = stack(x)
+    torch.testing.assert_close(output, expected.detach())
+    torch.testing.assert_close(pullback(slope), stack.gradient((expected * slope).sum()), rtol=1e-4, atol=1e-5)
+
+
+def test_large_products_go_the_other_way_to_the_same_numbers(monkeypatch):
+    stack = MLP((4, 256, 256, 2), range(2))
+    x, slope = torch.randn(2, 64, 4), torch.randn(2, 64, 2)
+    output, pullback = stack.vjp(x)
+    monkeypatch.setattr("rlkit.networks.ONEDNN_WORK", math.inf)
+    plain_output, plain_pullback = stack.vjp(x)
+    torch.testing.assert_close(output, plain_output)
+    torch.testing.assert_close(pullback(slope), plain_pullback(slope), rtol=1e-4, atol=1e-5)
 
 
 def test_initial_weights_are_uniform_within_torchs_bound():
@@ -133,7 +176,12 @@ def test_huber_is_torchs(error):
     value = torch.tensor([error])
     expected = nn.functional.huber_loss(value, torch.zeros(1), reduction="none")
     torch.testing.assert_close(huber(value), expected)
+    assert float(huber_slope(value)) == pytest.approx(max(-1.0, min(1.0, error)))
     torch.testing.assert_close(squared(value), 0.5 * value**2)
+
+
+def test_an_infinite_error_has_no_slope():
+    assert torch.isnan(huber_slope(torch.tensor([math.inf, -math.inf, math.nan]))).all()
 
 
 # Optimiser
@@ -155,7 +203,20 @@ def test_adam_on_rows_is_torchs_adam_on_each_row(scale):
     torch.testing.assert_close(parameters, torch.stack([row.detach() for row in rows]))
 
 
-def test_an_idle_row_keeps_its_parameters_to_the_bit_whatever_its_gradient():
+def test_adam_by_row_and_elementwise_are_one_rule():
+    parameters, rates = torch.randn(3, 7, dtype=torch.float64), torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
+    by_row, elementwise = Adam(parameters.clone()), Adam(parameters.clone())
+    for step in range(30):
+        gradient, active = torch.randn(3, 7, dtype=torch.float64), torch.tensor([True, True, step < 20])
+        by_row.step(gradient, rates, active)
+        elementwise.steps += active
+        elementwise._step_elementwise(gradient, rates, active)
+    torch.testing.assert_close(by_row.parameters, elementwise.parameters)
+
+
+@pytest.mark.parametrize("step", [Adam._step_by_row, Adam._step_elementwise])
+def test_an_idle_row_keeps_its_parameters_to_the_bit_whatever_its_gradient(step, monkeypatch):
+    monkeypatch.setattr(Adam, "_step_by_row", step)
     parameters = torch.randn(2, 5)
     adam = Adam(parameters)
     rate = torch.full((2,), 0.1)
@@ -172,7 +233,8 @@ def test_an_idle_row_keeps_its_parameters_to_the_bit_whatever_its_gradient():
 
 def test_clipping_is_torchs_for_each_row():
     gradient = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
-    clipped = clip_rows(gradient, row_norm(gradient), 1.0)
+    limits = torch.tensor([1.0, 1.0])
+    clipped = clip_rows_(gradient.clone(), row_norm(gradient), limits)
     for row, expected in zip(gradient, clipped, strict=True):
         parameter = nn.Parameter(torch.zeros(2))
         parameter.grad = row.clone()
@@ -214,6 +276,18 @@ def test_replay_keeps_the_last_transitions_of_each_seed_and_no_others():
     assert not batch.truncated.any()
 
 
+@pytest.mark.parametrize("capacity", [3, 7, 20])
+def test_replay_of_many_steps_at_once_is_step_by_step(capacity):
+    at_once, by_step = ReplayBuffer(capacity, transition(0)), ReplayBuffer(capacity, transition(0))
+    at_once.add(transition(0))
+    at_once.add(*(transition(step) for step in range(1, 5)))
+    for step in range(5):
+        by_step.add(transition(step))
+    u = torch.rand(2, 50, dtype=torch.float64)
+    for ours, theirs in zip(at_once.sample(u), by_step.sample(u), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_replay_samples_only_what_was_added():
     buffer = ReplayBuffer(100, transition(0))
     buffer.add(transition(1))
@@ -240,6 +314,40 @@ def test_a_buffer_larger_than_memory_is_refused_before_it_is_made():
         ReplayBuffer(10**13, transition(0))
     with pytest.raises(ValueError, match="3 copies"):
         ReplayBuffer(2, transition(0))
+
+
+# Tracking
+
+
+@pytest.mark.parametrize("steps", [1, 255, 600])
+def test_episode_returns_are_those_of_each_copy_followed_alone(steps):
+    generator = np.random.default_rng(steps)
+    rewards, dones = generator.normal(size=(steps, 2, 3)).astype(np.float32), generator.random((steps, 2, 3)) < 0.02
+    returns = EpisodeReturns(2, 3, torch.device("cpu"))
+    finished: list[list[float]] = [[], []]
+    for seed in range(2):
+        for copy in range(3):
+            total = 0.0
+            for reward, done in zip(rewards[:, seed, copy], dones[:, seed, copy], strict=True):
+                total += float(reward)
+                if done:
+                    finished[seed].append(total)
+                    total = 0.0
+    for reward, done in zip(rewards, dones, strict=True):
+        returns.add(torch.from_numpy(reward), torch.from_numpy(done))
+    read = returns.read()
+    assert read["episodes"].tolist() == [len(seed) for seed in finished]
+    expected = [np.mean(seed) if seed else math.nan for seed in finished]
+    np.testing.assert_allclose(read["episode_return"], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_means_are_of_everything_since_the_last_reading():
+    means = Means()
+    for value in range(600):
+        means.add(loss=torch.tensor([float(value), 1.0]))
+    assert means.read()["loss"].tolist() == [299.5, 1.0]
+    means.add(loss=torch.tensor([2.0, 3.0]))
+    assert means.read()["loss"].tolist() == [2.0, 3.0]
 
 
 # Files
