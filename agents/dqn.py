@@ -4,7 +4,7 @@
         with probability epsilon take a random action, else argmax_a Q(s, a; theta)
         store (s, a, r, s') in the replay memory D
         every train_freq steps, gradient_steps times:
-            sample (s, a, r, s') from D uniformly
+            sample (s, a, r, s') from D uniformly         (r and s' over n_steps)
             y = r + gamma max_a' Q(s', a'; theta-)        (y = r if s' is terminal)
             descend the Huber loss of y - Q(s, a; theta)  (gradient norm clipped, per seed)
         every target_update_interval steps: theta- <- tau theta + (1 - tau) theta-
@@ -51,6 +51,7 @@ class DQNConfig:
     tau: PerRow = 1.0  # share of the online network in a target update; 1 copies it
     gamma: PerRow = 0.99
     train_freq: int = 4  # steps of every copy between updates
+    n_steps: int = 1  # rewards summed before the bootstrap
     gradient_steps: int = 1  # updates after every train_freq steps; -1: as many as transitions were collected
     target_update_interval: int = 10_000  # steps between target updates
     exploration_fraction: PerRow = 0.1  # of training, over which epsilon falls on a line
@@ -68,7 +69,7 @@ class DQNConfig:
         check("exploration_initial_eps", self.exploration_initial_eps, at_least=0.0, at_most=1.0)
         check("exploration_final_eps", self.exploration_final_eps, at_least=0.0, at_most=1.0)
         check("max_grad_norm", self.max_grad_norm, above=0.0)
-        for name in ("batch_size", "buffer_size", "train_freq", "target_update_interval"):
+        for name in ("batch_size", "buffer_size", "train_freq", "n_steps", "target_update_interval"):
             check(name, getattr(self, name), at_least=1)
         check("learning_starts", self.learning_starts, at_least=0)
         check("gradient_steps", self.gradient_steps, at_least=-1)
@@ -175,8 +176,12 @@ class DQN(Agent):
         The memory and theta- stand still meanwhile, so all minibatches and targets are made at once.
         """
         assert self.replay is not None
-        batch = self.replay.sample(torch.cat([self._sample.next() for _ in range(count)], dim=1))  # [S, count M]
-        target = self.target(batch)
+        u = torch.cat([self._sample.next() for _ in range(count)], dim=1)  # [S, count M]
+        if self.config.n_steps == 1:
+            batch, discount = self.replay.sample(u), self._gamma[:, None]
+        else:
+            batch, discount = self.replay.sample_n_step(u, self.config.n_steps, self._gamma)
+        target = self.target(batch, discount)
         features = encode(batch.obs, self.observation_space)
         taken = nn.functional.one_hot(batch.action, self.num_actions).to(torch.float32)
         learning_rate = self._learning_rate
@@ -196,11 +201,11 @@ class DQN(Agent):
         for one in loss.unbind(dim=1):
             self._means.add(loss=one)
 
-    def target(self, batch: Transition) -> Tensor:
-        """y of every transition of a minibatch, ``[S, M]``."""
+    def target(self, batch: Transition, discount: Tensor) -> Tensor:
+        """y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
         with torch.no_grad():
             next_q = self.target_network(encode(batch.next_obs, self.observation_space))
-            return q_learning_target(batch.reward, batch.terminated, next_q, self._gamma[:, None])
+            return q_learning_target(batch.reward, batch.terminated, next_q, discount)
 
     def q_values(self, obs: Tensor) -> Tensor:
         """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients."""

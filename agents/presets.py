@@ -21,8 +21,35 @@ RL_ZOO_DQN_CARTPOLE: dict[str, Any] = {
     "net_arch": (256, 256),
 }
 
+# One-step targets let the values crawl towards 100, or run past it where target updates are frequent. Five steps and a
+# learning rate that falls to zero end that, and a wider network keeps the small gaps between actions. Chosen on seeds
+# 1000 to 1007, all of which ended above 475 after 50,000 steps.
+TUNED_DQN_CARTPOLE: dict[str, Any] = {
+    **RL_ZOO_DQN_CARTPOLE,
+    "learning_rate": 2e-3,
+    "learning_rate_schedule": "linear",
+    "batch_size": 128,
+    "n_steps": 5,
+    "net_arch": (128, 128),
+}
+
+# For eight copies and 200,000 steps per seed of the slippery 8x8 map: the goal is far and random walking rarely gets
+# there, so exploration is long and never small. Gamma is near 1 because the safe way is long: the optimal policy of 0.99
+# earns 0.863 of the 0.913 possible in 200 steps, that of 0.995 earns 0.894. Chosen on seeds 1000 to 1007.
+TUNED_DQN_GRIDWORLD: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "learning_rate_schedule": "linear",
+    "gamma": 0.995,
+    "batch_size": 128,
+    "learning_starts": 5000,
+    "train_freq": 1,
+    "target_update_interval": 800,
+    "exploration_fraction": 0.8,
+    "exploration_final_eps": 0.3,
+}
+
 DQN_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "sb3": {"*": {}},
     "rl-zoo": {"*": {}, "CartPole-v1": RL_ZOO_DQN_CARTPOLE},
-    "tuned": {"*": {}, "CartPole-v1": RL_ZOO_DQN_CARTPOLE},
+    "tuned": {"*": {}, "CartPole-v1": TUNED_DQN_CARTPOLE, "rlkit/GridWorld-v0": TUNED_DQN_GRIDWORLD},
 }

@@ -34,11 +34,9 @@ class ReplayBuffer:
                 f"and {free / 1e9:.1f} GB are free on {example.reward.device}: lower buffer_size or train fewer seeds"
             )
         self.capacity = capacity
-        # Truncation is not stored: a bootstrap is masked by termination alone.
         self._fields = {
             name: torch.empty(num_seeds, capacity, *value.shape[2:], dtype=value.dtype, device=value.device)
             for name, value in example._asdict().items()
-            if name != "truncated"
         }
         device = example.reward.device
         self._copies = copies
@@ -56,17 +54,47 @@ class ReplayBuffer:
         self.added += count
 
     def sample(self, u: Tensor) -> Transition:
-        """Transitions at uniform numbers ``u [S, M]``; ``[S, M, ...]``, with ``truncated`` all False.
+        """Transitions at uniform numbers ``u [S, M]``; ``[S, M, ...]``. Row s reads its own ring only."""
+        index = self._position(self._number(u))
+        return Transition(**{name: self._read(name, index) for name in self._fields})
 
-        Row s reads its own ring only.
+    def sample_n_step(self, u: Tensor, n: int, gamma: Tensor) -> tuple[Transition, Tensor]:
+        """Transitions of up to n steps, cut where the episode or the stored experience ends.
+
+        ``reward`` is sum_(k < m) gamma^k r_(t+k) over the m steps that remain (Watkins 1989, section 7.1),
+        ``next_obs`` and the flags are those of the last of them. The second result is gamma^m, the discount of
+        the bootstrap, ``[S, M]``. With n = 1 this is ``sample`` and gamma.
+
+        Args:
+            u: uniform numbers ``[S, M]``.
+            n: steps, at least 1.
+            gamma: ``[S]``.
         """
+        ahead = torch.arange(n, device=u.device)
+        number = self._number(u)[..., None] + ahead * self._copies  # [S, M, n], the same copy's next steps
+        index = self._position(number.clamp(max=self.added - 1))
+        done = self._read("terminated", index) | self._read("truncated", index)
+        over = done.cumsum(dim=2) > done.long()  # the episode ended at an earlier step
+        counts = ~over & (number < self.added)
+        reward = torch.where(counts, gamma[:, None, None] ** ahead * self._read("reward", index), 0.0).sum(dim=2)
+        length = counts.sum(dim=2)  # [S, M], m
+        first, last = index[..., 0], index.gather(2, length[..., None] - 1)[..., 0]
+        start = {name: self._read(name, first) for name in ("obs", "action")}
+        end = {name: self._read(name, last) for name in ("next_obs", "terminated", "truncated")}
+        return Transition(**start, reward=reward, **end), gamma[:, None] ** length
+
+    def _number(self, u: Tensor) -> Tensor:
+        """Which transition, numbered from the first one ever added: uniform over those still stored."""
         size = self.added.clamp(max=self.capacity)
-        index = (u * size).long() + self._rows  # [S, M]
-        fields = {
-            name: ring.flatten(0, 1).index_select(0, index.flatten()).view(*index.shape, *ring.shape[2:])
-            for name, ring in self._fields.items()
-        }
-        return Transition(**fields, truncated=torch.zeros_like(fields["terminated"]))
+        return self.added - size + (u * size).long()
+
+    def _position(self, number: Tensor) -> Tensor:
+        """Where transitions ``number [S, ...]`` lie in the rings, one after another."""
+        return number % self.capacity + self._rows.view(-1, *[1] * (number.dim() - 1))
+
+    def _read(self, name: str, position: Tensor) -> Tensor:
+        ring = self._fields[name]
+        return ring.flatten(0, 1).index_select(0, position.flatten()).view(*position.shape, *ring.shape[2:])
 
     def grow(self, capacity: int) -> None:
         """Make room for more, keeping what is stored. Only a ring that has not wrapped can grow.
@@ -96,11 +124,7 @@ class ReplayBuffer:
 
 def replay_bytes(capacity: int, example: Transition) -> int:
     """Bytes that ``ReplayBuffer(capacity, example)`` takes."""
-    return sum(
-        len(value) * capacity * math.prod(value.shape[2:]) * value.element_size()
-        for name, value in example._asdict().items()
-        if name != "truncated"
-    )
+    return sum(len(value) * capacity * math.prod(value.shape[2:]) * value.element_size() for value in example)
 
 
 def free_memory(device: torch.device) -> int:

@@ -13,8 +13,8 @@ from rlkit.envs.probes import PROBES
 from rlkit.planning import backward_induction, evaluate_finite, start_value
 
 
-@pytest.mark.parametrize("name", PROBES)
-def test_the_probes_are_learned_to_their_exact_values(name):
+@pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in PROBES), ("delayed-reward", {"n_steps": 3})])
+def test_the_probes_are_learned_to_their_exact_values(name, settings):
     probe = PROBES[name]()
     agent = DQN(
         f"rlkit/probe-{name}",
@@ -29,6 +29,7 @@ def test_the_probes_are_learned_to_their_exact_values(name):
         exploration_fraction=1.0,
         exploration_final_eps=0.5,
         net_arch=(32,),
+        **settings,
     ).learn(1200)
     observations = torch.from_numpy(probe.observations()).expand(3, -1, -1)
     exact = np.broadcast_to(probe.q_values(0.8), (3, *probe.q_values(0.8).shape))

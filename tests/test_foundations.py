@@ -295,6 +295,44 @@ def test_replay_samples_only_what_was_added():
     assert buffer.sample(u).reward.tolist() == [[100.0, 101.0, 102.0], [103.0, 104.0, 105.0]]
 
 
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(4, 20), st.integers(1, 25), st.integers(0, 2**32 - 1))
+def test_n_step_transitions_are_brute_force_sums(n, copies, capacity, steps, seed):
+    rng = np.random.default_rng(seed)
+    gamma = torch.tensor([0.9, 0.5])
+    shape = (steps, 2, copies)
+    stream = Transition(
+        obs=torch.from_numpy(rng.random((*shape, 1), np.float32)),
+        action=torch.from_numpy(rng.integers(0, 3, shape)),
+        reward=torch.from_numpy(rng.random(shape, np.float32)),
+        next_obs=torch.from_numpy(rng.random((*shape, 1), np.float32)),
+        terminated=torch.from_numpy(rng.random(shape) < 0.2),
+        truncated=torch.from_numpy(rng.random(shape) < 0.2),
+    )
+    buffer = ReplayBuffer(capacity, Transition(*(field[0] for field in stream)))
+    for t in range(steps):
+        buffer.add(Transition(*(field[t] for field in stream)))
+    size = min(steps * copies, capacity)
+    u = ((torch.arange(size) + 0.5) / size).expand(2, size).double()
+    batch, discount = buffer.sample_n_step(u, n, gamma)
+    for s in range(2):
+        for m, number in enumerate(range(steps * copies - size, steps * copies)):  # oldest first
+            t, b = divmod(number, copies)
+            total, k = 0.0, 0
+            while True:
+                total += float(gamma[s]) ** k * float(stream.reward[t + k, s, b])
+                k += 1
+                if stream.done[t + k - 1, s, b] or k == n or t + k == steps:
+                    break
+            assert float(batch.reward[s, m]) == pytest.approx(total, rel=1e-5)
+            assert float(discount[s, m]) == pytest.approx(float(gamma[s]) ** k, rel=1e-5)
+            assert torch.equal(batch.obs[s, m], stream.obs[t, s, b])
+            assert batch.action[s, m] == stream.action[t, s, b]
+            assert torch.equal(batch.next_obs[s, m], stream.next_obs[t + k - 1, s, b])
+            assert batch.terminated[s, m] == stream.terminated[t + k - 1, s, b]
+    one, plain = buffer.sample_n_step(u, 1, gamma)[0], buffer.sample(u)
+    assert all(torch.equal(a, b) for a, b in zip(one, plain, strict=True))
+
+
 def test_replay_grows_until_it_has_wrapped():
     buffer = ReplayBuffer(6, transition(0))
     buffer.add(transition(0))
@@ -309,7 +347,7 @@ def test_replay_grows_until_it_has_wrapped():
 
 
 def test_a_buffer_larger_than_memory_is_refused_before_it_is_made():
-    assert replay_bytes(10, transition(0)) == 2 * 10 * (4 + 8 + 4 + 4 + 1)
+    assert replay_bytes(10, transition(0)) == 2 * 10 * (4 + 8 + 4 + 4 + 1 + 1)
     with pytest.raises(MemoryError, match="lower buffer_size"):
         ReplayBuffer(10**13, transition(0))
     with pytest.raises(ValueError, match="3 copies"):

@@ -49,6 +49,7 @@ def assert_same_run(agent, row, other, other_row):
         ("CartPole-v1", 1, {}),
         ("CartPole-v1", 3, {"train_freq": 5}),
         ("Acrobot-v1", 1, {"tau": 0.5}),
+        ("CartPole-v1", 2, {"n_steps": 3, "gamma": 0.9}),
     ],
 )
 def test_a_row_of_eight_is_the_run_of_its_seed_alone(env, num_envs, settings):
