@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -73,7 +74,7 @@ def find_dynamics(
     """The native dynamics behind a name, None where gymnasium's own environment has to run.
 
     Raises:
-        ValueError: an unknown backend.
+        ValueError: an unknown backend, or an argument that the environment does not have.
     """
     if backend not in ("auto", "gymnasium"):
         raise ValueError(f"backend must be 'auto' or 'gymnasium', got {backend!r}")
@@ -82,7 +83,14 @@ def find_dynamics(
     if not isinstance(env, str):
         return None
     name = TWINS.get(env, env) if backend == "auto" else env
-    return NATIVE[name](**(env_kwargs or {})) if name in NATIVE else None
+    if name not in NATIVE:
+        return None
+    try:
+        inspect.signature(NATIVE[name]).bind(**(env_kwargs or {}))
+    except TypeError as error:
+        known = ", ".join(inspect.signature(NATIVE[name]).parameters)
+        raise ValueError(f"{env} cannot be made with {env_kwargs}: {error}; it takes {known}") from error
+    return NATIVE[name](**(env_kwargs or {}))
 
 
 def _gymnasium_maker(name: str, kwargs: dict[str, Any]) -> Callable[[], gymnasium.Env]:

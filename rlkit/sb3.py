@@ -5,6 +5,7 @@ stable-baselines3 is an optional dependency: this module imports without it.
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,7 +143,10 @@ def load(path: str | Path, algo: str, trust: bool = False, device: str = "cpu") 
     if not _is_whole(file):
         raise ValueError(f"{file} is not a model saved by stable-baselines3, or it was truncated: save it again")
     try:
-        model = getattr(stable_baselines3, algo).load(file, device=device)
+        with warnings.catch_warnings():
+            # a model trained with n_steps > 1 warns about its own replay buffer when it is loaded; only the policy is used
+            warnings.filterwarnings("ignore", message=".*replay_buffer_class", category=UserWarning)
+            model = getattr(stable_baselines3, algo).load(file, device=device)
     except Exception as error:  # whatever unpickling and rebuilding another class's model may raise
         raise ValueError(f"{file} could not be read as {algo}, was it saved by another algorithm? {error}") from error
     return SB3Policy(model)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.envs import BatchedEnv, CartPole
+from rlkit.envs import BatchedEnv, CartPole, make
 
 POLICIES = {
     "good": lambda obs, rng: int(0.1 * obs[0] + 0.3 * obs[1] + 3 * obs[2] + 0.5 * obs[3] > 0),
@@ -191,3 +191,8 @@ def test_episodes_continue_from_a_saved_state():
 def test_bad_batches_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         BatchedEnv(CartPole(), **arguments)
+
+
+def test_an_unknown_argument_of_an_environment_is_named():
+    with pytest.raises(ValueError, match=r"CartPole-v1 cannot be made with .*'pole'.* it takes cart_mass"):
+        make("CartPole-v1", env_kwargs={"pole": 1})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from rlkit.agents.dqn import DQNConfig
 from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE
 from rlkit.experiments.cli import main
 from rlkit.experiments.compare import Peer, PeerResult, hyperparameter_table, order_for
+from rlkit.experiments.compare.order import SAME_NAME, Order
 from rlkit.experiments.compare.peer import make_model
 from rlkit.experiments.compare.process import PeerFailed, training_curve
 from rlkit.experiments.demo.settings import QUICK as QUICK_DEMO
@@ -50,6 +51,14 @@ def test_stable_baselines3_gets_the_very_settings(settings: dict) -> None:
     assert sum(isinstance(layer, activation) for layer in model.q_net.q_net) == len(config.net_arch)
     assert model.policy.optimizer.defaults["eps"] == 1e-8
     assert not model.env.env_is_wrapped(__import__("stable_baselines3").common.monitor.Monitor)[0]
+
+
+def test_no_hyper_parameter_is_lost_on_the_way() -> None:
+    ours = {field.name for field in fields(DQNConfig)}
+    ordered = {field.name for field in fields(Order)}
+    assert ours == set(SAME_NAME) | (ours & ordered)
+    model = make_model(order_for(TRAINING, DQNConfig(n_steps=5), (7,)), 7)
+    assert model.n_steps == 5
 
 
 def test_defaults_are_stable_baselines3s_own() -> None:

@@ -186,3 +186,11 @@ def test_what_is_not_supported_is_refused() -> None:
 def test_the_module_imports_without_stable_baselines3() -> None:
     code = "import sys; sys.modules['stable_baselines3'] = None; import rlkit.sb3, rlkit.evaluation, rlkit.adversarial"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_model_trained_with_n_steps_loads_without_a_warning(tmp_path: Path) -> None:
+    model = DQN("MlpPolicy", "CartPole-v1", n_steps=3, device="cpu")
+    model.save(tmp_path / "model.zip")
+    policy = rlkit.sb3.load(tmp_path / "model.zip", "DQN", trust=True)  # warnings are errors here
+    obs = np.zeros(4, np.float32)
+    assert policy.predict(obs, deterministic=True)[0] == model.predict(obs, deterministic=True)[0]

@@ -16,6 +16,7 @@ SAME_NAME = (
     "tau",
     "gamma",
     "train_freq",
+    "n_steps",
     "gradient_steps",
     "target_update_interval",
     "exploration_fraction",

@@ -1,0 +1,46 @@
+"""What the README shows is true: its snippets run, its commands exist with the options it names, its files are there."""
+
+import re
+import shlex
+
+import pytest
+from typecheck import ROOT
+
+from rlkit.experiments.cli import main
+
+README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = re.findall(r"^rlkit .+$", README, flags=re.MULTILINE)
+
+
+def test_the_python_snippets_run_one_after_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert len(SNIPPETS) >= 3
+    for snippet in SNIPPETS:
+        exec(compile(snippet, "README.md", "exec"), {})
+    output = capsys.readouterr().out
+    assert "optimum 0.744, learned [" in output
+    assert "FGSM 0.1" in output
+    assert (tmp_path / "dqn.safetensors").is_file()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_exist_with_their_options(command, capsys):
+    _, name, *arguments = shlex.split(command, comments=True)
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    for option in (argument for argument in arguments if argument.startswith("--")):
+        assert option in text, f"{name} has no {option}"
+
+
+def test_every_file_named_is_there():
+    named = re.findall(r"`((?:rlkit|envs|agents|experiments|docs|tests)/[\w/.]*)`", README)
+    assert len(named) > 8
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_the_two_commands_are_targets():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"\n{target}:" in makefile
+        assert f"make {target}" in README
