@@ -144,7 +144,7 @@ def load(path: str | Path, algo: str, trust: bool = False, device: str = "cpu") 
         raise ValueError(f"{file} is not a model saved by stable-baselines3, or it was truncated: save it again")
     try:
         with warnings.catch_warnings():
-            # a model trained with n_steps > 1 warns about its own replay buffer when it is loaded; only the policy is used
+            # a model trained with n_steps > 1 warns of its own replay buffer when loaded; only the policy is used
             warnings.filterwarnings("ignore", message=".*replay_buffer_class", category=UserWarning)
             model = getattr(stable_baselines3, algo).load(file, device=device)
     except Exception as error:  # whatever unpickling and rebuilding another class's model may raise

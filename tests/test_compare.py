@@ -43,6 +43,7 @@ def test_stable_baselines3_gets_the_very_settings(settings: dict) -> None:
         assert getattr(model, name) == getattr(config, name), name
     assert model.train_freq.frequency == config.train_freq
     assert model.lr_schedule(1.0) == config.learning_rate
+    assert model.lr_schedule(-0.1) >= 0.0  # training is rounded up, past the end of the schedule
     halfway = config.learning_rate * (0.5 if config.learning_rate_schedule == "linear" else 1.0)
     assert model.lr_schedule(0.5) == pytest.approx(halfway)
     layers = [layer for layer in model.q_net.q_net if isinstance(layer, torch.nn.Linear)]
@@ -76,7 +77,7 @@ def test_the_table_shows_both_sides() -> None:
     table = hyperparameter_table(config, order_for(TRAINING, config, (0,)))
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["gamma"] == ("0.99", "0.99")
-    assert rows["learning_rate"] == ("0.002", "progress -> 0.002 progress")
+    assert rows["learning_rate"] == ("0.002", "progress -> 0.002 max(progress, 0)")
     assert rows["net_arch"] == ("64 64", "64 64")
 
 

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import DQN as SB3DQN
+from stable_baselines3.common.buffers import NStepReplayBuffer
 
 from rlkit.agents import DQN
 from rlkit.agents.dqn import td_loss
 from rlkit.envs import GridWorld
 from rlkit.envs.probes import PROBES
 from rlkit.planning import backward_induction, evaluate_finite, start_value
+from rlkit.replay import ReplayBuffer
+from rlkit.types import Transition
 
 
 @pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in PROBES), ("delayed-reward", {"n_steps": 3})])
@@ -155,3 +158,32 @@ def test_a_slippery_grid_is_learned_to_within_five_percent_of_the_exact_optimum(
     greedy = agent.q_values(observations).argmax(dim=2).numpy()  # [S, N]
     exact = start_value(world.mdp, evaluate_finite(world.mdp, greedy)[..., 0, :])  # [S]
     assert np.median(exact) >= 0.95 * best
+
+
+def test_n_step_samples_are_stable_baselines3s():
+    """The same CartPole episodes, time limits included, through a ring that wraps."""
+    env = gymnasium.make("CartPole-v1", max_episode_steps=15)
+    peer = NStepReplayBuffer(200, env.observation_space, env.action_space, "cpu", n_steps=5, gamma=0.9)
+    ours, rng = None, np.random.default_rng(0)
+    obs, _ = env.reset(seed=0)
+    for step in range(300):
+        action = int(rng.integers(2))
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        reward = float(reward) + step
+        timeout = {"TimeLimit.truncated": truncated and not terminated}
+        done = terminated or truncated
+        peer.add(obs[None], next_obs[None], np.array([[action]]), np.array([reward]), np.array([done]), [timeout])
+        values = (obs, action, reward, next_obs, terminated, truncated)
+        transition = Transition(*(torch.as_tensor(value)[None, None] for value in values))
+        ours = ours or ReplayBuffer(200, transition)
+        ours.add(transition)
+        obs = env.reset()[0] if done else next_obs
+    oldest_first = (np.arange(200) + peer.pos) % 200
+    expected = peer._get_samples(oldest_first)
+    batch, discount = ours.sample_n_step((torch.arange(200)[None] + 0.5).double() / 200, 5, torch.tensor([0.9]))
+    assert torch.equal(batch.obs[0], expected.observations)
+    assert torch.equal(batch.action[0], expected.actions[:, 0])
+    assert torch.equal(batch.next_obs[0], expected.next_observations)
+    assert torch.equal(batch.terminated[0], expected.dones[:, 0].bool())
+    torch.testing.assert_close(batch.reward[0].float(), expected.rewards[:, 0])
+    torch.testing.assert_close(discount[0], expected.discounts[:, 0])

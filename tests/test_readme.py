@@ -1,4 +1,4 @@
-"""What the README shows is true: its snippets run, its commands exist with the options it names, its files are there."""
+"""What the README shows is true: its snippets run, its commands have the options it names, its files are there."""
 
 import re
 import shlex

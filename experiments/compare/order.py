@@ -45,7 +45,7 @@ class Order:
         """Every hyper-parameter in the words of stable-baselines3."""
         rate: Any = self.learning_rate
         if self.learning_rate_schedule == "linear":
-            rate = f"progress -> {self.learning_rate:g} progress"
+            rate = f"progress -> {self.learning_rate:g} max(progress, 0)"
         activation = {"relu": "ReLU", "tanh": "Tanh"}[self.activation]
         policy = {"net_arch": list(self.net_arch), "activation_fn": f"torch.nn.{activation}"}
         return {"learning_rate": rate, **self.arguments, "policy_kwargs": policy}
