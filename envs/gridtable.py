@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.gridmdp import GridMDP
 from rlkit.mdp import TabularMDP
 
 from .maps import FREE, GOAL, HOLE, START, WALL, Rules, Tile
@@ -43,12 +44,12 @@ def grid_mdp(board: Board, starts: Places | None = None, name: str = "") -> Tabu
             that no start reaches; a tile that carries the agent to no one place.
     """
     _verify_endings(board)
-    mdp = TabularMDP(
-        *_transition_table(board),
-        start=_start_distribution(board, starts),
-        max_steps=board.rules.max_steps,
-        name=name,
-    )
+    start, max_steps = _start_distribution(board, starts), board.rules.max_steps
+    tiles = _tiles(board)
+    if (tiles.exit < 0).all() and (tiles.landing == np.arange(len(tiles.landing))).all():
+        mdp = _walk(board, tiles, start, name).tabular
+    else:
+        mdp = TabularMDP(*_transition_table(board), start=start, max_steps=max_steps, name=name)
     _verify_goals_reached(board, mdp)
     return mdp
 
@@ -79,6 +80,25 @@ class _Tiles(NamedTuple):
     exit_reward: NDArray[np.float64]  # [N]
 
 
+def _walk(board: Board, tiles: _Tiles, start: NDArray[np.float64], name: str) -> GridMDP:
+    """A board whose tiles carry nobody elsewhere, as the map itself: its solver needs no table."""
+    rules = board.rules
+    entry_reward, terminal = np.zeros(board.letters.shape), np.zeros(board.letters.shape, np.bool_)
+    entry_reward[tuple(board.tile_of.T)], terminal[tuple(board.tile_of.T)] = tiles.entry_reward, tiles.terminal
+    chance = _turns(rules)
+    return GridMDP(
+        open=board.letters != WALL,
+        terminal=terminal,
+        entry_reward=entry_reward,
+        step_reward=rules.step_reward,
+        bump_reward=rules.bump_reward,
+        chances=(chance.get(0, 0.0), chance.get(1, 0.0), chance.get(2, 0.0)),
+        start=start,
+        max_steps=rules.max_steps,
+        name=name,
+    )
+
+
 class _Moves(NamedTuple):
     """What a move that goes where it should does."""
 
@@ -104,14 +124,19 @@ def slip_distribution(rules: Rules) -> tuple[NDArray[np.int64], NDArray[np.float
 
     The order a - 1, a, a + 1 is gymnasium's, so the same uniform number slips the same way in both.
     """
+    turns = _turns(rules)
+    directions = (np.arange(len(MOVES))[:, None] + np.array(list(turns))) % len(MOVES)
+    return directions, np.array(list(turns.values()))
+
+
+def _turns(rules: Rules) -> dict[int, float]:
+    """The probability of each turn away from the intended direction, those of probability 0 left out."""
     p = rules.slip
     if rules.slip_kind == "perpendicular":
         chances = {-1: p / 2, 0: 1 - p, 1: p / 2}
     else:
         chances = {-1: p / 4, 0: 1 - 3 * p / 4, 1: p / 4, 2: p / 4}
-    turns = [turn for turn, chance in chances.items() if chance > 0]
-    directions = (np.arange(len(MOVES))[:, None] + np.array(turns)) % len(MOVES)
-    return directions, np.array([chances[turn] for turn in turns])
+    return {turn: chance for turn, chance in chances.items() if chance > 0}
 
 
 def _tiles(board: Board) -> _Tiles:

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+
+if TYPE_CHECKING:  # the map imports the table
+    from .gridmdp import GridMDP
 
 Outcome = tuple[float, int, float, bool]  # probability, successor, reward, terminated: gymnasium's order
 Outcomes = Sequence[Sequence[Iterable[Outcome]]] | Mapping[int, Mapping[int, Iterable[Outcome]]]
@@ -57,28 +61,28 @@ class TabularMDP:
         name: str = "",
     ) -> None:
         """Copy, verify and freeze the arrays; ``start=None`` means uniform over all states."""
-        chances = _frozen(probability, np.float64, "probability")
+        chances = frozen(probability, np.float64, "probability")
         if chances.ndim != 3 or 0 in chances.shape:
             raise ValueError(
                 f"probability has shape {chances.shape}: expected [states, actions, successors], none of them empty"
             )
         num_states = chances.shape[0]
         arrays = {
-            "successor": _frozen(successor, np.int64, "successor"),
+            "successor": frozen(successor, np.int64, "successor"),
             "probability": chances,
-            "reward": _frozen(reward, np.float64, "reward"),
-            "terminated": _frozen(terminated, np.bool_, "terminated"),
-            "start": _frozen(np.full(num_states, 1 / num_states) if start is None else start, np.float64, "start"),
+            "reward": frozen(reward, np.float64, "reward"),
+            "terminated": frozen(terminated, np.bool_, "terminated"),
+            "start": frozen(np.full(num_states, 1 / num_states) if start is None else start, np.float64, "start"),
         }
         for field, array in arrays.items():
             expected = (num_states,) if field == "start" else chances.shape
             if array.shape != expected:
                 raise ValueError(f"{field} has shape {array.shape}: expected {expected}, to agree with probability")
             object.__setattr__(self, field, array)
-        object.__setattr__(self, "max_steps", _verified_limit(max_steps))
+        object.__setattr__(self, "max_steps", verified_limit(max_steps))
         object.__setattr__(self, "name", name)
         _verify_outcomes(self.successor, self.probability, self.reward)
-        _verify_start(self.start)
+        verify_start(self.start)
 
     @property
     def num_states(self) -> int:
@@ -98,7 +102,26 @@ class TabularMDP:
     @cached_property
     def expected_reward(self) -> NDArray[np.float64]:
         """Mean reward of every state and action, ``r(s, a) = sum_k p_k r_k``, ``[N, A]``, read-only."""
-        return _frozen(np.einsum("nak,nak->na", self.probability, self.reward), np.float64, "expected_reward")
+        mean: NDArray[np.float64] = np.einsum("nak,nak->na", self.probability, self.reward)
+        mean.flags.writeable = False
+        return mean
+
+    @cached_property
+    def arrival(self) -> NDArray[np.int32]:
+        """Where the value that follows an outcome is found, ``[N, A, K]``, read-only: its successor, or N, a place of
+        value 0, where the episode ends or the outcome never happens."""
+        where = np.full(self.probability.shape, self.num_states, np.int32)
+        going_on = self.probability > 0
+        going_on &= ~self.terminated
+        np.copyto(where, self.successor, where=going_on, casting="same_kind")
+        where.flags.writeable = False
+        return where
+
+    @property
+    def grid(self) -> GridMDP | None:
+        """The map that this table was made from by ``GridMDP.to_tabular``; solvers use it. A table changed by
+        ``dataclasses.replace`` has none."""
+        return self.__dict__.get("_grid")
 
     @cached_property
     def continuation(self) -> sparse.csr_array:
@@ -192,6 +215,112 @@ class TabularMDP:
             name=name,
         )
 
+    @classmethod
+    def from_sparse(
+        cls,
+        transitions: Sequence[Any],
+        rewards: ArrayLike | Sequence[Any],
+        start: ArrayLike | None = None,
+        max_steps: int | None = None,
+        name: str = "",
+    ) -> TabularMDP:
+        """The MDP of one scipy sparse matrix per action, ``transitions[a] [N, N]``: row s holds the probabilities of
+        the successors of s.
+
+        A row that sums to less than one ends the episode with the probability that is missing (all of it, or none:
+        a row sum within 1e-9 of 1 ends nothing). ``rewards`` are an array ``[N, A]`` of means, paid on every outcome,
+        or one sparse matrix ``[N, N]`` per action, paid on that transition; an ending by a missing probability then
+        pays nothing. No matrix is made dense.
+
+        Raises:
+            ValueError: matrices that are not square and alike, rewards of another shape, row sums above 1, and
+                whatever the constructor refuses.
+        """
+        matrices = [sparse.csr_array(matrix) for matrix in transitions]
+        if not matrices:
+            raise ValueError("transitions is empty: give one matrix per action")
+        num_states = matrices[0].shape[0]
+        for action, matrix in enumerate(matrices):
+            if matrix.shape != (num_states, num_states):
+                raise ValueError(
+                    f"transitions[{action}] has shape {matrix.shape}: expected {(num_states, num_states)}, a square "
+                    "matrix for every action"
+                )
+            matrix.sum_duplicates()
+        missing = np.stack([1 - matrix.sum(axis=1) for matrix in matrices], axis=1)  # [N, A]
+        if (missing < -SUM_TOLERANCE).any():
+            state, action = np.argwhere(missing < -SUM_TOLERANCE)[0]
+            raise ValueError(f"row {state} of transitions[{action}] sums to {1 - missing[state, action]:.12g}, above 1")
+        ends = missing > SUM_TOLERANCE  # [N, A]
+        counts = np.stack([np.diff(matrix.indptr) for matrix in matrices], axis=1)  # [N, A]
+        width = max(1, int((counts + ends).max(axis=(0, 1), initial=0)))
+        shape = (num_states, len(matrices), width)
+        successor, terminated = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+        probability, reward = np.zeros(shape), np.zeros(shape)
+        matrices_of_rewards: Any = rewards
+        paid = _mean_rewards(rewards, (num_states, len(matrices)))
+        for action, matrix in enumerate(matrices):
+            rows = np.repeat(np.arange(num_states), counts[:, action])
+            places = np.arange(matrix.nnz) - matrix.indptr[rows]
+            successor[rows, action, places], probability[rows, action, places] = matrix.indices, matrix.data
+            if paid is None:
+                gains = sparse.csr_array(matrices_of_rewards[action])
+                reward[rows, action, places] = np.asarray(gains[rows, matrix.indices]).ravel()
+            ending = np.flatnonzero(ends[:, action])
+            last = counts[ending, action]
+            probability[ending, action, last], terminated[ending, action, last] = missing[ending, action], True
+            successor[ending, action, last] = ending
+        if paid is not None:
+            reward[:] = np.where(probability > 0, paid[:, :, None], 0.0)
+        return cls(successor, probability, reward, terminated, start=start, max_steps=max_steps, name=name)
+
+    def to_sparse(self) -> tuple[list[sparse.csr_array], NDArray[np.float64]]:
+        """One matrix per action of the probabilities of going on, ``[N, N]``, duplicates added up, and the mean
+        rewards ``[N, A]``. Rows sum to less than one where an episode may end; rewards lose their distribution."""
+        matrices = []
+        for action in range(self.num_actions):
+            matrix = self.continuation[action :: self.num_actions].copy()
+            matrix.sum_duplicates()
+            matrices.append(matrix)
+        return matrices, self.expected_reward
+
+    def save(self, path: str | Path) -> None:
+        """Write the table to a ``.npz`` file, exactly and without pickles."""
+        np.savez_compressed(
+            path,
+            successor=self.successor,
+            probability=self.probability,
+            reward=self.reward,
+            terminated=self.terminated,
+            start=self.start,
+            max_steps=np.array(0 if self.max_steps is None else self.max_steps),
+            name=np.array(self.name),
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> TabularMDP:
+        """The table of a ``.npz`` file written by ``save``; nothing in the file is executed.
+
+        Raises:
+            ValueError: a file that lacks an array, and whatever the constructor refuses.
+            OSError: no such file.
+        """
+        with np.load(path, allow_pickle=False) as stored:
+            needed = ("successor", "probability", "reward", "terminated")
+            absent = [field for field in needed if field not in stored]
+            if absent:
+                raise ValueError(f"{path} has no {', '.join(absent)}: write the file with TabularMDP.save")
+            limit = int(stored["max_steps"]) if "max_steps" in stored else 0
+            return cls(
+                stored["successor"],
+                stored["probability"],
+                stored["reward"],
+                stored["terminated"],
+                start=stored.get("start"),
+                max_steps=limit or None,
+                name=str(stored.get("name", "")),
+            )
+
     def to_gymnasium(self) -> dict[int, dict[int, list[Outcome]]]:
         """The table in gymnasium's layout, ``P[s][a] = [(probability, successor, reward, terminated), ...]``,
         padding left out."""
@@ -215,7 +344,7 @@ class TabularMDP:
         )
 
 
-def _frozen(array: ArrayLike, dtype: type, field: str) -> NDArray[Any]:
+def frozen(array: ArrayLike, dtype: type, field: str) -> NDArray[Any]:
     """A read-only copy in ``dtype``; the array itself if it is already that and owns its memory."""
     given = np.asarray(array)
     if not np.can_cast(given.dtype, dtype, casting="same_kind") and given.size:
@@ -225,6 +354,19 @@ def _frozen(array: ArrayLike, dtype: type, field: str) -> NDArray[Any]:
     copy: NDArray[Any] = np.array(given, dtype=dtype, order="C", copy=True)
     copy.flags.writeable = False
     return copy
+
+
+def _mean_rewards(rewards: Any, shape: tuple[int, int]) -> NDArray[np.float64] | None:
+    """Rewards as means ``[N, A]``, or None where they are one sparse matrix per action."""
+    if isinstance(rewards, Sequence) and len(rewards) == shape[1] and all(sparse.issparse(entry) for entry in rewards):
+        for action, matrix in enumerate(rewards):
+            if matrix.shape != (shape[0], shape[0]):
+                raise ValueError(f"rewards[{action}] has shape {matrix.shape}: expected {(shape[0], shape[0])}")
+        return None
+    means = np.asarray(rewards, dtype=np.float64)
+    if means.shape != shape:
+        raise ValueError(f"rewards have shape {means.shape}: expected {shape}, or one sparse matrix per action")
+    return means
 
 
 def _entry(table: Any, key: int, where: str) -> Any:
@@ -249,7 +391,22 @@ def _verify_outcomes(
     successor: NDArray[np.int64], probability: NDArray[np.float64], reward: NDArray[np.float64]
 ) -> None:
     """Raise ValueError at the first entry, or row, that is no outcome of an MDP."""
-    num_states = len(probability)
+    for first in range(0, len(probability), CHUNK):
+        part = slice(first, first + CHUNK)
+        _verify_part(successor[part], probability[part], reward[part], first, len(probability))
+
+
+CHUNK = 2**14  # states looked at together: the masks of a large table would be as large as half of it
+
+
+def _verify_part(
+    successor: NDArray[np.int64],
+    probability: NDArray[np.float64],
+    reward: NDArray[np.float64],
+    first: int,
+    num_states: int,
+) -> None:
+    """``_verify_outcomes`` of the states from ``first`` on."""
     for wrong, values, remedy in (
         (~np.isfinite(probability) | (probability < 0), probability, "probabilities are finite and not negative"),
         ((successor < 0) | (successor >= num_states), successor, f"successors lie between 0 and {num_states - 1}"),
@@ -258,18 +415,18 @@ def _verify_outcomes(
         if wrong.any():
             state, action, k = np.argwhere(wrong)[0]
             field = "probability" if values is probability else "reward" if values is reward else "successor"
-            raise ValueError(f"{field} {values[state, action, k]} of state {state}, action {action}: {remedy}")
-    total = probability.sum(axis=2)  # [N, A]
+            raise ValueError(f"{field} {values[state, action, k]} of state {first + state}, action {action}: {remedy}")
+    total = probability.sum(axis=2)  # [C, A]
     wrong = np.abs(total - 1) > SUM_TOLERANCE
     if wrong.any():
         state, action = np.argwhere(wrong)[0]
         raise ValueError(
-            f"probabilities of state {state}, action {action} sum to {total[state, action]:.12g}, not 1: add the "
-            "missing outcome or divide the row by its sum"
+            f"probabilities of state {first + state}, action {action} sum to {total[state, action]:.12g}, not 1: add "
+            "the missing outcome or divide the row by its sum"
         )
 
 
-def _verify_start(start: NDArray[np.float64]) -> None:
+def verify_start(start: NDArray[np.float64]) -> None:
     """Raise ValueError unless ``start`` is a distribution."""
     wrong = ~np.isfinite(start) | (start < 0)
     if wrong.any():
@@ -279,7 +436,7 @@ def _verify_start(start: NDArray[np.float64]) -> None:
         raise ValueError(f"start sums to {start.sum(axis=0):.12g}, not 1: divide it by its sum")
 
 
-def _verified_limit(max_steps: int | None) -> int | None:
+def verified_limit(max_steps: int | None) -> int | None:
     """The step limit as None or a positive int, else a ValueError."""
     if max_steps is None:
         return None

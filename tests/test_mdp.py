@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 from rlkit.mdp import TabularMDP
+from rlkit.random_mdps import dense_random, garnet, layered, random_grid
 
 TOY_TEXT = {
     "FrozenLake-v1": (16, 4, 3, 100),
@@ -218,3 +221,105 @@ def test_merging_keeps_the_distribution_of_outcomes(entries: list[tuple[int, flo
     assert len(row) == len({outcome[1:] for outcome in outcomes})
     for p, *outcome in row:
         assert p == pytest.approx(sum(q for q, *other in outcomes if other == outcome), abs=1e-15)
+
+
+# Sparse matrices, files, generators.
+
+
+def test_sparse_matrices_become_the_table_and_back() -> None:
+    stay_or_move = sparse.csr_array(np.array([[0.25, 0.75, 0.0], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]]))
+    move = sparse.coo_array(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
+    mdp = TabularMDP.from_sparse([stay_or_move, move], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    assert mdp.to_gymnasium() == {
+        0: {0: [(0.25, 0, 1.0, False), (0.75, 1, 1.0, False)], 1: [(1.0, 1, 2.0, False)]},
+        1: {0: [(0.5, 2, 3.0, False), (0.5, 1, 3.0, True)], 1: [(1.0, 2, 4.0, False)]},
+        2: {0: [(1.0, 2, 5.0, True)], 1: [(1.0, 0, 6.0, False)]},
+    }
+    matrices, rewards = mdp.to_sparse()
+    np.testing.assert_array_equal(matrices[0].toarray(), stay_or_move.toarray())
+    np.testing.assert_array_equal(matrices[1].toarray(), move.toarray())
+    np.testing.assert_array_equal(rewards, mdp.expected_reward)
+
+
+def test_rewards_of_transitions_stay_with_them() -> None:
+    chances, gains = np.array([[0.5, 0.25], [0.0, 1.0]]), np.array([[7.0, -1.0], [9.0, 0.0]])
+    mdp = TabularMDP.from_sparse([sparse.csr_array(chances)], [sparse.csr_array(gains)])
+    assert mdp.to_gymnasium()[0][0] == [(0.5, 0, 7.0, False), (0.25, 1, -1.0, False), (0.25, 0, 0.0, True)]
+    assert mdp.to_gymnasium()[1][0] == [(1.0, 1, 0.0, False)]
+
+
+@pytest.mark.parametrize(
+    ("transitions", "rewards", "message"),
+    [
+        ([], [], "transitions is empty"),
+        ([np.eye(2), np.ones((2, 3))], np.zeros((2, 2)), r"transitions\[1\] has shape \(2, 3\)"),
+        ([2 * np.eye(2)], np.zeros((2, 1)), r"row 0 of transitions\[0\] sums to 2, above 1"),
+        ([np.eye(2)], np.zeros((2, 2)), r"rewards have shape \(2, 2\): expected \(2, 1\)"),
+        ([np.eye(2)], [sparse.csr_array((3, 3))], r"rewards\[0\] has shape \(3, 3\)"),
+        ([np.diag([1.0, -1.0])], np.zeros((2, 1)), "probability -1.0 of state 1"),
+    ],
+)
+def test_matrices_that_are_no_mdp_are_refused(transitions: Any, rewards: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TabularMDP.from_sparse([sparse.csr_array(matrix) for matrix in transitions], rewards)
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+def test_a_file_keeps_everything(tmp_path: Path, limit: int | None) -> None:
+    mdp = TabularMDP(**arrays(start=[0.25, 0.75]), max_steps=limit, name="coin")
+    mdp.save(tmp_path / "coin.npz")
+    again = TabularMDP.load(tmp_path / "coin.npz")
+    for field in dataclasses.fields(mdp):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(mdp, field.name))
+
+
+def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "half.npz", successor=np.zeros((1, 1, 1), int))
+    with pytest.raises(ValueError, match="has no probability, reward, terminated"):
+        TabularMDP.load(tmp_path / "half.npz")
+    np.savez(tmp_path / "code.npz", **{name: np.array([print]) for name in ("successor", *arrays())})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        TabularMDP.load(tmp_path / "code.npz")
+
+
+def test_generators_depend_on_their_generator_only() -> None:
+    for make in (
+        lambda rng: garnet(20, 3, 4, rng, ending=0.1, reward_density=0.5),
+        lambda rng: dense_random(6, 2, rng),
+        lambda rng: layered(4, 3, 2, rng),
+        lambda rng: random_grid(5, 6, rng, walls=0.1).tabular,
+    ):
+        first, second, other = (make(np.random.default_rng(seed)) for seed in (1, 1, 2))
+        np.testing.assert_array_equal(first.probability * first.reward, second.probability * second.reward)
+        assert not np.array_equal(first.successor, other.successor) or not np.array_equal(first.reward, other.reward)
+
+
+def test_a_garnet_is_what_its_name_says() -> None:
+    mdp = garnet(30, 4, 5, np.random.default_rng(0), ending=0.25, reward_density=0.5)
+    assert mdp.probability.shape == (30, 4, 5)
+    assert (mdp.probability > 0).all()
+    assert all(len(set(row)) == 5 for row in mdp.successor.reshape(-1, 5).tolist())
+    assert 0.35 < np.count_nonzero(mdp.expected_reward) / 120 < 0.65
+    assert 0.15 < mdp.terminated.mean(axis=(0, 1, 2)) < 0.35
+
+
+def test_a_layered_mdp_ends_in_as_many_steps_as_it_has_layers() -> None:
+    mdp = layered(5, 4, 3, np.random.default_rng(0))
+    here = mdp.start > 0
+    for step in range(5):
+        assert mdp.terminated[here].all() == (step == 4)
+        here = np.isin(np.arange(20), mdp.successor[here])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda rng: garnet(3, 1, 4, rng), "num_successors 4: give a number from 1 to num_states, 3"),
+        (lambda rng: garnet(0, 1, 1, rng), "0 states and 1 actions"),
+        (lambda rng: garnet(3, 1, 1, rng, ending=1.5), r"probability 1\.5"),
+        (lambda rng: random_grid(3, 3, rng, holes=-0.1), r"probability -0\.1"),
+    ],
+)
+def test_generators_refuse_what_has_no_meaning(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(np.random.default_rng(0))

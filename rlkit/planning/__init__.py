@@ -1,20 +1,31 @@
-"""Exact solutions of a TabularMDP, with certificates.
+"""Exact solutions of finite MDPs, with certificates.
 
-Operators first (``q_backup``, ``bellman``, ``greedy``), methods on top, and what judges learners against them.
+Operators first (``q_backup``, ``bellman``, ``greedy``), methods on top, one door (``solve``), and what judges
+learners against them. A problem is a ``TabularMDP`` or a ``GridMDP``.
 """
 
+from .batch import BatchSolution, solve_batch
 from .evaluation import evaluate, evaluate_finite
 from .finite_horizon import backward_induction
+from .inexact import inexact_policy_iteration
+from .interval import interval_iteration
 from .judge import q_error, regret, start_value
-from .operators import bellman, bellman_q, greedy, q_backup
+from .modified import modified_policy_iteration
+from .operators import Problem, bellman, bellman_q, greedy, q_backup
 from .policy_iter import policy_iteration
 from .portfolio import solve
+from .prioritised import prioritised_sweeping
+from .proof import Proof, prove
 from .solution import FiniteHorizonSolution, NotConverged, Solution
+from .stencil_iter import stencil_iteration
 from .value_iter import value_iteration
 
 __all__ = [
+    "BatchSolution",
     "FiniteHorizonSolution",
     "NotConverged",
+    "Problem",
+    "Proof",
     "Solution",
     "backward_induction",
     "bellman",
@@ -22,11 +33,18 @@ __all__ = [
     "evaluate",
     "evaluate_finite",
     "greedy",
+    "inexact_policy_iteration",
+    "interval_iteration",
+    "modified_policy_iteration",
     "policy_iteration",
+    "prioritised_sweeping",
+    "prove",
     "q_backup",
     "q_error",
     "regret",
     "solve",
+    "solve_batch",
     "start_value",
+    "stencil_iteration",
     "value_iteration",
 ]

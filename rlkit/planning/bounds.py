@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mdp import TabularMDP
-from .operators import UNIT_ROUNDOFF, Array, Extents, q_backup, rounding_bound
+from .operators import UNIT_ROUNDOFF, Array, Extents, Problem, highest, q_backup, rounding_bound
 
 
 class Shifts(NamedTuple):
@@ -58,15 +57,18 @@ def widest(lower: Array, upper: Array) -> float:
     return _up(float((upper - lower).max(axis=0)))
 
 
-def possibly_optimal(mdp: TabularMDP, size: Extents, lower: Array, upper: Array, gamma: float) -> NDArray[np.bool_]:
+def possibly_optimal(mdp: Problem, size: Extents, lower: Array, upper: Array, gamma: float) -> NDArray[np.bool_]:
     """The actions that ``lower <= V* <= upper``, ``[N]`` each, do not prove worse than another, ``[N, A]``.
 
     An action falls out where its upper q-bound lies below the best lower q-bound, each widened by its rounding
     error: every optimal action stays (MacQueen 1967).
     """
-    most = q_backup(mdp, upper, gamma) + rounding_bound(size, upper, gamma)  # [N, A]
-    least = q_backup(mdp, lower, gamma).max(axis=1) - rounding_bound(size, lower, gamma)  # [N]
-    return np.asarray(np.nextafter(most, np.inf) >= np.nextafter(least, -np.inf)[:, None])
+    least = highest(q_backup(mdp, lower, gamma)) - rounding_bound(size, lower, gamma)  # [N]
+    np.nextafter(least, -np.inf, out=least)
+    most = q_backup(mdp, upper, gamma)  # [N, A]
+    most += rounding_bound(size, upper, gamma)
+    np.nextafter(most, np.inf, out=most)
+    return np.asarray(most >= least[:, None])
 
 
 def _up(number: float) -> float:

@@ -15,7 +15,7 @@ def verified_contraction(method: str, gamma: float, size: Extents) -> float:
     if not 0 <= gamma < 1:
         raise ValueError(
             f"gamma {gamma}: {method} needs 0 <= gamma < 1, where a backup contracts; without discounting use "
-            "backward_induction under a step limit, policy_iteration or evaluate where episodes are sure to end"
+            "backward_induction under a step limit, interval_iteration or evaluate where episodes are sure to end"
         )
     modulus = gamma * size.continuation_high
     if not modulus < 1 - 1e-15:

@@ -10,34 +10,60 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
+from .jit import COMPILED
+from .stencil import map_backup
+from .sweeps import back_up_all
 
 Array = NDArray[np.float64]
+Problem = TabularMDP | GridMDP
 
 UNIT_ROUNDOFF = 2.0**-53  # of float64, rounding to nearest
 
 
-def q_backup(mdp: TabularMDP, value: Array, gamma: float) -> Array:
+def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     """One step ahead of ``value``: ``q(s, a) = sum_k p_k (r_k + gamma (1 - terminated_k) V(s'_k))``.
 
     ``value [..., N]`` -> ``[..., N, A]`` (Sutton & Barto 2018, eq. 4.2, inside the maximum). The value of a
-    successor reached by a terminated transition is not read.
+    successor reached by a terminated transition is not read. Compiled or not, a table gives the same bits.
     """
+    if isinstance(mdp, GridMDP):
+        if COMPILED and value.ndim == 1:
+            return map_backup(mdp, value, gamma)
+        mdp = mdp.tabular
+    if COMPILED and value.ndim == 1 and value.dtype == np.float64:
+        q = np.empty((mdp.num_states, mdp.num_actions))
+        back_up_all(mdp.arrival, mdp.probability, mdp.expected_reward, ended_by_zero(value), gamma, q)
+        return q
     leading, num_states = value.shape[:-1], value.shape[-1]
     columns = value.reshape(-1, num_states).T  # [N, B]
     ahead = (mdp.continuation @ columns).T.reshape(*leading, num_states, mdp.num_actions)  # [..., N, A]
     return np.asarray(mdp.expected_reward + gamma * ahead)
 
 
-def bellman(mdp: TabularMDP, value: Array, gamma: float) -> Array:
+def ended_by_zero(value: Array) -> Array:
+    """``value [N]`` with the value of what ended behind it: ``[N + 1]``."""
+    return np.append(value, 0.0)
+
+
+def bellman(mdp: Problem, value: Array, gamma: float) -> Array:
     """The optimality operator on values, ``(BV)(s) = max_a q(s, a)``: ``[..., N]`` -> ``[..., N]``.
 
     Monotone, and a contraction by gamma in the maximum norm (Puterman 1994, proposition 6.2.4).
     """
-    return np.asarray(q_backup(mdp, value, gamma).max(axis=-1))
+    return highest(q_backup(mdp, value, gamma))
 
 
-def bellman_q(mdp: TabularMDP, q: Array, gamma: float) -> Array:
+def highest(q: Array) -> Array:
+    """``max_a q(s, a)``: ``[..., N, A]`` -> ``[..., N]``. By columns: numpy is slow on many short rows."""
+    best = q[..., 0].copy()
+    for action in range(1, q.shape[-1]):
+        np.maximum(best, q[..., action], out=best)
+    return best
+
+
+def bellman_q(mdp: Problem, q: Array, gamma: float) -> Array:
     """The optimality operator on action values, ``(BQ)(s, a) = E[r + gamma max_a' Q(s', a')]``.
 
     ``[..., N, A]`` -> ``[..., N, A]``. Its fixed point is Q*, and ``max_a Q* = V*`` (Watkins & Dayan 1992).
@@ -59,16 +85,43 @@ class Extents(NamedTuple):
     continuation_high: float  # at least the greatest one; it may exceed 1 by the rounding of the table's rows
 
 
-def extents(mdp: TabularMDP) -> Extents:
+def extents(mdp: Problem) -> Extents:
     """The extents of ``mdp``, each rounded to its safe side."""
-    mass = np.einsum("nak,nak->na", mdp.probability, (~mdp.terminated).astype(np.float64))  # [N, A]
-    reward = np.einsum("nak,nak->na", mdp.probability, np.abs(mdp.reward))  # [N, A]
+    if isinstance(mdp, GridMDP):
+        return _map_extents(mdp)
     slack = relative_rounding(mdp.num_successors + 1)
+    low, high, reward = np.inf, 0.0, 0.0
+    for first in range(0, mdp.num_states, CHUNK):  # no copy of the whole table is ever made
+        part = slice(first, first + CHUNK)
+        chances = mdp.probability[part]  # [C, A, K]
+        mass = (chances * ~mdp.terminated[part]).sum(axis=2)  # [C, A]
+        size = (chances * np.abs(mdp.reward[part])).sum(axis=2)  # [C, A]
+        low, high = min(low, float(mass.min(axis=(0, 1)))), max(high, float(mass.max(axis=(0, 1))))
+        reward = max(reward, float(size.max(axis=(0, 1))))
     return Extents(
         outcomes=mdp.num_successors,
-        reward=float(reward.max(axis=(0, 1))) * (1 + slack),
-        continuation_low=float(mass.min(axis=(0, 1))) * (1 - slack),
-        continuation_high=float(mass.max(axis=(0, 1))) * (1 + slack),
+        reward=reward * (1 + slack),
+        continuation_low=low * (1 - slack),
+        continuation_high=high * (1 + slack),
+    )
+
+
+CHUNK = 2**14  # states
+MAP_OUTCOMES = 8  # a backup on a map rounds at most as often as one of a table with so many outcomes
+
+
+def _map_extents(grid: GridMDP) -> Extents:
+    """As ``extents``, for the table of a map as well as for the map."""
+    slack = relative_rounding(MAP_OUTCOMES + 1)
+    mass = grid.chances[0] + 2 * grid.chances[1] + grid.chances[2]
+    paid = float(np.abs(grid.entry_reward).max(axis=(0, 1)))
+    reward = float(np.abs(grid.step_reward).max(axis=(0, 1))) + max(paid, abs(grid.bump_reward))
+    ends = bool((grid.terminal & grid.open).any())
+    return Extents(
+        outcomes=MAP_OUTCOMES,
+        reward=mass * reward * (1 + slack),
+        continuation_low=0.0 if ends else mass * (1 - slack),
+        continuation_high=mass * (1 + slack),
     )
 
 

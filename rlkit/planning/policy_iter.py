@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .bounds import macqueen_shifts, possibly_optimal, shifted, widest
+from .chain import policy_chain
 from .discount import verified_contraction, verified_discount
-from .evaluation import discounted_sums, never_ending, reward_process, state_value
-from .operators import Array, Extents, extents, greedy, q_backup, rounding_bound
+from .evaluation import discounted_sums, never_ending, reward_process, state_value, verified_policy
+from .operators import Array, Extents, Problem, extents, greedy, q_backup, rounding_bound
 from .solution import Solution
+from .value_iter import problem_bytes
 
 
-def policy_iteration(mdp: TabularMDP, gamma: float) -> Solution:
+def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | None = None) -> Solution:
     """The optimum by exact evaluation and greedy improvement (Howard 1960).
 
     An action is exchanged only for one that is better by more than the evaluation's proven error: each policy's
@@ -23,19 +26,26 @@ def policy_iteration(mdp: TabularMDP, gamma: float) -> Solution:
 
     With gamma = 1 it starts from a policy that ends surely and finds the best among those that do (Bertsekas &
     Tsitsiklis 1991). A residual proves no upper bound there: ``upper`` and ``policy_loss_bound`` are infinite, and
-    ``optimal_actions`` are those that tie with the best up to the evaluation's error.
+    ``optimal_actions`` are those that tie with the best up to the evaluation's error. ``interval_iteration`` has upper
+    bounds.
+
+    ``initial_policy`` are actions ``[N]`` to start from; with gamma = 1 they must end every episode.
 
     Raises:
-        ValueError: gamma outside [0, 1]; with gamma = 1, a state from which no policy can end an episode, or rewards
-            that can be collected for ever (the message names the state).
+        ValueError: gamma outside [0, 1]; an ``initial_policy`` that is none; with gamma = 1, a state from which
+            no policy can end an episode, or rewards that can be collected for ever (the message names the state).
         RuntimeError: a policy's linear system is too ill-conditioned for float64 to bound the error of its solution.
     """
+    began = time.perf_counter()
     gamma = verified_discount(gamma)
+    mdp = mdp.tabular if isinstance(mdp, GridMDP) else mdp
     size = extents(mdp)
     if gamma < 1:
         verified_contraction("policy_iteration", gamma, size)
-    began = time.perf_counter()
-    policy = greedy(mdp.expected_reward) if gamma < 1 else ending_policy(mdp)
+    if initial_policy is not None:
+        policy = verified_actions(mdp, initial_policy)
+    else:
+        policy = greedy(mdp.expected_reward) if gamma < 1 else ending_policy(mdp)
     iterations = 0
     while True:
         iterations += 1
@@ -66,7 +76,17 @@ def policy_iteration(mdp: TabularMDP, gamma: float) -> Solution:
         converged=True,
         gamma=gamma,
         tolerance=None,
+        method="policy iteration",
+        bytes=problem_bytes(mdp) + 2 * q.nbytes + optimal.nbytes + 6 * value.nbytes,
     )
+
+
+def verified_actions(mdp: TabularMDP, policy: ArrayLike) -> NDArray[np.int64]:
+    """Actions ``[N]`` of one policy, else a ValueError."""
+    actions = verified_policy(mdp, policy)
+    if actions.dtype.kind != "i" or actions.ndim != 1:
+        raise ValueError(f"initial_policy has shape {actions.shape} of {actions.dtype}: give one action per state")
+    return actions
 
 
 def value_and_error(mdp: TabularMDP, size: Extents, policy: NDArray[np.int64], gamma: float) -> tuple[Array, float]:
@@ -76,9 +96,9 @@ def value_and_error(mdp: TabularMDP, size: Extents, policy: NDArray[np.int64], g
     number of steps. If the computed t leaves a residual of at most 1/2, the true t is at most twice as large, as the
     inverse has no negative entry.
     """
-    process = reward_process(mdp, policy)
+    process = policy_chain(mdp, policy)
     if gamma == 1:
-        stuck = np.flatnonzero(never_ending(process))
+        stuck = np.flatnonzero(never_ending(reward_process(mdp, policy)))
         if stuck.size:
             raise ValueError(
                 f"from state {stuck[0]} rewards can be collected for ever: undiscounted, the optimum is infinite; "

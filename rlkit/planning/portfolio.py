@@ -2,15 +2,150 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+from scipy.sparse import csgraph
+
+from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
-from .solution import Solution
-from .value_iter import value_iteration
+from .chain import policy_chain
+from .inexact import inexact_policy_iteration
+from .jit import COMPILED
+from .modified import CONTINUING, modified_policy_iteration
+from .operators import Problem, extents
+from .policy_iter import policy_iteration
+from .prioritised import prioritised_sweeping
+from .solution import NotConverged, Solution
+from .stencil_iter import stencil_iteration
+from .value_iter import below_rounding, value_iteration, verified_goal
+
+Method = Literal[
+    "auto",
+    "value iteration",
+    "gauss-seidel",
+    "modified policy iteration",
+    "prioritised sweeping",
+    "inexact policy iteration",
+    "policy iteration",
+    "stencil",
+]
+
+SWEEPS_WORTH_A_FACTORISATION = 4000  # sweeps that cost about as much as all factorisations of policy iteration
+STENCIL_SWEEPS = 20_000  # the same of a map's sweeps, which cost a tenth
+MANY_STATES = 200_000  # whose table is much larger than a cache
+RARE = 0.001  # share of states with a reward below which rewards are rare
+SHORT_SIGHTED = 0.995  # gamma up to which far rewards are forgotten on the way
+LARGEST_FACTORS = 5_000_000  # bandwidth times states up to which a policy's system is factorised
 
 
-def solve(mdp: TabularMDP, gamma: float, tolerance: float = 1e-9) -> Solution:
-    """The optimum with bounds at most ``tolerance`` apart, by ``value_iteration``.
+def solve(mdp: Problem, gamma: float, tolerance: float = 1e-9, method: Method = "auto") -> Solution:
+    """The optimum with proven bounds at most ``tolerance`` apart in every state.
+
+    ``method="auto"`` chooses by what the problem is and by how it behaves, and says why in ``Solution.reason``: a
+    map is swept as a map; a table by modified policy iteration; where either would take too many sweeps (values that
+    mix slowly at a gamma near 1), policy iteration goes on from there, exactly if a policy's linear system can be
+    factorised in little memory, else by a Krylov method. A method that gives up has cost a fraction of the next one.
+
+    Other methods: ``"value iteration"`` (Jacobi), ``"gauss-seidel"``, ``"modified policy iteration"``,
+    ``"prioritised sweeping"``, ``"inexact policy iteration"``, ``"policy iteration"`` and, for a ``GridMDP`` or its
+    table, ``"stencil"``. For gamma = 1 see ``interval_iteration`` and ``policy_iteration``; under a step limit,
+    ``backward_induction``.
 
     Raises:
-        ValueError: whatever ``value_iteration`` refuses.
+        ValueError: an unknown method; gamma outside [0, 1); a tolerance that is not positive, or below what rounding
+            allows (the message names the smallest that can be certified).
+        NotConverged: the method reached its limit first; its ``solution`` holds valid bounds.
     """
-    return value_iteration(mdp, gamma, tolerance)
+    if method not in get_args(Method):
+        raise ValueError(f"method {method!r}: choose one of {', '.join(get_args(Method))}")
+    if method == "auto":
+        return _chosen(mdp, gamma, tolerance)
+    if method == "policy iteration":
+        return _exact(mdp, gamma, tolerance, None)
+    if method == "stencil":
+        return stencil_iteration(_map(mdp), gamma, tolerance)
+    return _METHODS[method](mdp, gamma, tolerance)
+
+
+def _gauss_seidel(mdp: Problem, gamma: float, tolerance: float) -> Solution:
+    return replace(value_iteration(mdp, gamma, tolerance, in_place=True), method="gauss-seidel")
+
+
+_METHODS: dict[str, Callable[[Problem, float, float], Solution]] = {
+    "value iteration": value_iteration,
+    "gauss-seidel": _gauss_seidel,
+    "modified policy iteration": modified_policy_iteration,
+    "prioritised sweeping": prioritised_sweeping,
+    "inexact policy iteration": inexact_policy_iteration,
+}
+
+
+def _many_without_reward(mdp: Problem) -> bool:
+    """Whether a problem is large and pays in few of its states."""
+    if mdp.num_states < MANY_STATES or isinstance(mdp, GridMDP):
+        return False
+    return bool(np.count_nonzero(mdp.expected_reward.any(axis=1)) <= RARE * mdp.num_states)
+
+
+def _map(mdp: Problem) -> GridMDP:
+    """The map of a problem, else a ValueError."""
+    grid = mdp if isinstance(mdp, GridMDP) else mdp.grid
+    if grid is None:
+        raise ValueError("method 'stencil' needs a GridMDP or its table: choose 'auto' for other problems")
+    return grid
+
+
+def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
+    """``method="auto"``."""
+    began = time.perf_counter()
+    grid = mdp if isinstance(mdp, GridMDP) else mdp.grid
+    try:
+        if grid is not None and COMPILED:
+            reason = f"a map of {grid.open.shape[0]} x {grid.open.shape[1]} tiles: swept without a table"
+            return replace(stencil_iteration(grid, gamma, tolerance, STENCIL_SWEEPS), reason=reason)
+        continuing = extents(mdp).continuation_low >= CONTINUING
+        reason = "no episode ends: all values move together, and the bounds see through that"
+        if not continuing:
+            reason = "episodes end: values spread from the endings, Gauss-Seidel sweeps carry them along"
+            if COMPILED and _many_without_reward(mdp) and gamma <= SHORT_SIGHTED:
+                reason = "many states, few rewards, a short view: work follows the values that still move"
+                return replace(prioritised_sweeping(mdp, gamma, tolerance), reason=reason)
+        # Where a policy's system is too large to factorise, the next method is a Krylov method, and dear.
+        sweeps = SWEEPS_WORTH_A_FACTORISATION * (5 if mdp.num_states >= MANY_STATES else 1)
+        return replace(modified_policy_iteration(mdp, gamma, tolerance, sweeps), reason=reason)
+    except NotConverged as stopped:
+        partial = stopped.solution
+    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    tried = f"after {partial.iterations} sweeps of {partial.method} its bounds were {partial.width:.2g} apart"
+    if _factors(table, partial) <= LARGEST_FACTORS:
+        solution = _exact(table, gamma, tolerance, partial)
+        reason = f"{tried}: its policy was improved with exact evaluations"
+    else:
+        solution = inexact_policy_iteration(table, gamma, tolerance, initial=partial.value)
+        reason = f"{tried}, and the factors of its policy's system would be large: a Krylov method went on from there"
+    return replace(solution, reason=reason, seconds=time.perf_counter() - began)
+
+
+def _exact(mdp: Problem, gamma: float, tolerance: float, start: Solution | None) -> Solution:
+    """Policy iteration, held to a tolerance."""
+    goal = verified_goal("policy_iteration", mdp, gamma, tolerance)
+    solution = policy_iteration(mdp, gamma, None if start is None else start.policy)
+    if solution.width > tolerance:
+        raise below_rounding(goal, solution.lower, solution.upper)
+    return replace(solution, tolerance=goal.tolerance)
+
+
+def _factors(mdp: TabularMDP, solution: Solution) -> int:
+    """States times the bandwidth of a policy's matrix in Cuthill and McKee's order: a bound on its factors' entries
+    (George & Liu 1981, chapter 4), far from the truth only where the truth is small."""
+    continuation = policy_chain(mdp, solution.policy).continuation
+    pattern = continuation + continuation.T
+    order = csgraph.reverse_cuthill_mckee(pattern.tocsr(), symmetric_mode=True)
+    place = np.empty(mdp.num_states, np.int64)
+    place[order] = np.arange(mdp.num_states)
+    rows, columns = continuation.nonzero()
+    return mdp.num_states * (1 + int(np.abs(place[rows] - place[columns]).max(axis=0, initial=0)))

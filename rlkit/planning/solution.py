@@ -31,6 +31,10 @@ class Solution:
     converged: bool
     gamma: float
     tolerance: float | None  # what was asked of width; None if the method takes none
+    method: str = "value iteration"
+    reason: str = ""  # why ``solve`` chose the method; empty where the caller did
+    bytes: int = 0  # of the arrays held at once by problem, work space and result; the interpreter is not counted
+    precision: str = "float64"  # in which iterations ran; bounds are always proved in float64
 
     @property
     def width(self) -> float:

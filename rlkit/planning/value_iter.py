@@ -4,18 +4,59 @@ from __future__ import annotations
 
 import math
 import time
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
-from .bounds import macqueen_shifts, possibly_optimal, shifted, widest
+from .bounds import Shifts, macqueen_shifts, possibly_optimal, shifted, widest
 from .discount import verified_contraction
-from .operators import Array, Extents, extents, greedy, q_backup, rounding_bound
+from .jit import COMPILED
+from .operators import Array, Extents, Problem, ended_by_zero, extents, greedy, highest, q_backup, rounding_bound
 from .solution import NotConverged, Solution
+from .sweeps import back_up_best, improve_in_place
+
+
+class Goal(NamedTuple):
+    """What a solver was asked, verified, and when it began."""
+
+    mdp: Problem
+    size: Extents
+    gamma: float
+    tolerance: float
+    method: str
+    began: float
+
+    @property
+    def residual(self) -> float:
+        """Backups that change every value by less than this give bounds within the tolerance, but for rounding."""
+        return self.tolerance * (1 - self.gamma * self.size.continuation_high)
+
+
+def verified_goal(method: str, mdp: Problem, gamma: float, tolerance: float) -> Goal:
+    """The goal, else a ValueError."""
+    began = time.perf_counter()
+    size = extents(mdp)
+    gamma = verified_contraction(method, gamma, size)
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance {tolerance}: give a positive number, the largest upper - lower to accept")
+    return Goal(mdp, size, gamma, float(tolerance), method, began)
+
+
+def verified_iterations(max_iterations: int | None) -> None:
+    """Raise ValueError unless None or positive."""
+    if max_iterations is not None and max_iterations < 1:
+        raise ValueError(f"max_iterations {max_iterations}: give a positive integer, or None for as many as it takes")
 
 
 def value_iteration(
-    mdp: TabularMDP, gamma: float, tolerance: float = 1e-9, max_iterations: int | None = None
+    mdp: Problem,
+    gamma: float,
+    tolerance: float = 1e-9,
+    max_iterations: int | None = None,
+    in_place: bool = False,
 ) -> Solution:
     """The optimal value of every state, enclosed to within ``tolerance``.
 
@@ -24,6 +65,10 @@ def value_iteration(
     ``BL >= L``, its greedy policy earns at least L (Puterman 1994, theorem 6.2.2 for one policy), so that
     ``policy_loss_bound`` is the width of the bounds, but for rounding, and not the usual multiple of it.
 
+    ``in_place=True`` replaces each value as soon as it is backed up, states in order and then in reverse
+    (Gauss-Seidel; Puterman 1994, section 6.3.3). That takes fewer sweeps where episodes end; the bounds come from
+    one ordinary backup now and then.
+
     The number of backups grows like ``log(1 / tolerance) / (1 - gamma)``.
 
     Raises:
@@ -31,64 +76,132 @@ def value_iteration(
             bounds reach (the message names the smallest that can be certified).
         NotConverged: ``max_iterations`` backups were not enough; its ``solution`` holds valid bounds.
     """
-    size = extents(mdp)
-    gamma = verified_contraction("value_iteration", gamma, size)
-    if not 0 < tolerance < math.inf:
-        raise ValueError(f"tolerance {tolerance}: give a positive number, the largest upper - lower to accept")
-    if max_iterations is not None and max_iterations < 1:
-        raise ValueError(f"max_iterations {max_iterations}: give a positive integer, or None for as many as it takes")
-    began = time.perf_counter()
-    limit = _enough_backups(size, gamma)
+    goal = verified_goal("value_iteration", mdp, gamma, tolerance)
+    verified_iterations(max_iterations)
+    if in_place:
+        return _in_place(goal, max_iterations)
+    limit = _enough_backups(goal.size, goal.gamma)
     value = np.zeros(mdp.num_states)
     for iterations in range(1, limit + 1):
-        backed_up = q_backup(mdp, value, gamma).max(axis=1)  # [N]
-        shifts = macqueen_shifts(size, value, backed_up, gamma)
+        backed_up = best_backup(goal.mdp, value, goal.gamma)  # [N]
+        shifts = macqueen_shifts(goal.size, value, backed_up, goal.gamma)
         lower, upper = shifted(value, shifts)
-        if widest(lower, upper) <= tolerance:
-            return certified_from_below(mdp, size, lower, upper, gamma, tolerance, iterations, began)
-        if shifts.upper - shifts.lower <= 2 * shifts.rounding or iterations == limit:
+        if widest(lower, upper) <= goal.tolerance:
+            return certified_from_below(goal, lower, upper, iterations)
+        if at_rounding(shifts) or iterations == limit:
             break
         if iterations == max_iterations:
-            solution = certified_from_below(mdp, size, lower, upper, gamma, tolerance, iterations, began)
-            raise NotConverged(
-                f"the bounds are {solution.width:.3g} apart after {iterations} backups, more than the tolerance "
-                f"{tolerance:g}: allow more iterations or a larger tolerance (the solution so far is in .solution)",
-                solution,
-            )
+            raise out_of_iterations(goal, certified_from_below(goal, lower, upper, iterations), "backups")
         value = backed_up
-    raise ValueError(
-        f"tolerance {tolerance:g} is below what rounding allows at gamma {gamma}: the smallest that value_iteration "
-        f"can certify for this problem is {_two_digits_up(widest(lower, upper))}"
-    )
+    raise below_rounding(goal, lower, upper)
 
 
-def certified_from_below(
-    mdp: TabularMDP,
-    size: Extents,
-    lower: Array,
-    upper: Array,
-    gamma: float,
-    tolerance: float,
-    iterations: int,
-    began: float,
-) -> Solution:
-    """The solution whose policy is greedy to the lower bound, given ``lower <= V* <= upper``, ``[N]`` each."""
+def _in_place(goal: Goal, max_iterations: int | None) -> Solution:
+    """Gauss-Seidel value iteration."""
+    mdp = goal.mdp.tabular if isinstance(goal.mdp, GridMDP) else goal.mdp
+    value = np.zeros(mdp.num_states + 1)
+    policy = np.empty(mdp.num_states, np.int64)
+    enough, iterations = goal.residual, 0
+    while True:
+        iterations += 1
+        change = improve_in_place(
+            mdp.arrival, mdp.probability, mdp.expected_reward, value, goal.gamma, policy, iterations % 2 == 0
+        )
+        if change <= enough or iterations == max_iterations:
+            certificate = bounds_from(goal, value[:-1])
+            if certificate.width <= goal.tolerance:
+                return certified_from_below(goal, certificate.lower, certificate.upper, iterations)
+            if at_rounding(certificate.shifts) or change == 0:
+                raise below_rounding(goal, certificate.lower, certificate.upper)
+            if iterations == max_iterations:
+                solution = certified_from_below(goal, certificate.lower, certificate.upper, iterations)
+                raise out_of_iterations(goal, solution, "sweeps")
+            enough = change / 2
+
+
+class Certificate(NamedTuple):
+    """Bounds on the optimum from one backup of some value function."""
+
+    lower: Array  # [N]
+    upper: Array  # [N]
+    shifts: Shifts
+    backed_up: Array  # [N], the backup that gave them
+
+    @property
+    def width(self) -> float:
+        """The largest ``upper - lower``, rounded upwards."""
+        return widest(self.lower, self.upper)
+
+
+def best_backup(mdp: Problem, value: Array, gamma: float) -> Array:
+    """``B value``, ``[N] -> [N]``, without keeping the q-values."""
+    if COMPILED and isinstance(mdp, TabularMDP):
+        best, policy = np.zeros(mdp.num_states + 1), np.empty(mdp.num_states, np.int64)
+        back_up_best(mdp.arrival, mdp.probability, mdp.expected_reward, ended_by_zero(value), gamma, best, policy)
+        return best[:-1]
+    return highest(q_backup(mdp, value, gamma))
+
+
+def bounds_from(goal: Goal, value: Array) -> Certificate:
+    """The bounds that one backup of ``value [N]`` proves."""
+    backed_up = best_backup(goal.mdp, value, goal.gamma)
+    shifts = macqueen_shifts(goal.size, value, backed_up, goal.gamma)
+    return Certificate(*shifted(value, shifts), shifts, backed_up)
+
+
+def at_rounding(shifts: Shifts) -> bool:
+    """Whether further backups cannot bring the bounds closer: rounding is (half of) what keeps them apart."""
+    return shifts.upper - shifts.lower <= 2 * shifts.rounding
+
+
+def certified_from_below(goal: Goal, lower: Array, upper: Array, iterations: int, work: int = 0) -> Solution:
+    """The solution whose policy is greedy to the lower bound, given ``lower <= V* <= upper``, ``[N]`` each.
+
+    ``work`` is the bytes of the method's own arrays.
+    """
+    mdp, size, gamma = goal.mdp, goal.size, goal.gamma
+    optimal: NDArray[np.bool_] = possibly_optimal(mdp, size, lower, upper, gamma)
     q = q_backup(mdp, lower, gamma)  # [N, A]
-    value = q.max(axis=1)  # [N]
+    value = highest(q)  # [N]
     earned, _ = shifted(lower, macqueen_shifts(size, lower, value, gamma))  # a lower bound of the policy's own value
     return Solution(
         value=value,
         q=q,
         policy=greedy(q),
-        optimal_actions=possibly_optimal(mdp, size, lower, upper, gamma),
+        optimal_actions=optimal,
         lower=lower,
         upper=upper,
         policy_loss_bound=widest(earned, upper),
         iterations=iterations,
-        seconds=time.perf_counter() - began,
-        converged=widest(lower, upper) <= tolerance,
+        seconds=time.perf_counter() - goal.began,
+        converged=widest(lower, upper) <= goal.tolerance,
         gamma=gamma,
-        tolerance=tolerance,
+        tolerance=goal.tolerance,
+        method=goal.method.replace("_", " "),
+        bytes=problem_bytes(mdp) + work + 2 * q.nbytes + optimal.nbytes + 5 * value.nbytes,
+    )
+
+
+def problem_bytes(mdp: Problem) -> int:
+    """Bytes of the arrays of a problem, those derived from it included."""
+    held = [array for array in vars(mdp).values() if isinstance(array, np.ndarray)]
+    return sum(array.nbytes for array in held)
+
+
+def out_of_iterations(goal: Goal, solution: Solution, unit: str) -> NotConverged:
+    """The error of a limit that came before the tolerance."""
+    return NotConverged(
+        f"the bounds are {solution.width:.3g} apart after {solution.iterations} {unit}, more than the tolerance "
+        f"{goal.tolerance:g}: allow more iterations or a larger tolerance (the solution so far is in .solution)",
+        solution,
+    )
+
+
+def below_rounding(goal: Goal, lower: Array, upper: Array) -> ValueError:
+    """The error of a tolerance that rounding does not allow."""
+    return ValueError(
+        f"tolerance {goal.tolerance:g} is below what rounding allows at gamma {goal.gamma}: the smallest that "
+        f"{goal.method} can certify for this problem is {_two_digits_up(widest(lower, upper))}"
     )
 
 

@@ -1,0 +1,203 @@
+"""Modified policy iteration: improve once, then evaluate roughly by cheap sweeps for the policy found."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..gridmdp import GridMDP
+from ..mdp import TabularMDP
+from .chain import policy_chain
+from .jit import COMPILED
+from .operators import Array, Problem, ended_by_zero, greedy, q_backup
+from .solution import Solution
+from .sweeps import back_up_best, choose_rows, evaluate_by_backups, evaluate_in_place, improve_in_place
+from .value_iter import (
+    Goal,
+    at_rounding,
+    below_rounding,
+    bounds_from,
+    certified_from_below,
+    out_of_iterations,
+    verified_goal,
+    verified_iterations,
+)
+
+CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
+REDUCTION = 0.1  # evaluation stops where sweeps change values by this share of what the improvement changed
+
+
+def modified_policy_iteration(
+    mdp: Problem,
+    gamma: float,
+    tolerance: float = 1e-9,
+    max_iterations: int | None = None,
+    sweeps: int = 40,
+    initial: Array | None = None,
+) -> Solution:
+    """The optimum by one improvement and up to ``sweeps`` evaluation sweeps in turn (Puterman & Shin 1978).
+
+    An evaluation sweep looks at one action of a state instead of all. Where episodes end, every sweep is
+    Gauss-Seidel's, to and fro, from a lower bound of the optimum, so that values only rise. Where nothing ever ends,
+    sweeps are Jacobi's: the values then rise together, the bounds see through that, and the start of each evaluation
+    is moved to their middle (MacQueen 1966).
+
+    ``initial [N]`` is a value function to start from; it is lowered until ``B initial >= initial``. ``iterations``
+    counts sweeps of either kind, and ``max_iterations`` limits them: it gives up as soon as the rate so far shows
+    that more than twice as many would be needed.
+
+    Raises:
+        ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows.
+        NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
+    """
+    goal = verified_goal("modified_policy_iteration", mdp, gamma, tolerance)
+    verified_iterations(max_iterations)
+    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    start = from_below(goal, table, initial)  # [N + 1]
+    limit = math.inf if max_iterations is None else max_iterations
+    continuing = goal.size.continuation_low >= CONTINUING
+    if continuing or not COMPILED:
+        return _by_backups(goal, table, start, sweeps, limit, continuing)
+    return _in_place(goal, table, start, sweeps, limit)
+
+
+class Rows(NamedTuple):
+    """Work space for the rows of a policy, in one piece."""
+
+    arrival: NDArray[np.int32]  # [N, K]
+    probability: Array  # [N, K]
+    reward: Array  # [N]
+
+    @classmethod
+    def of(cls, mdp: TabularMDP) -> Rows:
+        """Space for a policy of ``mdp``."""
+        shape = (mdp.num_states, mdp.num_successors)
+        return cls(np.empty(shape, np.int32), np.empty(shape), np.empty(mdp.num_states))
+
+
+class Progress(NamedTuple):
+    """How far the values were from a fixed point after so many sweeps."""
+
+    sweeps: int
+    change: float
+
+    def hopeless(self, now: Progress, enough: float, limit: float) -> bool:
+        """Whether at the rate since then more than twice ``limit`` sweeps will be needed, known early."""
+        if now.sweeps < limit / 8 or not 0 < enough < now.change:
+            return False
+        rate = math.log(self.change / now.change) / (now.sweeps - self.sweeps) if now.change < self.change else 0.0
+        return now.sweeps + math.log(now.change / enough) / max(rate, 1e-300) > 2 * limit
+
+
+def from_below(goal: Goal, table: TabularMDP, initial: Array | None) -> Array:
+    """A value function with ``B V >= V``, ``[N + 1]``: a constant, or ``initial`` lowered."""
+    if initial is None:
+        worst = min(float(table.expected_reward.min(axis=(0, 1))), 0.0)
+        return ended_by_zero(np.full(table.num_states, worst / (1 - goal.gamma * goal.size.continuation_high)))
+    given: Array = np.asarray(initial, dtype=np.float64)
+    if given.shape != (table.num_states,) or not np.isfinite(given).all():
+        raise ValueError(f"initial has shape {given.shape}: expected {(table.num_states,)} finite values")
+    shift = bounds_from(goal, given).shifts.lower
+    return ended_by_zero(given + min(shift, 0.0))
+
+
+def _in_place(goal: Goal, mdp: TabularMDP, value: Array, sweeps: int, limit: float) -> Solution:
+    """Gauss-Seidel sweeps of both kinds."""
+    table = (mdp.arrival, mdp.probability, mdp.expected_reward)
+    policy, rows = np.zeros(mdp.num_states, np.int64), Rows.of(mdp)
+    enough, done = goal.residual, 0
+    seen: list[Progress] = []
+    while True:
+        change = improve_in_place(*table, value, goal.gamma, policy, done % 2 == 1)
+        done += 1
+        seen.append(Progress(done, change))
+        tired = done >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
+        if change <= enough or tired:
+            certificate = bounds_from(goal, value[:-1])
+            if certificate.width <= goal.tolerance:
+                return _solution(goal, certificate.lower, certificate.upper, done)
+            if at_rounding(certificate.shifts) or change == 0:
+                raise below_rounding(goal, certificate.lower, certificate.upper)
+            if tired:
+                raise out_of_iterations(goal, _solution(goal, certificate.lower, certificate.upper, done), "sweeps")
+            enough = change / 2
+        allowed = int(min(sweeps, max(limit - done, 0)))
+        choose_rows(*table, policy, *rows)
+        done += evaluate_in_place(*rows, value, goal.gamma, allowed, done % 2 == 1, max(REDUCTION * change, enough / 4))
+
+
+def _by_backups(goal: Goal, mdp: TabularMDP, value: Array, sweeps: int, limit: float, continuing: bool) -> Solution:
+    """Jacobi sweeps of both kinds."""
+    policy = np.zeros(mdp.num_states, np.int64)
+    rows = Rows.of(mdp)
+    best, done = np.zeros_like(value), 0
+    seen: list[Progress] = []
+    least_width = math.inf
+    while True:
+        least, largest = _improve(mdp, value, goal.gamma, best, policy)
+        done += 1
+        spread = largest - least if continuing else max(largest, 0.0) - min(least, 0.0)
+        seen.append(Progress(done, spread))
+        tired = done >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], goal.residual, limit))
+        if spread <= goal.residual or tired or spread >= least_width:
+            certificate = bounds_from(goal, value[:-1])
+            if certificate.width <= goal.tolerance:
+                return _solution(goal, certificate.lower, certificate.upper, done)
+            if at_rounding(certificate.shifts) or spread == 0:
+                raise below_rounding(goal, certificate.lower, certificate.upper)
+            if tired:
+                raise out_of_iterations(goal, _solution(goal, certificate.lower, certificate.upper, done), "sweeps")
+        least_width = min(least_width, spread)
+        value, best = best, value
+        if continuing and abs(least + largest) > 2 * spread:
+            value[:-1] += goal.gamma * (least + largest) / 2 / (1 - goal.gamma)
+        allowed = int(min(sweeps, max(limit - done, 0)))
+        done += _evaluate(mdp, rows, value, best, goal.gamma, policy, allowed, REDUCTION * spread, continuing)
+
+
+def _improve(
+    mdp: TabularMDP, value: Array, gamma: float, best: Array, policy: NDArray[np.int64]
+) -> tuple[float, float]:
+    """``back_up_best`` of a table, compiled or by array operations."""
+    if COMPILED:
+        return back_up_best(mdp.arrival, mdp.probability, mdp.expected_reward, value, gamma, best, policy)
+    q = q_backup(mdp, value[:-1], gamma)
+    policy[:] = greedy(q)
+    best[:-1] = q.max(axis=1)
+    change = best[:-1] - value[:-1]
+    return float(change.min(axis=0)), float(change.max(axis=0))
+
+
+def _evaluate(
+    mdp: TabularMDP,
+    rows: Rows,
+    value: Array,
+    other: Array,
+    gamma: float,
+    policy: NDArray[np.int64],
+    sweeps: int,
+    enough: float,
+    continuing: bool,
+) -> int:
+    """``evaluate_by_backups`` of a table, compiled or by array operations; the number of sweeps done."""
+    if COMPILED and continuing:
+        choose_rows(mdp.arrival, mdp.probability, mdp.expected_reward, policy, *rows)
+        return evaluate_by_backups(*rows, value, other, gamma, sweeps, enough)
+    reward, continuation = policy_chain(mdp, policy)
+    for done in range(sweeps):
+        new = reward + gamma * (continuation @ value[:-1])
+        change = new - value[:-1]
+        value[:-1] = new
+        least, largest = float(change.min(axis=0)), float(change.max(axis=0))
+        if (largest - least if continuing else max(largest, -least)) <= enough:
+            return done + 1
+    return sweeps
+
+
+def _solution(goal: Goal, lower: Array, upper: Array, sweeps: int) -> Solution:
+    """The solution, with the bytes of two value functions, a policy and its rows."""
+    outcomes = 12 * len(lower) * (4 if isinstance(goal.mdp, GridMDP) else goal.mdp.num_successors)
+    return certified_from_below(goal, lower, upper, sweeps, work=4 * 8 * len(lower) + outcomes)

@@ -1,0 +1,65 @@
+"""Value iteration on a grid map, at the speed of memory."""
+
+from __future__ import annotations
+
+import math
+
+from ..gridmdp import GridMDP
+from .jit import COMPILED
+from .modified import Progress
+from .solution import Solution
+from .stencil import stencil, sweep, values_of
+from .value_iter import (
+    at_rounding,
+    below_rounding,
+    best_backup,
+    bounds_from,
+    certified_from_below,
+    out_of_iterations,
+    verified_goal,
+    verified_iterations,
+)
+
+SWEEPS = 40  # between two looks at the residual; even
+
+
+def stencil_iteration(
+    grid: GridMDP, gamma: float, tolerance: float = 1e-9, max_iterations: int | None = None
+) -> Solution:
+    """The optimum by sweeps over the map, row by row down and up, each row from the newest rows beside it.
+
+    A row at a time is Gauss-Seidel across rows and Jacobi along them, which the processor does eight tiles at once
+    and which takes about half the sweeps of Jacobi. The bounds are proved by one backup of the final values.
+    ``iterations`` counts sweeps; ``max_iterations`` limits them as in ``modified_policy_iteration``.
+
+    Raises:
+        ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; numba is
+            not installed.
+        NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
+    """
+    if not COMPILED:
+        raise ValueError("stencil_iteration needs numba: install it, or use another method on grid.to_tabular()")
+    goal = verified_goal("stencil_iteration", grid, gamma, tolerance)
+    verified_iterations(max_iterations)
+    limit = math.inf if max_iterations is None else max_iterations
+    table = stencil(grid, goal.gamma)
+    enough, done = goal.residual, 0
+    seen: list[Progress] = []
+    while True:
+        now = int(min(SWEEPS, max(limit - done, 2)))
+        now += now % 2
+        change = sweep(table, now)
+        done += now
+        seen.append(Progress(done, change))
+        tired = done >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
+        if change <= enough or tired:
+            value = values_of(grid, table)
+            certificate = bounds_from(goal, best_backup(grid, value, goal.gamma))
+            if certificate.width <= goal.tolerance:
+                return certified_from_below(goal, certificate.lower, certificate.upper, done, table.nbytes)
+            if at_rounding(certificate.shifts) or change == 0:
+                raise below_rounding(goal, certificate.lower, certificate.upper)
+            if tired:
+                solution = certified_from_below(goal, certificate.lower, certificate.upper, done, table.nbytes)
+                raise out_of_iterations(goal, solution, "sweeps")
+            enough = change / 2

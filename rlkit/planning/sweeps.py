@@ -1,0 +1,179 @@
+"""The loops over a table's states that have no array form, or none that is fast.
+
+Every function takes a table as ``arrival [N, A, K]`` (``TabularMDP.arrival``), ``probability [N, A, K]`` and
+``reward [N, A]`` (``expected_reward``), and values ``[N + 1]`` whose last entry is 0: the value of what ended.
+One q-value is ``r + gamma * (p_0 V_0 + p_1 V_1 + ...)``, summed in that order, as in ``q_backup``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .jit import compiled
+
+Floats = NDArray[np.float64]
+Integers = NDArray[Any]
+
+
+@compiled
+def back_up_all(arrival: Integers, probability: Floats, reward: Floats, value: Floats, gamma: float, q: Floats) -> None:
+    """``q [N, A]`` becomes the backup of ``value``."""
+    num_states, num_actions, num_successors = arrival.shape
+    for state in range(num_states):
+        for action in range(num_actions):
+            ahead = 0.0
+            for k in range(num_successors):
+                ahead += probability[state, action, k] * value[arrival[state, action, k]]
+            q[state, action] = reward[state, action] + gamma * ahead
+
+
+@compiled
+def back_up_best(
+    arrival: Integers,
+    probability: Floats,
+    reward: Floats,
+    value: Floats,
+    gamma: float,
+    best: Floats,
+    policy: Integers,
+) -> tuple[float, float]:
+    """``best [N + 1] = B value``, ``policy [N]`` greedy; returns the least and the largest of ``B value - value``."""
+    num_states, num_actions, num_successors = arrival.shape
+    least, largest = np.inf, -np.inf
+    for state in range(num_states):
+        highest, chosen = -np.inf, 0
+        for action in range(num_actions):
+            ahead = 0.0
+            for k in range(num_successors):
+                ahead += probability[state, action, k] * value[arrival[state, action, k]]
+            q = reward[state, action] + gamma * ahead
+            if q > highest:
+                highest, chosen = q, action
+        change = highest - value[state]
+        best[state] = highest
+        policy[state] = chosen
+        largest = max(largest, change)
+        least = min(least, change)
+    return least, largest
+
+
+@compiled
+def improve_in_place(
+    arrival: Integers,
+    probability: Floats,
+    reward: Floats,
+    value: Floats,
+    gamma: float,
+    policy: Integers,
+    backwards: bool,
+) -> float:
+    """One Gauss-Seidel sweep: each state's value is replaced by its backup before the next one is looked at.
+
+    ``policy [N]`` becomes the actions that were best when looked at. Returns the largest change.
+    """
+    num_states, num_actions, num_successors = arrival.shape
+    largest = 0.0
+    for index in range(num_states):
+        state = num_states - 1 - index if backwards else index
+        highest, chosen = -np.inf, 0
+        for action in range(num_actions):
+            ahead = 0.0
+            for k in range(num_successors):
+                ahead += probability[state, action, k] * value[arrival[state, action, k]]
+            q = reward[state, action] + gamma * ahead
+            if q > highest:
+                highest, chosen = q, action
+        largest = max(largest, abs(highest - value[state]))
+        value[state] = highest
+        policy[state] = chosen
+    return largest
+
+
+@compiled
+def choose_rows(
+    arrival: Integers,
+    probability: Floats,
+    reward: Floats,
+    policy: Integers,
+    own_arrival: Integers,
+    own_probability: Floats,
+    own_reward: Floats,
+) -> None:
+    """The rows of ``policy`` in one piece, ``[N, K]``, ``[N, K]`` and ``[N]``: sweeps then read nothing else."""
+    num_states, _, num_successors = arrival.shape
+    for state in range(num_states):
+        action = policy[state]
+        own_reward[state] = reward[state, action]
+        for k in range(num_successors):
+            own_arrival[state, k] = arrival[state, action, k]
+            own_probability[state, k] = probability[state, action, k]
+
+
+@compiled
+def evaluate_in_place(
+    own_arrival: Integers,
+    own_probability: Floats,
+    own_reward: Floats,
+    value: Floats,
+    gamma: float,
+    sweeps: int,
+    backwards: bool,
+    enough: float,
+) -> int:
+    """Gauss-Seidel sweeps for the policy of ``choose_rows``, to and fro, until no value changes by more than
+    ``enough``.
+
+    Returns the number of sweeps done, at most ``sweeps``.
+    """
+    num_states, num_successors = own_arrival.shape
+    for done in range(sweeps):
+        largest = 0.0
+        for index in range(num_states):
+            state = num_states - 1 - index if backwards else index
+            ahead = 0.0
+            for k in range(num_successors):
+                ahead += own_probability[state, k] * value[own_arrival[state, k]]
+            q = own_reward[state] + gamma * ahead
+            largest = max(largest, abs(q - value[state]))
+            value[state] = q
+        backwards = not backwards
+        if largest <= enough:
+            return done + 1
+    return sweeps
+
+
+@compiled
+def evaluate_by_backups(
+    own_arrival: Integers,
+    own_probability: Floats,
+    own_reward: Floats,
+    value: Floats,
+    other: Floats,
+    gamma: float,
+    sweeps: int,
+    enough: float,
+) -> int:
+    """Jacobi sweeps for the policy of ``choose_rows`` until the changes of all states differ by at most ``enough``.
+
+    ``value [N + 1]`` holds the result, ``other [N + 1]`` is work space. Returns the number of sweeps, an even one.
+    """
+    num_states, num_successors = own_arrival.shape
+    source, target = value, other
+    for done in range(sweeps + sweeps % 2):
+        least, largest = np.inf, -np.inf
+        for state in range(num_states):
+            ahead = 0.0
+            for k in range(num_successors):
+                ahead += own_probability[state, k] * source[own_arrival[state, k]]
+            q = own_reward[state] + gamma * ahead
+            change = q - source[state]
+            largest = max(largest, change)
+            least = min(least, change)
+            target[state] = q
+        source, target = target, source
+        if done % 2 == 1 and largest - least <= enough:
+            return done + 1
+    return sweeps + sweeps % 2
