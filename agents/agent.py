@@ -9,10 +9,10 @@ import difflib
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import gymnasium
 import numpy as np
@@ -23,16 +23,25 @@ import rlkit
 import rlkit.envs
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.networks import MLP, encode
+from rlkit.exploration import categorical
+from rlkit.networks import encode
 from rlkit.optim import flush_denormals
+from rlkit.schedules import Schedule, factor
 from rlkit.streams import Stream
 from rlkit.tracking import EpisodeReturns, Means
-from rlkit.types import Env, Transition
+from rlkit.types import Env, Transition, segment
 
+from .ensemble import Ensemble
 from .progress import progress
 
 PerRow = float | tuple[float, ...]  # a hyper-parameter: one number for all rows, or one per row
 EnvSource = str | Callable[[], gymnasium.Env] | rlkit.envs.Dynamics
+
+
+class HasParameters(Protocol):
+    """S networks or tables whose parameters are one matrix."""
+
+    flat: Tensor  # [S, P]
 
 
 class Agent:
@@ -41,7 +50,7 @@ class Agent:
     Args:
         env: a gymnasium id, a function that makes a ``gymnasium.Env``, or a ``Dynamics``.
         seeds: an integer, or one integer per row.
-        num_envs: copies of the environment per seed.
+        num_envs: copies of the environment per seed; None takes the preset's, else 1.
         device: "auto" takes a GPU where there is one.
         backend: "auto" replaces a gymnasium id by its native twin (CartPole-v1); "gymnasium" never does.
         env_kwargs: passed to the environment.
@@ -53,6 +62,7 @@ class Agent:
     """
 
     config_class: ClassVar[type]
+    scores_are_values: ClassVar[bool] = False  # whether ``scores`` are action values, else logits of a softmax policy
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]]  # name -> environment id -> hyper-parameters
 
     def __init__(
@@ -60,7 +70,7 @@ class Agent:
         env: EnvSource,
         *,
         seeds: int | Iterable[int] = 0,
-        num_envs: int = 1,
+        num_envs: int | None = None,
         device: str | torch.device = "auto",
         backend: str = "auto",
         env_kwargs: dict[str, Any] | None = None,
@@ -70,24 +80,26 @@ class Agent:
         self.seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.preset = preset
-        self.config = self._configure(env, preset, hyperparameters)
+        values = {} if preset is None else dict(self._preset(env, preset))
+        copies = int(values.pop("num_envs", 1)) if num_envs is None else num_envs
+        self.config = self._configure({name: v for name, v in values.items() if name != "num_envs"}, hyperparameters)
         self._source, self._env_kwargs, self._backend = env, dict(env_kwargs or {}), backend
-        self.env: Env = self._make(self.seeds, num_envs)
+        self.env: Env = self._make(self.seeds, copies)
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
         self.num_timesteps = 0  # environment steps per seed, over all its copies
         self.active = torch.ones(len(self.seeds), dtype=torch.bool, device=self.device)
         self.diverged_at = torch.full((len(self.seeds),), -1, dtype=torch.int64, device=self.device)
         self._end = 0  # of the schedules: the timesteps that learn was asked for so far
         self._means = Means()
-        self._returns = EpisodeReturns(len(self.seeds), num_envs, self.device)
+        self._returns = EpisodeReturns(len(self.seeds), copies, self.device)
         self._log: list[dict[str, np.ndarray]] = []
         self._evaluation_stream: Stream | None = None
-        self.network = self._build()
+        self.networks = self._build()
 
     # What an algorithm's file gives
 
-    def _build(self) -> MLP:
-        """Make the network and whatever else the algorithm keeps; returns what ``save`` writes."""
+    def _build(self) -> Mapping[str, HasParameters]:
+        """Make the networks and whatever else the algorithm keeps; returns, by name, those that ``save`` writes."""
         raise NotImplementedError
 
     def _start(self) -> None:
@@ -99,11 +111,11 @@ class Agent:
 
     def scores(self, obs: Tensor) -> Tensor:
         """What actions are chosen by, differentiable in the observation: ``[S, B, ...] -> [S, B, A]``."""
-        return self.network(encode(obs, self.observation_space))
-
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """Actions for every row: ``[S, B, *observation] -> [S, B]`` int64."""
         raise NotImplementedError
+
+    def _features(self, obs: Tensor) -> Tensor:
+        """Observations as the networks read them, ``[S, ..., *observation] -> [S, ..., D]``."""
+        return encode(obs, self.observation_space)
 
     # Training
 
@@ -166,13 +178,19 @@ class Agent:
     def _step(self, action: Tensor) -> Transition:
         """One step of every copy, counted."""
         transition = self.env.step(action)
-        self._returns.add(transition.reward, transition.done)
+        self._returns.add(transition)
         self.num_timesteps += self.env.num_envs
         return transition
 
-    def _healthy(self, norm: Tensor) -> Tensor:
-        """Which rows may be updated, ``[S]`` bool: a row with a gradient norm that is not finite stops for good."""
-        self.active &= norm < math.inf  # NaN compares false
+    def _segment(self, steps: int, explore: Stream) -> Transition:
+        """``steps`` steps of every copy with actions sampled from softmax(scores), ``[S, T, B, ...]`` each field."""
+        with torch.no_grad():
+            numbers = [explore.next()[..., 0] for _ in range(steps)]  # [S, B]
+            return segment([self._step(categorical(self.scores(self.env.obs), u)) for u in numbers])
+
+    def _healthy(self, number: Tensor) -> Tensor:
+        """Which rows may be updated, ``[S]`` bool: one whose gradient norm or loss is not finite stops for good."""
+        self.active &= number < math.inf  # NaN compares false
         return self.active
 
     def _warn_of_divergence(self) -> None:
@@ -186,6 +204,22 @@ class Agent:
                 )
 
     # Asking the policy
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """Actions for every row: ``[S, B, *observation] -> [S, B]`` int64.
+
+        The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores).
+        """
+        with torch.no_grad():
+            scores = self.scores(obs)
+        if deterministic:
+            return scores.argmax(dim=-1)
+        return categorical(scores, self.uniform(copies=scores.shape[1], width=1)[..., 0])
+
+    def action_probabilities(self, obs: Tensor) -> Tensor:
+        """pi(.|s) = softmax(scores), without gradients: ``[S, B, *observation] -> [S, B, A]``."""
+        with torch.no_grad():
+            return torch.softmax(self.scores(obs), dim=-1)
 
     def predict(
         self,
@@ -222,9 +256,13 @@ class Agent:
         returns: np.ndarray = played.returns.cpu().numpy()
         return returns
 
-    def evaluation_env(self, episodes: int, seed: int = EVALUATION_SEED) -> Env:
-        """S x ``episodes`` copies of one episode each, the same for every row and every agent."""
-        return self._make([seed] * self.num_seeds, episodes, restart=False, noise="gymnasium", double=True)
+    def evaluation_env(self, episodes: int, seed: int = EVALUATION_SEED, rows: int | None = None) -> Env:
+        """S (or ``rows``) x ``episodes`` copies of one episode each, the same for every row and every agent."""
+        return self._make([seed] * (rows or self.num_seeds), episodes, restart=False, noise="gymnasium", double=True)
+
+    def ensemble(self) -> Ensemble:
+        """One policy that averages the rows' action values or probabilities."""
+        return Ensemble(self)
 
     def __len__(self) -> int:
         return self.num_seeds
@@ -236,10 +274,11 @@ class Agent:
         row %= self.num_seeds
         settings = asdict(self.config)
         for field in fields(self.config_class):
-            if field.type == "PerRow" and isinstance(settings[field.name], tuple):
+            if "PerRow" in str(field.type) and isinstance(settings[field.name], tuple):
                 settings[field.name] = settings[field.name][row]
         twin = self._twin(self._source, (self.seeds[row],), settings)
-        twin.network.flat.copy_(self.network.flat[row : row + 1])
+        for name, network in twin.networks.items():
+            network.flat.copy_(self.networks[name].flat[row : row + 1])
         twin.num_timesteps, twin._end = self.num_timesteps, self._end
         return twin
 
@@ -254,10 +293,12 @@ class Agent:
             "env_kwargs": self._env_kwargs,
             "backend": self._backend,
             "seeds": self.seeds,
+            "num_envs": self.env.num_envs,
             "config": asdict(self.config),
             "num_timesteps": self.num_timesteps,
         }
-        save_tensors(path, {"parameters": self.network.flat}, {"rlkit.agent": json.dumps(header)})
+        parameters = {name: network.flat for name, network in self.networks.items()}
+        save_tensors(path, parameters, {"rlkit.agent": json.dumps(header)})
 
     @classmethod
     def load(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
@@ -283,19 +324,20 @@ class Agent:
         agent = cls(
             source,
             seeds=header["seeds"],
+            num_envs=header["num_envs"],
             device=device,
             backend=header["backend"],
             env_kwargs=header["env_kwargs"],
             **settings,
         )
-        parameters = tensors.get("parameters")
-        if parameters is None or parameters.shape != agent.network.flat.shape:
-            found = None if parameters is None else tuple(parameters.shape)
-            raise ValueError(
-                f"{path} holds parameters of shape {found}, the network for {source} needs "
-                f"{tuple(agent.network.flat.shape)}: it was trained on another environment"
-            )
-        agent.network.flat.copy_(parameters)
+        for name, network in agent.networks.items():
+            found = tuple(tensors[name].shape) if name in tensors else None
+            if found != tuple(network.flat.shape):
+                raise ValueError(
+                    f"{path} holds parameters of shape {found} as {name!r}, the network for {source} needs "
+                    f"{tuple(network.flat.shape)}: it was trained on another environment"
+                )
+            network.flat.copy_(tensors[name])
         agent.num_timesteps = agent._end = header["num_timesteps"]
         return agent
 
@@ -314,10 +356,16 @@ class Agent:
 
     def _twin(self, env: EnvSource, seeds: tuple[int, ...], settings: dict[str, Any]) -> Self:
         return type(self)(
-            env, seeds=seeds, device=self.device, backend=self._backend, env_kwargs=self._env_kwargs, **settings
+            env,
+            seeds=seeds,
+            num_envs=self.env.num_envs,
+            device=self.device,
+            backend=self._backend,
+            env_kwargs=self._env_kwargs,
+            **settings,
         )
 
-    def _configure(self, env: EnvSource, preset: str | None, hyperparameters: dict[str, Any]) -> Any:
+    def _configure(self, values: dict[str, Any], hyperparameters: dict[str, Any]) -> Any:
         """Defaults, then the preset's values, then those given."""
         known = [field.name for field in fields(self.config_class)]
         for name in hyperparameters:
@@ -325,7 +373,6 @@ class Agent:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                 raise ValueError(f"unknown hyper-parameter {name!r} of {type(self).__name__}: {hint}")
-        values = {} if preset is None else dict(self._preset(env, preset))
         values.update({k: tuple(v) if isinstance(v, list | np.ndarray) else v for k, v in hyperparameters.items()})
         return self.config_class(**values)
 
@@ -346,7 +393,11 @@ class Agent:
             raise ValueError(f"a hyper-parameter has {len(rows)} values for {self.num_seeds} seeds: {value}")
         return rows.expand(self.num_seeds)
 
-    def _uniform(self, copies: int, width: int) -> Tensor:
+    def _scheduled(self, initial: Tensor, schedule: Schedule) -> Tensor:
+        """A learning rate or clip range at this point of training, ``[S]``."""
+        return initial * factor(schedule, 1.0 - self.progress_remaining)
+
+    def uniform(self, copies: int, width: int) -> Tensor:
         """Numbers for sampled actions outside training, ``[S, copies, width]``."""
         if self._evaluation_stream is None or self._evaluation_stream.copies != copies:
             self._evaluation_stream = Stream(self.seeds, "eval", width, copies, self.device)
@@ -382,3 +433,13 @@ def check(
             lower = f"above {above}" if above > -math.inf else f"at least {at_least}"
             upper = f" and at most {at_most}" if at_most < math.inf else ""
             raise ValueError(f"{name} must be {lower}{upper}, got {value}")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a hyper-parameter that is none of its choices.
+
+    Raises:
+        ValueError: names the value and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

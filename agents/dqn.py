@@ -9,6 +9,9 @@
             descend the Huber loss of y - Q(s, a; theta)  (gradient norm clipped, per seed)
         every target_update_interval steps: theta- <- tau theta + (1 - tau) theta-
 
+Variants, each an option: n-step returns, double Q-learning (van Hasselt et al. 2016), a dueling network (Wang et al.
+2016), prioritised replay (Schaul et al. 2016), the squared loss, and no replay at all.
+
 Every line is done for S seeds at once. Hyper-parameters have the names, meanings and defaults of
 stable-baselines3's DQN, so the same settings mean the same algorithm there and here.
 """
@@ -16,23 +19,31 @@ stable-baselines3's DQN, so the same settings mean the same algorithm there and 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from rlkit.exploration import epsilon_greedy, exploration, linear_schedule
-from rlkit.losses import huber, huber_slope, q_learning_target
-from rlkit.networks import MLP, Activation, encode, num_features
+from rlkit.exploration import epsilon_greedy, exploration, greedy_mixture, linear_schedule
+from rlkit.losses import double_q_target, huber, huber_slope, q_learning_target, squared
+from rlkit.networks import MLP, Activation, Dueling, num_features
 from rlkit.optim import Adam, clip_rows_, row_norm
+from rlkit.prioritised import Priorities
 from rlkit.replay import ReplayBuffer
+from rlkit.schedules import SCHEDULES, Schedule
 from rlkit.streams import Stream
 from rlkit.types import Transition
 
-from .agent import Agent, PerRow, check
+from .agent import Agent, PerRow, check, check_choice
 from .presets import DQN_PRESETS
 
+SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that nothing is never sampled again
+LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {  # and their derivatives
+    "huber": (huber, huber_slope),
+    "squared": (squared, lambda error: error),
+}
 UPDATES_AHEAD = 1024  # transitions sampled at once where several updates follow each other
 
 
@@ -44,7 +55,7 @@ class DQNConfig:
     """
 
     learning_rate: PerRow = 1e-4
-    learning_rate_schedule: Literal["constant", "linear"] = "constant"  # linear: to zero at the end of training
+    learning_rate_schedule: Schedule = "constant"
     buffer_size: int = 1_000_000  # transitions per seed
     learning_starts: int = 100  # steps of random actions before the first update
     batch_size: int = 32
@@ -60,6 +71,14 @@ class DQNConfig:
     max_grad_norm: PerRow = 10.0
     net_arch: tuple[int, ...] = (64, 64)
     activation: Activation = "relu"
+    loss: Literal["huber", "squared"] = "huber"
+    double: bool = False  # the online network chooses the action that the target network judges
+    dueling: bool = False  # Q = V + A - mean A
+    replay: bool = True  # False: minibatches are the latest transitions, in their order
+    priority_exponent: PerRow = 0.0  # of |y - Q| in the chance of being sampled; 0 samples uniformly
+    priority_beta: PerRow = 0.4  # exponent of the importance weights, which grows to 1 over training
+    single_coin: bool = False  # one coin for all copies decides whether they explore, as in stable-baselines3
+    target_clock: Literal["steps", "updates"] = "steps"  # what target_update_interval counts
 
     def __post_init__(self) -> None:
         check("learning_rate", self.learning_rate, above=0.0)
@@ -72,47 +91,55 @@ class DQNConfig:
         for name in ("batch_size", "buffer_size", "train_freq", "n_steps", "target_update_interval"):
             check(name, getattr(self, name), at_least=1)
         check("learning_starts", self.learning_starts, at_least=0)
+        check("priority_exponent", self.priority_exponent, at_least=0.0, at_most=1.0)
+        check("priority_beta", self.priority_beta, at_least=0.0, at_most=1.0)
+        check_choice("loss", self.loss, ("huber", "squared"))
+        check_choice("target_clock", self.target_clock, ("steps", "updates"))
+        if self.priority_exponent != 0.0 and not self.replay:
+            raise ValueError(f"priority_exponent {self.priority_exponent} needs a replay: pass replay=True with it")
         check("gradient_steps", self.gradient_steps, at_least=-1)
         if self.batch_size > self.buffer_size:
             raise ValueError(f"batch_size {self.batch_size} exceeds buffer_size {self.buffer_size}: lower one")
-        if self.learning_rate_schedule not in ("constant", "linear"):
-            raise ValueError(
-                f"learning_rate_schedule must be 'constant' or 'linear', got {self.learning_rate_schedule!r}"
-            )
+        check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
 
 
-def td_loss(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
-    """Huber loss of y - Q(s, a): q ``[..., M, A]``, action and target ``[..., M]`` -> ``[...]``, the mean over M."""
-    chosen = q.gather(-1, action[..., None])[..., 0]  # [..., M]
-    return huber(chosen - target).mean(dim=-1)
+def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
+    """Q(s, a) - y: q ``[..., M, A]``, action and target ``[..., M]`` -> ``[..., M]``."""
+    return q.gather(-1, action[..., None])[..., 0] - target
 
 
-def td_slope(q: Tensor, taken: Tensor, target: Tensor) -> Tensor:
-    """Derivative of ``td_loss`` with respect to q, ``[S, M, A]``.
+def td_slope(q: Tensor, share: Tensor, target: Tensor, slope: Callable[[Tensor], Tensor] = huber_slope) -> Tensor:
+    """Derivative by q of the mean over M of the loss of Q(s, a) - y, ``[S, M, A]``.
 
     Args:
         q: ``[S, M, A]``.
-        taken: ``[S, M, A]``, 1 at the action taken and 0 at the others.
+        share: ``[S, M, A]``, 1/M at the action taken and 0 at the others.
         target: y, ``[S, M, 1]``.
+        slope: derivative of the loss by the error; that of half the square is the error itself.
     """
-    return huber_slope((q - target) * taken) / q.shape[1]
+    return slope(q - target) * share
 
 
 class DQN(Agent):
     """DQN on the seed axis; see ``Agent`` for the arguments and ``DQNConfig`` for the hyper-parameters."""
 
     config_class = DQNConfig
+    scores_are_values = True
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = DQN_PRESETS
     config: DQNConfig
 
-    def _build(self) -> MLP:
+    def _build(self) -> dict[str, MLP | Dueling]:
         config = self.config
         self.num_actions = int(self.action_space.n)
         sizes = (num_features(self.observation_space), *config.net_arch, self.num_actions)
-        q_network = MLP(sizes, self.seeds, config.activation, self.device)
-        self.target_network = q_network.copy()
-        self.optimizer = Adam(q_network.flat)
+        network = Dueling if config.dueling else MLP
+        self.network = network(sizes, self.seeds, config.activation, self.device)
+        self.target_network = self.network.copy()
+        self.optimizer = Adam(self.network.flat)
         self.replay: ReplayBuffer | None = None
+        self.priorities: Priorities | None = None
+        self._alpha, self._beta = self._rows(config.priority_exponent), self._rows(config.priority_beta)
+        self._updates = 0
         self._learning_rate, self._gamma = self._rows(config.learning_rate), self._rows(config.gamma)
         self._tau, self._max_grad_norm = self._rows(config.tau), self._rows(config.max_grad_norm)
         self._epsilons = [
@@ -122,7 +149,7 @@ class DQN(Agent):
         copies = self.env.num_envs
         self._explore = Stream(self.seeds, "explore", width=2, copies=copies, device=self.device)
         self._sample = Stream(self.seeds, "replay", width=config.batch_size, device=self.device)
-        return q_network
+        return {"q": self.network}
 
     def _start(self) -> None:
         step = self.config.train_freq * self.env.num_envs
@@ -130,6 +157,8 @@ class DQN(Agent):
         self._capacity = min(self.config.buffer_size, max(steps, self.config.batch_size))
         if self.replay is not None and self.replay.capacity < self._capacity:
             self.replay.grow(self._capacity)
+            if self.priorities is not None:
+                self.priorities.grow(self._capacity)
 
     def iteration(self) -> None:
         """``train_freq`` steps of every copy, then ``gradient_steps`` updates."""
@@ -137,14 +166,26 @@ class DQN(Agent):
         if self.num_timesteps > self.config.learning_starts:
             updates = self.config.gradient_steps
             updates = updates if updates >= 0 else self.config.train_freq * self.env.num_envs
-            ahead = max(UPDATES_AHEAD // self.config.batch_size, 1)
-            for done in range(0, updates, ahead):
-                self.update(min(ahead, updates - done))
+            while updates > 0:
+                count = min(updates, self._ahead())
+                self.update(count)
+                updates -= count
+
+    def _ahead(self) -> int:
+        """How many updates may be prepared at once: as long as neither memory, chances nor theta- depend on them."""
+        config = self.config
+        if config.double or config.priority_exponent != 0.0:
+            return 1
+        ahead = max(UPDATES_AHEAD // config.batch_size, 1)
+        interval = config.target_update_interval
+        return ahead if config.target_clock == "steps" else min(ahead, interval - self._updates % interval)
 
     @torch.no_grad()
     def collect(self, steps: int = 1) -> None:
         """Epsilon-greedy steps of every copy into the replay memory; then the target network's clock."""
-        u = torch.stack([self._explore.next() for _ in range(steps)])  # [T, S, B, 2]
+        u = self._explore.take(steps)  # [T, S, B, 2]
+        if self.config.single_coin:
+            u = torch.cat([u[:, :, :1, :1].expand(-1, -1, u.shape[2], -1), u[..., 1:]], dim=-1)
         before = self.num_timesteps // self.env.num_envs
         taken = []
         for explores, random in zip(*exploration(self.epsilons(steps)[..., None], u, self.num_actions), strict=True):
@@ -152,10 +193,18 @@ class DQN(Agent):
             taken.append(self._step(torch.where(explores, random, greedy)))
         if self.replay is None:
             self.replay = ReplayBuffer(self._capacity, taken[0])
+            if self.config.priority_exponent != 0.0:
+                self.priorities = Priorities(self._capacity, self._alpha)
         self.replay.add(*taken)
-        interval = max(self.config.target_update_interval // self.env.num_envs, 1)
-        ticks = (before + steps) // interval - before // interval
-        if ticks > 0:  # theta stood still meanwhile, so several target updates are one
+        if self.priorities is not None:
+            self.priorities.add(steps * self.env.num_envs)
+        if self.config.target_clock == "steps":
+            interval = max(self.config.target_update_interval // self.env.num_envs, 1)
+            self._update_target((before + steps) // interval - before // interval)
+
+    def _update_target(self, ticks: int) -> None:
+        """Move theta- towards theta ``ticks`` times; theta stood still meanwhile, so that is one move."""
+        if ticks > 0:
             self.target_network.flat.lerp_(self.network.flat, 1.0 - (1.0 - self._tau[:, None]) ** ticks)
 
     def epsilons(self, steps: int) -> Tensor:
@@ -176,45 +225,84 @@ class DQN(Agent):
         The memory and theta- stand still meanwhile, so all minibatches and targets are made at once.
         """
         assert self.replay is not None
-        u = torch.cat([self._sample.next() for _ in range(count)], dim=1)  # [S, count M]
-        if self.config.n_steps == 1:
+        config = self.config
+        u = self._sample.take(count).movedim(0, 1).flatten(1)  # [S, count M]
+        if not config.replay:
+            u = self._latest(count)
+        importance = slot = None
+        if self.priorities is not None:
+            slot, probability = self.priorities.choose(u)
+            u = self.priorities.rank(slot)
+            beta = 1.0 + (self._beta - 1.0) * self.progress_remaining
+            importance = self.priorities.importance(probability, beta).to(self.network.flat.dtype)
+        if config.n_steps == 1:
             batch, discount = self.replay.sample(u), self._gamma[:, None]
         else:
-            batch, discount = self.replay.sample_n_step(u, self.config.n_steps, self._gamma)
+            batch, discount = self.replay.sample_n_step(u, config.n_steps, self._gamma)
         target = self.target(batch, discount)
-        features = encode(batch.obs, self.observation_space)
-        taken = nn.functional.one_hot(batch.action, self.num_actions).to(torch.float32)
-        learning_rate = self._learning_rate
-        if self.config.learning_rate_schedule == "linear":
-            learning_rate = learning_rate * max(self.progress_remaining, 0.0)
+        features = self._features(batch.obs)
+        share = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size
+        learning_rate = self._scheduled(self._learning_rate, config.learning_rate_schedule)
+        loss, loss_slope = LOSSES[config.loss]
         outputs = []
-        minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, taken, target[..., None]))
+        minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, share, target[..., None]))
         for x, a, y in zip(*minibatches, strict=True):
             q, pullback = self.network.vjp(x)
-            gradient = pullback(td_slope(q, a, y))  # [S, P]
+            slope = td_slope(q, a, y, loss_slope)
+            gradient = pullback(slope if importance is None else importance[..., None] * slope)  # [S, P]
             norm = row_norm(gradient)
             self.optimizer.step(clip_rows_(gradient, norm, self._max_grad_norm), learning_rate, self._healthy(norm))
             self._means.add(gradient_norm=norm)
             outputs.append(q)
-        lead = (self.num_seeds, count, self.config.batch_size)
-        loss = td_loss(torch.stack(outputs, dim=1), batch.action.view(lead), target.view(lead))  # [S, count]
-        for one in loss.unbind(dim=1):
-            self._means.add(loss=one)
+        lead = (self.num_seeds, count, config.batch_size)
+        error = td_error(torch.stack(outputs, dim=1), batch.action.view(lead), target.view(lead))  # [S, count, M]
+        losses, sizes = loss(error).mean(dim=2), error.abs().mean(dim=2)  # [S, count], unweighted
+        self._healthy(losses.sum(dim=1))  # a loss may be infinite while its gradient is not
+        for one, absolute in zip(losses.unbind(1), sizes.unbind(1), strict=True):
+            self._means.add(loss=one, td_error=absolute)
+        if self.priorities is not None and slot is not None:
+            self.priorities.update(slot, error[:, 0].abs() + SMALLEST_PRIORITY)
+        before, self._updates = self._updates, self._updates + count
+        if config.target_clock == "updates":
+            interval = config.target_update_interval
+            self._update_target(self._updates // interval - before // interval)
+
+    def _latest(self, count: int) -> Tensor:
+        """Numbers at which the memory gives its latest transitions, the oldest of them first, ``[S, count M]``."""
+        assert self.replay is not None
+        size = self.replay.added.clamp(max=self.replay.capacity)
+        age = torch.arange(self.config.batch_size, 0, -1, device=self.device) - 0.5
+        return (1.0 - (age / size).double()).clamp(min=0.0).expand(self.num_seeds, -1).repeat(1, count)
 
     def target(self, batch: Transition, discount: Tensor) -> Tensor:
         """y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
         with torch.no_grad():
-            next_q = self.target_network(encode(batch.next_obs, self.observation_space))
+            features = self._features(batch.next_obs)
+            next_q = self.target_network(features)
+            if self.config.double:
+                return double_q_target(batch.reward, batch.terminated, self.network(features), next_q, discount)
             return q_learning_target(batch.reward, batch.terminated, next_q, discount)
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """Q(s, .), differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
+        return self.network(self._features(obs))
 
     def q_values(self, obs: Tensor) -> Tensor:
         """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients."""
         with torch.no_grad():
             return self.scores(obs)
 
+    def values(self, obs: Tensor) -> Tensor:
+        """max_a Q(s, a) of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
+        return self.q_values(obs).amax(dim=-1)
+
+    def action_probabilities(self, obs: Tensor) -> Tensor:
+        """The epsilon-greedy policy at the present epsilon, ``[S, B, *observation] -> [S, B, A]``."""
+        return greedy_mixture(self.q_values(obs), self.epsilon()[:, None])
+
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
         """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule."""
         q = self.q_values(obs)
         if deterministic:
             return q.argmax(dim=-1)
-        return epsilon_greedy(q, self.epsilon()[:, None], self._uniform(copies=q.shape[1], width=2))
+        return epsilon_greedy(q, self.epsilon()[:, None], self.uniform(copies=q.shape[1], width=2))

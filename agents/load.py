@@ -8,10 +8,14 @@ import torch
 
 from rlkit.checkpoint import load_tensors
 
+from .a2c import A2C
 from .agent import Agent, EnvSource, read_header
 from .dqn import DQN
+from .ppo import PPO
+from .reinforce import REINFORCE
+from .tabular import TabularQ
 
-ALGORITHMS: dict[str, type[Agent]] = {"DQN": DQN}
+ALGORITHMS: dict[str, type[Agent]] = {"DQN": DQN, "A2C": A2C, "PPO": PPO, "REINFORCE": REINFORCE, "TabularQ": TabularQ}
 
 
 def load(path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Agent:

@@ -116,8 +116,8 @@ class BatchedEnv:
             self._elapsed = self._elapsed.masked_fill(done, 0)
             self.obs = self.dynamics.observe(self.state)
             return
-        finished = np.flatnonzero(done)
-        if len(finished) > 0:
+        if np.count_nonzero(done) > 0:
+            finished = np.flatnonzero(done)
             state = state.copy()  # the transition's next_obs may share its memory
             state.reshape(-1, state.shape[-1])[finished] = self._first_state(self._noise.restart(finished))
             self._elapsed.reshape(-1)[finished] = 0

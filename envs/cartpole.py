@@ -83,22 +83,23 @@ class CartPole:
         without friction, with the constants of the masses folded.
         """
         xp: Any = torch if isinstance(state, torch.Tensor) else np
-        x_dot, theta, theta_dot = state[..., 1], state[..., 2], state[..., 3]
+        x_dot, theta, theta_dot = state[..., 1:2], state[..., 2:3], state[..., 3:4]
         total_mass = self.pole_mass + self.cart_mass
         push = self.force / total_mass
         moment = self.pole_mass * self.half_length / total_mass
         cos, sin = xp.cos(theta), xp.sin(theta)
 
-        drive = moment * xp.square(theta_dot) * sin + (xp.asarray(action, dtype=state.dtype) * (2 * push) - push)
+        pushed = xp.asarray(action, dtype=state.dtype)[..., None] * (2 * push) - push
+        drive = moment * xp.square(theta_dot) * sin + pushed
         theta_acc = (self.gravity * sin - cos * drive) / (4 / 3 * self.half_length - moment * xp.square(cos))
         x_acc = drive - moment * theta_acc * cos
-        next_state = state + self.time_step * xp.stack((x_dot, x_acc, theta_dot, theta_acc), -1)
+        next_state = state + self.time_step * xp.concatenate((x_dot, x_acc, theta_dot, theta_acc), -1)
 
         terminated = (abs(next_state[..., 0]) > self.x_limit) | (abs(next_state[..., 2]) > self.theta_limit)
         if self.sutton_barto_reward:
             reward = -xp.asarray(terminated, dtype=state.dtype)
         else:
-            reward = xp.ones_like(theta)
+            reward = xp.ones_like(next_state[..., 0])
         return next_state, reward, terminated
 
     def observe(self, state: Array) -> Array:

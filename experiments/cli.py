@@ -30,14 +30,14 @@ Overwrite = Annotated[bool, arg(help="Replace the run that --out holds already."
 
 def train(
     env: str = "CartPole-v1",
-    algo: Literal["dqn"] = "dqn",
+    algo: Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"] = "dqn",
     seeds: int = 8,
     first_seed: int = 0,
     steps: int = 50_000,
     preset: str = "tuned",
     set: Annotated[Pairs, arg(name="set")] = (),
     env_kwargs: Pairs = (),
-    num_envs: int = 1,
+    num_envs: int | None = None,
     backend: Literal["auto", "gymnasium"] = "auto",
     device: str = "cpu",
     episodes: int = 100,
@@ -61,7 +61,7 @@ def train(
         preset: Hyper-parameters to start from: tuned, rl-zoo, or sb3 (stable-baselines3's defaults).
         set: Hyper-parameters to change; a list such as 1e-3,2e-3 gives every seed its own.
         env_kwargs: Arguments of the environment, for example map=frozenlake-8x8 slip=0.2.
-        num_envs: Copies of the environment per seed.
+        num_envs: Copies of the environment per seed; the preset's by default.
         backend: auto replaces CartPole-v1 by its native twin; gymnasium never does.
         device: Where to compute, for example cpu or cuda.
         episodes: Evaluation episodes per seed afterwards.
@@ -137,7 +137,8 @@ def solve(
     Example: rlkit solve frozenlake-8x8 --gamma 0.99 --out runs/lake
 
     Args:
-        problem: A named map, a file with a text map, or an id such as FrozenLake-v1, Taxi-v3 or rlkit/GridWorld-v0.
+        problem: A named map, a file with a text map or a table (.npz of TabularMDP.save), or an id such as
+            FrozenLake-v1, Taxi-v4 or rlkit/GridWorld-v0.
         env_kwargs: Arguments of the environment, for example slip=0.2.
         gamma: Discount.
         tolerance: How far the bounds may be apart.
@@ -419,7 +420,7 @@ def _training(
     preset: str,
     hyperparameters: Sequence[str],
     env_kwargs: Sequence[str],
-    num_envs: int,
+    num_envs: int | None,
     backend: str = "auto",
     device: str = "cpu",
 ) -> Training:

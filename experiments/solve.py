@@ -42,10 +42,10 @@ class Answer(NamedTuple):
 
 
 def find_problem(name: str, env_kwargs: Mapping[str, Any] | None = None) -> Problem:
-    """The problem behind a map file, a named map or the id of an environment with a transition table.
+    """The problem behind a map file, a saved table (.npz), a named map or the id of an environment with a table.
 
     Raises:
-        ValueError: none of the three, or a map that is not sound.
+        ValueError: none of these, or a map or table that is not sound.
     """
     kwargs = dict(env_kwargs or {})
     with made_with(name, kwargs):
@@ -53,6 +53,8 @@ def find_problem(name: str, env_kwargs: Mapping[str, Any] | None = None) -> Prob
 
 
 def _made_problem(name: str, kwargs: dict[str, Any]) -> Problem:
+    if Path(name).is_file() and Path(name).suffix == ".npz":
+        return Problem(Path(name).name, TabularMDP.load(name), None)
     if Path(name).is_file():
         return _grid_problem(Path(name).name, GridWorld(Path(name).read_text(encoding="utf-8"), **kwargs))
     if name in MAPS:

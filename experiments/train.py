@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlkit.agents import DQN
-from rlkit.agents.agent import Agent
+from rlkit.agents import Agent
+from rlkit.agents.load import ALGORITHMS as BY_NAME
 from rlkit.plotting import Curve, learning_curves, png
 
 from .evaluate import Played, capped_note, play, returns_of, seed_table
 from .ledger import Picture, Run, write_csv
 from .policies import backend_of, made_with, of_agent
 
-ALGORITHMS: dict[str, type[Agent]] = {"dqn": DQN}
+ALGORITHMS = {name.lower(): agent for name, agent in BY_NAME.items()}
 LOG_ROWS = 50  # of the training log, whatever the number of steps
 Watch = Callable[[Agent, Iterator[int], int], Iterator[int]]  # draws a bar while steps pass through
 
@@ -38,7 +38,7 @@ class Training:
     preset: str | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    num_envs: int = 1
+    num_envs: int | None = 1  # None: the preset's
     backend: str = "auto"
     device: str = "cpu"
 
@@ -126,7 +126,7 @@ def training_run(training: Training, trained: Trained, played: Played) -> Run:
             "backend": backend_of(agent.env),
             "algorithm": subject.name,
             "training_seeds": agent.seeds,
-            "copies_per_seed": training.num_envs,
+            "copies_per_seed": agent.env.num_envs,
             "preset": training.preset,
             "hyperparameters": asdict(agent.config),
             "steps_per_seed": training.steps,

@@ -35,6 +35,35 @@ def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[T
     return u[..., 0] < epsilon, (u[..., 1] * num_actions).long()  # u < 1, so the action is below num_actions
 
 
+def greedy_mixture(q: Tensor, epsilon: Tensor | float) -> Tensor:
+    """The probabilities that ``epsilon_greedy`` acts by: epsilon / A each, and 1 - epsilon more for the greedy action.
+
+    Args:
+        q: action values ``[..., A]``.
+        epsilon: probability, broadcastable to ``[...]``.
+
+    Returns:
+        ``[..., A]``.
+    """
+    epsilon = torch.as_tensor(epsilon, dtype=q.dtype, device=q.device).expand(q.shape[:-1])[..., None]
+    uniform = (epsilon / q.shape[-1]).expand(q.shape)
+    return uniform.scatter_add(-1, q.argmax(dim=-1, keepdim=True), 1.0 - epsilon)
+
+
 def linear_schedule(step: Tensor | float, total: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """From ``start`` at step 0 to ``end`` at step ``total`` on a line, then ``end``; elementwise, broadcasting."""
     return torch.where(step < total, start + step / total * (end - start), end)
+
+
+def categorical(logits: Tensor, u: Tensor) -> Tensor:
+    """A sample of softmax(logits) by inverting its distribution function.
+
+    Args:
+        logits: ``[..., A]``.
+        u: uniform numbers ``[...]``.
+
+    Returns:
+        actions ``[...]`` int64: the number of actions whose cumulative probability is at most u.
+    """
+    cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1)[..., :-1]  # rounding cannot make an action A
+    return (cumulative <= u[..., None]).sum(dim=-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,18 @@ def q_learning_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma:
     return reward + torch.where(terminated, 0.0, gamma * next_q.amax(dim=-1))
 
 
+def double_q_target(
+    reward: Tensor, terminated: Tensor, next_q_online: Tensor, next_q_target: Tensor, gamma: Tensor | float
+) -> Tensor:
+    """y = r + gamma Q(s', argmax_a' Q(s', a'; theta); theta-) (van Hasselt, Guez & Silver 2016, equation 4).
+
+    One network chooses and the other judges, so that the noise of one maximum is not taken for value. Arguments and
+    result as of ``q_learning_target``.
+    """
+    chosen = next_q_online.argmax(dim=-1, keepdim=True)
+    return reward + torch.where(terminated, 0.0, gamma * next_q_target.gather(-1, chosen)[..., 0])
+
+
 def squared(error: Tensor) -> Tensor:
     """Half the square of the error, elementwise."""
     return 0.5 * error.square()
@@ -33,5 +47,71 @@ def huber(error: Tensor, delta: float = 1.0) -> Tensor:
 
 
 def huber_slope(error: Tensor, delta: float = 1.0) -> Tensor:
-    """Derivative of ``huber``: the error clipped to +-delta; NaN where it is infinite, so that divergence shows."""
-    return error / (error.abs() / delta).clamp(min=1.0)
+    """Derivative of ``huber``: the error clipped to +-delta, elementwise."""
+    return error.clamp(-delta, delta)
+
+
+# Policies that are softmax(logits). Derivatives are by the logits and written out: they are short, and an
+# autograd graph costs small networks more than the arithmetic does.
+
+
+def one_hot(action: Tensor, like: Tensor) -> Tensor:
+    """1 at the action taken and 0 at the others, ``[...] -> [..., A]``, A and dtype those of ``like [..., A]``."""
+    return torch.zeros_like(like).scatter_(-1, action[..., None], 1.0)
+
+
+def entropy(log_p: Tensor) -> Tensor:
+    """H = -sum_a p log p in nats of log-probabilities ``[..., A] -> [...]``; an impossible action adds nothing."""
+    return -torch.where(log_p > -math.inf, log_p.exp() * log_p, 0.0).sum(dim=-1)
+
+
+def score_slope(log_p: Tensor, taken: Tensor, weight: Tensor) -> Tensor:
+    """Derivative of -weight log pi(a) by the logits, weight (pi - 1_a): ``[..., A]``.
+
+    With the return or the advantage as weight it is the policy gradient (Williams 1992; Sutton et al. 2000).
+
+    Args:
+        log_p: log pi ``[..., A]``.
+        taken: 1 at the action taken, ``[..., A]``.
+        weight: ``[...]``.
+    """
+    return weight[..., None] * (log_p.exp() - taken)
+
+
+def entropy_slope(log_p: Tensor) -> Tensor:
+    """Derivative of the entropy H by the logits, -pi (log pi + H): ``[..., A]``."""
+    p = log_p.exp()
+    return -p * (torch.where(p > 0, log_p, 0.0) + entropy(log_p)[..., None])
+
+
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> tuple[Tensor, Tensor]:
+    """PPO's -min(r A, clip(r, 1 - c, 1 + c) A) (Schulman et al. 2017, equation 7) and its derivative, elementwise.
+
+    The derivative is by log pi, since dr = r d log pi: -r A, and 0 where clipping has taken the advantage away,
+    r > 1 + c with A > 0 or r < 1 - c with A < 0.
+
+    Returns:
+        the loss and its derivative, both of the shape of ratio.
+    """
+    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+    gain = ratio * advantage
+    bound = clipped * advantage
+    return -torch.minimum(gain, bound), torch.where(gain > bound, 0.0, -gain)  # NaN stays NaN
+
+
+def clipped_squared(value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor) -> tuple[Tensor, Tensor]:
+    """(clip(V, V_old - c, V_old + c) - target)^2 and its derivative by V, elementwise; c = inf does not clip."""
+    change = value - old_value
+    error = old_value + change.clamp(-clip_range, clip_range) - target
+    return error.square(), torch.where(change.abs() > clip_range, 0.0, 2.0 * error)
+
+
+def standardised(advantage: Tensor) -> Tensor:
+    """Each row with mean 0 and standard deviation 1, ``[S, M]``; the deviation is unbiased, as torch's ``std``."""
+    centred = advantage - advantage.mean(dim=1, keepdim=True)
+    return centred / (advantage.std(dim=1, keepdim=True) + 1e-8)
+
+
+def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
+    """1 - Var(target - prediction) / Var(target) over the last axis, ``[..., M] -> [...]``."""
+    return 1.0 - (target - prediction).var(dim=-1, correction=0) / target.var(dim=-1, correction=0)

@@ -8,11 +8,14 @@ equals, to the bit on CPU, what a stack of one would give. All parameters of a s
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from scipy.special import ndtri
 from torch import Tensor, nn
 
 from .streams import Stream
@@ -37,8 +40,7 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
             f"observations must be Box or Discrete, got {space}: flatten them first, "
             "for example with gymnasium.wrappers.FlattenObservation"
         )
-    lead = obs.shape[: obs.dim() - len(space.shape)]
-    features = obs.reshape(*lead, -1)
+    features = obs if len(space.shape) == 1 else obs.reshape(*obs.shape[: obs.dim() - len(space.shape)], -1)
     if features.dtype == torch.uint8:
         return features.to(torch.float32) / 255.0
     return features if features.is_floating_point() else features.to(torch.float32)
@@ -53,16 +55,20 @@ class MLP:
     """S multilayer perceptrons side by side: ``[S, M, in] -> [S, M, out]``.
 
     The initial weights are torch's default for ``nn.Linear``, uniform on +-1/sqrt(in) for weights and biases
-    (what stable-baselines3's DQN starts from), drawn from the stream (seed, "init").
+    (what stable-baselines3's DQN starts from), or orthogonal with ``gains`` (what its A2C and PPO start from), drawn
+    from the stream (seed, "init", copy).
 
     Args:
         sizes: widths from input to output, for example ``(4, 64, 64, 2)``.
         seeds: one integer per row.
         activation: between the layers; the output is linear.
         device: where the parameters live.
+        gains: of every layer, for orthogonal weights and zero biases.
+        copy: which of an agent's networks this is: networks of one agent draw from different streams.
 
     Raises:
-        ValueError: fewer than two sizes, a size below one, or an unknown activation.
+        ValueError: fewer than two sizes, a size below one, gains of another number than layers, or an unknown
+            activation.
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class MLP:
         seeds: Sequence[int],
         activation: Activation = "relu",
         device: torch.device | str = "cpu",
+        gains: Sequence[float] | None = None,
+        copy: int = 0,
     ) -> None:
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes must be at least two positive widths, got {tuple(sizes)}")
@@ -79,7 +87,13 @@ class MLP:
         self.sizes = tuple(sizes)
         self.activation = activation
         layers = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        self.flat = _uniform_linear(layers, seeds).to(device)  # [S, P]
+        numbers = _initial_numbers(layers, seeds, copy)
+        flat = _uniform_linear(layers, numbers) if gains is None else _orthogonal(layers, numbers, gains)
+        self.place(_pad_row(flat).to(device))
+
+    def place(self, flat: Tensor) -> None:
+        """Let the parameters be this matrix ``[S, P]`` from now on, for example a part of a larger one."""
+        self.flat = flat
         self._attach()
 
     def _attach(self) -> None:
@@ -98,9 +112,7 @@ class MLP:
     def __call__(self, x: Tensor) -> Tensor:
         """``[S, M, in] -> [S, M, out]``, differentiable in x and in ``parameters`` where gradients are enabled."""
         if not torch.is_grad_enabled():
-            for layer in self._layers:
-                x = layer(x)
-            return x
+            return self._activations(x)[-1]
         if x.shape[1] < ALIGNMENT:
             return self(_pad_minibatch(x))[:, : x.shape[1]]
         layers = len(self.parameters) // 2
@@ -127,20 +139,25 @@ class MLP:
         if x.shape[1] < ALIGNMENT:
             output, pull = self.vjp(_pad_minibatch(x))
             return output[:, : x.shape[1]], lambda slope: pull(_pad_minibatch(slope))
-        activations = [x]  # x, h_1, h_2, ..., output
-        for layer in self._layers:
-            activations.append(layer(activations[-1]))
+        minibatch, activations = x.shape[1], self._activations(x)
 
         def pullback(slope: Tensor) -> Tensor:
             gradients = [self._padding]  # from the end of ``flat`` to its start
             for i in reversed(range(len(self._layers))):
                 layer, h = self._layers[i], activations[i]
-                gradients += [slope.sum(dim=1), layer.weight_gradient(h, slope)]
+                gradients += [slope.sum(dim=1), layer.weight_gradient(h, slope, minibatch)]
                 if i > 0:
-                    slope = _through(self.activation, layer.input_slope(slope), h)  # [S, M, in]
+                    slope = _through(self.activation, layer.input_slope(slope, minibatch), h)  # [S, M, in]
             return torch.cat(gradients[::-1], dim=1)
 
         return activations[-1], pullback
+
+    def _activations(self, x: Tensor) -> list[Tensor]:
+        """x and the output of every layer, without gradients."""
+        minibatch, activations = x.shape[1], [x]
+        for layer in self._layers:
+            activations.append(layer.output(activations[-1], minibatch))
+        return activations
 
     def copy(self) -> MLP:
         """A separate stack with the same parameters, for example a target network."""
@@ -150,8 +167,14 @@ class MLP:
         """A separate stack of some of the rows."""
         twin = object.__new__(MLP)
         twin.sizes, twin.activation = self.sizes, self.activation
-        twin.flat = self.flat[rows].clone()
-        twin._attach()
+        twin.place(self.flat[rows].clone())
+        return twin
+
+    def repeated(self, copies: int) -> MLP:
+        """A separate stack with every row ``copies`` times: ``[S copies]`` rows, the copies of a row together."""
+        twin = object.__new__(MLP)
+        twin.sizes, twin.activation = self.sizes, self.activation
+        twin.place(self.flat.repeat_interleave(copies, dim=0))
         return twin
 
     def seed(self, row: int) -> nn.Sequential:
@@ -183,7 +206,8 @@ class Layer:
     """S affine maps and their activation, with products for training: no graph is recorded.
 
     Weights are stored ``[in, out]`` or ``[out, in]``, whichever ends in whole cache lines or else in the longer axis:
-    products run along it.
+    products run along it. Which product is taken depends on the shape of one row's matrices alone, so that a row's
+    bits do not depend on S.
 
     Args:
         flat: weights, then biases, ``[S, in out + out]``, kept as views.
@@ -195,49 +219,45 @@ class Layer:
     def __init__(self, flat: Tensor, n_in: int, n_out: int, activation: Activation | Literal["none"]) -> None:
         weight, bias = flat[:, : n_in * n_out], flat[:, n_in * n_out :]
         self.out_first = _is_stored_out_first(n_in, n_out)
-        self.weight = (
-            weight.view(-1, n_out, n_in).mT if self.out_first else weight.view(-1, n_in, n_out)
-        )  # [S, in, out]
+        self.weight = weight.view(-1, n_out, n_in).mT if self.out_first else weight.view(-1, n_in, n_out)
+        self.weight_mT = self.weight.mT  # [S, out, in]
         self.bias = bias[:, None]  # [S, 1, out]
         self.activation = activation
-        # rows as plain matrices, for oneDNN
-        self._transposed = [weight.T for weight in self.weight]  # [out, in] each
-        self._biases = list(bias)
+        self.narrow = 1 in (n_in, n_out)
+        # the minibatch from which oneDNN takes the products, and the rows as it wants them
         onednn = ONEDNN_LINEAR is not None and flat.device.type == "cpu" and flat.dtype == torch.float32
-        self._work = n_in * n_out if onednn else 0  # multiply-adds per observation
+        self.onednn_from = math.ceil(ONEDNN_WORK / (n_in * n_out)) if onednn else sys.maxsize
+        self.rows = [(weight, weight.T, bias) for weight, bias in zip(self.weight, bias, strict=True)]
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def output(self, x: Tensor, minibatch: int) -> Tensor:
         """``[S, M, in] -> [S, M, out]``."""
-        if self._is_large(x):
-            rows = zip(x.unbind(0), self._transposed, self._biases, strict=True)
-            return _stacked([ONEDNN_LINEAR(row, weight, bias, self.activation, [], "") for row, weight, bias in rows])
-        y = linear(x, self.weight, self.bias)
+        if minibatch >= self.onednn_from:
+            pairs = zip(x.unbind(0), self.rows, strict=True)
+            return _stacked([ONEDNN_LINEAR(x_s, w_T, bias, self.activation, [], "") for x_s, (_, w_T, bias) in pairs])
+        y = linear(x, self.weight, self.bias) if self.narrow else torch.baddbmm(self.bias, x, self.weight)
         if self.activation == "none":
             return y
-        return y.relu_() if self.activation == "relu" else y.tanh_()
+        return y.relu_() if self.activation == "relu" else _tanh_(y)
 
-    def weight_gradient(self, x: Tensor, slope: Tensor) -> Tensor:
+    def weight_gradient(self, x: Tensor, slope: Tensor, minibatch: int) -> Tensor:
         """d loss / d weight as stored, ``[S, in out]``, from the input ``[S, M, in]`` and d loss / d output."""
         left, right = (slope, x) if self.out_first else (x, slope)
-        if self._is_large(x):
-            rows = zip(left.mT.unbind(0), right.mT.unbind(0), strict=True)
-            return _stacked([ONEDNN_LINEAR(a, b, None, "none", [], "") for a, b in rows]).flatten(1)
-        return _product(left.mT, right).flatten(1)
+        if minibatch >= self.onednn_from:
+            pairs = zip(left.unbind(0), right.unbind(0), strict=True)
+            return _stacked([ONEDNN_LINEAR(a.T, b.T, None, "none", [], "").view(-1) for a, b in pairs])
+        return (_product(left.mT, right) if self.narrow else torch.bmm(left.mT, right)).flatten(1)
 
-    def input_slope(self, slope: Tensor) -> Tensor:
+    def input_slope(self, slope: Tensor, minibatch: int) -> Tensor:
         """d loss / d input ``[S, M, in]`` from d loss / d output ``[S, M, out]``."""
-        if self._is_large(slope):
-            rows = zip(slope.unbind(0), self._transposed, strict=True)
-            return _stacked([ONEDNN_LINEAR(row, weight.T, None, "none", [], "") for row, weight in rows])
-        return _product(slope, self.weight.mT)
-
-    def _is_large(self, x: Tensor) -> bool:
-        """Decided by the shape of one row's product alone, so that a row's bits do not depend on S."""
-        return x.shape[1] * self._work >= ONEDNN_WORK
+        if minibatch >= self.onednn_from:
+            pairs = zip(slope.unbind(0), self.rows, strict=True)
+            return _stacked([ONEDNN_LINEAR(slope_s, w, None, "none", [], "") for slope_s, (w, _, _) in pairs])
+        return _product(slope, self.weight_mT) if self.narrow else torch.bmm(slope, self.weight_mT)
 
 
-# oneDNN's product of plain matrices. For large ones it is up to twice as fast as the BLAS behind ``baddbmm``,
-# which has no AVX-512 kernels for every CPU; for small ones its call costs more than it saves. Not in every build.
+# oneDNN's product of plain matrices, x w^T + b. For large ones it is up to twice as fast as the BLAS behind
+# ``baddbmm``, which has no AVX-512 kernels for every CPU; for small ones its call costs more than it saves.
+# Not in every build.
 ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 ONEDNN_WORK = 2**21  # multiply-adds from which it wins
 
@@ -247,7 +267,7 @@ def _stacked(rows: list[Tensor]) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``[S, M, K] x [S, K, N] -> [S, M, N]``; where a width is one, a form that rounds alike for any S."""
+    """``[S, M, K] x [S, K, N] -> [S, M, N]``, where a width may be one: then in a form that rounds alike for any S."""
     if b.shape[2] == 1:
         return (a * b.mT).sum(dim=2, keepdim=True)
     if b.shape[1] == 1:
@@ -257,14 +277,27 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a, b)
 
 
+def _tanh_(y: Tensor) -> Tensor:
+    """tanh(y) = 2 sigmoid(2 y) - 1 in place: torch's sigmoid is six times as fast as its tanh, and within 2e-7 of it.
+
+    Only where a row is large, for four operations instead of one, and in whole vectors, because the last few elements
+    of a tensor are computed otherwise.
+    """
+    if y.shape[1] * y.shape[2] >= TANH_WORK and y.shape[2] % (2 * ALIGNMENT) == 0:
+        return y.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)
+    return y.tanh_()
+
+
+TANH_WORK = 2**11  # elements of a row from which it wins
+
+
 def _through(activation: Activation, slope: Tensor, y: Tensor) -> Tensor:
-    """The slope times the activation's derivative, read off its output: 1 where relu's is positive, 1 - tanh^2."""
-    backward: Tensor
+    """The slope times the activation's derivative, read off its output y: y > 0 for relu, 1 - y^2 for tanh."""
     if activation == "relu":
-        backward = torch.ops.aten.threshold_backward(slope, y, 0.0)
+        through: Tensor = torch.ops.aten.threshold_backward(slope, y, 0.0)
     else:
-        backward = torch.ops.aten.tanh_backward(slope, y)
-    return backward
+        through = torch.ops.aten.tanh_backward(slope, y)
+    return through
 
 
 def _is_stored_out_first(n_in: int, n_out: int) -> bool:
@@ -282,12 +315,148 @@ def _pad_minibatch(x: Tensor) -> Tensor:
     return nn.functional.pad(x, (0, 0, 0, ALIGNMENT - x.shape[1]))
 
 
-def _uniform_linear(layers: Sequence[tuple[int, int]], seeds: Sequence[int]) -> Tensor:
-    """Weights and biases of every layer, uniform on +-1/sqrt(in), and zeros up to a multiple of 16, ``[S, P]`` float32.
+def _initial_numbers(layers: Sequence[tuple[int, int]], seeds: Sequence[int], copy: int) -> Tensor:
+    """One uniform number for every weight and bias, ``[S, count]`` float64."""
+    count = sum((n_in + 1) * n_out for n_in, n_out in layers)
+    return Stream(seeds, "init", width=count, copies=copy + 1).next()[:, copy]
+
+
+def _uniform_linear(layers: Sequence[tuple[int, int]], numbers: Tensor) -> Tensor:
+    """Weights and biases of every layer, uniform on +-1/sqrt(in), ``[S, count]``."""
+    bounds = torch.cat([torch.full(((n_in + 1) * n_out,), 1.0 / math.sqrt(n_in)) for n_in, n_out in layers])
+    return (2.0 * numbers - 1.0) * bounds
+
+
+def _orthogonal(layers: Sequence[tuple[int, int]], numbers: Tensor, gains: Sequence[float]) -> Tensor:
+    """Weights uniform among those with orthonormal rows or columns, times a gain, and zero biases, ``[S, count]``.
+
+    The Q of a normal matrix's QR decomposition, with R's diagonal made positive (Saxe et al. 2014; Mezzadri 2007).
+    """
+    if len(gains) != len(layers):
+        raise ValueError(f"gains must have one value per layer, {len(layers)}, got {len(gains)}")
+    normal = ndtri(np.maximum(numbers.numpy(), 2.0**-54))  # [S, count]
+    parts, start = [], 0
+    for (n_in, n_out), gain in zip(layers, gains, strict=True):
+        long, short = max(n_in, n_out), min(n_in, n_out)
+        q, r = np.linalg.qr(normal[:, start : start + n_in * n_out].reshape(-1, long, short))
+        q = gain * q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None]  # [S, long, short]
+        weight = torch.from_numpy(q if n_in >= n_out else q.swapaxes(1, 2))  # [S, in, out]
+        parts += [_as_stored(weight), weight.new_zeros(len(weight), n_out)]
+        start += (n_in + 1) * n_out
+    return torch.cat(parts, dim=1)
+
+
+def _pad_row(flat: Tensor) -> Tensor:
+    """Zeros up to a multiple of 16 parameters, ``[S, count] -> [S, P]`` float32.
 
     How a product rounds depends on where its operands lie relative to a cache line, so every row starts on one.
     """
-    count = sum((n_in + 1) * n_out for n_in, n_out in layers)
-    numbers = Stream(seeds, "init", width=count).next()  # [S, count]
-    bounds = torch.cat([torch.full(((n_in + 1) * n_out,), 1.0 / math.sqrt(n_in)) for n_in, n_out in layers])
-    return nn.functional.pad((2.0 * numbers - 1.0) * bounds, (0, -count % ALIGNMENT)).to(torch.float32)
+    return nn.functional.pad(flat, (0, -flat.shape[1] % ALIGNMENT)).to(torch.float32)
+
+
+class Dueling:
+    """Q = V + A - mean_a A of a value's and an advantage's networks (Wang et al. 2016, equation 9): ``[S, M, A]``.
+
+    The streams share nothing, and their parameters are one matrix ``flat [S, P]``. Arguments as of ``MLP``.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        seeds: Sequence[int],
+        activation: Activation = "relu",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.advantage = MLP(sizes, seeds, activation, device)
+        self.value = MLP((*sizes[:-1], 1), seeds, activation, device, copy=1)
+        self.place(torch.cat([self.advantage.flat, self.value.flat], dim=1))
+
+    def place(self, flat: Tensor) -> None:
+        """Let the parameters be this matrix ``[S, P]``, the advantage's before the value's."""
+        split = self.advantage.flat.shape[1]
+        self.flat = flat
+        self.advantage.place(flat[:, :split])
+        self.value.place(flat[:, split:])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``[S, M, in] -> [S, M, A]``, differentiable in x where gradients are enabled."""
+        advantage = self.advantage(x)
+        return self.value(x) + advantage - advantage.mean(dim=2, keepdim=True)
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """As ``MLP.vjp``."""
+        advantage, advantage_pullback = self.advantage.vjp(x)
+        value, value_pullback = self.value.vjp(x)
+
+        def pullback(slope: Tensor) -> Tensor:
+            centred = slope - slope.mean(dim=2, keepdim=True)
+            return torch.cat([advantage_pullback(centred), value_pullback(slope.sum(dim=2, keepdim=True))], dim=1)
+
+        return value + advantage - advantage.mean(dim=2, keepdim=True), pullback
+
+    def copy(self) -> Dueling:
+        """A separate stack with the same parameters, for example a target network."""
+        twin = object.__new__(Dueling)
+        twin.advantage, twin.value = self.advantage.copy(), self.value.copy()
+        twin.place(self.flat.clone())
+        return twin
+
+
+def orthogonal_gains(hidden: int, output: float) -> list[float]:
+    """sqrt(2) for each hidden layer, then the output layer's own: stable-baselines3's for policies and values."""
+    return [math.sqrt(2.0)] * hidden + [output]
+
+
+class ActorCritic:
+    """A policy's and a value's networks side by side, S of each; all their parameters are one matrix ``flat [S, P]``.
+
+    One optimiser step moves both and one norm clips both, as in stable-baselines3's ActorCriticPolicy.
+
+    Args:
+        num_features: D.
+        num_actions: A.
+        seeds: one integer per row.
+        net_arch: hidden widths of each.
+        activation: between the layers.
+        ortho_init: orthogonal weights with gain sqrt(2) inside, 0.01 for the policy's output, which so begins near
+            uniform, and 1 for the value's; else torch's default.
+        device: where the parameters live.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_actions: int,
+        seeds: Sequence[int],
+        net_arch: Sequence[int] = (64, 64),
+        activation: Activation = "tanh",
+        ortho_init: bool = True,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        policy_gains = orthogonal_gains(len(net_arch), output=0.01) if ortho_init else None
+        value_gains = orthogonal_gains(len(net_arch), output=1.0) if ortho_init else None
+        self.policy = MLP((num_features, *net_arch, num_actions), seeds, activation, device, policy_gains)
+        self.value = MLP((num_features, *net_arch, 1), seeds, activation, device, value_gains, copy=1)
+        self.place(torch.cat([self.policy.flat, self.value.flat], dim=1))
+
+    def place(self, flat: Tensor) -> None:
+        """Let the parameters be this matrix ``[S, P]``, the policy's before the value's."""
+        split = self.policy.flat.shape[1]
+        self.flat = flat
+        self.policy.place(flat[:, :split])
+        self.value.place(flat[:, split:])
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
+        """Logits ``[S, M, A]``, values ``[S, M]`` and the pullback of a loss's derivatives by both -> ``[S, P]``."""
+        logits, policy_pullback = self.policy.vjp(x)
+        values, value_pullback = self.value.vjp(x)
+
+        def pullback(logits_slope: Tensor, values_slope: Tensor) -> Tensor:
+            return torch.cat([policy_pullback(logits_slope), value_pullback(values_slope[..., None])], dim=1)
+
+        return logits, values[..., 0], pullback
+
+    def values(self, x: Tensor) -> Tensor:
+        """V of features, ``[S, M, D] -> [S, M]``, without gradients."""
+        with torch.no_grad():
+            return self.value(x)[..., 0]

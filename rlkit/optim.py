@@ -54,7 +54,9 @@ class Adam:
         self.first = torch.zeros_like(parameters)  # [S, P]
         self.second = torch.zeros_like(parameters)  # [S, P]
         self.steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)  # [S]
-        self._rows = list(zip(*(t.unbind(0) for t in (parameters, self.first, self.second, self.steps)), strict=True))
+        self._idle = torch.zeros(len(parameters), device=parameters.device)  # [S], 1 where a row sits out a step
+        tensors = (parameters, self.first, self.second, self.steps, self._idle)
+        self._rows = list(zip(*(tensor.unbind(0) for tensor in tensors), strict=True))
 
     def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """One step of every active row; the others keep their parameters to the bit.
@@ -73,13 +75,13 @@ class Adam:
     def _step_by_row(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """Torch's fused kernel on each row: on a CPU one pass over the memory instead of nine."""
         beta1, beta2 = self.betas
-        idle = (~active).float()
-        given = zip(gradient.unbind(0), learning_rate.unbind(0), idle.unbind(0), strict=True)
-        for (row, first, second, steps), (g, rate, skip) in zip(self._rows, given, strict=True):
+        torch.logical_not(active, out=self._idle)
+        given = zip(gradient.unbind(0), learning_rate.unbind(0), strict=True)
+        for (row, first, second, steps, idle), (g, rate) in zip(self._rows, given, strict=True):
             torch._fused_adam_(
                 (row,), (g,), (first,), (second,), (), (steps,),
                 lr=rate, beta1=beta1, beta2=beta2, eps=self.eps, weight_decay=0.0, amsgrad=False, maximize=False,
-                found_inf=skip,
+                found_inf=idle,
             )  # fmt: skip
 
     def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
@@ -105,3 +107,42 @@ class Adam:
         self.first.copy_(state["first"])
         self.second.copy_(state["second"])
         self.steps.copy_(state["steps"])
+
+
+class RMSprop:
+    """RMSprop (Hinton 2012, lecture 6e), one independent optimiser per row, as torch writes it.
+
+    v <- alpha v + (1 - alpha) g^2, theta <- theta - rate g / (sqrt(v) + eps).
+
+    Args:
+        parameters: ``[S, P]``, updated in place.
+        alpha: decay of the second moment.
+        eps: added to its root.
+    """
+
+    def __init__(self, parameters: Tensor, alpha: float = 0.99, eps: float = 1e-8) -> None:
+        self.parameters = parameters
+        self.alpha = alpha
+        self.eps = eps
+        self.second = torch.zeros_like(parameters)  # [S, P]
+
+    def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """One step of every active row; the others keep their parameters to the bit.
+
+        Args:
+            gradient: ``[S, P]``.
+            learning_rate: ``[S]``.
+            active: ``[S]`` bool.
+        """
+        gradient = torch.where(active[:, None], gradient, 0.0)
+        self.second.mul_(self.alpha).addcmul_(gradient, gradient, value=1.0 - self.alpha)
+        rate = torch.where(active, -learning_rate, 0.0).to(gradient.dtype)
+        self.parameters.addcdiv_(gradient.mul_(rate[:, None]), self.second.sqrt().add_(self.eps))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The moment, for a checkpoint."""
+        return {"second": self.second}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a saved moment."""
+        self.second.copy_(state["second"])

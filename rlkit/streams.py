@@ -82,13 +82,27 @@ class Stream:
 
     def next(self) -> Tensor:
         """The numbers of this step, ``[S, width]`` or ``[S, B, width]`` float64; then moves on."""
+        block, offset = self._at_step()
+        self.step += 1
+        return block[offset]
+
+    def take(self, steps: int) -> Tensor:
+        """The numbers of the next steps, as that many calls of ``next`` give them: ``[steps, S, width]`` or with B."""
+        pieces, end = [], self.step + steps
+        while self.step < end:
+            block, offset = self._at_step()
+            pieces.append(block[offset : offset + end - self.step])
+            self.step += len(pieces[-1])
+        return torch.cat(pieces)
+
+    def _at_step(self) -> tuple[Tensor, int]:
+        """The block that this step is in, and its place there."""
         offset = self.step - self._block_start
         if self._block is None or not 0 <= offset < self._block_steps:
             self._block_start = self.step // self._block_steps * self._block_steps
             self._block = self._draw(self._block_start, self._block_steps)
             offset = self.step - self._block_start
-        self.step += 1
-        return self._block[offset]
+        return self._block, offset
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint needs to continue: the counter."""

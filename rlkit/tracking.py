@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .types import Transition
+
 FOLD = 256  # values kept before they are summed: one operation for many is cheaper than one for each
 
 
@@ -42,11 +44,11 @@ class EpisodeReturns:
         self._running = torch.zeros(num_seeds, num_envs, device=device)
         self._sum = torch.zeros(num_seeds, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
-        self._steps: list[tuple[Tensor, Tensor]] = []  # reward and done, not summed yet
+        self._steps: list[Transition] = []  # not summed yet
 
-    def add(self, reward: Tensor, done: Tensor) -> None:
-        """One step of every copy: reward and done ``[S, B]``."""
-        self._steps.append((reward, done))
+    def add(self, step: Transition) -> None:
+        """One step of every copy."""
+        self._steps.append(step)
         if len(self._steps) == FOLD:
             self._fold()
 
@@ -57,8 +59,11 @@ class EpisodeReturns:
         """
         if not self._steps:
             return
-        rewards, dones = (torch.stack(values) for values in zip(*self._steps, strict=True))  # [T, S, B]
-        self._steps = []
+        rewards = torch.stack([step.reward for step in self._steps])  # [T, S, B]
+        terminated, truncated = (
+            torch.stack([getattr(s, name) for s in self._steps]) for name in ("terminated", "truncated")
+        )
+        self._steps, dones = [], terminated | truncated
         finished = dones.any(dim=0)  # [S, B]
         after = dones.flip(0).cumsum(dim=0).flip(0) == 0  # steps of the episode that goes on
         unfinished = torch.where(after, rewards, 0.0).sum(dim=0)

@@ -6,6 +6,7 @@ The order of axes is always ``[S, T?, B|M, ...]``: the seed axis leads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -31,6 +32,11 @@ class Transition(NamedTuple):
     def done(self) -> Tensor:
         """Whether the episode ended at this step, for either reason, ``[S, B]`` bool."""
         return self.terminated | self.truncated
+
+
+def segment(steps: Sequence[Transition]) -> Transition:
+    """T steps as one: ``[S, B, ...]`` each -> ``[S, T, B, ...]``."""
+    return Transition(*(torch.stack(field, dim=1) for field in zip(*steps, strict=True)))
 
 
 class Env(Protocol):

@@ -10,12 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 import rlkit
 from rlkit.agents import DQN, load
 from rlkit.experiments.cli import main
 from rlkit.experiments.train import interruptible
+from rlkit.mdp import TabularMDP
 
 QUICK = ("learning_starts=50", "batch_size=16", "net_arch=16,", "train_freq=4", "gradient_steps=1")
 
@@ -257,3 +259,17 @@ def test_interrupted_training_keeps_what_it_has(
     assert load(out / "agent.safetensors", device="cpu").num_timesteps == 200
     assert json.loads((out / "run.json").read_text())["results"]["timesteps"] == 200
     assert not list(out.glob(".*.part"))
+
+
+@pytest.mark.parametrize("algo", ["a2c", "ppo", "reinforce"])
+def test_every_algorithm_trains_from_the_command_line(algo: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = ["--seeds", "2", "--steps", "600", "--episodes", "2", "--json", "--out", str(tmp_path / algo)]
+    assert main(["train", "--algo", algo, *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["copies_per_seed"] >= 1
+    assert main(["evaluate", str(tmp_path / algo / "agent.safetensors"), "--episodes", "2", "--json"]) == 0
+
+
+def test_a_saved_table_is_solved(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    TabularMDP.from_gymnasium(gymnasium.make("FrozenLake-v1")).save(tmp_path / "lake.npz")
+    assert main(["solve", str(tmp_path / "lake.npz"), "--json"]) == 0
+    assert "0.542" in capsys.readouterr().out

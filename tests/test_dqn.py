@@ -8,9 +8,10 @@ from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.buffers import NStepReplayBuffer
 
 from rlkit.agents import DQN
-from rlkit.agents.dqn import td_loss
+from rlkit.agents.dqn import td_error
 from rlkit.envs import GridWorld
 from rlkit.envs.probes import PROBES
+from rlkit.losses import huber
 from rlkit.planning import backward_induction, evaluate_finite, start_value
 from rlkit.replay import ReplayBuffer
 from rlkit.types import Transition
@@ -39,11 +40,11 @@ def test_the_probes_are_learned_to_their_exact_values(name, settings):
     np.testing.assert_allclose(agent.q_values(observations).numpy(), exact, atol=0.15)
 
 
-def test_td_loss_by_hand():
+def test_the_loss_by_hand():
     q = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     action, target = torch.tensor([[1, 0]]), torch.tensor([[2.5, 13.0]])
     # errors -0.5 and -10: 0.5 * 0.25 and 10 - 0.5, mean over the minibatch
-    assert td_loss(q, action, target).tolist() == [(0.125 + 9.5) / 2]
+    assert huber(td_error(q, action, target)).mean(dim=1).tolist() == [(0.125 + 9.5) / 2]
 
 
 def test_epsilon_and_target_clock_are_stable_baselines3s():

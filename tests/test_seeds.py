@@ -5,83 +5,134 @@ import math
 import pytest
 import torch
 
-from rlkit.agents import DQN
+from rlkit.agents import A2C, DQN, PPO, REINFORCE
 from rlkit.envs import CartPole
 
+STEPS = 720
 SMALL = {
-    "learning_rate": 1e-3,
-    "learning_starts": 64,
-    "batch_size": 16,
-    "train_freq": 4,
-    "gradient_steps": 2,
-    "target_update_interval": 50,
-    "net_arch": (32, 32),
-    "buffer_size": 500,
+    DQN: {
+        "learning_rate": 1e-3,
+        "learning_starts": 64,
+        "batch_size": 16,
+        "train_freq": 4,
+        "gradient_steps": 2,
+        "target_update_interval": 50,
+        "net_arch": (32, 32),
+        "buffer_size": 500,
+    },
+    A2C: {"learning_rate": 3e-3, "n_steps": 8, "net_arch": (32, 32), "ent_coef": 0.01},
+    PPO: {"learning_rate": 1e-3, "n_steps": 24, "batch_size": 12, "n_epochs": 2, "net_arch": (32, 32)},
+    REINFORCE: {"learning_rate": 3e-3, "n_steps": 24, "net_arch": (32, 32), "value_steps": 2},
 }
-STEPS = 1500
+ALL = pytest.mark.parametrize("algorithm", SMALL, ids=lambda algorithm: algorithm.__name__)
 
 
-def trained(seeds, env="CartPole-v1", num_envs=1, **settings):
-    agent = DQN(env, seeds=seeds, num_envs=num_envs, device="cpu", **{**SMALL, **settings})
+def trained(algorithm, seeds, env="CartPole-v1", num_envs=1, **settings):
+    agent = algorithm(env, seeds=seeds, num_envs=num_envs, device="cpu", **{**SMALL[algorithm], **settings})
     agent.learn(STEPS)
     return agent
 
 
+def kept(agent):
+    """Everything with a seed axis that an agent keeps: parameters, moments, memory."""
+    parts = {**{name: network.flat for name, network in agent.networks.items()}, **agent.optimizer.state_dict()}
+    if isinstance(agent, DQN):
+        parts |= {"target": agent.target_network.flat, **agent.replay.state_dict()}
+    if isinstance(agent, REINFORCE) and "value" in agent.networks:
+        parts |= {f"value_{name}": tensor for name, tensor in agent.value_optimizer.state_dict().items()}
+    return {name: tensor for name, tensor in parts.items() if tensor.dim() > 0}
+
+
 def assert_same_run(agent, row, other, other_row):
-    """Weights, target, moments, replay and returns of two rows are equal to the bit."""
-    pairs = [
-        (agent.network.flat, other.network.flat),
-        (agent.target_network.flat, other.target_network.flat),
-        (agent.optimizer.second, other.optimizer.second),
-        *zip(agent.replay.state_dict().values(), other.replay.state_dict().values(), strict=True),
-    ]
-    for ours, theirs in pairs:
-        if ours.dim() > 0:
-            assert torch.equal(ours[row], theirs[other_row])
-    ours, theirs = agent.history["episode_return"][:, row], other.history["episode_return"][:, other_row]
-    assert ((ours == theirs) | ((ours != ours) & (theirs != theirs))).all()
+    """Parameters, moments, memory and returns of two rows are equal to the bit."""
+    theirs = kept(other)
+    for name, tensor in kept(agent).items():
+        assert torch.equal(tensor[row], theirs[name][other_row]), name
+    ours, others = agent.history["episode_return"][:, row], other.history["episode_return"][:, other_row]
+    assert ((ours == others) | ((ours != ours) & (others != others))).all()
     assert agent.evaluate(3)[row].tolist() == other.evaluate(3)[other_row].tolist()
 
 
 @pytest.mark.parametrize(
-    ("env", "num_envs", "settings"),
+    ("algorithm", "env", "num_envs", "settings"),
     [
-        ("CartPole-v1", 1, {}),
-        ("CartPole-v1", 3, {"train_freq": 5}),
-        ("Acrobot-v1", 1, {"tau": 0.5}),
-        ("CartPole-v1", 2, {"n_steps": 3, "gamma": 0.9}),
+        (DQN, "CartPole-v1", 1, {}),
+        (DQN, "CartPole-v1", 3, {"train_freq": 5}),
+        (DQN, "CartPole-v1", 2, {"n_steps": 3, "gamma": 0.9}),
+        (DQN, "CartPole-v1", 1, {"double": True, "dueling": True, "target_clock": "updates"}),
+        (DQN, "CartPole-v1", 2, {"priority_exponent": 0.6, "buffer_size": 300, "loss": "squared"}),
+        (DQN, "CartPole-v1", 2, {"replay": False, "single_coin": True}),
+        (DQN, "Acrobot-v1", 1, {"tau": 0.5}),
+        (A2C, "CartPole-v1", 1, {"n_steps": 1}),
+        (A2C, "CartPole-v1", 3, {"use_rms_prop": False, "normalize_advantage": True}),
+        (PPO, "CartPole-v1", 1, {"target_kl": 0.003}),
+        (REINFORCE, "CartPole-v1", 1, {}),
+        (REINFORCE, "CartPole-v1", 3, {"baseline": "time", "unfinished": "drop"}),
+        (REINFORCE, "CartPole-v1", 2, {"baseline": "optimal", "unfinished": "end"}),
+        (PPO, "Acrobot-v1", 2, {"clip_range_vf": 0.1, "batch_size": 48}),
     ],
 )
-def test_a_row_of_eight_is_the_run_of_its_seed_alone(env, num_envs, settings):
-    many = trained(range(8), env, num_envs, **settings)
+def test_a_row_of_eight_is_the_run_of_its_seed_alone(algorithm, env, num_envs, settings):
+    many = trained(algorithm, range(8), env, num_envs, **settings)
     for row in (0, 3, 7):
-        assert_same_run(many, row, trained([row], env, num_envs, **settings), 0)
+        assert_same_run(many, row, trained(algorithm, [row], env, num_envs, **settings), 0)
 
 
-def test_seeds_differ():
-    flat = trained(range(8)).network.flat
-    assert len(torch.unique(flat, dim=0)) == 8
+@ALL
+def test_seeds_differ(algorithm):
+    for network in trained(algorithm, range(8)).networks.values():
+        assert len(torch.unique(network.flat, dim=0)) == 8
 
 
-def test_permuted_seeds_permute_the_results():
+@ALL
+def test_permuted_seeds_permute_the_results(algorithm):
     order = [5, 0, 7, 2]
-    forward, permuted = trained(range(8)), trained(order)
+    forward, permuted = trained(algorithm, range(8)), trained(algorithm, order)
     for row, seed in enumerate(order):
         assert_same_run(permuted, row, forward, seed)
 
 
-def test_rows_with_their_own_hyper_parameters_are_their_single_runs():
-    own = {
+OWN = {
+    DQN: {
         "learning_rate": [1e-3, 3e-4, 3e-3],
         "gamma": [0.99, 0.9, 0.95],
         "exploration_final_eps": [0.05, 0.2, 0.0],
         "exploration_fraction": [0.5, 0.0, 1.0],
         "tau": [1.0, 0.5, 0.1],
         "max_grad_norm": [10.0, 0.1, 1.0],
-    }
-    many = trained([4, 4, 9], **own)
+    },
+    A2C: {
+        "learning_rate": [1e-3, 3e-4, 3e-3],
+        "gamma": [0.99, 0.9, 0.95],
+        "gae_lambda": [1.0, 0.9, 0.0],
+        "ent_coef": [0.0, 0.01, 0.1],
+        "vf_coef": [0.5, 1.0, 0.1],
+        "max_grad_norm": [10.0, 0.1, 1.0],
+    },
+}
+OWN[REINFORCE] = {
+    "learning_rate": [1e-3, 3e-4, 3e-3],
+    "value_learning_rate": [1e-3, 3e-4, 3e-3],
+    "gamma": [0.99, 0.9, 0.95],
+    "ent_coef": [0.0, 0.01, 0.1],
+    "max_grad_norm": [10.0, 0.1, 1.0],
+}
+OWN[PPO] = {
+    **OWN[A2C],
+    "clip_range": [0.2, 0.1, 0.3],
+    "clip_range_vf": [0.2, 10.0, 0.1],
+    "target_kl": [1.0, 0.01, 0.001],
+}
+
+
+@ALL
+def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
+    own = OWN[algorithm]
+    many = trained(algorithm, [4, 4, 9], **own)
     for row, seed in enumerate([4, 4, 9]):
-        assert_same_run(many, row, trained([seed], **{name: values[row] for name, values in own.items()}), 0)
+        alone = trained(algorithm, [seed], **{name: values[row] for name, values in own.items()})
+        assert_same_run(many, row, alone, 0)
+        assert many[row].config == alone.config
 
 
 class Poisoned:
@@ -103,33 +154,34 @@ class Poisoned:
     def transition(self, state, action, u):
         self.steps += 1
         state, reward, terminated = self.pole.transition(state, action, u)
-        if self.what == "reward" and self.steps == 500:
+        if self.what == "reward" and self.steps == 300:
             reward[0] = math.nan
         return state, reward, terminated
 
     def observe(self, state):
         obs = self.pole.observe(state).copy()
-        if self.what == "observation" and self.steps == 500:
+        if self.what == "observation" and self.steps == 300:
             obs[0] = math.nan
         return obs
 
 
+@ALL
 @pytest.mark.parametrize("what", ["parameter", "reward", "observation"])
-def test_a_nan_stays_in_its_row_and_stops_it(what):
-    clean = trained(range(4))
-    agent = DQN(Poisoned(what), seeds=range(4), device="cpu", **SMALL)
-    training = agent.training(STEPS, every=500)
+def test_a_nan_stays_in_its_row_and_stops_it(algorithm, what):
+    clean = kept(trained(algorithm, range(4)))
+    agent = algorithm(Poisoned(what), seeds=range(4), device="cpu", **SMALL[algorithm])
+    training = agent.training(STEPS, every=288)
     next(training)
+    networks = [network.flat for network in agent.networks.values()]
     if what == "parameter":
-        agent.network.flat[0, 10] = math.nan
+        networks[-1][0, 10] = math.nan
     with pytest.warns(RuntimeWarning, match=r"seed 0 diverged at step \d+"):
         list(training)
     assert agent.active.tolist() == [False, True, True, True]
-    assert 500 <= int(agent.diverged_at[0]) <= STEPS
-    assert torch.equal(agent.network.flat[1:], clean.network.flat[1:])
-    for name, value in agent.replay.state_dict().items():
-        if value.dim() > 0:
-            assert torch.equal(value[1:], clean.replay.state_dict()[name][1:])
-    assert torch.isfinite(agent.network.flat[1:]).all()
-    if what != "parameter":
-        assert torch.isfinite(agent.network.flat[0]).all()  # frozen before the update that would have spoilt it
+    assert 288 <= int(agent.diverged_at[0]) <= STEPS + 24
+    for name, tensor in kept(agent).items():
+        assert torch.equal(tensor[1:], clean[name][1:]), name
+    for flat in networks:
+        assert torch.isfinite(flat[1:]).all()
+        if what != "parameter":
+            assert torch.isfinite(flat[0]).all()  # frozen before the update that would have spoilt it

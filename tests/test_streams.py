@@ -31,6 +31,14 @@ def test_a_stream_is_numpys_generator_of_its_key_read_in_order():
             np.testing.assert_array_equal(steps[row, copy].numpy(), expected)
 
 
+@pytest.mark.parametrize("copies", [None, 2])
+def test_many_steps_at_once_are_the_steps_one_by_one(copies):
+    at_once, by_step = (Stream([7, 8], "explore", width=3, copies=copies) for _ in range(2))
+    for steps in (1, 5, 300, 600):  # within a block and over several
+        assert torch.equal(at_once.take(steps), torch.stack([by_step.next() for _ in range(steps)]))
+    assert torch.equal(at_once.next(), by_step.next())
+
+
 def test_rows_and_copies_do_not_depend_on_what_runs_beside_them():
     many, one = Stream(range(5), "explore", width=2, copies=7), Stream([3], "explore", width=2, copies=2)
     for _ in range(300):

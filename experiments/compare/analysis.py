@@ -20,7 +20,7 @@ from ..evaluate import Played, play
 from ..ledger import Cell, Picture, Run, Table
 from ..policies import Subject, backend_of, of_agent, of_models
 from ..train import Trained, Training, Watch, train, write_log
-from .order import Order, order_for
+from .order import FIXED, UNMATCHED, Order, order_for
 from .process import Peer, PeerResult, training_curve
 
 
@@ -187,6 +187,7 @@ def hyperparameter_table(config: DQNConfig, order: Order) -> Table:
     policy = theirs.pop("policy_kwargs")
     theirs |= {"net_arch": policy["net_arch"], "activation": policy["activation_fn"]}
     theirs["learning_rate_schedule"] = "in learning_rate" if order.learning_rate_schedule == "linear" else "constant"
+    theirs |= FIXED | UNMATCHED
     rows = tuple((name, _word(value), _word(theirs[name])) for name, value in asdict(config).items())
     return Table("hyperparameters", "Hyper-parameters of both", ("name", "rlkit", "stable-baselines3"), rows)
 

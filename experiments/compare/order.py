@@ -25,6 +25,20 @@ SAME_NAME = (
     "max_grad_norm",
 )
 
+# what only ours can vary, and how stable-baselines3 does it
+FIXED: dict[str, Any] = {
+    "loss": "huber",
+    "double": False,
+    "dueling": False,
+    "replay": True,
+    "priority_exponent": 0.0,
+    "target_clock": "steps",
+}
+UNMATCHED = {  # shown beside ours, and free to differ
+    "priority_beta": "no priorities",
+    "single_coin": "True",  # of little effect, and of none with one copy
+}
+
 
 @dataclass(frozen=True)
 class Order:
@@ -55,16 +69,22 @@ def order_for(training: Training, config: DQNConfig, seeds: tuple[int, ...]) -> 
     """The same job for stable-baselines3.
 
     Raises:
-        ValueError: a hyper-parameter that has another value in every row, which one model cannot have.
+        ValueError: a hyper-parameter that has another value in every row, which one model cannot have, or a variant
+            of the algorithm that the peer does not have.
     """
     settings = asdict(config)
     for name in (*SAME_NAME, "learning_rate"):
         if isinstance(settings[name], tuple):
             raise ValueError(f"{name} has one value per seed, {settings[name]}: a comparison needs one for all seeds")
+    for name, value in FIXED.items():
+        if settings[name] != value:
+            raise ValueError(f"{name} is {value} in stable-baselines3, got {settings[name]}: there is no such peer")
+    if config.learning_rate_schedule not in ("constant", "linear"):
+        raise ValueError(f"learning_rate_schedule {config.learning_rate_schedule!r}: a peer's is constant or linear")
     return Order(
         env=training.env,
         env_kwargs=dict(training.env_kwargs),
-        num_envs=training.num_envs,
+        num_envs=training.num_envs or 1,
         seeds=seeds,
         steps=training.steps,
         learning_rate=settings["learning_rate"],

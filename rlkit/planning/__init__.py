@@ -12,6 +12,7 @@ from .interval import interval_iteration
 from .judge import q_error, regret, start_value
 from .modified import modified_policy_iteration
 from .operators import Problem, bellman, bellman_q, greedy, q_backup
+from .policy_gradient import Trajectories, policy_gradient, trajectories
 from .policy_iter import policy_iteration
 from .portfolio import solve
 from .prioritised import prioritised_sweeping
@@ -27,6 +28,7 @@ __all__ = [
     "Problem",
     "Proof",
     "Solution",
+    "Trajectories",
     "backward_induction",
     "bellman",
     "bellman_q",
@@ -36,6 +38,7 @@ __all__ = [
     "inexact_policy_iteration",
     "interval_iteration",
     "modified_policy_iteration",
+    "policy_gradient",
     "policy_iteration",
     "prioritised_sweeping",
     "prove",
@@ -46,5 +49,6 @@ __all__ = [
     "solve_batch",
     "start_value",
     "stencil_iteration",
+    "trajectories",
     "value_iteration",
 ]

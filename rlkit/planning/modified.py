@@ -86,7 +86,7 @@ class Progress(NamedTuple):
 
     def hopeless(self, now: Progress, enough: float, limit: float) -> bool:
         """Whether at the rate since then more than twice ``limit`` sweeps will be needed, known early."""
-        if now.sweeps < limit / 8 or not 0 < enough < now.change:
+        if now.sweeps < limit / 3 or not 0 < enough < now.change:
             return False
         rate = math.log(self.change / now.change) / (now.sweeps - self.sweeps) if now.change < self.change else 0.0
         return now.sweeps + math.log(now.change / enough) / max(rate, 1e-300) > 2 * limit

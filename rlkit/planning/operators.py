@@ -86,9 +86,16 @@ class Extents(NamedTuple):
 
 
 def extents(mdp: Problem) -> Extents:
-    """The extents of ``mdp``, each rounded to its safe side."""
-    if isinstance(mdp, GridMDP):
-        return _map_extents(mdp)
+    """The extents of ``mdp``, each rounded to its safe side; found once and kept with the problem, which is frozen."""
+    known: Extents | None = vars(mdp).get("_extents")
+    if known is None:
+        known = _map_extents(mdp) if isinstance(mdp, GridMDP) else _table_extents(mdp)
+        object.__setattr__(mdp, "_extents", known)
+    return known
+
+
+def _table_extents(mdp: TabularMDP) -> Extents:
+    """``extents`` of a table."""
     slack = relative_rounding(mdp.num_successors + 1)
     low, high, reward = np.inf, 0.0, 0.0
     for first in range(0, mdp.num_states, CHUNK):  # no copy of the whole table is ever made

@@ -34,7 +34,7 @@ Method = Literal[
     "stencil",
 ]
 
-SWEEPS_WORTH_A_FACTORISATION = 4000  # sweeps that cost about as much as all factorisations of policy iteration
+SWEEPS_WORTH_A_FACTORISATION = 6000  # sweeps that cost about as much as all factorisations of policy iteration
 STENCIL_SWEEPS = 20_000  # the same of a map's sweeps, which cost a tenth
 MANY_STATES = 200_000  # whose table is much larger than a cache
 RARE = 0.001  # share of states with a reward below which rewards are rare

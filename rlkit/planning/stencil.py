@@ -123,10 +123,10 @@ def _sweep_row_with_stay(
 @compiled
 def sweep_rows(
     worth: Floats, base: Floats, sweeps: int, ahead: float, side: float, behind: float, gamma: float
-) -> float:
+) -> tuple[float, float]:
     """Sweeps down and up the map in turn, each row from the newest rows beside it; ``sweeps`` is even.
 
-    Returns the largest change of ``worth`` that a backup of the last values would make in any tile.
+    Returns the least and the largest change of ``worth`` that a backup of the last values would make in any tile.
     """
     rows, columns = worth.shape
     old = np.empty(columns)
@@ -135,17 +135,18 @@ def sweep_rows(
             _sweep_row(worth, base, row, old, ahead, side, behind, gamma)
         for row in range(rows - 2, 0, -1):
             _sweep_row(worth, base, row, old, ahead, side, behind, gamma)
-    largest = 0.0
+    least, largest = np.inf, -np.inf
     for row in range(1, rows - 1):
         _sweep_row(worth, base, row, old, ahead, side, behind, gamma)
-        largest = max(largest, _put_back(worth, row, old))
-    return largest
+        lowest, highest = _put_back(worth, base, row, old)
+        least, largest = min(least, lowest), max(largest, highest)
+    return least, largest
 
 
 @compiled
 def sweep_rows_with_stay(
     worth: Floats, base: Floats, stay: Floats, sweeps: int, ahead: float, side: float, behind: float, gamma: float
-) -> float:
+) -> tuple[float, float]:
     """``sweep_rows`` where staying is not worth what arriving is."""
     rows, columns = worth.shape
     old = np.empty(columns)
@@ -154,32 +155,85 @@ def sweep_rows_with_stay(
             _sweep_row_with_stay(worth, base, stay, row, old, ahead, side, behind, gamma)
         for row in range(rows - 2, 0, -1):
             _sweep_row_with_stay(worth, base, stay, row, old, ahead, side, behind, gamma)
-    largest = 0.0
+    least, largest = np.inf, -np.inf
     for row in range(1, rows - 1):
         _sweep_row_with_stay(worth, base, stay, row, old, ahead, side, behind, gamma)
-        largest = max(largest, _put_back(worth, row, old))
-    return largest
+        lowest, highest = _put_back(worth, base, row, old)
+        least, largest = min(least, lowest), max(largest, highest)
+    return least, largest
 
 
 @compiled
-def _put_back(worth: Floats, row: int, old: Floats) -> float:
-    """Undo a row's backup, so that all residuals are of one value function; returns the row's largest change."""
-    largest = 0.0
+def _back_up_row(
+    worth: Floats, other: Floats, base: Floats, row: int, ahead: float, side: float, behind: float, gamma: float
+) -> None:
+    """One row of the backup of ``worth``, written to ``other``."""
     for column in range(1, worth.shape[1] - 1):
-        if old[column] != -np.inf:
-            largest = max(largest, abs(worth[row, column] - old[column]))
+        here = worth[row, column]
+        above, below = worth[row - 1, column], worth[row + 1, column]
+        best = _ahead(here, worth[row, column - 1], worth[row, column + 1], above, below, ahead, side, behind)
+        new = base[row, column] + gamma * best
+        other[row, column] = here if base[row, column] == -np.inf else new
+
+
+@compiled
+def back_up_rows(
+    worth: Floats, other: Floats, base: Floats, pairs: int, ahead: float, side: float, behind: float, gamma: float
+) -> tuple[float, float]:
+    """Twice ``pairs`` backups of all tiles at once (Jacobi), there and back between ``worth`` and ``other``.
+
+    Returns the least and the largest change of ``worth`` by the last one.
+    """
+    rows, columns = worth.shape
+    for _ in range(pairs):
+        for row in range(1, rows - 1):
+            _back_up_row(worth, other, base, row, ahead, side, behind, gamma)
+        for row in range(1, rows - 1):
+            _back_up_row(other, worth, base, row, ahead, side, behind, gamma)
+    least, largest = np.inf, -np.inf
+    for row in range(1, rows - 1):
+        for column in range(1, columns - 1):
+            if base[row, column] != -np.inf:
+                change = worth[row, column] - other[row, column]
+                least, largest = min(least, change), max(largest, change)
+    return least, largest
+
+
+@compiled
+def _put_back(worth: Floats, base: Floats, row: int, old: Floats) -> tuple[float, float]:
+    """Undo a row's backup, so that all residuals are of one value function; the row's least and largest change."""
+    least, largest = np.inf, -np.inf
+    for column in range(1, worth.shape[1] - 1):
+        if base[row, column] != -np.inf:
+            change = worth[row, column] - old[column]
+            least, largest = min(least, change), max(largest, change)
         worth[row, column] = old[column]
-    return largest
+    return least, largest
 
 
-def sweep(table: Stencil, sweeps: int) -> float:
-    """An even number of sweeps; the largest change of V that one more backup would make (zero where gamma is)."""
+def sweep(table: Stencil, sweeps: int) -> tuple[float, float]:
+    """An even number of sweeps; the least and the largest change of V that one more backup would make.
+
+    Zero and zero where gamma is zero, or every tile ends the episode.
+    """
     factors = (table.ahead, table.side, table.behind, table.gamma)
     if table.stay is None:
-        change = sweep_rows(table.worth, table.base, sweeps, *factors)
+        least, largest = sweep_rows(table.worth, table.base, sweeps, *factors)
     else:
-        change = sweep_rows_with_stay(table.worth, table.base, table.stay, sweeps, *factors)
-    return change / table.gamma if table.gamma > 0 else 0.0
+        least, largest = sweep_rows_with_stay(table.worth, table.base, table.stay, sweeps, *factors)
+    if table.gamma == 0 or least > largest:
+        return 0.0, 0.0
+    return least / table.gamma, largest / table.gamma
+
+
+def back_up(table: Stencil, other: Floats, sweeps: int) -> tuple[float, float]:
+    """An even number of Jacobi backups of a map without ``stay``; the least and the largest change of V by the last.
+
+    ``other`` is work space, a copy of ``table.worth`` at the first call. Needs gamma > 0.
+    """
+    factors = (table.ahead, table.side, table.behind, table.gamma)
+    least, largest = back_up_rows(table.worth, other, table.base, sweeps // 2, *factors)
+    return least / table.gamma, largest / table.gamma
 
 
 @compiled

@@ -1,0 +1,184 @@
+"""Advantage actor-critic (Mnih et al. 2016, "Asynchronous methods for deep reinforcement learning", algorithm S3,
+with all copies stepped together).
+
+    repeat:
+        play n_steps of every copy by pi(.; theta)
+        delta_t = r_t + gamma V(s_(t+1)) - V(s_t)         (no V after an ending; V(s_T) after a time limit)
+        A_t = delta_t + gamma lambda A_(t+1)              (within an episode)
+        R_t = A_t + V(s_t)
+        descend  mean_t[ -A_t log pi(a_t|s_t) - ent_coef H(pi(.|s_t)) + vf_coef (V(s_t) - R_t)^2 ]
+        in theta with A and R held fixed                  (gradient norm clipped, per seed)
+
+Every line is done for S seeds at once. Hyper-parameters have the names, meanings and defaults of
+stable-baselines3's A2C, so the same settings mean the same algorithm there and here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlkit.losses import entropy, entropy_slope, explained_variance, one_hot, score_slope, standardised
+from rlkit.networks import MLP, Activation, ActorCritic, num_features
+from rlkit.optim import Adam, RMSprop, clip_rows_, row_norm
+from rlkit.returns import gae
+from rlkit.schedules import SCHEDULES, Schedule
+from rlkit.streams import Stream
+from rlkit.types import Transition
+
+from .agent import Agent, PerRow, check, check_choice
+from .presets import A2C_PRESETS
+
+
+@dataclass(frozen=True)
+class A2CConfig:
+    """Hyper-parameters of A2C; the defaults are stable-baselines3's.
+
+    A ``PerRow`` number may be one for all seeds or one per seed.
+    """
+
+    learning_rate: PerRow = 7e-4
+    learning_rate_schedule: Schedule = "constant"
+    n_steps: int = 5  # of every copy between updates
+    gamma: PerRow = 0.99
+    gae_lambda: PerRow = 1.0
+    ent_coef: PerRow = 0.0
+    vf_coef: PerRow = 0.5
+    max_grad_norm: PerRow = 0.5
+    rms_prop_eps: float = 1e-5
+    use_rms_prop: bool = True  # else Adam with eps 1e-5
+    normalize_advantage: bool = False
+    net_arch: tuple[int, ...] = (64, 64)  # of the policy and of the value, which share nothing
+    activation: Activation = "tanh"
+    ortho_init: bool = True
+
+    def __post_init__(self) -> None:
+        check("learning_rate", self.learning_rate, above=0.0)
+        check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
+        check("n_steps", self.n_steps, at_least=1)
+        check("gamma", self.gamma, at_least=0.0, at_most=1.0)
+        check("gae_lambda", self.gae_lambda, at_least=0.0, at_most=1.0)
+        check("ent_coef", self.ent_coef, at_least=0.0)
+        check("vf_coef", self.vf_coef, at_least=0.0)
+        check("max_grad_norm", self.max_grad_norm, above=0.0)
+        check("rms_prop_eps", self.rms_prop_eps, above=0.0)
+
+
+class Loss(NamedTuple):
+    """The loss and its parts, ``[S]`` each."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+
+
+def a2c_loss(
+    logits: Tensor,
+    value: Tensor,
+    action: Tensor,
+    advantage: Tensor,
+    target: Tensor,
+    ent_coef: Tensor,
+    vf_coef: Tensor,
+) -> tuple[Loss, Tensor, Tensor]:
+    """mean[-A log pi(a|s) - ent_coef H + vf_coef (V - R)^2] over M and its derivatives by logits and values.
+
+    Args:
+        logits: ``[S, M, A]``.
+        value: V(s), ``[S, M]``.
+        action, advantage, target: a, A and R, ``[S, M]``.
+        ent_coef, vf_coef: ``[S]``.
+
+    Returns:
+        the loss, its derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
+    """
+    log_p = logits.log_softmax(dim=-1)
+    policy_loss = -(advantage * log_p.gather(-1, action[..., None])[..., 0]).mean(dim=1)
+    value_loss = (value - target).square().mean(dim=1)
+    mean_entropy = entropy(log_p).mean(dim=1)
+    loss = Loss(policy_loss - ent_coef * mean_entropy + vf_coef * value_loss, policy_loss, value_loss, mean_entropy)
+    size = action.shape[1]
+    logits_slope = score_slope(log_p, one_hot(action, log_p), advantage) - ent_coef[:, None, None] * entropy_slope(
+        log_p
+    )
+    return loss, logits_slope / size, 2.0 / size * vf_coef[:, None] * (value - target)
+
+
+class A2C(Agent):
+    """A2C on the seed axis; see ``Agent`` for the arguments and ``A2CConfig`` for the hyper-parameters."""
+
+    config_class = A2CConfig
+    presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = A2C_PRESETS
+    config: A2CConfig
+
+    def _build(self) -> dict[str, MLP]:
+        config = self.config
+        if config.normalize_advantage and config.n_steps * self.env.num_envs < 2:
+            raise ValueError("normalize_advantage needs two transitions, got n_steps 1 x 1 copy: raise one of them")
+        self.actor_critic = ActorCritic(
+            num_features(self.observation_space),
+            int(self.action_space.n),
+            self.seeds,
+            config.net_arch,
+            config.activation,
+            config.ortho_init,
+            self.device,
+        )
+        flat = self.actor_critic.flat
+        self.optimizer = RMSprop(flat, eps=config.rms_prop_eps) if config.use_rms_prop else Adam(flat, eps=1e-5)
+        self._learning_rate, self._max_grad_norm = self._rows(config.learning_rate), self._rows(config.max_grad_norm)
+        self._gamma, self._gae_lambda = self._rows(config.gamma), self._rows(config.gae_lambda)
+        self._ent_coef, self._vf_coef = self._rows(config.ent_coef), self._rows(config.vf_coef)
+        self._explore = Stream(self.seeds, "explore", width=1, copies=self.env.num_envs, device=self.device)
+        return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
+
+    def iteration(self) -> None:
+        """``n_steps`` steps of every copy, then one update on all of them."""
+        self.update(self._segment(self.config.n_steps, self._explore))
+
+    @torch.inference_mode()
+    def update(self, batch: Transition) -> None:
+        """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
+        shape = batch.reward.shape
+        logits, value, pullback = self.actor_critic.vjp(self._features(batch.obs).flatten(1, 2))
+        next_value = self.actor_critic.values(self._features(batch.next_obs).flatten(1, 2)).view(shape)
+        advantage = gae(
+            batch.reward,
+            value.view(shape),
+            next_value,
+            batch.terminated,
+            batch.truncated,
+            self._gamma[:, None],
+            self._gae_lambda[:, None],
+        ).flatten(1, 2)  # [S, T B]
+        target = advantage + value
+        if self.config.normalize_advantage:
+            advantage = standardised(advantage)
+        loss, logits_slope, value_slope = a2c_loss(
+            logits, value, batch.action.flatten(1, 2), advantage, target, self._ent_coef, self._vf_coef
+        )
+        gradient = pullback(logits_slope, value_slope)  # [S, P]
+        norm = row_norm(gradient)
+        learning_rate = self._scheduled(self._learning_rate, self.config.learning_rate_schedule)
+        clipped = clip_rows_(gradient, norm, self._max_grad_norm)
+        self.optimizer.step(clipped, learning_rate, self._healthy(norm))
+        self._means.add(
+            loss=loss.total,
+            policy_loss=loss.policy,
+            value_loss=loss.value,
+            entropy=loss.entropy,
+            gradient_norm=norm,
+            explained_variance=explained_variance(value, target),
+        )
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """Logits of the policy, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
+        return self.actor_critic.policy(self._features(obs))
+
+    def values(self, obs: Tensor) -> Tensor:
+        """V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
+        return self.actor_critic.values(self._features(obs))

@@ -1,0 +1,266 @@
+"""Proximal policy optimisation (Schulman et al. 2017, "Proximal policy optimization algorithms", algorithm 1, with the
+clipped objective and generalised advantages).
+
+    repeat:
+        play n_steps of every copy by pi(.; theta), and call that policy pi_old
+        A_t by generalised advantage estimation from V(.; theta), R_t = A_t + V(s_t)
+        n_epochs times, for each minibatch of a random partition:
+            A <- (A - mean) / std                          (of the minibatch, per seed)
+            r = pi(a|s; theta) / pi_old(a|s)
+            descend  mean[ -min(r A, clip(r, 1 - c, 1 + c) A) - ent_coef H + vf_coef (V - R)^2 ]
+            (gradient norm clipped, per seed; a seed stops for this batch when KL(pi_old, pi) > 1.5 target_kl)
+
+Every line is done for S seeds at once. Hyper-parameters have the names, meanings and defaults of
+stable-baselines3's PPO, so the same settings mean the same algorithm there and here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlkit.losses import (
+    clipped_squared,
+    clipped_surrogate,
+    entropy,
+    entropy_slope,
+    explained_variance,
+    one_hot,
+    score_slope,
+    standardised,
+)
+from rlkit.networks import MLP, Activation, ActorCritic, num_features
+from rlkit.optim import Adam, clip_rows_, row_norm
+from rlkit.returns import gae
+from rlkit.schedules import SCHEDULES, Schedule
+from rlkit.streams import Stream
+from rlkit.types import Transition
+
+from .agent import Agent, PerRow, check, check_choice
+from .presets import PPO_PRESETS
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Hyper-parameters of PPO; the defaults are stable-baselines3's.
+
+    A ``PerRow`` number may be one for all seeds or one per seed.
+    """
+
+    learning_rate: PerRow = 3e-4
+    learning_rate_schedule: Schedule = "constant"
+    n_steps: int = 2048  # of every copy between batches
+    batch_size: int = 64  # of a minibatch; divides n_steps times the number of copies
+    n_epochs: int = 10
+    gamma: PerRow = 0.99
+    gae_lambda: PerRow = 0.95
+    clip_range: PerRow = 0.2
+    clip_range_schedule: Schedule = "constant"
+    clip_range_vf: PerRow | None = None  # how far V may move from its old value, on the same schedule; None: no limit
+    normalize_advantage: bool = True
+    ent_coef: PerRow = 0.0
+    vf_coef: PerRow = 0.5
+    max_grad_norm: PerRow = 0.5
+    target_kl: PerRow | None = None
+    net_arch: tuple[int, ...] = (64, 64)  # of the policy and of the value, which share nothing
+    activation: Activation = "tanh"
+    ortho_init: bool = True
+
+    def __post_init__(self) -> None:
+        check("learning_rate", self.learning_rate, above=0.0)
+        check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
+        check_choice("clip_range_schedule", self.clip_range_schedule, SCHEDULES)
+        for name in ("n_steps", "n_epochs"):
+            check(name, getattr(self, name), at_least=1)
+        check("batch_size", self.batch_size, at_least=2 if self.normalize_advantage else 1)
+        check("gamma", self.gamma, at_least=0.0, at_most=1.0)
+        check("gae_lambda", self.gae_lambda, at_least=0.0, at_most=1.0)
+        check("clip_range", self.clip_range, above=0.0)
+        check("ent_coef", self.ent_coef, at_least=0.0)
+        check("vf_coef", self.vf_coef, at_least=0.0)
+        check("max_grad_norm", self.max_grad_norm, above=0.0)
+        for name in ("clip_range_vf", "target_kl"):
+            if getattr(self, name) is not None:
+                check(name, getattr(self, name), above=0.0)
+
+
+class Experience(NamedTuple):
+    """What a batch or minibatch consists of, ``[S, M, ...]``."""
+
+    features: Tensor  # [S, M, D]
+    action: Tensor
+    old_log_p: Tensor  # log pi_old(a|s)
+    old_value: Tensor
+    advantage: Tensor
+    target: Tensor  # R
+
+
+class Loss(NamedTuple):
+    """The loss, its parts and what is watched, ``[S]`` each."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    approx_kl: Tensor  # mean of (r - 1) - log r, an estimate of KL(pi_old, pi) (Schulman 2020)
+    clip_fraction: Tensor
+
+
+def ppo_loss(
+    logits: Tensor,
+    value: Tensor,
+    batch: Experience,
+    clip_range: Tensor,
+    clip_range_vf: Tensor | None,
+    ent_coef: Tensor,
+    vf_coef: Tensor,
+) -> tuple[Loss, Tensor, Tensor]:
+    """mean[-min(r A, clip(r) A) - ent_coef H + vf_coef (V - R)^2] over M and its derivatives by logits and values.
+
+    Args:
+        logits: ``[S, M, A]``.
+        value: V(s), ``[S, M]``.
+        batch: the minibatch.
+        clip_range, clip_range_vf, ent_coef, vf_coef: ``[S]``.
+
+    Returns:
+        the loss, its derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
+    """
+    log_p = logits.log_softmax(dim=-1)
+    log_ratio = log_p.gather(-1, batch.action[..., None])[..., 0] - batch.old_log_p  # [S, M]
+    ratio = log_ratio.exp()
+    surrogate, surrogate_slope = clipped_surrogate(ratio, batch.advantage, clip_range[:, None])
+    limit = torch.full_like(clip_range, torch.inf) if clip_range_vf is None else clip_range_vf
+    error, error_slope = clipped_squared(value, batch.old_value, batch.target, limit[:, None])
+    policy_loss, value_loss = surrogate.mean(dim=1), error.mean(dim=1)
+    mean_entropy = entropy(log_p).mean(dim=1)
+    loss = Loss(
+        total=policy_loss - ent_coef * mean_entropy + vf_coef * value_loss,
+        policy=policy_loss,
+        value=value_loss,
+        entropy=mean_entropy,
+        approx_kl=(ratio - 1.0 - log_ratio).mean(dim=1),
+        clip_fraction=((ratio - 1.0).abs() > clip_range[:, None]).to(ratio.dtype).mean(dim=1),
+    )
+    size = ratio.shape[1]
+    # the surrogate is a policy gradient whose weight is its derivative by log pi
+    logits_slope = score_slope(log_p, one_hot(batch.action, log_p), -surrogate_slope)
+    logits_slope = logits_slope - ent_coef[:, None, None] * entropy_slope(log_p)
+    return loss, logits_slope / size, vf_coef[:, None] * error_slope / size
+
+
+class PPO(Agent):
+    """PPO on the seed axis; see ``Agent`` for the arguments and ``PPOConfig`` for the hyper-parameters."""
+
+    config_class = PPOConfig
+    presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = PPO_PRESETS
+    config: PPOConfig
+
+    def _build(self) -> dict[str, MLP]:
+        config = self.config
+        self._batch = config.n_steps * self.env.num_envs
+        if self._batch % config.batch_size:
+            raise ValueError(
+                f"batch_size {config.batch_size} does not divide the {self._batch} transitions of n_steps "
+                f"{config.n_steps} x {self.env.num_envs} copies: a minibatch would be left over"
+            )
+        self.actor_critic = ActorCritic(
+            num_features(self.observation_space),
+            int(self.action_space.n),
+            self.seeds,
+            config.net_arch,
+            config.activation,
+            config.ortho_init,
+            self.device,
+        )
+        self.optimizer = Adam(self.actor_critic.flat, eps=1e-5)
+        self._learning_rate, self._max_grad_norm = self._rows(config.learning_rate), self._rows(config.max_grad_norm)
+        self._gamma, self._gae_lambda = self._rows(config.gamma), self._rows(config.gae_lambda)
+        self._ent_coef, self._vf_coef = self._rows(config.ent_coef), self._rows(config.vf_coef)
+        self._clip_range = self._rows(config.clip_range)
+        self._clip_range_vf = None if config.clip_range_vf is None else self._rows(config.clip_range_vf)
+        self._target_kl = self._rows(torch.inf if config.target_kl is None else config.target_kl)
+        self._explore = Stream(self.seeds, "explore", width=1, copies=self.env.num_envs, device=self.device)
+        self._shuffle = Stream(self.seeds, "replay", width=self._batch, device=self.device)
+        return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
+
+    def iteration(self) -> None:
+        """``n_steps`` steps of every copy, then ``n_epochs`` passes over them in minibatches."""
+        batch = self.experience(self._segment(self.config.n_steps, self._explore))
+        self._means.add(explained_variance=explained_variance(batch.old_value, batch.target))
+        going_on = torch.ones_like(self.active)  # [S], False once the policy has moved too far from this batch's
+        for _ in range(self.config.n_epochs):
+            for minibatch in self.minibatches(batch):
+                going_on = self.update(minibatch, going_on)
+
+    def experience(self, batch: Transition) -> Experience:
+        """A segment ``[S, T, B]`` with its advantages and the old policy's probabilities, ``[S, T B]``."""
+        shape = batch.reward.shape
+        features = self._features(batch.obs).flatten(1, 2)  # [S, T B, D]
+        value = self.actor_critic.values(features)
+        next_value = self.actor_critic.values(self._features(batch.next_obs).flatten(1, 2))
+        advantage = gae(
+            batch.reward,
+            value.view(shape),
+            next_value.view(shape),
+            batch.terminated,
+            batch.truncated,
+            self._gamma[:, None],
+            self._gae_lambda[:, None],
+        ).flatten(1, 2)
+        action = batch.action.flatten(1, 2)
+        with torch.no_grad():
+            log_p = self.actor_critic.policy(features).log_softmax(dim=-1)
+        old_log_p = log_p.gather(-1, action[..., None])[..., 0]
+        return Experience(features, action, old_log_p, value, advantage, advantage + value)
+
+    def minibatches(self, batch: Experience) -> list[Experience]:
+        """A random partition of each row's batch, drawn anew; a single minibatch needs none."""
+        size = self.config.batch_size
+        if size == self._batch:
+            return [batch]
+        order = self._shuffle.next().argsort(dim=1)  # [S, T B]
+        order += torch.arange(self.num_seeds, device=self.device)[:, None] * self._batch
+        shuffled = [field.flatten(0, 1).index_select(0, order.flatten()).view(field.shape) for field in batch]
+        parts = [torch.split(field, size, dim=1) for field in shuffled]
+        return [Experience(*fields) for fields in zip(*parts, strict=True)]
+
+    @torch.inference_mode()
+    def update(self, batch: Experience, going_on: Tensor) -> Tensor:
+        """One gradient step of every row that is ``going_on [S]``; returns which still are."""
+        if self.config.normalize_advantage:
+            batch = batch._replace(advantage=standardised(batch.advantage))
+        schedule = self.config.clip_range_schedule
+        clip_range = self._scheduled(self._clip_range, schedule)
+        clip_range_vf = None if self._clip_range_vf is None else self._scheduled(self._clip_range_vf, schedule)
+        logits, value, pullback = self.actor_critic.vjp(batch.features)
+        loss, logits_slope, value_slope = ppo_loss(
+            logits, value, batch, clip_range, clip_range_vf, self._ent_coef, self._vf_coef
+        )
+        gradient = pullback(logits_slope, value_slope)  # [S, P]
+        norm = row_norm(gradient)
+        going_on = going_on & ~(loss.approx_kl > 1.5 * self._target_kl)
+        learning_rate = self._scheduled(self._learning_rate, self.config.learning_rate_schedule)
+        clipped = clip_rows_(gradient, norm, self._max_grad_norm)
+        self.optimizer.step(clipped, learning_rate, self._healthy(norm) & going_on)
+        self._means.add(
+            loss=loss.total,
+            policy_loss=loss.policy,
+            value_loss=loss.value,
+            entropy=loss.entropy,
+            approx_kl=loss.approx_kl,
+            clip_fraction=loss.clip_fraction,
+            gradient_norm=norm,
+        )
+        return going_on
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """Logits of the policy, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
+        return self.actor_critic.policy(self._features(obs))
+
+    def values(self, obs: Tensor) -> Tensor:
+        """V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
+        return self.actor_critic.values(self._features(obs))

@@ -1,0 +1,157 @@
+"""Q-learning (Watkins & Dayan 1992), Sarsa (Rummery & Niranjan 1994) and expected Sarsa on a table of action values.
+
+    for each step:
+        with probability epsilon take a random action, else argmax_a Q(s, a)
+        y = r + gamma max_a' Q(s', a')                   q-learning
+        y = r + gamma Q(s', a'), a' the action that the policy takes in s'                       sarsa
+        y = r + gamma sum_a' pi(a'|s') Q(s', a'), pi the epsilon-greedy policy          expected-sarsa
+        (y = r if s' is terminal)
+        Q(s, a) <- Q(s, a) + alpha_n (y - Q(s, a)),  alpha_n = learning_rate / n^power at the n-th update of (s, a)
+
+Every line is done for S seeds at once. Copies of a seed share its table; those that meet in one entry move it once, by
+their mean error. For 1/2 < power <= 1 and every pair updated for ever, Q-learning converges to Q*; Sarsa to the values
+of the policy that it follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from rlkit.exploration import epsilon_greedy, greedy_mixture, linear_schedule
+from rlkit.streams import Stream
+
+from .agent import Agent, HasParameters, PerRow, check, check_choice
+from .presets import TABULAR_PRESETS
+
+Algorithm = Literal["q-learning", "sarsa", "expected-sarsa"]
+
+
+@dataclass(frozen=True)
+class TabularQConfig:
+    """Hyper-parameters of the tabular learners. A ``PerRow`` number may be one for all seeds or one per seed."""
+
+    algorithm: Algorithm = "q-learning"
+    learning_rate: PerRow = 0.1
+    power: PerRow = 0.0  # of the number of updates that the learning rate is divided by; 0: constant, 1: their mean
+    gamma: PerRow = 0.99
+    initial_value: PerRow = 0.0  # of every action: above the largest return it is optimism, which explores
+    exploration_fraction: PerRow = 0.1  # of training, over which epsilon falls on a line
+    exploration_initial_eps: PerRow = 1.0
+    exploration_final_eps: PerRow = 0.05
+
+    def __post_init__(self) -> None:
+        check_choice("algorithm", self.algorithm, get_args(Algorithm))
+        check("learning_rate", self.learning_rate, above=0.0, at_most=1.0)
+        for name in ("power", "gamma", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps"):
+            check(name, getattr(self, name), at_least=0.0, at_most=1.0)
+
+
+class Table:
+    """S tables ``[S, N, A]`` float64 in one matrix ``flat [S, N A]``."""
+
+    def __init__(self, num_states: int, num_actions: int, initial: Tensor) -> None:
+        self.flat = initial.double()[:, None].repeat(1, num_states * num_actions)
+        self.num_actions = num_actions
+
+    def __call__(self, state: Tensor) -> Tensor:
+        """The rows of states: ``[S, ...]`` int64 -> ``[S, ..., A]``."""
+        whole = self.flat.view(len(self.flat), -1, self.num_actions)
+        index = state.flatten(1)[..., None].expand(-1, -1, self.num_actions)
+        return whole.gather(1, index).view(*state.shape, self.num_actions)
+
+
+class TabularQ(Agent):
+    """Tabular learners on the seed axis; see ``Agent`` for the arguments, ``TabularQConfig`` for hyper-parameters.
+
+    Raises:
+        ValueError: the observations are not Discrete.
+    """
+
+    config_class = TabularQConfig
+    scores_are_values = True
+    presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = TABULAR_PRESETS
+    config: TabularQConfig
+
+    def _build(self) -> dict[str, HasParameters]:
+        config, space, copies = self.config, self.observation_space, self.env.num_envs
+        if not isinstance(space, spaces.Discrete):
+            raise ValueError(f"a table needs Discrete observations, got {space}: use DQN, which does not")
+        self._first_state = int(space.start)
+        self.table = Table(int(space.n), int(self.action_space.n), self._rows(config.initial_value))
+        self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
+        self._learning_rate, self._power = self._rows(config.learning_rate), self._rows(config.power)
+        self._gamma = self._rows(config.gamma)
+        self._epsilons = [
+            self._rows(value)
+            for value in (config.exploration_fraction, config.exploration_initial_eps, config.exploration_final_eps)
+        ]
+        self._explore = Stream(self.seeds, "explore", width=2, copies=copies, device=self.device)
+        self._action = epsilon_greedy(self.scores(self.env.obs), self.epsilon()[:, None], self._explore.next())
+        return {"q": self.table}
+
+    def iteration(self) -> None:
+        """One step of every copy, and one update of the entry that each of them was in."""
+        epsilon, u = self.epsilon()[:, None], self._explore.next()
+        transition = self._step(self._action)
+        next_q = self.scores(transition.next_obs)  # [S, B, A]
+        next_action = epsilon_greedy(next_q, epsilon, u)
+        if self.config.algorithm == "q-learning":
+            next_value = next_q.amax(dim=-1)
+        elif self.config.algorithm == "sarsa":
+            next_value = next_q.gather(-1, next_action[..., None])[..., 0]
+        else:
+            next_value = (greedy_mixture(next_q, epsilon) * next_q).sum(dim=-1)
+        target = transition.reward + self._gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
+        # where the episode goes on this is next_action
+        self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u)
+        self.update(self._index(transition.obs) * self.table.num_actions + transition.action, target)
+
+    def update(self, entry: Tensor, target: Tensor) -> None:
+        """Move the table's entries ``[S, B]`` towards their targets ``[S, B]``."""
+        error = target - self.table.flat.gather(1, entry)  # [S, B]
+        total = torch.zeros_like(self.table.flat).scatter_add_(1, entry, error)
+        met = torch.zeros_like(self.table.flat).scatter_add_(1, entry, torch.ones_like(error)).gather(1, entry)
+        mean = total.gather(1, entry) / met
+        healthy = self._healthy(mean.sum(dim=1))[:, None]
+        count = self.updates.gather(1, entry) + 1.0
+        rate = self._learning_rate[:, None] / count ** self._power[:, None]
+        moved = self.table.flat.gather(1, entry) + rate * mean
+        # copies that met in one entry write the same number there
+        self.table.flat.scatter_(1, entry, torch.where(healthy, moved, self.table.flat.gather(1, entry)))
+        self.updates.scatter_(1, entry, count)
+        self._means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
+
+    def epsilon(self) -> Tensor:
+        """The present probability of a random action, ``[S]``."""
+        return linear_schedule(1.0 - self.progress_remaining, *self._epsilons)
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """Q(s, .) of every row, ``[S, B] -> [S, B, A]``."""
+        return self.table(self._index(obs))
+
+    def _index(self, obs: Tensor) -> Tensor:
+        return obs.long() - self._first_state
+
+    def q_values(self, obs: Tensor) -> Tensor:
+        """Q(s, .) of every row, ``[S, B] -> [S, B, A]``."""
+        return self.scores(obs)
+
+    def values(self, obs: Tensor) -> Tensor:
+        """max_a Q(s, a) of every row, ``[S, B] -> [S, B]``."""
+        return self.scores(obs).amax(dim=-1)
+
+    def action_probabilities(self, obs: Tensor) -> Tensor:
+        """The epsilon-greedy policy at the present epsilon, ``[S, B] -> [S, B, A]``."""
+        return greedy_mixture(self.scores(obs), self.epsilon()[:, None])
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule."""
+        q = self.scores(obs)
+        if deterministic:
+            return q.argmax(dim=-1)
+        return epsilon_greedy(q, self.epsilon()[:, None], self.uniform(copies=q.shape[1], width=2))

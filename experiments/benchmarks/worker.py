@@ -1,0 +1,33 @@
+"""The process of one side: ``python -m rlkit.experiments.benchmarks.worker SIDE ARGUMENTS``, ARGUMENTS in JSON.
+
+Each line on its standard input asks for one repetition. The answer is a line ``steps cpu_seconds wall_seconds``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+
+from .cases import prepared
+
+WARM_UP = 16  # a first repetition, not reported, does this part of the work
+
+
+def main(side: str, arguments: dict[str, Any]) -> None:
+    """Work through what is asked for."""
+    torch.set_num_threads(1)
+    prepared(side, arguments | {"steps": -(-arguments["steps"] // WARM_UP)})()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        work = prepared(side, arguments)
+        wall, cpu = time.perf_counter(), time.process_time()
+        steps = work()
+        print(steps, time.process_time() - cpu, time.perf_counter() - wall, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))

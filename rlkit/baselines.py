@@ -1,0 +1,63 @@
+"""Baselines of a policy gradient from the batch itself: what a copy's steps are compared with comes from other copies.
+
+A baseline that depends on the very episode it is subtracted from biases the gradient. Copies of one seed are
+independent given the parameters, so whatever is made of the other copies does not. All tensors are ``[S, T, B]``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def leave_one_out_mean(weight: Tensor, counted: Tensor) -> Tensor:
+    """Mean weight of the counted steps of the other copies, ``[S, 1, B]``; 0 where they have none.
+
+    (Kool, van Hoof & Welling 2019, for returns of whole episodes.)
+
+    Args:
+        weight: what multiplies a step's score.
+        counted: which steps count, bool.
+    """
+    total = torch.where(counted, weight, 0.0).sum(dim=1, keepdim=True)  # [S, 1, B]
+    count = counted.sum(dim=1, keepdim=True)
+    return _ratio_of_others(total, count)
+
+
+def time_dependent_mean(weight: Tensor, counted: Tensor, step: Tensor, longest: int) -> Tensor:
+    """Mean weight that the other copies' counted steps have at the same step of their episodes, ``[S, T, B]``.
+
+    0 where no other copy got so far.
+
+    Args:
+        weight: what multiplies a step's score.
+        counted: which steps count, bool.
+        step: steps of the episode before this one, int64, below ``longest``.
+        longest: steps that an episode may have.
+    """
+    shape = (weight.shape[0], longest, weight.shape[2])
+    total = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+    total.scatter_add_(1, step, torch.where(counted, weight, 0.0))
+    count = torch.zeros(shape, dtype=torch.int64, device=weight.device).scatter_add_(1, step, counted.long())
+    return _ratio_of_others(total, count).gather(1, step)
+
+
+def optimal_constant(weighted_score: Tensor, score: Tensor) -> Tensor:
+    """The b that makes the gradient A - b g vary least, E[A . g] / E[|g|^2], of the other copies: ``[S, B]``.
+
+    A and g are a copy's sums of weight times score and of score. Where the weight is the return R of a whole episode,
+    A = R g, and b = E[|g|^2 R] / E[|g|^2] (Weaver & Tao 2001; Greensmith, Bartlett & Baxter 2004). No other constant
+    has less variance; a baseline that varies with the state or the time may have.
+
+    Args:
+        weighted_score: A, ``[S, B, P]``.
+        score: g, ``[S, B, P]``.
+    """
+    return _ratio_of_others((weighted_score * score).sum(dim=2), score.square().sum(dim=2))
+
+
+def _ratio_of_others(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Of sums by copy ``[..., B]``, the ratio of what all the others have; 0 where their denominator is 0."""
+    others = numerator.sum(dim=-1, keepdim=True) - numerator
+    count = denominator.sum(dim=-1, keepdim=True) - denominator
+    return torch.where(count > 0, others / count.clamp(min=torch.finfo(numerator.dtype).tiny), 0.0)

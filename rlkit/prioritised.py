@@ -1,0 +1,94 @@
+"""Prioritised experience replay (Schaul et al. 2016, "Prioritized experience replay", the proportional variant)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class Priorities:
+    """Chances p_i^alpha / sum p^alpha of the slots of S replay rings, and the importance weights that correct for them.
+
+    A tree of two levels: slots in blocks of about the root of their number, and the blocks' sums. A choice adds up the
+    blocks, then the slots of one; on a device both are a few operations, whatever the capacity.
+
+    Args:
+        capacity: slots of each ring.
+        alpha: exponent of the priorities, ``[S]``; 0 is uniform.
+    """
+
+    def __init__(self, capacity: int, alpha: Tensor) -> None:
+        self.capacity = capacity
+        self.alpha = alpha.double()[:, None]
+        self.largest = torch.ones(len(alpha), 1, dtype=torch.float64, device=alpha.device)  # priority so far
+        self.added = 0  # transitions per seed
+        width = math.isqrt(capacity - 1) + 1
+        # chances before they are divided by their sum; 0 where nothing is stored
+        self._mass = torch.zeros(len(alpha), -(-capacity // width), width, dtype=torch.float64, device=alpha.device)
+        self._blocks = self._mass.sum(dim=2)
+
+    def add(self, count: int) -> None:
+        """``count`` new transitions in the next slots, as likely as the likeliest so far, so that each is seen soon."""
+        device = self.largest.device
+        slot = (self.added + torch.arange(max(count - self.capacity, 0), count, device=device)) % self.capacity
+        self.added += count
+        self.update(slot.expand(len(self.largest), -1), self.largest.expand(-1, len(slot)))
+
+    def update(self, slot: Tensor, priority: Tensor) -> None:
+        """Give slots ``[S, M]`` new priorities ``[S, M]``, such as absolute temporal differences plus a little."""
+        priority = priority.double()
+        self.largest = torch.maximum(self.largest, priority.amax(dim=1, keepdim=True))
+        self._mass.flatten(1).scatter_(1, slot, priority**self.alpha)
+        block = slot // self._mass.shape[2]
+        self._blocks.scatter_(1, block, self._block(block).sum(dim=2))
+
+    def choose(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Slots at uniform numbers ``u [S, M]`` and the probability of each, ``[S, M]`` both."""
+        upto = self._blocks.cumsum(dim=1)  # [S, blocks]
+        total = upto[:, -1:]
+        goal = u * total
+        block = torch.searchsorted(upto, goal, right=True).clamp(max=upto.shape[1] - 1)
+        inside = goal - (upto - self._blocks).gather(1, block)  # what is left to go in the block
+        chances = self._block(block)  # [S, M, width]
+        upto_slot = chances.cumsum(dim=2)
+        # rounding must not carry it past the last slot that holds something
+        inside = torch.minimum(inside, upto_slot[..., -1] * (1.0 - 1e-12))
+        within = (upto_slot <= inside[..., None]).sum(dim=2).clamp(max=chances.shape[2] - 1)
+        probability = chances.gather(2, within[..., None])[..., 0] / total
+        return block * chances.shape[2] + within, probability
+
+    def rank(self, slot: Tensor) -> Tensor:
+        """Uniform numbers ``[S, M]`` at which ``ReplayBuffer.sample`` reads these slots, oldest first."""
+        size = min(self.added, self.capacity)
+        return ((slot - (self.added - size)) % self.capacity + 0.5).double() / size
+
+    def importance(self, probability: Tensor, beta: Tensor) -> Tensor:
+        """w = (n P)^-beta / max w of the minibatch, ``[S, M]``; beta ``[S]``, 1 corrects the expectation fully."""
+        weight = (min(self.added, self.capacity) * probability) ** -beta[:, None]
+        return weight / weight.amax(dim=1, keepdim=True)
+
+    def _block(self, block: Tensor) -> Tensor:
+        """Blocks ``[S, M] -> [S, M, width]``."""
+        return self._mass.gather(1, block[..., None].expand(-1, -1, self._mass.shape[2]))
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more; only rings that have not wrapped can grow."""
+        stored, largest = self._mass.flatten(1)[:, : self.added], self.largest
+        added = self.added
+        self.__init__(capacity, self.alpha[:, 0])  # type: ignore[misc]
+        self.largest, self.added = largest, added
+        self._mass.flatten(1)[:, :added] = stored
+        self._blocks = self._mass.sum(dim=2)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Chances, largest priority and count, for a checkpoint."""
+        return {"mass": self._mass, "largest": self.largest, "added": torch.tensor(self.added)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved priorities."""
+        self._mass.copy_(state["mass"])
+        self._blocks = self._mass.sum(dim=2)
+        self.largest.copy_(state["largest"])
+        self.added = int(state["added"])

@@ -1,0 +1,120 @@
+"""Returns and advantages of segments of experience, one function per equation.
+
+A segment is T steps of S x B copies, ``[S, T, B]``, and may hold the ends of several episodes and begin and break off
+anywhere. Throughout, ``next_value`` is V of the true successor of each step: a terminated step never reads it, a
+truncated one and the last of the segment bootstrap from it, and nothing passes from one episode to the next.
+Discounts are numbers or broadcast to ``[S, B]``, for example ``[S, 1]``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Discount = Tensor | float
+
+
+def discounted_returns(
+    reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: Discount
+) -> Tensor:
+    """G_t = r_t + gamma G_(t+1), the reward to go: all ``[S, T, B]``.
+
+    Where a step is terminated nothing follows; where it is truncated, or the last of the segment, V(s_(t+1)) stands
+    for what would follow.
+    """
+    bootstrap = torch.where(terminated, 0.0, next_value)  # [S, T, B]
+    done = terminated | truncated
+    following = bootstrap[:, -1]  # [S, B]
+    returns = []
+    for t in reversed(range(reward.shape[1])):
+        following = reward[:, t] + gamma * torch.where(done[:, t], bootstrap[:, t], following)
+        returns.append(following)
+    return torch.stack(returns[::-1], dim=1)
+
+
+def n_step_returns(
+    reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: Discount, n: int
+) -> Tensor:
+    """G_t = r_t + ... + gamma^(n-1) r_(t+n-1) + gamma^n V(s_(t+n)) (Sutton & Barto 2018, equation 7.1), ``[S, T, B]``.
+
+    Fewer than n rewards where the episode or the segment ends sooner; the bootstrap is V of the last successor then.
+
+    Raises:
+        ValueError: n below one.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}: one reward and a bootstrap are the shortest return")
+    done = terminated | truncated
+    bootstrap = torch.where(terminated, 0.0, next_value)
+    returns = reward + _time(gamma) * bootstrap  # one step
+    for _ in range(n - 1):
+        longer = torch.cat([returns[:, 1:], bootstrap[:, -1:]], dim=1)  # [S, T, B]
+        returns = reward + _time(gamma) * torch.where(done, bootstrap, longer)
+    return returns
+
+
+def gae(
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: Discount,
+    gae_lambda: Discount,
+) -> Tensor:
+    """Generalised advantage estimates (Schulman et al. 2016, equation 16), all ``[S, T, B]``.
+
+    A_t = delta_t + gamma lambda A_(t+1) with delta_t = r_t + gamma V(s_(t+1)) - V(s_t). lambda = 1 is the
+    discounted return less V(s_t), lambda = 0 the temporal difference.
+    """
+    delta = reward + _time(gamma) * torch.where(terminated, 0.0, next_value) - value  # [S, T, B]
+    decay = torch.where(terminated | truncated, 0.0, _time(gamma * gae_lambda))
+    following = torch.zeros_like(delta[:, 0])  # [S, B]
+    advantages = []
+    for delta_t, decay_t in zip(delta.unbind(1)[::-1], decay.expand_as(delta).unbind(1)[::-1], strict=True):
+        following = torch.addcmul(delta_t, decay_t, following)
+        advantages.append(following)
+    return torch.stack(advantages[::-1], dim=1)
+
+
+def episode_returns(returns: Tensor, done: Tensor) -> Tensor:
+    """The return of the whole episode (or the part of it in the segment) at each of its steps, ``[S, T, B]``.
+
+    r(tau) = G of the episode's first step: what Williams (1992) multiplies the whole episode's gradient by.
+
+    Args:
+        returns: rewards to go, as ``discounted_returns`` gives them.
+        done: whether the episode ended at a step.
+    """
+    whole = [returns[:, 0]]
+    for t in range(1, returns.shape[1]):
+        whole.append(torch.where(done[:, t - 1], returns[:, t], whole[-1]))
+    return torch.stack(whole, dim=1)
+
+
+def steps_since_start(done: Tensor, before: Tensor) -> Tensor:
+    """How many steps of its episode lie before each step, ``[S, T, B]`` int64.
+
+    Args:
+        done: whether the episode ended at a step.
+        before: steps of the running episode before the segment, ``[S, B]``.
+    """
+    steps = [before]
+    for t in range(done.shape[1]):
+        steps.append(torch.where(done[:, t], 0, steps[-1] + 1))
+    return torch.stack(steps[:-1], dim=1)
+
+
+def ends_by_terminating(terminated: Tensor, truncated: Tensor) -> Tensor:
+    """Whether a step's episode terminates in the segment: not cut by a time limit or by its end, ``[S, T, B]`` bool."""
+    ends = torch.zeros_like(terminated[:, 0])  # [S, B]
+    steps = []
+    for t in reversed(range(terminated.shape[1])):
+        ends = terminated[:, t] | (ends & ~truncated[:, t])
+        steps.append(ends)
+    return torch.stack(steps[::-1], dim=1)
+
+
+def _time(discount: Discount) -> Discount:
+    """A discount that broadcasts to ``[S, B]`` as one that broadcasts to ``[S, T, B]``."""
+    return discount[:, None] if isinstance(discount, Tensor) and discount.dim() == 2 else discount

@@ -1,0 +1,73 @@
+"""The benchmarks' plumbing at tiny sizes: nothing here looks at a speed."""
+
+import json
+
+import pytest
+
+from rlkit.experiments.benchmarks import run
+from rlkit.experiments.benchmarks.cases import CASES, SIDES, Case, prepared
+from rlkit.experiments.benchmarks.run import Measured, Repetition, chosen, main, measure, ratio_table, record
+
+TINY = Case("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"copies": 3, "steps": 20}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("side", "arguments", "steps"),
+    [
+        ("batched", {"copies": 3, "steps": 70}, 210),
+        ("gymnasium", {"copies": 3, "steps": 70}, 210),
+        ("dqn", {"width": 16, "seeds": 2, "steps": 300}, 1024),  # whole iterations of 256
+        ("sb3", {"width": 16, "seeds": 2, "steps": 300}, 512),  # one seed of them
+    ],
+)
+def test_every_side_does_its_work_and_counts_it(side, arguments, steps):
+    assert prepared(side, arguments)() == steps
+
+
+def test_both_sides_of_a_case_are_known_and_take_its_arguments():
+    for case in CASES:
+        assert {case.ours, case.peer} <= set(SIDES)
+    assert [case.target for case in CASES] == [None, 1.0, None, 3.0, 8.0]
+
+
+def test_names_choose_by_their_beginning():
+    assert chosen([]) == CASES
+    assert [case.name for case in chosen(["dqn"])] == ["dqn-one-seed", "dqn-many-seeds"]
+    assert [case.name for case in chosen(["stepping-1024", "dqn-one"])] == ["stepping-1024", "dqn-one-seed"]
+    with pytest.raises(ValueError, match="known are stepping-64"):
+        chosen(["steping"])
+
+
+def test_ratios_are_taken_within_a_repetition():
+    ours = (Repetition(100, 1.0, 2.0), Repetition(100, 2.0, 2.0), Repetition(100, 4.0, 4.0))
+    peer = (Repetition(50, 1.0, 1.0), Repetition(50, 1.0, 1.0), Repetition(50, 1.0, 1.0))
+    measured = Measured(TINY, ours, peer)
+    assert measured.ratios == (2.0, 1.0, 0.5)
+    (row,) = ratio_table([measured]).rows
+    assert row == ("CartPole, 3 copies", "gymnasium", 50.0, 50.0, 0.5, 1.0, 2.0, "met: at least 1")
+    (saved,) = json.loads(record([measured]))["cases"]
+    assert saved["ratios"] == [2.0, 1.0, 0.5]
+    assert saved["median_ratio"] == 1.0
+    assert saved["ours_repetitions"][0] == {"steps": 100, "cpu_seconds": 1.0, "wall_seconds": 2.0}
+
+
+def test_a_name_that_is_none_is_refused_before_anything_runs(capsys):
+    with pytest.raises(SystemExit):
+        main(["walking"])
+    assert "unknown benchmark 'walking'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_measures_both_sides_and_leaves_a_record(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "CASES", (TINY,))
+    assert main(["tiny", "--repetitions", "2", "--out", str(tmp_path / "new" / "speed.json")]) == 0
+    assert "CartPole, 3 copies" in capsys.readouterr().out
+    saved = json.loads((tmp_path / "new" / "speed.json").read_text())
+    assert [repetition["steps"] for repetition in saved["cases"][0]["peer_repetitions"]] == [60, 60]
+    assert saved["versions"]["torch"]
+
+
+@pytest.mark.slow
+def test_a_side_that_fails_is_an_error():
+    with pytest.raises(run.WorkerFailed, match="ended with 1"):
+        measure(TINY._replace(arguments={"copies": 0, "steps": 1}), repetitions=1)
