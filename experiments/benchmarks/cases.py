@@ -26,7 +26,7 @@ CASES = (
     Case("stepping-64", "CartPole, 64 copies", "batched", "gymnasium", {"copies": 64, "steps": 8192}, None),
     Case("stepping-1024", "CartPole, 1,024 copies", "batched", "gymnasium", {"copies": 1024, "steps": 4096}, 1.0),
     Case("stepping-16384", "CartPole, 16,384 copies", "batched", "gymnasium", {"copies": 16384, "steps": 256}, None),
-    Case("dqn-one-seed", "DQN 256-256, one seed", "dqn", "sb3", {"width": 256, "seeds": 1, "steps": 20_000}, 3.0),
+    Case("dqn-one-seed", "DQN 256-256, one seed", "dqn", "sb3", {"width": 256, "seeds": 1, "steps": 50_000}, 3.0),
     Case("dqn-many-seeds", "DQN 64-64, 16 seeds", "dqn", "sb3", {"width": 64, "seeds": 16, "steps": 20_000}, 8.0),
 )
 
