@@ -60,7 +60,7 @@ def make_model(order: Order, seed: int) -> DQN:
         "MlpPolicy",
         DummyVecEnv(copies),
         # Training is rounded up to whole rollouts, so progress ends below 0, and there an unclamped line is a negative
-        # rate: a last round of gradient ascent, after which half of the seeds that had solved CartPole fail.
+        # rate: a last round of gradient ascent, which can undo what was learned.
         learning_rate=(lambda progress: max(progress, 0.0) * rate) if linear else rate,
         policy_kwargs={"net_arch": list(order.net_arch), "activation_fn": ACTIVATIONS[order.activation]},
         seed=seed,
