@@ -59,7 +59,8 @@ class MLP:
     from the stream (seed, "init", copy).
 
     Args:
-        sizes: widths from input to output, for example ``(4, 64, 64, 2)``.
+        sizes: widths from input to output, for example ``(4, 64, 64, 2)``. With hidden widths that are multiples of 16
+            a row's numbers do not depend on S to the bit; with others they may differ in the last bits.
         seeds: one integer per row.
         activation: between the layers; the output is linear.
         device: where the parameters live.
