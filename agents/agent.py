@@ -32,6 +32,7 @@ from rlkit.tracking import EpisodeReturns, Means
 from rlkit.types import Env, Transition, segment
 
 from .ensemble import Ensemble
+from .predict import predict
 from .progress import progress
 
 PerRow = float | tuple[float, ...]  # a hyper-parameter: one number for all rows, or one per row
@@ -185,7 +186,7 @@ class Agent:
     def _segment(self, steps: int, explore: Stream) -> Transition:
         """``steps`` steps of every copy with actions sampled from softmax(scores), ``[S, T, B, ...]`` each field."""
         with torch.no_grad():
-            numbers = [explore.next()[..., 0] for _ in range(steps)]  # [S, B]
+            numbers = explore.take(steps)[..., 0]  # [T, S, B]
             return segment([self._step(categorical(self.scores(self.env.obs), u)) for u in numbers])
 
     def _healthy(self, number: Tensor) -> Tensor:
@@ -235,13 +236,7 @@ class Agent:
         """
         if self.num_seeds > 1:
             raise ValueError(f"predict answers for one seed and this agent has {self.num_seeds}: use agent[i].predict")
-        obs = np.asarray(observation)
-        shape = self.observation_space.shape or ()
-        if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
-            raise ValueError(f"observation has shape {obs.shape}, expected {shape} or (n, *{shape})")
-        batch = torch.as_tensor(obs.reshape(1, -1, *shape), device=self.device)
-        action = self.act(batch, deterministic)[0].cpu().numpy()  # [n]
-        return (action if obs.ndim > len(shape) else action[0]), state
+        return predict(self, observation, deterministic), state
 
     def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:
         """Undiscounted returns ``[S, episodes]``; episode e starts from ``reset(seed=seed + e)`` for every row.

@@ -11,6 +11,8 @@ from torch import Tensor
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.exploration import categorical
 
+from .predict import predict
+
 if TYPE_CHECKING:
     from .agent import Agent
 
@@ -58,11 +60,7 @@ class Ensemble:
         self, observation: np.ndarray, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[np.ndarray, Any]:
         """stable-baselines3's: one observation or a batch ``[n, ...]`` -> (action or actions ``[n]``, state)."""
-        obs = np.asarray(observation)
-        shape = self.observation_space.shape or ()
-        action = self.act(torch.as_tensor(obs.reshape(1, -1, *shape), device=self.device), deterministic)[0]
-        actions = action.cpu().numpy()
-        return (actions if obs.ndim > len(shape) else actions[0]), state
+        return predict(self, observation, deterministic), state
 
     def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:
         """Undiscounted returns ``[1, episodes]`` of the episodes that ``Agent.evaluate`` plays."""

@@ -64,11 +64,6 @@ class GridResult(NamedTuple):
     optimum: float
     median: Estimate[float]  # over seeds, of the exact return of the final greedy policy
 
-    @property
-    def regret_share(self) -> float:
-        """The share of the optimum that the median seed loses."""
-        return 1.0 - self.median.value / self.optimum
-
 
 def exact_answer(training: Training, gamma: float) -> Exact:
     """Solve the grid of a training."""
