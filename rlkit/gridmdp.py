@@ -117,7 +117,7 @@ class GridMDP:
 
     @cached_property
     def tabular(self) -> TabularMDP:
-        """The same problem as a table ``[N, 4, K]``, made once; it remembers this map (``TabularMDP.grid``).
+        """The same problem as a table ``[N, 4, K]``, made once; ``map_of`` finds this map again.
 
         Outcome k of an action is the move in the k-th direction it may slip to, in the order side, ahead, side,
         behind; those of chance 0 are left out. A terminal tile leads to itself with nothing.
@@ -166,6 +166,12 @@ class GridMDP:
             f"GridMDP({rows} x {columns}, num_states={self.num_states}, chances={self.chances}, "
             f"max_steps={self.max_steps}, name={self.name!r})"
         )
+
+
+def map_of(mdp: TabularMDP | GridMDP) -> GridMDP | None:
+    """The map of a problem: itself, or the one that its table was made from by ``GridMDP.to_tabular``; solvers use it.
+    A table changed by ``dataclasses.replace`` has none."""
+    return mdp if isinstance(mdp, GridMDP) else vars(mdp).get("_grid")
 
 
 def _verified_rewards(given: ArrayLike, tiles: NDArray[np.bool_], field: str) -> NDArray[np.float64]:

@@ -10,14 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-
-if TYPE_CHECKING:  # the map imports the table
-    from .gridmdp import GridMDP
 
 Outcome = tuple[float, int, float, bool]  # probability, successor, reward, terminated: gymnasium's order
 Outcomes = Sequence[Sequence[Iterable[Outcome]]] | Mapping[int, Mapping[int, Iterable[Outcome]]]
@@ -116,12 +113,6 @@ class TabularMDP:
         np.copyto(where, self.successor, where=going_on, casting="same_kind")
         where.flags.writeable = False
         return where
-
-    @property
-    def grid(self) -> GridMDP | None:
-        """The map that this table was made from by ``GridMDP.to_tabular``; solvers use it. A table changed by
-        ``dataclasses.replace`` has none."""
-        return self.__dict__.get("_grid")
 
     @cached_property
     def continuation(self) -> sparse.csr_array:

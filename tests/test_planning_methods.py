@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from test_planning import assert_certified, assert_encloses, chain, gammas, mdps, rational_optimum, rational_q
 
 from rlkit.envs.gridworld import GridWorld
-from rlkit.gridmdp import GridMDP
+from rlkit.gridmdp import GridMDP, map_of
 from rlkit.mdp import TabularMDP
 from rlkit.planning import (
     NotConverged,
@@ -150,14 +150,15 @@ def test_sweeps_over_a_map_enclose_the_optimum_of_its_table(grid: GridMDP, gamma
 @pytest.mark.parametrize("name", ["frozenlake-4x4", "frozenlake-8x8", "russell-norvig-4x3"])
 def test_a_grid_world_keeps_its_map(name: str) -> None:
     world = GridWorld(name)
-    assert world.mdp.grid is not None
-    np.testing.assert_array_equal(world.mdp.grid.open, world.letters != "#")
+    grid = map_of(world.mdp)
+    assert grid is not None
+    np.testing.assert_array_equal(grid.open, world.letters != "#")
     again = TabularMDP.from_transitions(world.mdp.to_gymnasium())
     np.testing.assert_allclose(solve(world.mdp, 0.9).value, solve(again, 0.9).value, rtol=0, atol=1e-9)
 
 
 def test_a_world_that_carries_the_agent_elsewhere_has_no_map() -> None:
-    assert GridWorld("cliff").mdp.grid is None
+    assert map_of(GridWorld("cliff").mdp) is None
 
 
 def test_the_map_of_gymnasiums_frozen_lake_has_its_value() -> None:
@@ -166,8 +167,8 @@ def test_the_map_of_gymnasiums_frozen_lake_has_its_value() -> None:
 
 def test_a_changed_table_forgets_its_map() -> None:
     table = slippery(3).tabular
-    assert table.grid is not None
-    assert dataclasses.replace(table, reward=2 * table.reward).grid is None
+    assert map_of(table) is not None
+    assert map_of(dataclasses.replace(table, reward=2 * table.reward)) is None
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def unfinished(method: str, mdp: TabularMDP) -> NotConverged:
         "modified": lambda: modified_policy_iteration(mdp, 0.999, max_iterations=3),
         "prioritised": lambda: prioritised_sweeping(mdp, 0.999, max_iterations=3),
         "inexact": lambda: inexact_policy_iteration(mdp, 0.999, max_iterations=1),
-        "stencil": lambda: stencil_iteration(mdp.grid, 0.999, max_iterations=3),  # type: ignore[arg-type]
+        "stencil": lambda: stencil_iteration(map_of(mdp), 0.999, max_iterations=3),  # type: ignore[arg-type]
     }
     with pytest.raises(NotConverged, match=r"more than the tolerance 1e-09") as stopped:
         solvers[method]()

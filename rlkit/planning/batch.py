@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .modified import CONTINUING
-from .operators import Array, Problem, extents
+from .operators import Array, Problem, as_table, extents
 from .solution import Solution
 from .value_iter import Goal, below_rounding, bounds_from, certified_from_below, verified_goal
 
@@ -69,7 +68,7 @@ def solve_batch(
     import torch
 
     began = time.perf_counter()
-    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    table = as_table(mdp)
     discounts, problems = _paired(table, gammas, rewards)
     goals = [
         verified_goal("solve_batch", problem, float(gamma), tolerance)

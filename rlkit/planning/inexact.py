@@ -6,11 +6,10 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import bicgstab
 
-from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .chain import policy_chain
 from .modified import CONTINUING
-from .operators import Array, Problem, greedy, q_backup
+from .operators import Array, Problem, as_table, greedy, q_backup
 from .solution import Solution
 from .value_iter import (
     at_rounding,
@@ -49,7 +48,7 @@ def inexact_policy_iteration(
     """
     goal = verified_goal("inexact_policy_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
-    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    table = as_table(mdp)
     continuing = goal.size.continuation_low >= CONTINUING
     value = np.zeros(table.num_states) if initial is None else np.array(initial, dtype=np.float64)
     iterations = 0

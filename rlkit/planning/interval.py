@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .bounds import widest
-from .operators import Array, Problem, extents, highest, q_backup, rounding_bound
+from .operators import Array, Problem, as_table, extents, highest, q_backup, rounding_bound
 from .policy_iter import policy_iteration
 from .solution import NotConverged, Solution
 
@@ -41,7 +40,7 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
         raise ValueError(f"tolerance {tolerance}: give a positive number, the largest upper - lower to accept")
     if max_iterations < 1:
         raise ValueError(f"max_iterations {max_iterations}: give a positive integer")
-    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    table = as_table(mdp)
     happens = table.probability > 0
     gains = table.reward[happens]
     if (gains > 0).any() and (gains < 0).any():
@@ -83,6 +82,7 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
     ahead = q_backup(table, upper, 1.0) + rounding_bound(size, upper, 1.0)
     solution = replace(
         best,
+        mdp=mdp,
         upper=np.maximum(upper, best.value),
         optimal_actions=ahead >= best.lower[:, None],
         policy_loss_bound=width,

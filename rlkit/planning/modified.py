@@ -12,7 +12,7 @@ from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .chain import policy_chain
 from .jit import COMPILED
-from .operators import Array, Problem, ended_by_zero, greedy, q_backup
+from .operators import Array, Problem, as_table, ended_by_zero, greedy, q_backup
 from .solution import Solution
 from .sweeps import back_up_best, choose_rows, evaluate_by_backups, evaluate_in_place, improve_in_place
 from .value_iter import (
@@ -55,7 +55,7 @@ def modified_policy_iteration(
     """
     goal = verified_goal("modified_policy_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
-    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    table = as_table(mdp)
     start = from_below(goal, table, initial)  # [N + 1]
     limit = math.inf if max_iterations is None else max_iterations
     continuing = goal.size.continuation_low >= CONTINUING

@@ -22,6 +22,11 @@ Problem = TabularMDP | GridMDP
 UNIT_ROUNDOFF = 2.0**-53  # of float64, rounding to nearest
 
 
+def as_table(mdp: Problem) -> TabularMDP:
+    """The problem as a table, for methods that need one."""
+    return mdp if isinstance(mdp, TabularMDP) else mdp.tabular
+
+
 def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     """One step ahead of ``value``: ``q(s, a) = sum_k p_k (r_k + gamma (1 - terminated_k) V(s'_k))``.
 

@@ -7,13 +7,12 @@ import time
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .bounds import macqueen_shifts, possibly_optimal, shifted, widest
 from .chain import policy_chain
 from .discount import verified_contraction, verified_discount
 from .evaluation import discounted_sums, never_ending, reward_process, state_value, verified_policy
-from .operators import Array, Extents, Problem, extents, greedy, q_backup, rounding_bound
+from .operators import Array, Extents, Problem, as_table, extents, greedy, q_backup, rounding_bound
 from .solution import Solution
 from .value_iter import problem_bytes
 
@@ -38,7 +37,7 @@ def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | Non
     """
     began = time.perf_counter()
     gamma = verified_discount(gamma)
-    mdp = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    mdp = as_table(mdp)
     size = extents(mdp)
     if gamma < 1:
         verified_contraction("policy_iteration", gamma, size)
@@ -76,6 +75,7 @@ def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | Non
         converged=True,
         gamma=gamma,
         tolerance=None,
+        mdp=mdp,
         method="policy iteration",
         bytes=problem_bytes(mdp) + 2 * q.nbytes + optimal.nbytes + 6 * value.nbytes,
     )

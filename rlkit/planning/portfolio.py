@@ -10,13 +10,13 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.sparse import csgraph
 
-from ..gridmdp import GridMDP
+from ..gridmdp import GridMDP, map_of
 from ..mdp import TabularMDP
 from .chain import policy_chain
 from .inexact import inexact_policy_iteration
 from .jit import COMPILED
 from .modified import CONTINUING, modified_policy_iteration
-from .operators import Problem, extents
+from .operators import Problem, as_table, extents
 from .policy_iter import policy_iteration
 from .prioritised import prioritised_sweeping
 from .solution import NotConverged, Solution
@@ -93,7 +93,7 @@ def _many_without_reward(mdp: Problem) -> bool:
 
 def _map(mdp: Problem) -> GridMDP:
     """The map of a problem, else a ValueError."""
-    grid = mdp if isinstance(mdp, GridMDP) else mdp.grid
+    grid = map_of(mdp)
     if grid is None:
         raise ValueError("method 'stencil' needs a GridMDP or its table: choose 'auto' for other problems")
     return grid
@@ -102,7 +102,7 @@ def _map(mdp: Problem) -> GridMDP:
 def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
     """``method="auto"``."""
     began = time.perf_counter()
-    grid = mdp if isinstance(mdp, GridMDP) else mdp.grid
+    grid = map_of(mdp)
     try:
         if grid is not None and COMPILED:
             reason = f"a map of {grid.open.shape[0]} x {grid.open.shape[1]} tiles: swept without a table"
@@ -119,7 +119,7 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
         return replace(modified_policy_iteration(mdp, gamma, tolerance, sweeps), reason=reason)
     except NotConverged as stopped:
         partial = stopped.solution
-    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    table = as_table(mdp)
     tried = f"after {partial.iterations} sweeps of {partial.method} its bounds were {partial.width:.2g} apart"
     if _factors(table, partial) <= LARGEST_FACTORS:
         solution = _exact(table, gamma, tolerance, partial)

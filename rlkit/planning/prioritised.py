@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .jit import compiled
 from .modified import from_below
-from .operators import Problem
+from .operators import Problem, as_table
 from .solution import Solution
 from .value_iter import (
     at_rounding,
@@ -52,7 +51,7 @@ def prioritised_sweeping(
     verified_iterations(max_iterations)
     if block < 1:
         raise ValueError(f"block {block}: give a positive number of states")
-    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    table = as_table(mdp)
     value = from_below(goal, table, None)  # [N + 1]
     pointers, leaders = _block_leaders(table, block)
     num_blocks = len(pointers) - 1

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .discount import verified_contraction
-from .operators import Problem, extents
+from .operators import as_table, extents
 from .solution import Solution
 
 flint: Any
@@ -42,7 +41,7 @@ class Proof:
     arithmetic: str  # "flint" or "fractions"
 
 
-def prove(mdp: Problem, solution: Solution) -> Proof:
+def prove(solution: Solution) -> Proof:
     """V* as fractions, starting from the solution's policy.
 
     The policy's system is solved exactly and the Bellman inequality checked for every action; where it fails the
@@ -52,13 +51,11 @@ def prove(mdp: Problem, solution: Solution) -> Proof:
 
     Raises:
         ValueError: gamma = 1, where the system may be singular; too many states for the arithmetic at hand (the message
-            says how many it takes); a solution of another problem.
+            says how many it takes).
     """
-    table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
+    table = as_table(solution.mdp)
     arithmetic = "fractions" if flint is None else "flint"
     verified_contraction("prove", solution.gamma, extents(table))
-    if len(solution.policy) != table.num_states:
-        raise ValueError(f"the solution has {len(solution.policy)} states and the MDP {table.num_states}: not its own")
     if table.num_states > MOST_STATES[arithmetic]:
         raise ValueError(
             f"{table.num_states} states: a proof with {arithmetic} takes at most {MOST_STATES[arithmetic]}; "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bounds import widest
-from .operators import Array
+from .operators import Array, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class Solution:
     converged: bool
     gamma: float
     tolerance: float | None  # what was asked of width; None if the method takes none
+    mdp: Problem = field(repr=False)  # what was solved
     method: str = "value iteration"
     reason: str = ""  # why ``solve`` chose the method; empty where the caller did
     bytes: int = 0  # of the arrays held at once by problem, work space and result; the interpreter is not counted

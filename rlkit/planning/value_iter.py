@@ -9,12 +9,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .bounds import Shifts, macqueen_shifts, possibly_optimal, shifted, widest
 from .discount import verified_contraction
 from .jit import COMPILED
-from .operators import Array, Extents, Problem, ended_by_zero, extents, greedy, highest, q_backup, rounding_bound
+from .operators import (
+    Array,
+    Extents,
+    Problem,
+    as_table,
+    ended_by_zero,
+    extents,
+    greedy,
+    highest,
+    q_backup,
+    rounding_bound,
+)
 from .solution import NotConverged, Solution
 from .sweeps import back_up_best, improve_in_place
 
@@ -98,7 +108,7 @@ def value_iteration(
 
 def _in_place(goal: Goal, max_iterations: int | None) -> Solution:
     """Gauss-Seidel value iteration."""
-    mdp = goal.mdp.tabular if isinstance(goal.mdp, GridMDP) else goal.mdp
+    mdp = as_table(goal.mdp)
     value = np.zeros(mdp.num_states + 1)
     policy = np.empty(mdp.num_states, np.int64)
     enough, iterations = goal.residual, 0
@@ -177,6 +187,7 @@ def certified_from_below(goal: Goal, lower: Array, upper: Array, iterations: int
         converged=widest(lower, upper) <= goal.tolerance,
         gamma=gamma,
         tolerance=goal.tolerance,
+        mdp=mdp,
         method=goal.method.replace("_", " "),
         bytes=problem_bytes(mdp) + work + 2 * q.nbytes + optimal.nbytes + 5 * value.nbytes,
     )
