@@ -16,7 +16,7 @@ stable-baselines3's A2C, so the same settings mean the same algorithm there and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,11 +25,12 @@ from rlkit.losses import entropy, entropy_slope, explained_variance, one_hot, sc
 from rlkit.networks import MLP, Activation, ActorCritic, num_features
 from rlkit.optim import Adam, RMSprop, clip_rows_, row_norm
 from rlkit.returns import gae
-from rlkit.schedules import SCHEDULES, Schedule
+from rlkit.schedules import Schedule
 from rlkit.streams import Stream
 from rlkit.types import Transition
 
-from .agent import Agent, PerRow, check, check_choice
+from .agent import Agent
+from .hyperparameters import Count, NotNegative, Positive, Range, Share, Widths, verify
 from .presets import A2C_PRESETS
 
 
@@ -40,31 +41,23 @@ class A2CConfig:
     A ``PerRow`` number may be one for all seeds or one per seed.
     """
 
-    learning_rate: PerRow = 7e-4
+    learning_rate: Positive = 7e-4
     learning_rate_schedule: Schedule = "constant"
-    n_steps: int = 5  # of every copy between updates
-    gamma: PerRow = 0.99
-    gae_lambda: PerRow = 1.0
-    ent_coef: PerRow = 0.0
-    vf_coef: PerRow = 0.5
-    max_grad_norm: PerRow = 0.5
-    rms_prop_eps: float = 1e-5
+    n_steps: Count = 5  # of every copy between updates
+    gamma: Share = 0.99
+    gae_lambda: Share = 1.0
+    ent_coef: NotNegative = 0.0
+    vf_coef: NotNegative = 0.5
+    max_grad_norm: Positive = 0.5
+    rms_prop_eps: Annotated[float, Range(above=0.0)] = 1e-5
     use_rms_prop: bool = True  # else Adam with eps 1e-5
     normalize_advantage: bool = False
-    net_arch: tuple[int, ...] = (64, 64)  # of the policy and of the value, which share nothing
+    net_arch: Widths = (64, 64)  # of the policy and of the value, which share nothing
     activation: Activation = "tanh"
     ortho_init: bool = True
 
     def __post_init__(self) -> None:
-        check("learning_rate", self.learning_rate, above=0.0)
-        check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
-        check("n_steps", self.n_steps, at_least=1)
-        check("gamma", self.gamma, at_least=0.0, at_most=1.0)
-        check("gae_lambda", self.gae_lambda, at_least=0.0, at_most=1.0)
-        check("ent_coef", self.ent_coef, at_least=0.0)
-        check("vf_coef", self.vf_coef, at_least=0.0)
-        check("max_grad_norm", self.max_grad_norm, above=0.0)
-        check("rms_prop_eps", self.rms_prop_eps, above=0.0)
+        verify(self)
 
 
 class Loss(NamedTuple):
@@ -130,9 +123,6 @@ class A2C(Agent):
         )
         flat = self.actor_critic.flat
         self.optimizer = RMSprop(flat, eps=config.rms_prop_eps) if config.use_rms_prop else Adam(flat, eps=1e-5)
-        self._learning_rate, self._max_grad_norm = self._rows(config.learning_rate), self._rows(config.max_grad_norm)
-        self._gamma, self._gae_lambda = self._rows(config.gamma), self._rows(config.gae_lambda)
-        self._ent_coef, self._vf_coef = self._rows(config.ent_coef), self._rows(config.vf_coef)
         self._explore = Stream(self.seeds, "explore", width=1, copies=self.env.num_envs, device=self.device)
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
 
@@ -152,19 +142,19 @@ class A2C(Agent):
             next_value,
             batch.terminated,
             batch.truncated,
-            self._gamma[:, None],
-            self._gae_lambda[:, None],
+            self.per_row.gamma[:, None],
+            self.per_row.gae_lambda[:, None],
         ).flatten(1, 2)  # [S, T B]
         target = advantage + value
         if self.config.normalize_advantage:
             advantage = standardised(advantage)
         loss, logits_slope, value_slope = a2c_loss(
-            logits, value, batch.action.flatten(1, 2), advantage, target, self._ent_coef, self._vf_coef
+            logits, value, batch.action.flatten(1, 2), advantage, target, self.per_row.ent_coef, self.per_row.vf_coef
         )
         gradient = pullback(logits_slope, value_slope)  # [S, P]
         norm = row_norm(gradient)
-        learning_rate = self._scheduled(self._learning_rate, self.config.learning_rate_schedule)
-        clipped = clip_rows_(gradient, norm, self._max_grad_norm)
+        learning_rate = self._scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
+        clipped = clip_rows_(gradient, norm, self.per_row.max_grad_norm)
         self.optimizer.step(clipped, learning_rate, self._healthy(norm))
         self._means.add(
             loss=loss.total,

@@ -32,10 +32,10 @@ from rlkit.tracking import EpisodeReturns, Means
 from rlkit.types import Env, Transition, segment
 
 from .ensemble import Ensemble
+from .hyperparameters import PerRowNumbers, settings_of_row
 from .predict import predict
 from .progress import progress
 
-PerRow = float | tuple[float, ...]  # a hyper-parameter: one number for all rows, or one per row
 EnvSource = str | Callable[[], gymnasium.Env] | rlkit.envs.Dynamics
 
 
@@ -84,6 +84,7 @@ class Agent:
         values = {} if preset is None else dict(self._preset(env, preset))
         copies = int(values.pop("num_envs", 1)) if num_envs is None else num_envs
         self.config = self._configure({name: v for name, v in values.items() if name != "num_envs"}, hyperparameters)
+        self.per_row = PerRowNumbers(self.config, len(self.seeds), self.device)
         self._source, self._env_kwargs, self._backend = env, dict(env_kwargs or {}), backend
         self.env: Env = self._make(self.seeds, copies)
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
@@ -267,11 +268,7 @@ class Agent:
         if not -self.num_seeds <= row < self.num_seeds:
             raise IndexError(f"row {row} of an agent with {self.num_seeds} seeds")
         row %= self.num_seeds
-        settings = asdict(self.config)
-        for field in fields(self.config_class):
-            if "PerRow" in str(field.type) and isinstance(settings[field.name], tuple):
-                settings[field.name] = settings[field.name][row]
-        twin = self._twin(self._source, (self.seeds[row],), settings)
+        twin = self._twin(self._source, (self.seeds[row],), settings_of_row(self.config, row))
         for name, network in twin.networks.items():
             network.flat.copy_(self.networks[name].flat[row : row + 1])
         twin.num_timesteps, twin._end = self.num_timesteps, self._end
@@ -377,17 +374,6 @@ class Agent:
         by_env = self.presets[preset]
         return by_env.get(env, by_env["*"]) if isinstance(env, str) else by_env["*"]
 
-    def _rows(self, value: float | Sequence[float]) -> Tensor:
-        """A hyper-parameter as one number per row, ``[S]``.
-
-        Raises:
-            ValueError: a sequence that is not as long as the seeds.
-        """
-        rows = torch.as_tensor(value, dtype=torch.float32, device=self.device)
-        if rows.dim() > 0 and len(rows) != self.num_seeds:
-            raise ValueError(f"a hyper-parameter has {len(rows)} values for {self.num_seeds} seeds: {value}")
-        return rows.expand(self.num_seeds)
-
     def _scheduled(self, initial: Tensor, schedule: Schedule) -> Tensor:
         """A learning rate or clip range at this point of training, ``[S]``."""
         return initial * factor(schedule, 1.0 - self.progress_remaining)
@@ -409,32 +395,3 @@ def read_header(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise ValueError(f"{path} is a safetensors file but not an rlkit agent: agents are written by agent.save")
     header: dict[str, Any] = json.loads(metadata["rlkit.agent"])
     return header
-
-
-def check(
-    name: str,
-    value: PerRow,
-    above: float = -math.inf,
-    at_least: float = -math.inf,
-    at_most: float = math.inf,
-) -> None:
-    """Refuse a hyper-parameter outside its range.
-
-    Raises:
-        ValueError: any value not in the range, NaN included; names it and the range.
-    """
-    for number in value if isinstance(value, tuple) else (value,):
-        if not (above < number and at_least <= number <= at_most):
-            lower = f"above {above}" if above > -math.inf else f"at least {at_least}"
-            upper = f" and at most {at_most}" if at_most < math.inf else ""
-            raise ValueError(f"{name} must be {lower}{upper}, got {value}")
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuse a hyper-parameter that is none of its choices.
-
-    Raises:
-        ValueError: names the value and the choices.
-    """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

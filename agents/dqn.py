@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +32,12 @@ from rlkit.networks import MLP, Activation, Dueling, num_features
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.prioritised import Priorities
 from rlkit.replay import ReplayBuffer
-from rlkit.schedules import SCHEDULES, Schedule
+from rlkit.schedules import Schedule
 from rlkit.streams import Stream
 from rlkit.types import Transition
 
-from .agent import Agent, PerRow, check, check_choice
+from .agent import Agent
+from .hyperparameters import Count, Positive, PositiveShare, Range, Share, Widths, verify
 from .presets import DQN_PRESETS
 
 SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that nothing is never sampled again
@@ -54,53 +55,38 @@ class DQNConfig:
     A ``PerRow`` number may be one for all seeds or one per seed. Steps are environment steps per seed.
     """
 
-    learning_rate: PerRow = 1e-4
+    learning_rate: Positive = 1e-4
     learning_rate_schedule: Schedule = "constant"
-    buffer_size: int = 1_000_000  # transitions per seed
-    learning_starts: int = 100  # steps of random actions before the first update
-    batch_size: int = 32
-    tau: PerRow = 1.0  # share of the online network in a target update; 1 copies it
-    gamma: PerRow = 0.99
-    train_freq: int = 4  # steps of every copy between updates
-    n_steps: int = 1  # rewards summed before the bootstrap
-    gradient_steps: int = 1  # updates after every train_freq steps; -1: as many as transitions were collected
-    target_update_interval: int = 10_000  # steps between target updates
-    exploration_fraction: PerRow = 0.1  # of training, over which epsilon falls on a line
-    exploration_initial_eps: PerRow = 1.0
-    exploration_final_eps: PerRow = 0.05
-    max_grad_norm: PerRow = 10.0
-    net_arch: tuple[int, ...] = (64, 64)
+    buffer_size: Count = 1_000_000  # transitions per seed
+    learning_starts: Annotated[int, Range(at_least=0)] = 100  # steps of random actions before the first update
+    batch_size: Count = 32
+    tau: PositiveShare = 1.0  # share of the online network in a target update; 1 copies it
+    gamma: Share = 0.99
+    train_freq: Count = 4  # steps of every copy between updates
+    n_steps: Count = 1  # rewards summed before the bootstrap
+    gradient_steps: Annotated[int, Range(at_least=-1)] = 1  # updates after them; -1: one per transition collected
+    target_update_interval: Count = 10_000  # steps between target updates
+    exploration_fraction: Share = 0.1  # of training, over which epsilon falls on a line
+    exploration_initial_eps: Share = 1.0
+    exploration_final_eps: Share = 0.05
+    max_grad_norm: Positive = 10.0
+    net_arch: Widths = (64, 64)
     activation: Activation = "relu"
     loss: Literal["huber", "squared"] = "huber"
     double: bool = False  # the online network chooses the action that the target network judges
     dueling: bool = False  # Q = V + A - mean A
     replay: bool = True  # False: minibatches are the latest transitions, in their order
-    priority_exponent: PerRow = 0.0  # of |y - Q| in the chance of being sampled; 0 samples uniformly
-    priority_beta: PerRow = 0.4  # exponent of the importance weights, which grows to 1 over training
+    priority_exponent: Share = 0.0  # of |y - Q| in the chance of being sampled; 0 samples uniformly
+    priority_beta: Share = 0.4  # exponent of the importance weights, which grows to 1 over training
     single_coin: bool = False  # one coin for all copies decides whether they explore, as in stable-baselines3
     target_clock: Literal["steps", "updates"] = "steps"  # what target_update_interval counts
 
     def __post_init__(self) -> None:
-        check("learning_rate", self.learning_rate, above=0.0)
-        check("gamma", self.gamma, at_least=0.0, at_most=1.0)
-        check("tau", self.tau, above=0.0, at_most=1.0)
-        check("exploration_fraction", self.exploration_fraction, at_least=0.0, at_most=1.0)
-        check("exploration_initial_eps", self.exploration_initial_eps, at_least=0.0, at_most=1.0)
-        check("exploration_final_eps", self.exploration_final_eps, at_least=0.0, at_most=1.0)
-        check("max_grad_norm", self.max_grad_norm, above=0.0)
-        for name in ("batch_size", "buffer_size", "train_freq", "n_steps", "target_update_interval"):
-            check(name, getattr(self, name), at_least=1)
-        check("learning_starts", self.learning_starts, at_least=0)
-        check("priority_exponent", self.priority_exponent, at_least=0.0, at_most=1.0)
-        check("priority_beta", self.priority_beta, at_least=0.0, at_most=1.0)
-        check_choice("loss", self.loss, ("huber", "squared"))
-        check_choice("target_clock", self.target_clock, ("steps", "updates"))
+        verify(self)
         if self.priority_exponent != 0.0 and not self.replay:
             raise ValueError(f"priority_exponent {self.priority_exponent} needs a replay: pass replay=True with it")
-        check("gradient_steps", self.gradient_steps, at_least=-1)
         if self.batch_size > self.buffer_size:
             raise ValueError(f"batch_size {self.batch_size} exceeds buffer_size {self.buffer_size}: lower one")
-        check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
 
 
 def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
@@ -138,14 +124,7 @@ class DQN(Agent):
         self.optimizer = Adam(self.network.flat)
         self.replay: ReplayBuffer | None = None
         self.priorities: Priorities | None = None
-        self._alpha, self._beta = self._rows(config.priority_exponent), self._rows(config.priority_beta)
         self._updates = 0
-        self._learning_rate, self._gamma = self._rows(config.learning_rate), self._rows(config.gamma)
-        self._tau, self._max_grad_norm = self._rows(config.tau), self._rows(config.max_grad_norm)
-        self._epsilons = [
-            self._rows(value)
-            for value in (config.exploration_fraction, config.exploration_initial_eps, config.exploration_final_eps)
-        ]
         copies = self.env.num_envs
         self._explore = Stream(self.seeds, "explore", width=2, copies=copies, device=self.device)
         self._sample = Stream(self.seeds, "replay", width=config.batch_size, device=self.device)
@@ -194,7 +173,7 @@ class DQN(Agent):
         if self.replay is None:
             self.replay = ReplayBuffer(self._capacity, taken[0])
             if self.config.priority_exponent != 0.0:
-                self.priorities = Priorities(self._capacity, self._alpha)
+                self.priorities = Priorities(self._capacity, self.per_row.priority_exponent)
         self.replay.add(*taken)
         if self.priorities is not None:
             self.priorities.add(steps * self.env.num_envs)
@@ -205,13 +184,18 @@ class DQN(Agent):
     def _update_target(self, ticks: int) -> None:
         """Move theta- towards theta ``ticks`` times; theta stood still meanwhile, so that is one move."""
         if ticks > 0:
-            self.target_network.flat.lerp_(self.network.flat, 1.0 - (1.0 - self._tau[:, None]) ** ticks)
+            self.target_network.flat.lerp_(self.network.flat, 1.0 - (1.0 - self.per_row.tau[:, None]) ** ticks)
 
     def epsilons(self, steps: int) -> Tensor:
         """The probability of a random action at each of the next steps, ``[T, S]``."""
-        fraction, initial, final = self._epsilons
+        per_row = self.per_row
         timesteps = self.num_timesteps + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
-        scheduled = linear_schedule(timesteps / max(self._end, 1), fraction, initial, final)
+        scheduled = linear_schedule(
+            timesteps / max(self._end, 1),
+            per_row.exploration_fraction,
+            per_row.exploration_initial_eps,
+            per_row.exploration_final_eps,
+        )
         return torch.where(timesteps < self.config.learning_starts, 1.0, scheduled)
 
     def epsilon(self) -> Tensor:
@@ -233,16 +217,16 @@ class DQN(Agent):
         if self.priorities is not None:
             slot, probability = self.priorities.choose(u)
             u = self.priorities.rank(slot)
-            beta = 1.0 + (self._beta - 1.0) * self.progress_remaining
+            beta = 1.0 + (self.per_row.priority_beta - 1.0) * self.progress_remaining
             importance = self.priorities.importance(probability, beta).to(self.network.flat.dtype)
         if config.n_steps == 1:
-            batch, discount = self.replay.sample(u), self._gamma[:, None]
+            batch, discount = self.replay.sample(u), self.per_row.gamma[:, None]
         else:
-            batch, discount = self.replay.sample_n_step(u, config.n_steps, self._gamma)
+            batch, discount = self.replay.sample_n_step(u, config.n_steps, self.per_row.gamma)
         target = self.target(batch, discount)
         features = self._features(batch.obs)
         share = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size
-        learning_rate = self._scheduled(self._learning_rate, config.learning_rate_schedule)
+        learning_rate = self._scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
         loss, loss_slope = LOSSES[config.loss]
         outputs = []
         minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, share, target[..., None]))
@@ -251,7 +235,9 @@ class DQN(Agent):
             slope = td_slope(q, a, y, loss_slope)
             gradient = pullback(slope if importance is None else importance[..., None] * slope)  # [S, P]
             norm = row_norm(gradient)
-            self.optimizer.step(clip_rows_(gradient, norm, self._max_grad_norm), learning_rate, self._healthy(norm))
+            self.optimizer.step(
+                clip_rows_(gradient, norm, self.per_row.max_grad_norm), learning_rate, self._healthy(norm)
+            )
             self._means.add(gradient_norm=norm)
             outputs.append(q)
         lead = (self.num_seeds, count, config.batch_size)

@@ -35,11 +35,12 @@ from rlkit.losses import (
 from rlkit.networks import MLP, Activation, ActorCritic, num_features
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.returns import gae
-from rlkit.schedules import SCHEDULES, Schedule
+from rlkit.schedules import Schedule
 from rlkit.streams import Stream
 from rlkit.types import Transition
 
-from .agent import Agent, PerRow, check, check_choice
+from .agent import Agent
+from .hyperparameters import Count, NotNegative, Positive, Share, Widths, verify
 from .presets import PPO_PRESETS
 
 
@@ -50,41 +51,29 @@ class PPOConfig:
     A ``PerRow`` number may be one for all seeds or one per seed.
     """
 
-    learning_rate: PerRow = 3e-4
+    learning_rate: Positive = 3e-4
     learning_rate_schedule: Schedule = "constant"
-    n_steps: int = 2048  # of every copy between batches
-    batch_size: int = 64  # of a minibatch; divides n_steps times the number of copies
-    n_epochs: int = 10
-    gamma: PerRow = 0.99
-    gae_lambda: PerRow = 0.95
-    clip_range: PerRow = 0.2
+    n_steps: Count = 2048  # of every copy between batches
+    batch_size: Count = 64  # of a minibatch; divides n_steps times the number of copies
+    n_epochs: Count = 10
+    gamma: Share = 0.99
+    gae_lambda: Share = 0.95
+    clip_range: Positive = 0.2
     clip_range_schedule: Schedule = "constant"
-    clip_range_vf: PerRow | None = None  # how far V may move from its old value, on the same schedule; None: no limit
+    clip_range_vf: Positive | None = None  # how far V may move from its old value, on the same schedule; None: no limit
     normalize_advantage: bool = True
-    ent_coef: PerRow = 0.0
-    vf_coef: PerRow = 0.5
-    max_grad_norm: PerRow = 0.5
-    target_kl: PerRow | None = None
-    net_arch: tuple[int, ...] = (64, 64)  # of the policy and of the value, which share nothing
+    ent_coef: NotNegative = 0.0
+    vf_coef: NotNegative = 0.5
+    max_grad_norm: Positive = 0.5
+    target_kl: Positive | None = None
+    net_arch: Widths = (64, 64)  # of the policy and of the value, which share nothing
     activation: Activation = "tanh"
     ortho_init: bool = True
 
     def __post_init__(self) -> None:
-        check("learning_rate", self.learning_rate, above=0.0)
-        check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
-        check_choice("clip_range_schedule", self.clip_range_schedule, SCHEDULES)
-        for name in ("n_steps", "n_epochs"):
-            check(name, getattr(self, name), at_least=1)
-        check("batch_size", self.batch_size, at_least=2 if self.normalize_advantage else 1)
-        check("gamma", self.gamma, at_least=0.0, at_most=1.0)
-        check("gae_lambda", self.gae_lambda, at_least=0.0, at_most=1.0)
-        check("clip_range", self.clip_range, above=0.0)
-        check("ent_coef", self.ent_coef, at_least=0.0)
-        check("vf_coef", self.vf_coef, at_least=0.0)
-        check("max_grad_norm", self.max_grad_norm, above=0.0)
-        for name in ("clip_range_vf", "target_kl"):
-            if getattr(self, name) is not None:
-                check(name, getattr(self, name), above=0.0)
+        verify(self)
+        if self.normalize_advantage and self.batch_size < 2:
+            raise ValueError("normalize_advantage needs batch_size of at least 2, got 1: raise it or switch it off")
 
 
 class Experience(NamedTuple):
@@ -177,12 +166,8 @@ class PPO(Agent):
             self.device,
         )
         self.optimizer = Adam(self.actor_critic.flat, eps=1e-5)
-        self._learning_rate, self._max_grad_norm = self._rows(config.learning_rate), self._rows(config.max_grad_norm)
-        self._gamma, self._gae_lambda = self._rows(config.gamma), self._rows(config.gae_lambda)
-        self._ent_coef, self._vf_coef = self._rows(config.ent_coef), self._rows(config.vf_coef)
-        self._clip_range = self._rows(config.clip_range)
-        self._clip_range_vf = None if config.clip_range_vf is None else self._rows(config.clip_range_vf)
-        self._target_kl = self._rows(torch.inf if config.target_kl is None else config.target_kl)
+        everything = torch.full((self.num_seeds,), torch.inf, device=self.device)
+        self._target_kl = everything if config.target_kl is None else self.per_row.target_kl
         self._explore = Stream(self.seeds, "explore", width=1, copies=self.env.num_envs, device=self.device)
         self._shuffle = Stream(self.seeds, "replay", width=self._batch, device=self.device)
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
@@ -208,8 +193,8 @@ class PPO(Agent):
             next_value.view(shape),
             batch.terminated,
             batch.truncated,
-            self._gamma[:, None],
-            self._gae_lambda[:, None],
+            self.per_row.gamma[:, None],
+            self.per_row.gae_lambda[:, None],
         ).flatten(1, 2)
         action = batch.action.flatten(1, 2)
         with torch.no_grad():
@@ -234,17 +219,18 @@ class PPO(Agent):
         if self.config.normalize_advantage:
             batch = batch._replace(advantage=standardised(batch.advantage))
         schedule = self.config.clip_range_schedule
-        clip_range = self._scheduled(self._clip_range, schedule)
-        clip_range_vf = None if self._clip_range_vf is None else self._scheduled(self._clip_range_vf, schedule)
+        clip_range = self._scheduled(self.per_row.clip_range, schedule)
+        limited = self.config.clip_range_vf is not None
+        clip_range_vf = self._scheduled(self.per_row.clip_range_vf, schedule) if limited else None
         logits, value, pullback = self.actor_critic.vjp(batch.features)
         loss, logits_slope, value_slope = ppo_loss(
-            logits, value, batch, clip_range, clip_range_vf, self._ent_coef, self._vf_coef
+            logits, value, batch, clip_range, clip_range_vf, self.per_row.ent_coef, self.per_row.vf_coef
         )
         gradient = pullback(logits_slope, value_slope)  # [S, P]
         norm = row_norm(gradient)
         going_on = going_on & ~(loss.approx_kl > 1.5 * self._target_kl)
-        learning_rate = self._scheduled(self._learning_rate, self.config.learning_rate_schedule)
-        clipped = clip_rows_(gradient, norm, self._max_grad_norm)
+        learning_rate = self._scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
+        clipped = clip_rows_(gradient, norm, self.per_row.max_grad_norm)
         self.optimizer.step(clipped, learning_rate, self._healthy(norm) & going_on)
         self._means.add(
             loss=loss.total,

@@ -18,7 +18,7 @@ known, and is logged, at every update. Every line is done for S seeds at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -28,11 +28,12 @@ from rlkit.losses import entropy, entropy_slope, explained_variance, one_hot, sc
 from rlkit.networks import MLP, Activation, num_features, orthogonal_gains
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
-from rlkit.schedules import SCHEDULES, Schedule
+from rlkit.schedules import Schedule
 from rlkit.streams import Stream
 from rlkit.types import Transition
 
-from .agent import Agent, PerRow, check, check_choice
+from .agent import Agent
+from .hyperparameters import Count, NotNegative, Positive, Share, Widths, verify
 from .presets import REINFORCE_PRESETS
 
 Returns = Literal["reward-to-go", "whole"]
@@ -45,37 +46,26 @@ FROM_OTHER_COPIES = ("time", "leave-one-out", "optimal")
 class REINFORCEConfig:
     """Hyper-parameters of REINFORCE. A ``PerRow`` number may be one for all seeds or one per seed."""
 
-    learning_rate: PerRow = 1e-3  # of Adam
+    learning_rate: Positive = 1e-3  # of Adam
     learning_rate_schedule: Schedule = "constant"
-    n_steps: int = 256  # of every copy between updates
-    gamma: PerRow = 0.99
+    n_steps: Count = 256  # of every copy between updates
+    gamma: Share = 0.99
     returns: Returns = "reward-to-go"
     discount_states: bool = False  # the factor gamma^t; whole returns have it anyway
     baseline: Baseline = "value"
     # Episodes that a time limit or the end of the batch cuts: bootstrap from V, take the cut for an end, or drop them.
     unfinished: Unfinished = "bootstrap"
-    average_decay: PerRow = 0.9  # of baseline "average", per update
-    value_learning_rate: PerRow = 1e-3  # of baseline "value"
-    value_steps: int = 10  # gradient steps of V on every batch, after the policy's
-    ent_coef: PerRow = 0.0
-    max_grad_norm: PerRow = 0.5
-    net_arch: tuple[int, ...] = (64, 64)
+    average_decay: Share = 0.9  # of baseline "average", per update
+    value_learning_rate: Positive = 1e-3  # of baseline "value"
+    value_steps: Count = 10  # gradient steps of V on every batch, after the policy's
+    ent_coef: NotNegative = 0.0
+    max_grad_norm: Positive = 0.5
+    net_arch: Widths = (64, 64)
     activation: Activation = "tanh"
     ortho_init: bool = True
 
     def __post_init__(self) -> None:
-        check("learning_rate", self.learning_rate, above=0.0)
-        check("value_learning_rate", self.value_learning_rate, above=0.0)
-        check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
-        check_choice("returns", self.returns, get_args(Returns))
-        check_choice("baseline", self.baseline, get_args(Baseline))
-        check_choice("unfinished", self.unfinished, get_args(Unfinished))
-        for name in ("n_steps", "value_steps"):
-            check(name, getattr(self, name), at_least=1)
-        check("gamma", self.gamma, at_least=0.0, at_most=1.0)
-        check("average_decay", self.average_decay, at_least=0.0, at_most=1.0)
-        check("ent_coef", self.ent_coef, at_least=0.0)
-        check("max_grad_norm", self.max_grad_norm, above=0.0)
+        verify(self)
         if self.unfinished == "bootstrap" and self.baseline != "value":
             raise ValueError(
                 f"unfinished 'bootstrap' needs the value function of baseline 'value', and baseline is "
@@ -111,9 +101,6 @@ class REINFORCE(Agent):
             self.value = MLP((*sizes, 1), self.seeds, config.activation, self.device, inside, copy=1)
             self.value_optimizer = Adam(self.value.flat)
             networks["value"] = self.value
-        self._learning_rate, self._gamma = self._rows(config.learning_rate), self._rows(config.gamma)
-        self._value_learning_rate, self._ent_coef = self._rows(config.value_learning_rate), self._rows(config.ent_coef)
-        self._max_grad_norm, self._decay = self._rows(config.max_grad_norm), self._rows(config.average_decay)
         self._average = torch.zeros(self.num_seeds, device=self.device)  # of past weights
         self._average_mass = torch.zeros(self.num_seeds, device=self.device)  # what the decays have left of the first 0
         self._before = torch.zeros(
@@ -132,9 +119,9 @@ class REINFORCE(Agent):
         gradient, mean_entropy = self.gradients(batch)  # [S, B, P]
         mean = gradient.mean(dim=1)  # [S, P]
         norm = row_norm(mean)
-        learning_rate = self._scheduled(self._learning_rate, self.config.learning_rate_schedule)
+        learning_rate = self._scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
         healthy = self._healthy(norm)
-        self.optimizer.step(clip_rows_(mean, norm, self._max_grad_norm), learning_rate, healthy)
+        self.optimizer.step(clip_rows_(mean, norm, self.per_row.max_grad_norm), learning_rate, healthy)
         self._means.add(entropy=mean_entropy, gradient_norm=norm)
         if self.env.num_envs > 1:  # of the mean over copies, summed over parameters
             self._means.add(gradient_variance=gradient.var(dim=1).sum(dim=1) / self.env.num_envs)
@@ -164,12 +151,12 @@ class REINFORCE(Agent):
             score = score_sum(torch.ones_like(weight))
             gradient = gradient - optimal_constant(gradient, score)[..., None] * score
         bonus = pullback(-entropy_slope(log_p)).view(seeds, copies, -1)
-        gradient = (gradient + self._ent_coef[:, None, None] * bonus) / steps
+        gradient = (gradient + self.per_row.ent_coef[:, None, None] * bonus) / steps
         return gradient, entropy(log_p).mean(dim=1).view(seeds, copies).mean(dim=1)
 
     def weights(self, batch: Transition) -> tuple[Tensor, Tensor, Tensor]:
         """What multiplies every score, which steps count, and steps since the episode's start, ``[S, T, B]`` each."""
-        config, gamma = self.config, self._gamma[:, None]
+        config, gamma = self.config, self.per_row.gamma[:, None]
         weight = discounted_returns(batch.reward, self._bootstrap(batch), batch.terminated, batch.truncated, gamma)
         step = steps_since_start(batch.done, self._before)
         self._before = torch.where(batch.done[:, -1], 0, step[:, -1] + 1)
@@ -193,7 +180,7 @@ class REINFORCE(Agent):
             return self._moving_average(weight, counted)
         if name == "value":
             value = self._value_of(batch.obs)
-            return self._gamma[:, None, None] ** step * value if self.config.discount_states else value
+            return self.per_row.gamma[:, None, None] ** step * value if self.config.discount_states else value
         return torch.zeros_like(weight[:, :1])
 
     def _moving_average(self, weight: Tensor, counted: Tensor) -> Tensor:
@@ -201,7 +188,7 @@ class REINFORCE(Agent):
         before = torch.where(self._average_mass > 0, self._average / self._average_mass.clamp(min=1e-30), 0.0)
         count = counted.sum(dim=(1, 2))
         mean = torch.where(counted, weight, 0.0).sum(dim=(1, 2)) / count.clamp(min=1)
-        decay = torch.where(count > 0, self._decay, 1.0)
+        decay = torch.where(count > 0, self.per_row.average_decay, 1.0)
         self._average = decay * self._average + (1.0 - decay) * mean
         self._average_mass = decay * self._average_mass + (1.0 - decay)
         return before[:, None, None]
@@ -209,7 +196,7 @@ class REINFORCE(Agent):
     def fit_value(self, batch: Transition) -> None:
         """``value_steps`` gradient steps of V on the squared error to the returns of the batch."""
         target = discounted_returns(
-            batch.reward, self._bootstrap(batch), batch.terminated, batch.truncated, self._gamma[:, None]
+            batch.reward, self._bootstrap(batch), batch.terminated, batch.truncated, self.per_row.gamma[:, None]
         ).flatten(1, 2)  # [S, T B]
         features = self._features(batch.obs).flatten(1, 2)
         for i in range(self.config.value_steps):
@@ -217,8 +204,8 @@ class REINFORCE(Agent):
             error = value[..., 0] - target
             gradient = pullback(2.0 / error.shape[1] * error[..., None])
             norm = row_norm(gradient)
-            clipped = clip_rows_(gradient, norm, self._max_grad_norm)
-            self.value_optimizer.step(clipped, self._value_learning_rate, self._healthy(norm))
+            clipped = clip_rows_(gradient, norm, self.per_row.max_grad_norm)
+            self.value_optimizer.step(clipped, self.per_row.value_learning_rate, self._healthy(norm))
             if i == 0:
                 variance = explained_variance(value[..., 0], target)
                 self._means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)

@@ -16,7 +16,7 @@ of the policy that it follows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from gymnasium import spaces
@@ -25,7 +25,8 @@ from torch import Tensor
 from rlkit.exploration import epsilon_greedy, greedy_mixture, linear_schedule
 from rlkit.streams import Stream
 
-from .agent import Agent, HasParameters, PerRow, check, check_choice
+from .agent import Agent, HasParameters
+from .hyperparameters import PerRow, PositiveShare, Share, verify
 from .presets import TABULAR_PRESETS
 
 Algorithm = Literal["q-learning", "sarsa", "expected-sarsa"]
@@ -36,19 +37,16 @@ class TabularQConfig:
     """Hyper-parameters of the tabular learners. A ``PerRow`` number may be one for all seeds or one per seed."""
 
     algorithm: Algorithm = "q-learning"
-    learning_rate: PerRow = 0.1
-    power: PerRow = 0.0  # of the number of updates that the learning rate is divided by; 0: constant, 1: their mean
-    gamma: PerRow = 0.99
+    learning_rate: PositiveShare = 0.1
+    power: Share = 0.0  # of the number of updates that the learning rate is divided by; 0: constant, 1: their mean
+    gamma: Share = 0.99
     initial_value: PerRow = 0.0  # of every action: above the largest return it is optimism, which explores
-    exploration_fraction: PerRow = 0.1  # of training, over which epsilon falls on a line
-    exploration_initial_eps: PerRow = 1.0
-    exploration_final_eps: PerRow = 0.05
+    exploration_fraction: Share = 0.1  # of training, over which epsilon falls on a line
+    exploration_initial_eps: Share = 1.0
+    exploration_final_eps: Share = 0.05
 
     def __post_init__(self) -> None:
-        check_choice("algorithm", self.algorithm, get_args(Algorithm))
-        check("learning_rate", self.learning_rate, above=0.0, at_most=1.0)
-        for name in ("power", "gamma", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps"):
-            check(name, getattr(self, name), at_least=0.0, at_most=1.0)
+        verify(self)
 
 
 class Table:
@@ -78,18 +76,12 @@ class TabularQ(Agent):
     config: TabularQConfig
 
     def _build(self) -> dict[str, HasParameters]:
-        config, space, copies = self.config, self.observation_space, self.env.num_envs
+        space, copies = self.observation_space, self.env.num_envs
         if not isinstance(space, spaces.Discrete):
             raise ValueError(f"a table needs Discrete observations, got {space}: use DQN, which does not")
         self._first_state = int(space.start)
-        self.table = Table(int(space.n), int(self.action_space.n), self._rows(config.initial_value))
+        self.table = Table(int(space.n), int(self.action_space.n), self.per_row.initial_value)
         self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
-        self._learning_rate, self._power = self._rows(config.learning_rate), self._rows(config.power)
-        self._gamma = self._rows(config.gamma)
-        self._epsilons = [
-            self._rows(value)
-            for value in (config.exploration_fraction, config.exploration_initial_eps, config.exploration_final_eps)
-        ]
         self._explore = Stream(self.seeds, "explore", width=2, copies=copies, device=self.device)
         self._action = epsilon_greedy(self.scores(self.env.obs), self.epsilon()[:, None], self._explore.next())
         return {"q": self.table}
@@ -106,7 +98,7 @@ class TabularQ(Agent):
             next_value = next_q.gather(-1, next_action[..., None])[..., 0]
         else:
             next_value = (greedy_mixture(next_q, epsilon) * next_q).sum(dim=-1)
-        target = transition.reward + self._gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
+        target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
         # where the episode goes on this is next_action
         self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u)
         self.update(self._index(transition.obs) * self.table.num_actions + transition.action, target)
@@ -119,7 +111,7 @@ class TabularQ(Agent):
         mean = total.gather(1, entry) / met
         healthy = self._healthy(mean.sum(dim=1))[:, None]
         count = self.updates.gather(1, entry) + 1.0
-        rate = self._learning_rate[:, None] / count ** self._power[:, None]
+        rate = self.per_row.learning_rate[:, None] / count ** self.per_row.power[:, None]
         moved = self.table.flat.gather(1, entry) + rate * mean
         # copies that met in one entry write the same number there
         self.table.flat.scatter_(1, entry, torch.where(healthy, moved, self.table.flat.gather(1, entry)))
@@ -128,7 +120,13 @@ class TabularQ(Agent):
 
     def epsilon(self) -> Tensor:
         """The present probability of a random action, ``[S]``."""
-        return linear_schedule(1.0 - self.progress_remaining, *self._epsilons)
+        per_row = self.per_row
+        return linear_schedule(
+            1.0 - self.progress_remaining,
+            per_row.exploration_fraction,
+            per_row.exploration_initial_eps,
+            per_row.exploration_final_eps,
+        )
 
     def scores(self, obs: Tensor) -> Tensor:
         """Q(s, .) of every row, ``[S, B] -> [S, B, A]``."""

@@ -40,8 +40,8 @@ def in_double(agent):
     flat, optimizer = agent.actor_critic.flat, agent.optimizer
     rms = isinstance(optimizer, RMSprop)
     agent.optimizer = RMSprop(flat, eps=optimizer.eps) if rms else Adam(flat, eps=optimizer.eps)
-    for name in ("_gamma", "_gae_lambda", "_learning_rate", "_ent_coef", "_vf_coef", "_max_grad_norm"):
-        setattr(agent, name, torch.tensor([getattr(agent.config, name[1:])], dtype=torch.float64))
+    for name in vars(agent.per_row):
+        setattr(agent.per_row, name, torch.tensor([getattr(agent.config, name)], dtype=torch.float64))
     agent._features = lambda obs: obs.double()
 
 

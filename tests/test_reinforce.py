@@ -106,7 +106,7 @@ def agent_for(mdp, logits, rows, copies, **settings):
     agent.policy.place(flat)
     with torch.no_grad():
         agent.policy.parameters[0].copy_(torch.from_numpy(logits))
-    agent._gamma, agent._ent_coef = agent._gamma.double(), agent._ent_coef.double()
+    agent.per_row.gamma, agent.per_row.ent_coef = agent.per_row.gamma.double(), agent.per_row.ent_coef.double()
     agent._features = lambda obs: torch.nn.functional.one_hot(obs, states).double()
     return agent
 

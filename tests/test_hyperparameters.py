@@ -1,0 +1,107 @@
+"""Every agent refuses bad input when it is made, and says what would do."""
+
+import math
+
+import gymnasium
+import pytest
+from gymnasium import spaces
+
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
+
+AGENTS = (DQN, A2C, PPO, REINFORCE, TabularQ)
+ALL = pytest.mark.parametrize("algorithm", AGENTS, ids=lambda algorithm: algorithm.__name__)
+GRADIENT = (DQN, A2C, PPO, REINFORCE)
+
+
+def env_of(algorithm):
+    return "FrozenLake-v1" if algorithm is TabularQ else "CartPole-v1"
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": "fast"}, "learning_rate must be a number .or one for each seed. above 0.*got 'fast'"),
+        ({"learning_rate": True}, "learning_rate must be a number"),
+        ({"learning_rate": None}, "learning_rate must be a number"),
+        ({"learning_rate": math.nan}, "learning_rate must be"),
+        ({"learning_rate": math.inf}, "learning_rate must be"),
+        ({"learning_rate": [0.1, "slow"]}, "learning_rate must be"),
+        ({"learning_rate": [0.1, 0.1, 0.1]}, "3 values for 2 seeds"),
+        ({"learning_rate": []}, "0 values for 2 seeds"),
+        ({"gamma": 1.01}, "gamma must be a number .or one for each seed. at least 0 and at most 1, got 1.01"),
+        ({"gama": 0.9}, "did you mean 'gamma'"),
+    ],
+)
+def test_a_hyper_parameter_of_the_wrong_kind_or_size_is_refused(algorithm, settings, message):
+    with pytest.raises(ValueError, match=message):
+        algorithm(env_of(algorithm), seeds=range(2), device="cpu", **settings)
+
+
+@pytest.mark.parametrize("algorithm", GRADIENT)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"net_arch": (64, 0)}, "net_arch must be a sequence, each an integer at least 1"),
+        ({"net_arch": 64}, "net_arch must be a sequence"),
+        ({"net_arch": (64.0,)}, "net_arch must be a sequence"),
+        ({"activation": "gelu"}, "activation must be one of relu, tanh"),
+        ({"learning_rate_schedule": "cosine"}, "learning_rate_schedule must be one of constant, linear"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be .* above 0"),
+        ({"n_steps": 2.5}, "n_steps must be an integer at least 1"),
+        ({"n_steps": 0}, "n_steps must be an integer at least 1"),
+    ],
+)
+def test_settings_of_networks_and_batches_are_refused(algorithm, settings, message):
+    with pytest.raises(ValueError, match=message):
+        algorithm("CartPole-v1", device="cpu", **settings)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "message"),
+    [
+        (DQN, {"batch_size": 100, "buffer_size": 50}, "batch_size 100 exceeds buffer_size 50"),
+        (DQN, {"target_update_interval": 0}, "target_update_interval must be an integer at least 1, got 0"),
+        (DQN, {"double": "yes"}, "double must be True or False"),
+        (DQN, {"tau": 0.0}, "tau must be .* above 0 and at most 1"),
+        (DQN, {"gradient_steps": -2}, "gradient_steps"),
+        (DQN, {"learning_starts": -1}, "learning_starts"),
+        (PPO, {"n_steps": 10, "batch_size": 3}, "does not divide the 10 transitions"),
+        (PPO, {"batch_size": 1}, "normalize_advantage needs batch_size of at least 2"),
+        (PPO, {"clip_range_vf": "wide"}, "clip_range_vf must be a number .or one for each seed. above 0 or None"),
+        (A2C, {"rms_prop_eps": 0.0}, "rms_prop_eps must be a number above 0"),
+        (A2C, {"use_rms_prop": 1}, "use_rms_prop must be True or False"),
+        (REINFORCE, {"baseline": "best"}, "baseline must be one of none, average"),
+        (REINFORCE, {"value_steps": 0}, "value_steps"),
+        (TabularQ, {"algorithm": "q"}, "algorithm must be one of q-learning, sarsa"),
+        (TabularQ, {"learning_rate": 1.5}, "at most 1"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(algorithm, settings, message):
+    with pytest.raises(ValueError, match=message):
+        algorithm(env_of(algorithm), device="cpu", **settings)
+
+
+class Unsupported(gymnasium.Env):
+    """Spaces that no agent here can use."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+
+BOX, TWO = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(2)
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("observation_space", "action_space", "message"),
+    [
+        (spaces.Dict({"x": BOX}), TWO, "neither Box nor Discrete: flatten"),
+        (spaces.Tuple((BOX, BOX)), TWO, "neither Box nor Discrete: flatten"),
+        (BOX, BOX, "continuous"),
+        (BOX, spaces.MultiDiscrete([2, 3]), "not Discrete"),
+    ],
+)
+def test_a_space_that_is_not_supported_is_refused(algorithm, observation_space, action_space, message):
+    with pytest.raises(ValueError, match=message):
+        algorithm(lambda: Unsupported(observation_space, action_space), device="cpu")
