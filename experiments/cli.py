@@ -199,6 +199,7 @@ def attack(
 
 def compare(
     env: str = "CartPole-v1",
+    algo: Literal["dqn", "a2c", "ppo"] = "dqn",
     seeds: int = 8,
     peer_seeds: int = 2,
     first_seed: int = 0,
@@ -206,13 +207,13 @@ def compare(
     preset: str = "tuned",
     set: Annotated[Pairs, arg(name="set")] = (),
     env_kwargs: Pairs = (),
-    num_envs: int = 1,
+    num_envs: int | None = None,
     episodes: int = 100,
     out: Path | None = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> int:
-    """Train our DQN and stable-baselines3's with equal hyper-parameters, and judge both on the same episodes.
+    """Train an agent of ours and stable-baselines3's with equal hyper-parameters, and judge both on the same episodes.
 
     stable-baselines3 trains in its own process, at the same time, one thread each; CPU seconds are of training alone.
     Both sides' settings are printed before anything is trained.
@@ -221,6 +222,7 @@ def compare(
 
     Args:
         env: Environment id.
+        algo: Algorithm.
         seeds: How many seeds of ours.
         peer_seeds: How many of stable-baselines3, from the same first seed.
         first_seed: The first of both.
@@ -228,7 +230,7 @@ def compare(
         preset: Hyper-parameters to start from: tuned, rl-zoo, or sb3 (stable-baselines3's defaults).
         set: Hyper-parameters to change, on both sides.
         env_kwargs: Arguments of the environment.
-        num_envs: Copies of the environment per seed, on both sides.
+        num_envs: Copies of the environment per seed, on both sides; the preset's by default.
         episodes: Evaluation episodes per seed.
         out: Folder to write to; runs/compare-ENV by default.
     """
@@ -241,7 +243,7 @@ def compare(
     require_peer()
     _at_least_one("episodes", episodes)
     theirs = _seeds(peer_seeds, first_seed)
-    training = _training(env, "dqn", seeds, first_seed, steps, preset, set, env_kwargs, num_envs)
+    training = _training(env, algo, seeds, first_seed, steps, preset, set, env_kwargs, num_envs)
     training.make_agent()  # refuses bad input before a folder is made
     folder = ledger.new_folder(out or _default_folder("compare", env), overwrite)
     announce = (lambda table: None) if json else terminal.show_table

@@ -13,11 +13,14 @@ import pytest
 import torch
 
 import rlkit.sb3
+from rlkit.agents.a2c import A2CConfig
 from rlkit.agents.dqn import DQNConfig
-from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE
+from rlkit.agents.ppo import PPOConfig
+from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE, RL_ZOO_PPO_CARTPOLE
+from rlkit.agents.reinforce import REINFORCEConfig
 from rlkit.experiments.cli import main
 from rlkit.experiments.compare import Peer, PeerResult, hyperparameter_table, order_for
-from rlkit.experiments.compare.order import FIXED, SAME_NAME, UNMATCHED, Order
+from rlkit.experiments.compare.order import MATCHINGS, Config, algorithm_of
 from rlkit.experiments.compare.peer import make_model
 from rlkit.experiments.compare.process import PeerFailed, training_curve
 from rlkit.experiments.demo.settings import QUICK as QUICK_DEMO
@@ -54,12 +57,59 @@ def test_stable_baselines3_gets_the_very_settings(settings: dict) -> None:
     assert not model.env.env_is_wrapped(__import__("stable_baselines3").common.monitor.Monitor)[0]
 
 
-def test_no_hyper_parameter_is_lost_on_the_way() -> None:
-    ours = {field.name for field in fields(DQNConfig)}
-    ordered = {field.name for field in fields(Order)}
-    assert ours == set(SAME_NAME) | set(FIXED) | set(UNMATCHED) | (ours & ordered)
-    model = make_model(order_for(TRAINING, DQNConfig(n_steps=5), (7,)), 7)
-    assert model.n_steps == 5
+@pytest.mark.parametrize("config", [DQNConfig(), A2CConfig(), PPOConfig()], ids=lambda config: type(config).__name__)
+def test_no_hyper_parameter_is_lost_on_the_way(config: Config) -> None:
+    matching = MATCHINGS[algorithm_of(config)]
+    said = [*matching.same, *matching.scheduled, *matching.scheduled.values(), *matching.policy]
+    assert {field.name for field in fields(config)} == {*said, *matching.fixed, *matching.unmatched}
+    make_model(order_for(TRAINING, config, (7,)), 7)  # every name is one of the peer's too
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        A2CConfig(n_steps=8, gamma=0.9, gae_lambda=0.8, ent_coef=0.01, vf_coef=0.3, max_grad_norm=0.7),
+        A2CConfig(normalize_advantage=True, learning_rate=1e-3, learning_rate_schedule="linear"),
+        PPOConfig(n_steps=32, batch_size=16, n_epochs=3, target_kl=0.02, clip_range=0.1, clip_range_vf=0.3),
+    ],
+    ids=["a2c", "a2c-linear", "ppo"],
+)
+def test_actor_critics_get_the_very_settings_too(config: A2CConfig | PPOConfig) -> None:
+    order = order_for(replace(TRAINING, num_envs=4), config, (7,))
+    model = make_model(order, 7)
+    assert model.seed == 7
+    assert model.n_envs == 4
+    for name in MATCHINGS[order.algorithm].same:
+        if hasattr(model, name):  # the rest is the optimiser's
+            assert getattr(model, name) == getattr(config, name), name
+    assert model.lr_schedule(1.0) == config.learning_rate
+    assert model.lr_schedule(-0.1) >= 0.0
+    extractor = model.policy.mlp_extractor
+    for part in (extractor.policy_net, extractor.value_net):
+        assert [layer.out_features for layer in part if isinstance(layer, torch.nn.Linear)] == [64, 64]
+        assert sum(isinstance(layer, torch.nn.Tanh) for layer in part) == 2
+    if isinstance(config, A2CConfig):
+        assert model.policy.optimizer.defaults["eps"] == config.rms_prop_eps
+        assert model.policy.optimizer.defaults["alpha"] == 0.99
+    else:
+        assert model.clip_range(1.0) == config.clip_range
+        assert model.clip_range_vf(1.0) == config.clip_range_vf
+
+
+def test_a_clip_range_that_falls_stays_above_zero_at_the_peer() -> None:
+    config = PPOConfig(**{name: value for name, value in RL_ZOO_PPO_CARTPOLE.items() if name != "num_envs"})
+    order = order_for(replace(TRAINING, num_envs=8), config, (0,))
+    assert order.linear == ("learning_rate", "clip_range")  # no range for the value: nothing there can fall
+    model = make_model(order, 0)
+    assert model.clip_range(0.5) == pytest.approx(0.1)
+    assert model.clip_range(-0.01) == 0.0
+
+
+def test_an_algorithm_or_a_number_of_copies_that_the_peer_does_not_know_is_refused() -> None:
+    with pytest.raises(ValueError, match="stable-baselines3 has no REINFORCE"):
+        order_for(TRAINING, REINFORCEConfig(), (0,))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="num_envs is left to the preset"):
+        order_for(replace(TRAINING, num_envs=None), PPOConfig(), (0,))
 
 
 def test_defaults_are_stable_baselines3s_own() -> None:

@@ -1,4 +1,4 @@
-"""Is our DQN the DQN of stable-baselines3, and what does it cost? Equal settings, equal evaluation episodes."""
+"""Is our agent the agent of stable-baselines3, and what does it cost? Equal settings, equal evaluation episodes."""
 
 from .analysis import Comparison, compare, comparison_run, hyperparameter_table, peer_subject
 from .order import Order, order_for

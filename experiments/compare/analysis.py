@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import rlkit.sb3
-from rlkit.agents.dqn import DQN, DQNConfig
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import Curve, learning_curves, png
 from rlkit.sb3 import SB3Policy
@@ -20,7 +19,7 @@ from ..evaluate import Played, play
 from ..ledger import Cell, Picture, Run, Table
 from ..policies import Subject, backend_of, of_agent, of_models
 from ..train import Trained, Training, Watch, train, write_log
-from .order import FIXED, UNMATCHED, Order, order_for
+from .order import MATCHINGS, Config, Order, order_for
 from .process import Peer, PeerResult, training_curve
 
 
@@ -61,7 +60,7 @@ def compare(
         PeerFailed: stable-baselines3's process failed.
     """
     agent = training.make_agent()
-    assert isinstance(agent, DQN)
+    training = replace(training, num_envs=agent.env.num_envs)
     order = order_for(training, agent.config, peer_seeds)
     announce(hyperparameter_table(agent.config, order))
     with Peer(order, folder) as peer:
@@ -77,15 +76,15 @@ def judged(
 ) -> Comparison:
     """Play the same episodes with both."""
     ours = of_agent(trained.agent, training.env, training.env_kwargs)
-    theirs = peer_subject(training, peers)
+    theirs = peer_subject(training, order.algorithm, peers)
     our_play, their_play = (_play(subject, episodes) for subject in (ours, theirs))
     return Comparison(training, order, trained, peers, ours, theirs, our_play, their_play)
 
 
-def peer_subject(training: Training, peers: Sequence[PeerResult]) -> Subject:
+def peer_subject(training: Training, algorithm: str, peers: Sequence[PeerResult]) -> Subject:
     """The models that our own child process has just written, hence trusted, as one policy."""
-    models = [rlkit.sb3.load(peer.model, "DQN", trust=True).models[0] for peer in peers]
-    return of_models(SB3Policy(models), "DQN", training.env, training.env_kwargs, training.backend)
+    models = [rlkit.sb3.load(peer.model, algorithm, trust=True).models[0] for peer in peers]
+    return of_models(SB3Policy(models), algorithm, training.env, training.env_kwargs, training.backend)
 
 
 def _play(subject: Subject, episodes: int) -> Played:
@@ -181,13 +180,13 @@ def _seed_table(comparison: Comparison) -> Table:
     return Table("seeds", "Mean return by training seed", ("agent", "seed", "mean return", "CPU seconds"), rows)
 
 
-def hyperparameter_table(config: DQNConfig, order: Order) -> Table:
+def hyperparameter_table(config: Config, order: Order) -> Table:
     """Both sides' settings under their own names, line by line."""
-    theirs = order.hyperparameters()
+    matching, theirs = MATCHINGS[order.algorithm], order.hyperparameters()
     policy = theirs.pop("policy_kwargs")
-    theirs |= {"net_arch": policy["net_arch"], "activation": policy["activation_fn"]}
-    theirs["learning_rate_schedule"] = "in learning_rate" if order.learning_rate_schedule == "linear" else "constant"
-    theirs |= FIXED | UNMATCHED
+    theirs |= policy | {"activation": policy["activation_fn"]} | matching.fixed | matching.unmatched
+    for name, schedule in matching.scheduled.items():
+        theirs.setdefault(schedule, f"in {name}" if name in order.linear else "constant")
     rows = tuple((name, _word(value), _word(theirs[name])) for name, value in asdict(config).items())
     return Table("hyperparameters", "Hyper-parameters of both", ("name", "rlkit", "stable-baselines3"), rows)
 

@@ -2,94 +2,178 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from rlkit.agents.a2c import A2CConfig
 from rlkit.agents.dqn import DQNConfig
+from rlkit.agents.ppo import PPOConfig
 
 from ..train import Training
 
-SAME_NAME = (
-    "buffer_size",
-    "learning_starts",
-    "batch_size",
-    "tau",
-    "gamma",
-    "train_freq",
-    "n_steps",
-    "gradient_steps",
-    "target_update_interval",
-    "exploration_fraction",
-    "exploration_initial_eps",
-    "exploration_final_eps",
-    "max_grad_norm",
-)
+Config = DQNConfig | A2CConfig | PPOConfig
 
-# what only ours can vary, and how stable-baselines3 does it
-FIXED: dict[str, Any] = {
-    "loss": "huber",
-    "double": False,
-    "dueling": False,
-    "replay": True,
-    "priority_exponent": 0.0,
-    "target_clock": "steps",
-}
-UNMATCHED = {  # shown beside ours, and free to differ
-    "priority_beta": "no priorities",
-    "single_coin": "True",  # of little effect, and of none with one copy
+
+class Matching(NamedTuple):
+    """How the hyper-parameters of one algorithm are said to stable-baselines3."""
+
+    same: tuple[str, ...]  # means the same under the same name
+    scheduled: Mapping[str, str]  # may fall during training: its name -> the name of its schedule
+    policy: tuple[str, ...]  # belongs to the peer's policy_kwargs
+    fixed: Mapping[str, Any]  # what only ours can vary, and how stable-baselines3 does it
+    unmatched: Mapping[str, str]  # shown beside ours, and free to differ
+
+
+NETWORK = ("net_arch", "activation")
+
+MATCHINGS: dict[str, Matching] = {
+    "DQN": Matching(
+        same=(
+            "buffer_size",
+            "learning_starts",
+            "batch_size",
+            "tau",
+            "gamma",
+            "train_freq",
+            "n_steps",
+            "gradient_steps",
+            "target_update_interval",
+            "exploration_fraction",
+            "exploration_initial_eps",
+            "exploration_final_eps",
+            "max_grad_norm",
+        ),
+        scheduled={"learning_rate": "learning_rate_schedule"},
+        policy=NETWORK,
+        fixed={
+            "loss": "huber",
+            "double": False,
+            "dueling": False,
+            "replay": True,
+            "priority_exponent": 0.0,
+            "target_clock": "steps",
+        },
+        unmatched={
+            "priority_beta": "no priorities",
+            "single_coin": "True",  # of little effect, and of none with one copy
+        },
+    ),
+    "A2C": Matching(
+        same=(
+            "n_steps",
+            "gamma",
+            "gae_lambda",
+            "ent_coef",
+            "vf_coef",
+            "max_grad_norm",
+            "rms_prop_eps",
+            "use_rms_prop",
+            "normalize_advantage",
+        ),
+        scheduled={"learning_rate": "learning_rate_schedule"},
+        policy=(*NETWORK, "ortho_init"),
+        fixed={},
+        unmatched={},
+    ),
+    "PPO": Matching(
+        same=(
+            "n_steps",
+            "batch_size",
+            "n_epochs",
+            "gamma",
+            "gae_lambda",
+            "normalize_advantage",
+            "ent_coef",
+            "vf_coef",
+            "max_grad_norm",
+            "target_kl",
+        ),
+        scheduled={
+            "learning_rate": "learning_rate_schedule",
+            "clip_range": "clip_range_schedule",
+            "clip_range_vf": "clip_range_schedule",
+        },
+        policy=(*NETWORK, "ortho_init"),
+        fixed={},
+        unmatched={},
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Order:
-    """One training job of stable-baselines3's DQN; everything in it is JSON."""
+    """One training job of stable-baselines3; everything in it is JSON."""
 
+    algorithm: str  # "DQN", "A2C" or "PPO"
     env: str
     env_kwargs: dict[str, Any]
     num_envs: int
     seeds: tuple[int, ...]
     steps: int  # per seed
-    learning_rate: float
-    learning_rate_schedule: str  # "constant", or "linear" to zero
-    net_arch: tuple[int, ...]
-    activation: str
-    arguments: dict[str, Any]  # of stable_baselines3.DQN, under the names that both share
+    arguments: dict[str, Any]  # of the constructor, under the names that both share
+    linear: tuple[str, ...]  # those of the arguments that fall to zero on a line
+    policy: dict[str, Any]  # net_arch, activation and what else the network is made of
 
     def hyperparameters(self) -> dict[str, Any]:
         """Every hyper-parameter in the words of stable-baselines3."""
-        rate: Any = self.learning_rate
-        if self.learning_rate_schedule == "linear":
-            rate = f"progress -> {self.learning_rate:g} max(progress, 0)"
-        activation = {"relu": "ReLU", "tanh": "Tanh"}[self.activation]
-        policy = {"net_arch": list(self.net_arch), "activation_fn": f"torch.nn.{activation}"}
-        return {"learning_rate": rate, **self.arguments, "policy_kwargs": policy}
+        words = {name: f"progress -> {self.arguments[name]:g} max(progress, 0)" for name in self.linear}
+        activation = {"relu": "ReLU", "tanh": "Tanh"}[self.policy["activation"]]
+        policy = {name: value for name, value in self.policy.items() if name != "activation"}
+        policy |= {"net_arch": list(self.policy["net_arch"]), "activation_fn": f"torch.nn.{activation}"}
+        return {**self.arguments, **words, "policy_kwargs": policy}
 
 
-def order_for(training: Training, config: DQNConfig, seeds: tuple[int, ...]) -> Order:
+def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> Order:
     """The same job for stable-baselines3.
 
+    Args:
+        training: ours.
+        config: ours, complete.
+        seeds: of the peer.
+
     Raises:
-        ValueError: a hyper-parameter that has another value in every row, which one model cannot have, or a variant
-            of the algorithm that the peer does not have.
+        ValueError: an algorithm that the peer does not have, a hyper-parameter that has another value in every row,
+            which one model cannot have, a variant of the algorithm that the peer does not have, or a number of copies
+            that is left to a preset.
     """
-    settings = asdict(config)
-    for name in (*SAME_NAME, "learning_rate"):
+    if training.num_envs is None:
+        raise ValueError("num_envs is left to the preset, which the peer does not know: say how many copies")
+    algorithm = algorithm_of(config)
+    matching, settings = MATCHINGS[algorithm], asdict(config)
+    for name in (*matching.same, *matching.scheduled):
         if isinstance(settings[name], tuple):
             raise ValueError(f"{name} has one value per seed, {settings[name]}: a comparison needs one for all seeds")
-    for name, value in FIXED.items():
+    for name, value in matching.fixed.items():
         if settings[name] != value:
             raise ValueError(f"{name} is {value} in stable-baselines3, got {settings[name]}: there is no such peer")
-    if config.learning_rate_schedule not in ("constant", "linear"):
-        raise ValueError(f"learning_rate_schedule {config.learning_rate_schedule!r}: a peer's is constant or linear")
+    for schedule in matching.scheduled.values():
+        if settings[schedule] not in ("constant", "linear"):
+            raise ValueError(f"{schedule} {settings[schedule]!r}: a peer's is constant or linear")
     return Order(
+        algorithm=algorithm,
         env=training.env,
         env_kwargs=dict(training.env_kwargs),
-        num_envs=training.num_envs or 1,
+        num_envs=training.num_envs,
         seeds=seeds,
         steps=training.steps,
-        learning_rate=settings["learning_rate"],
-        learning_rate_schedule=config.learning_rate_schedule,
-        net_arch=config.net_arch,
-        activation=config.activation,
-        arguments={name: settings[name] for name in SAME_NAME},
+        arguments={name: settings[name] for name in (*matching.scheduled, *matching.same)},
+        linear=tuple(
+            name
+            for name, schedule in matching.scheduled.items()
+            if settings[schedule] == "linear" and settings[name] is not None
+        ),
+        policy={name: settings[name] for name in matching.policy},
     )
+
+
+def algorithm_of(config: Config) -> str:
+    """The name that both sides give the algorithm.
+
+    Raises:
+        ValueError: stable-baselines3 has no such algorithm.
+    """
+    name = type(config).__name__.removesuffix("Config")
+    if name not in MATCHINGS:
+        raise ValueError(f"stable-baselines3 has no {name}: compare one of {', '.join(MATCHINGS)}")
+    return name

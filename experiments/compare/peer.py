@@ -1,4 +1,4 @@
-"""The process that trains stable-baselines3's DQN: ``python -m rlkit.experiments.compare.peer FOLDER``.
+"""The process that trains stable-baselines3's agents: ``python -m rlkit.experiments.compare.peer FOLDER``.
 
 Reads ``FOLDER/order.json``, trains one seed after another on one thread, and leaves ``sb3-seed<N>.zip`` (the model) and
 ``sb3-seed<N>.json`` (CPU seconds and training episodes). Prints ``seed timesteps`` now and then.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import torch
-from stable_baselines3 import DQN
+from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -23,6 +24,7 @@ from rlkit.checkpoint import write_whole
 from ..ledger import to_json, write_text
 from .order import Order
 
+ALGORITHMS = {"DQN": DQN, "A2C": A2C, "PPO": PPO}
 ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
 REPORT_STEPS = 500  # between lines on the standard output
 
@@ -51,22 +53,33 @@ class Log(BaseCallback):
         return True
 
 
-def make_model(order: Order, seed: int) -> DQN:
-    """stable-baselines3's DQN as ordered, on the CPU, its environments without a monitor around them."""
-    rate = order.learning_rate
-    linear = order.learning_rate_schedule == "linear"
+def make_model(order: Order, seed: int) -> DQN | A2C | PPO:
+    """stable-baselines3's agent as ordered, on the CPU, its environments without a monitor around them."""
+    arguments = {name: falling(value) if name in order.linear else value for name, value in order.arguments.items()}
+    policy = {name: value for name, value in order.policy.items() if name != "activation"}
     copies = [lambda: gymnasium.make(order.env, **order.env_kwargs)] * order.num_envs
-    return DQN(
+    model: DQN | A2C | PPO = ALGORITHMS[order.algorithm](
         "MlpPolicy",
         DummyVecEnv(copies),
-        # Training is rounded up to whole rollouts, so progress ends below 0, and there an unclamped line is a negative
-        # rate: a last round of gradient ascent, which can undo what was learned.
-        learning_rate=(lambda progress: max(progress, 0.0) * rate) if linear else rate,
-        policy_kwargs={"net_arch": list(order.net_arch), "activation_fn": ACTIVATIONS[order.activation]},
+        policy_kwargs={
+            **policy,
+            "net_arch": list(order.policy["net_arch"]),
+            "activation_fn": ACTIVATIONS[order.policy["activation"]],
+        },
         seed=seed,
         device="cpu",
-        **order.arguments,
+        **arguments,
     )
+    return model
+
+
+def falling(initial: float) -> Callable[[float], float]:
+    """A line from the initial value to zero.
+
+    Training is rounded up to whole rollouts, so progress ends below 0, and there an unclamped line is a negative
+    learning rate: a last round of gradient ascent, which can undo what was learned.
+    """
+    return lambda progress: max(progress, 0.0) * initial
 
 
 def train(order: Order, seed: int, folder: Path) -> None:
