@@ -131,7 +131,7 @@ class GridMDP:
         probability[:] = [chance for _, chance in turns]
         for direction in range(len(MOVES)):
             where = directions == direction  # [A, K]
-            target, gain, ends = self._move(direction)
+            target, gain, ends = self.move(direction)
             successor[:, where], reward[:, where] = target[:, None], gain[:, None]
             terminated[:, where] = ends[:, None]
         for array in (successor, probability, reward, terminated):
@@ -142,7 +142,7 @@ class GridMDP:
         object.__setattr__(table, "_grid", self)
         return table
 
-    def _move(self, direction: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.bool_]]:
+    def move(self, direction: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.bool_]]:
         """Successor, reward and whether the episode ends for a step that goes in ``direction``, ``[N]`` each."""
         rows, columns = self.open.shape
         down, right = MOVES[direction]

@@ -1,10 +1,11 @@
 """Exact solutions of finite MDPs, with certificates.
 
 Operators first (``q_backup``, ``bellman``, ``greedy``), methods on top, one door (``solve``), and what judges
-learners against them. A problem is a ``TabularMDP`` or a ``GridMDP``.
+learners against them. A problem is a ``TabularMDP``, a ``GridMDP`` or a ``LatticeMDP``.
 """
 
 from .batch import BatchSolution, solve_batch
+from .device import device_iteration
 from .evaluation import evaluate, evaluate_finite
 from .finite_horizon import backward_induction
 from .inexact import inexact_policy_iteration
@@ -32,6 +33,7 @@ __all__ = [
     "backward_induction",
     "bellman",
     "bellman_q",
+    "device_iteration",
     "evaluate",
     "evaluate_finite",
     "greedy",

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gridmdp import GridMDP
 from ..mdp import TabularMDP
 from .chain import policy_chain
 from .jit import COMPILED
@@ -199,5 +198,5 @@ def _evaluate(
 
 def _solution(goal: Goal, lower: Array, upper: Array, sweeps: int) -> Solution:
     """The solution, with the bytes of two value functions, a policy and its rows."""
-    outcomes = 12 * len(lower) * (4 if isinstance(goal.mdp, GridMDP) else goal.mdp.num_successors)
+    outcomes = 12 * len(lower) * as_table(goal.mdp).num_successors
     return certified_from_below(goal, lower, upper, sweeps, work=4 * 8 * len(lower) + outcomes)

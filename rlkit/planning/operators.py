@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gridmdp import GridMDP
+from ..latticemdp import LatticeMDP
 from ..mdp import TabularMDP
 from .jit import COMPILED
 from .stencil import map_backup
 from .sweeps import back_up_all
 
 Array = NDArray[np.float64]
-Problem = TabularMDP | GridMDP
+Problem = TabularMDP | GridMDP | LatticeMDP
 
 UNIT_ROUNDOFF = 2.0**-53  # of float64, rounding to nearest
 
@@ -33,10 +34,11 @@ def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     ``value [..., N]`` -> ``[..., N, A]`` (Sutton & Barto 2018, eq. 4.2, inside the maximum). The value of a
     successor reached by a terminated transition is not read. Compiled or not, a table gives the same bits.
     """
-    if isinstance(mdp, GridMDP):
-        if COMPILED and value.ndim == 1:
-            return map_backup(mdp, value, gamma)
-        mdp = mdp.tabular
+    if isinstance(mdp, GridMDP) and COMPILED and value.ndim == 1:
+        return map_backup(mdp, value, gamma)
+    if isinstance(mdp, LatticeMDP) and value.ndim == 1:
+        return mdp.backup(value, gamma)
+    mdp = as_table(mdp)
     if COMPILED and value.ndim == 1 and value.dtype == np.float64:
         q = np.empty((mdp.num_states, mdp.num_actions))
         back_up_all(mdp.arrival, mdp.probability, mdp.expected_reward, ended_by_zero(value), gamma, q)
@@ -94,7 +96,10 @@ def extents(mdp: Problem) -> Extents:
     """The extents of ``mdp``, each rounded to its safe side; found once and kept with the problem, which is frozen."""
     known: Extents | None = vars(mdp).get("_extents")
     if known is None:
-        known = _map_extents(mdp) if isinstance(mdp, GridMDP) else _table_extents(mdp)
+        if isinstance(mdp, GridMDP):
+            known = _map_extents(mdp)
+        else:
+            known = _lattice_extents(mdp) if isinstance(mdp, LatticeMDP) else _table_extents(mdp)
         object.__setattr__(mdp, "_extents", known)
     return known
 
@@ -134,6 +139,16 @@ def _map_extents(grid: GridMDP) -> Extents:
         reward=mass * reward * (1 + slack),
         continuation_low=0.0 if ends else mass * (1 - slack),
         continuation_high=mass * (1 + slack),
+    )
+
+
+def _lattice_extents(mdp: LatticeMDP) -> Extents:
+    """Of a lattice: 3 d + 2 roundings (``interpolated``), and weights that sum to one without any."""
+    return Extents(
+        outcomes=3 * len(mdp.lattice.shape),
+        reward=float(np.abs(mdp.reward).max(axis=(0, 1))),
+        continuation_low=float(mdp.going_on.all(axis=(0, 1))),
+        continuation_high=float(mdp.going_on.any(axis=(0, 1))),
     )
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from scipy.sparse import csgraph
 
 from ..gridmdp import GridMDP, map_of
+from ..latticemdp import LatticeMDP
 from ..mdp import TabularMDP
 from .chain import policy_chain
+from .device import device_iteration
 from .inexact import inexact_policy_iteration
 from .jit import COMPILED
 from .modified import CONTINUING, modified_policy_iteration
@@ -39,29 +41,40 @@ STENCIL_SWEEPS = 20_000  # the same of a map's sweeps, which cost a tenth
 MANY_STATES = 200_000  # whose table is much larger than a cache
 RARE = 0.001  # share of states with a reward below which rewards are rare
 SHORT_SIGHTED = 0.995  # gamma up to which far rewards are forgotten on the way
+LARGEST_LATTICE_TABLE = 2**25  # outcomes, 1 GB, up to which a lattice is solved as its table
 LARGEST_FACTORS = 5_000_000  # bandwidth times states up to which a policy's system is factorised
 
 
-def solve(mdp: Problem, gamma: float, tolerance: float = 1e-9, method: Method = "auto") -> Solution:
+def solve(
+    mdp: Problem, gamma: float, tolerance: float = 1e-9, method: Method = "auto", device: str | None = None
+) -> Solution:
     """The optimum with proven bounds at most ``tolerance`` apart in every state.
 
     ``method="auto"`` chooses by what the problem is and by how it behaves, and says why in ``Solution.reason``: a
-    map is swept as a map; a table by modified policy iteration; where either would take too many sweeps (values that
-    mix slowly at a gamma near 1), policy iteration goes on from there, exactly if a policy's linear system can be
-    factorised in little memory, else by a Krylov method. A method that gives up has cost a fraction of the next one.
+    map is swept as a map, a lattice too large for a table as a lattice; a table by modified policy iteration; where
+    these would take too many sweeps (values that mix slowly at a gamma near 1), policy iteration goes on from there,
+    exactly if a policy's linear system can be factorised in little memory, else by a Krylov method. A method that gives
+    up has cost a fraction of the next one.
 
     Other methods: ``"value iteration"`` (Jacobi), ``"gauss-seidel"``, ``"modified policy iteration"``,
     ``"prioritised sweeping"``, ``"inexact policy iteration"``, ``"policy iteration"`` and, for a ``GridMDP`` or its
     table, ``"stencil"``. For gamma = 1 see ``interval_iteration`` and ``policy_iteration``; under a step limit,
     ``backward_induction``.
 
+    ``device``, a torch device such as ``"cuda"``, takes ``device_iteration`` there in place of all these.
+
     Raises:
-        ValueError: an unknown method; gamma outside [0, 1); a tolerance that is not positive, or below what rounding
-            allows (the message names the smallest that can be certified).
+        ValueError: an unknown method, or one together with a device; gamma outside [0, 1); a tolerance that is not
+            positive, or below what rounding allows (the message names the smallest that can be certified).
         NotConverged: the method reached its limit first; its ``solution`` holds valid bounds.
     """
     if method not in get_args(Method):
         raise ValueError(f"method {method!r}: choose one of {', '.join(get_args(Method))}")
+    if device is not None:
+        if method != "auto":
+            raise ValueError(f"method {method!r} runs on the CPU: leave it out, or leave out device {device!r}")
+        solution = device_iteration(mdp, gamma, tolerance, device)
+        return replace(solution, reason=f"asked to run on {device}: all states at once, without waiting for the host")
     if method == "auto":
         return _chosen(mdp, gamma, tolerance)
     if method == "policy iteration":
@@ -86,14 +99,14 @@ _METHODS: dict[str, Callable[[Problem, float, float], Solution]] = {
 
 def _many_without_reward(mdp: Problem) -> bool:
     """Whether a problem is large and pays in few of its states."""
-    if mdp.num_states < MANY_STATES or isinstance(mdp, GridMDP):
+    if mdp.num_states < MANY_STATES or not isinstance(mdp, TabularMDP):
         return False
     return bool(np.count_nonzero(mdp.expected_reward.any(axis=1)) <= RARE * mdp.num_states)
 
 
 def _map(mdp: Problem) -> GridMDP:
     """The map of a problem, else a ValueError."""
-    grid = map_of(mdp)
+    grid = None if isinstance(mdp, LatticeMDP) else map_of(mdp)
     if grid is None:
         raise ValueError("method 'stencil' needs a GridMDP or its table: choose 'auto' for other problems")
     return grid
@@ -102,6 +115,8 @@ def _map(mdp: Problem) -> GridMDP:
 def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
     """``method="auto"``."""
     began = time.perf_counter()
+    if isinstance(mdp, LatticeMDP):
+        return _on_lattice(mdp, gamma, tolerance)
     grid = map_of(mdp)
     try:
         if grid is not None and COMPILED:
@@ -128,6 +143,16 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
         solution = inexact_policy_iteration(table, gamma, tolerance, initial=partial.value)
         reason = f"{tried}, and the factors of its policy's system would be large: a Krylov method went on from there"
     return replace(solution, reason=reason, seconds=time.perf_counter() - began)
+
+
+def _on_lattice(mdp: LatticeMDP, gamma: float, tolerance: float) -> Solution:
+    """As a table where that fits, else by sweeps over its cells."""
+    size = " x ".join(map(str, mdp.lattice.shape))
+    if mdp.fraction[0].size * 2 ** len(mdp.lattice.shape) <= LARGEST_LATTICE_TABLE:
+        solution = _chosen(mdp.tabular, gamma, tolerance)
+        return replace(solution, reason=f"a lattice of {size} points, as its table: {solution.reason}")
+    solution = device_iteration(mdp, gamma, tolerance)
+    return replace(solution, reason=f"a lattice of {size} points, too large for a table: swept as its cells")
 
 
 def _exact(mdp: Problem, gamma: float, tolerance: float, start: Solution | None) -> Solution:
