@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,78 +12,26 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
+from victims import DIMS, NORMS, Linear, length, normal, uniform
 
 import rlkit.envs
 from rlkit.adversarial import (
     FGSM,
-    OBJECTIVES,
+    PGD,
     Attack,
     AttackedPolicy,
     Budget,
     Noise,
-    cross_entropy,
     execute,
-    margin,
-    observation_gradient,
     perturb,
     robustness_curve,
 )
-from rlkit.adversarial.budget import Norm
+from rlkit.adversarial.budget import ORDER, Norm
 from rlkit.evaluation import evaluate_policy, rollout
 from rlkit.sb3 import SB3Policy
 from rlkit.streams import Stream
 from rlkit.types import Env
-
-NORMS: tuple[Norm, ...] = get_args(Norm)
-DIMS = 4
-
-
-class Linear:
-    """Scores ``x W_s + b_s``: S linear victims, W [S, D, A]."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self.weight = weight
-        self.bias = torch.zeros(weight.shape[0], 1, weight.shape[-1]) if bias is None else bias
-        self.num_seeds = len(weight)
-
-    def scores(self, obs: Tensor) -> Tensor:
-        return obs @ self.weight + self.bias
-
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        return self.scores(obs).argmax(dim=-1)
-
-
-class Module:
-    """A torch module as a victim of S = 1."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def scores(self, obs: Tensor) -> Tensor:
-        scores: Tensor = self.module(obs)
-        return scores
-
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        with torch.no_grad():
-            return self.scores(obs).argmax(dim=-1)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape)).float()
-
-
-def uniform(*shape: int, seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).random(shape))
-
-
-def length(budget: Budget, offset: Tensor) -> Tensor:
-    """|offset / scale|_p over the features that may move, [S, B]."""
-    extent = budget.extent(offset)
-    assert (offset[..., extent == 0] == 0).all(), "a masked feature moved"
-    z = torch.where(extent > 0, offset / extent, 0.0).abs()
-    return z.amax(dim=-1) if budget.norm == "inf" else (z**2).sum(dim=-1).sqrt()
-
 
 # budgets
 
@@ -129,6 +76,32 @@ def test_without_bounds_it_is_the_nearest_point(obs: Tensor, wanted: Tensor, eps
 
 
 @settings(deadline=None)
+@given(budgets, vectors, vectors)
+def test_with_bounds_it_is_the_nearest_to_what_the_bounds_leave(budget: Budget, obs: Tensor, wanted: Tensor) -> None:
+    budget = replace(budget, low=torch.minimum(obs - 0.5, wanted), high=obs + 1.0)
+    shown, extent = budget.project(obs, wanted), budget.extent(obs)
+    others = obs + budget.sample(obs.expand(1, 200, DIMS), uniform(1, 200, DIMS + 1))
+    others = torch.minimum(torch.maximum(others, torch.as_tensor(budget.low)), torch.as_tensor(budget.high))
+    left = torch.minimum(wanted, torch.as_tensor(budget.high))
+
+    def distance(x: Tensor) -> Tensor:
+        return torch.where(extent > 0, (left - x) / extent, 0.0).square().sum(dim=-1).sqrt()
+
+    assert (distance(shown) <= distance(others) + 1e-9 * (1 + distance(obs))).all()
+
+
+@settings(deadline=None)
+@given(budgets, vectors, vectors)
+def test_distance_is_the_epsilon_that_it_takes(budget: Budget, obs: Tensor, wanted: Tensor) -> None:
+    shown = replace(budget, epsilon=1e9).project(obs, wanted)
+    needed = budget.distance(obs, shown)
+    again = replace(budget, epsilon=needed * (1 + 1e-6) + 1e-9).project(obs, shown)
+    torch.testing.assert_close(again, shown, rtol=1e-9, atol=1e-9)
+    if (budget.extent(obs) == 0).any():
+        assert budget.distance(obs, obs + 1.0).isinf().all()
+
+
+@settings(deadline=None)
 @given(budgets, vectors)
 def test_the_steepest_offset_gains_the_dual_norm_and_no_sample_gains_more(budget: Budget, gradient: Tensor) -> None:
     obs = torch.zeros_like(gradient)
@@ -144,6 +117,7 @@ def test_the_dual_norm_by_hand() -> None:
     gradient = torch.tensor([[[3.0, -4.0, 1.0]]])
     assert Budget(0.1, scale=[1.0, 2.0, 5.0], mask=[True, True, False]).dual_norm(gradient).item() == 11.0
     assert Budget(0.1, "2").dual_norm(gradient).item() == pytest.approx(math.sqrt(26))
+    assert Budget(0.1, "1", scale=[1.0, 2.0, 5.0]).dual_norm(gradient).item() == 8.0
 
 
 @settings(deadline=None)
@@ -152,9 +126,10 @@ def test_samples_are_within_budget_and_signs_spend_all_of_it(budget: Budget, see
     obs = torch.zeros(2, 3, DIMS, dtype=torch.float64)
     inside = length(budget, budget.sample(obs, uniform(2, 3, DIMS + 1, seed=seed)))
     assert (inside <= budget.epsilon * (1 + 1e-9)).all()
-    signs = budget.sample_signs(obs, uniform(2, 3, DIMS, seed=seed))
     spent = float(budget.epsilon) if (budget.extent(obs) > 0).any() else 0.0
-    torch.testing.assert_close(length(budget, signs), torch.full((2, 3), spent, dtype=torch.float64))
+    for draw in (budget.sample_signs, budget.sample_gaussian):
+        offset = draw(obs, uniform(2, 3, DIMS, seed=seed))
+        torch.testing.assert_close(length(budget, offset), torch.full((2, 3), spent, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -162,7 +137,7 @@ def test_samples_are_uniform_in_the_ball(norm: Norm) -> None:
     obs = torch.zeros(1, 20_000, 3)
     offset = Budget(2.0, norm, scale=[1.0, 3.0, 1.0], mask=[True, True, False]).sample(obs, uniform(1, 20_000, 4))[0]
     z = offset[:, :2] / torch.tensor([1.0, 3.0])
-    radius = torch.linalg.vector_norm(z, ord=float(norm), dim=-1) / 2.0
+    radius = torch.linalg.vector_norm(z, ord=ORDER[norm], dim=-1) / 2.0
     # volume: P(radius <= r) = r^2 in two dimensions; 20,000 draws: 3 sigma = 0.0106
     for r in (0.3, 0.5, 0.8):
         assert (radius <= r).double().mean(dim=0).item() == pytest.approx(r**2, abs=0.0107)
@@ -193,6 +168,7 @@ def test_images_have_any_shape() -> None:
     shown = Budget(2.0, "2").project(obs, wanted)
     assert shown.shape == obs.shape
     assert shown[1, 2, 0, 3, 3].item() == 0.5  # |1|_2 of 16 pixels is 4, shortened to 2
+    assert Budget(2.0, "1").project(obs, wanted)[1, 2, 0, 3, 3].item() == 0.125
     assert (Budget(0.25).sample_signs(obs, uniform(2, 3, 16)).abs() == 0.25).all()
 
 
@@ -210,7 +186,7 @@ def test_tiny_gradients_keep_their_direction() -> None:
         ({"epsilon": math.nan}, "epsilon must be finite and not negative, got nan"),
         ({"epsilon": torch.tensor([0.1, math.inf])}, "epsilon must be finite and not negative, got inf"),
         ({"epsilon": 1.0, "scale": [1.0, -2.0]}, "scale must be finite and not negative, got -2"),
-        ({"epsilon": 1.0, "norm": "1"}, "norm must be one of inf, 2, got '1'"),
+        ({"epsilon": 1.0, "norm": 2}, "norm must be one of 'inf', '2', '1', got 2"),
         ({"epsilon": 1.0, "low": 1.0, "high": 0.0}, "low must not be above high"),
         ({"epsilon": 1.0, "low": math.nan}, "low must not be above high"),
     ],
@@ -240,155 +216,17 @@ def test_a_budget_says_its_units() -> None:
     assert Budget(1.0, scale=torch.arange(1.0, 101.0)).describe() == "epsilon 1 (norm inf, in units of 1 to 100)"
 
 
-# objectives
-
-
-def test_objectives_by_hand_and_by_torch() -> None:
-    scores, action = torch.tensor([[[1.0, 4.0, 2.0], [1.0, 4.0, 2.0]]]), torch.tensor([[1, 0]])
-    assert margin(scores, action).tolist() == [[-2.0, 3.0]]
-    theirs = nn.functional.cross_entropy(scores[0], action[0], reduction="none")
-    torch.testing.assert_close(cross_entropy(scores, action)[0], theirs)
-
-
-def test_the_margin_keeps_its_gradient_where_cross_entropy_has_lost_it() -> None:
-    victim, obs = Linear(200.0 * torch.eye(2)[None]), torch.tensor([[[1.0, 0.0]]])
-    assert observation_gradient(victim, margin, obs)[0].tolist() == [[[-200.0, 200.0]]]
-    assert observation_gradient(victim, cross_entropy, obs)[0].tolist() == [[[0.0, 0.0]]]
-
-
-def test_objectives_differ_on_three_actions() -> None:
-    # the runner-up leads the margin; cross-entropy also weighs the third
-    weight = torch.tensor([[[3.0, 2.9, 2.8], [0.0, 1.0, -1.1]]])
-    obs = torch.tensor([[[1.0, 0.0]]])
-    runner_up = observation_gradient(Linear(weight), margin, obs)[0]
-    surprise = observation_gradient(Linear(weight), cross_entropy, obs)[0]
-    cosine = nn.functional.cosine_similarity(runner_up, surprise, dim=-1).item()
-    assert cosine < 0.99
-    two = Linear(weight[..., :2])
-    a, b = (observation_gradient(two, objective, obs)[0] for objective in OBJECTIVES.values())
-    assert nn.functional.cosine_similarity(a, b, dim=-1).item() == pytest.approx(1.0)
-
-
-def test_scores_that_cannot_be_attacked_are_refused() -> None:
-    class Blind(Linear):
-        def scores(self, obs: Tensor) -> Tensor:
-            return super().scores(obs).detach()
-
-    class Flat(Linear):
-        def scores(self, obs: Tensor) -> Tensor:
-            return super().scores(obs).flatten(0, 1)
-
-    with pytest.raises(ValueError, match="take no_grad out of scores"):
-        perturb(FGSM(), Blind(normal(1, DIMS, 2)), torch.zeros(1, 1, DIMS), Budget(1.0))
-    with pytest.raises(ValueError, match=r"must be \[S, B, A\], got \[1, 2\]"):
-        perturb(FGSM(), Flat(normal(1, DIMS, 2)), torch.zeros(1, 1, DIMS), Budget(1.0))
-
-
-# attacks
-
-
-@pytest.mark.parametrize("objective", list(OBJECTIVES))
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 10_000))
-def test_fgsm_finds_the_worst_corner_of_a_linear_victim(objective: Any, seed: int) -> None:
-    # two actions: both objectives grow with the score difference, which is linear in the observation
-    victim, obs = Linear(normal(2, DIMS, 2, seed=seed)), normal(2, 3, DIMS, seed=seed + 1)
-    budget = Budget(0.3, scale=[1.0, 0.5, 2.0, 1.0], mask=[True, True, True, False])
-    action = victim.act(obs)
-    shown = execute(FGSM(objective), victim, obs, budget).obs
-    corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=DIMS))) * 0.3 * budget.extent(obs)
-    values = torch.stack([margin(victim.scores(obs + corner), action) for corner in corners])
-    torch.testing.assert_close(margin(victim.scores(shown), action), values.amax(dim=0))
-
-
-@pytest.mark.parametrize("norm", NORMS)
-def test_fgsm_gains_epsilon_times_the_dual_norm(norm: Norm) -> None:
-    victim, obs = Linear(normal(3, DIMS, 2)), normal(3, 5, DIMS, seed=1)
-    budget = Budget(0.2, norm, scale=[1.0, 2.0, 0.5, 1.0])
-    action = victim.act(obs)
-    w = victim.weight[..., 1] - victim.weight[..., 0]  # [S, D]
-    gain = margin(victim.scores(execute(FGSM(), victim, obs, budget).obs), action) - margin(victim.scores(obs), action)
-    closed_form = 0.2 * torch.linalg.vector_norm(w * budget.extent(obs), ord=1 if norm == "inf" else 2, dim=-1)
-    torch.testing.assert_close(gain, closed_form[:, None].expand(3, 5))
-
-
-def test_success_is_a_changed_action_and_flips_exactly_where_the_margin_allows() -> None:
-    # scores (x, 0): action 0 while x > 0, flipped once epsilon > x
-    victim = Linear(torch.tensor([[[1.0, 0.0]]]))
-    obs = torch.tensor([[[0.1], [0.29], [0.31], [2.0]]])
-    result = execute(FGSM(), victim, obs, Budget(0.3))
-    assert result.success.tolist() == [[True, True, False, False]]
-    assert (victim.act(result.obs) != victim.act(obs)).tolist() == result.success.tolist()
-    assert result.queries == 3
-
-
-def test_the_logistic_worst_case() -> None:
-    # loss log(1 + exp(-z)) of a correct linear score z grows to log(1 + exp(-(z - eps |w|_1)))
-    weight = normal(1, DIMS, 1)
-    victim = Linear(torch.cat([weight, torch.zeros_like(weight)], dim=-1))
-    obs = normal(1, 6, DIMS, seed=3)
-    result = execute(FGSM("cross_entropy"), victim, obs, Budget(0.1))
-    z = (obs @ weight).squeeze(-1).abs()  # of the chosen action
-    worst = torch.log1p(torch.exp(-(z - 0.1 * weight.abs().sum(dim=(1, 2)))))
-    torch.testing.assert_close(cross_entropy(victim.scores(result.obs), victim.act(obs)), worst)
-
-
-def test_fgsm_has_a_gradient_under_no_grad_and_leaves_the_victim_alone() -> None:
-    module = nn.Sequential(nn.Linear(DIMS, 8), nn.Tanh(), nn.Linear(8, 3))
-    for i, parameter in enumerate(module.parameters()):
-        parameter.data = normal(*parameter.shape, seed=i)
-    before = [parameter.clone() for parameter in module.parameters()]
-    obs = normal(1, 50, DIMS)
-    with torch.no_grad():
-        result = execute(FGSM(), Module(module), obs, Budget(0.5))
-    assert result.success.any()
-    assert not result.obs.requires_grad
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in module.parameters())
-    assert all(torch.equal(old, new) for old, new in zip(before, module.parameters(), strict=True))
-    assert torch.equal(obs, normal(1, 50, DIMS)), "the observation was changed in place"
-
-
-def test_random_directions_have_mean_square_cosine_one_over_n() -> None:
-    for dims in (2, 8, 50):
-        obs, fixed = torch.zeros(1, 20_000, dims), normal(dims, seed=dims)
-        for attack, norm in itertools.product((Noise("sign"), Noise("uniform")), NORMS):
-            u = uniform(1, 20_000, attack.noise_width(dims), seed=1)
-            offset = perturb(attack, Linear(normal(1, dims, 2)), obs, Budget(1.0, norm), u)[0]
-            square = nn.functional.cosine_similarity(offset, fixed[None], dim=-1) ** 2
-            assert square.mean(dim=0).item() == pytest.approx(1 / dims, rel=0.05)
-
-
-def test_noise_needs_its_numbers_and_fgsm_needs_scores() -> None:
-    class Actions:
-        def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-            return torch.zeros(obs.shape[:2], dtype=torch.int64)
-
-    obs, blind = torch.zeros(2, 3, DIMS), Actions()
-    with pytest.raises(ValueError, match=r"shape \[2, 3, 4\], got none: draw them from Stream"):
-        perturb(Noise(), blind, obs, Budget(1.0))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"shape \[2, 3, 5\], got \[2, 3, 4\]"):
-        perturb(Noise("uniform"), blind, obs, Budget(1.0), uniform(2, 3, 4))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"FGSM needs the victim's scores\(obs\), which Actions has not"):
-        perturb(FGSM(), blind, obs, Budget(1.0))  # type: ignore[arg-type]
-    assert not execute(Noise(), blind, obs, Budget(1.0), uniform(2, 3, 4)).success.any()  # type: ignore[arg-type]
-
-
-def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="kind must be one of sign, uniform, got 'gauss'"):
-        Noise("gauss")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="objective must be one of margin, cross_entropy, got 'kl'"):
-        FGSM("kl")  # type: ignore[arg-type]
-    assert [attack.name for attack in (Noise(), Noise("uniform"), FGSM(), FGSM("cross_entropy"))] == [
-        "sign noise",
-        "uniform noise",
-        "FGSM",
-        "FGSM cross_entropy",
-    ]
-
-
 # attacked policies and rows
 
-ATTACKS: list[Attack] = [Noise("sign"), Noise("uniform"), FGSM(), FGSM("cross_entropy")]
+ATTACKS: list[Attack] = [
+    Noise("sign"),
+    Noise("uniform"),
+    Noise("gaussian"),
+    FGSM(),
+    FGSM("cross_entropy"),
+    PGD(steps=3, restarts=2),
+    PGD(steps=3, restarts=2, objective="kl"),
+]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)

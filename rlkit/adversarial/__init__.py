@@ -1,31 +1,43 @@
 """Attacks on what a policy observes: how wrong its observations may be before it fails.
 
-The threat is white-box and at run time: the attacker sees the policy and the true observation, and shows another one
-within a budget. The environment's state, the rewards and the policy itself are untouched. An attack that fails proves
-nothing: what is measured is what was tried.
+The threat is at run time: the attacker sees the true observation and what it is allowed to ask the policy, and shows
+another observation within a budget. The environment's state, the rewards and the policy itself are untouched. An attack
+that fails proves nothing: what is measured is what was tried. ``docs/adversarial.md`` says what each attack knows.
 """
 
 from .attacked import AttackedPolicy
-from .attacks import FGSM, Attack, AttackResult, Noise, execute, perturb
+from .attacks import Attack, AttackResult, execute, perturb, sweep
 from .budget import Budget
 from .curve import CurvePoint, RobustnessCurve, robustness_curve
-from .victim import OBJECTIVES, Victim, cross_entropy, margin, observation_gradient
+from .gradient import FGSM, PGD
+from .noise import Noise
+from .objectives import OBJECTIVES, Objective, cross_entropy, expected_q, expected_q_of, kl, margin
+from .victim import Access, LabelVictim, ModuleVictim, OneHot, Victim
 
 __all__ = [
     "FGSM",
     "OBJECTIVES",
+    "PGD",
+    "Access",
     "Attack",
     "AttackResult",
     "AttackedPolicy",
     "Budget",
     "CurvePoint",
+    "LabelVictim",
+    "ModuleVictim",
     "Noise",
+    "Objective",
+    "OneHot",
     "RobustnessCurve",
     "Victim",
     "cross_entropy",
     "execute",
+    "expected_q",
+    "expected_q_of",
+    "kl",
     "margin",
-    "observation_gradient",
     "perturb",
     "robustness_curve",
+    "sweep",
 ]

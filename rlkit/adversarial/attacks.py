@@ -1,24 +1,28 @@
-"""Attacks on observations.
+"""Attacks on observations: what every one of them is, and the two ways to run one.
 
-An attack proposes; ``execute`` projects the proposal into the budget and asks the victim again, so no attack can
-overspend or claim a success that is not there (the contract of Foolbox, Rauber et al. 2017). Randomness is data: an
-attack says how many uniform numbers it needs per example and is a pure function of them.
+An attack proposes; ``perturb`` projects the proposal into the budget, and ``execute`` asks the victim again, so no
+attack can overspend or claim a success that is not there (the contract of Foolbox, Rauber et al. 2017). ``sweep`` runs
+one at many epsilons in a single batch. Randomness is data: an attack says how many uniform numbers it needs per
+example and is a pure function of them.
+
+Given a target action per example, an attack makes the victim choose it; without one, it makes the victim leave its own
+greedy action.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from ..types import Policy
-from .budget import Budget
-from .victim import OBJECTIVES, ObjectiveName, Victim, observation_gradient
-
-NoiseKind = Literal["sign", "uniform"]
+from .budget import Budget, apart, tiled
+from .objectives import margin
+from .victim import Access, Counted, Victim, scores_of
 
 
 class Attack(Protocol):
@@ -30,116 +34,65 @@ class Attack(Protocol):
         ...
 
     @property
-    def queries(self) -> int:
-        """How often ``propose`` asks the victim about every example."""
+    def access(self) -> Access:
+        """The most that ``propose`` asks of the victim."""
         ...
 
     def noise_width(self, num_features: int) -> int:
         """How many uniform numbers ``propose`` needs per example of D features."""
         ...
 
-    def propose(self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None) -> Tensor:
-        """What to show instead of ``obs [S, B, *observation]``, given uniforms u ``[S, B, noise_width]`` on [0, 1)."""
+    def propose(self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None) -> Tensor:
+        """What to show instead of ``obs [S, B, *observation]``; it need not be within the budget.
+
+        Args:
+            victim: under attack.
+            obs: true observations.
+            budget: what may be spent.
+            u: uniforms on [0, 1) ``[S, B, noise_width]``; None where none are needed.
+            target: actions ``[S, B]`` that the victim shall choose; None to make it leave its own.
+        """
         ...
 
 
 class AttackResult(NamedTuple):
-    """What an attack achieved on every example."""
+    """What an attack achieved on every example; of ``sweep``, with an axis of L epsilons in front."""
 
     obs: Tensor  # [S, B, *observation], within the budget
-    success: Tensor  # [S, B] bool, the victim's greedy action at it is another one
-    queries: int  # how often the victim was asked about every example, the two questions of success included
+    success: Tensor  # [S, B] bool, the victim's greedy action at it is another one, or the target
+    margin: Tensor  # [S, B], how far the best other action, or the target, leads there; NaN of a victim without scores
+    distance: Tensor  # [S, B], the epsilon that it took
+    queries: int  # how often the victim was asked about every example, those of the evaluation included
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Random offsets, the yardstick of every other attack; asks the victim nothing.
-
-    "sign" spends the full budget on random signs, "uniform" draws uniformly from the ball. A random direction's
-    cosine with any fixed one has mean square 1/D, which is why noise needs about sqrt(D) times the budget of a
-    gradient in the norm 2.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-
-    kind: NoiseKind = "sign"
-    queries = 0
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(NoiseKind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(NoiseKind))}, got {self.kind!r}")
-
-    @property
-    def name(self) -> str:
-        """``sign noise`` or ``uniform noise``."""
-        return f"{self.kind} noise"
-
-    def noise_width(self, num_features: int) -> int:
-        """D for signs, D + 1 for a point of the ball."""
-        return num_features if self.kind == "sign" else num_features + 1
-
-    def propose(self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None) -> Tensor:
-        """``obs`` plus a random offset of the ball."""
-        assert u is not None
-        return obs + (budget.sample_signs(obs, u) if self.kind == "sign" else budget.sample(obs, u))
-
-
-@dataclass(frozen=True)
-class FGSM:
-    """The fast gradient sign method: one step of the whole budget along the steepest direction.
-
-    ``x + epsilon scale sign(grad J)`` for the norm "inf", ``x + epsilon scale (scale grad J) / |scale grad J|_2`` for
-    "2", where J is the objective at the victim's own greedy action. It maximises J where J is linear.
-
-    Raises:
-        ValueError: an unknown objective.
-
-    Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", section 4; on
-    policies: Huang et al. 2017, "Adversarial attacks on neural network policies".
-    """
-
-    objective: ObjectiveName = "margin"
-    queries = 1
-
-    @property
-    def name(self) -> str:
-        """``FGSM``, with the objective if it is not the default."""
-        return "FGSM" if self.objective == "margin" else f"FGSM {self.objective}"
-
-    def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
-
-    def noise_width(self, num_features: int) -> int:
-        """None needed."""
-        return 0
-
-    def propose(self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None) -> Tensor:
-        """``obs`` plus the steepest offset."""
-        gradient, _ = observation_gradient(victim, OBJECTIVES[self.objective], obs)
-        return obs + budget.steepest(obs, gradient)
-
-
-def perturb(attack: Attack, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None) -> Tensor:
+def perturb(
+    attack: Attack,
+    victim: Victim,
+    obs: Tensor,
+    budget: Budget,
+    u: Tensor | None = None,
+    target: Tensor | None = None,
+) -> Tensor:
     """What the attack shows, within the budget: ``[S, B, *observation]`` of the true ones.
 
     Args:
         attack: proposes.
-        victim: the policy under attack; attacks without queries only need it to be a ``Policy``.
+        victim: the policy under attack; ``attack.access`` says whether ``act`` is enough.
         obs: true observations ``[S, B, *observation]``.
         budget: what may be spent.
         u: uniforms on [0, 1) ``[S, B, attack.noise_width(D)]``; None for an attack that needs none.
+        target: actions ``[S, B]`` int64 that the victim shall choose, of any policy of the attacker's; None to make it
+            leave its own greedy action.
 
     Raises:
-        ValueError: observations that the budget does not fit (``Budget.check``), u of another shape, or a policy
-            without scores under an attack that asks for them.
+        ValueError: observations that the budget does not fit (``Budget.check``), u or target of another shape, target
+            actions that the victim has not, or a victim that cannot answer what the attack asks.
     """
     budget.check(obs)
-    if attack.queries > 0 and not hasattr(victim, "scores"):
+    if attack.access in ("scores", "gradients") and not hasattr(victim, "scores"):
         raise ValueError(
             f"{attack.name} needs the victim's scores(obs), which {type(victim).__name__} has not: add the method, or "
-            "use Noise, which needs actions only"
+            "use an attack that needs actions only, such as Noise"
         )
     width = attack.noise_width(math.prod(obs.shape[2:]))
     if (width > 0 or u is not None) and (u is None or u.shape != (*obs.shape[:2], width)):
@@ -147,15 +100,101 @@ def perturb(attack: Attack, victim: Victim, obs: Tensor, budget: Budget, u: Tens
             f"{attack.name} needs uniform numbers of shape {[*obs.shape[:2], width]}, got "
             f"{'none' if u is None else list(u.shape)}: draw them from Stream(seeds, 'attack', width, copies)"
         )
-    return budget.project(obs, attack.propose(victim, obs, budget, u))
+    if target is not None:
+        _check_target(target, obs)
+    with torch.no_grad():
+        return budget.project(obs, attack.propose(victim, obs, budget, u, target))
 
 
 @torch.no_grad()
-def execute(attack: Attack, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None) -> AttackResult:
-    """Attack every observation once and ask the victim whether its greedy action changed.
+def execute(
+    attack: Attack,
+    victim: Victim,
+    obs: Tensor,
+    budget: Budget,
+    u: Tensor | None = None,
+    target: Tensor | None = None,
+) -> AttackResult:
+    """Attack every observation once and ask the victim what it does.
 
     Arguments and errors are those of ``perturb``.
+
+    Warns:
+        RuntimeWarning: the victim answers one observation in two ways: success is then a matter of luck.
     """
-    shown = perturb(attack, victim, obs, budget, u)
-    success = victim.act(shown, True) != victim.act(obs, True)
-    return AttackResult(shown, success, attack.queries + 2)
+    counted = Counted(victim)
+    shown = perturb(attack, counted, obs, budget, u, target)
+    action, own = counted.act(shown, True), counted.act(obs, True)
+    success = action != own if target is None else action == target
+    if hasattr(victim, "scores"):
+        scores = scores_of(counted, shown)
+        lead = margin(scores, own) if target is None else -margin(scores, target)
+    else:
+        lead = torch.full(success.shape, math.nan, device=obs.device)
+    queries = counted.asked // max(own.numel(), 1)
+    warn_if_stochastic(victim, obs, own)
+    return AttackResult(shown, success, lead, budget.distance(obs, shown), queries)
+
+
+def sweep(
+    attack: Attack,
+    victim: Victim,
+    obs: Tensor,
+    budget: Budget,
+    epsilons: Sequence[float],
+    u: Tensor | None = None,
+    target: Tensor | None = None,
+) -> AttackResult:
+    """``execute`` at L epsilons as one batch, side by side along the copies: every field ``[L, S, B, ...]``.
+
+    Args:
+        attack: proposes.
+        victim: under attack.
+        obs: true observations ``[S, B, *observation]``.
+        budget: norm, scale, mask and bounds; its epsilon is not used.
+        epsilons: L of them, in units of the budget's scale.
+        u: uniforms ``[S, B, attack.noise_width(D)]``, the same for every epsilon.
+        target: actions ``[S, B]``, the same for every epsilon.
+
+    Raises:
+        ValueError: no epsilon, one that is negative, NaN or infinite, and what ``perturb`` refuses.
+    """
+    count = len(epsilons)
+    if count == 0:
+        raise ValueError("epsilons must hold at least one number, got none")
+    each = torch.as_tensor(epsilons, dtype=torch.float64).repeat_interleave(obs.shape[1]).to(obs)  # [L B]
+    numbers, aims = (None if x is None else tiled(x, count) for x in (u, target))
+    result = execute(attack, victim, tiled(obs, count), replace(budget, epsilon=each), numbers, aims)
+
+    def by_epsilon(x: Tensor) -> Tensor:
+        return apart(x, count).movedim(1, 0)  # [L, S, B, ...]
+
+    shown, success, lead, distance, queries = result
+    return AttackResult(by_epsilon(shown), by_epsilon(success), by_epsilon(lead), by_epsilon(distance), queries)
+
+
+def warn_if_stochastic(victim: Victim, obs: Tensor, action: Tensor) -> None:
+    """Ask the victim again for its greedy actions ``[S, B]`` and say so if they are others.
+
+    Warns:
+        RuntimeWarning: they are.
+    """
+    changed = victim.act(obs, True) != action
+    if changed.any():
+        warnings.warn(
+            f"{type(victim).__name__} gave two answers to {int(changed.sum(dim=(0, 1)))} of {changed.numel()} same "
+            "observations: it is stochastic and was attacked as if it were not, so what counts as a flip is partly "
+            "luck. Make act(obs, deterministic=True) deterministic",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _check_target(target: Tensor, obs: Tensor) -> None:
+    if target.shape != obs.shape[:2] or target.dtype != torch.int64:
+        raise ValueError(
+            f"target must hold an action for every example, int64 {list(obs.shape[:2])}, got {target.dtype} "
+            f"{list(target.shape)}"
+        )
+    if (target < 0).any():
+        raise ValueError(f"target actions must not be negative, got {int(target.amin(dim=(0, 1)))}")

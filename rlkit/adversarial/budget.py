@@ -11,10 +11,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-Norm = Literal["inf", "2"]
-DUAL = {"inf": 1, "2": 2}  # the order of the norm dual to each
+Norm = Literal["inf", "2", "1"]
+ORDER: dict[str, float] = {"inf": math.inf, "2": 2.0, "1": 1.0}
+DUAL: dict[str, float] = {"inf": 1.0, "2": 2.0, "1": math.inf}  # the order of the norm dual to each
 PRINTED = 12  # numbers that ``describe`` prints one by one
 SMALLEST_UNIFORM = 2.0**-54  # keeps the normal quantile of u = 0 finite
+SMALLEST_STEP = 2.0**-53  # keeps the logarithm of 1 - |2 u - 1| finite at u = 0
 
 Numbers = ArrayLike | Tensor  # one number, or one per feature
 
@@ -32,7 +34,7 @@ class Budget:
 
     Args:
         epsilon: 0 or more, in units of ``scale``.
-        norm: "inf", each feature by itself, or "2", all features together.
+        norm: "inf", each feature by itself; "2", the root of their squares' sum; "1", their sum.
         scale: 0 or more, finite; broadcasts to the observation's shape.
         mask: booleans that broadcast to the observation's shape; None for all features.
         low: lower bound of what can be shown, broadcasts to the observation's shape.
@@ -58,7 +60,7 @@ class Budget:
             if wrong.any():
                 raise ValueError(f"{name} must be finite and not negative, got {number[wrong][0].item()}")
         if self.norm not in DUAL:
-            raise ValueError(f"norm must be one of {', '.join(DUAL)}, got {self.norm!r}")
+            raise ValueError(f"norm must be one of {', '.join(map(repr, DUAL))}, got {self.norm!r}")
         low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (self.low, self.high))
         if not (low <= high).all():
             raise ValueError(f"low must not be above high, got low={self.low}, high={self.high}")
@@ -116,31 +118,55 @@ class Budget:
     def project(self, obs: Tensor, perturbed: Tensor) -> Tensor:
         """An allowed observation for one that may not be, ``[S, B, *observation]`` all.
 
-        For "inf" the nearest one: each feature is cut at the box. For "2" the offset is shortened to the ball, then
-        cut at the bounds, which cannot lengthen it because the bounds hold ``obs``. What is allowed stays as it is, up
-        to the rounding of ``obs + offset``; at epsilon 0 the result is ``obs`` exactly.
+        Cut at the bounds, then the nearest point of the ball, where distance is Euclidean in units of ``scale``: each
+        feature cut for "inf", the offset shortened for "2", soft thresholding for "1". Moving towards ``obs`` cannot
+        leave bounds that hold it. Without bounds, and always for "inf", this is the nearest allowed observation; with
+        them it is the nearest one to the observation cut at the bounds. What is allowed stays as it is, up to the
+        rounding of ``obs + offset``; at epsilon 0 the result is ``obs`` exactly.
+
+        Source: for "1", Duchi et al. 2008, "Efficient projections onto the l1-ball", figure 1.
         """
-        extent, epsilon = self.extent(obs), self._per_example(obs)
-        offset = torch.where(extent > 0, perturbed - obs, 0.0)
+        extent = self.extent(obs)
+        offset = torch.where(extent > 0, self._cut(perturbed) - obs, 0.0)
         if self.norm == "inf":
-            limit = epsilon * extent
-            offset = torch.minimum(torch.maximum(offset, -limit), limit)
+            limit = self._per_example(obs) * extent
+            return self._cut(obs + torch.minimum(torch.maximum(offset, -limit), limit))
+        epsilon = self._per_example(obs)
+        z = offset / torch.where(extent > 0, extent, 1.0)
+        length = _length(z, self.norm)
+        if self.norm == "2":
+            nearest = offset * (epsilon / length)
         else:
-            length = _length(offset / torch.where(extent > 0, extent, 1.0))
-            offset = offset * torch.where(length > epsilon, epsilon / length, 1.0)
-        allowed = obs + offset
-        if not self.bounded:
-            return allowed
-        return torch.minimum(torch.maximum(allowed, _beside(self.low, obs)), _beside(self.high, obs))
+            nearest = extent * z.sign() * (z.abs() - _threshold(z, epsilon)).clamp(min=0.0)
+        return self._cut(obs + torch.where(length > epsilon, nearest, offset))
+
+    def distance(self, obs: Tensor, shown: Tensor) -> Tensor:
+        """The epsilon that it takes to show ``shown`` for ``obs``, ``[S, B]``; infinite if a masked feature differs."""
+        extent = self.extent(obs)
+        offset = shown - obs
+        z = torch.where(extent > 0, offset / torch.where(extent > 0, extent, 1.0), offset.abs() * math.inf)
+        return _length(torch.where(offset == 0, 0.0, z), self.norm).reshape(obs.shape[:2])
 
     def steepest(self, obs: Tensor, gradient: Tensor) -> Tensor:
         """The offset ``[S, B, *observation]`` of the ball that increases a linear function most.
 
         ``argmax <gradient, offset>``: ``epsilon scale sign(g)`` for "inf", ``epsilon scale (scale g) / |scale g|_2``
-        for "2". It gains ``epsilon dual_norm(gradient)``. Bounds are not looked at: project afterwards.
+        for "2", all of epsilon on the feature of the largest ``|scale g|`` for "1". It gains
+        ``epsilon dual_norm(gradient)``. Bounds are not looked at: project afterwards.
         """
-        extent = self.extent(obs)
-        return extent * self._farthest(obs, extent * gradient)
+        extent, epsilon = self.extent(obs), self._per_example(obs)
+        direction = extent * gradient
+        if self.norm == "inf":
+            return extent * epsilon * direction.sign()
+        # by the largest entry first: the squares of a tiny gradient would vanish
+        size, largest = direction.abs().flatten(2).max(dim=-1)
+        size = per_feature(size, obs)
+        if self.norm == "1":
+            only = torch.nn.functional.one_hot(largest, direction[0, 0].numel()).reshape(obs.shape)
+            return extent * epsilon * direction.sign() * only
+        direction = direction / torch.where(size > 0, size, 1.0)
+        length = _length(direction, "2")
+        return extent * epsilon * direction / torch.where(length > 0, length, 1.0)
 
     def dual_norm(self, gradient: Tensor) -> Tensor:
         """The gain per epsilon of the steepest offset, ``|scale * gradient|_q`` with 1/p + 1/q = 1, ``[S, B]``."""
@@ -151,27 +177,60 @@ class Budget:
     def sample(self, obs: Tensor, u: Tensor) -> Tensor:
         """An offset ``[S, B, *observation]`` uniform in the ball, of uniforms u ``[S, B, D + 1]`` on [0, 1).
 
-        D numbers give the direction and one the radius, ``epsilon u^(1/D)`` for the D features that may move; the
-        norm "inf" has no use for the last. Bounds are not looked at: project afterwards.
+        For "2" D numbers give the direction and one the radius, ``epsilon u^(1/D)`` for the D features that may move.
+        For "1" the offset is ``epsilon e / (sum |e| + e')`` of D Laplace and one exponential variable. The norm "inf"
+        has no use for the last number. Bounds are not looked at: project afterwards.
+
+        Source: Barthe et al. 2005, "A probabilistic approach to the geometry of the l_p^n-ball", theorem 1.
         """
         extent, epsilon = self.extent(obs), self._per_example(obs)
-        u, radius = u[..., :-1].reshape(obs.shape), u[..., -1].reshape(_per_example_shape(obs))
-        if self.norm == "inf":
-            return extent * epsilon * (2.0 * u - 1.0).to(obs.dtype)
+        last = per_feature(u[..., -1], obs)
+        u = u[..., :-1].reshape(obs.shape)
         free = extent > 0
-        normal = torch.special.ndtri(u.clamp(min=SMALLEST_UNIFORM)) * free
-        shrink = radius ** (1.0 / free.flatten().sum(dim=0).clamp(min=1))
-        return extent * self._farthest(obs, normal.to(obs.dtype)) * shrink.to(obs.dtype)
+        if self.norm == "inf":
+            z = 2.0 * u - 1.0
+        elif self.norm == "2":
+            normal = _normal(u) * free
+            count = free.flatten().sum(dim=0).clamp(min=1)
+            z = normal * last ** (1.0 / count) / _length(normal, "2").clamp(min=SMALLEST_UNIFORM)
+        else:
+            side = 2.0 * u - 1.0
+            laplace = -side.sign() * torch.log1p(-side.abs().clamp(max=1.0 - SMALLEST_STEP)) * free
+            z = laplace / (_length(laplace, "1") - torch.log1p(-last)).clamp(min=SMALLEST_UNIFORM)
+        return extent * epsilon * z.to(obs.dtype)
 
     def sample_signs(self, obs: Tensor, u: Tensor) -> Tensor:
         """An offset ``[S, B, *observation]`` of full budget and random signs, of uniforms u ``[S, B, D]`` on [0, 1).
 
-        A random corner of the box for "inf"; for "2" the same ``epsilon / sqrt(D)`` on each of the D features that
-        may move.
+        A random corner of the box for "inf"; for "2" and "1" the same ``epsilon / sqrt(D)`` and ``epsilon / D`` on
+        each of the D features that may move.
+        """
+        signs = torch.where(u.reshape(obs.shape) < 0.5, -1.0, 1.0).to(obs.dtype)
+        return self.along(obs, signs)
+
+    def sample_gaussian(self, obs: Tensor, u: Tensor) -> Tensor:
+        """An offset of full budget in a Gaussian direction, all directions alike in units of ``scale``.
+
+        ``[S, B, *observation]`` of uniforms u ``[S, B, D]`` on [0, 1).
+        """
+        return self.along(obs, _normal(u.reshape(obs.shape)).to(obs.dtype))
+
+    def along(self, obs: Tensor, z: Tensor) -> Tensor:
+        """The offset of full budget in the direction ``z``, which is in units of ``scale``, ``[S, B, *observation]``.
+
+        Zero where z is zero on every feature that may move.
         """
         extent = self.extent(obs)
-        signs = torch.where(u.reshape(obs.shape) < 0.5, -1.0, 1.0).to(obs.dtype) * (extent > 0)
-        return extent * self._farthest(obs, signs)
+        z = z * (extent > 0)
+        length = _length(z, self.norm)
+        return extent * self._per_example(obs) * z / torch.where(length > 0, length, 1.0)
+
+    def tiled(self, copies: int) -> Budget:
+        """The budget of ``tiled(obs, copies)``."""
+        epsilon = torch.as_tensor(self.epsilon)
+        if epsilon.dim() == 0 or epsilon.shape[-1] == 1:
+            return self
+        return replace(self, epsilon=epsilon.repeat(*(1,) * (epsilon.dim() - 1), copies))
 
     def describe(self) -> str:
         """The budget in words, for example ``epsilon 0.1 (norm inf, in standard deviations), 2 features masked``."""
@@ -184,35 +243,55 @@ class Budget:
         raw = bool((torch.as_tensor(self.scale) == 1).all())
         return "raw observation units" if raw else f"units of {_printed(self.scale)}"
 
-    def _farthest(self, obs: Tensor, direction: Tensor) -> Tensor:
-        """The z of norm epsilon that goes farthest along ``direction``; 0 where there is no direction."""
-        epsilon = self._per_example(obs)
-        if self.norm == "inf":
-            return epsilon * direction.sign()
-        # by the largest entry first: the squares of a tiny gradient would vanish
-        largest = direction.abs().flatten(2).amax(dim=-1).reshape(_per_example_shape(obs))
-        direction = direction / torch.where(largest > 0, largest, 1.0)
-        length = _length(direction)
-        return epsilon * direction / torch.where(length > 0, length, 1.0)
+    def _cut(self, shown: Tensor) -> Tensor:
+        """``shown`` within the bounds."""
+        if not self.bounded:
+            return shown
+        return torch.minimum(torch.maximum(shown, _beside(self.low, shown)), _beside(self.high, shown))
 
     def _per_example(self, obs: Tensor) -> Tensor:
         """Epsilon with the observation's axes appended, ``[S, B, 1, ...]``."""
-        return _beside(self.epsilon, obs).expand(obs.shape[:2]).reshape(_per_example_shape(obs))
+        return per_feature(_beside(self.epsilon, obs).expand(obs.shape[:2]), obs)
+
+
+def tiled(x: Tensor, copies: int) -> Tensor:
+    """All examples several times side by side, ``[S, B, ...] -> [S, copies B, ...]``."""
+    return x.repeat(1, copies, *(1,) * (x.dim() - 2))
+
+
+def apart(x: Tensor, copies: int) -> Tensor:
+    """What ``tiled`` put side by side on an axis of its own, ``[S, copies B, ...] -> [S, copies, B, ...]``."""
+    return x.reshape(len(x), copies, x.shape[1] // copies, *x.shape[2:])
+
+
+def per_feature(x: Tensor, obs: Tensor) -> Tensor:
+    """Numbers ``[S, B]`` with the axes of observations appended, ``[S, B, 1, ...]``."""
+    return x.reshape(*obs.shape[:2], *(1,) * (obs.dim() - 2))
 
 
 def _beside(number: Numbers, obs: Tensor) -> Tensor:
     return torch.as_tensor(number, dtype=obs.dtype, device=obs.device)
 
 
-def _per_example_shape(obs: Tensor) -> tuple[int, ...]:
-    """``[S, B, 1, ...]``: one number per example beside observations ``[S, B, *observation]``."""
-    return (*obs.shape[:2], *(1,) * (obs.dim() - 2))
+def _length(z: Tensor, norm: Norm) -> Tensor:
+    """The norm of every example, ``[S, B, 1, ...]``."""
+    length: Tensor = torch.linalg.vector_norm(z.flatten(2), ord=ORDER[norm], dim=-1)
+    return per_feature(length, z)
 
 
-def _length(z: Tensor) -> Tensor:
-    """Euclidean norm of every example, ``[S, B, 1, ...]``."""
-    length: Tensor = torch.linalg.vector_norm(z.flatten(2), dim=-1)
-    return length.reshape(_per_example_shape(z))
+def _threshold(z: Tensor, epsilon: Tensor) -> Tensor:
+    """What to take off every ``|z|`` so that they sum to epsilon where they sum to more, ``[S, B, 1, ...]``."""
+    size = z.abs().flatten(2).sort(dim=-1, descending=True).values  # [S, B, D]
+    excess = size.cumsum(dim=-1) - epsilon.flatten(1)[..., None]
+    candidates = excess / torch.arange(1, size.shape[-1] + 1, device=z.device)
+    kept = (size > candidates).sum(dim=-1, keepdim=True).clamp(min=1)
+    return candidates.gather(-1, kept - 1).reshape(epsilon.shape)
+
+
+def _normal(u: Tensor) -> Tensor:
+    """Standard normal numbers of uniforms on [0, 1)."""
+    quantile: Tensor = torch.special.ndtri(u.clamp(min=SMALLEST_UNIFORM))
+    return quantile
 
 
 def _printed(number: Numbers) -> str:
