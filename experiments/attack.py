@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from rlkit.adversarial import FGSM, Attack, Budget, Noise, RobustnessCurve, robustness_curve
+from rlkit.adversarial import FGSM, Attack, Budget, Noise, RobustnessCurve, Timing, robustness_curve
 from rlkit.adversarial.curve import CurvePoint
 from rlkit.evaluation import EVALUATION_SEED, observation_std
 from rlkit.plotting import Curve, png, robustness_curves
@@ -35,6 +35,8 @@ class Threat(NamedTuple):
     epsilons: tuple[float, ...]
     budget: Budget  # norm and scale; its epsilon is not used
     unit: str
+    timing: Timing | None = None  # None: always
+    attacks_per_episode: int | None = None
 
 
 def threat(
@@ -66,6 +68,8 @@ def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVA
         threat.budget,
         episodes,
         seeds=subject.seeds,
+        timing=threat.timing,
+        attacks_per_episode=threat.attacks_per_episode,
     )
 
 
@@ -95,6 +99,7 @@ def attack_run(subjects: Sequence[Subject], measured: Sequence[RobustnessCurve],
             "training_seeds": first.seeds,
             "episodes": measured[0].natural.shape[1],
             **threat_settings(threat),
+            "timing": measured[0].timing,
         },
         results={
             "return": points[first.name][0].mean_return,
@@ -121,11 +126,23 @@ def threat_settings(threat: Threat) -> dict[str, Any]:
 def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> Table:
     """Every point of every policy's curve, natural return first."""
     rows = tuple(
-        (name, point.attack, point.epsilon, point.mean_return, point.change, point.flip_rate, point.capped)
+        (
+            name,
+            point.attack,
+            point.epsilon,
+            point.mean_return,
+            point.change,
+            point.attack_rate,
+            point.flip_rate,
+            point.capped,
+        )
         for name, points in curves.items()
         for point in points
     )
-    columns = ("policy", "attack", "epsilon", "return", "change", "share of actions flipped", "capped episodes")
+    columns = (
+        "policy", "attack", "epsilon", "return", "change", "share of steps attacked", "share of actions flipped",
+        "capped episodes",
+    )  # fmt: skip
     return Table("attacks", f"Return against epsilon, in {threat.unit} (norm {threat.budget.norm})", columns, rows)
 
 

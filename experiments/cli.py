@@ -161,6 +161,10 @@ def attack(
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0),
     unit: Literal["std", "raw"] = "std",
     norm: Literal["inf", "2"] = "inf",
+    timing: Literal["always", "every", "random", "strategic", "value", "critical"] = "always",
+    share: float = 0.25,
+    temperature: float | None = None,
+    attacks_per_episode: int | None = None,
     episodes: int = 100,
     first_seed: int = 10_000,
     out: Path | None = None,
@@ -184,16 +188,24 @@ def attack(
         epsilons: Sizes of the change.
         unit: Of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
         norm: inf bounds every feature by itself, 2 all of them together.
+        timing: When to attack: always, every n-th step, at random, where the preference of one action is strong
+            (strategic), where the policy expects much (value), or where one wrong action is dangerous (critical).
+        share: Of steps to attack, for every timing but always; thresholds are measured on natural episodes.
+        temperature: Of a strategic timing's softmax, in units of return; needed where scores are action values (DQN).
+        attacks_per_episode: At most so many attacks in an episode; no limit by default.
         episodes: Episodes per training seed, attack and epsilon.
         first_seed: Where evaluation seeds start.
         out: Folder to write the table, the curve and run.json to.
     """
     from .attack import attack as run_attack
     from .attack import threat
+    from .timing import timing_of
 
     _at_least_one("episodes", episodes)
     subject = _subject(policy, env, env_kwargs, algo, trust)
-    threatened = threat(subject, attacks, epsilons, unit, norm)
+    threatened = threat(subject, attacks, epsilons, unit, norm)._replace(
+        timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode
+    )
     return _finish(run_attack([subject], threatened, episodes, first_seed), out, overwrite, json)
 
 

@@ -35,6 +35,7 @@ class Episodes(NamedTuple):
     lengths: Tensor  # [S, B] int64, steps
     capped: Tensor  # [S, B] bool, still running at the step cap: the return is what it had by then
     flips: Tensor  # [S, B] int64, steps at which the perturbation changed the greedy action; 0 without one
+    attacks: Tensor  # [S, B] int64, steps at which the policy was shown something else than the truth
 
 
 class Step(NamedTuple):
@@ -44,6 +45,7 @@ class Step(NamedTuple):
     seen: Tensor  # [S, B, *observation], what the policy was shown
     transition: Transition
     running: Tensor  # [S, B] bool, whether the copy was still in its first episode
+    attacked: Tensor  # [S, B] bool, whether something else than the truth was shown
 
 
 @torch.no_grad()
@@ -64,7 +66,8 @@ def rollout(
         max_steps: step cap; None means the environment's time limit, or 10,000 without one.
         deterministic: passed to ``policy.act``.
         perturb: an attack: the policy is shown ``perturb(obs)`` instead of ``obs``. Flips compare the greedy
-            actions at both, by asking the policy itself.
+            actions at both, by asking the policy itself. A policy or attack that remembers its episode has a method
+            ``restart``, see ``walk``.
 
     Warns:
         RuntimeWarning: episodes were still running at the cap.
@@ -82,35 +85,52 @@ def _rollout(policy: Policy, env: Env, max_steps: int | None, deterministic: boo
     running = torch.ones(env.obs.shape[:2], dtype=torch.bool, device=env.obs.device)
     returns = torch.zeros(running.shape, dtype=torch.float64, device=running.device)
     lengths = torch.zeros(running.shape, dtype=torch.int64, device=running.device)
-    flips = torch.zeros_like(lengths)
-    for step in _steps(policy, env, max_steps, deterministic, perturb):
+    flips, attacks = torch.zeros_like(lengths), torch.zeros_like(lengths)
+    for step in walk(policy, env, max_steps, deterministic, perturb):
         # where, not a product: what a finished copy pays may be NaN
         returns += torch.where(step.running, step.transition.reward.to(torch.float64), 0.0)
         lengths += step.running
         if perturb is not None:
             shown = step.transition.action if deterministic else policy.act(step.seen, True)
             flips += step.running & (policy.act(step.obs, True) != shown)
+            attacks += step.running & step.attacked
         running = step.running & ~step.transition.done
-    return Episodes(returns, lengths, running, flips)
+    return Episodes(returns, lengths, running, flips, attacks)
 
 
-def _steps(
+def walk(
     policy: Policy, env: Env, max_steps: int | None, deterministic: bool = True, perturb: Perturb | None = None
 ) -> Iterator[Step]:
-    """The steps of a rollout, until every copy has finished an episode or the cap is reached."""
+    """The steps of a rollout, until every copy has finished an episode or the cap is reached.
+
+    If policy or perturb (or the object that it is a method of) has a method ``restart``, it is called without argument
+    before the first step and with the copies that ended, ``[S, B]`` bool, after every step.
+
+    Raises:
+        ValueError: max_steps below 1, or a policy with another number of seeds than the environment's.
+    """
     num_seeds = getattr(policy, "num_seeds", None)
     if num_seeds not in (None, len(env.seeds)):
         raise ValueError(
             f"the policy has {num_seeds} seeds and the environment {len(env.seeds)} rows: make it with one seed a row"
         )
+    attacker: Any = getattr(perturb, "__self__", perturb)
+    restarts = [each.restart for each in (policy, attacker) if hasattr(each, "restart")]
+    for restart in restarts:
+        restart()
     running = torch.ones(env.obs.shape[:2], dtype=torch.bool, device=env.obs.device)
     check_steps = CUDA_CHECK_STEPS if running.is_cuda else 1
     for t in range(1, _step_cap(max_steps, env.max_episode_steps) + 1):
         obs = env.obs
         seen = obs if perturb is None else perturb(obs)
+        attacked = getattr(attacker, "attacked", None)  # one that knows may show the truth in another encoding
+        if attacked is None:
+            attacked = (seen != obs).flatten(2).any(dim=-1) if obs.dim() > 2 else seen != obs
         transition = env.step(policy.act(seen, deterministic))
-        yield Step(obs, seen, transition, running)
+        yield Step(obs, seen, transition, running, attacked)
         running = running & ~transition.done
+        for restart in restarts:
+            restart(transition.done)
         if t % check_steps == 0 and not running.any():
             return
 
@@ -134,7 +154,7 @@ def observation_std(policy: Policy, env: Env, max_steps: int | None = None) -> T
     pivot = env.obs[0, 0].to(torch.float64)  # variances are of differences from it: no cancellation far from 0
     count = torch.zeros((), dtype=torch.float64, device=pivot.device)
     total, squares = torch.zeros_like(pivot), torch.zeros_like(pivot)
-    for step in _steps(policy, env, max_steps):
+    for step in walk(policy, env, max_steps):
         running = step.running.reshape(*step.running.shape, *(1,) * pivot.dim())
         difference = torch.where(running, step.obs.to(torch.float64) - pivot, 0.0)
         count += step.running.sum(dim=(0, 1))
@@ -286,7 +306,7 @@ def _evaluate_batched(policy: Policy, env: Env, n_eval_episodes: int, determinis
         for _ in range(math.ceil(n_eval_episodes / env.num_envs)):
             env.reset()
             waves.append(_rollout(policy, env, cap, deterministic, None))
-    returns, lengths, capped, _ = (torch.cat(part, dim=1)[:, :n_eval_episodes] for part in zip(*waves, strict=True))
+    returns, lengths, capped, *_ = (torch.cat(part, dim=1)[:, :n_eval_episodes] for part in zip(*waves, strict=True))
     return returns.cpu().numpy(), lengths.cpu().numpy(), capped.cpu().numpy()
 
 

@@ -71,6 +71,11 @@ class SB3Policy:
         """Discrete(A)."""
         return self.models[0].action_space
 
+    @property
+    def scores_are_values(self) -> bool:
+        """Whether ``scores`` are action values (DQN), else logits of a softmax policy (A2C, PPO)."""
+        return hasattr(self.models[0].policy, "q_net")
+
     def __getitem__(self, i: int) -> SB3Policy:
         """The policy of model i alone, S = 1."""
         return SB3Policy(self.models[i])

@@ -12,6 +12,18 @@ from .curve import CurvePoint, RobustnessCurve, robustness_curve
 from .gradient import FGSM, PGD
 from .noise import Noise
 from .objectives import OBJECTIVES, Objective, cross_entropy, expected_q, expected_q_of, kl, margin
+from .timing import (
+    Always,
+    AtRandom,
+    CriticalPoint,
+    Every,
+    Strategic,
+    Timing,
+    ValueGuided,
+    at_share,
+    attack_now,
+    preference_gap,
+)
 from .victim import Access, LabelVictim, ModuleVictim, OneHot, Victim
 
 __all__ = [
@@ -19,18 +31,27 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "Access",
+    "Always",
+    "AtRandom",
     "Attack",
     "AttackResult",
     "AttackedPolicy",
     "Budget",
+    "CriticalPoint",
     "CurvePoint",
+    "Every",
     "LabelVictim",
     "ModuleVictim",
     "Noise",
     "Objective",
     "OneHot",
     "RobustnessCurve",
+    "Strategic",
+    "Timing",
+    "ValueGuided",
     "Victim",
+    "at_share",
+    "attack_now",
     "cross_entropy",
     "execute",
     "expected_q",
@@ -38,6 +59,7 @@ __all__ = [
     "kl",
     "margin",
     "perturb",
+    "preference_gap",
     "robustness_curve",
     "sweep",
 ]

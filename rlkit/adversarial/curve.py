@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from ..types import Env
 from .attacked import AttackedPolicy
 from .attacks import Attack
 from .budget import Budget
+from .timing import Timing
 from .victim import Victim
 
 MakeEnv = Callable[[int], Env]  # E -> an environment of E copies, of which copy e plays evaluation episode e
@@ -29,6 +30,7 @@ class CurvePoint(NamedTuple):
     mean_return: Estimate[float]  # over seeds, of each seed's mean over episodes
     change: Estimate[float]  # of that mean from the natural one, paired by seed
     flip_rate: Estimate[float]  # over seeds, of each seed's share of steps whose greedy action was changed
+    attack_rate: Estimate[float]  # over seeds, of each seed's share of steps at which the truth was not shown
     capped: int  # episodes cut off by the step cap
 
 
@@ -42,8 +44,10 @@ class RobustnessCurve(NamedTuple):
     returns: NDArray[np.float64]  # [K, L, S, E]
     lengths: NDArray[np.int64]  # [K, L, S, E] steps
     flips: NDArray[np.int64]  # [K, L, S, E] steps whose greedy action was changed
+    attacked: NDArray[np.int64]  # [K, L, S, E] steps at which something else than the truth was shown
     capped: NDArray[np.bool_]  # [K, L, S, E]
     natural_capped: NDArray[np.bool_]  # [S, E]
+    timing: str  # when was attacked, and how often at most
 
     def points(self, confidence: float = 0.95) -> tuple[CurvePoint, ...]:
         """The curve with intervals over training seeds, natural first, then by attack and epsilon.
@@ -52,22 +56,26 @@ class RobustnessCurve(NamedTuple):
         about the next one, and the intervals are infinite.
         """
         natural = self.natural.mean(axis=-1)  # [S]
-        rates = self.flips.sum(axis=-1) / self.lengths.sum(axis=-1)  # [K, L, S]
+        steps = self.lengths.sum(axis=-1)  # [K, L, S]
+        rates, shares = self.flips.sum(axis=-1) / steps, self.attacked.sum(axis=-1) / steps  # [K, L, S]
 
-        def point(attack: str, epsilon: float, means: NDArray, rates: NDArray, capped: NDArray) -> CurvePoint:
+        def point(
+            attack: str, epsilon: float, means: NDArray, rates: NDArray, shares: NDArray, capped: NDArray
+        ) -> CurvePoint:
             return CurvePoint(
                 attack,
                 epsilon,
                 mean_interval(means, confidence),
                 difference_interval(means, natural, confidence, paired=True),
                 mean_interval(rates, confidence),
+                mean_interval(shares, confidence),
                 int(capped.sum(axis=None)),
             )
 
         return (
-            point(NATURAL, 0.0, natural, np.zeros_like(natural), self.natural_capped),
+            point(NATURAL, 0.0, natural, np.zeros_like(natural), np.zeros_like(natural), self.natural_capped),
             *(
-                point(attack, epsilon, self.returns[k, i].mean(axis=-1), rates[k, i], self.capped[k, i])
+                point(attack, epsilon, self.returns[k, i].mean(axis=-1), rates[k, i], shares[k, i], self.capped[k, i])
                 for k, attack in enumerate(self.attacks)
                 for i, epsilon in enumerate(self.epsilons)
             ),
@@ -84,6 +92,8 @@ def robustness_curve(
     deterministic: bool = True,
     max_steps: int | None = None,
     seeds: Sequence[int] | None = None,
+    timing: Timing | None = None,
+    attacks_per_episode: int | None = None,
 ) -> RobustnessCurve:
     """Play the same episodes without attack and under every attack at every epsilon.
 
@@ -98,6 +108,8 @@ def robustness_curve(
         deterministic: whether the victim acts greedily. Attacks aim at its greedy action either way.
         max_steps: see ``rollout``.
         seeds: of random attacks, see ``AttackedPolicy``; the same numbers for every attack and epsilon.
+        timing: when to attack; None for always.
+        attacks_per_episode: how often at most; None for no limit.
 
     Warns:
         RuntimeWarning: episodes reached the step cap.
@@ -124,7 +136,9 @@ def robustness_curve(
         return rollout(policy, env, max_steps, deterministic, None if attacked is None else attacked.perturb)
 
     natural = play(None)
-    played = [[play(AttackedPolicy(policy, attack, b, seeds)) for b in budgets] for attack in attacks]
+    when: dict[str, Any] = {"timing": timing, "attacks_per_episode": attacks_per_episode}
+    attackers = [[AttackedPolicy(policy, attack, b, seeds, **when) for b in budgets] for attack in attacks]
+    played = [[play(attacker) for attacker in row] for row in attackers]
 
     def gathered(field: str) -> NDArray:
         return np.stack([np.stack([getattr(cell, field).cpu().numpy() for cell in row]) for row in played])
@@ -137,6 +151,8 @@ def robustness_curve(
         returns=gathered("returns"),
         lengths=gathered("lengths"),
         flips=gathered("flips"),
+        attacked=gathered("attacks"),
         capped=gathered("capped"),
         natural_capped=natural.capped.cpu().numpy(),
+        timing=attackers[0][0].describe_timing(),
     )
