@@ -94,7 +94,7 @@ def write(run: Run, folder: Path) -> None:
     for table in run.tables:
         write_csv(folder / f"{table.name}.csv", *flattened(table))
     for picture in run.pictures:
-        write_whole(folder / f"{picture.name}.png", _writer(picture.png))
+        write_bytes(folder / f"{picture.name}.png", picture.png)
     write_text(folder / RECORD, to_json(record(run)))
 
 
@@ -188,7 +188,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 def write_text(path: Path, text: str) -> None:
     """A text file, whole or not at all."""
-    write_whole(path, _writer(text.encode("utf-8")))
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """A file, whole or not at all."""
+
+    def fill(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_whole(path, fill)
 
 
 def to_json(value: Any) -> str:
@@ -226,8 +235,3 @@ def restored(value: Any) -> Any:
 
 def _read_table(saved: dict[str, Any]) -> Table:
     return Table(**{**saved, "columns": tuple(saved["columns"]), "rows": restored(saved["rows"])})
-
-
-def _writer(content: bytes) -> Any:
-    """What ``write_whole`` fills its file by."""
-    return lambda temporary: temporary.write_bytes(content)

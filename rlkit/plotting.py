@@ -118,6 +118,34 @@ def _draw_seeds(axes: Axes, name: str, curve: Curve, colour: str, marker: str) -
         axes.fill_between(x[complete], lower, upper, color=colour, alpha=0.18, linewidth=0)
 
 
+def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str = "") -> None:
+    """One number per seed: every seed of a group as a dot, and beside them the mean with Student's 95 % interval.
+
+    A group of one or two seeds shows its mean without an interval. Dots are spread sideways by rank, not by chance.
+
+    Raises:
+        ValueError: no group, or one that is not a list of numbers.
+    """
+    if not groups:
+        raise ValueError("groups must hold at least one group, got none")
+    for place, ((name, values), colour) in enumerate(zip(groups.items(), cycle(COLOURS), strict=False)):
+        numbers = np.sort(np.asarray(values, dtype=np.float64))
+        if numbers.ndim != 1 or not len(numbers):
+            raise ValueError(f"group {name!r} has shape {numbers.shape}: expected one number per seed")
+        sideways = 0.12 * (np.arange(len(numbers)) % 5 - 2) / 2
+        axes.plot(place - 0.1 + sideways, numbers, "o", color=colour, markersize=3.5, alpha=0.5, markeredgewidth=0)
+        mean = mean_interval(numbers)
+        half = mean.upper - mean.value if len(numbers) >= SEEDS_FOR_BAND else 0.0
+        axes.errorbar(place + 0.25, mean.value, yerr=half, fmt="s", color=colour, markersize=4.5, capsize=3)
+    axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title, fontsize=10)
+    axes.grid(visible=True, axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _spread(num_seeds: int) -> str:
     """What a line and its band are."""
     if num_seeds >= SEEDS_FOR_BAND:

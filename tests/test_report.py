@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from rlkit.experiments import ledger
 from rlkit.experiments.cli import main
 from rlkit.experiments.ledger import Picture, Run, Table
 from rlkit.experiments.report import cell_text, write_report
-from rlkit.plotting import Curve, Reference, filled_forward, learning_curves, png, robustness_curves
+from rlkit.plotting import Curve, Reference, filled_forward, learning_curves, png, robustness_curves, strips
 from rlkit.statistics import Estimate, mean_interval
 
 ESTIMATE = mean_interval([480.0, 490.0, 500.0])
@@ -194,3 +195,20 @@ def test_nothing_to_draw_is_refused() -> None:
         robustness_curves({}, xlabel="epsilon")
     with pytest.raises(ValueError, match=r"x of shape \(3,\)"):
         learning_curves({"a": Curve([0, 1, 2], np.eye(2))})
+
+
+def test_strips_show_every_seed_and_the_interval_of_the_mean() -> None:
+    axes = Figure().add_subplot()
+    strips(axes, {"ours": [1.0, 3.0, 2.0], "theirs": [4.0, 6.0]}, "return", "two sides")
+    dots = [line for line in axes.lines if line.get_linestyle() == "None" and line.get_marker() == "o"]
+    assert [sorted(line.get_ydata()) for line in dots] == [[1.0, 2.0, 3.0], [4.0, 6.0]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["ours", "theirs"]
+    expected, known = mean_interval([1.0, 2.0, 3.0]), axes.containers
+    (segment,) = known[0].lines[2][0].get_segments()
+    np.testing.assert_allclose(segment[:, 1], [expected.lower, expected.upper])
+    (nothing,) = known[1].lines[2][0].get_segments()  # two seeds: no interval worth drawing
+    np.testing.assert_allclose(nothing[:, 1], [5.0, 5.0])
+    with pytest.raises(ValueError, match="at least one group"):
+        strips(axes, {}, "return")
+    with pytest.raises(ValueError, match="one number per seed"):
+        strips(axes, {"square": np.eye(2)}, "return")

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -27,6 +26,7 @@ from rlkit.planning import (
 from rlkit.plotting import Curve, Reference, learning_curves, png
 from rlkit.statistics import Estimate, median_interval
 
+from ..exact import all_scores, exact_returns
 from ..ledger import Picture, Run, Table
 from ..policies import backend_of, of_agent
 from ..train import Trained, Training, Watch
@@ -84,19 +84,6 @@ def has_ended(grid: GridWorld) -> NDArray[np.bool_]:
     return np.asarray(grid.mdp.terminated.all(axis=(1, 2)))
 
 
-def all_q_values(agent: DQN, grid: GridWorld) -> NDArray[np.float64]:
-    """Every seed's Q at every state, ``[S, N, A]``."""
-    states = torch.as_tensor(grid.observations().copy(), device=agent.device)  # [N, *observation]
-    return agent.q_values(states.expand(agent.num_seeds, *states.shape)).double().cpu().numpy()
-
-
-def exact_returns(agent: DQN, exact: Exact) -> NDArray[np.float64]:
-    """The expected return of every seed's greedy policy under the step limit, ``[S]``."""
-    policy = all_q_values(agent, exact.grid).argmax(axis=-1)  # [S, N]
-    value = evaluate_finite(exact.grid.mdp, policy, exact.limited.horizon)[:, 0]  # [S, N]
-    return start_value(exact.grid.mdp, value)
-
-
 class ExactCurve:
     """The exact return of every seed during training, recorded while training passes by."""
 
@@ -110,7 +97,7 @@ class ExactCurve:
         assert isinstance(agent, DQN)
         for done in self._watch(agent, steps, total):
             self.timesteps.append(done)
-            self.returns.append(exact_returns(agent, self.exact))
+            self.returns.append(exact_returns(agent, self.exact.grid, self.exact.limited.horizon))
             yield done
 
     @property
@@ -123,8 +110,8 @@ def grid_result(training: Training, trained: Trained, exact: Exact, curve: Curve
     """The record of the grid part."""
     agent = trained.agent
     assert isinstance(agent, DQN)
-    q = all_q_values(agent, exact.grid)
-    returns = exact_returns(agent, exact)
+    q = all_scores(agent, exact.grid)
+    returns = exact_returns(agent, exact.grid, exact.limited.horizon)
     errors = QErrors.of(q, exact)
     median = median_interval(returns)
     subject = of_agent(agent, training.env, training.env_kwargs)

@@ -1,0 +1,34 @@
+"""Choosing some of an experiment's cases by their names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+
+class Named(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """By which it is chosen."""
+        ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def chosen(names: Sequence[str], cases: Sequence[N]) -> tuple[N, ...]:
+    """The cases of these names, in their order; all without any.
+
+    Raises:
+        ValueError: an unknown name; the nearest is suggested.
+    """
+    known = {case.name: case for case in cases}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"unknown case {name!r}: {hint}")
+    return tuple(known[name] for name in names) or tuple(cases)

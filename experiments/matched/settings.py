@@ -1,0 +1,29 @@
+"""What is trained on both sides, as data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..train import Training
+
+SEEDS = tuple(range(30))
+PEER_SEEDS = tuple(range(10))
+
+
+class Case(NamedTuple):
+    """One comparison: the same hyper-parameters on both sides."""
+
+    name: str
+    training: Training  # ours, all seeds as one computation
+    peer_seeds: tuple[int, ...] = PEER_SEEDS  # stable-baselines3's, one after another
+
+
+CASES = (
+    Case("cartpole-dqn", Training("CartPole-v1", "dqn", SEEDS, 50_000, "rl-zoo")),
+    Case("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8)),
+    Case("cartpole-a2c", Training("CartPole-v1", "a2c", SEEDS, 500_000, "rl-zoo", num_envs=8)),
+    # the zoo's network is 256-256, which would take four times as long on both sides
+    Case("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 100_000, "rl-zoo", {"net_arch": (64, 64)})),
+    # the zoo takes a million steps and normalises observations and rewards
+    Case("acrobot-ppo", Training("Acrobot-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=16)),
+)

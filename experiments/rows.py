@@ -1,0 +1,54 @@
+"""Raw rows of long experiments: a line per training seed in a CSV file, written when known and never computed twice.
+
+A row is a frozen dataclass of texts and numbers. A file that holds some of the rows is continued, so an experiment that
+was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R", bound="DataclassInstance")
+
+PARSERS: dict[str, Callable[[str], Any]] = {  # by the annotation of the field
+    "str": str,
+    "int": int,
+    "float": float,
+    "float | None": lambda text: float(text) if text else None,
+}
+
+
+def read(path: Path, kind: type[R]) -> list[R]:
+    """The rows in a file; none if there is no file.
+
+    Raises:
+        ValueError: the file has other columns than ``kind`` has fields.
+    """
+    if not path.is_file():
+        return []
+    columns = {field.name: PARSERS[str(field.type)] for field in fields(kind)}
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.DictReader(file)
+        if list(lines.fieldnames or ()) != list(columns):
+            raise ValueError(
+                f"{path} has columns {lines.fieldnames}, a {kind.__name__} has {list(columns)}: move it away"
+            )
+        return [kind(**{name: parse(line[name]) for name, parse in columns.items()}) for line in lines]
+
+
+def append(path: Path, rows: Sequence[DataclassInstance]) -> None:
+    """Add rows of one kind at the end of a file, which is made with its header where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow([field.name for field in fields(rows[0])])
+        writer.writerows(astuple(row) for row in rows)
