@@ -166,10 +166,12 @@ class DQN(Agent):
         if self.config.single_coin:
             u = torch.cat([u[:, :, :1, :1].expand(-1, -1, u.shape[2], -1), u[..., 1:]], dim=-1)
         before = self.num_timesteps // self.env.num_envs
+        explores, random = exploration(self.epsilons(steps)[..., None], u, self.num_actions)
         taken = []
-        for explores, random in zip(*exploration(self.epsilons(steps)[..., None], u, self.num_actions), strict=True):
-            greedy = self.scores(self.env.obs).argmax(dim=-1)
-            taken.append(self._step(torch.where(explores, random, greedy)))
+        for asks, exploring, action in zip(self._somewhere(~explores), explores, random, strict=True):
+            if asks:
+                action = torch.where(exploring, action, self.scores(self.env.obs).argmax(dim=-1))
+            taken.append(self._step(action))
         if self.replay is None:
             self.replay = ReplayBuffer(self._capacity, taken[0])
             if self.config.priority_exponent != 0.0:
@@ -180,6 +182,10 @@ class DQN(Agent):
         if self.config.target_clock == "steps":
             interval = max(self.config.target_update_interval // self.env.num_envs, 1)
             self._update_target((before + steps) // interval - before // interval)
+
+    def _somewhere(self, chosen: Tensor) -> list[bool]:
+        """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
+        return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)
 
     def _update_target(self, ticks: int) -> None:
         """Move theta- towards theta ``ticks`` times; theta stood still meanwhile, so that is one move."""

@@ -17,6 +17,7 @@ import gymnasium
 import torch
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rlkit.checkpoint import write_whole
@@ -35,18 +36,11 @@ class Log(BaseCallback):
     def __init__(self) -> None:
         super().__init__()
         self.episodes: list[tuple[int, float]] = []  # timesteps when an episode ended, and its return
-        self._running: list[float] = []
         self._due = 0
 
     def _on_step(self) -> bool:
-        rewards, dones = self.locals["rewards"].tolist(), self.locals["dones"].tolist()
-        if not self._running:
-            self._running = [0.0] * len(rewards)
-        for copy, (reward, done) in enumerate(zip(rewards, dones, strict=True)):
-            self._running[copy] += reward
-            if done:
-                self.episodes.append((self.num_timesteps, self._running[copy]))
-                self._running[copy] = 0.0
+        ended = [info["episode"]["r"] for info in self.locals["infos"] if "episode" in info]
+        self.episodes += [(self.num_timesteps, episode_return) for episode_return in ended]
         if self.num_timesteps >= self._due:
             self._due += REPORT_STEPS
             print(self.model.seed, self.num_timesteps, flush=True)
@@ -54,13 +48,16 @@ class Log(BaseCallback):
 
 
 def make_model(order: Order, seed: int) -> DQN | A2C | PPO:
-    """stable-baselines3's agent as ordered, on the CPU, its environments without a monitor around them."""
+    """The agent of stable-baselines3 as ordered, on the CPU, each environment in a monitor as by its own default."""
     arguments = {name: falling(value) if name in order.linear else value for name, value in order.arguments.items()}
     policy = {name: value for name, value in order.policy.items() if name != "activation"}
-    copies = [lambda: gymnasium.make(order.env, **order.env_kwargs)] * order.num_envs
+
+    def copy() -> gymnasium.Env[Any, Any]:
+        return Monitor(gymnasium.make(order.env, **order.env_kwargs))
+
     model: DQN | A2C | PPO = ALGORITHMS[order.algorithm](
         "MlpPolicy",
-        DummyVecEnv(copies),
+        DummyVecEnv([copy] * order.num_envs),
         policy_kwargs={
             **policy,
             "net_arch": list(order.policy["net_arch"]),
