@@ -1,5 +1,6 @@
 """Environments: one definition of dynamics with batched, serial and vector faces."""
 
+from .adversary import AdversaryDynamics
 from .batched import BatchedEnv
 from .cartpole import CartPole
 from .dynamics import Dynamics
@@ -10,6 +11,7 @@ from .maps import Tile, random_map
 from .tabular import TabularDynamics
 
 __all__ = [
+    "AdversaryDynamics",
     "BatchedEnv",
     "CartPole",
     "Dynamics",

@@ -2,7 +2,7 @@
 
 An agent that cannot learn a probe has a bug in exactly the machinery that the probe needs, and each probe needs one
 thing more than the one before. The first five follow A. Jones (2021), "Debugging reinforcement learning, without
-the agonizing pain", after J. Schulman (2017), "The nuts and bolts of deep RL experimentation"; the last two
+the agonizing pain", after J. Schulman (2017), "The nuts and bolts of deep RL experimentation"; the next two
 separate a time limit from an ending (Pardo et al. 2018, "Time limits in reinforcement learning").
 """
 
@@ -176,6 +176,34 @@ def termination(steps: int = 5) -> Probe:
         features=np.eye(steps),
         q=lambda gamma: (1 - gamma ** (steps - time[:, None])) / (1 - gamma),
         start=np.eye(steps)[0],
+    )
+
+
+def cycle_or_stay(steps: int | None = None) -> Probe:
+    """Three states shown as -1, 0 and 1; action 0 stays, action 1 goes on in a cycle; known worst cases under attack.
+
+    Action 1 pays 1 in the first state and action 0 pays 1 in the others, everything else nothing: one action of every
+    state pays, so that Q is 1 / (1 - gamma) for it and gamma / (1 - gamma) for the other. At gamma .99, where an
+    attacker may show any state for any other, the optimal policy falls from 100 to 0, the uniform one stays at 50,
+    always staying at (0, 100, 100) and always going at (33.67, 33.00, 33.33). It has no end: ``steps`` cuts episodes.
+
+    Raises:
+        ValueError: fewer than one step.
+
+    Source: Zhang et al. 2020, "Robust deep reinforcement learning against adversarial perturbations on state
+    observations", the example of appendix A, whose printed transitions exchange the two actions.
+    """
+    if steps is not None:
+        _verify(steps)
+    reward = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    return Probe(
+        "cycle-or-stay",
+        successor=[[0, 1], [1, 2], [2, 0]],
+        reward=reward,
+        terminated=np.zeros((3, 2), dtype=bool),
+        features=[[-1.0], [0.0], [1.0]],
+        q=lambda gamma: np.where(reward > 0, 1.0, gamma) / (1 - gamma),
+        max_steps=steps,
     )
 
 

@@ -27,13 +27,16 @@ ALIGNMENT = 16  # float32 numbers in a cache line
 def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     """Observations as the network reads them: ``[..., *space.shape]`` -> ``[..., features]`` float.
 
-    Discrete becomes one-hot, uint8 images are divided by 255, every other Box is flattened and cast. The result
-    is differentiable with respect to floating observations, so attacks pass through it.
+    Discrete becomes one-hot, unless it is given as codes already (floating ``[..., n]``, for example attacked ones);
+    uint8 images are divided by 255, every other Box is flattened and cast. The result is differentiable with respect
+    to floating observations, so attacks pass through it.
 
     Raises:
         ValueError: a space that is neither Box nor Discrete.
     """
     if isinstance(space, spaces.Discrete):
+        if obs.is_floating_point():
+            return obs
         return nn.functional.one_hot(obs.long() - int(space.start), int(space.n)).to(torch.float32)
     if not isinstance(space, spaces.Box):
         raise ValueError(

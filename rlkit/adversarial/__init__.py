@@ -5,6 +5,7 @@ another observation within a budget. The environment's state, the rewards and th
 that fails proves nothing: what is measured is what was tried. ``docs/adversarial.md`` says what each attack knows.
 """
 
+from .adversary import AdversaryEnv, Ball, Directions, LearnedAttack, Moves, Provoke, corners
 from .attacked import AttackedPolicy
 from .attacks import Attack, AttackResult, execute, perturb, sweep
 from .budget import Budget
@@ -31,20 +32,26 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "Access",
+    "AdversaryEnv",
     "Always",
     "AtRandom",
     "Attack",
     "AttackResult",
     "AttackedPolicy",
+    "Ball",
     "Budget",
     "CriticalPoint",
     "CurvePoint",
+    "Directions",
     "Every",
     "LabelVictim",
+    "LearnedAttack",
     "ModuleVictim",
+    "Moves",
     "Noise",
     "Objective",
     "OneHot",
+    "Provoke",
     "RobustnessCurve",
     "Strategic",
     "Timing",
@@ -52,6 +59,7 @@ __all__ = [
     "Victim",
     "at_share",
     "attack_now",
+    "corners",
     "cross_entropy",
     "execute",
     "expected_q",
