@@ -21,7 +21,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from rlkit.losses import entropy, entropy_slope, explained_variance, one_hot, score_slope, standardised
+from rlkit.losses import entropy, entropy_slope, explained_variance, log_softmax, one_hot, score_slope, standardised
 from rlkit.networks import MLP, Activation, ActorCritic, num_features
 from rlkit.optim import Adam, RMSprop, clip_rows_, row_norm
 from rlkit.returns import gae
@@ -75,7 +75,7 @@ def a2c_loss(
     action: Tensor,
     advantage: Tensor,
     target: Tensor,
-    ent_coef: Tensor,
+    ent_coef: Tensor | None,
     vf_coef: Tensor,
 ) -> tuple[Loss, Tensor, Tensor]:
     """mean[-A log pi(a|s) - ent_coef H + vf_coef (V - R)^2] over M and its derivatives by logits and values.
@@ -84,20 +84,21 @@ def a2c_loss(
         logits: ``[S, M, A]``.
         value: V(s), ``[S, M]``.
         action, advantage, target: a, A and R, ``[S, M]``.
-        ent_coef, vf_coef: ``[S]``.
+        ent_coef, vf_coef: ``[S]``; None leaves the bonus out.
 
     Returns:
         the loss, its derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
     """
-    log_p = logits.log_softmax(dim=-1)
+    log_p = log_softmax(logits)
     policy_loss = -(advantage * log_p.gather(-1, action[..., None])[..., 0]).mean(dim=1)
     value_loss = (value - target).square().mean(dim=1)
     mean_entropy = entropy(log_p).mean(dim=1)
-    loss = Loss(policy_loss - ent_coef * mean_entropy + vf_coef * value_loss, policy_loss, value_loss, mean_entropy)
+    bonus = 0.0 if ent_coef is None else ent_coef * mean_entropy
+    loss = Loss(policy_loss - bonus + vf_coef * value_loss, policy_loss, value_loss, mean_entropy)
+    logits_slope = score_slope(log_p, one_hot(action, log_p), advantage)
+    if ent_coef is not None:
+        logits_slope = logits_slope - ent_coef[:, None, None] * entropy_slope(log_p)
     size = action.shape[1]
-    logits_slope = score_slope(log_p, one_hot(action, log_p), advantage) - ent_coef[:, None, None] * entropy_slope(
-        log_p
-    )
     return loss, logits_slope / size, 2.0 / size * vf_coef[:, None] * (value - target)
 
 
@@ -123,6 +124,7 @@ class A2C(Agent):
         )
         flat = self.actor_critic.flat
         self.optimizer = RMSprop(flat, eps=config.rms_prop_eps) if config.use_rms_prop else Adam(flat, eps=1e-5)
+        self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef
         self._explore = Stream(self.seeds, "explore", width=1, copies=self.env.num_envs, device=self.device)
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
 
@@ -149,7 +151,7 @@ class A2C(Agent):
         if self.config.normalize_advantage:
             advantage = standardised(advantage)
         loss, logits_slope, value_slope = a2c_loss(
-            logits, value, batch.action.flatten(1, 2), advantage, target, self.per_row.ent_coef, self.per_row.vf_coef
+            logits, value, batch.action.flatten(1, 2), advantage, target, self._ent_coef, self.per_row.vf_coef
         )
         gradient = pullback(logits_slope, value_slope)  # [S, P]
         norm = row_norm(gradient)

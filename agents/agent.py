@@ -376,7 +376,7 @@ class Agent:
 
     def _scheduled(self, initial: Tensor, schedule: Schedule) -> Tensor:
         """A learning rate or clip range at this point of training, ``[S]``."""
-        return initial * factor(schedule, 1.0 - self.progress_remaining)
+        return initial if schedule == "constant" else initial * factor(schedule, 1.0 - self.progress_remaining)
 
     def uniform(self, copies: int, width: int) -> Tensor:
         """Numbers for sampled actions outside training, ``[S, copies, width]``."""

@@ -16,6 +16,7 @@ stable-baselines3's PPO, so the same settings mean the same algorithm there and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -28,6 +29,7 @@ from rlkit.losses import (
     entropy,
     entropy_slope,
     explained_variance,
+    log_softmax,
     one_hot,
     score_slope,
     standardised,
@@ -81,6 +83,7 @@ class Experience(NamedTuple):
 
     features: Tensor  # [S, M, D]
     action: Tensor
+    taken: Tensor  # 1 at the action and 0 at the others, [S, M, A]
     old_log_p: Tensor  # log pi_old(a|s)
     old_value: Tensor
     advantage: Tensor
@@ -104,7 +107,7 @@ def ppo_loss(
     batch: Experience,
     clip_range: Tensor,
     clip_range_vf: Tensor | None,
-    ent_coef: Tensor,
+    ent_coef: Tensor | None,
     vf_coef: Tensor,
 ) -> tuple[Loss, Tensor, Tensor]:
     """mean[-min(r A, clip(r) A) - ent_coef H + vf_coef (V - R)^2] over M and its derivatives by logits and values.
@@ -113,12 +116,12 @@ def ppo_loss(
         logits: ``[S, M, A]``.
         value: V(s), ``[S, M]``.
         batch: the minibatch.
-        clip_range, clip_range_vf, ent_coef, vf_coef: ``[S]``.
+        clip_range, clip_range_vf, ent_coef, vf_coef: ``[S]``; None leaves the clipping of V, or the bonus, out.
 
     Returns:
         the loss, its derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
     """
-    log_p = logits.log_softmax(dim=-1)
+    log_p = log_softmax(logits)
     log_ratio = log_p.gather(-1, batch.action[..., None])[..., 0] - batch.old_log_p  # [S, M]
     ratio = log_ratio.exp()
     surrogate, surrogate_slope = clipped_surrogate(ratio, batch.advantage, clip_range[:, None])
@@ -126,8 +129,9 @@ def ppo_loss(
     error, error_slope = clipped_squared(value, batch.old_value, batch.target, limit[:, None])
     policy_loss, value_loss = surrogate.mean(dim=1), error.mean(dim=1)
     mean_entropy = entropy(log_p).mean(dim=1)
+    bonus = 0.0 if ent_coef is None else ent_coef * mean_entropy
     loss = Loss(
-        total=policy_loss - ent_coef * mean_entropy + vf_coef * value_loss,
+        total=policy_loss - bonus + vf_coef * value_loss,
         policy=policy_loss,
         value=value_loss,
         entropy=mean_entropy,
@@ -136,8 +140,9 @@ def ppo_loss(
     )
     size = ratio.shape[1]
     # the surrogate is a policy gradient whose weight is its derivative by log pi
-    logits_slope = score_slope(log_p, one_hot(batch.action, log_p), -surrogate_slope)
-    logits_slope = logits_slope - ent_coef[:, None, None] * entropy_slope(log_p)
+    logits_slope = score_slope(log_p, batch.taken, -surrogate_slope)
+    if ent_coef is not None:
+        logits_slope = logits_slope - ent_coef[:, None, None] * entropy_slope(log_p)
     return loss, logits_slope / size, vf_coef[:, None] * error_slope / size
 
 
@@ -166,6 +171,7 @@ class PPO(Agent):
             self.device,
         )
         self.optimizer = Adam(self.actor_critic.flat, eps=1e-5)
+        self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef
         everything = torch.full((self.num_seeds,), torch.inf, device=self.device)
         self._target_kl = everything if config.target_kl is None else self.per_row.target_kl
         self._explore = Stream(self.seeds, "explore", width=1, copies=self.env.num_envs, device=self.device)
@@ -177,9 +183,8 @@ class PPO(Agent):
         batch = self.experience(self._segment(self.config.n_steps, self._explore))
         self._means.add(explained_variance=explained_variance(batch.old_value, batch.target))
         going_on = torch.ones_like(self.active)  # [S], False once the policy has moved too far from this batch's
-        for _ in range(self.config.n_epochs):
-            for minibatch in self.minibatches(batch):
-                going_on = self.update(minibatch, going_on)
+        for minibatch in self.minibatches(batch):
+            going_on = self.update(minibatch, going_on)
 
     def experience(self, batch: Transition) -> Experience:
         """A segment ``[S, T, B]`` with its advantages and the old policy's probabilities, ``[S, T B]``."""
@@ -198,33 +203,38 @@ class PPO(Agent):
         ).flatten(1, 2)
         action = batch.action.flatten(1, 2)
         with torch.no_grad():
-            log_p = self.actor_critic.policy(features).log_softmax(dim=-1)
+            log_p = log_softmax(self.actor_critic.policy(features))
         old_log_p = log_p.gather(-1, action[..., None])[..., 0]
-        return Experience(features, action, old_log_p, value, advantage, advantage + value)
+        return Experience(features, action, one_hot(action, log_p), old_log_p, value, advantage, advantage + value)
 
-    def minibatches(self, batch: Experience) -> list[Experience]:
-        """A random partition of each row's batch, drawn anew; a single minibatch needs none."""
+    def minibatches(self, batch: Experience) -> Iterator[Experience]:
+        """``n_epochs`` random partitions of each row's batch; a single minibatch needs no order."""
         size = self.config.batch_size
         if size == self._batch:
-            return [batch]
-        order = self._shuffle.next().argsort(dim=1)  # [S, T B]
-        order += torch.arange(self.num_seeds, device=self.device)[:, None] * self._batch
-        shuffled = [field.flatten(0, 1).index_select(0, order.flatten()).view(field.shape) for field in batch]
-        parts = [torch.split(field, size, dim=1) for field in shuffled]
-        return [Experience(*fields) for fields in zip(*parts, strict=True)]
+            yield from [self._normalised(batch)] * self.config.n_epochs
+            return
+        rows = torch.arange(self.num_seeds, device=self.device)[:, None] * self._batch
+        for _ in range(self.config.n_epochs):
+            order = (self._shuffle.next().argsort(dim=1) + rows).flatten()  # [S T B]
+            shuffled = [field.flatten(0, 1).index_select(0, order).view(field.shape) for field in batch]
+            parts = [torch.split(field, size, dim=1) for field in shuffled]
+            for fields in zip(*parts, strict=True):
+                yield self._normalised(Experience(*fields))
+
+    def _normalised(self, minibatch: Experience) -> Experience:
+        advantage = minibatch.advantage
+        return minibatch._replace(advantage=standardised(advantage)) if self.config.normalize_advantage else minibatch
 
     @torch.inference_mode()
     def update(self, batch: Experience, going_on: Tensor) -> Tensor:
         """One gradient step of every row that is ``going_on [S]``; returns which still are."""
-        if self.config.normalize_advantage:
-            batch = batch._replace(advantage=standardised(batch.advantage))
         schedule = self.config.clip_range_schedule
         clip_range = self._scheduled(self.per_row.clip_range, schedule)
         limited = self.config.clip_range_vf is not None
         clip_range_vf = self._scheduled(self.per_row.clip_range_vf, schedule) if limited else None
         logits, value, pullback = self.actor_critic.vjp(batch.features)
         loss, logits_slope, value_slope = ppo_loss(
-            logits, value, batch, clip_range, clip_range_vf, self.per_row.ent_coef, self.per_row.vf_coef
+            logits, value, batch, clip_range, clip_range_vf, self._ent_coef, self.per_row.vf_coef
         )
         gradient = pullback(logits_slope, value_slope)  # [S, P]
         norm = row_norm(gradient)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from rlkit.baselines import leave_one_out_mean, optimal_constant, time_dependent_mean
-from rlkit.losses import entropy, entropy_slope, explained_variance, one_hot, score_slope
+from rlkit.losses import entropy, entropy_slope, explained_variance, log_softmax, one_hot, score_slope
 from rlkit.networks import MLP, Activation, num_features, orthogonal_gains
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
@@ -138,7 +138,7 @@ class REINFORCE(Agent):
         # every copy is a row of its own: its sum over time is its own gradient
         features = by_copy(self._features(batch.obs))  # [S B, T, D]
         logits, pullback = self.policy.repeated(copies).vjp(features)
-        log_p = logits.log_softmax(dim=-1)
+        log_p = log_softmax(logits)
         taken = one_hot(by_copy(batch.action), log_p)
 
         def score_sum(weight: Tensor) -> Tensor:
@@ -150,9 +150,10 @@ class REINFORCE(Agent):
         if config.baseline == "optimal":
             score = score_sum(torch.ones_like(weight))
             gradient = gradient - optimal_constant(gradient, score)[..., None] * score
-        bonus = pullback(-entropy_slope(log_p)).view(seeds, copies, -1)
-        gradient = (gradient + self.per_row.ent_coef[:, None, None] * bonus) / steps
-        return gradient, entropy(log_p).mean(dim=1).view(seeds, copies).mean(dim=1)
+        if config.ent_coef != 0.0:
+            bonus = pullback(-entropy_slope(log_p)).view(seeds, copies, -1)
+            gradient = gradient + self.per_row.ent_coef[:, None, None] * bonus
+        return gradient / steps, entropy(log_p).mean(dim=1).view(seeds, copies).mean(dim=1)
 
     def weights(self, batch: Transition) -> tuple[Tensor, Tensor, Tensor]:
         """What multiplies every score, which steps count, and steps since the episode's start, ``[S, T, B]`` each."""

@@ -155,8 +155,8 @@ def test_an_update_of_ppo_is_stable_baselines3s(settings):
         np.testing.assert_allclose(experience.advantage[0], peer.rollout_buffer.advantages[:, 0], atol=1e-8)
         np.testing.assert_allclose(experience.target[0], peer.rollout_buffer.returns[:, 0], atol=1e-8)
         going_on = torch.tensor([True])
-        for _ in range(4):
-            going_on = agent.update(experience, going_on)
+        for minibatch in agent.minibatches(experience):
+            going_on = agent.update(minibatch, going_on)
         assert bool(going_on) == ("target_kl" not in settings)
         peer.train()
         torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
@@ -215,15 +215,18 @@ def test_derivatives_of_the_losses_are_autograds():
     action = torch.randint(3, (2, 50), generator=generator)
     ent_coef, vf_coef = torch.tensor([0.1, 0.5]).double(), torch.tensor([0.5, 2.0]).double()
     advantage, target = normal(2, 50), normal(2, 50)
-    loss, *slopes = a2c_loss(logits, value, action, advantage, target, ent_coef, vf_coef)
-    for slope, expected in zip(slopes, torch.autograd.grad(loss.total.sum(dim=0), (logits, value)), strict=True):
-        torch.testing.assert_close(slope, expected)
+    for bonus in (ent_coef, None):
+        loss, *slopes = a2c_loss(logits, value, action, advantage, target, bonus, vf_coef)
+        for slope, expected in zip(slopes, torch.autograd.grad(loss.total.sum(dim=0), (logits, value)), strict=True):
+            torch.testing.assert_close(slope, expected)
 
     old_log_p = logits.detach().log_softmax(dim=-1).gather(-1, action[..., None])[..., 0] + 0.3 * normal(2, 50)
-    batch = Experience(normal(2, 50, 1), action, old_log_p, value.detach() + 0.3 * normal(2, 50), advantage, target)
+    taken = nn.functional.one_hot(action, 3).double()
+    old_value = value.detach() + 0.3 * normal(2, 50)
+    batch = Experience(normal(2, 50, 1), action, taken, old_log_p, old_value, advantage, target)
     clip = torch.tensor([0.1, 0.3]).double()
-    for clip_vf in (None, clip):
-        loss, *slopes = ppo_loss(logits, value, batch, clip, clip_vf, ent_coef, vf_coef)
+    for clip_vf, bonus in ((None, ent_coef), (clip, ent_coef), (clip, None)):
+        loss, *slopes = ppo_loss(logits, value, batch, clip, clip_vf, bonus, vf_coef)
         assert (loss.clip_fraction > 0.1).all()
         for slope, expected in zip(slopes, torch.autograd.grad(loss.total.sum(dim=0), (logits, value)), strict=True):
             torch.testing.assert_close(slope, expected)
@@ -378,17 +381,17 @@ def test_the_probes_are_learned_to_their_exact_values(name, algorithm, settings)
 
 
 def test_minibatches_are_a_partition_of_each_rows_own_batch():
-    agent = PPO("CartPole-v1", seeds=range(3), num_envs=2, device="cpu", n_steps=8, batch_size=4)
+    settings = {"n_steps": 8, "batch_size": 4, "n_epochs": 3, "normalize_advantage": False}
+    agent = PPO("CartPole-v1", seeds=range(3), num_envs=2, device="cpu", **settings)
     number = torch.arange(48.0).view(3, 16)
-    batch = Experience(number[..., None], number.long(), number, number, number, number)
-    for _ in range(2):
-        parts = agent.minibatches(batch)
-        assert len(parts) == 4
-        whole = torch.cat([part.advantage for part in parts], dim=1)
+    batch = Experience(number[..., None], number.long(), number[..., None], number, number, number, number)
+    parts = list(agent.minibatches(batch))
+    assert len(parts) == 12
+    assert all(torch.equal(part.features[..., 0], part.advantage) for part in parts)
+    epochs = [torch.cat([part.advantage for part in parts[i : i + 4]], dim=1) for i in (0, 4, 8)]
+    for whole, other in zip(epochs, [number, *epochs], strict=False):
         assert torch.equal(whole.sort(dim=1).values, number)
-        assert not torch.equal(whole, number)
-        assert all(torch.equal(part.features[..., 0], part.advantage) for part in parts)
-    assert not torch.equal(whole, torch.cat([part.advantage for part in agent.minibatches(batch)], dim=1))
+        assert not torch.equal(whole, other)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,10 @@ TINY = Case("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"copies": 3, 
         ("gymnasium", {"copies": 3, "steps": 70}, 210),
         ("dqn", {"width": 16, "seeds": 2, "steps": 300}, 1024),  # whole iterations of 256
         ("sb3", {"width": 16, "seeds": 2, "steps": 300}, 512),  # one seed of them
+        ("ppo", {"seeds": 2, "steps": 300}, 1024),
+        ("sb3-ppo", {"seeds": 2, "steps": 300}, 512),
+        ("a2c", {"seeds": 2, "steps": 30}, 80),
+        ("sb3-a2c", {"seeds": 2, "steps": 30}, 40),
     ],
 )
 def test_every_side_does_its_work_and_counts_it(side, arguments, steps):
@@ -27,7 +31,7 @@ def test_every_side_does_its_work_and_counts_it(side, arguments, steps):
 def test_both_sides_of_a_case_are_known_and_take_its_arguments():
     for case in CASES:
         assert {case.ours, case.peer} <= set(SIDES)
-    assert [case.target for case in CASES] == [None, 1.0, None, 3.0, 8.0]
+    assert [case.target for case in CASES] == [None, 1.0, None, 3.0, 8.0, 3.0, 8.0, 3.0, 8.0]
 
 
 def test_names_choose_by_their_beginning():

@@ -12,7 +12,7 @@ from torch import nn
 
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.exploration import epsilon_greedy, linear_schedule
-from rlkit.losses import huber, huber_slope, q_learning_target, squared
+from rlkit.losses import huber, huber_slope, log_softmax, q_learning_target, squared
 from rlkit.networks import MLP, encode, linear, num_features
 from rlkit.optim import Adam, clip_rows_, flush_denormals, row_norm
 from rlkit.replay import ReplayBuffer, replay_bytes
@@ -402,3 +402,10 @@ def test_files_come_back_and_broken_ones_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_tensors(tmp_path / "nowhere")
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("shape", [(8, 256, 2), (1, 64, 5), (3, 48, 7), (3, 15, 4), (2, 16, 18)])
+def test_log_softmax_is_torchs_to_the_bit(shape):
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(log_softmax(logits), logits.log_softmax(dim=-1))
+    assert torch.equal(log_softmax(logits[-1:]), log_softmax(logits)[-1:])

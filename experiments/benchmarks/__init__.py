@@ -11,5 +11,6 @@ time of an idle machine. Everything measured is written to ``runs/benchmarks.jso
 - ``stepping``: random actions in 64, 1,024 and 16,384 copies of CartPole, against Gymnasium's ``CartPoleVectorEnv``.
 - ``dqn-one-seed``: training DQN with the RL Zoo's hyper-parameters for CartPole (network 256-256), against
   stable-baselines3's DQN with the same. Environment steps per second, the warm-up without updates included.
+- ``ppo`` and ``a2c``, ``-one-seed`` and ``-many-seeds``: training with the zoo's settings for CartPole, 8 copies.
 - ``dqn-many-seeds``: 16 seeds of network 64-64 as one computation; a step of every seed counts.
 """

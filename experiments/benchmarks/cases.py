@@ -6,6 +6,7 @@ A side is a function that prepares its work and returns a function that does it 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 Work = Callable[[], int]  # does the work; how many environment steps that were
@@ -28,6 +29,13 @@ CASES = (
     Case("stepping-16384", "CartPole, 16,384 copies", "batched", "gymnasium", {"copies": 16384, "steps": 256}, None),
     Case("dqn-one-seed", "DQN 256-256, one seed", "dqn", "sb3", {"width": 256, "seeds": 1, "steps": 50_000}, 3.0),
     Case("dqn-many-seeds", "DQN 64-64, 16 seeds", "dqn", "sb3", {"width": 64, "seeds": 16, "steps": 20_000}, 8.0),
+    *(
+        Case(
+            f"{algo}-{name}", f"{algo.upper()}, {title}", algo, f"sb3-{algo}", {"seeds": seeds, "steps": steps}, target
+        )
+        for algo, steps in (("ppo", 8192), ("a2c", 8000))
+        for name, title, seeds, target in (("one-seed", "one seed", 1, 3.0), ("many-seeds", "8 seeds", 8, 8.0))
+    ),
 )
 
 
@@ -97,7 +105,52 @@ def sb3(width: int, seeds: int, steps: int) -> Work:
     return work
 
 
-SIDES: dict[str, Callable[..., Work]] = {"batched": batched, "gymnasium": gymnasium, "dqn": dqn, "sb3": sb3}
+def on_policy(algo: str, seeds: int, steps: int) -> Work:
+    """A fresh PPO or A2C of ours with the RL Zoo's settings for CartPole, all seeds side by side."""
+    from rlkit.agents.load import ALGORITHMS
+
+    agent = ALGORITHMS[algo]("CartPole-v1", seeds=range(seeds), device="cpu", preset="rl-zoo")
+
+    def work() -> int:
+        return agent.learn(steps).num_timesteps * seeds
+
+    return work
+
+
+def sb3_on_policy(algo: str, seeds: int, steps: int) -> Work:
+    """stable-baselines3's model with the same settings; one seed, whatever ``seeds`` is."""
+    import gymnasium
+    import stable_baselines3
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from rlkit.agents.load import ALGORITHMS
+
+    settings = dict(ALGORITHMS[algo].presets["rl-zoo"]["CartPole-v1"])
+    envs = DummyVecEnv([lambda: gymnasium.make("CartPole-v1")] * settings.pop("num_envs"))
+    for name in ("learning_rate", "clip_range"):
+        if settings.pop(f"{name}_schedule", "constant") == "linear":
+            settings[name] = partial(line, settings[name])
+    model = getattr(stable_baselines3, algo)("MlpPolicy", envs, device="cpu", seed=0, **settings)
+
+    def work() -> int:
+        return int(model.learn(steps).num_timesteps)
+
+    return work
+
+
+def line(initial: float, remaining: float) -> float:
+    """A linear schedule to zero as stable-baselines3 takes it, which asks below zero where it rounds steps up."""
+    return initial * max(remaining, 0.0)
+
+
+SIDES: dict[str, Callable[..., Work]] = {
+    "batched": batched,
+    "gymnasium": gymnasium,
+    "dqn": dqn,
+    "sb3": sb3,
+    **{algo.lower(): partial(on_policy, algo) for algo in ("PPO", "A2C")},
+    **{f"sb3-{algo.lower()}": partial(sb3_on_policy, algo) for algo in ("PPO", "A2C")},
+}
 
 
 def prepared(side: str, arguments: dict[str, Any]) -> Work:
