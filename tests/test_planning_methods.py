@@ -388,11 +388,12 @@ def test_compiled_loops_and_python_ones_give_the_same_bits(mdp: TabularMDP, seed
     for pick in (lambda loop: loop, lambda loop: loop.py_func):
         mine, policy = value.copy(), np.zeros(mdp.num_states, np.int64)
         best, rows = np.zeros_like(value), modified.Rows.of(mdp)
-        outcome = [pick(sweeps.back_up_best)(*table, mine, 0.9, best, policy)]
-        outcome.append(pick(sweeps.improve_in_place)(*table, mine, 0.9, policy, True))
-        pick(sweeps.choose_rows)(*table, policy, *rows)
-        outcome.append(pick(sweeps.evaluate_in_place)(*rows, mine, 0.9, 5, False, 0.0))
-        outcome.append(pick(sweeps.evaluate_by_backups)(*rows, mine, best, 0.9, 5, 0.0))
+        unrolled = sweeps.unrolled_outcomes(mdp.num_successors)
+        outcome = [pick(sweeps.back_up_best)(*table, mine, 0.9, best, policy, unrolled)]
+        outcome.append(pick(sweeps.improve_in_place)(*table, mine, 0.9, policy, True, unrolled))
+        pick(sweeps.choose_rows)(*table, policy, *rows, unrolled)
+        outcome.append(pick(sweeps.evaluate_in_place)(*rows[1:], mine, 0.9, 5, False, 0.0, unrolled))
+        outcome.append(pick(sweeps.evaluate_by_backups)(*rows[1:], mine, best, 0.9, 5, 0.0, unrolled))
         results.append((outcome, mine.tobytes(), policy.tobytes(), best.tobytes()))
     assert results[0] == results[1]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .operators import UNIT_ROUNDOFF, Array, Extents, Problem, highest, q_backup, rounding_bound
+from .operators import UNIT_ROUNDOFF, Array, Extents, highest, rounding_bound
 
 
 class Shifts(NamedTuple):
@@ -57,18 +57,21 @@ def widest(lower: Array, upper: Array) -> float:
     return _up(float((upper - lower).max(axis=0)))
 
 
-def possibly_optimal(mdp: Problem, size: Extents, lower: Array, upper: Array, gamma: float) -> NDArray[np.bool_]:
+def possibly_optimal(
+    size: Extents, value: Array, q: Array, lower: Array, upper: Array, gamma: float
+) -> NDArray[np.bool_]:
     """The actions that ``lower <= V* <= upper``, ``[N]`` each, do not prove worse than another, ``[N, A]``.
 
-    An action falls out where its upper q-bound lies below the best lower q-bound, each widened by its rounding
-    error: every optimal action stays (MacQueen 1967).
+    ``q [N, A]`` is the computed backup of any ``value [N]``: that of ``lower`` is smaller by at most
+    ``gamma M max(value - lower)``, that of ``upper`` larger by at most ``gamma M max(upper - value)``, M the greatest
+    probability of going on. An action falls out where its upper q-bound lies below the best lower one, both widened by
+    their rounding error: every optimal action stays (MacQueen 1967).
     """
-    least = highest(q_backup(mdp, lower, gamma)) - rounding_bound(size, lower, gamma)  # [N]
-    np.nextafter(least, -np.inf, out=least)
-    most = q_backup(mdp, upper, gamma)  # [N, A]
-    most += rounding_bound(size, upper, gamma)
-    np.nextafter(most, np.inf, out=most)
-    return np.asarray(most >= least[:, None])
+    below, above = (max(float((high - low).max(axis=0)), 0.0) for high, low in ((value, lower), (upper, value)))
+    doubt = gamma * size.continuation_high * (below + above) + 2 * rounding_bound(size, value, gamma)
+    threshold = highest(q) - doubt * (1 + 8 * UNIT_ROUNDOFF)  # [N]
+    np.nextafter(threshold, -np.inf, out=threshold)
+    return np.asarray(q >= threshold[:, None])
 
 
 def _up(number: float) -> float:

@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 from ..mdp import TabularMDP
 from .chain import policy_chain
 from .jit import COMPILED
-from .operators import Array, Problem, as_table, ended_by_zero, greedy, q_backup
+from .operators import Array, Problem, as_table, ended_by_zero, greedy, highest, q_backup, rounding_bound
 from .solution import Solution
-from .sweeps import back_up_best, choose_rows, evaluate_by_backups, evaluate_in_place, improve_in_place
+from .sweeps import (
+    back_up_best,
+    choose_rows,
+    evaluate_by_backups,
+    evaluate_in_place,
+    improve_in_place,
+    unrolled_outcomes,
+)
 from .value_iter import (
     Goal,
     at_rounding,
@@ -34,7 +41,7 @@ def modified_policy_iteration(
     gamma: float,
     tolerance: float = 1e-9,
     max_iterations: int | None = None,
-    sweeps: int = 40,
+    sweeps: int = 24,
     initial: Array | None = None,
 ) -> Solution:
     """The optimum by one improvement and up to ``sweeps`` evaluation sweeps in turn (Puterman & Shin 1978).
@@ -66,6 +73,7 @@ def modified_policy_iteration(
 class Rows(NamedTuple):
     """Work space for the rows of a policy, in one piece."""
 
+    action: NDArray[np.int64]  # [N], whose rows they are; -1 where none has been copied
     arrival: NDArray[np.int32]  # [N, K]
     probability: Array  # [N, K]
     reward: Array  # [N]
@@ -74,7 +82,13 @@ class Rows(NamedTuple):
     def of(cls, mdp: TabularMDP) -> Rows:
         """Space for a policy of ``mdp``."""
         shape = (mdp.num_states, mdp.num_successors)
-        return cls(np.empty(shape, np.int32), np.empty(shape), np.empty(mdp.num_states))
+        nothing = np.full(mdp.num_states, -1, np.int64)
+        return cls(nothing, np.empty(shape, np.int32), np.empty(shape), np.empty(mdp.num_states))
+
+    def choose(self, mdp: TabularMDP, policy: NDArray[np.int64]) -> None:
+        """Copy the rows of ``policy [N]``, those that are not here yet."""
+        unrolled = unrolled_outcomes(mdp.num_successors)
+        choose_rows(mdp.arrival, mdp.probability, mdp.expected_reward, policy, *self, unrolled)
 
 
 class Progress(NamedTuple):
@@ -107,10 +121,11 @@ def _in_place(goal: Goal, mdp: TabularMDP, value: Array, sweeps: int, limit: flo
     """Gauss-Seidel sweeps of both kinds."""
     table = (mdp.arrival, mdp.probability, mdp.expected_reward)
     policy, rows = np.zeros(mdp.num_states, np.int64), Rows.of(mdp)
+    unrolled = unrolled_outcomes(mdp.num_successors)
     enough, done = goal.residual, 0
     seen: list[Progress] = []
     while True:
-        change = improve_in_place(*table, value, goal.gamma, policy, done % 2 == 1)
+        change = improve_in_place(*table, value, goal.gamma, policy, done % 2 == 1, unrolled)
         done += 1
         seen.append(Progress(done, change))
         tired = done >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
@@ -124,8 +139,9 @@ def _in_place(goal: Goal, mdp: TabularMDP, value: Array, sweeps: int, limit: flo
                 raise out_of_iterations(goal, _solution(goal, certificate.lower, certificate.upper, done), "sweeps")
             enough = change / 2
         allowed = int(min(sweeps, max(limit - done, 0)))
-        choose_rows(*table, policy, *rows)
-        done += evaluate_in_place(*rows, value, goal.gamma, allowed, done % 2 == 1, max(REDUCTION * change, enough / 4))
+        settled = max(REDUCTION * change, enough / 4)
+        rows.choose(mdp, policy)
+        done += evaluate_in_place(*rows[1:], value, goal.gamma, allowed, done % 2 == 1, settled, unrolled)
 
 
 def _by_backups(goal: Goal, mdp: TabularMDP, value: Array, sweeps: int, limit: float, continuing: bool) -> Solution:
@@ -141,7 +157,8 @@ def _by_backups(goal: Goal, mdp: TabularMDP, value: Array, sweeps: int, limit: f
         spread = largest - least if continuing else max(largest, 0.0) - min(least, 0.0)
         seen.append(Progress(done, spread))
         tired = done >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], goal.residual, limit))
-        if spread <= goal.residual or tired or spread >= least_width:
+        stalled = spread >= least_width and spread <= 4 * rounding_bound(goal.size, value, goal.gamma)
+        if spread <= goal.residual or tired or stalled:
             certificate = bounds_from(goal, value[:-1])
             if certificate.width <= goal.tolerance:
                 return _solution(goal, certificate.lower, certificate.upper, done)
@@ -162,10 +179,11 @@ def _improve(
 ) -> tuple[float, float]:
     """``back_up_best`` of a table, compiled or by array operations."""
     if COMPILED:
-        return back_up_best(mdp.arrival, mdp.probability, mdp.expected_reward, value, gamma, best, policy)
+        unrolled = unrolled_outcomes(mdp.num_successors)
+        return back_up_best(mdp.arrival, mdp.probability, mdp.expected_reward, value, gamma, best, policy, unrolled)
     q = q_backup(mdp, value[:-1], gamma)
     policy[:] = greedy(q)
-    best[:-1] = q.max(axis=1)
+    best[:-1] = highest(q)
     change = best[:-1] - value[:-1]
     return float(change.min(axis=0)), float(change.max(axis=0))
 
@@ -183,8 +201,9 @@ def _evaluate(
 ) -> int:
     """``evaluate_by_backups`` of a table, compiled or by array operations; the number of sweeps done."""
     if COMPILED and continuing:
-        choose_rows(mdp.arrival, mdp.probability, mdp.expected_reward, policy, *rows)
-        return evaluate_by_backups(*rows, value, other, gamma, sweeps, enough)
+        unrolled = unrolled_outcomes(mdp.num_successors)
+        rows.choose(mdp, policy)
+        return evaluate_by_backups(*rows[1:], value, other, gamma, sweeps, enough, unrolled)
     reward, continuation = policy_chain(mdp, policy)
     for done in range(sweeps):
         new = reward + gamma * (continuation @ value[:-1])

@@ -15,11 +15,12 @@ from ..latticemdp import LatticeMDP
 from ..mdp import TabularMDP
 from .jit import COMPILED
 from .stencil import map_backup
-from .sweeps import back_up_all
+from .sweeps import back_up_all, unrolled_outcomes
 
 Array = NDArray[np.float64]
 Problem = TabularMDP | GridMDP | LatticeMDP
 
+FEW_ACTIONS = 16  # up to which columns are compared one by one: numpy is slow on many short rows
 UNIT_ROUNDOFF = 2.0**-53  # of float64, rounding to nearest
 
 
@@ -41,7 +42,8 @@ def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     mdp = as_table(mdp)
     if COMPILED and value.ndim == 1 and value.dtype == np.float64:
         q = np.empty((mdp.num_states, mdp.num_actions))
-        back_up_all(mdp.arrival, mdp.probability, mdp.expected_reward, ended_by_zero(value), gamma, q)
+        unrolled = unrolled_outcomes(mdp.num_successors)
+        back_up_all(mdp.arrival, mdp.probability, mdp.expected_reward, ended_by_zero(value), gamma, q, unrolled)
         return q
     leading, num_states = value.shape[:-1], value.shape[-1]
     columns = value.reshape(-1, num_states).T  # [N, B]
@@ -63,7 +65,9 @@ def bellman(mdp: Problem, value: Array, gamma: float) -> Array:
 
 
 def highest(q: Array) -> Array:
-    """``max_a q(s, a)``: ``[..., N, A]`` -> ``[..., N]``. By columns: numpy is slow on many short rows."""
+    """``max_a q(s, a)``: ``[..., N, A]`` -> ``[..., N]``."""
+    if q.shape[-1] > FEW_ACTIONS:
+        return np.asarray(q.max(axis=-1))
     best = q[..., 0].copy()
     for action in range(1, q.shape[-1]):
         np.maximum(best, q[..., action], out=best)
@@ -75,12 +79,18 @@ def bellman_q(mdp: Problem, q: Array, gamma: float) -> Array:
 
     ``[..., N, A]`` -> ``[..., N, A]``. Its fixed point is Q*, and ``max_a Q* = V*`` (Watkins & Dayan 1992).
     """
-    return q_backup(mdp, q.max(axis=-1), gamma)
+    return q_backup(mdp, highest(q), gamma)
 
 
 def greedy(q: Array) -> NDArray[np.int64]:
     """The best action of every state, the lowest index among equals: ``[..., N, A]`` -> ``[..., N]``."""
-    return np.asarray(q.argmax(axis=-1), dtype=np.int64)
+    if q.shape[-1] > FEW_ACTIONS:
+        return np.asarray(q.argmax(axis=-1), dtype=np.int64)
+    best, action = q[..., 0].copy(), np.zeros(q.shape[:-1], np.int64)
+    for other in range(1, q.shape[-1]):
+        np.copyto(action, other, where=q[..., other] > best)
+        np.maximum(best, q[..., other], out=best)
+    return action
 
 
 class Extents(NamedTuple):

@@ -61,7 +61,7 @@ def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | Non
     if gamma < 1:
         _, above = shifted(value, macqueen_shifts(size, value, best, gamma))
         upper = np.maximum(above, best)
-        optimal = possibly_optimal(mdp, size, lower, upper, gamma)
+        optimal = possibly_optimal(size, value, q, lower, upper, gamma)
     return Solution(
         value=best,
         q=q,

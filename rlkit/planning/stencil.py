@@ -18,10 +18,12 @@ from .jit import compiled
 Floats = NDArray[np.float64]
 
 FIXED = -np.inf  # in ``base``: this tile's worth never changes
+LANES = 8  # columns that the processor takes at once; a row of another length ends in slow single ones
 
 
 class Stencil(NamedTuple):
-    """A map as the sweeps read it, with a border of walls; every array is ``[rows + 2, columns + 2]``."""
+    """A map as the sweeps read it, with a border of walls, wider on the right to make rows whole lanes; every array
+    is ``[rows + 2, columns + 2 + more]``."""
 
     worth: Floats  # W of the current values; written by sweeps
     base: Floats  # entry_reward + gamma * step_reward; -inf at terminal tiles and walls
@@ -45,10 +47,11 @@ def stencil(grid: GridMDP, gamma: float, value: Floats | None = None) -> Stencil
         worth[~fixed] += gamma * value[~grid.of_states(grid.terminal)]
     base = np.where(fixed, FIXED, grid.entry_reward + gamma * grid.step_reward)
     stay = np.where(fixed, 0.0, grid.bump_reward - grid.entry_reward)
+    border = ((1, 1), (1, 1 + -grid.open.shape[1] % LANES))
     return Stencil(
-        worth=np.pad(worth, 1, constant_values=-np.inf),
-        base=np.pad(base, 1, constant_values=FIXED),
-        stay=np.pad(stay, 1) if stay.any() else None,
+        worth=np.pad(worth, border, constant_values=-np.inf),
+        base=np.pad(base, border, constant_values=FIXED),
+        stay=np.pad(stay, border) if stay.any() else None,
         ahead=grid.chances[0],
         side=grid.chances[1],
         behind=grid.chances[2],
@@ -295,6 +298,7 @@ def values_of(grid: GridMDP, table: Stencil) -> Floats:
     """V of every state, ``[N]``, from the worth of arriving there; zero where gamma is, as W does not tell."""
     if table.gamma == 0:
         return np.zeros(grid.num_states)
-    worth = table.worth[1:-1, 1:-1][grid.open]  # [N]
+    rows, columns = grid.open.shape
+    worth = table.worth[1 : rows + 1, 1 : columns + 1][grid.open]  # [N]
     value = (worth - grid.of_states(grid.entry_reward)) / table.gamma
     return np.where(grid.of_states(grid.terminal), 0.0, value)

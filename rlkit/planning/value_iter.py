@@ -7,7 +7,6 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..mdp import TabularMDP
 from .bounds import Shifts, macqueen_shifts, possibly_optimal, shifted, widest
@@ -26,7 +25,7 @@ from .operators import (
     rounding_bound,
 )
 from .solution import NotConverged, Solution
-from .sweeps import back_up_best, improve_in_place
+from .sweeps import back_up_best, improve_in_place, unrolled_outcomes
 
 
 class Goal(NamedTuple):
@@ -111,11 +110,12 @@ def _in_place(goal: Goal, max_iterations: int | None) -> Solution:
     mdp = as_table(goal.mdp)
     value = np.zeros(mdp.num_states + 1)
     policy = np.empty(mdp.num_states, np.int64)
+    unrolled = unrolled_outcomes(mdp.num_successors)
     enough, iterations = goal.residual, 0
     while True:
         iterations += 1
         change = improve_in_place(
-            mdp.arrival, mdp.probability, mdp.expected_reward, value, goal.gamma, policy, iterations % 2 == 0
+            mdp.arrival, mdp.probability, mdp.expected_reward, value, goal.gamma, policy, iterations % 2 == 0, unrolled
         )
         if change <= enough or iterations == max_iterations:
             certificate = bounds_from(goal, value[:-1])
@@ -147,7 +147,8 @@ def best_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     """``B value``, ``[N] -> [N]``, without keeping the q-values."""
     if COMPILED and isinstance(mdp, TabularMDP):
         best, policy = np.zeros(mdp.num_states + 1), np.empty(mdp.num_states, np.int64)
-        back_up_best(mdp.arrival, mdp.probability, mdp.expected_reward, ended_by_zero(value), gamma, best, policy)
+        table = (mdp.arrival, mdp.probability, mdp.expected_reward)
+        back_up_best(*table, ended_by_zero(value), gamma, best, policy, unrolled_outcomes(mdp.num_successors))
         return best[:-1]
     return highest(q_backup(mdp, value, gamma))
 
@@ -170,9 +171,9 @@ def certified_from_below(goal: Goal, lower: Array, upper: Array, iterations: int
     ``work`` is the bytes of the method's own arrays.
     """
     mdp, size, gamma = goal.mdp, goal.size, goal.gamma
-    optimal: NDArray[np.bool_] = possibly_optimal(mdp, size, lower, upper, gamma)
     q = q_backup(mdp, lower, gamma)  # [N, A]
     value = highest(q)  # [N]
+    optimal = possibly_optimal(size, lower, q, lower, upper, gamma)
     earned, _ = shifted(lower, macqueen_shifts(size, lower, value, gamma))  # a lower bound of the policy's own value
     return Solution(
         value=value,
@@ -189,7 +190,7 @@ def certified_from_below(goal: Goal, lower: Array, upper: Array, iterations: int
         tolerance=goal.tolerance,
         mdp=mdp,
         method=goal.method.replace("_", " "),
-        bytes=problem_bytes(mdp) + work + 2 * q.nbytes + optimal.nbytes + 5 * value.nbytes,
+        bytes=problem_bytes(mdp) + work + q.nbytes + optimal.nbytes + 5 * value.nbytes,
     )
 
 
