@@ -15,14 +15,16 @@ stable-baselines3's A2C, so the same settings mean the same algorithm there and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rlkit.architectures import NetworkName
+from rlkit.layers import Activation
 from rlkit.losses import entropy, entropy_slope, explained_variance, log_softmax, one_hot, score_slope, standardised
-from rlkit.networks import MLP, Activation, ActorCritic, num_features
+from rlkit.networks import MLP, ActorCritic
 from rlkit.optim import Adam, RMSprop, clip_rows_, row_norm
 from rlkit.returns import gae
 from rlkit.schedules import Schedule
@@ -30,7 +32,7 @@ from rlkit.streams import Stream
 from rlkit.types import Transition
 
 from .agent import Agent
-from .hyperparameters import Count, NotNegative, Positive, Range, Share, Widths, verify
+from .hyperparameters import Count, NotNegative, Options, Positive, Range, Share, Widths, verify
 from .presets import A2C_PRESETS
 
 
@@ -52,6 +54,8 @@ class A2CConfig:
     rms_prop_eps: Annotated[float, Range(above=0.0)] = 1e-5
     use_rms_prop: bool = True  # else Adam with eps 1e-5
     normalize_advantage: bool = False
+    network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
+    network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)  # of the policy and of the value, which share nothing
     activation: Activation = "tanh"
     ortho_init: bool = True
@@ -113,15 +117,9 @@ class A2C(Agent):
         config = self.config
         if config.normalize_advantage and config.n_steps * self.env.num_envs < 2:
             raise ValueError("normalize_advantage needs two transitions, got n_steps 1 x 1 copy: raise one of them")
-        self.actor_critic = ActorCritic(
-            num_features(self.observation_space),
-            int(self.action_space.n),
-            self.seeds,
-            config.net_arch,
-            config.activation,
-            config.ortho_init,
-            self.device,
-        )
+        architecture = self._architecture()
+        policy = architecture.policy(int(self.action_space.n), config.ortho_init)
+        self.actor_critic = ActorCritic(policy, architecture.value(config.ortho_init))
         flat = self.actor_critic.flat
         self.optimizer = RMSprop(flat, eps=config.rms_prop_eps) if config.use_rms_prop else Adam(flat, eps=1e-5)
         self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef

@@ -21,6 +21,7 @@ from torch import Tensor
 
 import rlkit
 import rlkit.envs
+from rlkit.architectures import Architecture
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.exploration import categorical
@@ -32,7 +33,7 @@ from rlkit.tracking import EpisodeReturns, Means
 from rlkit.types import Env, Transition, segment
 
 from .ensemble import Ensemble
-from .hyperparameters import PerRowNumbers, settings_of_row
+from .hyperparameters import PerRowNumbers, as_given, settings_of_row
 from .predict import predict
 from .progress import progress
 
@@ -43,6 +44,11 @@ class HasParameters(Protocol):
     """S networks or tables whose parameters are one matrix."""
 
     flat: Tensor  # [S, P]
+
+    @property
+    def columns(self) -> Tensor | slice:
+        """Those of ``flat`` that are parameters, and not there for the layout."""
+        ...
 
 
 class Agent:
@@ -114,6 +120,19 @@ class Agent:
     def scores(self, obs: Tensor) -> Tensor:
         """What actions are chosen by, differentiable in the observation: ``[S, B, ...] -> [S, B, A]``."""
         raise NotImplementedError
+
+    def _architecture(self) -> Architecture:
+        """What the networks look like."""
+        config = self.config
+        return Architecture(
+            self.observation_space,
+            self.seeds,
+            config.network,
+            config.net_arch,
+            config.activation,
+            self.device,
+            config.network_kwargs,
+        )
 
     def _features(self, obs: Tensor) -> Tensor:
         """Observations as the networks read them, ``[S, ..., *observation] -> [S, ..., D]``."""
@@ -289,7 +308,7 @@ class Agent:
             "config": asdict(self.config),
             "num_timesteps": self.num_timesteps,
         }
-        parameters = {name: network.flat for name, network in self.networks.items()}
+        parameters = {name: network.flat[:, network.columns] for name, network in self.networks.items()}
         save_tensors(path, parameters, {"rlkit.agent": json.dumps(header)})
 
     @classmethod
@@ -312,7 +331,6 @@ class Agent:
         source = env if env is not None else header["env"]
         if source is None:
             raise ValueError(f"{path} was saved without an environment id: pass env=")
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()}
         agent = cls(
             source,
             seeds=header["seeds"],
@@ -320,16 +338,17 @@ class Agent:
             device=device,
             backend=header["backend"],
             env_kwargs=header["env_kwargs"],
-            **settings,
+            **header["config"],
         )
         for name, network in agent.networks.items():
             found = tuple(tensors[name].shape) if name in tensors else None
-            if found != tuple(network.flat.shape):
+            needed = tuple(network.flat[:, network.columns].shape)
+            if found != needed:
                 raise ValueError(
                     f"{path} holds parameters of shape {found} as {name!r}, the network for {source} needs "
-                    f"{tuple(network.flat.shape)}: it was trained on another environment"
+                    f"{needed}: it was trained on another environment"
                 )
-            network.flat.copy_(tensors[name])
+            network.flat[:, network.columns] = tensors[name].to(network.flat)
         agent.num_timesteps = agent._end = header["num_timesteps"]
         return agent
 
@@ -365,8 +384,7 @@ class Agent:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                 raise ValueError(f"unknown hyper-parameter {name!r} of {type(self).__name__}: {hint}")
-        values.update({k: tuple(v) if isinstance(v, list | np.ndarray) else v for k, v in hyperparameters.items()})
-        return self.config_class(**values)
+        return self.config_class(**as_given(values | hyperparameters))
 
     def _preset(self, env: EnvSource, preset: str) -> dict[str, Any]:
         if preset not in self.presets:

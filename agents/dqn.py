@@ -20,15 +20,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from rlkit.architectures import NetworkName
 from rlkit.exploration import epsilon_greedy, exploration, greedy_mixture, linear_schedule
+from rlkit.layers import Activation
 from rlkit.losses import double_q_target, huber, huber_slope, q_learning_target, squared
-from rlkit.networks import MLP, Activation, Dueling, num_features
+from rlkit.networks import MLP, Dueling
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.prioritised import Priorities
 from rlkit.replay import ReplayBuffer
@@ -37,7 +39,7 @@ from rlkit.streams import Stream
 from rlkit.types import Transition
 
 from .agent import Agent
-from .hyperparameters import Count, Positive, PositiveShare, Range, Share, Widths, verify
+from .hyperparameters import Count, Options, Positive, PositiveShare, Range, Share, Widths, verify
 from .presets import DQN_PRESETS
 
 SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that nothing is never sampled again
@@ -70,6 +72,8 @@ class DQNConfig:
     exploration_initial_eps: Share = 1.0
     exploration_final_eps: Share = 0.05
     max_grad_norm: Positive = 10.0
+    network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
+    network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)
     activation: Activation = "relu"
     loss: Literal["huber", "squared"] = "huber"
@@ -117,9 +121,10 @@ class DQN(Agent):
     def _build(self) -> dict[str, MLP | Dueling]:
         config = self.config
         self.num_actions = int(self.action_space.n)
-        sizes = (num_features(self.observation_space), *config.net_arch, self.num_actions)
-        network = Dueling if config.dueling else MLP
-        self.network = network(sizes, self.seeds, config.activation, self.device)
+        architecture = self._architecture()
+        self.network: MLP | Dueling = architecture.network(self.num_actions)
+        if config.dueling:
+            self.network = Dueling(self.network, architecture.network(1, copy=1))
         self.target_network = self.network.copy()
         self.optimizer = Adam(self.network.flat)
         self.replay: ReplayBuffer | None = None

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,7 @@ Share = Annotated[PerRow, Range(at_least=0.0, at_most=1.0)]
 PositiveShare = Annotated[PerRow, Range(above=0.0, at_most=1.0)]
 Count = Annotated[int, Range(at_least=1)]
 Widths = tuple[Count, ...]  # of hidden layers
+Options = dict  # of a network, by name
 
 
 def verify(config: Any) -> None:
@@ -80,7 +82,16 @@ def described(hint: Any) -> str:
         return f"a sequence, each {described(arguments[0])}"
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
-    return {int: "an integer", float: "a number", bool: "True or False", NoneType: "None"}[hint]
+    return {int: "an integer", float: "a number", bool: "True or False", dict: "a dictionary", NoneType: "None"}[hint]
+
+
+def as_given(value: Any) -> Any:
+    """Lists and arrays as tuples, in dictionaries too: a configuration from a file equals the one that was saved."""
+    if isinstance(value, dict):
+        return {name: as_given(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(as_given(each) for each in (value.tolist() if isinstance(value, np.ndarray) else value))
+    return value
 
 
 def settings_of_row(config: Any, row: int) -> dict[str, Any]:

@@ -17,12 +17,14 @@ stable-baselines3's PPO, so the same settings mean the same algorithm there and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rlkit.architectures import NetworkName
+from rlkit.layers import Activation
 from rlkit.losses import (
     clipped_squared,
     clipped_surrogate,
@@ -34,7 +36,7 @@ from rlkit.losses import (
     score_slope,
     standardised,
 )
-from rlkit.networks import MLP, Activation, ActorCritic, num_features
+from rlkit.networks import MLP, ActorCritic
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.returns import gae
 from rlkit.schedules import Schedule
@@ -42,7 +44,7 @@ from rlkit.streams import Stream
 from rlkit.types import Transition
 
 from .agent import Agent
-from .hyperparameters import Count, NotNegative, Positive, Share, Widths, verify
+from .hyperparameters import Count, NotNegative, Options, Positive, Share, Widths, verify
 from .presets import PPO_PRESETS
 
 
@@ -68,6 +70,8 @@ class PPOConfig:
     vf_coef: NotNegative = 0.5
     max_grad_norm: Positive = 0.5
     target_kl: Positive | None = None
+    network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
+    network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)  # of the policy and of the value, which share nothing
     activation: Activation = "tanh"
     ortho_init: bool = True
@@ -161,15 +165,9 @@ class PPO(Agent):
                 f"batch_size {config.batch_size} does not divide the {self._batch} transitions of n_steps "
                 f"{config.n_steps} x {self.env.num_envs} copies: a minibatch would be left over"
             )
-        self.actor_critic = ActorCritic(
-            num_features(self.observation_space),
-            int(self.action_space.n),
-            self.seeds,
-            config.net_arch,
-            config.activation,
-            config.ortho_init,
-            self.device,
-        )
+        architecture = self._architecture()
+        policy = architecture.policy(int(self.action_space.n), config.ortho_init)
+        self.actor_critic = ActorCritic(policy, architecture.value(config.ortho_init))
         self.optimizer = Adam(self.actor_critic.flat, eps=1e-5)
         self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef
         everything = torch.full((self.num_seeds,), torch.inf, device=self.device)

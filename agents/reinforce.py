@@ -17,15 +17,17 @@ known, and is logged, at every update. Every line is done for S seeds at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from rlkit.architectures import NetworkName
 from rlkit.baselines import leave_one_out_mean, optimal_constant, time_dependent_mean
+from rlkit.layers import Activation
 from rlkit.losses import entropy, entropy_slope, explained_variance, log_softmax, one_hot, score_slope
-from rlkit.networks import MLP, Activation, num_features, orthogonal_gains
+from rlkit.networks import MLP
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
 from rlkit.schedules import Schedule
@@ -33,7 +35,7 @@ from rlkit.streams import Stream
 from rlkit.types import Transition
 
 from .agent import Agent
-from .hyperparameters import Count, NotNegative, Positive, Share, Widths, verify
+from .hyperparameters import Count, NotNegative, Options, Positive, Share, Widths, verify
 from .presets import REINFORCE_PRESETS
 
 Returns = Literal["reward-to-go", "whole"]
@@ -60,6 +62,8 @@ class REINFORCEConfig:
     value_steps: Count = 10  # gradient steps of V on every batch, after the policy's
     ent_coef: NotNegative = 0.0
     max_grad_norm: Positive = 0.5
+    network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
+    network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)
     activation: Activation = "tanh"
     ortho_init: bool = True
@@ -91,14 +95,12 @@ class REINFORCE(Agent):
             raise ValueError(f"baseline {config.baseline!r} is made of the other copies: num_envs must be at least 2")
         if config.baseline == "time" and self.env.max_episode_steps is None:
             raise ValueError("baseline 'time' needs an environment with a time limit: take 'leave-one-out'")
-        sizes = (num_features(self.observation_space), *config.net_arch)
-        inside = orthogonal_gains(len(config.net_arch), output=0.01) if config.ortho_init else None
-        self.policy = MLP((*sizes, int(self.action_space.n)), self.seeds, config.activation, self.device, inside)
+        architecture = self._architecture()
+        self.policy = architecture.policy(int(self.action_space.n), config.ortho_init)
         self.optimizer = Adam(self.policy.flat)
         networks = {"policy": self.policy}
         if config.baseline == "value":
-            inside = orthogonal_gains(len(config.net_arch), output=1.0) if config.ortho_init else None
-            self.value = MLP((*sizes, 1), self.seeds, config.activation, self.device, inside, copy=1)
+            self.value = architecture.value(config.ortho_init)
             self.value_optimizer = Adam(self.value.flat)
             networks["value"] = self.value
         self._average = torch.zeros(self.num_seeds, device=self.device)  # of past weights

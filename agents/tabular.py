@@ -53,6 +53,7 @@ class Table:
     """S tables ``[S, N, A]`` float64 in one matrix ``flat [S, N A]``."""
 
     def __init__(self, num_states: int, num_actions: int, initial: Tensor) -> None:
+        self.columns = slice(None)
         self.flat = initial.double()[:, None].repeat(1, num_states * num_actions)
         self.num_actions = num_actions
 

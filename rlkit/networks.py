@@ -8,9 +8,9 @@ equals, to the bit on CPU, what a stack of one would give. All parameters of a s
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from gymnasium import spaces
 from scipy.special import ndtri
 from torch import Tensor, nn
 
+from .convolution import ChannelsFirst, ChannelsLast, Convolution, ConvolutionLayer
+from .layers import ALIGNMENT, Activation, Layer, as_stored, is_stored_out_first, through
+from .radial import RadialBasis
 from .streams import Stream
-
-Activation = Literal["relu", "tanh"]
-ALIGNMENT = 16  # float32 numbers in a cache line
 
 
 def encode(obs: Tensor, space: spaces.Space) -> Tensor:
@@ -30,45 +30,54 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     Discrete becomes one-hot, unless it is given as codes already (floating ``[..., n]``, for example attacked ones);
     uint8 images are divided by 255, every other Box is flattened and cast. The result is differentiable with respect
     to floating observations, so attacks pass through it.
-
-    Raises:
-        ValueError: a space that is neither Box nor Discrete.
     """
     if isinstance(space, spaces.Discrete):
         if obs.is_floating_point():
             return obs
         return nn.functional.one_hot(obs.long() - int(space.start), int(space.n)).to(torch.float32)
-    if not isinstance(space, spaces.Box):
-        raise ValueError(
-            f"observations must be Box or Discrete, got {space}: flatten them first, "
-            "for example with gymnasium.wrappers.FlattenObservation"
-        )
-    features = obs if len(space.shape) == 1 else obs.reshape(*obs.shape[: obs.dim() - len(space.shape)], -1)
+    axes = len(space.shape or ())
+    features = obs if axes == 1 else obs.reshape(*obs.shape[: obs.dim() - axes], -1)
     if features.dtype == torch.uint8:
         return features.to(torch.float32) / 255.0
     return features if features.is_floating_point() else features.to(torch.float32)
 
 
 def num_features(space: spaces.Space) -> int:
-    """Length of what ``encode`` gives for one observation."""
-    return int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape or ())
+    """Length of what ``encode`` gives for one observation.
+
+    Raises:
+        ValueError: a space that is neither Box nor Discrete, Dict for example.
+    """
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if not isinstance(space, spaces.Box):
+        raise ValueError(
+            f"observations must be Box or Discrete, got {space}: flatten them first, "
+            "for example with gymnasium.wrappers.FlattenObservation"
+        )
+    return math.prod(space.shape)
 
 
 class MLP:
     """S multilayer perceptrons side by side: ``[S, M, in] -> [S, M, out]``.
 
-    The initial weights are torch's default for ``nn.Linear``, uniform on +-1/sqrt(in) for weights and biases
-    (what stable-baselines3's DQN starts from), or orthogonal with ``gains`` (what its A2C and PPO start from), drawn
-    from the stream (seed, "init", copy).
+    The initial weights are torch's default for ``nn.Linear`` and ``nn.Conv2d``, uniform on +-1/sqrt(in) for weights and
+    biases (what stable-baselines3's DQN starts from), or orthogonal with ``gains`` (what its A2C and PPO start from),
+    drawn from the stream (seed, "init", copy).
+
+    Inside, hidden layers are widened to multiples of 16 by units whose weights are zero and stay so, because what gives
+    nothing and is asked by nobody has no gradient: products of whole cache lines round alike for any S. Files and plain
+    modules do not have these units, see ``columns``.
 
     Args:
-        sizes: widths from input to output, for example ``(4, 64, 64, 2)``. With hidden widths that are multiples of 16
-            a row's numbers do not depend on S to the bit; with others they may differ in the last bits.
+        sizes: widths from input to output, for example ``(4, 64, 64, 2)``; behind convolutions, the first is theirs.
         seeds: one integer per row.
         activation: between the layers; the output is linear.
         device: where the parameters live.
         gains: of every layer, for orthogonal weights and zero biases.
         copy: which of an agent's networks this is: networks of one agent draw from different streams.
+        convolutions: what the input goes through first, as a flat image.
+        basis: fixed features of the input, before anything that is learned.
 
     Raises:
         ValueError: fewer than two sizes, a size below one, gains of another number than layers, or an unknown
@@ -83,6 +92,8 @@ class MLP:
         device: torch.device | str = "cpu",
         gains: Sequence[float] | None = None,
         copy: int = 0,
+        convolutions: Sequence[Convolution] = (),
+        basis: RadialBasis | None = None,
     ) -> None:
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes must be at least two positive widths, got {tuple(sizes)}")
@@ -90,10 +101,22 @@ class MLP:
             raise ValueError(f"activation must be one of {', '.join(get_args(Activation))}, got {activation!r}")
         self.sizes = tuple(sizes)
         self.activation = activation
-        layers = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        self.convolutions = tuple(convolutions)
+        self.basis = basis
+        self._widths = (sizes[0], *(_whole_lines(width) for width in sizes[1:-1]), sizes[-1])
+        layers = self._shapes(self.sizes)
         numbers = _initial_numbers(layers, seeds, copy)
-        flat = _uniform_linear(layers, numbers) if gains is None else _orthogonal(layers, numbers, gains)
-        self.place(_pad_row(flat).to(device))
+        compact = _uniform_linear(layers, numbers) if gains is None else _orthogonal(layers, numbers, gains)
+        widened = self._shapes(self._widths)
+        self.columns = _columns(layers, widened).to(device)
+        count = sum((n_in + 1) * n_out for n_in, n_out in widened)
+        flat = torch.zeros(len(compact), _whole_lines(count), device=device)  # every row begins a cache line
+        flat[:, self.columns] = compact.to(device, torch.float32)
+        self.place(flat)
+
+    def _shapes(self, widths: Sequence[int]) -> list[tuple[int, int]]:
+        """(in, out) of every layer."""
+        return [(c.patch, c.filters) for c in self.convolutions] + list(pairwise(widths))
 
     def place(self, flat: Tensor) -> None:
         """Let the parameters be this matrix ``[S, P]`` from now on, for example a part of a larger one."""
@@ -102,12 +125,16 @@ class MLP:
 
     def _attach(self) -> None:
         """Make the layers, whose weights and biases are views of ``flat``."""
-        self._layers: list[Layer] = []
-        start = 0
-        for n_in, n_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
+        self._layers: list[Layer | ConvolutionLayer] = []
+        shapes, start = self._shapes(self._widths), 0
+        for i, (n_in, n_out) in enumerate(shapes):
             stop = start + (n_in + 1) * n_out
-            last = len(self._layers) == len(self.sizes) - 2
-            self._layers.append(Layer(self.flat[:, start:stop], n_in, n_out, "none" if last else self.activation))
+            own: Tensor = self.flat[:, start:stop]
+            if i < len(self.convolutions):
+                self._layers.append(ConvolutionLayer(own, self.convolutions[i], self.activation))
+            else:
+                activation = "none" if i == len(shapes) - 1 else self.activation
+                self._layers.append(Layer(own, n_in, n_out, activation))
             start = stop
         # weight [S, in, out] and bias [S, 1, out] of each layer in turn, as leaves for autograd
         self._padding = torch.zeros_like(self.flat[:, start:])
@@ -119,10 +146,10 @@ class MLP:
             return self._activations(x)[-1]
         if x.shape[1] < ALIGNMENT:
             return self(_pad_minibatch(x))[:, : x.shape[1]]
-        layers = len(self.parameters) // 2
-        for i in range(layers):
-            x = linear(x, self.parameters[2 * i], self.parameters[2 * i + 1])
-            if i < layers - 1:
+        x = x if self.basis is None else self.basis(x)
+        for i, layer in enumerate(self._layers):
+            x = layer.graph(x, self.parameters[2 * i], self.parameters[2 * i + 1])
+            if i < len(self._layers) - 1:
                 x = torch.relu(x) if self.activation == "relu" else torch.tanh(x)
         return x
 
@@ -131,7 +158,7 @@ class MLP:
 
         The loss is a sum over seeds, so row s is the gradient of seed s's own loss.
         """
-        gradients = [_as_stored(gradient) for gradient in torch.autograd.grad(loss, self.parameters)]
+        gradients = [as_stored(gradient) for gradient in torch.autograd.grad(loss, self.parameters)]
         return torch.cat([*gradients, self._padding], dim=1)
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -149,178 +176,87 @@ class MLP:
             gradients = [self._padding]  # from the end of ``flat`` to its start
             for i in reversed(range(len(self._layers))):
                 layer, h = self._layers[i], activations[i]
-                gradients += [slope.sum(dim=1), layer.weight_gradient(h, slope, minibatch)]
+                gradients += layer.gradients(h, slope, minibatch)
                 if i > 0:
-                    slope = _through(self.activation, layer.input_slope(slope, minibatch), h)  # [S, M, in]
+                    slope = through(self.activation, layer.input_slope(slope, minibatch), h)  # [S, M, in]
             return torch.cat(gradients[::-1], dim=1)
 
         return activations[-1], pullback
 
     def _activations(self, x: Tensor) -> list[Tensor]:
-        """x and the output of every layer, without gradients."""
-        minibatch, activations = x.shape[1], [x]
+        """What the first layer reads and the output of every layer, without gradients."""
+        minibatch, activations = x.shape[1], [x if self.basis is None else self.basis(x)]
         for layer in self._layers:
             activations.append(layer.output(activations[-1], minibatch))
         return activations
 
     def copy(self) -> MLP:
         """A separate stack with the same parameters, for example a target network."""
-        return self.rows(slice(None))
+        return self._like(torch.clone)
 
     def rows(self, rows: slice) -> MLP:
         """A separate stack of some of the rows."""
-        twin = object.__new__(MLP)
-        twin.sizes, twin.activation = self.sizes, self.activation
-        twin.place(self.flat[rows].clone())
-        return twin
+        return self._like(lambda of_rows: of_rows[rows].clone())
 
     def repeated(self, copies: int) -> MLP:
         """A separate stack with every row ``copies`` times: ``[S copies]`` rows, the copies of a row together."""
+        return self._like(lambda of_rows: of_rows.repeat_interleave(copies, dim=0))
+
+    def _like(self, pick: Callable[[Tensor], Tensor]) -> MLP:
+        """A stack of the same shape with other rows: ``pick`` says which, ``[S, ...] -> [S', ...]``."""
         twin = object.__new__(MLP)
-        twin.sizes, twin.activation = self.sizes, self.activation
-        twin.place(self.flat.repeat_interleave(copies, dim=0))
+        twin.sizes, twin._widths, twin.activation = self.sizes, self._widths, self.activation
+        twin.convolutions, twin.columns = self.convolutions, self.columns
+        twin.basis = None if self.basis is None else self.basis.like(pick)
+        twin.place(pick(self.flat))
         return twin
 
     def seed(self, row: int) -> nn.Sequential:
-        """Row ``row`` as a plain torch module of ``nn.Linear`` layers, with parameters of its own."""
-        modules: list[nn.Module] = []
-        for weight, bias in zip(self.parameters[::2], self.parameters[1::2], strict=True):
-            layer = nn.Linear(weight.shape[1], weight.shape[2], device=weight.device, dtype=weight.dtype)
-            with torch.no_grad():
-                layer.weight.copy_(weight[row].T)
-                layer.bias.copy_(bias[row, 0])
-            modules += [layer, nn.ReLU() if self.activation == "relu" else nn.Tanh()]
+        """Row ``row`` as a plain torch module on features ``[M, in]``, with parameters of its own."""
+        modules: list[nn.Module] = [] if self.basis is None else [self.basis.seed(row)]
+        if self.convolutions:
+            modules.append(ChannelsFirst(self.convolutions[0]))
+        weights = (weight.detach()[row] for weight in self.parameters[::2])
+        biases = (bias.detach()[row, 0] for bias in self.parameters[1::2])
+        shapes = self._shapes(self.sizes)
+        for i, (weight, bias, (n_in, n_out)) in enumerate(zip(weights, biases, shapes, strict=True)):
+            if i < len(self.convolutions):
+                modules.append(self.convolutions[i].module(weight, bias))
+            else:
+                modules.append(_linear_module(weight[:n_in, :n_out], bias[:n_out]))
+            modules.append(nn.ReLU() if self.activation == "relu" else nn.Tanh())
+            if i == len(self.convolutions) - 1:
+                modules.append(ChannelsLast())
         return nn.Sequential(*modules[:-1])
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """S affine maps: x ``[S, M, in]``, weight ``[S, in, out]``, bias ``[S, 1, out]`` -> ``[S, M, out]``.
+def _linear_module(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A plain torch layer with weight ``[in, out]`` and bias ``[out]``."""
+    layer = nn.Linear(weight.shape[0], weight.shape[1], device=weight.device, dtype=weight.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight.T)
+        layer.bias.copy_(bias)
+    return layer
 
-    A width of one is a multiply-and-sum: there the batched matrix product rounds differently for one row and
-    for many.
+
+def _whole_lines(width: int) -> int:
+    """The next multiple of a cache line."""
+    return -(-width // ALIGNMENT) * ALIGNMENT
+
+
+def _columns(layers: Sequence[tuple[int, int]], widened: Sequence[tuple[int, int]]) -> Tensor:
+    """Where the parameters of layers lie in the ``flat`` of widened ones: ``[count]`` int64.
+
+    In the order of the layers' own weights as stored, then biases.
     """
-    if weight.shape[2] == 1:
-        return (x * weight.mT).sum(dim=2, keepdim=True) + bias
-    if weight.shape[1] == 1:
-        return x * weight + bias
-    return torch.baddbmm(bias, x, weight)
-
-
-class Layer:
-    """S affine maps and their activation, with products for training: no graph is recorded.
-
-    Weights are stored ``[in, out]`` or ``[out, in]``, whichever ends in whole cache lines or else in the longer axis:
-    products run along it. Which product is taken depends on the shape of one row's matrices alone, so that a row's
-    bits do not depend on S.
-
-    Args:
-        flat: weights, then biases, ``[S, in out + out]``, kept as views.
-        n_in: width of the input.
-        n_out: width of the output.
-        activation: applied to the output.
-    """
-
-    def __init__(self, flat: Tensor, n_in: int, n_out: int, activation: Activation | Literal["none"]) -> None:
-        weight, bias = flat[:, : n_in * n_out], flat[:, n_in * n_out :]
-        self.out_first = _is_stored_out_first(n_in, n_out)
-        self.weight = weight.view(-1, n_out, n_in).mT if self.out_first else weight.view(-1, n_in, n_out)
-        self.weight_mT = self.weight.mT  # [S, out, in]
-        self.bias = bias[:, None]  # [S, 1, out]
-        self.activation = activation
-        self.narrow = 1 in (n_in, n_out)
-        # the minibatch from which tanh is made of the sigmoid
-        vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and not self.narrow
-        self.sigmoid_from = math.ceil(SIGMOID_WORK / n_out) if vectors else sys.maxsize
-        # the minibatch from which oneDNN takes the products, and the rows as it wants them
-        onednn = ONEDNN_LINEAR is not None and flat.device.type == "cpu" and flat.dtype == torch.float32
-        self.onednn_from = math.ceil(ONEDNN_WORK / (n_in * n_out)) if onednn else sys.maxsize
-        self.rows = [(weight, weight.T, bias) for weight, bias in zip(self.weight, bias, strict=True)]
-
-    def output(self, x: Tensor, minibatch: int) -> Tensor:
-        """``[S, M, in] -> [S, M, out]``."""
-        if minibatch >= self.onednn_from:
-            pairs = zip(_rows(x), self.rows, strict=True)
-            return _stacked([ONEDNN_LINEAR(x_s, w_T, bias, self.activation, [], "") for x_s, (_, w_T, bias) in pairs])
-        if minibatch >= self.sigmoid_from:
-            # tanh(y) = 2 sigmoid(2 y) - 1, where the product gives 2 y
-            return _twice_less_one_(torch.baddbmm(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_())
-        y = linear(x, self.weight, self.bias) if self.narrow else torch.baddbmm(self.bias, x, self.weight)
-        if self.activation == "none":
-            return y
-        return y.relu_() if self.activation == "relu" else y.tanh_()
-
-    def weight_gradient(self, x: Tensor, slope: Tensor, minibatch: int) -> Tensor:
-        """d loss / d weight as stored, ``[S, in out]``, from the input ``[S, M, in]`` and d loss / d output."""
-        left, right = (slope, x) if self.out_first else (x, slope)
-        if minibatch >= self.onednn_from:
-            pairs = zip(_rows(left), _rows(right), strict=True)
-            return _stacked([ONEDNN_LINEAR(a.T, b.T, None, "none", [], "").view(-1) for a, b in pairs])
-        return (_product(left.mT, right) if self.narrow else torch.bmm(left.mT, right)).flatten(1)
-
-    def input_slope(self, slope: Tensor, minibatch: int) -> Tensor:
-        """d loss / d input ``[S, M, in]`` from d loss / d output ``[S, M, out]``."""
-        if minibatch >= self.onednn_from:
-            pairs = zip(_rows(slope), self.rows, strict=True)
-            return _stacked([ONEDNN_LINEAR(slope_s, w, None, "none", [], "") for slope_s, (w, _, _) in pairs])
-        return _product(slope, self.weight_mT) if self.narrow else torch.bmm(slope, self.weight_mT)
-
-
-# oneDNN's product of plain matrices, x w^T + b. For large ones it is up to twice as fast as the BLAS behind
-# ``baddbmm``, which has no AVX-512 kernels for every CPU; for small ones its call costs more than it saves.
-# Not in every build.
-ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-ONEDNN_WORK = 2**21  # multiply-adds from which it wins
-
-
-def _rows(x: Tensor) -> Sequence[Tensor]:
-    """``[S, ...] -> S x [...]``, views; ``unbind`` at a third of its price where there is one row."""
-    return x.unbind(0) if len(x) > 1 else (x.squeeze(0),)
-
-
-def _stacked(rows: list[Tensor]) -> Tensor:
-    return torch.stack(rows) if len(rows) > 1 else rows[0][None]
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``[S, M, K] x [S, K, N] -> [S, M, N]``, where a width may be one: then in a form that rounds alike for any S."""
-    if b.shape[2] == 1:
-        return (a * b.mT).sum(dim=2, keepdim=True)
-    if b.shape[1] == 1:
-        return a * b
-    if a.shape[1] == 1:
-        return (a.mT * b).sum(dim=1, keepdim=True)
-    return torch.bmm(a, b)
-
-
-def _twice_less_one_(y: Tensor) -> Tensor:
-    """2 y - 1 in place, in one pass."""
-    return torch.add(MINUS_ONE, y, alpha=2.0, out=y)
-
-
-MINUS_ONE = torch.tensor(-1.0)
-# torch's sigmoid is six times as fast as its tanh, and what is made of it within 2e-7 of tanh. Only where a row is
-# large, for three operations instead of one, and in whole vectors, because the last few elements of a tensor are
-# computed otherwise.
-SIGMOID_WORK = 2**11  # elements of a row from which it wins
-
-
-def _through(activation: Activation, slope: Tensor, y: Tensor) -> Tensor:
-    """The slope, which is overwritten, times the activation's derivative read off its output: 1 - y^2, or y > 0."""
-    if activation == "relu":
-        through: Tensor = torch.ops.aten.threshold_backward.grad_input(slope, y, 0.0, grad_input=slope)
-    else:
-        through = torch.ops.aten.tanh_backward.grad_input(slope, y, grad_input=slope)
-    return through
-
-
-def _is_stored_out_first(n_in: int, n_out: int) -> bool:
-    return (n_in % ALIGNMENT == 0, n_in > n_out) > (n_out % ALIGNMENT == 0, n_out > n_in)
-
-
-def _as_stored(parameter: Tensor) -> Tensor:
-    """A weight or bias ``[S, in, out]`` in the order in which ``flat`` keeps it, ``[S, in out]``."""
-    n_in, n_out = parameter.shape[1:]
-    return (parameter.mT if _is_stored_out_first(n_in, n_out) else parameter).flatten(1)
+    parts, start = [], 0
+    for (n_in, n_out), (wide_in, wide_out) in zip(layers, widened, strict=True):
+        weights = start + torch.arange(wide_in * wide_out)
+        out_first = is_stored_out_first(wide_in, wide_out)
+        places = weights.view(wide_out, wide_in).T if out_first else weights.view(wide_in, wide_out)
+        parts += [as_stored(places[None, :n_in, :n_out])[0], start + wide_in * wide_out + torch.arange(n_out)]
+        start += (wide_in + 1) * wide_out
+    return torch.cat(parts)
 
 
 def _pad_minibatch(x: Tensor) -> Tensor:
@@ -354,42 +290,30 @@ def _orthogonal(layers: Sequence[tuple[int, int]], numbers: Tensor, gains: Seque
         q, r = np.linalg.qr(normal[:, start : start + n_in * n_out].reshape(-1, long, short))
         q = gain * q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None]  # [S, long, short]
         weight = torch.from_numpy(q if n_in >= n_out else q.swapaxes(1, 2))  # [S, in, out]
-        parts += [_as_stored(weight), weight.new_zeros(len(weight), n_out)]
+        parts += [as_stored(weight), weight.new_zeros(len(weight), n_out)]
         start += (n_in + 1) * n_out
     return torch.cat(parts, dim=1)
-
-
-def _pad_row(flat: Tensor) -> Tensor:
-    """Zeros up to a multiple of 16 parameters, ``[S, count] -> [S, P]`` float32.
-
-    How a product rounds depends on where its operands lie relative to a cache line, so every row starts on one.
-    """
-    return nn.functional.pad(flat, (0, -flat.shape[1] % ALIGNMENT)).to(torch.float32)
 
 
 class Dueling:
     """Q = V + A - mean_a A of a value's and an advantage's networks (Wang et al. 2016, equation 9): ``[S, M, A]``.
 
-    The streams share nothing, and their parameters are one matrix ``flat [S, P]``. Arguments as of ``MLP``.
+    The streams share nothing, and their parameters become one matrix ``flat [S, P]``.
+
+    Args:
+        advantage: gives ``[S, M, A]``.
+        value: gives ``[S, M, 1]``.
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        seeds: Sequence[int],
-        activation: Activation = "relu",
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.advantage = MLP(sizes, seeds, activation, device)
-        self.value = MLP((*sizes[:-1], 1), seeds, activation, device, copy=1)
-        self.place(torch.cat([self.advantage.flat, self.value.flat], dim=1))
+    def __init__(self, advantage: MLP, value: MLP) -> None:
+        self.advantage, self.value = advantage, value
+        self.columns = torch.cat([advantage.columns, advantage.flat.shape[1] + value.columns])
+        self.place(torch.cat([advantage.flat, value.flat], dim=1))
 
     def place(self, flat: Tensor) -> None:
         """Let the parameters be this matrix ``[S, P]``, the advantage's before the value's."""
-        split = self.advantage.flat.shape[1]
         self.flat = flat
-        self.advantage.place(flat[:, :split])
-        self.value.place(flat[:, split:])
+        _place_both(flat, self.advantage, self.value)
 
     def __call__(self, x: Tensor) -> Tensor:
         """``[S, M, in] -> [S, M, A]``, differentiable in x where gradients are enabled."""
@@ -409,55 +333,28 @@ class Dueling:
 
     def copy(self) -> Dueling:
         """A separate stack with the same parameters, for example a target network."""
-        twin = object.__new__(Dueling)
-        twin.advantage, twin.value = self.advantage.copy(), self.value.copy()
-        twin.place(self.flat.clone())
-        return twin
-
-
-def orthogonal_gains(hidden: int, output: float) -> list[float]:
-    """sqrt(2) for each hidden layer, then the output layer's own: stable-baselines3's for policies and values."""
-    return [math.sqrt(2.0)] * hidden + [output]
+        return Dueling(self.advantage.copy(), self.value.copy())
 
 
 class ActorCritic:
-    """A policy's and a value's networks side by side, S of each; all their parameters are one matrix ``flat [S, P]``.
+    """A policy's and a value's networks side by side, S of each; their parameters become one matrix ``flat [S, P]``.
 
-    One optimiser step moves both and one norm clips both, as in stable-baselines3's ActorCriticPolicy.
+    One optimiser step moves both and one norm clips both, as in stable-baselines3's ActorCriticPolicy. They share
+    nothing, whereas stable-baselines3's share their convolutions.
 
     Args:
-        num_features: D.
-        num_actions: A.
-        seeds: one integer per row.
-        net_arch: hidden widths of each.
-        activation: between the layers.
-        ortho_init: orthogonal weights with gain sqrt(2) inside, 0.01 for the policy's output, which so begins near
-            uniform, and 1 for the value's; else torch's default.
-        device: where the parameters live.
+        policy: gives logits ``[S, M, A]``.
+        value: gives ``[S, M, 1]``.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        num_actions: int,
-        seeds: Sequence[int],
-        net_arch: Sequence[int] = (64, 64),
-        activation: Activation = "tanh",
-        ortho_init: bool = True,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        policy_gains = orthogonal_gains(len(net_arch), output=0.01) if ortho_init else None
-        value_gains = orthogonal_gains(len(net_arch), output=1.0) if ortho_init else None
-        self.policy = MLP((num_features, *net_arch, num_actions), seeds, activation, device, policy_gains)
-        self.value = MLP((num_features, *net_arch, 1), seeds, activation, device, value_gains, copy=1)
-        self.place(torch.cat([self.policy.flat, self.value.flat], dim=1))
+    def __init__(self, policy: MLP, value: MLP) -> None:
+        self.policy, self.value = policy, value
+        self.place(torch.cat([policy.flat, value.flat], dim=1))
 
     def place(self, flat: Tensor) -> None:
         """Let the parameters be this matrix ``[S, P]``, the policy's before the value's."""
-        split = self.policy.flat.shape[1]
         self.flat = flat
-        self.policy.place(flat[:, :split])
-        self.value.place(flat[:, split:])
+        _place_both(flat, self.policy, self.value)
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
         """Logits ``[S, M, A]``, values ``[S, M]`` and the pullback of a loss's derivatives by both -> ``[S, P]``."""
@@ -473,3 +370,10 @@ class ActorCritic:
         """V of features, ``[S, M, D] -> [S, M]``, without gradients."""
         with torch.no_grad():
             return self.value(x)[..., 0]
+
+
+def _place_both(flat: Tensor, first: MLP, second: MLP) -> None:
+    """Two stacks in one matrix, one after the other."""
+    split = first.flat.shape[1]
+    first.place(flat[:, :split])
+    second.place(flat[:, split:])

@@ -310,11 +310,10 @@ def test_rmsprop_on_rows_is_torchs_on_each_row():
 def test_orthogonal_weights_have_orthonormal_rows_or_columns_and_zero_biases(sizes):
     gains = [2.0] * (len(sizes) - 1)
     stack = MLP(sizes, range(3), gains=gains)
-    for weight, bias in zip(stack.parameters[::2], stack.parameters[1::2], strict=True):
-        short = weight if weight.shape[1] <= weight.shape[2] else weight.mT
-        identity = torch.eye(short.shape[1]).expand(3, -1, -1)
-        torch.testing.assert_close((short @ short.mT).detach(), 4.0 * identity, atol=1e-5, rtol=0.0)
-        assert (bias == 0.0).all()
+    for layer in [layer for row in range(3) for layer in stack.seed(row) if isinstance(layer, nn.Linear)]:
+        short = layer.weight if layer.out_features <= layer.in_features else layer.weight.T
+        torch.testing.assert_close((short @ short.T).detach(), 4.0 * torch.eye(len(short)), atol=1e-5, rtol=0.0)
+        assert (layer.bias == 0.0).all()
     assert torch.equal(MLP(sizes, [2], gains=gains).flat[0], stack.flat[2])
     assert not torch.equal(MLP(sizes, [2], gains=gains, copy=1).flat, MLP(sizes, [2], gains=gains).flat)
 
@@ -328,7 +327,7 @@ def test_orthogonal_weights_are_uniform_over_rotations():
 
 
 def test_an_actor_critic_is_two_networks_in_one_matrix():
-    both = ActorCritic(4, 2, range(3), (8,))
+    both = ActorCritic(MLP((4, 8, 2), range(3), "tanh"), MLP((4, 8, 1), range(3), "tanh", copy=1))
     x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
     logits, values, pullback = both.vjp(x)
     torch.testing.assert_close(logits, both.policy(x).detach())

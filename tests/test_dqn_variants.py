@@ -12,7 +12,7 @@ from rlkit.agents import DQN
 from rlkit.agents.dqn import td_slope
 from rlkit.envs.probes import PROBES
 from rlkit.losses import double_q_target, q_learning_target
-from rlkit.networks import Dueling
+from rlkit.networks import MLP, Dueling
 from rlkit.prioritised import Priorities
 from rlkit.replay import ReplayBuffer
 from rlkit.types import Transition
@@ -43,7 +43,7 @@ def test_the_slope_of_the_squared_loss_is_autograds():
 
 
 def test_a_dueling_network_is_value_plus_centred_advantage():
-    network = Dueling((4, 8, 3), range(2))
+    network = Dueling(MLP((4, 8, 3), range(2)), MLP((4, 8, 1), range(2), copy=1))
     x = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(0))
     q, pullback = network.vjp(x)
     torch.testing.assert_close(q, network(x).detach())

@@ -12,8 +12,9 @@ from torch import nn
 
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.exploration import epsilon_greedy, linear_schedule
+from rlkit.layers import linear
 from rlkit.losses import huber, huber_slope, log_softmax, q_learning_target, squared
-from rlkit.networks import MLP, encode, linear, num_features
+from rlkit.networks import MLP, encode, num_features
 from rlkit.optim import Adam, clip_rows_, flush_denormals, row_norm
 from rlkit.replay import ReplayBuffer, replay_bytes
 from rlkit.tracking import EpisodeReturns, Means
@@ -83,7 +84,7 @@ def test_large_products_go_the_other_way_to_the_same_numbers(monkeypatch):
     x, slope = torch.randn(2, 64, 4), torch.randn(2, 64, 2)
     output, pullback = stack.vjp(x)
     gradient = pullback(slope)
-    monkeypatch.setattr("rlkit.networks.ONEDNN_LINEAR", None)
+    monkeypatch.setattr("rlkit.layers.ONEDNN_LINEAR", None)
     plain_output, plain_pullback = stack.copy().vjp(x)
     torch.testing.assert_close(output, plain_output)
     torch.testing.assert_close(gradient, plain_pullback(slope), rtol=1e-4, atol=1e-5)
@@ -136,10 +137,12 @@ def test_observations_are_encoded_by_their_space():
     assert one_hot.tolist() == [[[0, 0, 1], [1, 0, 0]]]
     image = spaces.Box(0, 255, (2, 2), np.uint8)
     assert encode(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), image).tolist() == [[[1, 1, 1, 1]]]
+    codes = torch.tensor([[[0.2, 0.5, 0.3]]])
+    assert encode(codes, spaces.Discrete(3)) is codes
     assert num_features(image) == 4
     assert num_features(spaces.Discrete(5)) == 5
     with pytest.raises(ValueError, match="FlattenObservation"):
-        encode(torch.zeros(1, 1), spaces.Dict({}))
+        num_features(spaces.Dict({}))
 
 
 # Exploration and losses

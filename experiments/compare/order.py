@@ -26,6 +26,7 @@ class Matching(NamedTuple):
 
 
 NETWORK = ("net_arch", "activation")
+OURS = {"network": "auto", "network_kwargs": {}}  # the peer is given vectors, and a perceptron to read them
 
 MATCHINGS: dict[str, Matching] = {
     "DQN": Matching(
@@ -53,6 +54,7 @@ MATCHINGS: dict[str, Matching] = {
             "replay": True,
             "priority_exponent": 0.0,
             "target_clock": "steps",
+            **OURS,
         },
         unmatched={
             "priority_beta": "no priorities",
@@ -73,7 +75,7 @@ MATCHINGS: dict[str, Matching] = {
         ),
         scheduled={"learning_rate": "learning_rate_schedule"},
         policy=(*NETWORK, "ortho_init"),
-        fixed={},
+        fixed=OURS,
         unmatched={},
     ),
     "PPO": Matching(
@@ -95,7 +97,7 @@ MATCHINGS: dict[str, Matching] = {
             "clip_range_vf": "clip_range_schedule",
         },
         policy=(*NETWORK, "ortho_init"),
-        fixed={},
+        fixed=OURS,
         unmatched={},
     ),
 }
