@@ -21,8 +21,13 @@ from rlkit.adversarial import (
     PGD,
     Attack,
     AttackedPolicy,
+    BestOf,
+    Boundary,
     Budget,
+    DeepFool,
+    GridSearch,
     Noise,
+    RandomSearch,
     execute,
     perturb,
     robustness_curve,
@@ -226,6 +231,11 @@ ATTACKS: list[Attack] = [
     FGSM("cross_entropy"),
     PGD(steps=3, restarts=2),
     PGD(steps=3, restarts=2, objective="kl"),
+    DeepFool(steps=3),
+    RandomSearch(20),
+    Boundary(rays=10, directions=8, rounds=2),
+    GridSearch(3),
+    BestOf((Noise(), PGD(steps=2))),
 ]
 
 

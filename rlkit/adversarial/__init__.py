@@ -9,10 +9,14 @@ from .adversary import AdversaryEnv, Ball, Directions, LearnedAttack, Moves, Pro
 from .attacked import AttackedPolicy
 from .attacks import Attack, AttackResult, execute, perturb, sweep
 from .budget import Budget
+from .combine import BestOf, GridSearch
 from .curve import CurvePoint, RobustnessCurve, robustness_curve
+from .decision import Boundary
 from .gradient import FGSM, PGD
+from .minimum import DeepFool, Nearest, adversarial_distance
 from .noise import Noise
 from .objectives import OBJECTIVES, Objective, cross_entropy, expected_q, expected_q_of, kl, margin
+from .search import RandomSearch, Square
 from .timing import (
     Always,
     AtRandom,
@@ -39,24 +43,37 @@ __all__ = [
     "AttackResult",
     "AttackedPolicy",
     "Ball",
+    "BestOf",
+    "Boundary",
     "Budget",
     "CriticalPoint",
     "CurvePoint",
+    "DeepFool",
     "Directions",
     "Every",
+    "GridSearch",
     "LabelVictim",
     "LearnedAttack",
     "ModuleVictim",
     "Moves",
+    "Nearest",
+    "Noise",
     "Noise",
     "Objective",
+    "Objective",
+    "OneHot",
     "OneHot",
     "Provoke",
+    "RandomSearch",
     "RobustnessCurve",
+    "RobustnessCurve",
+    "Square",
     "Strategic",
     "Timing",
     "ValueGuided",
     "Victim",
+    "Victim",
+    "adversarial_distance",
     "at_share",
     "attack_now",
     "corners",

@@ -106,6 +106,11 @@ def perturb(
         return budget.project(obs, attack.propose(victim, obs, budget, u, target))
 
 
+def achieved(action: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
+    """Whether an action is the target, or another than the victim's own at the truth: ``[S, B]`` all."""
+    return action != own if target is None else action == target
+
+
 @torch.no_grad()
 def execute(
     attack: Attack,
@@ -125,7 +130,7 @@ def execute(
     counted = Counted(victim)
     shown = perturb(attack, counted, obs, budget, u, target)
     action, own = counted.act(shown, True), counted.act(obs, True)
-    success = action != own if target is None else action == target
+    success = achieved(action, own, target)
     if hasattr(victim, "scores"):
         scores = scores_of(counted, shown)
         lead = margin(scores, own) if target is None else -margin(scores, target)

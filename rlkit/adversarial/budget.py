@@ -83,6 +83,11 @@ class Budget:
             return extent
         return torch.where(torch.as_tensor(self.mask, dtype=torch.bool, device=obs.device), extent, 0.0)
 
+    def in_units(self, offset: Tensor) -> Tensor:
+        """Offsets ``[S, B, *observation]`` in units of the scale, 0 where masked."""
+        extent = self.extent(offset)
+        return torch.where(extent > 0, offset / torch.where(extent > 0, extent, 1.0), 0.0)
+
     @cached_property
     def bounded(self) -> bool:
         """Whether ``low`` or ``high`` cuts anything off."""
@@ -127,25 +132,38 @@ class Budget:
         Source: for "1", Duchi et al. 2008, "Efficient projections onto the l1-ball", figure 1.
         """
         extent = self.extent(obs)
-        offset = torch.where(extent > 0, self._cut(perturbed) - obs, 0.0)
+        offset = torch.where(extent > 0, self.cut(perturbed) - obs, 0.0)
         if self.norm == "inf":
-            limit = self._per_example(obs) * extent
-            return self._cut(obs + torch.minimum(torch.maximum(offset, -limit), limit))
-        epsilon = self._per_example(obs)
-        z = offset / torch.where(extent > 0, extent, 1.0)
+            limit = self.per_example(obs) * extent
+            return self.cut(obs + torch.minimum(torch.maximum(offset, -limit), limit))
+        epsilon = self.per_example(obs)
+        z = self.in_units(offset)
         length = _length(z, self.norm)
         if self.norm == "2":
             nearest = offset * (epsilon / length)
         else:
             nearest = extent * z.sign() * (z.abs() - _threshold(z, epsilon)).clamp(min=0.0)
-        return self._cut(obs + torch.where(length > epsilon, nearest, offset))
+        return self.cut(obs + torch.where(length > epsilon, nearest, offset))
+
+    def cut(self, shown: Tensor) -> Tensor:
+        """``shown [S, B, *observation]`` within the bounds, whatever epsilon is."""
+        if not self.bounded:
+            return shown
+        return torch.minimum(torch.maximum(shown, _beside(self.low, shown)), _beside(self.high, shown))
+
+    def movable(self, shown: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient, 0 on features that would have to leave the bounds to follow it, ``[S, B, *observation]``."""
+        if not self.bounded:
+            return gradient
+        up, down = shown < _beside(self.high, shown), shown > _beside(self.low, shown)
+        return torch.where(torch.where(gradient > 0, up, down), gradient, 0.0)
 
     def distance(self, obs: Tensor, shown: Tensor) -> Tensor:
         """The epsilon that it takes to show ``shown`` for ``obs``, ``[S, B]``; infinite if a masked feature differs."""
-        extent = self.extent(obs)
         offset = shown - obs
-        z = torch.where(extent > 0, offset / torch.where(extent > 0, extent, 1.0), offset.abs() * math.inf)
-        return _length(torch.where(offset == 0, 0.0, z), self.norm).reshape(obs.shape[:2])
+        forbidden = ((self.extent(obs) == 0) & (offset != 0)).flatten(2).any(dim=-1)  # [S, B]
+        length = _length(self.in_units(offset), self.norm).reshape(obs.shape[:2])
+        return torch.where(forbidden, math.inf, length)
 
     def steepest(self, obs: Tensor, gradient: Tensor) -> Tensor:
         """The offset ``[S, B, *observation]`` of the ball that increases a linear function most.
@@ -154,7 +172,7 @@ class Budget:
         for "2", all of epsilon on the feature of the largest ``|scale g|`` for "1". It gains
         ``epsilon dual_norm(gradient)``. Bounds are not looked at: project afterwards.
         """
-        extent, epsilon = self.extent(obs), self._per_example(obs)
+        extent, epsilon = self.extent(obs), self.per_example(obs)
         direction = extent * gradient
         if self.norm == "inf":
             return extent * epsilon * direction.sign()
@@ -183,7 +201,7 @@ class Budget:
 
         Source: Barthe et al. 2005, "A probabilistic approach to the geometry of the l_p^n-ball", theorem 1.
         """
-        extent, epsilon = self.extent(obs), self._per_example(obs)
+        extent, epsilon = self.extent(obs), self.per_example(obs)
         last = per_feature(u[..., -1], obs)
         u = u[..., :-1].reshape(obs.shape)
         free = extent > 0
@@ -223,7 +241,7 @@ class Budget:
         extent = self.extent(obs)
         z = z * (extent > 0)
         length = _length(z, self.norm)
-        return extent * self._per_example(obs) * z / torch.where(length > 0, length, 1.0)
+        return extent * self.per_example(obs) * z / torch.where(length > 0, length, 1.0)
 
     def tiled(self, copies: int) -> Budget:
         """The budget of ``tiled(obs, copies)``."""
@@ -243,14 +261,8 @@ class Budget:
         raw = bool((torch.as_tensor(self.scale) == 1).all())
         return "raw observation units" if raw else f"units of {_printed(self.scale)}"
 
-    def _cut(self, shown: Tensor) -> Tensor:
-        """``shown`` within the bounds."""
-        if not self.bounded:
-            return shown
-        return torch.minimum(torch.maximum(shown, _beside(self.low, shown)), _beside(self.high, shown))
-
-    def _per_example(self, obs: Tensor) -> Tensor:
-        """Epsilon with the observation's axes appended, ``[S, B, 1, ...]``."""
+    def per_example(self, obs: Tensor) -> Tensor:
+        """Epsilon of every observation, with the axes of observations appended, ``[S, B, 1, ...]``."""
         return per_feature(_beside(self.epsilon, obs).expand(obs.shape[:2]), obs)
 
 

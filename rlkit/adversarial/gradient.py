@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .budget import Budget, apart, per_feature, tiled
-from .objectives import Goal, Objective, ObjectiveName, find_objective, pose
+from .best import Best
+from .budget import Budget, tiled
+from .objectives import Goal, Objective, ObjectiveName, find_objective, named, pose
 from .victim import Access, Victim, linearise, scores_of, value_and_gradient
-
-
-def _named(attack: str, objective: ObjectiveName | Objective) -> str:
-    """The attack's name, with the objective if it is not the default."""
-    name = find_objective(objective).name
-    return attack if name == "margin" else f"{attack} {name}"
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class FGSM:
     @property
     def name(self) -> str:
         """``FGSM``, with the objective if it is not the default."""
-        return _named("FGSM", self.objective)
+        return named("FGSM", self.objective)
 
     def noise_width(self, num_features: int) -> int:
         """None needed."""
@@ -54,7 +49,7 @@ class FGSM:
     ) -> Tensor:
         """``obs`` plus the steepest offset."""
         _, _, gradient = at_truth(find_objective(self.objective), victim, obs, target)
-        return obs + budget.steepest(obs, gradient)
+        return obs + budget.steepest(obs, budget.movable(obs, gradient))
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ class PGD:
     @property
     def name(self) -> str:
         """For example ``PGD-20x5``, with the objective if it is not the default."""
-        return _named(f"PGD-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else ""), self.objective)
+        return named(f"PGD-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else ""), self.objective)
 
     @property
     def _random_starts(self) -> int:
@@ -105,7 +100,9 @@ class PGD:
     ) -> Tensor:
         """The best point met."""
         goal, value, gradient = at_truth(find_objective(self.objective), victim, obs, target)
-        starts = [] if self._random_starts == self.restarts else [obs + budget.steepest(obs, gradient)]
+        starts = (
+            [] if self._random_starts == self.restarts else [obs + budget.steepest(obs, budget.movable(obs, gradient))]
+        )
         if u is not None:
             starts += [obs + budget.sample(obs, numbers) for numbers in u.chunk(self._random_starts, dim=-1)]
         truth, budget, goal = tiled(obs, self.restarts), budget.tiled(self.restarts), goal.tiled(self.restarts)
@@ -114,28 +111,10 @@ class PGD:
         for _ in range(self.steps - 1):
             value, gradient = value_and_gradient(victim, goal, x)
             best = best.or_else(x, value)
-            x = budget.project(truth, x + self.step / self.steps * budget.steepest(truth, gradient))
+            uphill = budget.steepest(truth, budget.movable(x, gradient))
+            x = budget.project(truth, x + self.step / self.steps * uphill)
         best = best.or_else(x, goal.value(scores_of(victim, x)))
         return best.of_each(self.restarts).obs
-
-
-class Best(NamedTuple):
-    """The best observations so far and what they are worth."""
-
-    obs: Tensor  # [S, B, *observation]
-    value: Tensor  # [S, B]
-
-    def or_else(self, obs: Tensor, value: Tensor) -> Best:
-        """Example by example these, or others if they are worth more; a value that is NaN never is."""
-        better = value > self.value
-        return Best(torch.where(per_feature(better, obs), obs, self.obs), torch.where(better, value, self.value))
-
-    def of_each(self, copies: int) -> Best:
-        """The best of every example's copies, ``[S, copies B] -> [S, B]``; the first where they are alike."""
-        value, row = apart(self.value, copies).max(dim=1)  # [S, B]
-        obs = apart(self.obs, copies)  # [S, copies, B, ...]
-        chosen = per_feature(row, obs[:, 0])[:, None].expand(-1, 1, *obs.shape[2:])
-        return Best(obs.gather(1, chosen)[:, 0], value)
 
 
 def at_truth(objective: Objective, victim: Victim, obs: Tensor, target: Tensor | None) -> tuple[Goal, Tensor, Tensor]:

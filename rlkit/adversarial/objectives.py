@@ -139,6 +139,12 @@ def find_objective(objective: ObjectiveName | Objective) -> Objective:
     return OBJECTIVES[objective]
 
 
+def named(attack: str, objective: ObjectiveName | Objective) -> str:
+    """An attack's name, with the objective if it is not the default."""
+    name = find_objective(objective).name
+    return attack if name == "margin" else f"{attack} {name}"
+
+
 class Goal(NamedTuple):
     """An objective posed for particular observations: a function of scores."""
 
