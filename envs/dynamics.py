@@ -6,8 +6,10 @@ three functions and differs only in where the noise comes from and who restarts 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from gymnasium import spaces
 
 Array = Any  # a numpy array or a torch tensor: the functions below answer in the kind they are given
@@ -59,3 +61,18 @@ class Dynamics(Protocol):
     def observe(self, state: Array) -> Array:
         """What the agent sees of a state: ``[..., k]`` -> ``[..., *observation_space.shape]`` in the space's dtype."""
         ...
+
+
+def noiseless_step(dynamics: Dynamics) -> Callable[[Array, Array], tuple[Array, Array, Array]]:
+    """The transition of deterministic dynamics as a function of state and action alone, for ``LatticeMDP``.
+
+    Raises:
+        ValueError: the dynamics draw noise in a step.
+    """
+    if dynamics.transition_noise:
+        raise ValueError(
+            f"{type(dynamics).__name__} draws {dynamics.transition_noise} random numbers a step: a lattice needs "
+            "deterministic dynamics; where states are finite use their table"
+        )
+    nothing = np.zeros(0)
+    return lambda state, action: dynamics.transition(state, action, nothing)

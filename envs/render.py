@@ -31,9 +31,20 @@ ARROWS = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
 class DrawnGrid(Protocol):
     """What a drawing reads of a grid world."""
 
-    letters: NDArray[np.str_]  # [rows, columns]
-    tile_of: NDArray[np.int64]  # [N, 2], row and column of every state
-    mdp: TabularMDP
+    @property
+    def letters(self) -> NDArray[np.str_]:
+        """The map, ``[rows, columns]``."""
+        ...
+
+    @property
+    def tile_of(self) -> NDArray[np.int64]:
+        """Row and column of every state, ``[N, 2]``."""
+        ...
+
+    @property
+    def mdp(self) -> TabularMDP:
+        """What is walked on."""
+        ...
 
     def to_map(self, values: ArrayLike) -> NDArray[Any]:
         """Numbers of the states ``[..., N]`` laid out on the map ``[..., rows, columns]``."""

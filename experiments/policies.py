@@ -109,12 +109,13 @@ def made_with(name: str, arguments: Mapping[str, Any]) -> Iterator[None]:
     """What is made here is made from arguments that a person typed: a wrong one is misuse, not a defect.
 
     Raises:
-        ValueError: an argument that does not exist, or a text where a number belongs.
+        ValueError: an argument that does not exist, a name that is not known, or a text where a number belongs.
     """
     try:
         yield
-    except TypeError as error:
-        raise ValueError(f"{name} cannot be made with {dict(arguments)}: {error}") from error
+    except (TypeError, KeyError) as error:
+        said = f"unknown {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{name} cannot be made with {dict(arguments)}: {said}") from error
 
 
 def backend_of(env: Env) -> str:

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 
+from rlkit.envs import find_dynamics
 from rlkit.envs.gridworld import GridWorld
 from rlkit.envs.maps import MAPS
-from rlkit.envs.render import draw_values
+from rlkit.envs.render import DrawnGrid, draw_values
 from rlkit.mdp import TabularMDP
-from rlkit.planning import FiniteHorizonSolution, Solution, backward_induction, evaluate_finite, start_value
+from rlkit.planning import (
+    FiniteHorizonSolution,
+    Proof,
+    Solution,
+    backward_induction,
+    evaluate_finite,
+    interval_iteration,
+    prove,
+    start_value,
+)
 from rlkit.planning import solve as solve_mdp
+from rlkit.planning.portfolio import Method
 from rlkit.plotting import png
 
 from .ledger import Picture, Run, Table
@@ -31,13 +46,30 @@ class Problem(NamedTuple):
 
     name: str
     mdp: TabularMDP
-    grid: GridWorld | None
+    grid: DrawnGrid | None
+
+
+class Lake(NamedTuple):
+    """The map of gymnasium's FrozenLake, whose states are its tiles row by row."""
+
+    letters: NDArray[np.str_]  # [rows, columns]
+    mdp: TabularMDP
+
+    @property
+    def tile_of(self) -> NDArray[np.int64]:
+        """Row and column of every state, ``[N, 2]``."""
+        return np.argwhere(np.ones(self.letters.shape, np.bool_))
+
+    def to_map(self, values: ArrayLike) -> NDArray[Any]:
+        """``[..., N]`` -> ``[..., rows, columns]``."""
+        given = np.asarray(values)
+        return given.reshape(*given.shape[:-1], *self.letters.shape)
 
 
 class Answer(NamedTuple):
     """Both optima of a problem."""
 
-    discounted: Solution
+    best: Solution  # at the gamma that was asked for
     limited: FiniteHorizonSolution | None  # None without a step limit
 
 
@@ -54,6 +86,8 @@ def find_problem(name: str, env_kwargs: Mapping[str, Any] | None = None) -> Prob
 
 def _made_problem(name: str, kwargs: dict[str, Any]) -> Problem:
     if Path(name).is_file() and Path(name).suffix == ".npz":
+        if kwargs:
+            raise ValueError(f"{name} holds a table as it is: leave out the environment's arguments {kwargs}")
         return Problem(Path(name).name, TabularMDP.load(name), None)
     if Path(name).is_file():
         return _grid_problem(Path(name).name, GridWorld(Path(name).read_text(encoding="utf-8"), **kwargs))
@@ -62,6 +96,9 @@ def _made_problem(name: str, kwargs: dict[str, Any]) -> Problem:
     if name == GRID:
         grid = GridWorld(**kwargs)
         return _grid_problem(grid.name, grid)
+    dynamics = find_dynamics(name, env_kwargs=kwargs)
+    if isinstance(table := getattr(dynamics, "mdp", None), TabularMDP):
+        return Problem(name, table, None)
     try:
         env = gymnasium.make(name, **kwargs)
     except gymnasium.error.Error as error:
@@ -71,30 +108,62 @@ def _made_problem(name: str, kwargs: dict[str, Any]) -> Problem:
             f"{name!r} is neither a file, nor a named map, nor a known environment: {hint}"
             f"The named maps are {', '.join(MAPS)}"
         ) from error
-    return Problem(name, TabularMDP.from_gymnasium(env), None)
+    mdp = TabularMDP.from_gymnasium(env)
+    desc = getattr(env.unwrapped, "desc", np.empty(0))
+    is_lake = type(env.unwrapped).__name__ == "FrozenLakeEnv"
+    return Problem(name, mdp, Lake(desc.astype(str), mdp) if is_lake else None)
 
 
 def _grid_problem(name: str, grid: GridWorld) -> Problem:
     return Problem(name, grid.mdp, grid)
 
 
-def answer(problem: Problem, gamma: float, tolerance: float, limit: int | None = None) -> Answer:
-    """The discounted optimum with certified bounds, and the undiscounted one under a step limit.
+def answer(
+    problem: Problem,
+    gamma: float,
+    tolerance: float,
+    limit: int | None = None,
+    method: Method = "auto",
+    device: str | None = None,
+) -> Answer:
+    """The optimum at gamma with certified bounds, and the undiscounted one under a step limit.
 
     Raises:
-        ValueError: gamma, tolerance or limit out of range.
+        ValueError: gamma, tolerance, limit, method or device out of range.
         NotConverged: the tolerance was not reached.
     """
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"gamma {gamma}: a discount lies between 0 and 1; 1 is the total reward of whole episodes")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1 step, got {limit}")
     steps = limit if limit is not None else problem.mdp.max_steps
-    return Answer(
-        solve_mdp(problem.mdp, gamma, tolerance),
-        None if steps is None else backward_induction(problem.mdp, steps),
-    )
+    limited = None if steps is None else backward_induction(problem.mdp, steps)
+    if gamma != 1:
+        return Answer(solve_mdp(problem.mdp, gamma, tolerance, method, device), limited)
+    if method != "auto" or device is not None:
+        raise ValueError("gamma 1 has one method, interval iteration on the CPU: leave out --method and --device")
+    reason = "without discounting a small change of values proves nothing; bounds from both sides do"
+    return Answer(replace(interval_iteration(problem.mdp, tolerance), reason=reason), limited)
 
 
-def solve(problem: Problem, gamma: float = 0.99, tolerance: float = 1e-9, limit: int | None = None) -> Run:
-    """Solve a problem and say what is known about its answer."""
-    solution, limited = answer(problem, gamma, tolerance, limit)
+def solve(
+    problem: Problem,
+    gamma: float = 0.99,
+    tolerance: float = 1e-9,
+    limit: int | None = None,
+    method: Method = "auto",
+    device: str | None = None,
+    proved: bool = False,
+) -> Run:
+    """Solve a problem and say what is known about its answer; ``proved`` adds a proof in rational arithmetic.
+
+    Raises:
+        ValueError: as ``answer``; a proof of a problem that is too large for one, or at gamma 1.
+        NotConverged: the tolerance was not reached.
+    """
+    if proved and gamma == 1:
+        raise ValueError("a proof needs gamma below 1: without discounting Bellman's equation has many solutions")
+    solution, limited = answer(problem, gamma, tolerance, limit, method, device)
     mdp = problem.mdp
 
     def at_start(value: np.ndarray) -> float:
@@ -108,7 +177,10 @@ def solve(problem: Problem, gamma: float = 0.99, tolerance: float = 1e-9, limit:
         "policy_loss_bound": solution.policy_loss_bound,
         "iterations": solution.iterations,
         "seconds": solution.seconds,
+        "bytes": solution.bytes,
         "converged": solution.converged,
+        "method": solution.method,
+        "reason": solution.reason,
         "step_limit": None,
     }
     if limited is not None:
@@ -118,6 +190,15 @@ def solve(problem: Problem, gamma: float = 0.99, tolerance: float = 1e-9, limit:
             "limited_optimum": at_start(limited.value[0]),
             "limited_error_bound": limited.error_bound,
             "discounted_policy_under_limit": at_start(policy_value),
+        }
+    proof = prove(solution) if proved else None
+    if proof is not None:
+        numbers |= {
+            "proved_policy_is_optimal": proof.holds,
+            "proved_enclosed": proof.encloses,
+            "proved_start_value": _digits(proof, mdp),
+            "proved_optimal_actions": int(proof.optimal_actions.sum(axis=None)),
+            "proved_with": proof.arithmetic,
         }
     return Run(
         kind="solve",
@@ -129,10 +210,36 @@ def solve(problem: Problem, gamma: float = 0.99, tolerance: float = 1e-9, limit:
             "successors": mdp.num_successors,
             "gamma": gamma,
             "tolerance": tolerance,
+            "method": method,
+            "device": device,
         },
         results=numbers,
         tables=(_summary(numbers, gamma), _state_table(problem, solution)),
         pictures=_value_map(problem, solution),
+        notes=(
+            f"Method: {solution.method}{solution.reason and f' ({solution.reason})'}; {solution.iterations} iterations "
+            f"in {solution.seconds:.2g} s. The bounds are at most {solution.width:.2g} apart in any state.",
+            *_proof_note(proof, numbers),
+        ),
+    )
+
+
+def _digits(proof: Proof, mdp: TabularMDP) -> str:
+    """The proved value of the start to 20 digits."""
+    exact = sum((Fraction(float(p)) * v for p, v in zip(mdp.start, proof.value, strict=True)), Fraction(0))
+    with localcontext(prec=20):
+        return str(Decimal(exact.numerator) / Decimal(exact.denominator))
+
+
+def _proof_note(proof: Proof | None, numbers: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was proved, in words."""
+    if proof is None:
+        return ()
+    own = "the policy found is optimal" if proof.holds else "the policy found is optimal but for rounding in the table"
+    return (
+        f"Proved in rational arithmetic ({proof.arithmetic}): {own}; the bounds "
+        f"{'enclose' if proof.encloses else 'DO NOT enclose'} the optimum in every state; the start is worth "
+        f"{numbers['proved_start_value']}.",
     )
 
 

@@ -6,6 +6,7 @@ Letters: N states, A actions, K successors per state and action. The table is wh
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -293,9 +294,12 @@ class TabularMDP:
         """The table of a ``.npz`` file written by ``save``; nothing in the file is executed.
 
         Raises:
-            ValueError: a file that lacks an array, and whatever the constructor refuses.
+            ValueError: a file that is no ``.npz`` or lacks an array, and whatever the constructor refuses.
             OSError: no such file.
         """
+        if not zipfile.is_zipfile(path):
+            Path(path).stat()  # no such file is another error
+            raise ValueError(f"{path} is not a .npz file, or was cut short: write it with TabularMDP.save")
         with np.load(path, allow_pickle=False) as stored:
             needed = ("successor", "probability", "reward", "terminated")
             absent = [field for field in needed if field not in stored]

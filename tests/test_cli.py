@@ -190,7 +190,7 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert "did you mean 'frozenlake-4x4'" in misuse(capsys, "solve", "frozenlake-4")
     assert "gamma" in misuse(capsys, "solve", "frozenlake-4x4", "--gamma", "1.5")
     assert "tiles_per_row" in misuse(capsys, "solve", "frozenlake-4x4", "--env-kwargs", "tiles_per_row=3")
-    assert "transition table" in misuse(capsys, "solve", "CartPole-v1")
+    assert "transition table" in misuse(capsys, "solve", "Acrobot-v1")
     assert "epsilon" in misuse(capsys, "attack", policy, "--epsilons=-1", "--episodes", "1")
     assert "--row must be 0 to 2" in misuse(capsys, "watch", policy, "--mode", "gif", "--row", "3")
     assert "holds no run.json" in misuse(capsys, "report", ".")

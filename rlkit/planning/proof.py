@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -32,9 +32,9 @@ class Proof:
     Bellman's equation, whose only solution is V* (Puterman 1994, theorem 6.2.5).
     """
 
-    value: tuple[Fraction, ...]  # [N], V*
+    value: tuple[Fraction, ...] = field(repr=False)  # [N], V*; its numbers may have thousands of digits
     policy: NDArray[np.int64]  # [N], an optimal one
-    optimal_actions: NDArray[np.bool_]  # [N, A], exactly the optimal ones: ties are ties
+    optimal_actions: NDArray[np.bool_] = field(repr=False)  # [N, A], exactly the optimal ones: ties are ties
     holds: bool  # whether the solution's own policy is optimal
     encloses: bool  # whether V* lies between the solution's bounds in every state
     improvements: int  # of the solution's policy until it was optimal
