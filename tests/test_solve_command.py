@@ -87,7 +87,7 @@ def test_a_saved_table_is_the_same_problem(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_a_probe_is_a_finite_problem(capsys: pytest.CaptureFixture[str]) -> None:
-    assert solve(capsys, "rlkit/probe-discounting", "--gamma", "0.5")["results"]["converged"] is True
+    assert solve(capsys, "rlkit/probe-delayed-reward", "--gamma", "0.5")["results"]["converged"] is True
 
 
 def test_what_cannot_be_solved_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
