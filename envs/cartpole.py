@@ -111,3 +111,12 @@ class CartPole:
         from .render import draw_cartpole
 
         return draw_cartpole(float(state[0]), float(state[2]), half_length=self.half_length, x_limit=self.x_limit)
+
+    def render_observation(self, observation: Array) -> Array:
+        """A picture of what an observation ``[4]`` says, with its four numbers, ``[H, W, 3]`` uint8."""
+        from .render import draw_cartpole
+
+        x, x_dot, theta, theta_dot = (float(number) for number in observation)
+        pole = f"pole {math.degrees(theta):+.1f}°, {math.degrees(theta_dot):+.0f}°/s"
+        label = f"x {x:+.2f} m, {x_dot:+.2f} m/s     {pole}"
+        return draw_cartpole(x, theta, half_length=self.half_length, x_limit=self.x_limit, label=label)

@@ -99,6 +99,7 @@ class GridWorld:
         board = Board.of(parse_map(rows, self.rules.tiles), self.rules)
         self.letters, self.tile_of, self.state_of = board.letters, board.tile_of, board.state_of
         self.mdp = grid_mdp(board, starts, self.name)
+        self.observation = observation
         self.dynamics = TabularDynamics(self.mdp, *self._features(observation, plane_dtype))
         self.observation_space = self.dynamics.observation_space
         self.action_space = self.dynamics.action_space
@@ -153,6 +154,23 @@ class GridWorld:
                 for i, line in enumerate(self.letters)
             )
         return self._picture.frame(row, column)
+
+    def render_observation(self, observation: Array) -> NDArray[np.uint8]:
+        """A picture of what an observation says, true or not, ``[H, W, 3]`` uint8.
+
+        Coordinates are the agent's place, which may lie between tiles; a code or an agent's plane draws the agent on
+        every tile as opaque as its number there.
+        """
+        if self.observation == "index":
+            return self._picture.frame(*self.tile_of[int(observation)])
+        seen = np.asarray(observation, dtype=np.float64)
+        if self.observation == "coordinates":
+            row, column = seen * np.maximum(np.array(self.letters.shape) - 1, 1)
+            return self._picture.frame(row, column)
+        if self.observation == "onehot":
+            return self._picture.discs(self.tile_of, seen)
+        bright = 255.0 if self.observation_space.dtype == np.uint8 else 1.0
+        return self._picture.discs(self.tile_of, seen[0][tuple(self.tile_of.T)] / bright)
 
     def __repr__(self) -> str:
         """Name, sizes and rules."""

@@ -59,15 +59,24 @@ class GridPicture:
         self.tile_size = int(np.clip(960 // max(rows, columns), 2, 64))  # pixels
         self._background = _map_image(grid, self.tile_size)
 
-    def frame(self, row: int, column: int) -> NDArray[np.uint8]:
-        """The map with the agent at (row, column), ``[H, W, 3]`` uint8."""
+    def frame(self, row: float, column: float) -> NDArray[np.uint8]:
+        """The map with the agent at (row, column), which may lie between tiles, ``[H, W, 3]`` uint8."""
+        return self.discs(np.array([[row, column]]), np.ones(1))
+
+    def discs(self, places: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.uint8]:
+        """The map with a disc at every place ``[n, 2]`` (row, column), as opaque as its weight ``[n]`` in [0, 1].
+
+        Places beyond the border are drawn at it, and weights are cut to [0, 1].
+        """
         size = self.tile_size
         image = self._background.copy()
-        tile = image[row * size : (row + 1) * size, column * size : (column + 1) * size]  # a view
         centre = (size - 1) / 2
         y, x = np.mgrid[:size, :size] - centre
         cover = np.clip(0.32 * size - np.hypot(x, y) + 0.5, 0, 1)[..., None]  # 1 inside the disc, soft at its rim
-        tile[...] = np.rint((1 - cover) * tile + cover * 255 * np.array(to_rgb(AGENT_COLOUR)))
+        corners = np.rint(places * size).clip(0, np.array(image.shape[:2]) - size).astype(int)  # [n, 2] pixels
+        for (top, left), weight in zip(corners, np.clip(weights, 0.0, 1.0), strict=True):
+            tile = image[top : top + size, left : left + size]  # a view
+            tile[...] = np.rint((1 - weight * cover) * tile + weight * cover * 255 * np.array(to_rgb(AGENT_COLOUR)))
         return image
 
 
@@ -169,16 +178,19 @@ def draw_cartpole(
     x_limit: float = 2.4,
     width: int = 600,
     height: int = 400,
+    label: str = "",
 ) -> NDArray[np.uint8]:
     """The cart-pole seen from the side, ``[height, width, 3]`` uint8.
 
     ``x`` is the cart's place in metres, ``theta`` the pole's angle in radians, clockwise from upright, and
-    ``half_length`` half the pole's length in metres, as in gymnasium's CartPole. The picture ends at ``x_limit``.
+    ``half_length`` half the pole's length in metres, as in gymnasium's CartPole. The picture ends at ``x_limit``, and
+    ``label`` is written at its top.
     """
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     metres_high = 2 * x_limit * height / width
     axes = _bare_axes(figure, (-x_limit, x_limit), (-0.25 * metres_high, 0.75 * metres_high))
     axes.axhline(0.0, color="#444444", linewidth=2)
+    axes.text(0.0, 0.7 * metres_high, label, ha="center", va="top", fontsize=10)
     axes.add_patch(Rectangle((x - 0.25, -0.12), 0.5, 0.24, facecolor=TILE_COLOURS[WALL]))
     along = np.array([np.sin(theta), np.cos(theta)])
     across = 0.045 * np.array([along[1], -along[0]])

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.adversarial import Attack, AttackedObservation, Budget, Timing, Victim
 from rlkit.checkpoint import write_whole
 from rlkit.envs.gym_env import DynamicsEnv
 from rlkit.envs.make import find_dynamics
@@ -31,19 +32,36 @@ class Frame(NamedTuple):
     image: Any  # [H, W, 3] uint8, a text, or None where the environment draws its own window
 
 
+class Tampering(NamedTuple):
+    """How the watched policy is deceived."""
+
+    attack: Attack
+    budget: Budget
+    timing: Timing | None = None  # None: always
+
+
 def watch(
-    subject: Subject, mode: Mode, episodes: int = 1, row: int = 0, max_steps: int | None = None
+    subject: Subject,
+    mode: Mode,
+    episodes: int = 1,
+    row: int = 0,
+    max_steps: int | None = None,
+    tampering: Tampering | None = None,
 ) -> Iterator[Frame]:
     """Play ``episodes`` episodes of seed ``row`` greedily, the ones that ``evaluate`` counts, and yield every frame.
+
+    Under ``tampering`` a frame of mode gif is the true state beside what the policy was shown.
 
     Raises:
         ValueError: the environment cannot be shown that way, or a row that the policy does not have.
     """
     if not 0 <= row < len(subject.seeds):
         raise ValueError(f"the policy has seeds {list(subject.seeds)}: --row must be 0 to {len(subject.seeds) - 1}")
-    env = make_shown(subject, mode)
     policy: Any = subject.policy
     model = policy[row] if len(subject.seeds) > 1 else policy
+    env = make_shown(subject, mode)
+    if tampering is not None:
+        env = tampered(env, model, tampering, mode)
     try:
         for episode in range(episodes):
             obs, _ = env.reset(seed=EVALUATION_SEED + episode)
@@ -71,6 +89,21 @@ def make_shown(subject: Subject, mode: Mode) -> gymnasium.Env:
     if RENDER_MODES[mode] not in offered:
         raise ValueError(f"{subject.env} cannot be shown as {mode}: it renders {', '.join(offered)}")
     return gymnasium.make(subject.env, render_mode=RENDER_MODES[mode], **subject.env_kwargs)
+
+
+def tampered(env: gymnasium.Env, model: Victim, tampering: Tampering, mode: Mode) -> gymnasium.Env:
+    """The environment with an attacker between it and the policy.
+
+    Raises:
+        ValueError: a mode other than gif, or an environment that cannot draw what an observation says.
+    """
+    dynamics: Any = env.dynamics if isinstance(env, DynamicsEnv) else None
+    if mode != "gif":
+        raise ValueError(f"what a policy is shown is drawn beside the truth in pictures: use --mode gif, not {mode}")
+    if not hasattr(dynamics, "render_observation"):
+        raise ValueError("only the cart-pole and grid worlds can draw what an observation says: leave --attack out")
+    attack, budget, timing = tampering
+    return AttackedObservation(env, model, attack, budget, timing, draw=dynamics.render_observation)
 
 
 def has_display() -> bool:

@@ -30,6 +30,7 @@ from .timing import (
     preference_gap,
 )
 from .victim import Access, LabelVictim, ModuleVictim, OneHot, Victim
+from .wrapper import AttackedObservation, AttackedVectorObservation, side_by_side
 
 __all__ = [
     "FGSM",
@@ -41,7 +42,9 @@ __all__ = [
     "AtRandom",
     "Attack",
     "AttackResult",
+    "AttackedObservation",
     "AttackedPolicy",
+    "AttackedVectorObservation",
     "Ball",
     "BestOf",
     "Boundary",
@@ -81,5 +84,6 @@ __all__ = [
     "perturb",
     "preference_gap",
     "robustness_curve",
+    "side_by_side",
     "sweep",
 ]
