@@ -54,6 +54,8 @@ class A2CConfig:
     rms_prop_eps: Annotated[float, Range(above=0.0)] = 1e-5
     use_rms_prop: bool = True  # else Adam with eps 1e-5
     normalize_advantage: bool = False
+    normalize_observations: bool = False  # to mean 0 and deviation 1, running, of every row
+    normalize_rewards: bool = False  # by the running deviation of the discounted return
     network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
     network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)  # of the policy and of the value, which share nothing

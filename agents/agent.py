@@ -25,7 +25,8 @@ from rlkit.architectures import Architecture
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.exploration import categorical
-from rlkit.networks import encode
+from rlkit.networks import encode, num_features
+from rlkit.normalise import Normaliser
 from rlkit.optim import flush_denormals
 from rlkit.schedules import Schedule, factor
 from rlkit.streams import Stream
@@ -41,7 +42,7 @@ EnvSource = str | Callable[[], gymnasium.Env] | rlkit.envs.Dynamics
 
 
 class HasParameters(Protocol):
-    """S networks or tables whose parameters are one matrix."""
+    """S networks or tables whose parameters are one matrix, or what else a policy is made of."""
 
     flat: Tensor  # [S, P]
 
@@ -102,7 +103,9 @@ class Agent:
         self._returns = EpisodeReturns(len(self.seeds), copies, self.device)
         self._log: list[dict[str, np.ndarray]] = []
         self._evaluation_stream: Stream | None = None
-        self.networks = self._build()
+        self.normaliser = self._normaliser()
+        normalised = {} if self.normaliser is None else {"normaliser": self.normaliser}
+        self.networks: dict[str, HasParameters] = {**self._build(), **normalised}
 
     # What an algorithm's file gives
 
@@ -132,11 +135,29 @@ class Agent:
             config.activation,
             self.device,
             config.network_kwargs,
+            config.normalize_observations,
         )
+
+    def _normaliser(self) -> Normaliser | None:
+        """Moments of observations and rewards, if either is to be normalised.
+
+        Raises:
+            ValueError: one-hot codes, whose scale is one already.
+        """
+        # a table's configuration has neither
+        observations = getattr(self.config, "normalize_observations", False)
+        rewards = getattr(self.config, "normalize_rewards", False)
+        if observations and not isinstance(self.observation_space, gymnasium.spaces.Box):
+            raise ValueError(f"normalize_observations needs Box observations, got {self.observation_space}")
+        if not (observations or rewards):
+            return None
+        features = num_features(self.observation_space)
+        return Normaliser(features, self.env.num_envs, self.per_row.gamma, observations, rewards)
 
     def _features(self, obs: Tensor) -> Tensor:
         """Observations as the networks read them, ``[S, ..., *observation] -> [S, ..., D]``."""
-        return encode(obs, self.observation_space)
+        features = encode(obs, self.observation_space)
+        return features if self.normaliser is None else self.normaliser.observations(features)
 
     # Training
 
@@ -204,10 +225,23 @@ class Agent:
         return transition
 
     def _segment(self, steps: int, explore: Stream) -> Transition:
-        """``steps`` steps of every copy with actions sampled from softmax(scores), ``[S, T, B, ...]`` each field."""
+        """``steps`` steps of every copy with actions sampled from softmax(scores), ``[S, T, B, ...]`` each field.
+
+        Normalised rewards are given as they are learned from.
+        """
         with torch.no_grad():
             numbers = explore.take(steps)[..., 0]  # [T, S, B]
-            return segment([self._step(categorical(self.scores(self.env.obs), u)) for u in numbers])
+            batch = segment([self._step(categorical(self.scores(self.env.obs), u)) for u in numbers])
+        if self.normaliser is None:
+            return batch
+        self._update_moments(batch)
+        return batch._replace(reward=self.normaliser.rewards(batch.reward))
+
+    def _update_moments(self, batch: Transition) -> None:
+        """Let a segment ``[S, T, B, ...]`` enter what observations and rewards are normalised by, if they are."""
+        if self.normaliser is not None:
+            features = encode(batch.obs, self.observation_space)
+            self.normaliser.update(features, batch.reward, batch.done, self.active)
 
     def _healthy(self, number: Tensor) -> Tensor:
         """Which rows may be updated, ``[S]`` bool: one whose gradient norm or loss is not finite stops for good."""

@@ -36,7 +36,7 @@ from rlkit.prioritised import Priorities
 from rlkit.replay import ReplayBuffer
 from rlkit.schedules import Schedule
 from rlkit.streams import Stream
-from rlkit.types import Transition
+from rlkit.types import Transition, segment
 
 from .agent import Agent
 from .hyperparameters import Count, Options, Positive, PositiveShare, Range, Share, Widths, verify
@@ -72,6 +72,8 @@ class DQNConfig:
     exploration_initial_eps: Share = 1.0
     exploration_final_eps: Share = 0.05
     max_grad_norm: Positive = 10.0
+    normalize_observations: bool = False  # to mean 0 and deviation 1, running, of every row
+    normalize_rewards: bool = False  # by the running deviation of the discounted return
     network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
     network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)
@@ -182,6 +184,8 @@ class DQN(Agent):
             if self.config.priority_exponent != 0.0:
                 self.priorities = Priorities(self._capacity, self.per_row.priority_exponent)
         self.replay.add(*taken)
+        if self.normaliser is not None:
+            self._update_moments(segment(taken))
         if self.priorities is not None:
             self.priorities.add(steps * self.env.num_envs)
         if self.config.target_clock == "steps":
@@ -234,6 +238,8 @@ class DQN(Agent):
             batch, discount = self.replay.sample(u), self.per_row.gamma[:, None]
         else:
             batch, discount = self.replay.sample_n_step(u, config.n_steps, self.per_row.gamma)
+        if self.normaliser is not None:
+            batch = batch._replace(reward=self.normaliser.rewards(batch.reward, config.n_steps))
         target = self.target(batch, discount)
         features = self._features(batch.obs)
         share = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size

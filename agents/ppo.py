@@ -70,6 +70,8 @@ class PPOConfig:
     vf_coef: NotNegative = 0.5
     max_grad_norm: Positive = 0.5
     target_kl: Positive | None = None
+    normalize_observations: bool = False  # to mean 0 and deviation 1, running, of every row
+    normalize_rewards: bool = False  # by the running deviation of the discounted return
     network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
     network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)  # of the policy and of the value, which share nothing

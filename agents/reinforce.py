@@ -62,6 +62,8 @@ class REINFORCEConfig:
     value_steps: Count = 10  # gradient steps of V on every batch, after the policy's
     ent_coef: NotNegative = 0.0
     max_grad_norm: Positive = 0.5
+    normalize_observations: bool = False  # to mean 0 and deviation 1, running, of every row
+    normalize_rewards: bool = False  # by the running deviation of the discounted return
     network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
     network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)

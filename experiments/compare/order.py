@@ -26,7 +26,8 @@ class Matching(NamedTuple):
 
 
 NETWORK = ("net_arch", "activation")
-OURS = {"network": "auto", "network_kwargs": {}}  # the peer is given vectors, and a perceptron to read them
+# the peer is given vectors as they are, and a perceptron to read them
+OURS = {"network": "auto", "network_kwargs": {}, "normalize_observations": False, "normalize_rewards": False}
 
 MATCHINGS: dict[str, Matching] = {
     "DQN": Matching(
