@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def reachable(mdp: TabularMDP) -> NDArray[np.bool_]:
     of positive probability. A terminated transition visits its successor and goes no further."""
     seen = mdp.start > 0
     expanded = np.zeros_like(seen)
-    frontier = np.flatnonzero(seen)
+    frontier: NDArray[Any] = np.flatnonzero(seen)
     while len(frontier):
         expanded[frontier] = True
         possible = mdp.probability[frontier] > 0  # [F, A, K]

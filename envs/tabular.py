@@ -118,12 +118,12 @@ def _cumulative(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _flat_tables(mdp: TabularMDP, features: NDArray | None) -> _Tables:
-    """The tables in numpy; all but the cumulative ones are views of the MDP's own arrays."""
+    """The tables in numpy; rewards and flags are views of the MDP's own arrays. States are int64, as indices are."""
     rows, width = mdp.num_states * mdp.num_actions, mdp.num_successors
     start_state = np.flatnonzero(mdp.start)
     return _Tables(
         cumulative=np.ascontiguousarray(_cumulative(mdp.probability.reshape(rows, width))[:, :-1].T),
-        successor=mdp.successor.reshape(-1),
+        successor=mdp.successor.reshape(-1).astype(np.int64),
         reward=mdp.reward.reshape(-1),
         terminated=mdp.terminated.reshape(-1),
         start_state=start_state,

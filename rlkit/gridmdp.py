@@ -126,7 +126,7 @@ class GridMDP:
         turns = [(turn, chance) for turn, chance in ((-1, side), (0, ahead), (1, side), (2, behind)) if chance > 0]
         directions = (np.arange(len(MOVES))[:, None] + np.array([turn for turn, _ in turns])) % len(MOVES)  # [A, K]
         shape = (self.num_states, len(MOVES), len(turns))
-        successor, reward = np.empty(shape, np.int64), np.empty(shape)
+        successor, reward = np.empty(shape, np.int32), np.empty(shape)
         terminated, probability = np.empty(shape, np.bool_), np.empty(shape)
         probability[:] = [chance for _, chance in turns]
         for direction in range(len(MOVES)):

@@ -196,7 +196,7 @@ class LatticeMDP:
         """The same problem as a table ``[N, A, 2^d]``, made once; weights are products, each rounded."""
         corners = list(product((0, 1), repeat=len(self.lattice.shape)))
         shape = (self.num_states, self.num_actions, len(corners))
-        successor, probability = np.empty(shape, np.int64), np.empty(shape)
+        successor, probability = np.empty(shape, np.int32), np.empty(shape)
         for k, sides in enumerate(corners):
             successor[..., k] = (self.corner + int(np.dot(sides, self.lattice.strides))).T
             weight = prod(f if side else 1 - f for side, f in zip(sides, self.fraction, strict=True))

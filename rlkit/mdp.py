@@ -32,7 +32,8 @@ class TabularMDP:
     two outcomes may share a successor and differ in reward or flag. Rows with fewer than K outcomes are padded with
     entries of probability 0 (and, in the tables made here, successor 0, reward 0, not terminated).
 
-    The arrays are copied, verified and read-only. Row sums are accepted within 1e-9 of one and kept as given.
+    The arrays are copied, verified and read-only. Row sums are accepted within 1e-9 of one and kept as given. Where a
+    large table has the same probabilities in every state, as that of a slippery map has, they are stored once.
 
     Raises:
         ValueError: an empty problem, shapes that disagree, a probability that is negative or not finite, a row or a
@@ -40,7 +41,7 @@ class TabularMDP:
             ``max_steps`` that is not a positive integer.
     """
 
-    successor: NDArray[np.int64]  # [N, A, K]
+    successor: NDArray[np.int32]  # [N, A, K]
     probability: NDArray[np.float64]  # [N, A, K]
     reward: NDArray[np.float64]  # [N, A, K]
     terminated: NDArray[np.bool_]  # [N, A, K]
@@ -65,8 +66,11 @@ class TabularMDP:
                 f"probability has shape {chances.shape}: expected [states, actions, successors], none of them empty"
             )
         num_states = chances.shape[0]
+        given = np.asarray(successor)
+        if given.shape == chances.shape:
+            _verify_successors(given, num_states)  # before they become int32, which would wrap
         arrays = {
-            "successor": frozen(successor, np.int64, "successor"),
+            "successor": frozen(successor, np.int32, "successor"),
             "probability": chances,
             "reward": frozen(reward, np.float64, "reward"),
             "terminated": frozen(terminated, np.bool_, "terminated"),
@@ -79,7 +83,8 @@ class TabularMDP:
             object.__setattr__(self, field, array)
         object.__setattr__(self, "max_steps", verified_limit(max_steps))
         object.__setattr__(self, "name", name)
-        _verify_outcomes(self.successor, self.probability, self.reward)
+        _verify_outcomes(self.probability, self.reward)
+        object.__setattr__(self, "probability", _kept_once(self.probability))
         verify_start(self.start)
 
     @property
@@ -247,7 +252,7 @@ class TabularMDP:
         counts = np.stack([np.diff(matrix.indptr) for matrix in matrices], axis=1)  # [N, A]
         width = max(1, int((counts + ends).max(axis=(0, 1), initial=0)))
         shape = (num_states, len(matrices), width)
-        successor, terminated = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+        successor, terminated = np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
         probability, reward = np.zeros(shape), np.zeros(shape)
         matrices_of_rewards: Any = rewards
         paid = _mean_rewards(rewards, (num_states, len(matrices)))
@@ -382,34 +387,45 @@ def _merged(outcomes: Iterable[Outcome]) -> dict[tuple[int, float, bool], float]
     return row
 
 
-def _verify_outcomes(
-    successor: NDArray[np.int64], probability: NDArray[np.float64], reward: NDArray[np.float64]
-) -> None:
+def _kept_once(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same probabilities ``[N, A, K]``; as a view of ``[A, K]`` if all of many states have the same."""
+    first_rows = probability[0].copy()  # [A, K]
+    parts = range(0, len(probability), CHUNK)
+    if len(parts) == 1 or any((probability[first : first + CHUNK] != first_rows).any() for first in parts):
+        return probability
+    return np.broadcast_to(first_rows, probability.shape)
+
+
+def _verify_successors(successor: NDArray[Any], num_states: int) -> None:
+    """Raise ValueError at the first successor ``[N, A, K]``, of any type, that is no state."""
+    if successor.dtype.kind not in "iu" or (successor.min() >= 0 and successor.max() < num_states):
+        return
+    state, action, k = np.argwhere((successor < 0) | (successor >= num_states))[0]
+    raise ValueError(
+        f"successor {successor[state, action, k]} of state {state}, action {action}: successors lie between 0 and "
+        f"{num_states - 1}"
+    )
+
+
+def _verify_outcomes(probability: NDArray[np.float64], reward: NDArray[np.float64]) -> None:
     """Raise ValueError at the first entry, or row, that is no outcome of an MDP."""
     for first in range(0, len(probability), CHUNK):
         part = slice(first, first + CHUNK)
-        _verify_part(successor[part], probability[part], reward[part], first, len(probability))
+        _verify_part(probability[part], reward[part], first)
 
 
 CHUNK = 2**14  # states looked at together: the masks of a large table would be as large as half of it
 
 
-def _verify_part(
-    successor: NDArray[np.int64],
-    probability: NDArray[np.float64],
-    reward: NDArray[np.float64],
-    first: int,
-    num_states: int,
-) -> None:
+def _verify_part(probability: NDArray[np.float64], reward: NDArray[np.float64], first: int) -> None:
     """``_verify_outcomes`` of the states from ``first`` on."""
     for wrong, values, remedy in (
         (~np.isfinite(probability) | (probability < 0), probability, "probabilities are finite and not negative"),
-        ((successor < 0) | (successor >= num_states), successor, f"successors lie between 0 and {num_states - 1}"),
         (~np.isfinite(reward), reward, "rewards are finite; bound them or leave the outcome out"),
     ):
         if wrong.any():
             state, action, k = np.argwhere(wrong)[0]
-            field = "probability" if values is probability else "reward" if values is reward else "successor"
+            field = "probability" if values is probability else "reward"
             raise ValueError(f"{field} {values[state, action, k]} of state {first + state}, action {action}: {remedy}")
     total = probability.sum(axis=2)  # [C, A]
     wrong = np.abs(total - 1) > SUM_TOLERANCE

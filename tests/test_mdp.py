@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from rlkit.mdp import TabularMDP
+from rlkit.planning import solve
 from rlkit.random_mdps import dense_random, garnet, layered, random_grid
 
 TOY_TEXT = {
@@ -91,6 +92,25 @@ def test_start_is_uniform_where_none_is_given() -> None:
     np.testing.assert_array_equal(TabularMDP(**arrays(), start=[0, 1]).start, [0.0, 1.0])
 
 
+def test_probabilities_that_are_the_same_everywhere_are_stored_once() -> None:
+    states = 2**14 + 1
+    shape = (states, 1, 2)
+    probability = np.broadcast_to([[0.25, 0.75]], shape)
+    successor = np.stack([np.arange(states), np.arange(states)[::-1]], axis=1)[:, None]
+    reward, ends = np.random.default_rng(0).random(shape), np.zeros(shape, bool)
+    mdp = TabularMDP(successor, probability, reward, ends)
+    assert mdp.probability.strides[0] == 0
+    assert not mdp.probability.flags.writeable
+    others = np.array(probability)
+    others[-1] = [[0.5, 0.5]]
+    different = TabularMDP(successor, others, reward, ends)
+    assert different.probability.strides[0] > 0
+    shared, apart = solve(mdp, 0.9, 1e-8), solve(different, 0.9, 1e-8)
+    assert shared.bytes == apart.bytes - different.probability.nbytes + 16
+    assert abs(shared.value[states // 2] - mdp.reward[states // 2].dot([0.25, 0.75]) / 0.1) < 1e-8  # it stays there
+    np.testing.assert_array_equal(dataclasses.replace(mdp, name="again").probability, probability)
+
+
 def test_outcomes_merge_only_if_successor_reward_and_flag_agree() -> None:
     outcomes = [
         (0.1, 0, 1.0, False),
@@ -163,6 +183,7 @@ def test_it_survives_pickling() -> None:
         (changed("probability", (0, 0, 1), np.inf), r"probability inf of state 0, action 0"),
         (changed("successor", (1, 0, 1), 2), r"successor 2 of state 1, action 0: successors lie between 0 and 1"),
         (changed("successor", (1, 0, 1), -1), r"successor -1 of state 1"),
+        (changed("successor", (1, 0, 1), 2**32), r"successor 4294967296 of state 1"),
         (changed("reward", (1, 0, 1), np.nan), r"reward nan of state 1, action 0"),
         (changed("reward", (1, 0, 1), -np.inf), r"reward -inf of state 1, action 0"),
         (arrays(successor=np.array([[[0.0, 1.0]], [[0.0, 1.0]]])), r"successor has dtype float64"),

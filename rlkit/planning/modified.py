@@ -62,12 +62,28 @@ def modified_policy_iteration(
     goal = verified_goal("modified_policy_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     table = as_table(mdp)
-    start = from_below(goal, table, initial)  # [N + 1]
-    limit = math.inf if max_iterations is None else max_iterations
+    value = from_below(goal, table, initial)  # [N + 1]
+    budget = Budget(sweeps, math.inf if max_iterations is None else max_iterations)
     continuing = goal.size.continuation_low >= CONTINUING
-    if continuing or not COMPILED:
-        return _by_backups(goal, table, start, sweeps, limit, continuing)
-    return _in_place(goal, table, start, sweeps, limit)
+    sweep = _by_backups if continuing or not COMPILED else _in_place
+    enough, done = goal.residual, 0
+    while True:
+        value, change, done = sweep(goal, table, value, budget, enough, done)
+        certificate = bounds_from(goal, value[:-1])
+        if certificate.width <= goal.tolerance:
+            return _solution(goal, certificate.lower, certificate.upper, done)
+        if at_rounding(certificate.shifts) or change == 0:
+            raise below_rounding(goal, certificate.lower, certificate.upper)
+        if change > enough or done >= budget.total:
+            raise out_of_iterations(goal, _solution(goal, certificate.lower, certificate.upper, done), "sweeps")
+        enough = change / 2
+
+
+class Budget(NamedTuple):
+    """How many sweeps there may be."""
+
+    evaluation: int  # after an improvement
+    total: float  # infinite without a limit
 
 
 class Rows(NamedTuple):
@@ -105,6 +121,11 @@ class Progress(NamedTuple):
         return now.sweeps + math.log(now.change / enough) / max(rate, 1e-300) > 2 * limit
 
 
+def given_up(seen: list[Progress], enough: float, limit: float) -> bool:
+    """Whether the limit is reached, or far off at the rate of the last looks."""
+    return seen[-1].sweeps >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
+
+
 def from_below(goal: Goal, table: TabularMDP, initial: Array | None) -> Array:
     """A value function with ``B V >= V``, ``[N + 1]``: a constant, or ``initial`` lowered."""
     if initial is None:
@@ -117,60 +138,56 @@ def from_below(goal: Goal, table: TabularMDP, initial: Array | None) -> Array:
     return ended_by_zero(given + min(shift, 0.0))
 
 
-def _in_place(goal: Goal, mdp: TabularMDP, value: Array, sweeps: int, limit: float) -> Solution:
-    """Gauss-Seidel sweeps of both kinds."""
+def _in_place(
+    goal: Goal, mdp: TabularMDP, value: Array, budget: Budget, enough: float, done: int
+) -> tuple[Array, float, int]:
+    """Gauss-Seidel sweeps of both kinds until an improvement changes no value by more than ``enough``, or gives up.
+
+    Returns the values ``[N + 1]``, the largest change and the number of sweeps ``done``, earlier ones included.
+    """
     table = (mdp.arrival, mdp.probability, mdp.expected_reward)
     policy, rows = np.zeros(mdp.num_states, np.int64), Rows.of(mdp)
     unrolled = unrolled_outcomes(mdp.num_successors)
-    enough, done = goal.residual, 0
     seen: list[Progress] = []
     while True:
         change = improve_in_place(*table, value, goal.gamma, policy, done % 2 == 1, unrolled)
         done += 1
         seen.append(Progress(done, change))
-        tired = done >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
-        if change <= enough or tired:
-            certificate = bounds_from(goal, value[:-1])
-            if certificate.width <= goal.tolerance:
-                return _solution(goal, certificate.lower, certificate.upper, done)
-            if at_rounding(certificate.shifts) or change == 0:
-                raise below_rounding(goal, certificate.lower, certificate.upper)
-            if tired:
-                raise out_of_iterations(goal, _solution(goal, certificate.lower, certificate.upper, done), "sweeps")
-            enough = change / 2
-        allowed = int(min(sweeps, max(limit - done, 0)))
+        if change <= enough or given_up(seen, enough, budget.total):
+            return value, change, done
+        allowed = int(min(budget.evaluation, max(budget.total - done, 0)))
         settled = max(REDUCTION * change, enough / 4)
         rows.choose(mdp, policy)
         done += evaluate_in_place(*rows[1:], value, goal.gamma, allowed, done % 2 == 1, settled, unrolled)
 
 
-def _by_backups(goal: Goal, mdp: TabularMDP, value: Array, sweeps: int, limit: float, continuing: bool) -> Solution:
-    """Jacobi sweeps of both kinds."""
+def _by_backups(
+    goal: Goal, mdp: TabularMDP, value: Array, budget: Budget, enough: float, done: int
+) -> tuple[Array, float, int]:
+    """As ``_in_place``, by Jacobi sweeps; where nothing ends, the change is the spread of the changes of all states.
+
+    Rounding stops it too: the change is then reported as 0, as no more is to be had.
+    """
+    continuing = goal.size.continuation_low >= CONTINUING
     policy = np.zeros(mdp.num_states, np.int64)
     rows = Rows.of(mdp)
-    best, done = np.zeros_like(value), 0
+    best = np.zeros_like(value)
     seen: list[Progress] = []
-    least_width = math.inf
+    least_spread = math.inf
     while True:
         least, largest = _improve(mdp, value, goal.gamma, best, policy)
         done += 1
         spread = largest - least if continuing else max(largest, 0.0) - min(least, 0.0)
         seen.append(Progress(done, spread))
-        tired = done >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], goal.residual, limit))
-        stalled = spread >= least_width and spread <= 4 * rounding_bound(goal.size, value, goal.gamma)
-        if spread <= goal.residual or tired or stalled:
-            certificate = bounds_from(goal, value[:-1])
-            if certificate.width <= goal.tolerance:
-                return _solution(goal, certificate.lower, certificate.upper, done)
-            if at_rounding(certificate.shifts) or spread == 0:
-                raise below_rounding(goal, certificate.lower, certificate.upper)
-            if tired:
-                raise out_of_iterations(goal, _solution(goal, certificate.lower, certificate.upper, done), "sweeps")
-        least_width = min(least_width, spread)
+        if spread >= least_spread and spread <= 4 * rounding_bound(goal.size, value, goal.gamma):
+            return value, 0.0, done
+        if spread <= enough or given_up(seen, enough, budget.total):
+            return value, spread, done
+        least_spread = min(least_spread, spread)
         value, best = best, value
         if continuing and abs(least + largest) > 2 * spread:
             value[:-1] += goal.gamma * (least + largest) / 2 / (1 - goal.gamma)
-        allowed = int(min(sweeps, max(limit - done, 0)))
+        allowed = int(min(budget.evaluation, max(budget.total - done, 0)))
         done += _evaluate(mdp, rows, value, best, goal.gamma, policy, allowed, REDUCTION * spread, continuing)
 
 

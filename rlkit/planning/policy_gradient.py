@@ -105,17 +105,15 @@ def trajectories(mdp: TabularMDP, policy: ArrayLike, horizon: int | None = None)
         if len(origin) > LARGEST_ENUMERATION:
             raise ValueError(f"more than {LARGEST_ENUMERATION:,} trajectories in {steps} steps: lower the horizon")
         outcome = (state[origin], action, k)
+        entered = mdp.successor[outcome].astype(np.int64)
         taken = alive[origin]
         ended = taken & mdp.terminated[outcome]
         columns = [[column[origin] for column in step] for step in columns]
         columns.append(
-            [
-                np.where(taken, values, 0)
-                for values in (state[origin], action, mdp.reward[outcome], mdp.successor[outcome])
-            ]
+            [np.where(taken, values, 0) for values in (state[origin], action, mdp.reward[outcome], entered)]
             + [ended, taken]
         )
         probability = probability[origin] * mass[origin, action, k]
-        state, alive = np.where(taken, mdp.successor[outcome], state[origin]), taken & ~ended
+        state, alive = np.where(taken, entered, state[origin]), taken & ~ended
     fields = [np.stack(field, axis=1) for field in zip(*columns, strict=True)]
     return Trajectories(probability, *fields)

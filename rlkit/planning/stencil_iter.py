@@ -6,7 +6,7 @@ import math
 
 from ..gridmdp import GridMDP
 from .jit import COMPILED
-from .modified import CONTINUING, Progress
+from .modified import CONTINUING, Progress, given_up
 from .solution import Solution
 from .stencil import back_up, stencil, sweep, values_of
 from .value_iter import (
@@ -56,10 +56,9 @@ def stencil_iteration(
         change = largest - least if together else max(largest, 0.0) - min(least, 0.0)
         done += now
         seen.append(Progress(done, change))
-        tired = done >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
+        tired = given_up(seen, enough, limit)
         if change <= enough or tired:
-            value = values_of(grid, table)
-            certificate = bounds_from(goal, best_backup(grid, value, goal.gamma))
+            certificate = bounds_from(goal, best_backup(grid, values_of(grid, table), goal.gamma))
             if certificate.width <= goal.tolerance:
                 return certified_from_below(goal, certificate.lower, certificate.upper, done, table.nbytes)
             if at_rounding(certificate.shifts) or change == 0:

@@ -135,7 +135,6 @@ class Certificate(NamedTuple):
     lower: Array  # [N]
     upper: Array  # [N]
     shifts: Shifts
-    backed_up: Array  # [N], the backup that gave them
 
     @property
     def width(self) -> float:
@@ -155,9 +154,8 @@ def best_backup(mdp: Problem, value: Array, gamma: float) -> Array:
 
 def bounds_from(goal: Goal, value: Array) -> Certificate:
     """The bounds that one backup of ``value [N]`` proves."""
-    backed_up = best_backup(goal.mdp, value, goal.gamma)
-    shifts = macqueen_shifts(goal.size, value, backed_up, goal.gamma)
-    return Certificate(*shifted(value, shifts), shifts, backed_up)
+    shifts = macqueen_shifts(goal.size, value, best_backup(goal.mdp, value, goal.gamma), goal.gamma)
+    return Certificate(*shifted(value, shifts), shifts)
 
 
 def at_rounding(shifts: Shifts) -> bool:
@@ -197,7 +195,8 @@ def certified_from_below(goal: Goal, lower: Array, upper: Array, iterations: int
 def problem_bytes(mdp: Problem) -> int:
     """Bytes of the arrays of a problem, those derived from it included."""
     held = [array for array in vars(mdp).values() if isinstance(array, np.ndarray)]
-    return sum(array.nbytes for array in held)
+    bounds = [np.lib.array_utils.byte_bounds(array) for array in held]  # what a view repeats is there once
+    return sum(last - first for first, last in bounds)
 
 
 def out_of_iterations(goal: Goal, solution: Solution, unit: str) -> NotConverged:
