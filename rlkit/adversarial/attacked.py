@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..streams import Stream
-from .attacks import Attack, perturb, warn_if_stochastic
-from .budget import Budget
+from .attacks import Attack, warn_if_stochastic
+from .budget import Budget, tiled
+from .chosen import perturb_where
 from .timing import Always, Timing, attack_now
 from .victim import OneHot, Victim
 
@@ -41,6 +42,9 @@ class AttackedPolicy:
             made to choose, for example another policy's ``act``; None to make it leave its own.
         timing: when to attack; None for always.
         attacks_per_episode: how often at most; None for no limit.
+        groups: the copies are so many groups side by side that play the same episodes (``rlkit.abreast``), and get the
+            same numbers.
+        once: leave a copy alone after its first episode, as evaluations do not count what follows.
 
     Raises:
         ValueError: a negative number of attacks.
@@ -55,6 +59,8 @@ class AttackedPolicy:
         target: Callable[[Tensor], Tensor] | None = None,
         timing: Timing | None = None,
         attacks_per_episode: int | None = None,
+        groups: int = 1,
+        once: bool = False,
     ) -> None:
         if attacks_per_episode is not None and attacks_per_episode < 0:
             raise ValueError(f"attacks_per_episode must be at least 0, or None for no limit, got {attacks_per_episode}")
@@ -65,12 +71,14 @@ class AttackedPolicy:
         self.seeds = seeds if seeds is not None else getattr(policy, "seeds", None)
         self.timing = Always() if timing is None else timing
         self.attacks_per_episode = attacks_per_episode
+        self.groups, self.once = groups, once
         self._numbers: Stream | None = None  # of the attack
         self._chances: Stream | None = None  # of the timing
         self._placed: Budget | None = None
         self.attacked: Tensor | None = None  # [S, B] bool, whether the last observations were shown changed
         self._step: Tensor  # [S, B] int64, of the present episode; made at the first observation, as is the next
         self._attacks: Tensor  # [S, B] int64, made in the present episode
+        self._over: Tensor  # [S, B] bool, whether a copy is past its first episode and to be left alone
 
     @property
     def num_seeds(self) -> int | None:
@@ -121,7 +129,7 @@ class AttackedPolicy:
         """The same attacker of one row of the victim, which must have ``policy[row]``."""
         policy: Any = self.policy
         seeds = range(row, row + 1) if self.seeds is None else [self.seeds[row]]
-        rest = self.target, self.timing, self.attacks_per_episode
+        rest = self.target, self.timing, self.attacks_per_episode, self.groups, self.once
         return AttackedPolicy(policy[row], self.attack, self.budget, seeds, *rest)
 
     def restart(self, done: Tensor | None = None) -> None:
@@ -130,9 +138,11 @@ class AttackedPolicy:
             return  # nothing to forget
         if done is None:
             self._step, self._attacks = torch.zeros_like(self._step), torch.zeros_like(self._attacks)
+            self._over = torch.zeros_like(self._over)
         else:
             done = done.to(self._step.device)
             self._step, self._attacks = self._step.masked_fill(done, 0), self._attacks.masked_fill(done, 0)
+            self._over = self._over | done if self.once else self._over
 
     @torch.no_grad()
     def perturb(self, obs: Tensor) -> Tensor:
@@ -153,12 +163,13 @@ class AttackedPolicy:
             self.budget.check(obs)
             self._begin(obs)
             self._placed = self.budget.to(obs)
-        u, chances = (None if stream is None else stream.next() for stream in (self._numbers, self._chances))
+        streams = (self._numbers, self._chances)
+        u, chances = (None if stream is None else tiled(stream.next(), self.groups) for stream in streams)
         limit = UNLIMITED if self.attacks_per_episode is None else self.attacks_per_episode
         now = attack_now(self.timing, self.policy, obs, self._step, limit - self._attacks, chances)  # [S, B]
+        now = now & ~self._over
         self._step, self._attacks = self._step + 1, self._attacks + now
-        shown = perturb(self.attack, self.policy, obs, self._placed, u, aim)
-        seen = torch.where(now.reshape(*now.shape, *(1,) * (obs.dim() - 2)), shown, obs)
+        seen = perturb_where(now, self.attack, self.policy, obs, self._placed, u, aim)
         self.attacked = (seen != obs).flatten(2).any(dim=-1)
         return seen
 
@@ -167,9 +178,11 @@ class AttackedPolicy:
         warn_if_stochastic(self.policy, obs, self.policy.act(obs, True))
         self._step = torch.zeros(obs.shape[:2], dtype=torch.int64, device=obs.device)
         self._attacks = torch.zeros_like(self._step)
+        self._over = torch.zeros_like(self._step, dtype=torch.bool)
+        copies = obs.shape[1] // self.groups
         seeds = self.seeds if self.seeds is not None else range(len(obs))
         width = self.attack.noise_width(obs[0, 0].numel())
         if width > 0:
-            self._numbers = Stream(seeds, "attack", width, copies=obs.shape[1], device=obs.device)
+            self._numbers = Stream(seeds, "attack", width, copies, obs.device)
         if self.timing.noise_width > 0:
-            self._chances = Stream(seeds, "timing", self.timing.noise_width, copies=obs.shape[1], device=obs.device)
+            self._chances = Stream(seeds, "timing", self.timing.noise_width, copies, obs.device)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ..evaluation import Episodes, rollout
+from ..abreast import Abreast
+from ..evaluation import rollout
 from ..statistics import Estimate, difference_interval, mean_interval
 from ..types import Env
 from .attacked import AttackedPolicy
 from .attacks import Attack
-from .budget import Budget
+from .budget import Budget, apart
 from .timing import Timing
 from .victim import Victim
 
@@ -97,6 +99,8 @@ def robustness_curve(
 ) -> RobustnessCurve:
     """Play the same episodes without attack and under every attack at every epsilon.
 
+    All epsilons of an attack are one rollout, side by side along the copies.
+
     Args:
         policy: the victim, S training seeds.
         make_env: makes the evaluation environment of a number of copies afresh; copy e plays the same episode, with
@@ -125,23 +129,32 @@ def robustness_curve(
         raise ValueError("epsilons must hold at least one number, got none")
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
-    budgets = [replace(budget or Budget(0.0), epsilon=float(epsilon)) for epsilon in epsilons]
+    own = budget or Budget(0.0)
+    budgets = [replace(own, epsilon=float(epsilon)) for epsilon in epsilons]
+    each = replace(own, epsilon=torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(episodes))  # [L E]
+    groups = len(epsilons)
+    attackers = [
+        AttackedPolicy(policy, attack, each, seeds, None, timing, attacks_per_episode, groups, once=True)
+        for attack in attacks
+    ]
 
-    def play(attacked: AttackedPolicy | None) -> Episodes:
+    def made() -> Env:
         env = make_env(episodes)
         if env.num_envs != episodes:
             raise ValueError(
                 f"make_env({episodes}) made an environment of {env.num_envs} copies, it must be {episodes}"
             )
-        return rollout(policy, env, max_steps, deterministic, None if attacked is None else attacked.perturb)
+        return env
 
-    natural = play(None)
-    when: dict[str, Any] = {"timing": timing, "attacks_per_episode": attacks_per_episode}
-    attackers = [[AttackedPolicy(policy, attack, b, seeds, **when) for b in budgets] for attack in attacks]
-    played = [[play(attacker) for attacker in row] for row in attackers]
+    natural = rollout(policy, made(), max_steps, deterministic)
+    played = [
+        rollout(policy, Abreast([made() for _ in epsilons]), max_steps, deterministic, attacker.perturb)
+        for attacker in attackers
+    ]
 
     def gathered(field: str) -> NDArray:
-        return np.stack([np.stack([getattr(cell, field).cpu().numpy() for cell in row]) for row in played])
+        """``[K, L, S, E]``."""
+        return np.stack([apart(getattr(one, field), groups).movedim(1, 0).cpu().numpy() for one in played])
 
     return RobustnessCurve(
         attacks=names,
@@ -154,5 +167,5 @@ def robustness_curve(
         attacked=gathered("attacks"),
         capped=gathered("capped"),
         natural_capped=natural.capped.cpu().numpy(),
-        timing=attackers[0][0].describe_timing(),
+        timing=attackers[0].describe_timing(),
     )
