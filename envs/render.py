@@ -152,7 +152,7 @@ def draw_values(
     if axes is None:
         figure = Figure(figsize=(0.9 * min(columns, 16) + 1.2, 0.9 * min(rows, 16) + 0.6), layout="constrained")
         axes = figure.add_subplot()
-    over = np.array(grid.mdp.terminated.all(axis=(1, 2)))  # [N] nothing follows: no value and no arrow to show
+    over = grid.mdp.ended  # [N]: no value and no arrow to show
     shown = np.where(over, np.nan, values)
     lowest, highest = limits if limits is not None else (np.nanmin(shown), np.nanmax(shown))
     colours = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0))

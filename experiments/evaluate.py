@@ -13,6 +13,7 @@ from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.statistics import Estimate, mean_interval
 from rlkit.types import Env
 
+from .exact import FINAL_WORK, exact_of, exact_part
 from .ledger import Run, Table
 from .policies import Subject, backend_of
 
@@ -72,6 +73,8 @@ def evaluate(subject: Subject, episodes: int = 100, sampled: bool = False, first
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     env = subject.make_env(episodes, first_seed)
     played = play(subject.policy, env, deterministic=not sampled)
+    exact = exact_of(subject.policy, subject.env, subject.env_kwargs, FINAL_WORK)
+    part = exact_part(subject.name, subject.seeds, subject.policy, exact, None, sampled)
     return Run(
         kind="evaluate",
         title=f"{subject.name} on {subject.env}, {'sampled' if sampled else 'greedy'} actions",
@@ -85,8 +88,9 @@ def evaluate(subject: Subject, episodes: int = 100, sampled: bool = False, first
             "evaluation_seeds": [first_seed, first_seed + episodes - 1],
             "actions": "sampled" if sampled else "greedy",
         },
-        results=returns_of(subject.seeds, played),
-        tables=(seed_table(subject.seeds, played),),
+        results={**returns_of(subject.seeds, played), **part.results},
+        tables=(seed_table(subject.seeds, played), *part.tables),
+        pictures=part.pictures,
         notes=capped_note(played),
     )
 

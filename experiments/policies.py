@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
 
 import rlkit.agents
 import rlkit.envs
@@ -20,10 +22,29 @@ Algo = Literal["DQN", "A2C", "PPO"]
 PEER = "stable-baselines3"
 
 
+class Scored(Victim, Protocol):
+    """S policies that rate every action."""
+
+    @property
+    def num_seeds(self) -> int:
+        """S."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where observations belong."""
+        ...
+
+    @property
+    def scores_are_values(self) -> bool:
+        """Whether scores are action values, else logits."""
+        ...
+
+
 class Subject(NamedTuple):
     """A trained policy, S seeds, with the environment that it is judged in."""
 
-    policy: Victim
+    policy: Scored
     maker: str  # "rlkit" or "stable-baselines3"
     algorithm: str
     seeds: tuple[int, ...]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
@@ -59,6 +60,10 @@ class Lake(NamedTuple):
     def tile_of(self) -> NDArray[np.int64]:
         """Row and column of every state, ``[N, 2]``."""
         return np.argwhere(np.ones(self.letters.shape, np.bool_))
+
+    def observations(self) -> NDArray[np.int64]:
+        """What is seen of every state: its number, ``[N]``."""
+        return np.arange(self.mdp.num_states)
 
     def to_map(self, values: ArrayLike) -> NDArray[Any]:
         """``[..., N]`` -> ``[..., rows, columns]``."""
@@ -109,9 +114,13 @@ def _made_problem(name: str, kwargs: dict[str, Any]) -> Problem:
             f"The named maps are {', '.join(MAPS)}"
         ) from error
     mdp = TabularMDP.from_gymnasium(env)
-    desc = getattr(env.unwrapped, "desc", np.empty(0))
-    is_lake = type(env.unwrapped).__name__ == "FrozenLakeEnv"
-    return Problem(name, mdp, Lake(desc.astype(str), mdp) if is_lake else None)
+    return Problem(name, mdp, lake_of(env, mdp))
+
+
+def lake_of(env: gymnasium.Env[Any, Any], mdp: TabularMDP) -> Lake | None:
+    """The map of gymnasium's FrozenLake, None of any other environment."""
+    lake = env.unwrapped
+    return Lake(np.asarray(lake.desc).astype(str), mdp) if isinstance(lake, FrozenLakeEnv) else None
 
 
 def _grid_problem(name: str, grid: GridWorld) -> Problem:

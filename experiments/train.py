@@ -19,6 +19,7 @@ from rlkit.agents.load import ALGORITHMS as BY_NAME
 from rlkit.plotting import Curve, learning_curves, png
 
 from .evaluate import Played, capped_note, play, returns_of, seed_table
+from .exact import CURVE_WORK, Exact, Floats, Part, all_scores, exact_of, exact_part, returns_of_policy
 from .ledger import Picture, Run, write_csv
 from .policies import backend_of, made_with, of_agent
 
@@ -88,6 +89,30 @@ def train(
     return Trained(agent, finished, time.process_time() - cpu, time.perf_counter() - wall)
 
 
+class ExactCurve:
+    """The exact return of every seed during training, recorded while training passes by."""
+
+    def __init__(self, exact: Exact, watch: Watch | None = None) -> None:
+        self.exact, self._watch = exact, watch
+        self.cpu_seconds = 0.0  # that judging took and training did not
+        self.timesteps: list[int] = []
+        self.returns: list[Floats] = []  # [S] each
+
+    def __call__(self, agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
+        """A ``Watch``: passes steps to the other one and evaluates at every step it sees."""
+        for done in steps if self._watch is None else self._watch(agent, steps, total):
+            began = time.process_time()
+            self.timesteps.append(done)
+            self.returns.append(returns_of_policy(self.exact, all_scores(agent, self.exact.problem).argmax(axis=-1)))
+            self.cpu_seconds += time.process_time() - began
+            yield done
+
+    @property
+    def curve(self) -> Curve:
+        """For the plot, ``[T]`` and ``[T, S]``."""
+        return Curve(self.timesteps, np.stack(self.returns))
+
+
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
     """The first Ctrl-C only makes the function that this yields return True; the second one interrupts at once.
@@ -111,12 +136,15 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def training_run(training: Training, trained: Trained, played: Played) -> Run:
-    """The record of a training with its evaluation."""
+def training_run(training: Training, trained: Trained, played: Played, exact: ExactCurve | None = None) -> Run:
+    """The record of a training with its evaluation, and exact numbers where there are some."""
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)
     interrupted = () if trained.finished else (f"Interrupted after {agent.num_timesteps} of {training.steps} steps.",)
     diverged = [seed for seed, step in zip(agent.seeds, agent.diverged_at.tolist(), strict=True) if step >= 0]
+    part = Part()
+    if exact is not None:
+        part = exact_part(subject.name, agent.seeds, agent, exact.exact, exact.curve if exact.timesteps else None)
     return Run(
         kind="train",
         title=f"{subject.name} trained on {training.env}",
@@ -138,9 +166,10 @@ def training_run(training: Training, trained: Trained, played: Played) -> Run:
             "diverged_seeds": diverged,
             "cpu_seconds_per_seed": trained.cpu_seconds / agent.num_seeds,
             "wall_seconds": trained.wall_seconds,
+            **part.results,
         },
-        tables=(seed_table(agent.seeds, played),),
-        pictures=training_picture(agent, subject.name),
+        tables=(seed_table(agent.seeds, played), *part.tables),
+        pictures=(*training_picture(agent, subject.name), *part.pictures),
         notes=(
             *interrupted,
             *([f"Seeds {diverged} diverged and were not updated any more."] if diverged else []),
@@ -179,9 +208,13 @@ def train_and_write(
 
     Interrupted once, training stops after the present logging interval and what it has is saved and evaluated.
     """
+    exact = exact_of(agent, training.env, training.env_kwargs, CURVE_WORK)
+    recorded = None if exact is None else ExactCurve(exact, watch)
     with interruptible() as stop:
-        trained = train(training, agent, watch, stop)
+        trained = train(training, agent, watch if recorded is None else recorded, stop)
+    if recorded is not None:
+        trained = trained._replace(cpu_seconds=trained.cpu_seconds - recorded.cpu_seconds)
     agent.save(folder / "agent.safetensors")
     write_log(folder / "training.csv", agent.seeds, agent.history)
     played = play(agent, agent.evaluation_env(episodes))
-    return training_run(training, trained, played), trained.finished
+    return training_run(training, trained, played, recorded), trained.finished

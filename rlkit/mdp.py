@@ -109,6 +109,14 @@ class TabularMDP:
         mean.flags.writeable = False
         return mean
 
+    @property
+    def ended(self) -> NDArray[np.bool_]:
+        """The states in which an episode is over, ``[N]``: every action ends there, where it is, and pays nothing.
+        There is nothing to decide in them, and simulators never act there."""
+        here = np.arange(self.num_states)[:, None, None]
+        over = self.terminated & (self.successor == here) & (self.reward == 0)
+        return np.asarray((over | (self.probability == 0)).all(axis=(1, 2)))
+
     @cached_property
     def arrival(self) -> NDArray[np.int32]:
         """Where the value that follows an outcome is found, ``[N, A, K]``, read-only: its successor, or N, a place of

@@ -26,12 +26,14 @@ from rlkit.planning import (
     evaluate,
     evaluate_finite,
     greedy,
+    mistakes,
     policy_iteration,
     q_backup,
     q_error,
     regret,
     solve,
     start_value,
+    state_regret,
     value_iteration,
 )
 from rlkit.planning.bounds import macqueen_shifts, shifted
@@ -596,6 +598,31 @@ def test_regret_is_zero_for_the_optimum_and_positive_otherwise() -> None:
     assert lost[0] == pytest.approx(0.0, abs=1e-13)
     assert lost[1] == pytest.approx(discounted.value[0] - evaluate(FROZEN_LAKE, policies[1], 0.99)[0])
     assert regret(FROZEN_LAKE, policies, limited).shape == (2,)
+
+
+def test_mistakes_are_actions_that_are_not_optimal() -> None:
+    solution = policy_iteration(FROZEN_LAKE, 0.99)
+    policies = np.stack([solution.policy, (solution.policy + 1) % 4])
+    wrong = mistakes(policies, solution)
+    assert wrong.shape == (2, 16)
+    assert not wrong[0].any()
+    rows = np.arange(16)
+    np.testing.assert_array_equal(wrong[1], ~solution.optimal_actions[rows, policies[1]])
+    np.testing.assert_array_equal(mistakes(np.eye(4)[policies], solution), wrong)
+    np.testing.assert_allclose(mistakes(np.full((16, 4), 0.25), solution), 1 - solution.optimal_actions.sum(1) / 4)
+    with pytest.raises(ValueError, match="takes action 4 in state 0"):
+        mistakes(np.full(16, 4), solution)
+
+
+def test_regret_by_state_is_what_each_state_loses() -> None:
+    discounted, limited = policy_iteration(FROZEN_LAKE, 0.99), backward_induction(FROZEN_LAKE)
+    left = np.zeros((2, 16), np.int64)
+    by_state = state_regret(FROZEN_LAKE, left, discounted)
+    np.testing.assert_allclose(by_state[0], discounted.value - evaluate(FROZEN_LAKE, left[0], 0.99), atol=1e-15)
+    for solution in (discounted, limited):
+        by_state = state_regret(FROZEN_LAKE, left, solution)
+        assert (by_state >= -1e-12).all()
+        np.testing.assert_allclose(start_value(FROZEN_LAKE, by_state), regret(FROZEN_LAKE, left, solution), atol=1e-15)
 
 
 def test_start_value_weighs_states_by_the_start() -> None:

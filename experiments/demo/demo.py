@@ -19,8 +19,8 @@ from ..ledger import Cell, Run, Table
 from ..policies import of_agent
 from ..report import write_report
 from ..terminal import Bars
-from ..train import Trained, train, write_log
-from .grid import Exact, ExactCurve, GridResult, exact_answer, grid_result
+from ..train import ExactCurve, Trained, train, write_log
+from .grid import GridExact, GridResult, grid_result, solved_grid
 from .settings import FULL, QUICK, Demo
 
 NAMES = ("grid", "compare", "attack")  # the runs' folders
@@ -74,13 +74,14 @@ def _carry_out(settings: Demo, grid_folder: Path, cartpole_folder: Path, quiet: 
     order = order_for(settings.cartpole, cartpole_agent.config, settings.peer_seeds)
     gamma = grid_agent.config.gamma
     assert isinstance(gamma, float)
-    exact = exact_answer(settings.grid, gamma)
+    exact = solved_grid(settings.grid, gamma)
     if not quiet:
         _introduce(settings, exact, hyperparameter_table(cartpole_agent.config, order))
     with Peer(order, cartpole_folder) as peer, Bars(quiet) as bars:
         bars.follow(f"stable-baselines3 DQN, {order.env}", lambda: peer.timesteps, order.steps * len(order.seeds))
-        recorded = ExactCurve(exact, bars.watching(f"rlkit DQN, {exact.grid.name}"))
+        recorded = ExactCurve(exact.exact, bars.watching(f"rlkit DQN, {exact.grid.name}"))
         grid_trained = train(settings.grid, grid_agent, recorded)
+        grid_trained = grid_trained._replace(cpu_seconds=grid_trained.cpu_seconds - recorded.cpu_seconds)
         _keep(grid_trained, grid_folder)
         cartpole_trained = train(settings.cartpole, cartpole_agent, bars.watching(f"rlkit DQN, {order.env}"))
         _keep(cartpole_trained, cartpole_folder)
@@ -101,12 +102,12 @@ def _carry_out(settings: Demo, grid_folder: Path, cartpole_folder: Path, quiet: 
     )
 
 
-def _introduce(settings: Demo, exact: Exact, hyperparameters: Table) -> None:
+def _introduce(settings: Demo, exact: GridExact, hyperparameters: Table) -> None:
     """What is going to happen, before it takes minutes."""
     grid, cartpole = settings.grid, settings.cartpole
     terminal.say(
         f"1  {exact.grid.name}, slip {exact.grid.rules.slip:.2f}: {len(grid.seeds)} seeds, {grid.steps:,} steps each. "
-        f"Exact optimum in {exact.limited.horizon} steps: {exact.optimum:.4f}"
+        f"Exact optimum in {exact.horizon} steps: {exact.exact.optimum:.4f}"
     )
     terminal.say(
         f"2  {cartpole.env}: {len(cartpole.seeds)} seeds, {cartpole.steps:,} steps each, beside "

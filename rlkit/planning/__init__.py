@@ -10,7 +10,7 @@ from .evaluation import evaluate, evaluate_finite
 from .finite_horizon import backward_induction
 from .inexact import inexact_policy_iteration
 from .interval import interval_iteration
-from .judge import q_error, regret, start_value
+from .judge import mistakes, q_error, regret, start_value, state_regret
 from .modified import modified_policy_iteration
 from .operators import Problem, bellman, bellman_q, greedy, q_backup
 from .policy_gradient import Trajectories, policy_gradient, trajectories
@@ -39,6 +39,7 @@ __all__ = [
     "greedy",
     "inexact_policy_iteration",
     "interval_iteration",
+    "mistakes",
     "modified_policy_iteration",
     "policy_gradient",
     "policy_iteration",
@@ -50,6 +51,7 @@ __all__ = [
     "solve",
     "solve_batch",
     "start_value",
+    "state_regret",
     "stencil_iteration",
     "trajectories",
     "value_iteration",

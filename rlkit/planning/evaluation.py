@@ -12,7 +12,7 @@ from scipy.sparse.linalg import splu
 
 from ..mdp import TabularMDP
 from .discount import verified_contraction, verified_discount
-from .operators import Array, extents, q_backup
+from .operators import Array, Problem, extents, q_backup
 
 PROBABILITY_TOLERANCE = 1e-6  # float32 softmax outputs sum to one only this well
 
@@ -147,7 +147,7 @@ def never_ending(process: RewardProcess) -> NDArray[np.bool_]:
     return np.asarray(~left[label])
 
 
-def verified_policy(mdp: TabularMDP, policy: ArrayLike) -> NDArray[Any]:
+def verified_policy(mdp: Problem, policy: ArrayLike) -> NDArray[Any]:
     """``policy`` as int64 ``[..., N]`` or as float64 ``[..., N, A]`` whose rows sum to one, else a ValueError."""
     given = np.asarray(policy)
     num_states, num_actions = mdp.num_states, mdp.num_actions

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..mdp import TabularMDP
-from .evaluation import evaluate, evaluate_finite
+from .evaluation import evaluate, evaluate_finite, verified_policy
 from .operators import Array
 from .solution import FiniteHorizonSolution, Solution
 
@@ -52,7 +52,33 @@ def regret(mdp: TabularMDP, policy: Any, solution: Solution | FiniteHorizonSolut
     Raises:
         ValueError: a policy that is none.
     """
+    return start_value(mdp, state_regret(mdp, policy, solution))
+
+
+def state_regret(mdp: TabularMDP, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
+    """What a policy loses of the optimal return from each state, ``V*(s) - V^pi(s)``, exactly: ``[..., N]``.
+
+    As ``regret``, without the average over first states.
+    """
     if isinstance(solution, FiniteHorizonSolution):
         earned = evaluate_finite(mdp, policy, solution.horizon, solution.gamma)[..., 0, :]
-        return start_value(mdp, solution.value[0] - earned)
-    return start_value(mdp, solution.value - evaluate(mdp, policy, solution.gamma))
+        return np.asarray(solution.value[0] - earned)
+    return solution.value - evaluate(mdp, policy, solution.gamma)
+
+
+def mistakes(policy: ArrayLike, solution: Solution) -> Array:
+    """How likely a policy is to take an action that is not optimal, in each state: ``[..., N]`` in [0, 1].
+
+    ``policy`` is as in ``evaluate``: integers ``[..., N]``, whose mistakes are 0 or 1, or floats ``[..., N, A]``.
+    Optimal are ``solution.optimal_actions``, in which no optimal action is missing: a mistake is one for certain.
+
+    Raises:
+        ValueError: a policy that is none.
+    """
+    given = verified_policy(solution.mdp, policy)
+    if given.dtype.kind == "i":
+        optimal = np.take_along_axis(
+            np.broadcast_to(solution.optimal_actions, (*given.shape, solution.q.shape[1])), given[..., None], axis=-1
+        )
+        return np.asarray(~optimal[..., 0], dtype=np.float64)
+    return np.asarray((given * ~solution.optimal_actions).sum(axis=-1))
