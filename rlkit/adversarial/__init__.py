@@ -17,6 +17,7 @@ from .minimum import DeepFool, Nearest, adversarial_distance
 from .noise import Noise
 from .objectives import OBJECTIVES, Objective, cross_entropy, expected_q, expected_q_of, kl, margin
 from .search import RandomSearch, Square
+from .substitute import Substitute, Transfer, distil
 from .timing import (
     Always,
     AtRandom,
@@ -29,6 +30,7 @@ from .timing import (
     attack_now,
     preference_gap,
 )
+from .universal import Universal, universal_offset
 from .victim import Access, LabelVictim, ModuleVictim, OneHot, Victim
 from .wrapper import AttackedObservation, AttackedVectorObservation, side_by_side
 
@@ -68,7 +70,10 @@ __all__ = [
     "RobustnessCurve",
     "Square",
     "Strategic",
+    "Substitute",
     "Timing",
+    "Transfer",
+    "Universal",
     "ValueGuided",
     "Victim",
     "adversarial_distance",
@@ -76,6 +81,7 @@ __all__ = [
     "attack_now",
     "corners",
     "cross_entropy",
+    "distil",
     "execute",
     "expected_q",
     "expected_q_of",
@@ -86,4 +92,5 @@ __all__ = [
     "robustness_curve",
     "side_by_side",
     "sweep",
+    "universal_offset",
 ]
