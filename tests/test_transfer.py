@@ -55,16 +55,14 @@ def test_a_substitute_agrees_and_its_attacks_beat_noise(answers: Any) -> None:
     assert (black > 0.7 * white).all()
 
 
-def test_scores_tell_a_substitute_more_than_labels_and_their_unit_nothing() -> None:
+def test_a_substitute_of_scores_does_not_depend_on_their_unit_or_level() -> None:
     victim, obs, budget = mlp(3), normal(2, 100, DIMS, seed=1), Budget(0.4)
 
     class Scaled(ModuleVictim):
         def scores(self, obs: Tensor) -> Tensor:
             return 50.0 * super().scores(obs) - 300.0
 
-    by_scores, exact = distil(victim, obs, budget, "scores", steps=300)
-    _, rough = distil(victim, obs, budget, "labels", steps=300)
-    assert exact.mean(dim=0) >= rough.mean(dim=0)
+    by_scores, _ = distil(victim, obs, budget, "scores", steps=300)
     scaled, _ = distil(Scaled(victim.modules), obs, budget, "scores", steps=300)
     fresh = normal(2, 200, DIMS, seed=2)
     assert (scaled.act(fresh) == by_scores.act(fresh)).double().mean(dim=(0, 1)) > 0.97
