@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from rlkit.architectures import NetworkName
+from rlkit.exploration import masked
 from rlkit.layers import Activation
 from rlkit.losses import entropy, entropy_slope, explained_variance, log_softmax, one_hot, score_slope, standardised
 from rlkit.networks import MLP, ActorCritic
@@ -137,6 +138,8 @@ class A2C(Agent):
         """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
         shape = batch.reward.shape
         logits, value, pullback = self.actor_critic.vjp(self._features(batch.obs).flatten(1, 2))
+        if batch.action_mask is not None:
+            logits = masked(logits, batch.action_mask.flatten(1, 2))
         next_value = self.actor_critic.values(self._features(batch.next_obs).flatten(1, 2)).view(shape)
         advantage = gae(
             batch.reward,

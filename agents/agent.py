@@ -24,7 +24,7 @@ import rlkit.envs
 from rlkit.architectures import Architecture
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.exploration import categorical
+from rlkit.exploration import categorical, masked
 from rlkit.networks import encode, num_features
 from rlkit.normalise import Normaliser
 from rlkit.optim import flush_denormals
@@ -231,7 +231,9 @@ class Agent:
         """
         with torch.no_grad():
             numbers = explore.take(steps)[..., 0]  # [T, S, B]
-            batch = segment([self._step(categorical(self.scores(self.env.obs), u)) for u in numbers])
+            batch = segment(
+                [self._step(categorical(self.scores(self.env.obs), u, self.env.action_mask)) for u in numbers]
+            )
         if self.normaliser is None:
             return batch
         self._update_moments(batch)
@@ -260,21 +262,22 @@ class Agent:
 
     # Asking the policy
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
         """Actions for every row: ``[S, B, *observation] -> [S, B]`` int64.
 
-        The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores).
+        The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores); of the actions
+        that ``action_mask [S, B, A]`` bool allows.
         """
         with torch.no_grad():
             scores = self.scores(obs)
         if deterministic:
-            return scores.argmax(dim=-1)
-        return categorical(scores, self.uniform(copies=scores.shape[1], width=1)[..., 0])
+            return masked(scores, action_mask).argmax(dim=-1)
+        return categorical(scores, self.uniform(copies=scores.shape[1], width=1)[..., 0], action_mask)
 
-    def action_probabilities(self, obs: Tensor) -> Tensor:
-        """pi(.|s) = softmax(scores), without gradients: ``[S, B, *observation] -> [S, B, A]``."""
+    def action_probabilities(self, obs: Tensor, action_mask: Tensor | None = None) -> Tensor:
+        """pi(.|s) = softmax(scores) over the actions allowed, no gradients: ``[S, B, *observation] -> [S, B, A]``."""
         with torch.no_grad():
-            return torch.softmax(self.scores(obs), dim=-1)
+            return torch.softmax(masked(self.scores(obs), action_mask), dim=-1)
 
     def predict(
         self,

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from rlkit.architectures import NetworkName
-from rlkit.exploration import epsilon_greedy, exploration, greedy_mixture, linear_schedule
+from rlkit.exploration import allowed_action, epsilon_greedy, exploration, greedy_mixture, linear_schedule, masked
 from rlkit.layers import Activation
 from rlkit.losses import double_q_target, huber, huber_slope, q_learning_target, squared
 from rlkit.networks import MLP, Dueling
@@ -175,9 +175,12 @@ class DQN(Agent):
         before = self.num_timesteps // self.env.num_envs
         explores, random = exploration(self.epsilons(steps)[..., None], u, self.num_actions)
         taken = []
-        for asks, exploring, action in zip(self._somewhere(~explores), explores, random, strict=True):
+        for asks, exploring, action, numbers in zip(self._somewhere(~explores), explores, random, u, strict=True):
+            mask = self.env.action_mask
+            if mask is not None:
+                action = allowed_action(numbers[..., 1], mask)
             if asks:
-                action = torch.where(exploring, action, self.scores(self.env.obs).argmax(dim=-1))
+                action = torch.where(exploring, action, masked(self.scores(self.env.obs), mask).argmax(dim=-1))
             taken.append(self._step(action))
         if self.replay is None:
             self.replay = ReplayBuffer(self._capacity, taken[0])
@@ -281,10 +284,11 @@ class DQN(Agent):
         """y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
         with torch.no_grad():
             features = self._features(batch.next_obs)
-            next_q = self.target_network(features)
+            next_q, mask = self.target_network(features), batch.next_action_mask
             if self.config.double:
-                return double_q_target(batch.reward, batch.terminated, self.network(features), next_q, discount)
-            return q_learning_target(batch.reward, batch.terminated, next_q, discount)
+                online = masked(self.network(features), mask)
+                return double_q_target(batch.reward, batch.terminated, online, next_q, discount)
+            return q_learning_target(batch.reward, batch.terminated, masked(next_q, mask), discount)
 
     def scores(self, obs: Tensor) -> Tensor:
         """Q(s, .), differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
@@ -299,13 +303,17 @@ class DQN(Agent):
         """max_a Q(s, a) of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
         return self.q_values(obs).amax(dim=-1)
 
-    def action_probabilities(self, obs: Tensor) -> Tensor:
+    def action_probabilities(self, obs: Tensor, action_mask: Tensor | None = None) -> Tensor:
         """The epsilon-greedy policy at the present epsilon, ``[S, B, *observation] -> [S, B, A]``."""
-        return greedy_mixture(self.q_values(obs), self.epsilon()[:, None])
+        return greedy_mixture(self.q_values(obs), self.epsilon()[:, None], action_mask)
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule."""
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
+        """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule.
+
+        Of the actions that ``action_mask [S, B, A]`` bool allows.
+        """
         q = self.q_values(obs)
         if deterministic:
-            return q.argmax(dim=-1)
-        return epsilon_greedy(q, self.epsilon()[:, None], self.uniform(copies=q.shape[1], width=2))
+            return masked(q, action_mask).argmax(dim=-1)
+        u = self.uniform(copies=q.shape[1], width=2)
+        return epsilon_greedy(q, self.epsilon()[:, None], u, action_mask)

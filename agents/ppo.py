@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from rlkit.architectures import NetworkName
+from rlkit.exploration import masked
 from rlkit.layers import Activation
 from rlkit.losses import (
     clipped_squared,
@@ -94,6 +95,7 @@ class Experience(NamedTuple):
     old_value: Tensor
     advantage: Tensor
     target: Tensor  # R
+    action_mask: Tensor | None = None  # what was allowed, [S, M, A]
 
 
 class Loss(NamedTuple):
@@ -202,10 +204,12 @@ class PPO(Agent):
             self.per_row.gae_lambda[:, None],
         ).flatten(1, 2)
         action = batch.action.flatten(1, 2)
+        mask = None if batch.action_mask is None else batch.action_mask.flatten(1, 2)
         with torch.no_grad():
-            log_p = log_softmax(self.actor_critic.policy(features))
+            log_p = log_softmax(masked(self.actor_critic.policy(features), mask))
         old_log_p = log_p.gather(-1, action[..., None])[..., 0]
-        return Experience(features, action, one_hot(action, log_p), old_log_p, value, advantage, advantage + value)
+        taken = one_hot(action, log_p)
+        return Experience(features, action, taken, old_log_p, value, advantage, advantage + value, mask)
 
     def minibatches(self, batch: Experience) -> Iterator[Experience]:
         """``n_epochs`` random partitions of each row's batch; a single minibatch needs no order."""
@@ -216,10 +220,11 @@ class PPO(Agent):
         rows = torch.arange(self.num_seeds, device=self.device)[:, None] * self._batch
         for _ in range(self.config.n_epochs):
             order = (self._shuffle.next().argsort(dim=1) + rows).flatten()  # [S T B]
-            shuffled = [field.flatten(0, 1).index_select(0, order).view(field.shape) for field in batch]
+            fields = [field for field in batch if field is not None]
+            shuffled = [field.flatten(0, 1).index_select(0, order).view(field.shape) for field in fields]
             parts = [torch.split(field, size, dim=1) for field in shuffled]
-            for fields in zip(*parts, strict=True):
-                yield self._normalised(Experience(*fields))
+            for minibatch in zip(*parts, strict=True):
+                yield self._normalised(Experience(*minibatch))
 
     def _normalised(self, minibatch: Experience) -> Experience:
         advantage = minibatch.advantage
@@ -234,7 +239,13 @@ class PPO(Agent):
         clip_range_vf = self._scheduled(self.per_row.clip_range_vf, schedule) if limited else None
         logits, value, pullback = self.actor_critic.vjp(batch.features)
         loss, logits_slope, value_slope = ppo_loss(
-            logits, value, batch, clip_range, clip_range_vf, self._ent_coef, self.per_row.vf_coef
+            masked(logits, batch.action_mask),
+            value,
+            batch,
+            clip_range,
+            clip_range_vf,
+            self._ent_coef,
+            self.per_row.vf_coef,
         )
         gradient = pullback(logits_slope, value_slope)  # [S, P]
         norm = row_norm(gradient)

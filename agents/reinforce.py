@@ -25,6 +25,7 @@ from torch import Tensor
 
 from rlkit.architectures import NetworkName
 from rlkit.baselines import leave_one_out_mean, optimal_constant, time_dependent_mean
+from rlkit.exploration import masked
 from rlkit.layers import Activation
 from rlkit.losses import entropy, entropy_slope, explained_variance, log_softmax, one_hot, score_slope
 from rlkit.networks import MLP
@@ -142,6 +143,8 @@ class REINFORCE(Agent):
         # every copy is a row of its own: its sum over time is its own gradient
         features = by_copy(self._features(batch.obs))  # [S B, T, D]
         logits, pullback = self.policy.repeated(copies).vjp(features)
+        if batch.action_mask is not None:
+            logits = masked(logits, by_copy(batch.action_mask))
         log_p = log_softmax(logits)
         taken = one_hot(by_copy(batch.action), log_p)
 

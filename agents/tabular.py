@@ -22,7 +22,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from rlkit.exploration import epsilon_greedy, greedy_mixture, linear_schedule
+from rlkit.exploration import epsilon_greedy, greedy_mixture, linear_schedule, masked
 from rlkit.streams import Stream
 
 from .agent import Agent, HasParameters
@@ -84,24 +84,26 @@ class TabularQ(Agent):
         self.table = Table(int(space.n), int(self.action_space.n), self.per_row.initial_value)
         self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
         self._explore = Stream(self.seeds, "explore", width=2, copies=copies, device=self.device)
-        self._action = epsilon_greedy(self.scores(self.env.obs), self.epsilon()[:, None], self._explore.next())
+        self._action = epsilon_greedy(
+            self.scores(self.env.obs), self.epsilon()[:, None], self._explore.next(), self.env.action_mask
+        )
         return {"q": self.table}
 
     def iteration(self) -> None:
         """One step of every copy, and one update of the entry that each of them was in."""
         epsilon, u = self.epsilon()[:, None], self._explore.next()
         transition = self._step(self._action)
-        next_q = self.scores(transition.next_obs)  # [S, B, A]
-        next_action = epsilon_greedy(next_q, epsilon, u)
+        next_q, mask = self.scores(transition.next_obs), transition.next_action_mask  # [S, B, A]
+        next_action = epsilon_greedy(next_q, epsilon, u, mask)
         if self.config.algorithm == "q-learning":
-            next_value = next_q.amax(dim=-1)
+            next_value = masked(next_q, mask).amax(dim=-1)
         elif self.config.algorithm == "sarsa":
             next_value = next_q.gather(-1, next_action[..., None])[..., 0]
         else:
-            next_value = (greedy_mixture(next_q, epsilon) * next_q).sum(dim=-1)
+            next_value = (greedy_mixture(next_q, epsilon, mask) * next_q).sum(dim=-1)
         target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
         # where the episode goes on this is next_action
-        self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u)
+        self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u, self.env.action_mask)
         self.update(self._index(transition.obs) * self.table.num_actions + transition.action, target)
 
     def update(self, entry: Tensor, target: Tensor) -> None:
@@ -144,13 +146,17 @@ class TabularQ(Agent):
         """max_a Q(s, a) of every row, ``[S, B] -> [S, B]``."""
         return self.scores(obs).amax(dim=-1)
 
-    def action_probabilities(self, obs: Tensor) -> Tensor:
+    def action_probabilities(self, obs: Tensor, action_mask: Tensor | None = None) -> Tensor:
         """The epsilon-greedy policy at the present epsilon, ``[S, B] -> [S, B, A]``."""
-        return greedy_mixture(self.scores(obs), self.epsilon()[:, None])
+        return greedy_mixture(self.scores(obs), self.epsilon()[:, None], action_mask)
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule."""
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
+        """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule.
+
+        Of the actions that ``action_mask [S, B, A]`` bool allows.
+        """
         q = self.scores(obs)
         if deterministic:
-            return q.argmax(dim=-1)
-        return epsilon_greedy(q, self.epsilon()[:, None], self.uniform(copies=q.shape[1], width=2))
+            return masked(q, action_mask).argmax(dim=-1)
+        u = self.uniform(copies=q.shape[1], width=2)
+        return epsilon_greedy(q, self.epsilon()[:, None], u, action_mask)

@@ -64,6 +64,7 @@ class BatchedEnv:
         self.observation_space: spaces.Space[Any] = dynamics.observation_space
         self.action_space: spaces.Discrete = dynamics.action_space
         self.max_episode_steps = dynamics.max_steps
+        self.action_mask: Tensor | None = None  # dynamics allow every action everywhere
         self._restart = restart
         self._in_torch = self.device.type != "cpu" if in_torch is None else in_torch
         self._xp: Any = torch if self._in_torch else np

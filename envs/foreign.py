@@ -27,7 +27,8 @@ class FaultyEnvironmentError(RuntimeError):
 class ForeignEnv:
     """S seeds x B copies of a gymnasium environment; an ``Env`` of ``rlkit.types``.
 
-    Observations keep their space's dtype; those of ``Discrete(n, start)`` count from 0, and so do actions. The state
+    Observations keep their space's dtype; those of ``Discrete(n, start)`` count from 0, and so do actions. Where the
+    environment gives ``info["action_mask"]`` at its first reset (Taxi does), transitions carry it. The state
     of a foreign environment cannot be read, so it cannot be saved: training with one cannot be resumed exactly.
 
     Args:
@@ -44,8 +45,9 @@ class ForeignEnv:
         ValueError: no seeds or a negative one, fewer than one copy, an unknown noise, ``make_one`` returning
             something else than gymnasium environments of one kind, an action space that is not Discrete, an
             observation space that is neither Box nor Discrete; in ``step`` an action outside the action space.
-        FaultyEnvironmentError: an observation or reward that is not finite, or an observation that does not fit
-            its space; the message names step, seed and copy.
+        FaultyEnvironmentError: an observation or reward that is not finite, an observation that does not fit
+            its space, or an action mask that is missing, misshapen or allows nothing; the message names step, seed
+            and copy.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class ForeignEnv:
         # what the environments return is gathered here, so that a step makes one tensor of each kind
         self._seen = np.zeros((count, *(self._observations.shape or ())), dtype=self._observations.dtype)
         self._rewards = np.zeros(count)
+        self._masks: NDArray[np.bool_] | None = None  # actions allowed; made if the first reset gives any
         self._terminated = np.zeros(count, dtype=np.bool_)
         self._truncated = np.zeros(count, dtype=np.bool_)
         self._elapsed = np.zeros(count, dtype=np.int64)  # steps of the copy's episode
@@ -93,7 +96,7 @@ class ForeignEnv:
         for place in range(len(self._envs)):
             self._begin(place)
         self._terminated[:] = self._truncated[:] = False
-        self.obs = self._observed()
+        self.obs, self.action_mask = self._observed(), self._allowed()
         return self.obs
 
     def step(self, action: Tensor) -> Transition:
@@ -103,9 +106,11 @@ class ForeignEnv:
         self._rewards[held] = 0.0
         self._elapsed += ~held
         for place in np.flatnonzero(~held).tolist():
-            obs, reward, terminated, truncated, _ = self._envs[place].step(chosen[place])
+            obs, reward, terminated, truncated, info = self._envs[place].step(chosen[place])
             self._write(place, obs)
             self._rewards[place], self._terminated[place], self._truncated[place] = reward, terminated, truncated
+            if self._masks is not None:
+                self._write_mask(place, info, needed=not terminated)
         transition = Transition(
             self.obs,
             action,
@@ -113,13 +118,15 @@ class ForeignEnv:
             self._observed(),
             self._tensor(self._terminated),
             self._tensor(self._truncated),
+            self.action_mask,
+            self._allowed(),
         )
-        self.obs = transition.next_obs
+        self.obs, self.action_mask = transition.next_obs, transition.next_action_mask
         finished = np.flatnonzero(self._terminated | self._truncated).tolist()
         if self._restart and finished:
             for place in finished:
                 self._begin(place)
-            self.obs = self._observed()
+            self.obs, self.action_mask = self._observed(), self._allowed()
         return transition
 
     def close(self) -> None:
@@ -132,12 +139,29 @@ class ForeignEnv:
         seed, copy = self._copies[place]
         episode = int(self._episodes[place])
         if self._noise == "stream":
-            obs, _ = self._envs[place].reset(seed=episode_seed(seed, copy, episode))
+            obs, info = self._envs[place].reset(seed=episode_seed(seed, copy, episode))
         else:
-            obs, _ = self._envs[place].reset(seed=seed + copy if episode == 0 else None)
+            obs, info = self._envs[place].reset(seed=seed + copy if episode == 0 else None)
         self._episodes[place] += 1
         self._elapsed[place] = 0
         self._write(place, obs)
+        if self._masks is None and place == 0 and "action_mask" in info:
+            self._masks = np.ones((len(self._envs), int(self._actions.n)), np.bool_)
+        if self._masks is not None:
+            self._write_mask(place, info, needed=True)
+
+    def _write_mask(self, place: int, info: dict[str, Any], needed: bool) -> None:
+        """Keep the actions allowed, of which there must be one where another step is ``needed``."""
+        assert self._masks is not None
+        mask = np.asarray(info.get("action_mask"))
+        if mask.shape != self._masks.shape[1:] or (needed and not mask.any()):
+            why = f"it gives one for each of its {self._actions.n} actions, some of them allowed, or never any"
+            raise self._fault(place, f"action_mask {info.get('action_mask')}", why)
+        self._masks[place] = mask.astype(np.bool_)
+
+    def _allowed(self) -> Tensor | None:
+        """The actions allowed in every copy now, ``[S, B, A]`` bool; None where the environment says nothing."""
+        return None if self._masks is None else self._tensor(self._masks)
 
     def _write(self, place: int, obs: Any) -> None:
         """Keep an observation, if it has the shape and the kind of number that its space promises."""

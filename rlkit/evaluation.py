@@ -7,6 +7,7 @@ finish first, so those would be a biased sample), both stop at a step cap, and b
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -115,6 +116,7 @@ def walk(
             f"the policy has {num_seeds} seeds and the environment {len(env.seeds)} rows: make it with one seed a row"
         )
     attacker: Any = getattr(perturb, "__self__", perturb)
+    heeds_mask = "action_mask" in inspect.signature(policy.act).parameters  # stable-baselines3's models do not
     restarts = [each.restart for each in (policy, attacker) if hasattr(each, "restart")]
     for restart in restarts:
         restart()
@@ -126,7 +128,8 @@ def walk(
         attacked = getattr(attacker, "attacked", None)  # one that knows may show the truth in another encoding
         if attacked is None:
             attacked = (seen != obs).flatten(2).any(dim=-1) if obs.dim() > 2 else seen != obs
-        transition = env.step(policy.act(seen, deterministic))
+        masks = () if env.action_mask is None or not heeds_mask else (env.action_mask,)
+        transition = env.step(policy.act(seen, deterministic, *masks))
         yield Step(obs, seen, transition, running, attacked)
         running = running & ~transition.done
         for restart in restarts:

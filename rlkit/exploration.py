@@ -6,19 +6,30 @@ import torch
 from torch import Tensor
 
 
-def epsilon_greedy(q: Tensor, epsilon: Tensor | float, u: Tensor) -> Tensor:
+def masked(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Scores ``[..., A]`` with -inf for every action that ``mask [..., A]`` bool does not allow; None allows all.
+
+    As logits they give such an action probability 0 and pass no derivative to it (Huang & Ontanon 2022).
+    """
+    return scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+
+
+def epsilon_greedy(q: Tensor, epsilon: Tensor | float, u: Tensor, mask: Tensor | None = None) -> Tensor:
     """With probability epsilon a uniformly random action, else the greedy one (Sutton & Barto 2018, section 2.2).
 
     Args:
         q: action values ``[..., A]``.
         epsilon: probability, broadcastable to ``[...]``.
         u: uniform numbers ``[..., 2]``: the coin and the random action.
+        mask: the actions allowed, ``[..., A]`` bool; None for all.
 
     Returns:
         actions ``[...]`` int64; ties go to the lowest index.
     """
     explores, random = exploration(epsilon, u, num_actions=q.shape[-1])
-    return torch.where(explores, random, q.argmax(dim=-1))
+    if mask is not None:
+        random = allowed_action(u[..., 1], mask)
+    return torch.where(explores, random, masked(q, mask).argmax(dim=-1))
 
 
 def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[Tensor, Tensor]:
@@ -35,19 +46,34 @@ def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[T
     return u[..., 0] < epsilon, (u[..., 1] * num_actions).long()  # u < 1, so the action is below num_actions
 
 
-def greedy_mixture(q: Tensor, epsilon: Tensor | float) -> Tensor:
+def allowed_action(u: Tensor, mask: Tensor) -> Tensor:
+    """One of the allowed actions, each equally likely: u ``[...]``, mask ``[..., A]`` bool -> ``[...]`` int64.
+
+    The last action where none is allowed.
+    """
+    rank = (u * mask.sum(dim=-1)).long()  # how many allowed actions to pass over
+    return (mask.cumsum(dim=-1)[..., :-1] <= rank[..., None]).sum(dim=-1)
+
+
+def greedy_mixture(q: Tensor, epsilon: Tensor | float, mask: Tensor | None = None) -> Tensor:
     """The probabilities that ``epsilon_greedy`` acts by: epsilon / A each, and 1 - epsilon more for the greedy action.
+
+    With a mask A counts the actions allowed, and the others have 0.
 
     Args:
         q: action values ``[..., A]``.
         epsilon: probability, broadcastable to ``[...]``.
+        mask: the actions allowed, ``[..., A]`` bool; None for all.
 
     Returns:
         ``[..., A]``.
     """
     epsilon = torch.as_tensor(epsilon, dtype=q.dtype, device=q.device).expand(q.shape[:-1])[..., None]
-    uniform = (epsilon / q.shape[-1]).expand(q.shape)
-    return uniform.scatter_add(-1, q.argmax(dim=-1, keepdim=True), 1.0 - epsilon)
+    if mask is None:
+        uniform = (epsilon / q.shape[-1]).expand(q.shape)
+    else:
+        uniform = epsilon / mask.sum(dim=-1, keepdim=True).clamp(min=1) * mask
+    return uniform.scatter_add(-1, masked(q, mask).argmax(dim=-1, keepdim=True), 1.0 - epsilon)
 
 
 def linear_schedule(step: Tensor | float, total: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -55,15 +81,21 @@ def linear_schedule(step: Tensor | float, total: Tensor, start: Tensor, end: Ten
     return torch.where(step < total, start + step / total * (end - start), end)
 
 
-def categorical(logits: Tensor, u: Tensor) -> Tensor:
+def categorical(logits: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
     """A sample of softmax(logits) by inverting its distribution function.
 
     Args:
         logits: ``[..., A]``.
         u: uniform numbers ``[...]``.
+        mask: the actions allowed, ``[..., A]`` bool; None for all.
 
     Returns:
         actions ``[...]`` int64: the number of actions whose cumulative probability is at most u.
     """
-    cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1)[..., :-1]  # rounding cannot make an action A
-    return (cumulative <= u[..., None]).sum(dim=-1)
+    cumulative = torch.softmax(masked(logits, mask), dim=-1).cumsum(dim=-1)
+    if mask is None:
+        # rounding cannot make an action A
+        return (cumulative[..., :-1] <= u[..., None]).sum(dim=-1)
+    # nor one that is not allowed: the last that is has everything above the one before it
+    last = mask.cumsum(dim=-1) == mask.sum(dim=-1, keepdim=True)
+    return (cumulative.masked_fill(last, torch.inf) <= u[..., None]).sum(dim=-1)

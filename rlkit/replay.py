@@ -36,7 +36,7 @@ class ReplayBuffer:
         self.capacity = capacity
         self._fields = {
             name: torch.empty(num_seeds, capacity, *value.shape[2:], dtype=value.dtype, device=value.device)
-            for name, value in example._asdict().items()
+            for name, value in _stored(example).items()
         }
         device = example.reward.device
         self._copies = copies
@@ -80,7 +80,8 @@ class ReplayBuffer:
         length = counts.sum(dim=2)  # [S, M], m
         first, last = index[..., 0], index.gather(2, length[..., None] - 1)[..., 0]
         start = {name: self._read(name, first) for name in ("obs", "action")}
-        end = {name: self._read(name, last) for name in ("next_obs", "terminated", "truncated")}
+        names = ("next_obs", "terminated", "truncated", "next_action_mask")
+        end = {name: self._read(name, last) for name in names if name in self._fields}
         return Transition(**start, reward=reward, **end), gamma[:, None] ** length
 
     def _number(self, u: Tensor) -> Tensor:
@@ -124,7 +125,13 @@ class ReplayBuffer:
 
 def replay_bytes(capacity: int, example: Transition) -> int:
     """Bytes that ``ReplayBuffer(capacity, example)`` takes."""
-    return sum(len(value) * capacity * math.prod(value.shape[2:]) * value.element_size() for value in example)
+    stored = _stored(example).values()
+    return sum(len(value) * capacity * math.prod(value.shape[2:]) * value.element_size() for value in stored)
+
+
+def _stored(example: Transition) -> dict[str, Tensor]:
+    """The fields that are kept: not what was allowed when the action was chosen, which no later update asks for."""
+    return {name: field for name, field in example._asdict().items() if field is not None and name != "action_mask"}
 
 
 def free_memory(device: torch.device) -> int:

@@ -27,6 +27,8 @@ class Transition(NamedTuple):
     next_obs: Tensor  # [S, B, *observation]
     terminated: Tensor  # [S, B] bool
     truncated: Tensor  # [S, B] bool
+    action_mask: Tensor | None = None  # [S, B, A] bool, what was allowed in obs; None: everything
+    next_action_mask: Tensor | None = None  # [S, B, A] bool, what is allowed in next_obs; None: everything
 
     @property
     def done(self) -> Tensor:
@@ -36,7 +38,8 @@ class Transition(NamedTuple):
 
 def segment(steps: Sequence[Transition]) -> Transition:
     """T steps as one: ``[S, B, ...]`` each -> ``[S, T, B, ...]``."""
-    return Transition(*(torch.stack(field, dim=1) for field in zip(*steps, strict=True)))
+    names = [name for name, field in steps[0]._asdict().items() if field is not None]
+    return Transition(**{name: torch.stack([getattr(step, name) for step in steps], dim=1) for name in names})
 
 
 class Env(Protocol):
@@ -79,6 +82,11 @@ class Env(Protocol):
     @property
     def obs(self) -> Tensor:
         """[S, B, *observation], what the policy sees now."""
+        ...
+
+    @property
+    def action_mask(self) -> Tensor | None:
+        """[S, B, A] bool, the actions allowed now; None where all always are."""
         ...
 
     def reset(self) -> Tensor:
