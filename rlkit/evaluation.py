@@ -116,7 +116,8 @@ def walk(
             f"the policy has {num_seeds} seeds and the environment {len(env.seeds)} rows: make it with one seed a row"
         )
     attacker: Any = getattr(perturb, "__self__", perturb)
-    heeds_mask = "action_mask" in inspect.signature(policy.act).parameters  # stable-baselines3's models do not
+    act: Any = policy.act
+    heeds_mask = "action_mask" in inspect.signature(act).parameters  # stable-baselines3's models do not
     restarts = [each.restart for each in (policy, attacker) if hasattr(each, "restart")]
     for restart in restarts:
         restart()
@@ -128,8 +129,8 @@ def walk(
         attacked = getattr(attacker, "attacked", None)  # one that knows may show the truth in another encoding
         if attacked is None:
             attacked = (seen != obs).flatten(2).any(dim=-1) if obs.dim() > 2 else seen != obs
-        masks = () if env.action_mask is None or not heeds_mask else (env.action_mask,)
-        transition = env.step(policy.act(seen, deterministic, *masks))
+        mask = getattr(env, "action_mask", None) if heeds_mask else None
+        transition = env.step(act(seen, deterministic) if mask is None else act(seen, deterministic, mask))
         yield Step(obs, seen, transition, running, attacked)
         running = running & ~transition.done
         for restart in restarts:
