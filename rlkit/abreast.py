@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .types import Env, Transition
+from .types import Env, Transition, combined
 
 
 class Abreast:
@@ -44,6 +45,12 @@ class Abreast:
         """Present observations ``[S, G B, *observation]``."""
         return torch.cat([env.obs for env in self.groups], dim=1)
 
+    @property
+    def action_mask(self) -> Tensor | None:
+        """The actions allowed now, ``[S, G B, A]`` bool; None where all always are."""
+        masks = [env.action_mask for env in self.groups]
+        return None if masks[0] is None else torch.cat([mask for mask in masks if mask is not None], dim=1)
+
     def reset(self) -> Tensor:
         """Begin a new episode in every copy of every group: observations ``[S, G B, *observation]``."""
         return torch.cat([env.reset() for env in self.groups], dim=1)
@@ -51,4 +58,4 @@ class Abreast:
     def step(self, action: Tensor) -> Transition:
         """Step every copy of every group with ``action [S, G B]``."""
         stepped = [env.step(own) for env, own in zip(self.groups, action.chunk(len(self.groups), dim=1), strict=True)]
-        return Transition(*(torch.cat(field, dim=1) for field in zip(*stepped, strict=True)))
+        return combined(stepped, partial(torch.cat, dim=1))

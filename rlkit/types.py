@@ -6,7 +6,8 @@ The order of axes is always ``[S, T?, B|M, ...]``: the seed axis leads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -38,8 +39,13 @@ class Transition(NamedTuple):
 
 def segment(steps: Sequence[Transition]) -> Transition:
     """T steps as one: ``[S, B, ...]`` each -> ``[S, T, B, ...]``."""
+    return combined(steps, partial(torch.stack, dim=1))
+
+
+def combined(steps: Sequence[Transition], how: Callable[[list[Tensor]], Tensor]) -> Transition:
+    """Transitions as one, field by field; what the first does not carry none has."""
     names = [name for name, field in steps[0]._asdict().items() if field is not None]
-    return Transition(**{name: torch.stack([getattr(step, name) for step in steps], dim=1) for name in names})
+    return Transition(**{name: how([getattr(step, name) for step in steps]) for name in names})
 
 
 class Env(Protocol):
