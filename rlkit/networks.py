@@ -8,7 +8,8 @@ equals, to the bit on CPU, what a stack of one would give. All parameters of a s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import get_args
 
@@ -293,6 +294,19 @@ def _orthogonal(layers: Sequence[tuple[int, int]], numbers: Tensor, gains: Seque
         parts += [as_stored(weight), weight.new_zeros(len(weight), n_out)]
         start += (n_in + 1) * n_out
     return torch.cat(parts, dim=1)
+
+
+@contextmanager
+def in_evaluation_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Within, torch modules are in evaluation mode; afterwards each part is back in its own."""
+    training = [part for module in modules for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 class Dueling:

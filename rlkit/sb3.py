@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .networks import in_evaluation_mode
+
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -24,8 +26,9 @@ class SB3Policy:
     """DQN, A2C or PPO models of stable-baselines3, one per row of the seed axis.
 
     One model is S = 1. Preprocessing (one-hot, division of images by 255, transposing them) is the models' own and
-    part of the graph, so ``scores`` can be differentiated with respect to the observation. The models are never
-    changed, but for their networks being in evaluation mode afterwards, as ``model.predict`` leaves them.
+    part of the graph, so ``scores`` can be differentiated with respect to the observation; integers may be given as
+    one-hot codes, which an attack can change (``rlkit.adversarial.OneHot``). The models are never changed: they compute
+    in evaluation mode and are back in their own mode afterwards.
 
     Args:
         models: one model, or one per training seed, all of the same spaces.
@@ -179,13 +182,33 @@ def _check_supported(model: Any) -> None:
 
 def _scores(model: Any, obs: Tensor) -> Tensor:
     """Scores ``[B, A]`` of ``[B, *observation]``; a running normaliser would be applied to obs first, in the graph."""
-    model.policy.set_training_mode(False)  # as predict does; training sets it back
     obs = _channels_first(obs.to(model.device), model.observation_space.shape)
+    with in_evaluation_mode((model.policy,)):
+        if _is_code(obs, model.observation_space):
+            return _scores_of_code(model.policy, obs)
+        scores: Tensor
+        if hasattr(model.policy, "q_net"):
+            scores = model.policy.q_net(obs)
+        else:
+            scores = model.policy.get_distribution(obs).distribution.logits
+        return scores
+
+
+def _is_code(obs: Tensor, space: Any) -> bool:
+    """Whether observations of a Discrete space are one-hot codes already, for example attacked ones."""
+    from gymnasium import spaces
+
+    return isinstance(space, spaces.Discrete) and obs.is_floating_point()
+
+
+def _scores_of_code(policy: Any, code: Tensor) -> Tensor:
+    """Scores ``[B, A]`` of one-hot codes ``[B, n]``: what the models' own preprocessing would make of integers."""
     scores: Tensor
-    if hasattr(model.policy, "q_net"):
-        scores = model.policy.q_net(obs)
+    if hasattr(policy, "q_net"):
+        scores = policy.q_net.q_net(policy.q_net.features_extractor(code))
     else:
-        scores = model.policy.get_distribution(obs).distribution.logits
+        latent = policy.mlp_extractor.forward_actor(policy.pi_features_extractor(code))
+        scores = policy._get_action_dist_from_latent(latent).distribution.logits
     return scores
 
 

@@ -89,11 +89,7 @@ def perturb(
             actions that the victim has not, or a victim that cannot answer what the attack asks.
     """
     budget.check(obs)
-    if attack.access in ("scores", "gradients") and not hasattr(victim, "scores"):
-        raise ValueError(
-            f"{attack.name} needs the victim's scores(obs), which {type(victim).__name__} has not: add the method, or "
-            "use an attack that needs actions only, such as Noise"
-        )
+    _check_access(attack, victim)
     width = attack.noise_width(math.prod(obs.shape[2:]))
     if (width > 0 or u is not None) and (u is None or u.shape != (*obs.shape[:2], width)):
         raise ValueError(
@@ -127,6 +123,7 @@ def execute(
     Warns:
         RuntimeWarning: the victim answers one observation in two ways: success is then a matter of luck.
     """
+    _check_access(attack, victim)
     counted = Counted(victim)
     shown = perturb(attack, counted, obs, budget, u, target)
     action, own = counted.act(shown, True), counted.act(obs, True)
@@ -192,6 +189,14 @@ def warn_if_stochastic(victim: Victim, obs: Tensor, action: Tensor) -> None:
             "luck. Make act(obs, deterministic=True) deterministic",
             RuntimeWarning,
             stacklevel=3,
+        )
+
+
+def _check_access(attack: Attack, victim: Victim) -> None:
+    if attack.access in ("scores", "gradients") and not hasattr(victim, "scores"):
+        raise ValueError(
+            f"{attack.name} needs the victim's scores(obs), which {type(victim).__name__} has not: add the method, or "
+            "use an attack that needs actions only, such as Noise"
         )
 
 

@@ -8,8 +8,7 @@ integers. Attacks never change a victim, nor the ``grad``, the training mode or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from ..networks import encode, in_evaluation_mode
 from ..types import Policy
 from .objectives import Goal
 
@@ -140,12 +140,12 @@ class OneHot:
         self.num_seeds: int | None = getattr(victim, "num_seeds", None)
         self.seeds: Sequence[int] | None = getattr(victim, "seeds", None)
         self.scores_are_values = bool(getattr(victim, "scores_are_values", False))
+        if hasattr(victim, "values"):
+            self.values: Callable[[Tensor], Tensor] = lambda obs: victim.values(self.encode(obs))
 
     def encode(self, obs: Tensor) -> Tensor:
         """Integers ``[S, B]`` as codes ``[S, B, n]``; codes as they are."""
-        if obs.is_floating_point():
-            return obs
-        return nn.functional.one_hot(obs.long() - int(self.space.start), int(self.space.n)).to(torch.float32)
+        return encode(obs, self.space)
 
     def scores(self, obs: Tensor) -> Tensor:
         """The victim's, of integers or codes."""
@@ -229,19 +229,6 @@ def value_and_gradient(victim: Victim, goal: Goal, obs: Tensor) -> tuple[Tensor,
     scores, pullback = linearise(victim, obs)
     value, slope = goal.value_and_slope(scores)
     return value, pullback(slope)
-
-
-@contextmanager
-def in_evaluation_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """The modules in evaluation mode, and each part back in its own afterwards."""
-    training = [part for module in modules for part in module.modules() if part.training]
-    try:
-        for part in training:
-            part.training = False
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def _checked(scores: Tensor, obs: Tensor) -> Tensor:
