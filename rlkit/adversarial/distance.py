@@ -1,0 +1,74 @@
+"""Adversarial distance as a curve: at how many states an attack succeeds within each epsilon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..statistics import Estimate, mean_interval
+from .attacks import Attack
+from .budget import Budget
+from .minimum import adversarial_distance
+from .victim import Victim
+
+
+class DistanceCurve(NamedTuple):
+    """The smallest epsilons found, and how they are distributed over states."""
+
+    attack: str
+    epsilons: tuple[float, ...]  # L
+    distance: Tensor  # [S, B], an upper bound on the true one; infinite where the attack found nothing
+    queries: int
+
+    @property
+    def flipped(self) -> NDArray[np.float64]:
+        """Share of states with a distance of at most each epsilon, ``[L, S]``; it cannot fall."""
+        within = torch.stack([self.distance <= epsilon for epsilon in self.epsilons])
+        share: NDArray[np.float64] = within.to(torch.float64).mean(dim=-1).cpu().numpy()
+        return share
+
+    @property
+    def median(self) -> NDArray[np.float64]:
+        """Median distance of every row, ``[S]``; infinite where the attack fails at more than half of the states."""
+        middle: NDArray[np.float64] = self.distance.to(torch.float64).median(dim=1).values.cpu().numpy()
+        return middle
+
+    def points(self, confidence: float = 0.95) -> tuple[Estimate[float], ...]:
+        """The curve, L shares with intervals over rows."""
+        return tuple(mean_interval(row, confidence) for row in self.flipped)
+
+
+def distance_curve(
+    attack: Attack,
+    victim: Victim,
+    obs: Tensor,
+    budget: Budget,
+    epsilons: Sequence[float],
+    halvings: int = 10,
+    u: Tensor | None = None,
+) -> DistanceCurve:
+    """The adversarial distance of every state, by bisection up to the largest epsilon.
+
+    Args:
+        attack: see ``adversarial_distance``.
+        victim: under attack.
+        obs: true observations ``[S, B, *observation]``, for example of ``visited``.
+        budget: norm, scale, mask and bounds; its epsilon is not used.
+        epsilons: L of them, in units of the budget's scale.
+        halvings: see ``adversarial_distance``.
+        u: see ``adversarial_distance``.
+
+    Raises:
+        ValueError: no epsilon, and what ``adversarial_distance`` refuses.
+    """
+    if len(epsilons) == 0:
+        raise ValueError("epsilons must hold at least one number, got none")
+    largest = replace(budget, epsilon=float(max(epsilons)))
+    nearest = adversarial_distance(attack, victim, obs, largest, halvings, u)
+    return DistanceCurve(attack.name, tuple(float(each) for each in epsilons), nearest.distance, nearest.queries)

@@ -1,0 +1,66 @@
+"""What a policy looks at: the derivative of a score by every feature of the observation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..evaluation import walk
+from ..types import Env
+from .budget import Budget
+from .victim import Victim, linearise
+
+
+def saliency(victim: Victim, obs: Tensor, action: Tensor | None = None, budget: Budget | None = None) -> Tensor:
+    """``|d score_a / d x_i|`` of every feature, ``[S, B, *observation]``.
+
+    Args:
+        victim: gives scores.
+        obs: ``[S, B, *observation]``.
+        action: a, ``[S, B]`` int64; None for the greedy one.
+        budget: its scale makes derivatives of different features comparable, and masked ones 0; None for raw units.
+
+    Raises:
+        ValueError: an action that the victim has not.
+
+    Source: Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", section 3.
+    """
+    scores, pullback = linearise(victim, obs)
+    num_actions = scores.shape[-1]
+    chosen = scores.argmax(dim=-1) if action is None else action
+    if ((chosen < 0) | (chosen >= num_actions)).any():
+        raise ValueError(f"actions must be 0 to {num_actions - 1}, got {chosen.flatten().tolist()}")
+    slope = pullback(torch.nn.functional.one_hot(chosen, num_actions).to(scores.dtype)).abs()
+    return slope if budget is None else slope * budget.extent(obs)
+
+
+class SaliencyOfEpisode(NamedTuple):
+    """One episode with what mattered at each of its T steps."""
+
+    obs: Tensor  # [T, *observation]
+    action: Tensor  # [T] int64
+    saliency: Tensor  # [T, *observation]
+
+
+@torch.no_grad()
+def episode_saliency(
+    victim: Victim, env: Env, row: int = 0, copy: int = 0, budget: Budget | None = None, max_steps: int | None = None
+) -> SaliencyOfEpisode:
+    """The saliency of the greedy action over a natural episode.
+
+    Args:
+        victim: S rows.
+        env: newly made; all copies are played.
+        row: the training seed that is looked at.
+        copy: whose episode.
+        budget: see ``saliency``.
+        max_steps: see ``rollout``.
+    """
+    steps = [
+        (step.obs[row, copy], step.transition.action[row, copy], saliency(victim, step.obs, budget=budget)[row, copy])
+        for step in walk(victim, env, max_steps)
+        if step.running[row, copy]
+    ]
+    return SaliencyOfEpisode(*(torch.stack(field) for field in zip(*steps, strict=True)))
