@@ -37,7 +37,7 @@ class BatchedEnv:
         in_torch: run the dynamics in torch; by default only off the CPU.
 
     Raises:
-        ValueError: no seeds, fewer than one copy, or gymnasium noise with restarts.
+        ValueError: no seeds, fewer than one copy, actions that are not Discrete, or gymnasium noise with restarts.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class BatchedEnv:
             raise ValueError("seeds must hold at least one integer, got none")
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        if not isinstance(dynamics.action_space, spaces.Discrete):
+            raise ValueError(f"actions must be Discrete, got {dynamics.action_space}: cut them into bins")
         if noise == "gymnasium" and restart:
             raise ValueError("gymnasium noise plays one episode per copy: pass restart=False")
         self.dynamics = dynamics

@@ -89,6 +89,15 @@ class Normaliser:
         sound = active & flat.isfinite().all(dim=1)
         self.flat.copy_(torch.where(sound[:, None], flat, self.flat))
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The moments and the returns of the running episodes, for a checkpoint."""
+        return {"moments": self.flat, "return": self._return}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved moments."""
+        self.flat.copy_(state["moments"])
+        self._return = state["return"].clone()
+
     def observations(self, features: Tensor) -> Tensor:
         """(x - mean) / deviation, clipped to +-10, differentiable in x: ``[S, ..., D] -> [S, ..., D]``."""
         if not self.of_observations:

@@ -2,6 +2,7 @@
 
 import math
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, load
 from rlkit.architectures import Architecture
 from rlkit.convolution import add_patches, convolutions, patches
+from rlkit.envs import CartPole
 from rlkit.networks import MLP, encode
 from rlkit.radial import RadialBasis, radial_basis
 
@@ -262,3 +264,67 @@ def test_bad_networks_are_refused_when_the_agent_is_made(settings, message):
 def test_bad_convolutions_are_refused_when_the_agent_is_made(settings, message):
     with pytest.raises(ValueError, match=message):
         made(DQN, "cnn", [0], **settings)
+
+
+class Shaped(gymnasium.Env):
+    """Of given spaces."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+
+class ShapedDynamics(Shaped):
+    """The same as ``Dynamics``."""
+
+    initial_noise, transition_noise, max_steps = 4, 0, 500
+    initial, transition = CartPole.initial, CartPole.transition
+
+    def observe(self, state):
+        return state
+
+
+BOX, TWO = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2)
+
+
+@pytest.mark.parametrize("kind", [Shaped, ShapedDynamics])
+@pytest.mark.parametrize(
+    ("observation", "action", "message"),
+    [
+        (spaces.Dict(x=BOX), TWO, "Dict.*FlattenObservation"),
+        (spaces.MultiBinary(4), TWO, "MultiBinary.*FlattenObservation"),
+        (BOX, BOX, "Box.*bins"),
+        (BOX, spaces.MultiDiscrete([2, 2]), "MultiDiscrete"),
+    ],
+)
+def test_spaces_that_no_network_reads_are_refused_when_the_agent_is_made(kind, observation, action, message):
+    env = kind(observation, action)
+    with pytest.raises(ValueError, match=message):
+        PPO(env if kind is ShapedDynamics else lambda: env, device="cpu")
+
+
+# Learning
+
+
+def grid(observation, **settings):
+    """Deep Q-learning on a small map with a hole and two walls, four seeds; greedy returns afterwards."""
+    world = {"map": ["S...", "..H.", ".#..", "...G"], "observation": observation, "max_steps": 30}
+    common = {
+        "learning_rate": 1e-3,
+        "learning_starts": 400,
+        "train_freq": 1,
+        "target_update_interval": 200,
+        "exploration_fraction": 0.6,
+        "gamma": 0.95,
+    }
+    agent = DQN("rlkit/GridWorld-v0", seeds=range(4), num_envs=4, device="cpu", env_kwargs=world, **common | settings)
+    return agent.learn(6000).evaluate(1)[:, 0].tolist()
+
+
+@pytest.mark.slow
+def test_convolutions_learn_to_walk_from_the_picture_of_the_map():
+    assert grid("planes") == [1.0] * 4
+
+
+@pytest.mark.slow
+def test_gaussians_of_two_coordinates_learn_to_walk():
+    assert grid("coordinates", network="rbf", network_kwargs={"centres": 64}, learning_rate=1e-2) == [1.0] * 4

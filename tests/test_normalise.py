@@ -110,6 +110,19 @@ def test_a_row_that_is_not_finite_or_not_active_keeps_its_moments():
     assert Normaliser(2, 1, torch.full((1,), 0.9), True, False).rewards(reward) is reward
 
 
+def test_a_normaliser_goes_on_where_another_stopped():
+    one, two = normaliser(), normaliser()
+    generator = torch.Generator().manual_seed(0)
+    parts = [(torch.randn(2, 5, 3, 4, generator=generator), torch.ones(2, 5, 3), torch.zeros(2, 5, 3).bool())] * 2
+    active = torch.tensor([True, True])
+    one.update(*parts[0], active)
+    two.load_state(one.state_dict())
+    for each in (one, two):
+        each.update(*parts[1], active)
+    assert torch.equal(one.flat, two.flat)
+    assert not torch.equal(one.flat[0], normaliser().flat[0])
+
+
 # Agents
 
 
@@ -128,6 +141,8 @@ def test_statistics_are_saved_and_stand_still_in_evaluation_and_under_attack(alg
     agent = trained(algorithm, range(2), **BOTH)
     agent.save(tmp_path / "agent.safetensors")
     before = agent.normaliser.flat.clone()
+    going_on = load(tmp_path / "agent.safetensors", device="cpu").learn(192)
+    assert (going_on.normaliser.moments.weight > agent.normaliser.moments.weight + 191).all()
     obs = agent.env.obs.repeat(1, 5, 1)
     for loaded in (load(tmp_path / "agent.safetensors", device="cpu"), agent):
         returns = loaded.evaluate(3)
