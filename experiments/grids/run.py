@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from rlkit.agents import Agent
 from rlkit.envs.gridworld import GridWorld
-from rlkit.planning import backward_induction, start_value
-from rlkit.plotting import Reference, learning_curves, png
+from rlkit.plotting import SMALL_DPI, Reference, learning_curves, png
 from rlkit.statistics import median_interval
 
 from .. import rows, terminal
 from ..choose import chosen
-from ..exact import exact_returns
+from ..exact import exact_answer, exact_returns
 from ..ledger import Cell, Table, write_bytes
 from ..scores import Point, curve
-from ..train import train
+from ..train import ExactCurve, train
 from .settings import CASES, SHARE, Case
 
 DRAWN = "tabularq-frozenlake-4x4"  # the case whose learning curve is kept
@@ -46,29 +44,32 @@ def run_case(case: Case, data: Path) -> None:
     if not seeds:
         return
     training = replace(case.training, seeds=seeds)
-    grid = GridWorld(**training.env_kwargs)
-    optimal = backward_induction(grid.mdp)
-    optimum = float(start_value(grid.mdp, optimal.value[0]))
-    measured: list[Point] = []
-
-    def watch(agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
-        for done in steps:
-            earned = exact_returns(agent, grid, optimal.horizon) if case.name == DRAWN else ()
-            measured.extend(Point(seed, done, float(one)) for seed, one in zip(seeds, earned, strict=False))
-            yield done
-
-    agent = train(training, training.make_agent(), watch).agent
-    if measured:
-        rows.append(data / f"curve-{case.name}.csv", measured)
-    returns = exact_returns(agent, grid, optimal.horizon)
+    exact = exact_answer(GridWorld(**training.env_kwargs), gamma=None)
+    assert exact is not None
+    assert exact.limited is not None
+    recorded = ExactCurve(exact) if case.name == DRAWN else None
+    agent = train(training, training.make_agent(), recorded).agent
+    if recorded is not None:
+        rows.append(data / f"curve-{case.name}.csv", points_of(seeds, recorded))
+    returns = exact_returns(agent, exact.problem, exact.limited.horizon)
+    limit, steps, optimum = exact.limited.horizon, agent.num_timesteps, exact.optimum
     rows.append(
         data / "grids.csv",
         [
-            Row(case.map, case.agent, seed, optimal.horizon, agent.num_timesteps, float(earned), optimum)
+            Row(case.map, case.agent, seed, limit, steps, float(earned), optimum)
             for seed, earned in zip(seeds, returns, strict=True)
         ],
     )
     terminal.say(f"{case.name}: median {np.median(returns):.4f} of {optimum:.4f}")
+
+
+def points_of(seeds: Sequence[int], recorded: ExactCurve) -> list[Point]:
+    """The exact return of every seed at every step that was recorded."""
+    return [
+        Point(seed, step, float(earned))
+        for step, returns in zip(recorded.timesteps, recorded.returns, strict=True)
+        for seed, earned in zip(seeds, returns, strict=True)
+    ]
 
 
 def outcome_table(known: Sequence[Row]) -> Table:
@@ -120,5 +121,5 @@ def main(args: Sequence[str] | None = None) -> int:
         reference = Reference("exact optimum under the step limit", optimum)
         ylabel = "exact return of the greedy policy"
         figure = learning_curves({"Q-learning, frozenlake-4x4": curve(points)}, ylabel=ylabel, references=[reference])
-        write_bytes(options.figure, png(figure))
+        write_bytes(options.figure, png(figure, SMALL_DPI))
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from rlkit.plotting import png, strips
+from rlkit.plotting import SMALL_DPI, png, strips
 from rlkit.statistics import difference_interval, mean_interval
 
 from .. import rows, terminal
@@ -107,5 +107,5 @@ def main(args: Sequence[str] | None = None) -> int:
         run_case(case, options.rows)
     known = rows.read(options.rows, Score)
     terminal.show_table(difference_table(known))
-    write_bytes(options.figure, png(picture(known)))
+    write_bytes(options.figure, png(picture(known), SMALL_DPI))
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rlkit.plotting import learning_curves, png
+from rlkit.plotting import SMALL_DPI, learning_curves, png
 from rlkit.statistics import Estimate, difference_interval, mean_interval
 
 from .. import rows, terminal
@@ -55,6 +55,6 @@ def main(args: Sequence[str] | None = None) -> int:
     for name in TRAININGS:
         run(name, options.data)
     curves = {LABELS[name]: curve(rows.read(options.data / f"curve-{name}.csv", Point)) for name in TRAININGS}
-    write_bytes(options.figure, png(learning_curves(curves, ylabel="return of training episodes")))
+    write_bytes(options.figure, png(learning_curves(curves, ylabel="return of training episodes"), SMALL_DPI))
     terminal.show_table(outcome_table(rows.read(options.data / "replay.csv", Score)))
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.plotting import learning_curves, png
+from rlkit.plotting import SMALL_DPI, learning_curves, png
 from rlkit.statistics import mean_interval, median_interval, proportion_interval
 
 from .. import rows, terminal
@@ -81,7 +81,7 @@ def draw(case: Case, data: Path, figures: Path) -> None:
     measured = curve(rows.read(curve_file(data, case), Point))
     name = f"{case.training.algo.upper()}, tuned, {case.training.env}"
     figure = learning_curves({name: measured}, ylabel="return of training episodes")
-    write_bytes(figures / f"curve-{case.name}.png", png(figure))
+    write_bytes(figures / f"curve-{case.name}.png", png(figure, SMALL_DPI))
 
 
 def main(args: Sequence[str] | None = None) -> int:
