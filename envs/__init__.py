@@ -8,6 +8,7 @@ from .foreign import ForeignEnv
 from .gridworld import GridWorld
 from .make import find_dynamics, make
 from .maps import Tile, random_map
+from .rewarded import Rewarded
 from .tabular import TabularDynamics
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Dynamics",
     "ForeignEnv",
     "GridWorld",
+    "Rewarded",
     "TabularDynamics",
     "Tile",
     "find_dynamics",

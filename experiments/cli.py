@@ -1,4 +1,4 @@
-"""The command line: ``rlkit train | evaluate | solve | attack | compare | report | watch | demo``.
+"""The command line: ``rlkit train | evaluate | solve | attack | hijack | compare | report | watch | demo``.
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 misuse, with one line that says what to change;
 130 interrupted. The commands import what they need when they run, so that ``--help`` is quick.
@@ -243,6 +243,50 @@ def attack(
     return _finish(run_attack([subject], threatened, episodes, first_seed), out, overwrite, json)
 
 
+def hijack(
+    policy: Positional[Path],
+    toward: str,
+    env: str | None = None,
+    env_kwargs: Pairs = (),
+    algo: Literal["DQN", "A2C", "PPO"] | None = None,
+    trust: bool = False,
+    epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0),
+    unit: Literal["std", "raw"] = "std",
+    norm: Literal["inf", "2"] = "inf",
+    episodes: int = 100,
+    first_seed: int = 10_000,
+    out: Path | None = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> int:
+    """Make a policy do what an attacker wants, through its observations, and measure the attacker's own return.
+
+    On the cart-pole the attacker wants the cart on one side with the pole up; on a grid world, another goal reached.
+    Targeted attacks stand beside the natural play, noise and an untargeted attack on the same episodes.
+
+    Example: rlkit hijack runs/cartpole/agent.safetensors --toward right --epsilons 0.1 0.5 1 --out runs/hijack
+
+    Args:
+        policy: A file: .safetensors of ours, or .zip of stable-baselines3 (with --algo, --env and --trust).
+        toward: left or right on CartPole-v1; on a grid world the letter of the tile where the episode shall end.
+        env: Environment; that of training by default.
+        env_kwargs: Arguments of the environment of a stable-baselines3 model.
+        algo: Algorithm of a stable-baselines3 model.
+        trust: Open a stable-baselines3 file, which can run any code while it is read.
+        epsilons: Sizes of the change.
+        unit: Of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
+        norm: inf bounds every feature by itself, 2 all of them together.
+        episodes: Episodes per training seed, attempt and epsilon.
+        first_seed: Where evaluation seeds start.
+        out: Folder to write the table, the figure and run.json to.
+    """
+    from .hijack import hijack as run_hijack
+
+    _at_least_one("episodes", episodes)
+    subject = _subject(policy, env, env_kwargs, algo, trust)
+    return _finish(run_hijack(subject, toward, epsilons, unit, norm, episodes, first_seed), out, overwrite, json)
+
+
 def compare(
     env: str = "CartPole-v1",
     algo: Literal["dqn", "a2c", "ppo"] = "dqn",
@@ -426,6 +470,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "solve": solve,
     "attack": attack,
+    "hijack": hijack,
     "compare": compare,
     "report": report,
     "watch": watch,

@@ -272,6 +272,7 @@ def test_ppo_learns_the_worst_case_of_the_toy_and_noise_does_not_find_it() -> No
     assert played(Table(GO), LearnedAttack(adversary, corners(1))) == played(Table(GO))
 
 
+@pytest.mark.slow
 def test_dqn_learns_which_action_to_provoke() -> None:
     victim, moves = Smooth(), Provoke(FGSM(), 2)
     adversary = trained(

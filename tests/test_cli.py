@@ -47,7 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "solve", "attack", "compare", "report", "watch", "demo"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "demo"]
+)
 def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
@@ -58,7 +60,7 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_lists_every_command_and_needs_no_torch() -> None:
     code = "import sys; from rlkit.experiments.cli import main; main(['--help']); assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("train", "evaluate", "solve", "attack", "compare", "report", "watch", "demo"):
+    for command in ("train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "demo"):
         assert f" {command} " in said
 
 

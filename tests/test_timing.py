@@ -108,6 +108,7 @@ def test_nothing_left_means_no_attack(timing: Timing) -> None:
     assert decide(timing, Linear(normal(1, 4, 3)), normal(1, 5, 4), left=1).all()
 
 
+@settings(max_examples=25)
 @given(st.floats(-5, 5), st.floats(0.1, 10))
 def test_the_preference_gap_of_two_actions_is_a_hyperbolic_tangent(lead: float, temperature: float) -> None:
     gap = preference_gap(torch.tensor([lead, 0.0], dtype=torch.float64), temperature).item()
@@ -253,14 +254,14 @@ def test_evaluate_policy_restarts_the_attacker_with_every_episode() -> None:
     def attacked() -> AttackedPolicy:
         return AttackedPolicy(policy, FGSM(), BIG, attacks_per_episode=4)
 
-    env = gymnasium.make("CartPole-v1")
+    env = gymnasium.make("CartPole-v1", max_episode_steps=50)
     once = evaluate_policy(attacked(), env, 1, seed=5, return_episode_rewards=True)[0]
     twice = evaluate_policy(attacked(), env, 2, seed=5, return_episode_rewards=True)[0]
     second = evaluate_policy(attacked(), env, 1, seed=6, return_episode_rewards=True)[0]
     assert twice == [*once, *second]  # attacks spent in one episode are there again in the next
     batched = evaluate_policy(attacked(), cartpole(2, rows=1), 4, return_episode_rewards=True)[0]
     assert batched[:2] == batched[2:]
-    vector = DummyVecEnv([lambda: gymnasium.make("CartPole-v1")])
+    vector = DummyVecEnv([lambda: gymnasium.make("CartPole-v1", max_episode_steps=50)])
     vector.seed(5)
     rewards, _ = theirs(attacked(), vector, 2, return_episode_rewards=True, warn=False)  # type: ignore[arg-type]
     assert rewards[0] == once[0]
@@ -310,7 +311,7 @@ def test_a_curve_reports_what_was_spent() -> None:
 
 # no rule beats the exact optimum
 
-STEPS = 6
+STEPS = 5
 
 
 class AtSteps:
@@ -360,7 +361,7 @@ def play_tiny(mdp: TabularMDP, victim: Values, timing: Timing, k: int) -> float:
     return float(played.returns[0, 0])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_timing_beats_the_exact_optimum_and_the_best_of_all_timings_is_it(seed: int) -> None:
     mdp, victim = tiny_mdp(seed)
     greedy = victim.weight[0].argmax(dim=-1).numpy()
@@ -431,10 +432,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     [
         ("PPO", ["strategic"], "strategic above"),
         ("DQN", ["strategic", "--temperature", "0.1"], "at temperature 0.1"),
-        ("DQN", ["value"], "value above"),
-        ("DQN", ["critical"], "critical point above"),
+        pytest.param("DQN", ["value"], "value above", marks=pytest.mark.slow),
+        pytest.param("DQN", ["critical"], "critical point above", marks=pytest.mark.slow),
         ("DQN", ["every", "--attacks-per-episode", "2"], "every 4 steps, at most 2 attacks an episode"),
-        ("DQN", ["random"], "at random 0.25"),
+        pytest.param("DQN", ["random"], "at random 0.25", marks=pytest.mark.slow),
     ],
 )
 def test_the_command_attacks_at_the_chosen_moments(

@@ -150,13 +150,13 @@ def test_both_evaluations_of_a_wrapped_environment_are_those_of_the_attacked_pol
 
     model = PPO("MlpPolicy", "CartPole-v1", seed=0, device="cpu", policy_kwargs={"net_arch": [16], "ortho_init": False})
     victim, budget = SB3Policy(model), Budget(0.5, scale=SCALE)
-    env = gymnasium.make("CartPole-v1")
+    env = gymnasium.make("CartPole-v1", max_episode_steps=60)
     wrapped = AttackedObservation(env, victim, FGSM(), budget, attacks_per_episode=9)
     expected = evaluate_policy(
-        AttackedPolicy(victim, FGSM(), budget, attacks_per_episode=9), env, 5, return_episode_rewards=True, seed=4
+        AttackedPolicy(victim, FGSM(), budget, attacks_per_episode=9), env, 3, return_episode_rewards=True, seed=4
     )
-    assert evaluate_policy(model, wrapped, 5, return_episode_rewards=True, seed=4) == expected
-    natural = evaluate_policy(model, env, 5, return_episode_rewards=True, seed=4)
+    assert evaluate_policy(model, wrapped, 3, return_episode_rewards=True, seed=4) == expected
+    natural = evaluate_policy(model, env, 3, return_episode_rewards=True, seed=4)
     assert natural != expected
     monitored = Monitor(wrapped)
     monitored.reset(seed=4)
@@ -292,8 +292,9 @@ def test_copies_of_a_vector_are_attacked_as_one_environment_is(mode: AutoresetMo
 
 
 def test_a_vector_under_our_evaluation_gives_the_attacked_returns() -> None:
-    vector = AttackedVectorObservation(DynamicsVectorEnv(CartPole(), 4), POLE, FGSM(), Budget(0.3, scale=SCALE))
-    single = AttackedObservation(DynamicsEnv(CartPole()), POLE, FGSM(), Budget(0.3, scale=SCALE))
+    pole, budget = CartPole(max_steps=60), Budget(0.3, scale=SCALE)
+    vector = AttackedVectorObservation(DynamicsVectorEnv(pole, 4), POLE, FGSM(), budget)
+    single = AttackedObservation(DynamicsEnv(pole), POLE, FGSM(), budget)
     returns = evaluate_policy(POLE, vector, 4, return_episode_rewards=True)[0]
     assert returns == evaluate_policy(POLE, single, 4, return_episode_rewards=True)[0]
     assert vector.observation_space.shape == (4, 4)

@@ -17,6 +17,7 @@ from .decision import Boundary
 from .dimension import Coded, DimensionPoint, alignment, dimension_sweep, padded, rotated
 from .distance import DistanceCurve, distance_curve
 from .gradient import FGSM, PGD
+from .hijack import Followed, TablePolicy, follow
 from .lipschitz import first_order_flip, lipschitz_bound, margin_radius, steepness
 from .minimum import DeepFool, Nearest, adversarial_distance
 from .noise import Noise
@@ -70,6 +71,7 @@ __all__ = [
     "DistanceCurve",
     "Every",
     "Examination",
+    "Followed",
     "GridSearch",
     "LabelVictim",
     "LearnedAttack",
@@ -87,6 +89,7 @@ __all__ = [
     "Square",
     "Strategic",
     "Substitute",
+    "TablePolicy",
     "Timing",
     "Transfer",
     "TransferMatrix",
@@ -113,6 +116,7 @@ __all__ = [
     "expected_q",
     "expected_q_of",
     "first_order_flip",
+    "follow",
     "kl",
     "lipschitz_bound",
     "margin",
