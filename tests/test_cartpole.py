@@ -126,8 +126,9 @@ def test_a_row_and_a_copy_are_bitwise_those_of_a_smaller_batch():
     for _ in range(1000):
         action = act(many, generator)
         ours, theirs = many.step(action), one.step(action[5:6, :1])
-        for a, b in zip(ours, theirs, strict=True):
+        for a, b in zip(ours[:6], theirs[:6], strict=True):
             assert torch.equal(a[5:6, :1], b)
+        assert ours.action_mask is ours.next_action_mask is None
 
 
 def test_first_states_do_not_depend_on_the_policy():
@@ -176,7 +177,7 @@ def test_episodes_continue_from_a_saved_state():
     twin.load_state({name: value.clone() for name, value in env.state_dict().items()})
     for _ in range(100):
         action = act(env, generator)
-        for a, b in zip(env.step(action), twin.step(action), strict=True):
+        for a, b in zip(env.step(action)[:6], twin.step(action)[:6], strict=True):
             assert torch.equal(a, b)
 
 
