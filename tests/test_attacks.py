@@ -16,6 +16,7 @@ from rlkit.adversarial import (
     FGSM,
     OBJECTIVES,
     PGD,
+    BestOf,
     Budget,
     ModuleVictim,
     Noise,
@@ -128,6 +129,9 @@ def test_the_logistic_worst_case() -> None:
     z = (obs @ weight).squeeze(-1).abs()  # of the chosen action
     worst = torch.log1p(torch.exp(-(z - 0.1 * weight.abs().sum(dim=(1, 2)))))
     torch.testing.assert_close(cross_entropy(victim.scores(result.obs), victim.act(obs)), worst)
+    corners = 0.1 * torch.tensor(list(itertools.product([-1.0, 1.0], repeat=DIMS)))
+    losses = torch.stack([cross_entropy(victim.scores(obs + corner), victim.act(obs)) for corner in corners])
+    torch.testing.assert_close(losses.amax(dim=0), worst)
 
 
 def test_fgsm_has_a_gradient_under_no_grad_and_leaves_the_victim_alone() -> None:
@@ -192,6 +196,8 @@ def test_kl_by_torch_and_its_gradient_at_the_truth_is_zero() -> None:
     theirs = nn.functional.kl_div(others.log_softmax(-1), scores.log_softmax(-1), log_target=True, reduction="none")
     torch.testing.assert_close(kl(others, scores), theirs.sum(dim=-1))
     assert gradient(victim, "kl", obs).abs().amax() < 1e-6
+    flat = Linear(torch.zeros(2, DIMS, 3))
+    assert torch.equal(execute(FGSM("kl"), flat, obs, Budget(0.5)).obs, obs)
     budget = Budget(0.5)
     u = uniform(2, 50, PGD(objective="kl").noise_width(DIMS))
     found = kl(victim.scores(execute(PGD(objective="kl"), victim, obs, budget, u).obs), scores)
@@ -378,3 +384,15 @@ def test_pgd_that_cannot_run_is_refused() -> None:
         with pytest.raises(ValueError, match=message):
             PGD(**settings_)  # type: ignore[arg-type]
     assert [attack.name for attack in (PGD(), PGD(7, 3), PGD(objective="kl"))] == ["PGD-20", "PGD-7x3", "PGD-20 kl"]
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.sampled_from(NORMS), st.integers(2, 5), st.floats(0.01, 2.0))
+def test_on_affine_victims_pgd_and_best_of_never_fall_behind_fgsm(
+    seed: int, norm: Norm, actions: int, epsilon: float
+) -> None:
+    victim, obs = Linear(normal(2, DIMS, actions, seed=seed)), normal(2, 10, DIMS, seed=seed + 1)
+    budget = Budget(epsilon, norm, scale=normal(DIMS, seed=seed + 2).abs() + 0.1)
+    fgsm = execute(FGSM(), victim, obs, budget).margin
+    assert (execute(PGD(4), victim, obs, budget).margin >= fgsm - 1e-4).all()
+    assert (execute(BestOf((FGSM("cross_entropy"), FGSM())), victim, obs, budget).margin >= fgsm - 1e-4).all()

@@ -269,3 +269,12 @@ def test_our_agents_and_ensembles_are_victims_as_they_are() -> None:
         assert fgsm.success.any()
     assert torch.equal(agent.actor_critic.flat, before)
     assert all(parameter.grad is None for parameter in agent.actor_critic.policy.parameters)
+
+
+def test_what_is_shown_belongs_to_the_present_observation() -> None:
+    # neither an old observation nor an old offset is shown again
+    victim, budget = mlp(3), Budget(0.4)
+    attacked = AttackedPolicy(victim, PGD(3), budget)
+    for seed in range(4):
+        obs = normal(2, 20, DIMS, seed=seed)
+        assert torch.equal(attacked.perturb(obs), perturb(PGD(3), victim, obs, budget))
