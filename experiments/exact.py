@@ -97,7 +97,7 @@ class Judgement(NamedTuple):
     discounted: Floats | None  # [S], at gamma without a step limit
     mistakes: Floats | None  # [S, N] in [0, 1], of an action that is not optimal at gamma
     regret: Floats | None  # [S, N], of the value at gamma
-    errors_at_start: Floats | None  # [S], max_a |Q - Q*| over first states; None where scores are no action values
+    errors_at_start: Floats | None  # [S], max_a |Q - Q*| over first states; None unless ``rates_by_reward``
     errors_mean: Floats | None  # [S], over all states in which there is something to decide
 
 
@@ -148,6 +148,12 @@ def gamma_of(policy: Scored) -> float | None:
     return gammas.pop() if len(gammas) == 1 else None
 
 
+def rates_by_reward(policy: Scored) -> bool:
+    """Whether scores are action values in the environment's own rewards: not logits, nor of normalised rewards."""
+    rescaled = isinstance(policy, Agent) and getattr(policy.config, "normalize_rewards", False)
+    return policy.scores_are_values and not rescaled
+
+
 def all_scores(policy: Scored, problem: Finite) -> Floats:
     """Every seed's action values or logits at every state, ``[S, N, A]``."""
     states = torch.as_tensor(problem.observations().copy(), device=policy.device)  # [N, *observation]
@@ -188,7 +194,7 @@ def judged_exactly(policy: Scored, exact: Exact, sampled: bool = False) -> Judge
     wrong = mistakes(followed, solution)
     start, deciding = problem.mdp.start, ~problem.mdp.ended
     errors: tuple[Floats | None, Floats | None] = (None, None)
-    if policy.scores_are_values:
+    if rates_by_reward(policy):
         weights = deciding / deciding.sum(axis=0)
         errors = (q_error(scores, solution, start), q_error(scores, solution, weights))
     value = start_value(problem.mdp, solution.value) - start_value(problem.mdp, regret)

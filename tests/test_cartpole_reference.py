@@ -161,6 +161,8 @@ def test_what_cannot_be_solved_on_a_lattice_is_refused(tmp_path: Path, capsys: p
     assert "device 'quantum' cannot be used" in misuse(capsys, "--points", "3", "--device", "quantum")
     assert "half_length must be positive" in misuse(capsys, "--env-kwargs", "half_length=-1")
     A2C("CartPole-v1", device="cpu").save(tmp_path / "a2c.safetensors")
+    DQN("CartPole-v1", device="cpu", normalize_rewards=True).save(tmp_path / "scaled.safetensors")
+    assert "without normalize_rewards" in misuse(capsys, "--policy", str(tmp_path / "scaled.safetensors"))
     DQN("CartPole-v1", device="cpu", gamma=0.9).save(tmp_path / "dqn.safetensors")
     assert "give a DQN of rlkit" in misuse(capsys, "--policy", str(tmp_path / "a2c.safetensors"))
     assert "pass --gamma 0.9" in misuse(capsys, "--policy", str(tmp_path / "dqn.safetensors"))

@@ -93,6 +93,8 @@ def test_sampled_policies_are_judged_by_their_probabilities() -> None:
     wrong = (probabilities * ~exact.by_gamma.optimal_actions).sum(axis=-1)
     np.testing.assert_allclose(found.mistakes, wrong, rtol=0, atol=1e-6)
     assert found.errors_mean is None  # logits are no action values
+    scaled = DQN("rlkit/GridWorld-v0", device="cpu", normalize_rewards=True)
+    assert judged_exactly(scaled, exact).errors_mean is None  # nor are those of other rewards the optimum's
 
 
 def test_looking_on_changes_nothing_and_sees_every_interval() -> None:

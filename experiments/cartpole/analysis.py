@@ -20,6 +20,7 @@ from rlkit.envs.cartpole import CartPole
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.plotting import png
 
+from ..exact import rates_by_reward
 from ..ledger import Picture, Run, Table
 from ..policies import Subject
 from .reference import Floats, GreedyPolicy, Reference, solved, standard_starts, steps_balanced, steps_left
@@ -231,8 +232,11 @@ def _map_picture(reference: Reference, planes: tuple[Section, ...], fates: list[
 def _verify_learned(learned: Subject, dynamics: CartPole, gamma: float) -> None:
     """Raise ValueError unless it is a DQN of this problem."""
     agent = learned.policy
-    if not isinstance(agent, DQN):
-        raise ValueError(f"{learned.name} has no action values of the optimum to compare: give a DQN of rlkit")
+    if not isinstance(agent, DQN) or not rates_by_reward(agent):
+        raise ValueError(
+            f"{learned.name} has no action values of this problem's optimum: give a DQN of rlkit without "
+            "normalize_rewards"
+        )
     if cartpole_of(learned.env, learned.env_kwargs) != dynamics:
         raise ValueError(
             f"the policy was trained on {learned.env} with {dict(learned.env_kwargs)}, not on this cart-pole"
