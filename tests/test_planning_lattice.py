@@ -14,9 +14,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 from test_planning import assert_certified, assert_encloses, rational_optimum
+from test_planning_methods import slippery
 
 from rlkit.latticemdp import Lattice, LatticeMDP, interpolated
-from rlkit.planning import NotConverged, device_iteration, q_backup, solve, value_iteration
+from rlkit.planning import (
+    NotConverged,
+    backward_induction,
+    device_iteration,
+    evaluate,
+    evaluate_finite,
+    interval_iteration,
+    policy_iteration,
+    prove,
+    q_backup,
+    regret,
+    solve,
+    value_iteration,
+)
 from rlkit.planning.operators import extents, rounding_bound
 
 Floats = NDArray[np.float64]
@@ -144,6 +158,21 @@ def test_the_table_of_a_lattice_is_the_same_problem() -> None:
     np.testing.assert_allclose(q_backup(mdp, value, 0.9), q_backup(mdp.tabular, value, 0.9), rtol=0, atol=1e-13)
     many = rng.normal(size=(5, 60))
     np.testing.assert_allclose(q_backup(mdp, many, 0.9)[3], q_backup(mdp, many[3], 0.9), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["map", "lattice"])
+def test_whatever_takes_a_table_takes_a_map_and_a_lattice(name: str) -> None:
+    mdp = slippery(4) if name == "map" else LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
+    table, policy = mdp.tabular, np.ones(mdp.num_states, np.int64)
+    solution, limited = policy_iteration(mdp, 0.9), backward_induction(mdp, 5)
+    np.testing.assert_array_equal(solution.value, policy_iteration(table, 0.9).value)
+    np.testing.assert_array_equal(limited.value, backward_induction(table, 5).value)
+    np.testing.assert_array_equal(evaluate(mdp, policy, 0.9), evaluate(table, policy, 0.9))
+    np.testing.assert_array_equal(evaluate_finite(mdp, policy, 5), evaluate_finite(table, policy, 5))
+    for best in (solution, limited):
+        assert regret(mdp, policy, best) == regret(table, policy, best)
+    assert prove(solution).encloses
+    assert interval_iteration(mdp, 1e-6).width <= 1e-6
 
 
 def test_a_lattice_too_large_for_a_table_is_swept_as_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import splu
 
 from ..mdp import TabularMDP
 from .discount import verified_contraction, verified_discount
-from .operators import Array, Problem, extents, q_backup
+from .operators import Array, Problem, as_table, extents, q_backup
 
 PROBABILITY_TOLERANCE = 1e-6  # float32 softmax outputs sum to one only this well
 
@@ -26,7 +26,7 @@ class RewardProcess(NamedTuple):
     pays: NDArray[np.bool_]  # [N], whether a step may have a reward other than zero
 
 
-def evaluate(mdp: TabularMDP, policy: ArrayLike, gamma: float) -> Array:
+def evaluate(mdp: Problem, policy: ArrayLike, gamma: float) -> Array:
     """The value ``V = (I - gamma P)^-1 r`` of one policy or many, by sparse LU: ``[..., N]``.
 
     A policy is integers ``[..., N]`` (actions) or floats ``[..., N, A]`` (probabilities). Leading axes are kept: the
@@ -39,7 +39,7 @@ def evaluate(mdp: TabularMDP, policy: ArrayLike, gamma: float) -> Array:
         ValueError: gamma outside [0, 1]; a policy of another shape, with an action or probabilities that are
             none; gamma = 1 where an episode may go on for ever and collect rewards (the message names a state).
     """
-    gamma = verified_discount(gamma)
+    gamma, mdp = verified_discount(gamma), as_table(mdp)
     if gamma < 1:
         verified_contraction("evaluate", gamma, extents(mdp))
     policies = verified_policy(mdp, policy)
@@ -52,7 +52,7 @@ def evaluate(mdp: TabularMDP, policy: ArrayLike, gamma: float) -> Array:
 
 
 def evaluate_finite(
-    mdp: TabularMDP, policy: ArrayLike, horizon: int | None = None, gamma: float = 1.0, per_step: bool = False
+    mdp: Problem, policy: ArrayLike, horizon: int | None = None, gamma: float = 1.0, per_step: bool = False
 ) -> Array:
     """The value of one policy or many when H steps are allowed: ``[..., H + 1, N]``, index t after t steps.
 
@@ -64,7 +64,7 @@ def evaluate_finite(
     Raises:
         ValueError: no horizon, gamma outside [0, 1], a policy that is none.
     """
-    gamma = verified_discount(gamma)
+    gamma, mdp = verified_discount(gamma), as_table(mdp)
     steps = verified_horizon(mdp, horizon)
     policies = verified_policy(mdp, policy)
     own_axes = (1 if policies.dtype.kind == "i" else 2) + per_step

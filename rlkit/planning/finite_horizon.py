@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..mdp import TabularMDP
 from .discount import verified_discount
 from .evaluation import verified_horizon
-from .operators import extents, greedy, q_backup, rounding_bound
+from .operators import Problem, as_table, extents, greedy, q_backup, rounding_bound
 from .solution import FiniteHorizonSolution
 
 
-def backward_induction(mdp: TabularMDP, horizon: int | None = None, gamma: float = 1.0) -> FiniteHorizonSolution:
+def backward_induction(mdp: Problem, horizon: int | None = None, gamma: float = 1.0) -> FiniteHorizonSolution:
     """The optimum of episodes cut after H steps: ``V_H = 0``, ``V_t = B V_{t+1}`` (Bellman 1957; Puterman 1994, 4.5).
 
     The best policy depends on the steps left, and it can do better than the discounted optimum does under the same
@@ -21,7 +20,7 @@ def backward_induction(mdp: TabularMDP, horizon: int | None = None, gamma: float
     Raises:
         ValueError: no horizon, or gamma outside [0, 1].
     """
-    gamma = verified_discount(gamma)
+    gamma, mdp = verified_discount(gamma), as_table(mdp)
     steps = verified_horizon(mdp, horizon)
     size = extents(mdp)
     value = np.zeros((steps + 1, mdp.num_states))

@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..mdp import TabularMDP
 from .evaluation import evaluate, evaluate_finite, verified_policy
-from .operators import Array
+from .operators import Array, Problem, as_table
 from .solution import FiniteHorizonSolution, Solution
 
 
-def start_value(mdp: TabularMDP, value: ArrayLike) -> Array:
+def start_value(mdp: Problem, value: ArrayLike) -> Array:
     """The expected value of the first state, ``sum_s start(s) V(s)``: ``[..., N]`` -> ``[...]``."""
     given = np.asarray(value, dtype=np.float64)
     if given.ndim < 1 or given.shape[-1] != mdp.num_states:
         raise ValueError(f"value has shape {given.shape}: expected [..., {mdp.num_states}]")
-    return np.asarray(given @ mdp.start)
+    return np.asarray(given @ as_table(mdp).start)
 
 
 def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) -> Array:
@@ -43,7 +42,7 @@ def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) 
     return np.asarray(error @ share)
 
 
-def regret(mdp: TabularMDP, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
+def regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
     """What a policy loses of the optimal return, ``sum_s start(s) (V*(s) - V^pi(s))``, exactly: ``[...]``.
 
     ``policy`` is as in ``evaluate``: integers ``[..., N]`` or floats ``[..., N, A]``. Against a ``Solution`` values are
@@ -55,7 +54,7 @@ def regret(mdp: TabularMDP, policy: Any, solution: Solution | FiniteHorizonSolut
     return start_value(mdp, state_regret(mdp, policy, solution))
 
 
-def state_regret(mdp: TabularMDP, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
+def state_regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
     """What a policy loses of the optimal return from each state, ``V*(s) - V^pi(s)``, exactly: ``[..., N]``.
 
     As ``regret``, without the average over first states.
