@@ -227,7 +227,7 @@ def solve(
         pictures=_value_map(problem, solution),
         notes=(
             f"Method: {solution.method}{solution.reason and f' ({solution.reason})'}; {solution.iterations} iterations "
-            f"in {solution.seconds:.2g} s. The bounds are at most {solution.width:.2g} apart in any state.",
+            f"in {solution.seconds:.3g} s. The bounds are at most {solution.width:.2g} apart in any state.",
             *_proof_note(proof, numbers),
         ),
     )

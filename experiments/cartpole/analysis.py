@@ -167,7 +167,7 @@ def solve_cartpole(
         tables=tables,
         pictures=pictures,
         notes=(
-            f"Method: {solution.method} ({solution.reason}); {solution.iterations} sweeps, {solution.seconds:.2g} s.",
+            f"Method: {solution.method} ({solution.reason}); {solution.iterations} sweeps, {solution.seconds:.3g} s.",
             "The bounds enclose the optimum of the lattice, a finite problem. Of the cart-pole itself is known, where "
             f"the greedy policy balances {LIMIT} steps, that its optimum lies between {_finite(gamma):.4f} and "
             f"{1 / (1 - gamma):g}: what the lattice lacks of that is its error, which falls with more points.",
