@@ -25,7 +25,7 @@ from rlkit.architectures import Architecture
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.exploration import categorical, masked
-from rlkit.networks import encode, num_features
+from rlkit.networks import MLP, encode, num_features
 from rlkit.normalise import Normaliser
 from rlkit.optim import flush_denormals
 from rlkit.schedules import Schedule, factor
@@ -123,6 +123,24 @@ class Agent:
     def scores(self, obs: Tensor) -> Tensor:
         """What actions are chosen by, differentiable in the observation: ``[S, B, ...] -> [S, B, A]``."""
         raise NotImplementedError
+
+    def _score_network(self) -> Any:
+        """The network of features that gives ``scores``; None without one."""
+        return None
+
+    def scores_and_pullback(self, obs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+        """``scores`` without a graph, and d value / d scores ``[S, B, A]`` -> d value / d obs ``[S, B, D]``.
+
+        None where this is not written out by hand: normalised or encoded observations, networks that are more than
+        layers. ``scores`` can be differentiated in any case.
+        """
+        network = self._score_network()
+        plain = isinstance(network, MLP) and not network.convolutions and network.basis is None
+        if not plain or self.normaliser is not None or obs.dim() != 3 or not obs.is_floating_point():
+            return None
+        with torch.no_grad():
+            scores, pullback = network.input_vjp(obs)
+        return scores, pullback
 
     def _architecture(self) -> Architecture:
         """What the networks look like."""

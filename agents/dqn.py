@@ -294,6 +294,9 @@ class DQN(Agent):
         """Q(s, .), differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
         return self.network(self._features(obs))
 
+    def _score_network(self) -> Any:
+        return self.network
+
     def q_values(self, obs: Tensor) -> Tensor:
         """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients."""
         with torch.no_grad():

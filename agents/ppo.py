@@ -268,6 +268,9 @@ class PPO(Agent):
         """Logits of the policy, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
         return self.actor_critic.policy(self._features(obs))
 
+    def _score_network(self) -> Any:
+        return self.actor_critic.policy
+
     def values(self, obs: Tensor) -> Tensor:
         """V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
         return self.actor_critic.values(self._features(obs))

@@ -232,6 +232,9 @@ class REINFORCE(Agent):
         """Logits of the policy, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
         return self.policy(self._features(obs))
 
+    def _score_network(self) -> Any:
+        return self.policy
+
     def values(self, obs: Tensor) -> Tensor:
         """V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients.
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
-from rlkit.adversarial import FGSM, Attack, Budget, Noise, RobustnessCurve, Timing, robustness_curve
+from rlkit.adversarial import FGSM, Attack, Budget, Noise, RobustnessCurve, Timing, aliasing_epsilon, robustness_curve
 from rlkit.adversarial.curve import CurvePoint
+from rlkit.envs.gridworld import GridWorld
+from rlkit.envs.make import find_dynamics
 from rlkit.evaluation import EVALUATION_SEED, observation_std
 from rlkit.plotting import Curve, png, robustness_curves
 
@@ -26,6 +29,18 @@ NOTE = (
     "Intervals are over training seeds; an attack that fails proves nothing."
 )
 SCALE_EPISODES = 20  # natural episodes per seed that the standard deviations are measured on
+
+
+def aliasing(env: str, env_kwargs: Mapping[str, Any], budget: Budget) -> float | None:
+    """The epsilon from which two states of a grid world can be made to look alike; None where states are not listed.
+
+    Integer observations have no distance, and are refused by attacks themselves.
+    """
+    dynamics = find_dynamics(env, env_kwargs=dict(env_kwargs))
+    if not isinstance(dynamics, GridWorld):
+        return None
+    observations = torch.from_numpy(np.array(dynamics.observations()))
+    return aliasing_epsilon(observations, budget) if observations.is_floating_point() else None
 
 
 class Threat(NamedTuple):

@@ -184,6 +184,28 @@ class MLP:
 
         return activations[-1], pullback
 
+    def input_vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output ``[S, M, out]`` and the pullback to the input: d loss / d output ``[S, M, out]`` -> d loss / d x.
+
+        As ``vjp``, with the parameters taken as constant and no graph recorded. For networks of layers alone.
+
+        Raises:
+            ValueError: convolutions or a radial basis.
+        """
+        if self.convolutions or self.basis is not None:
+            raise ValueError("gradients by the input are written out for layers alone: differentiate self(x) instead")
+        if x.shape[1] < ALIGNMENT:
+            output, pull = self.input_vjp(_pad_minibatch(x))
+            return output[:, : x.shape[1]], lambda slope: pull(_pad_minibatch(slope))[:, : x.shape[1]]
+        minibatch, activations = x.shape[1], self._activations(x)
+
+        def pullback(slope: Tensor) -> Tensor:
+            for layer, h in zip(reversed(self._layers[1:]), reversed(activations[:-1]), strict=False):
+                slope = through(self.activation, layer.input_slope(slope, minibatch), h)
+            return self._layers[0].input_slope(slope, minibatch)
+
+        return activations[-1], pullback
+
     def _activations(self, x: Tensor) -> list[Tensor]:
         """What the first layer reads and the output of every layer, without gradients."""
         minibatch, activations = x.shape[1], [x if self.basis is None else self.basis(x)]

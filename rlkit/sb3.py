@@ -160,6 +160,26 @@ def load(path: str | Path, algo: str, trust: bool = False, device: str = "cpu") 
     return SB3Policy(model)
 
 
+def layers_of(model: Any) -> torch.nn.Sequential:
+    """The layers from flat observations to scores of a model with stable-baselines3's MlpPolicy, not copied.
+
+    Raises:
+        ValueError: other observations than flat floating ones, or features that are extracted by more than that.
+    """
+    from stable_baselines3.common.torch_layers import FlattenExtractor
+
+    policy, space = model.policy, model.observation_space
+    if len(space.shape or ()) != 1 or space.dtype.kind != "f":
+        raise ValueError(f"layers are of flat floating observations, got {space}: use SB3Policy itself")
+    value = hasattr(policy, "q_net")
+    extractor = policy.q_net.features_extractor if value else policy.pi_features_extractor
+    if not isinstance(extractor, FlattenExtractor):
+        raise ValueError(f"{type(extractor).__name__} extracts the features: use SB3Policy itself")
+    if value:
+        return torch.nn.Sequential(*policy.q_net.q_net)
+    return torch.nn.Sequential(*policy.mlp_extractor.policy_net, policy.action_net)
+
+
 def _is_whole(file: Path) -> bool:
     """Whether a file is a readable zip with the members that every saved model has."""
     if not zipfile.is_zipfile(file):

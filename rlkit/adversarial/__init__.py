@@ -25,6 +25,7 @@ from .objectives import OBJECTIVES, Objective, cross_entropy, expected_q, expect
 from .saliency import SaliencyOfEpisode, episode_saliency, saliency
 from .search import RandomSearch, Square
 from .sections import Section, along_ray, cross_section
+from .stacked import Stacked
 from .states import visited
 from .substitute import Substitute, Transfer, distil
 from .timing import (
@@ -87,6 +88,7 @@ __all__ = [
     "SaliencyOfEpisode",
     "Section",
     "Square",
+    "Stacked",
     "Strategic",
     "Substitute",
     "TablePolicy",

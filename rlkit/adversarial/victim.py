@@ -184,6 +184,22 @@ class Counted:
 
         return counted
 
+    @property
+    def scores_and_pullback(self) -> Callable[[Tensor], Any]:
+        """The victim's, counted.
+
+        Raises:
+            AttributeError: the victim has none.
+        """
+        found = self.victim.scores_and_pullback  # type: ignore[attr-defined]
+
+        def counted(obs: Tensor) -> Any:
+            answer = found(obs)
+            self.asked += 0 if answer is None else obs.shape[0] * obs.shape[1]
+            return answer
+
+        return counted
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.victim, name)
 
@@ -208,9 +224,14 @@ def scores_of(victim: Victim, obs: Tensor) -> Tensor:
 def linearise(victim: Victim, obs: Tensor) -> Linearised:
     """Scores of observations and the pullback of their gradients; no parameter gets a gradient.
 
+    A victim whose gradients are written out by hand has a method ``scores_and_pullback``, which may decline by None.
+
     Raises:
         ValueError: the victim's scores are not ``[S, B, A]`` or do not depend differentiably on the observation.
     """
+    by_hand = victim.scores_and_pullback(obs) if hasattr(victim, "scores_and_pullback") else None
+    if by_hand is not None:
+        return Linearised(*by_hand)
     with torch.enable_grad():
         x = obs.detach().clone().requires_grad_()
         scores = _checked(victim.scores(x), obs)

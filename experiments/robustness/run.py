@@ -1,0 +1,144 @@
+"""Training what is not there, attacking what has no row yet, and the table, the order of attacks and the figures."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import rlkit.agents
+import rlkit.envs
+import rlkit.sb3
+from rlkit.adversarial import Budget, Stacked, Victim, robustness_curve
+from rlkit.adversarial.curve import NATURAL
+from rlkit.evaluation import EVALUATION_SEED
+from rlkit.plotting import png
+from rlkit.types import Env
+
+from .. import rows, terminal
+from ..attack import aliasing
+from ..choose import chosen
+from ..compare import Peer, order_for, require_peer
+from ..ledger import flattened, write_bytes, write_csv
+from ..policies import PEER
+from ..train import train
+from .analysis import OURS, Row, curve_table, figure, order_table, rows_of
+from .settings import ATTACKS, CASES, EPISODES, SEEDS, TASKS, Case, Task
+
+MAKERS = (OURS, PEER)
+
+
+def our_policy(case: Case, folder: Path) -> Victim:
+    """The agent in the folder, trained and saved there if there is none."""
+    path = folder / "agent.safetensors"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        train(case.ours, case.ours.make_agent()).agent.save(path)
+    return rlkit.agents.load(path, device="cpu")
+
+
+def peer_policy(case: Case, folder: Path) -> Victim:
+    """stable-baselines3's models in the folder as one stack; seeds that are not there are trained.
+
+    Raises:
+        PeerFailed: its process failed.
+    """
+    require_peer()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = replace(case.peer, seeds=case.peer.seeds[:1]).make_agent().config
+    seeds = tuple(seed for seed in case.peer.seeds if not (folder / f"sb3-seed{seed}.zip").is_file())
+    if seeds:
+        order = order_for(case.peer, config, seeds)
+        with Peer(order, folder) as peer:
+            peer.results()
+    algo = type(config).__name__.removesuffix("Config")
+    files = [folder / f"sb3-seed{seed}.zip" for seed in case.peer.seeds]
+    models = [rlkit.sb3.load(file, algo, trust=True).models[0] for file in files]  # made here
+    return Stacked([rlkit.sb3.layers_of(model) for model in models], algo == "DQN", case.peer.seeds)
+
+
+POLICIES = {OURS: our_policy, PEER: peer_policy}
+
+
+def budget_of(task: Task) -> Budget:
+    """The attacker's, in standard deviations."""
+    return Budget(0.0, scale=task.scale, unit="standard deviations")
+
+
+def environments(task: Task, episodes: int) -> Env:
+    """Evaluation episodes of every seed, the same for all policies."""
+    return rlkit.envs.make(
+        task.env,
+        seeds=[EVALUATION_SEED] * len(SEEDS),
+        num_envs=episodes,
+        restart=False,
+        noise="gymnasium",
+        double=True,
+        env_kwargs=dict(task.env_kwargs),
+    )
+
+
+def attacked(case: Case, maker: str, victim: Victim, attack: str) -> list[Row]:
+    """The natural return, and that under one attack at every epsilon, of every seed."""
+    curve = robustness_curve(
+        victim,
+        lambda episodes: environments(case.task, episodes),
+        [ATTACKS[attack]],
+        case.task.epsilons,
+        budget_of(case.task),
+        EPISODES,
+        seeds=SEEDS,
+    )
+    rates = curve.flips[0].sum(axis=-1) / curve.lengths[0].sum(axis=-1)  # [L, S]
+    found = [
+        Row(case.name, maker, seed, NATURAL, 0.0, float(earned), 0.0)
+        for seed, earned in zip(SEEDS, curve.natural.mean(axis=-1), strict=True)
+    ]
+    for epsilon, earned, rate in zip(curve.epsilons, curve.returns[0].mean(axis=-1), rates, strict=True):
+        found += [
+            Row(case.name, maker, seed, attack, epsilon, float(earned[s]), round(float(rate[s]), 6))
+            for s, seed in enumerate(SEEDS)
+        ]
+    return found
+
+
+def run_case(case: Case, maker: str, models: Path, path: Path) -> None:
+    """Attack one maker's policies as far as rows are missing in the file; each attack is added when it is done."""
+    known = {row.attack for row in rows_of(rows.read(path, Row), case.name, maker)}
+    missing = [attack for attack in ATTACKS if attack not in known]
+    if not missing:
+        return
+    victim = POLICIES[maker](case, models / case.name)
+    for attack in missing:
+        found = attacked(case, maker, victim, attack)
+        rows.append(path, [row for row in found if row.attack not in known])
+        known |= {NATURAL, attack}
+        terminal.say(f"{case.name}, {maker}: {attack}")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run what is named and has no row yet, show the tables and draw a figure per task; the exit code."""
+    parser = argparse.ArgumentParser(prog="rlkit.experiments.robustness", description=__doc__)
+    parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
+    parser.add_argument("--makers", nargs="+", choices=MAKERS, default=MAKERS, help="whose policies")
+    parser.add_argument("--models", type=Path, default=Path("runs/robustness"), help="policies, read and added to")
+    parser.add_argument("--data", type=Path, default=Path("docs/adversarial"), help="rows, tables and figures")
+    options = parser.parse_args(args)
+    try:
+        cases = chosen(options.names, CASES)
+    except ValueError as error:
+        parser.error(str(error))
+    for case in cases:
+        for maker in options.makers:
+            run_case(case, maker, options.models, options.data / "rows.csv")
+    known = rows.read(options.data / "rows.csv", Row)
+    for table in (curve_table(known), order_table(known)):
+        terminal.show_table(table)
+        write_csv(options.data / f"{table.name}.csv", *flattened(table))
+    for task in TASKS:
+        own = [row for row in known if row.case in task.cases]
+        if own:
+            limit = aliasing(task.env, task.env_kwargs, budget_of(task))
+            write_bytes(options.data / f"{task.name}.png", png(figure(own, limit)))
+    return 0

@@ -1,0 +1,112 @@
+"""The robustness experiment: it goes on where it stopped, and its tables are of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlkit.adversarial import FGSM, Budget, Noise, Stacked
+from rlkit.adversarial.curve import NATURAL
+from rlkit.agents import load
+from rlkit.experiments import rows
+from rlkit.experiments.attack import aliasing
+from rlkit.experiments.robustness import run, settings
+from rlkit.experiments.robustness.analysis import OURS, Row, curve_table, figure, order_table, rows_of
+from rlkit.experiments.robustness.settings import CARTPOLE, CASES, TASKS, Case
+from rlkit.experiments.train import Training
+from rlkit.plotting import png
+
+TINY = Training(
+    "CartPole-v1", "ppo", (0, 1), 256, None, {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "net_arch": (16,)}
+)
+CASE = Case("cartpole-tiny", CARTPOLE._replace(epsilons=(0.5, 2.0)), TINY, TINY)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "EPISODES", 2)
+    monkeypatch.setattr(run, "SEEDS", (0, 1))
+    monkeypatch.setattr(run, "ATTACKS", {"sign noise": Noise("sign"), "FGSM": FGSM()})
+
+
+def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.csv"
+    run.run_case(CASE, OURS, tmp_path, path)
+    known = rows.read(path, Row)
+    assert len(known) == 2 * (1 + 2 * 2)
+    agent = load(tmp_path / "cartpole-tiny" / "agent.safetensors", device="cpu")
+    natural = [row.mean_return for row in rows_of(known, "cartpole-tiny", OURS, NATURAL)]
+    assert natural == agent.evaluate(2).mean(axis=1).tolist()
+    written = path.read_text()
+    monkeypatch.setattr(run, "POLICIES", {})  # nothing is opened or trained again
+    run.run_case(CASE, OURS, tmp_path, path)
+    assert path.read_text() == written
+    monkeypatch.setattr(run, "POLICIES", {OURS: run.our_policy})
+    monkeypatch.setattr(run, "ATTACKS", {**run.ATTACKS, "best": Noise("uniform")})
+    run.run_case(CASE, OURS, tmp_path, path)
+    assert len(rows.read(path, Row)) == 2 * (1 + 3 * 2)
+
+
+@pytest.mark.slow
+def test_the_peers_models_are_trained_where_missing(small: None, tmp_path: Path) -> None:
+    run.run_case(CASE, run.PEER, tmp_path, tmp_path / "rows.csv")
+    assert len(rows.read(tmp_path / "rows.csv", Row)) == 10
+    again = run.peer_policy(CASE, tmp_path / "cartpole-tiny")
+    assert isinstance(again, Stacked)
+    assert again.seeds == (0, 1)
+
+
+def made(attack: str, epsilon: float, earned: list[float], case: str = "grid-x") -> list[Row]:
+    return [Row(case, OURS, seed, attack, epsilon, one, 0.25) for seed, one in enumerate(earned)]
+
+
+KNOWN = [
+    *made(NATURAL, 0.0, [10.0, 12.0, 11.0]),
+    *made("sign noise", 1.0, [8.0, 9.0, 9.5]),
+    *made("FGSM", 1.0, [3.0, 4.1, 4.4]),
+    *made("PGD-20", 1.0, [3.0, 4.0, 4.5]),
+]
+
+
+def test_tables_and_figure() -> None:
+    table = curve_table(KNOWN[::-1])
+    assert [row[2] for row in table.rows] == [NATURAL, "sign noise", "FGSM", "PGD-20"]
+    assert table.rows[0][4].value == 11.0
+    assert table.rows[1][5].value == 0.25
+    order = order_table(KNOWN)
+    assert [(row[2], row[3], row[6]) for row in order.rows] == [
+        ("sign noise", "FGSM", "harms more"), ("FGSM", "PGD-20", "")
+    ]  # fmt: skip
+    assert order.rows[0][5].value == pytest.approx(-5.0)
+    drawn = figure(KNOWN, aliasing=0.5)
+    panel = drawn.axes[0]
+    assert [line.get_label() for line in panel.lines] == ["sign noise", "FGSM", "PGD-20", "states read alike"]
+    assert panel.lines[0].get_ydata().tolist() == [11.0, pytest.approx(np.mean([8.0, 9.0, 9.5]))]
+    assert png(drawn).startswith(b"\x89PNG")
+    assert "states read alike" not in [line.get_label() for line in figure(KNOWN, aliasing=None).axes[0].lines]
+
+
+def test_every_case_can_be_trained_by_both_makers() -> None:
+    assert {case.name for case in CASES} == {name for task in TASKS for name in task.cases}
+    for case in CASES:
+        one = replace(case.ours, seeds=(0,)).make_agent()
+        assert len(case.task.scale) == np.prod(one.observation_space.shape)
+        peer = replace(case.peer, seeds=(0,)).make_agent()
+        run.order_for(case.peer, peer.config, (0,))
+        assert settings.EPISODES > 0
+
+
+def test_where_states_read_alike() -> None:
+    grid = {"map": "frozenlake-4x4", "observation": "coordinates"}
+    assert aliasing("rlkit/GridWorld-v0", grid, Budget(0.0)) == pytest.approx(1 / 6)
+    assert aliasing("rlkit/GridWorld-v0", {"map": "frozenlake-4x4"}, Budget(0.0)) is None
+    assert aliasing("CartPole-v1", {}, Budget(0.0)) is None
+
+
+def test_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run.main(["cartpole-ppp"])
+    assert "did you mean 'cartpole-ppo'" in capsys.readouterr().err
