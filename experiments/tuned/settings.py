@@ -42,5 +42,4 @@ CASES = (
     case("a2c-500k", "CartPole-v1", "a2c", 500_000, Target(500.0), seeds=SEEDS[:10]),
     case("reinforce", "CartPole-v1", "reinforce", 300_000, Target(475.0, solved=27)),
     case("acrobot-dqn", "Acrobot-v1", "dqn", 100_000, Target(-80.0), seeds=SEEDS[:10]),
-    case("acrobot-ppo", "Acrobot-v1", "ppo", 200_000, Target(-80.0), seeds=SEEDS[:10]),
 )
