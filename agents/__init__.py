@@ -3,9 +3,9 @@
 from .a2c import A2C
 from .agent import Agent
 from .dqn import DQN
-from .load import load
+from .load import load, resume
 from .ppo import PPO
 from .reinforce import REINFORCE
 from .tabular import TabularQ
 
-__all__ = ["A2C", "DQN", "PPO", "REINFORCE", "Agent", "TabularQ", "load"]
+__all__ = ["A2C", "DQN", "PPO", "REINFORCE", "Agent", "TabularQ", "load", "resume"]

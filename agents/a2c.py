@@ -24,7 +24,16 @@ from torch import Tensor
 from rlkit.architectures import NetworkName
 from rlkit.exploration import masked
 from rlkit.layers import Activation
-from rlkit.losses import entropy, entropy_slope, explained_variance, log_softmax, one_hot, score_slope, standardised
+from rlkit.losses import (
+    entropy,
+    entropy_slope,
+    explained_variance,
+    kl_divergence,
+    log_softmax,
+    one_hot,
+    score_slope,
+    standardised,
+)
 from rlkit.networks import MLP, ActorCritic
 from rlkit.optim import Adam, RMSprop, clip_rows_, row_norm
 from rlkit.returns import gae
@@ -35,6 +44,8 @@ from rlkit.types import Transition
 from .agent import Agent
 from .hyperparameters import Count, NotNegative, Options, Positive, Range, Share, Widths, verify
 from .presets import A2C_PRESETS
+
+KL_EVERY = 16  # updates between those whose KL(pi before, pi after) is logged, which takes the policy's output again
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,7 @@ class A2C(Agent):
 
     config_class = A2CConfig
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = A2C_PRESETS
+    checkpointed = ("optimizer", "_explore", "_updates")
     config: A2CConfig
 
     def _build(self) -> dict[str, MLP]:
@@ -125,6 +137,7 @@ class A2C(Agent):
         self.actor_critic = ActorCritic(policy, architecture.value(config.ortho_init))
         flat = self.actor_critic.flat
         self.optimizer = RMSprop(flat, eps=config.rms_prop_eps) if config.use_rms_prop else Adam(flat, eps=1e-5)
+        self._updates = 0
         self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef
         self._explore = Stream(self.seeds, "explore", width=1, copies=self.env.num_envs, device=self.device)
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
@@ -137,9 +150,10 @@ class A2C(Agent):
     def update(self, batch: Transition) -> None:
         """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
         shape = batch.reward.shape
-        logits, value, pullback = self.actor_critic.vjp(self._features(batch.obs).flatten(1, 2))
-        if batch.action_mask is not None:
-            logits = masked(logits, batch.action_mask.flatten(1, 2))
+        features = self._features(batch.obs).flatten(1, 2)  # [S, T B, D]
+        mask = None if batch.action_mask is None else batch.action_mask.flatten(1, 2)
+        logits, value, pullback = self.actor_critic.vjp(features)
+        logits = masked(logits, mask)
         next_value = self.actor_critic.values(self._features(batch.next_obs).flatten(1, 2)).view(shape)
         advantage = gae(
             batch.reward,
@@ -161,6 +175,10 @@ class A2C(Agent):
         learning_rate = self._scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
         clipped = clip_rows_(gradient, norm, self.per_row.max_grad_norm)
         self.optimizer.step(clipped, learning_rate, self._healthy(norm))
+        if self._updates % KL_EVERY == 0:
+            after = masked(self.actor_critic.policy(features), mask)
+            self._means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))
+        self._updates += 1
         self._means.add(
             loss=loss.total,
             policy_loss=loss.policy,

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import gymnasium
 import numpy as np
@@ -33,12 +33,22 @@ from rlkit.streams import Stream
 from rlkit.tracking import EpisodeReturns, Means
 from rlkit.types import Env, Transition, segment
 
+from .checkpoint import restore, state_of
 from .ensemble import Ensemble
 from .hyperparameters import PerRowNumbers, as_given, settings_of_row
 from .predict import predict
 from .progress import progress
 
+RUN = ("env", "num_timesteps", "_end", "active", "diverged_at", "_returns", "normaliser")  # of every agent's checkpoint
 EnvSource = str | Callable[[], gymnasium.Env] | rlkit.envs.Dynamics
+
+
+class Divergence(NamedTuple):
+    """A row that stopped learning."""
+
+    seed: int
+    step: int  # environment steps done when it was noticed
+    what: str  # that was not finite
 
 
 class HasParameters(Protocol):
@@ -70,6 +80,7 @@ class Agent:
     """
 
     config_class: ClassVar[type]
+    checkpointed: ClassVar[tuple[str, ...]]  # attributes that a checkpoint holds beside the networks and ``RUN``
     scores_are_values: ClassVar[bool] = False  # whether ``scores`` are action values, else logits of a softmax policy
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]]  # name -> environment id -> hyper-parameters
 
@@ -268,15 +279,34 @@ class Agent:
         self.active &= number < math.inf  # NaN compares false
         return self.active
 
+    @property
+    def divergences(self) -> tuple[Divergence, ...]:
+        """The rows that stopped learning, with the step and what was not finite; the others went on without them."""
+        steps = self.diverged_at.tolist()
+        return tuple(
+            Divergence(seed, steps[row], self._unsound(row)) for row, seed in enumerate(self.seeds) if steps[row] >= 0
+        )
+
+    def _unsound(self, row: int) -> str:
+        """What made a row stop: what came from outside first, then what it may have done to itself."""
+        seen = self._returns.unsound
+        for kind in ("reward", "observation"):
+            if seen[kind][row]:
+                return f"a {kind}" if kind == "reward" else f"an {kind}"
+        for name, network in self.networks.items():
+            for block, tensor in getattr(network, "blocks", {"values": network.flat}).items():
+                if not tensor[row].isfinite().all():
+                    return f"{block} of the {name} network"
+        return "the loss" if seen["loss"][row] else "the gradient"
+
     def _warn_of_divergence(self) -> None:
-        for seed, step in zip(self.seeds, self.diverged_at.tolist(), strict=True):
-            if step >= 0:
-                warnings.warn(
-                    f"seed {seed} diverged at step {step}: its loss or gradient was not finite, and it was not "
-                    "updated after that. A lower learning_rate may keep it.",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
+        for seed, step, what in self.divergences:
+            warnings.warn(
+                f"seed {seed} diverged at step {step}: {what} was not finite, and the seed was not updated after that. "
+                "A lower learning_rate may keep it.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     # Asking the policy
 
@@ -352,7 +382,32 @@ class Agent:
 
     def save(self, path: str | Path) -> None:
         """Write the policies of all rows as a safetensors file: tensors and a JSON header, no code."""
-        header = {
+        parameters = {name: network.flat[:, network.columns] for name, network in self.networks.items()}
+        save_tensors(path, parameters, {POLICY: json.dumps(self._header())})
+
+    def checkpoint(self, path: str | Path) -> None:
+        """Write the whole run, so that ``resume`` continues it to the bit: also memory, moments, streams, environments.
+
+        For between calls of ``learn``, or inside the loop over ``training``.
+
+        Raises:
+            ValueError: an environment that is not ours, whose state cannot be read.
+        """
+        if not hasattr(self.env, "state_dict"):
+            raise ValueError(
+                f"the state of {self._source} cannot be read, so a run in it cannot be continued exactly: "
+                "save the policy with save, or train in an environment of rlkit"
+            )
+        run = state_of(self, (*RUN, *self.checkpointed))
+        log = {name: torch.from_numpy(values) for name, values in self.history.items()} if self._log else {}
+        networks = {name: network.flat for name, network in self.networks.items()}
+        parts = {"run": run, "log": log, "network": networks}
+        tensors = {f"{part}:{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+        save_tensors(path, tensors, {CHECKPOINT: json.dumps(self._header())})
+
+    def _header(self) -> dict[str, Any]:
+        """What makes an agent like this one, as JSON."""
+        return {
             "algorithm": type(self).__name__,
             "rlkit": rlkit.__version__,
             "env": self._source if isinstance(self._source, str) else None,
@@ -363,8 +418,6 @@ class Agent:
             "config": asdict(self.config),
             "num_timesteps": self.num_timesteps,
         }
-        parameters = {name: network.flat[:, network.columns] for name, network in self.networks.items()}
-        save_tensors(path, parameters, {"rlkit.agent": json.dumps(header)})
 
     @classmethod
     def load(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
@@ -381,12 +434,62 @@ class Agent:
         """
         tensors, metadata = load_tensors(path)
         header = read_header(path, metadata)
+        agent = cls._made_from(path, header, env, device)
+        for name, network in agent.networks.items():
+            found = tuple(tensors[name].shape) if name in tensors else None
+            needed = tuple(network.flat[:, network.columns].shape)
+            if found != needed:
+                raise ValueError(
+                    f"{path} holds parameters of shape {found} as {name!r}, the network for {agent._source} needs "
+                    f"{needed}: it was trained on another environment"
+                )
+            network.flat[:, network.columns] = tensors[name].to(network.flat)
+        agent.num_timesteps = agent._end = header["num_timesteps"]
+        return agent
+
+    @classmethod
+    def resume(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
+        """The run that ``checkpoint`` wrote: what it does next is to the bit what the other would have done.
+
+        ``agent.learn(n)`` goes on for n steps; ``agent.learn(agent.timesteps_left)`` finishes what was interrupted.
+        Arguments and errors as of ``load``.
+        """
+        tensors, metadata = load_tensors(path)
+        agent = cls._made_from(path, read_header(path, metadata, CHECKPOINT), env, device)
+        parts: dict[str, dict[str, Tensor]] = {"run": {}, "log": {}, "network": {}}
+        for name, tensor in tensors.items():
+            part, _, own = name.partition(":")
+            parts[part][own] = tensor.to(agent.device)
+        for name, network in agent.networks.items():
+            network.flat.copy_(parts["network"][name])
+        agent._restore(parts["run"])
+        log = {name: values.cpu().numpy() for name, values in parts["log"].items()}
+        rows = len(log.get("timesteps", ()))
+        agent._log = [{name: values[row] for name, values in log.items()} for row in range(rows)]
+        return agent
+
+    def _restore(self, run: dict[str, Tensor]) -> None:
+        """Take over what a checkpoint holds of a run."""
+        restore(self, (*RUN, *self.checkpointed), run)
+
+    @property
+    def timesteps_left(self) -> int:
+        """How many of the timesteps that were asked for have not been done."""
+        return max(self._end - self.num_timesteps, 0)
+
+    # Construction
+
+    @classmethod
+    def _made_from(
+        cls, path: str | Path, header: dict[str, Any], env: EnvSource | None, device: str | torch.device
+    ) -> Self:
+        """A fresh agent as the header of a file says."""
         if header["algorithm"] != cls.__name__:
             raise ValueError(f"{path} holds a {header['algorithm']}, not a {cls.__name__}: use rlkit.agents.load")
         source = env if env is not None else header["env"]
         if source is None:
             raise ValueError(f"{path} was saved without an environment id: pass env=")
-        agent = cls(
+        return cls(
             source,
             seeds=header["seeds"],
             num_envs=header["num_envs"],
@@ -395,19 +498,6 @@ class Agent:
             env_kwargs=header["env_kwargs"],
             **header["config"],
         )
-        for name, network in agent.networks.items():
-            found = tuple(tensors[name].shape) if name in tensors else None
-            needed = tuple(network.flat[:, network.columns].shape)
-            if found != needed:
-                raise ValueError(
-                    f"{path} holds parameters of shape {found} as {name!r}, the network for {source} needs "
-                    f"{needed}: it was trained on another environment"
-                )
-            network.flat[:, network.columns] = tensors[name].to(network.flat)
-        agent.num_timesteps = agent._end = header["num_timesteps"]
-        return agent
-
-    # Construction
 
     def _make(self, seeds: Sequence[int], num_envs: int, **options: Any) -> Env:
         return rlkit.envs.make(
@@ -458,13 +548,18 @@ class Agent:
         return self._evaluation_stream.next()
 
 
-def read_header(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
+POLICY, CHECKPOINT = "rlkit.agent", "rlkit.checkpoint"  # what a file's header is called
+WRITTEN_BY = {POLICY: "a policy, as agent.save writes them", CHECKPOINT: "a run, as agent.checkpoint writes them"}
+
+
+def read_header(path: str | Path, metadata: dict[str, str], kind: str = POLICY) -> dict[str, Any]:
     """The JSON header of an agent's file.
 
     Raises:
-        ValueError: the file is safetensors but not an agent of this package.
+        ValueError: the file is safetensors but not of this kind.
     """
-    if "rlkit.agent" not in metadata:
-        raise ValueError(f"{path} is a safetensors file but not an rlkit agent: agents are written by agent.save")
-    header: dict[str, Any] = json.loads(metadata["rlkit.agent"])
+    if kind not in metadata:
+        other = next((f"it holds {WRITTEN_BY[k]}" for k in metadata if k in WRITTEN_BY), "it is not an rlkit agent")
+        raise ValueError(f"{path} is a safetensors file but not {WRITTEN_BY[kind]}: {other}")
+    header: dict[str, Any] = json.loads(metadata[kind])
     return header

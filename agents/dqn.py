@@ -118,6 +118,9 @@ class DQN(Agent):
     config_class = DQNConfig
     scores_are_values = True
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = DQN_PRESETS
+    checkpointed = (
+        "target_network.flat", "optimizer", "replay", "priorities", "_explore", "_sample", "_updates",
+    )  # fmt: skip
     config: DQNConfig
 
     def _build(self) -> dict[str, MLP | Dueling]:
@@ -173,7 +176,9 @@ class DQN(Agent):
         if self.config.single_coin:
             u = torch.cat([u[:, :, :1, :1].expand(-1, -1, u.shape[2], -1), u[..., 1:]], dim=-1)
         before = self.num_timesteps // self.env.num_envs
-        explores, random = exploration(self.epsilons(steps)[..., None], u, self.num_actions)
+        epsilons = self.epsilons(steps)  # [T, S]
+        self._means.add(epsilon=epsilons[-1])
+        explores, random = exploration(epsilons[..., None], u, self.num_actions)
         taken = []
         for asks, exploring, action, numbers in zip(self._somewhere(~explores), explores, random, u, strict=True):
             mask = self.env.action_mask
@@ -183,9 +188,7 @@ class DQN(Agent):
                 action = torch.where(exploring, action, masked(self.scores(self.env.obs), mask).argmax(dim=-1))
             taken.append(self._step(action))
         if self.replay is None:
-            self.replay = ReplayBuffer(self._capacity, taken[0])
-            if self.config.priority_exponent != 0.0:
-                self.priorities = Priorities(self._capacity, self.per_row.priority_exponent)
+            self.replay = self._memory(taken[0], self._capacity)
         self.replay.add(*taken)
         if self.normaliser is not None:
             self._update_moments(segment(taken))
@@ -194,6 +197,20 @@ class DQN(Agent):
         if self.config.target_clock == "steps":
             interval = max(self.config.target_update_interval // self.env.num_envs, 1)
             self._update_target((before + steps) // interval - before // interval)
+
+    def _memory(self, example: Transition, capacity: int) -> ReplayBuffer:
+        """A memory for transitions such as this one, and its priorities."""
+        if self.config.priority_exponent != 0.0:
+            self.priorities = Priorities(capacity, self.per_row.priority_exponent)
+        return ReplayBuffer(capacity, example)
+
+    def _restore(self, run: dict[str, Tensor]) -> None:
+        start = "replay/"
+        stored = {key.removeprefix(start): run[key] for key in run if key.startswith(start) and key != "replay/added"}
+        if stored:
+            example = {name: ring[:, : self.env.num_envs] for name, ring in stored.items()}
+            self.replay = self._memory(Transition(**example), capacity=stored["reward"].shape[1])
+        super()._restore(run)
 
     def _somewhere(self, chosen: Tensor) -> list[bool]:
         """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
@@ -263,7 +280,9 @@ class DQN(Agent):
         lead = (self.num_seeds, count, config.batch_size)
         error = td_error(torch.stack(outputs, dim=1), batch.action.view(lead), target.view(lead))  # [S, count, M]
         losses, sizes = loss(error).mean(dim=2), error.abs().mean(dim=2)  # [S, count], unweighted
-        self._healthy(losses.sum(dim=1))  # a loss may be infinite while its gradient is not
+        total = losses.sum(dim=1)  # it may be infinite while the gradient is not
+        self._returns.unsound["loss"] |= self.active & ~total.isfinite()
+        self._healthy(total)
         for one, absolute in zip(losses.unbind(1), sizes.unbind(1), strict=True):
             self._means.add(loss=one, td_error=absolute)
         if self.priorities is not None and slot is not None:

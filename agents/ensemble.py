@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.exploration import categorical
+from rlkit.exploration import categorical, masked
+from rlkit.types import Env
 
 from .predict import predict
 
-if TYPE_CHECKING:
-    from .agent import Agent
+
+class Members(Protocol):
+    """What is asked of an agent whose rows are to act together."""
+
+    seeds: tuple[int, ...]
+    device: torch.device
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Discrete
+    scores_are_values: ClassVar[bool]
+
+    @property
+    def num_seeds(self) -> int:
+        """S."""
+        ...
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """``[S, B, *observation] -> [S, B, A]``."""
+        ...
+
+    def uniform(self, copies: int, width: int) -> Tensor:
+        """Numbers for sampled actions, ``[S, copies, width]``."""
+        ...
+
+    def evaluation_env(self, episodes: int, seed: int, rows: int | None) -> Env:
+        """Copies of one episode each."""
+        ...
 
 
 class Ensemble:
@@ -29,7 +55,7 @@ class Ensemble:
 
     num_seeds = 1
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Members) -> None:
         self.agent = agent
         self.seeds = agent.seeds[:1]
         self.device = agent.device
@@ -42,8 +68,10 @@ class Ensemble:
             return scores.mean(dim=0, keepdim=True)
         return torch.softmax(scores, dim=-1).mean(dim=0, keepdim=True).log()
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
         """The action of the highest score, ``[1, B, *observation] -> [1, B]``; or a sample of the mean probabilities.
+
+        Of the actions that ``action_mask [1, B, A]`` bool allows.
 
         Raises:
             ValueError: a sample where the scores are action values, which have no probabilities.
@@ -51,13 +79,13 @@ class Ensemble:
         with torch.no_grad():
             scores = self.scores(obs)
         if deterministic:
-            return scores.argmax(dim=-1)
+            return masked(scores, action_mask).argmax(dim=-1)
         if self.agent.scores_are_values:
             raise ValueError("an ensemble of action values is greedy: use deterministic=True")
-        return categorical(scores, self.agent.uniform(copies=scores.shape[1], width=1)[:1, :, 0])
+        return categorical(scores, self.agent.uniform(copies=scores.shape[1], width=1)[:1, :, 0], action_mask)
 
     def predict(
-        self, observation: np.ndarray, state: Any = None, episode_start: Any = None, deterministic: bool = True
+        self, observation: np.ndarray, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[np.ndarray, Any]:
         """stable-baselines3's: one observation or a batch ``[n, ...]`` -> (action or actions ``[n]``, state)."""
         return predict(self, observation, deterministic), state

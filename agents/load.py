@@ -9,7 +9,7 @@ import torch
 from rlkit.checkpoint import load_tensors
 
 from .a2c import A2C
-from .agent import Agent, EnvSource, read_header
+from .agent import CHECKPOINT, POLICY, Agent, EnvSource, read_header
 from .dqn import DQN
 from .ppo import PPO
 from .reinforce import REINFORCE
@@ -25,7 +25,16 @@ def load(path: str | Path, env: EnvSource | None = None, device: str | torch.dev
         FileNotFoundError: no such file.
         ValueError: not a whole agent's file, or of an algorithm that this version does not have.
     """
-    name = read_header(path, load_tensors(path)[1])["algorithm"]
+    return _algorithm(path, POLICY).load(path, env, device)
+
+
+def resume(path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Agent:
+    """The run in a file that ``agent.checkpoint`` wrote, of whichever algorithm; errors as of ``load``."""
+    return _algorithm(path, CHECKPOINT).resume(path, env, device)
+
+
+def _algorithm(path: str | Path, kind: str) -> type[Agent]:
+    name = read_header(path, load_tensors(path)[1], kind)["algorithm"]
     if name not in ALGORITHMS:
         raise ValueError(f"{path} holds a {name!r}; this version knows {', '.join(ALGORITHMS)}")
-    return ALGORITHMS[name].load(path, env, device)
+    return ALGORITHMS[name]

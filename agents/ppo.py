@@ -159,6 +159,7 @@ class PPO(Agent):
 
     config_class = PPOConfig
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = PPO_PRESETS
+    checkpointed = ("optimizer", "_explore", "_shuffle")
     config: PPOConfig
 
     def _build(self) -> dict[str, MLP]:

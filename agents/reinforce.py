@@ -18,7 +18,7 @@ known, and is logged, at every update. Every line is done for S seeds at once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from rlkit.architectures import NetworkName
 from rlkit.baselines import leave_one_out_mean, optimal_constant, time_dependent_mean
 from rlkit.exploration import masked
 from rlkit.layers import Activation
-from rlkit.losses import entropy, entropy_slope, explained_variance, log_softmax, one_hot, score_slope
+from rlkit.losses import entropy, entropy_slope, explained_variance, kl_divergence, log_softmax, one_hot, score_slope
 from rlkit.networks import MLP
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
@@ -85,11 +85,20 @@ class REINFORCEConfig:
             )
 
 
+class Gradients(NamedTuple):
+    """What a batch says of the policy."""
+
+    by_copy: Tensor  # [S, B, P], of the loss, a step played
+    log_p: Tensor  # [S B, T, A]
+    loss: Tensor  # [S], mean of -(w - b) log pi(a|s); without the entropy bonus
+
+
 class REINFORCE(Agent):
     """REINFORCE on the seed axis; see ``Agent`` for the arguments and ``REINFORCEConfig`` for the hyper-parameters."""
 
     config_class = REINFORCEConfig
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = REINFORCE_PRESETS
+    checkpointed = ("optimizer", "value_optimizer", "_explore", "_average", "_average_mass", "_before")
     config: REINFORCEConfig
 
     def _build(self) -> dict[str, MLP]:
@@ -121,20 +130,30 @@ class REINFORCE(Agent):
     @torch.inference_mode()
     def update(self, batch: Transition) -> None:
         """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
-        gradient, mean_entropy = self.gradients(batch)  # [S, B, P]
+        gradient, log_p, loss = self.gradients(batch)  # [S, B, P]
         mean = gradient.mean(dim=1)  # [S, P]
         norm = row_norm(mean)
         learning_rate = self._scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
         healthy = self._healthy(norm)
         self.optimizer.step(clip_rows_(mean, norm, self.per_row.max_grad_norm), learning_rate, healthy)
-        self._means.add(entropy=mean_entropy, gradient_norm=norm)
+        after = self._log_p(batch, self.policy.repeated(self.env.num_envs)(by_copy(self._features(batch.obs))))
+        self._means.add(
+            policy_loss=loss,
+            entropy=entropy(log_p).mean(dim=1).view(norm.shape[0], -1).mean(dim=1),
+            kl=kl_divergence(log_p, after).mean(dim=1).view(norm.shape[0], -1).mean(dim=1),
+            gradient_norm=norm,
+        )
         if self.env.num_envs > 1:  # of the mean over copies, summed over parameters
             self._means.add(gradient_variance=gradient.var(dim=1).sum(dim=1) / self.env.num_envs)
         if self.config.baseline == "value":
             self.fit_value(batch)
 
-    def gradients(self, batch: Transition) -> tuple[Tensor, Tensor]:
-        """The gradient of the loss (of minus the return) by copy, ``[S, B, P]``, and the mean entropy, ``[S]``."""
+    def _log_p(self, batch: Transition, logits: Tensor) -> Tensor:
+        """log pi of what was allowed, by copy ``[S B, T, A]``."""
+        return log_softmax(masked(logits, None if batch.action_mask is None else by_copy(batch.action_mask)))
+
+    def gradients(self, batch: Transition) -> Gradients:
+        """The gradient of the loss (of minus the return) by copy, with the policy and the loss that it is of."""
         config = self.config
         seeds, steps, copies = batch.reward.shape
         weight, counted, step = self.weights(batch)
@@ -143,9 +162,7 @@ class REINFORCE(Agent):
         # every copy is a row of its own: its sum over time is its own gradient
         features = by_copy(self._features(batch.obs))  # [S B, T, D]
         logits, pullback = self.policy.repeated(copies).vjp(features)
-        if batch.action_mask is not None:
-            logits = masked(logits, by_copy(batch.action_mask))
-        log_p = log_softmax(logits)
+        log_p = self._log_p(batch, logits)
         taken = one_hot(by_copy(batch.action), log_p)
 
         def score_sum(weight: Tensor) -> Tensor:
@@ -160,7 +177,9 @@ class REINFORCE(Agent):
         if config.ent_coef != 0.0:
             bonus = pullback(-entropy_slope(log_p)).view(seeds, copies, -1)
             gradient = gradient + self.per_row.ent_coef[:, None, None] * bonus
-        return gradient / steps, entropy(log_p).mean(dim=1).view(seeds, copies).mean(dim=1)
+        chosen = log_p.gather(-1, by_copy(batch.action)[..., None])[..., 0]  # [S B, T]
+        loss = -(by_copy(torch.where(counted, weight - baseline, 0.0)) * chosen).mean(dim=1)
+        return Gradients(gradient / steps, log_p, loss.view(seeds, copies).mean(dim=1))
 
     def weights(self, batch: Transition) -> tuple[Tensor, Tensor, Tensor]:
         """What multiplies every score, which steps count, and steps since the episode's start, ``[S, T, B]`` each."""

@@ -74,6 +74,7 @@ class TabularQ(Agent):
     config_class = TabularQConfig
     scores_are_values = True
     presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = TABULAR_PRESETS
+    checkpointed = ("updates", "_explore", "_action")
     config: TabularQConfig
 
     def _build(self) -> dict[str, HasParameters]:

@@ -141,7 +141,7 @@ def training_run(training: Training, trained: Trained, played: Played, exact: Ex
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)
     interrupted = () if trained.finished else (f"Interrupted after {agent.num_timesteps} of {training.steps} steps.",)
-    diverged = [seed for seed, step in zip(agent.seeds, agent.diverged_at.tolist(), strict=True) if step >= 0]
+    diverged = agent.divergences
     part = Part()
     if exact is not None:
         part = exact_part(subject.name, agent.seeds, agent, exact.exact, exact.curve if exact.timesteps else None)
@@ -163,7 +163,8 @@ def training_run(training: Training, trained: Trained, played: Played, exact: Ex
             **returns_of(agent.seeds, played),
             "timesteps": agent.num_timesteps,
             "finished": trained.finished,
-            "diverged_seeds": diverged,
+            "diverged_seeds": [one.seed for one in diverged],
+            "divergences": [one._asdict() for one in diverged],
             "cpu_seconds_per_seed": trained.cpu_seconds / agent.num_seeds,
             "wall_seconds": trained.wall_seconds,
             **part.results,
@@ -172,7 +173,10 @@ def training_run(training: Training, trained: Trained, played: Played, exact: Ex
         pictures=(*training_picture(agent, subject.name), *part.pictures),
         notes=(
             *interrupted,
-            *([f"Seeds {diverged} diverged and were not updated any more."] if diverged else []),
+            *(
+                f"Seed {seed} diverged at step {step}: {what} was not finite, and the seed was not updated any more."
+                for seed, step, what in diverged
+            ),
             *capped_note(played),
         ),
     )

@@ -76,6 +76,11 @@ def entropy(log_p: Tensor) -> Tensor:
     return -torch.where(log_p > -math.inf, log_p.exp() * log_p, 0.0).sum(dim=-1)
 
 
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p, q) = sum_a p (log p - log q) in nats, ``[..., A] -> [...]``; what p never does adds nothing."""
+    return torch.where(log_p > -math.inf, log_p.exp() * (log_p - log_q), 0.0).sum(dim=-1)
+
+
 def score_slope(log_p: Tensor, taken: Tensor, weight: Tensor) -> Tensor:
     """Derivative of -weight log pi(a) by the logits, weight (pi - 1_a): ``[..., A]``.
 

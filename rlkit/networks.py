@@ -141,6 +141,12 @@ class MLP:
         self._padding = torch.zeros_like(self.flat[:, start:])
         self.parameters = [t.detach().requires_grad_() for layer in self._layers for t in (layer.weight, layer.bias)]
 
+    @property
+    def blocks(self) -> dict[str, Tensor]:
+        """Weights and biases of every layer by name, ``[S, in, out]`` and ``[S, 1, out]``."""
+        kinds = ("weights", "biases")
+        return {f"{kinds[i % 2]} of layer {i // 2 + 1}": block for i, block in enumerate(self.parameters)}
+
     def __call__(self, x: Tensor) -> Tensor:
         """``[S, M, in] -> [S, M, out]``, differentiable in x and in ``parameters`` where gradients are enabled."""
         if not torch.is_grad_enabled():
@@ -350,6 +356,12 @@ class Dueling:
         """Let the parameters be this matrix ``[S, P]``, the advantage's before the value's."""
         self.flat = flat
         _place_both(flat, self.advantage, self.value)
+
+    @property
+    def blocks(self) -> dict[str, Tensor]:
+        """Weights and biases of every layer of both, by name."""
+        both = {"advantage": self.advantage, "value": self.value}
+        return {f"{name}'s {block}": tensor for name, mlp in both.items() for block, tensor in mlp.blocks.items()}
 
     def __call__(self, x: Tensor) -> Tensor:
         """``[S, M, in] -> [S, M, A]``, differentiable in x where gradients are enabled."""

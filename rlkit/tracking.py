@@ -38,13 +38,19 @@ class Means:
 
 
 class EpisodeReturns:
-    """Mean undiscounted return of the episodes that finished since the last reading, per seed."""
+    """Mean undiscounted return of the episodes that finished since the last reading, per seed.
+
+    ``unsound`` says which rows have met a reward, an observation or (told by the agent) a loss that is not finite,
+    ``[S]`` bool each.
+    """
 
     def __init__(self, num_seeds: int, num_envs: int, device: torch.device) -> None:
         self._running = torch.zeros(num_seeds, num_envs, device=device)
         self._sum = torch.zeros(num_seeds, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
         self._steps: list[Transition] = []  # not summed yet
+        kinds = ("reward", "observation", "loss")
+        self.unsound = {kind: torch.zeros(num_seeds, dtype=torch.bool, device=device) for kind in kinds}
 
     def add(self, step: Transition) -> None:
         """One step of every copy."""
@@ -63,6 +69,9 @@ class EpisodeReturns:
         terminated, truncated = (
             torch.stack([getattr(s, name) for s in self._steps]) for name in ("terminated", "truncated")
         )
+        self._look("reward", rewards)
+        if self._steps[0].next_obs.is_floating_point():
+            self._look("observation", torch.stack([step.next_obs for step in self._steps]))
         self._steps, dones = [], terminated | truncated
         finished = dones.any(dim=0)  # [S, B]
         after = dones.flip(0).cumsum(dim=0).flip(0) == 0  # steps of the episode that goes on
@@ -71,6 +80,10 @@ class EpisodeReturns:
         self._sum += torch.where(finished, earned, 0.0).sum(dim=1)
         self._count += dones.sum(dim=(0, 2))
         self._running = torch.where(finished, unfinished, self._running + unfinished)
+
+    def _look(self, kind: str, values: Tensor) -> None:
+        """Note the rows in which values ``[T, S, B, ...]`` are not all finite."""
+        self.unsound[kind] |= ~values.isfinite().flatten(2).all(dim=2).all(dim=0)
 
     def read(self) -> dict[str, np.ndarray]:
         """``episode_return [S]`` (NaN where none finished) and ``episodes [S]``; start afresh."""
@@ -85,7 +98,7 @@ class EpisodeReturns:
     def state_dict(self) -> dict[str, Tensor]:
         """Running and finished returns, for a checkpoint."""
         self._fold()
-        return {"running": self._running, "sum": self._sum, "count": self._count}
+        return {"running": self._running, "sum": self._sum, "count": self._count, **self.unsound}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved returns."""
@@ -93,3 +106,5 @@ class EpisodeReturns:
         self._running.copy_(state["running"])
         self._sum.copy_(state["sum"])
         self._count.copy_(state["count"])
+        for kind, rows in self.unsound.items():
+            rows.copy_(state[kind])

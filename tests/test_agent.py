@@ -9,7 +9,7 @@ import pytest
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 
-from rlkit.agents import DQN, load
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load
 
 QUICK = {"learning_starts": 50, "batch_size": 16, "net_arch": (16,)}
 
@@ -198,3 +198,43 @@ def test_bad_lengths_are_refused(agent):
         agent.learn(0)
     with pytest.raises(ValueError, match="at least 1"):
         agent.evaluate(0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "names"),
+    [
+        (DQN, {"learning_starts": 16}, {"loss", "td_error", "gradient_norm", "epsilon"}),
+        (A2C, {}, {"loss", "policy_loss", "value_loss", "entropy", "kl", "gradient_norm", "explained_variance"}),
+        (PPO, {"n_steps": 20, "batch_size": 20},
+         {"loss", "policy_loss", "value_loss", "entropy", "approx_kl", "gradient_norm", "explained_variance"}),
+        (REINFORCE, {"n_steps": 20, "num_envs": 2},
+         {"policy_loss", "value_loss", "entropy", "kl", "gradient_norm", "gradient_variance", "explained_variance"}),
+        (TabularQ, {"env": "FrozenLake-v1"}, {"td_error", "epsilon"}),
+    ],
+)  # fmt: skip
+def test_training_is_logged_seed_by_seed(algorithm, settings, names):
+    env = settings.pop("env", "CartPole-v1")
+    agent = algorithm(env, seeds=range(3), device="cpu", **settings).learn(400)
+    history = agent.history
+    assert names <= set(history)
+    for name in names:
+        assert history[name].shape == history["timesteps"].shape == (len(history["timesteps"]), 3)
+        assert np.isfinite(history[name][-20:]).any(axis=0).all(), name
+    if env == "CartPole-v1":  # the rows are not copies of one
+        assert len(set(history["gradient_norm"][-1])) == 3
+
+
+def test_the_logged_epsilon_is_the_schedules():
+    agent = DQN("CartPole-v1", seeds=range(2), device="cpu", learning_starts=0, exploration_fraction=[0.5, 1.0])
+    list(agent.training(400, every=4))  # epsilon of the last step of every iteration
+    expected = [[max(1.0 - 0.95 * (t - 1) / 200, 0.05), 1.0 - 0.95 * (t - 1) / 400] for t in range(4, 401, 4)]
+    np.testing.assert_allclose(agent.history["epsilon"], expected, rtol=1e-5)
+
+
+def test_an_infinite_loss_is_named_even_if_its_gradient_is_clipped():
+    agent = DQN("CartPole-v1", seeds=range(2), device="cpu", learning_starts=8)
+    with torch.no_grad():
+        agent.target_network.blocks["biases of layer 3"][1] = 3e38  # the sum of a few such errors is too large
+    with pytest.warns(RuntimeWarning, match="seed 1 diverged at step 12: the loss was not finite"):
+        agent.learn(40)
+    assert [one.seed for one in agent.divergences] == [1]

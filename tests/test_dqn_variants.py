@@ -150,8 +150,15 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("settings", VARIANTS, ids=str)
-@pytest.mark.parametrize("name", ["action-observation-reward", "truncation"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, {}) for name in PROBES),
+        ("delayed-reward", {"n_steps": 3}),
+        *((name, settings) for name in ("action-observation-reward", "truncation") for settings in VARIANTS),
+    ],
+    ids=str,
+)
 def test_the_probes_are_learned_to_their_exact_values(name, settings):
     probe = PROBES[name]()
     agent = DQN(
@@ -168,10 +175,12 @@ def test_the_probes_are_learned_to_their_exact_values(name, settings):
         exploration_final_eps=0.5,
         net_arch=(32,),
         **settings,
-    ).learn(800)
+    ).learn(1200 if settings in ({}, {"n_steps": 3}) else 800)
     observations = torch.from_numpy(probe.observations()).expand(3, -1, -1)
     exact = np.broadcast_to(probe.q_values(0.8), (3, *probe.q_values(0.8).shape))
-    np.testing.assert_allclose(agent.q_values(observations).numpy(), exact, atol=0.2)
+    np.testing.assert_allclose(
+        agent.q_values(observations).numpy(), exact, atol=0.15 if settings in ({}, {"n_steps": 3}) else 0.2
+    )
 
 
 def test_without_replay_a_minibatch_is_the_latest_transitions():

@@ -1,6 +1,7 @@
 """The seed axis: row s of a run of many seeds is, to the bit, the run of seed s alone."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -166,8 +167,15 @@ class Poisoned:
 
 
 @ALL
-@pytest.mark.parametrize("what", ["parameter", "reward", "observation"])
-def test_a_nan_stays_in_its_row_and_stops_it(algorithm, what):
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("parameter", r"(weights|biases) of layer \d of the (q|value) network"),
+        ("reward", "a reward"),
+        ("observation", "an observation"),
+    ],
+)
+def test_a_nan_stays_in_its_row_and_stops_it(algorithm, what, named):
     clean = kept(trained(algorithm, range(4)))
     agent = algorithm(Poisoned(what), seeds=range(4), device="cpu", **SMALL[algorithm])
     training = agent.training(STEPS, every=288)
@@ -175,8 +183,11 @@ def test_a_nan_stays_in_its_row_and_stops_it(algorithm, what):
     networks = [network.flat for network in agent.networks.values()]
     if what == "parameter":
         networks[-1][0, 10] = math.nan
-    with pytest.warns(RuntimeWarning, match=r"seed 0 diverged at step \d+"):
+    with pytest.warns(RuntimeWarning, match=rf"seed 0 diverged at step \d+: {named} was not finite"):
         list(training)
+    ((seed, step, culprit),) = agent.divergences
+    assert (seed, step) == (0, int(agent.diverged_at[0]))
+    assert re.fullmatch(named, culprit)
     assert agent.active.tolist() == [False, True, True, True]
     assert 288 <= int(agent.diverged_at[0]) <= STEPS + 24
     for name, tensor in kept(agent).items():
