@@ -400,7 +400,7 @@ class Agent:
             )
         run = state_of(self, (*RUN, *self.checkpointed))
         log = {name: torch.from_numpy(values) for name, values in self.history.items()} if self._log else {}
-        networks = {name: network.flat for name, network in self.networks.items()}
+        networks = {name: network.flat for name, network in self.networks.items() if network is not self.normaliser}
         parts = {"run": run, "log": log, "network": networks}
         tensors = {f"{part}:{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
         save_tensors(path, tensors, {CHECKPOINT: json.dumps(self._header())})
@@ -460,8 +460,8 @@ class Agent:
         for name, tensor in tensors.items():
             part, _, own = name.partition(":")
             parts[part][own] = tensor.to(agent.device)
-        for name, network in agent.networks.items():
-            network.flat.copy_(parts["network"][name])
+        for name, flat in parts["network"].items():
+            agent.networks[name].flat.copy_(flat)
         agent._restore(parts["run"])
         log = {name: values.cpu().numpy() for name, values in parts["log"].items()}
         rows = len(log.get("timesteps", ()))

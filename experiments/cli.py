@@ -89,6 +89,7 @@ def evaluate(
     env_kwargs: Pairs = (),
     algo: Literal["DQN", "A2C", "PPO"] | None = None,
     trust: bool = False,
+    vec_normalize: Path | None = None,
     episodes: int = 100,
     sampled: bool = False,
     first_seed: int = 10_000,
@@ -108,6 +109,7 @@ def evaluate(
         env_kwargs: Arguments of the environment of a stable-baselines3 model.
         algo: Algorithm of a stable-baselines3 model.
         trust: Open a stable-baselines3 file, which can run any code while it is read.
+        vec_normalize: The .pkl of the VecNormalize that such a model was trained behind; it needs --trust too.
         episodes: Episodes per training seed.
         sampled: Sample actions instead of taking the greedy ones.
         first_seed: Where evaluation seeds start.
@@ -115,7 +117,7 @@ def evaluate(
     """
     from .evaluate import evaluate as run_evaluation
 
-    subject = _subject(policy, env, env_kwargs, algo, trust)
+    subject = _subject(policy, env, env_kwargs, algo, trust, vec_normalize)
     return _finish(run_evaluation(subject, episodes, sampled, first_seed), out, overwrite, json)
 
 
@@ -191,6 +193,7 @@ def attack(
     env_kwargs: Pairs = (),
     algo: Literal["DQN", "A2C", "PPO"] | None = None,
     trust: bool = False,
+    vec_normalize: Path | None = None,
     attacks: tuple[Literal["noise", "uniform", "fgsm"], ...] = ("noise", "fgsm"),
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0),
     unit: Literal["std", "raw"] = "std",
@@ -218,6 +221,7 @@ def attack(
         env_kwargs: Arguments of the environment of a stable-baselines3 model.
         algo: Algorithm of a stable-baselines3 model.
         trust: Open a stable-baselines3 file, which can run any code while it is read.
+        vec_normalize: The .pkl of the VecNormalize that such a model was trained behind; it needs --trust too.
         attacks: Which attacks.
         epsilons: Sizes of the change.
         unit: Of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
@@ -236,7 +240,7 @@ def attack(
     from .timing import timing_of
 
     _at_least_one("episodes", episodes)
-    subject = _subject(policy, env, env_kwargs, algo, trust)
+    subject = _subject(policy, env, env_kwargs, algo, trust, vec_normalize)
     threatened = threat(subject, attacks, epsilons, unit, norm)._replace(
         timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode
     )
@@ -250,6 +254,7 @@ def hijack(
     env_kwargs: Pairs = (),
     algo: Literal["DQN", "A2C", "PPO"] | None = None,
     trust: bool = False,
+    vec_normalize: Path | None = None,
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0),
     unit: Literal["std", "raw"] = "std",
     norm: Literal["inf", "2"] = "inf",
@@ -273,6 +278,7 @@ def hijack(
         env_kwargs: Arguments of the environment of a stable-baselines3 model.
         algo: Algorithm of a stable-baselines3 model.
         trust: Open a stable-baselines3 file, which can run any code while it is read.
+        vec_normalize: The .pkl of the VecNormalize that such a model was trained behind; it needs --trust too.
         epsilons: Sizes of the change.
         unit: Of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
         norm: inf bounds every feature by itself, 2 all of them together.
@@ -283,7 +289,7 @@ def hijack(
     from .hijack import hijack as run_hijack
 
     _at_least_one("episodes", episodes)
-    subject = _subject(policy, env, env_kwargs, algo, trust)
+    subject = _subject(policy, env, env_kwargs, algo, trust, vec_normalize)
     return _finish(run_hijack(subject, toward, epsilons, unit, norm, episodes, first_seed), out, overwrite, json)
 
 
@@ -377,6 +383,7 @@ def watch(
     env_kwargs: Pairs = (),
     algo: Literal["DQN", "A2C", "PPO"] | None = None,
     trust: bool = False,
+    vec_normalize: Path | None = None,
     mode: Literal["human", "ansi", "gif"] = "human",
     episodes: int = 1,
     row: int = 0,
@@ -401,6 +408,7 @@ def watch(
         env_kwargs: Arguments of the environment of a stable-baselines3 model.
         algo: Algorithm of a stable-baselines3 model.
         trust: Open a stable-baselines3 file, which can run any code while it is read.
+        vec_normalize: The .pkl of the VecNormalize that such a model was trained behind; it needs --trust too.
         mode: human is a window, ansi text (grid worlds), gif a file.
         episodes: How many.
         row: Which training seed of the file, counted from 0.
@@ -420,7 +428,7 @@ def watch(
     from .watch import watch as run_watch
 
     _at_least_one("episodes", episodes)
-    subject = _subject(policy, env, env_kwargs, algo, trust)
+    subject = _subject(policy, env, env_kwargs, algo, trust, vec_normalize)
     if mode == "human" and not has_display():
         raise ValueError("no window can be opened (no display, or no toolkit for matplotlib): use --mode gif or ansi")
     tampering = None
@@ -553,14 +561,21 @@ def _training(
     )
 
 
-def _subject(policy: Path, env: str | None, env_kwargs: Sequence[str], algo: Any, trust: bool) -> Subject:
+def _subject(
+    policy: Path,
+    env: str | None,
+    env_kwargs: Sequence[str],
+    algo: Any,
+    trust: bool,
+    vec_normalize: Path | None = None,
+) -> Subject:
     """The policy of a command that judges one, on one torch thread."""
     import torch
 
     from .policies import open_policy
 
     torch.set_num_threads(1)
-    return open_policy(policy, env, _pairs(env_kwargs), algo=algo, trust=trust)
+    return open_policy(policy, env, _pairs(env_kwargs), algo=algo, trust=trust, vec_normalize=vec_normalize)
 
 
 def _finish(run: Any, out: Path | None, overwrite: bool, as_json: bool) -> int:

@@ -65,6 +65,7 @@ def open_policy(
     backend: str = "auto",
     algo: Algo | None = None,
     trust: bool = False,
+    vec_normalize: Path | None = None,
 ) -> Subject:
     """The policy in a file: ``.zip`` is stable-baselines3's, everything else ours.
 
@@ -75,6 +76,7 @@ def open_policy(
         backend: of the environment, for a stable-baselines3 model; see ``rlkit.envs.make``.
         algo: of a stable-baselines3 model, whose file does not say.
         trust: stable-baselines3's files hold pickled objects, which can run any code; True opens them.
+        vec_normalize: what ``VecNormalize.save`` wrote, of a stable-baselines3 model that was trained behind one.
 
     Raises:
         FileNotFoundError: no such file.
@@ -83,10 +85,13 @@ def open_policy(
     if path.suffix != ".zip":
         if env_kwargs:
             raise ValueError("--env-kwargs are read from the agent's own file: leave them out")
+        if vec_normalize is not None:
+            raise ValueError("--vec-normalize is of stable-baselines3's models; an agent's file holds its own moments")
         return of_agent(rlkit.agents.load(path, env, device="cpu"), *_trained_in(path, env))
     if algo is None or env is None:
         raise ValueError(f"{path} is a {PEER} model, whose file does not say what it is: pass --algo and --env")
-    return of_models(rlkit.sb3.load(path, algo, trust), algo, env, env_kwargs or {}, backend)
+    policy = rlkit.sb3.load(path, algo, trust, vec_normalize=vec_normalize)
+    return of_models(policy, algo, env, env_kwargs or {}, backend)
 
 
 def of_agent(agent: Agent, env: str, env_kwargs: Mapping[str, Any]) -> Subject:

@@ -5,11 +5,13 @@ stable-baselines3 is an optional dependency: this module imports without it.
 
 from __future__ import annotations
 
+import math
+import pickle
 import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +20,24 @@ from .networks import in_evaluation_mode
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecNormalize
 
 ALGORITHMS = ("DQN", "A2C", "PPO")
+
+
+class Normalisation(NamedTuple):
+    """What a ``VecNormalize`` does to observations: (x - mean) / sqrt(variance + epsilon), cut at +-clip."""
+
+    mean: Tensor  # [*observation] float64
+    variance: Tensor  # [*observation] float64
+    epsilon: float
+    clip: float
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        """``[..., *observation]`` -> the same in float32, computed in double as there; differentiable."""
+        mean, variance = self.mean.to(obs.device), self.variance.to(obs.device)
+        centred = (obs.double() - mean) / (variance + self.epsilon).sqrt()
+        return centred.clamp(-self.clip, self.clip).float()
 
 
 class SB3Policy:
@@ -28,17 +46,29 @@ class SB3Policy:
     One model is S = 1. Preprocessing (one-hot, division of images by 255, transposing them) is the models' own and
     part of the graph, so ``scores`` can be differentiated with respect to the observation; integers may be given as
     one-hot codes, which an attack can change (``rlkit.adversarial.OneHot``). The models are never changed: they compute
-    in evaluation mode and are back in their own mode afterwards.
+    in evaluation mode and are back in their own mode afterwards. The normalisation of a ``VecNormalize`` that they were
+    trained behind is part of the graph too; its statistics stand still.
 
     Args:
         models: one model, or one per training seed, all of the same spaces.
+        vec_normalize: what the models were trained behind, one for all or one per model; None for nothing.
 
     Raises:
-        ValueError: no model, one that is not DQN, A2C or PPO, one with continuous actions, or spaces that differ.
+        ValueError: no model, one that is not DQN, A2C or PPO, one with continuous actions, spaces that differ, another
+            number of normalisations than models, or one of other observations.
     """
 
-    def __init__(self, models: BaseAlgorithm | Sequence[BaseAlgorithm]) -> None:
+    def __init__(
+        self,
+        models: BaseAlgorithm | Sequence[BaseAlgorithm],
+        vec_normalize: VecNormalize | Sequence[VecNormalize | None] | None = None,
+    ) -> None:
         self.models: tuple[BaseAlgorithm, ...] = tuple(models) if isinstance(models, Sequence) else (models,)
+        given = tuple(vec_normalize) if isinstance(vec_normalize, Sequence) else (vec_normalize,) * len(self.models)
+        if len(given) != len(self.models):
+            raise ValueError(f"vec_normalize has {len(given)} for {len(self.models)} models: give one, or one for each")
+        self.vec_normalize = given
+        self._normalisations = [None if one is None else _normalisation(one) for one in given]
         if not self.models:
             raise ValueError("models must hold at least one stable-baselines3 model, got none")
         for model in self.models:
@@ -47,6 +77,12 @@ class SB3Policy:
                 raise ValueError(
                     f"models must share their spaces, got {model.observation_space} and {self.observation_space}, "
                     f"{model.action_space} and {self.action_space}"
+                )
+        for normalisation in self._normalisations:
+            if normalisation is not None and normalisation.mean.numel() != math.prod(self.observation_space.shape):
+                raise ValueError(
+                    f"vec_normalize is of observations of shape {tuple(normalisation.mean.shape)}, the models are of "
+                    f"{self.observation_space.shape}: pass the one that was saved with them"
                 )
 
     @property
@@ -81,7 +117,7 @@ class SB3Policy:
 
     def __getitem__(self, i: int) -> SB3Policy:
         """The policy of model i alone, S = 1."""
-        return SB3Policy(self.models[i])
+        return SB3Policy(self.models[i], self.vec_normalize[i])
 
     def scores(self, obs: Tensor) -> Tensor:
         """Q-values (DQN) or logits (A2C, PPO) ``[S, B, A]`` of ``[S, B, *observation]``, differentiable.
@@ -91,7 +127,8 @@ class SB3Policy:
         """
         if len(obs) != self.num_seeds:
             raise ValueError(f"obs must have one row per model, {self.num_seeds}, got {len(obs)}: shape it [S, B, ...]")
-        return torch.stack([_scores(model, row) for model, row in zip(self.models, obs, strict=True)])
+        rows = zip(self.models, obs, self._normalisations, strict=True)
+        return torch.stack([_scores(model, row, normalisation) for model, row, normalisation in rows])
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
         """The models' deterministic actions ``[S, B]`` for ``[S, B, *observation]``, those of ``model.predict``.
@@ -110,28 +147,37 @@ class SB3Policy:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """``model.predict`` of the only model.
+        """``model.predict`` of the only model, for observations as its environment gives them.
 
         Raises:
             ValueError: more than one model.
         """
         if self.num_seeds > 1:
             raise ValueError(f"predict is for one model, and these are {self.num_seeds}: use policy[i].predict")
+        if self.vec_normalize[0] is not None:
+            observation = self.vec_normalize[0].normalize_obs(observation)
         return self.models[0].predict(observation, state, episode_start, deterministic)
 
 
-def load(path: str | Path, algo: str, trust: bool = False, device: str = "cpu") -> SB3Policy:
+def load(
+    path: str | Path,
+    algo: str,
+    trust: bool = False,
+    device: str = "cpu",
+    vec_normalize: str | Path | VecNormalize | None = None,
+) -> SB3Policy:
     """The policy in a ``.zip`` that stable-baselines3 saved.
 
     Args:
         path: the file, with or without ``.zip``.
         algo: "DQN", "A2C" or "PPO"; the file does not say.
         trust: the file's ``data`` member holds pickled objects, and unpickling runs whatever code they name. Say True
-            for a file that you made or whose maker you trust.
+            for a file that you made or whose maker you trust. A file of ``vec_normalize`` is a pickle as a whole.
         device: where to put the model.
+        vec_normalize: the ``VecNormalize`` that the model was trained behind, or the ``.pkl`` that its ``save`` wrote.
 
     Raises:
-        ValueError: not trusted, unknown algo, or not a stable-baselines3 file.
+        ValueError: not trusted, unknown algo, not a stable-baselines3 file, or the normalisation of something else.
         FileNotFoundError: no such file.
         ModuleNotFoundError: stable-baselines3 is not installed.
     """
@@ -141,6 +187,8 @@ def load(path: str | Path, algo: str, trust: bool = False, device: str = "cpu") 
     file = path if path.is_file() else path.with_name(path.name + ".zip")
     if not file.is_file():
         raise FileNotFoundError(f"no stable-baselines3 model at {path}, nor at {file}")
+    if isinstance(vec_normalize, str | Path) and not Path(vec_normalize).is_file():
+        raise FileNotFoundError(f"no VecNormalize at {vec_normalize}")
     if not trust:
         raise ValueError(
             f"{file} was not opened: stable-baselines3's format holds pickled objects, and loading them can run any "
@@ -157,7 +205,33 @@ def load(path: str | Path, algo: str, trust: bool = False, device: str = "cpu") 
             model = getattr(stable_baselines3, algo).load(file, device=device)
     except Exception as error:  # whatever unpickling and rebuilding another class's model may raise
         raise ValueError(f"{file} could not be read as {algo}, was it saved by another algorithm? {error}") from error
-    return SB3Policy(model)
+    if isinstance(vec_normalize, str | Path):
+        vec_normalize = _read_vec_normalize(Path(vec_normalize))
+    return SB3Policy(model, vec_normalize)
+
+
+def _read_vec_normalize(file: Path) -> VecNormalize:
+    """What ``VecNormalize.save`` wrote; the caller has said that it trusts the file."""
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    try:
+        read = pickle.loads(file.read_bytes())
+    except Exception as error:  # whatever unpickling may raise
+        raise ValueError(f"{file} could not be read as a VecNormalize: {error}") from error
+    if not isinstance(read, VecNormalize):
+        raise ValueError(f"{file} holds a {type(read).__name__}, not a VecNormalize: pass what VecNormalize.save wrote")
+    return read
+
+
+def _normalisation(vec_normalize: VecNormalize) -> Normalisation | None:
+    """What it does to observations; None where it normalises rewards alone."""
+    if not vec_normalize.norm_obs:
+        return None
+    statistics: Any = vec_normalize.obs_rms
+    if isinstance(statistics, dict):
+        raise ValueError(f"vec_normalize is of Dict observations, {sorted(statistics)}: only Box ones are supported")
+    mean, variance = torch.as_tensor(statistics.mean).double(), torch.as_tensor(statistics.var).double()
+    return Normalisation(mean, variance, float(vec_normalize.epsilon), float(vec_normalize.clip_obs))
 
 
 def layers_of(model: Any) -> torch.nn.Sequential:
@@ -200,9 +274,13 @@ def _check_supported(model: Any) -> None:
         raise ValueError(f"{name} has actions {model.action_space}: only Discrete actions are supported")
 
 
-def _scores(model: Any, obs: Tensor) -> Tensor:
-    """Scores ``[B, A]`` of ``[B, *observation]``; a running normaliser would be applied to obs first, in the graph."""
+def _scores(model: Any, obs: Tensor, normalisation: Normalisation | None) -> Tensor:
+    """Scores ``[B, A]`` of ``[B, *observation]``."""
+    if normalisation is not None and obs.shape[1:] == normalisation.mean.shape:  # else it has seen channels first
+        obs, normalisation = normalisation(obs), None
     obs = _channels_first(obs.to(model.device), model.observation_space.shape)
+    if normalisation is not None:
+        obs = normalisation(obs)
     with in_evaluation_mode((model.policy,)):
         if _is_code(obs, model.observation_space):
             return _scores_of_code(model.policy, obs)

@@ -6,12 +6,12 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from double import DoubleFeatures
 from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3 import A2C as SB3A2C
 from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
 from rlkit.agents import A2C, PPO
@@ -25,13 +25,6 @@ from rlkit.optim import Adam, RMSprop
 from rlkit.schedules import SCHEDULES, factor
 
 # One update against stable-baselines3's
-
-
-class DoubleFeatures(FlattenExtractor):
-    """stable-baselines3 casts observations to float; its policy is to compute in double here."""
-
-    def forward(self, observations):
-        return super().forward(observations).double()
 
 
 def in_double(agent):

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+import stable_baselines3
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rlkit
+import rlkit.sb3
 from rlkit.agents import DQN, load
+from rlkit.evaluation import evaluate_policy
 from rlkit.experiments.cli import main
 from rlkit.experiments.train import interruptible
 from rlkit.mdp import TabularMDP
@@ -209,6 +213,30 @@ def test_files_that_are_no_policies(folder: Path, tmp_path: Path, capsys: pytest
     both = ("--algo", "DQN", "--env", "CartPole-v1")
     assert "trust" in misuse(capsys, "evaluate", str(zipped), *both)
     assert "truncated" in misuse(capsys, "evaluate", str(zipped), *both, "--trust")
+
+
+def test_a_model_behind_vec_normalize_is_evaluated_and_attacked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    envs = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
+    envs.seed(0)
+    model = stable_baselines3.PPO("MlpPolicy", envs, n_steps=64, batch_size=64, n_epochs=1, device="cpu", seed=0)
+    model.learn(64)
+    zipped, statistics = tmp_path / "model.zip", tmp_path / "normalize.pkl"
+    model.save(zipped)
+    envs.save(str(statistics))
+    given = (str(zipped), "--algo", "PPO", "--env", "CartPole-v1", "--vec-normalize", str(statistics))
+    assert "trust" in misuse(capsys, "evaluate", *given)
+    behind = run_json(capsys, "evaluate", *given, "--trust", "--episodes", "3")
+    policy = rlkit.sb3.SB3Policy(model, envs)
+    mean, _ = evaluate_policy(policy, gymnasium.make("CartPole-v1"), n_eval_episodes=3)
+    assert behind["results"]["return"]["value"] == mean
+    attacked = run_json(
+        capsys, "attack", *given, "--trust", "--episodes", "2", "--epsilons", "0.5", "--attacks", "fgsm"
+    )
+    assert attacked["results"]["return"]["value"] > 0
+    agent = str(folder / "agent.safetensors")
+    assert "holds its own moments" in misuse(capsys, "evaluate", agent, "--vec-normalize", str(statistics))
 
 
 def test_a_grid_world_policy_in_indices_cannot_be_attacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

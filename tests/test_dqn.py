@@ -4,13 +4,17 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from double import DoubleFeatures
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.buffers import NStepReplayBuffer
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from rlkit.agents import DQN
 from rlkit.agents.dqn import td_error
 from rlkit.envs import GridWorld
 from rlkit.losses import huber
+from rlkit.optim import Adam
 from rlkit.planning import backward_induction, evaluate_finite, start_value
 from rlkit.replay import ReplayBuffer
 from rlkit.types import Transition
@@ -88,6 +92,64 @@ def test_an_update_is_the_formula():
     probe = torch.randn(50, 4)
     torch.testing.assert_close(agent.network(probe[None])[0].detach(), online(probe).detach(), atol=1e-4, rtol=1e-4)
     assert float(agent._means.read()["loss"][0]) == pytest.approx(float(loss.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_grad_norm": 0.05}, {"n_steps": 3, "gamma": 0.9}])
+def test_an_update_is_stable_baselines3s(settings, monkeypatch):
+    """With its weights and the same minibatches: targets, losses and all parameters after each of three updates."""
+    settings = {"learning_starts": 0, "batch_size": 64, "learning_rate": 1e-2, **settings}
+    agent = DQN("CartPole-v1", env_kwargs={"max_steps": 18}, seeds=[3], device="cpu", **settings)
+    agent._end = 1000
+    agent._start()
+    agent.collect(200)
+    assert agent.replay.state_dict()["truncated"][0, :200].any()
+    peer = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, target_update_interval=10**6,
+                  policy_kwargs={"features_extractor_class": DoubleFeatures}, **settings)  # fmt: skip
+    peer.policy.double()
+    peer.set_logger(Logger(None, []))
+    for network in (agent.network, agent.target_network):  # the peer's weights, in our order and in double
+        network.place(network.flat.double())
+    for network, module in ((agent.network, peer.q_net), (agent.target_network, peer.q_net_target)):
+        layers = [layer for layer in module.q_net if isinstance(layer, torch.nn.Linear)]
+        with torch.no_grad():
+            for layer, weights, biases in zip(layers, *[iter(network.blocks.values())] * 2, strict=True):
+                weights[0].copy_(layer.weight.T)
+                biases[0, 0].copy_(layer.bias)
+    agent.target_network.flat += 0.1
+    with torch.no_grad():
+        for parameter in peer.q_net_target.parameters():
+            parameter += 0.1
+    agent.optimizer = Adam(agent.network.flat)
+    for name in vars(agent.per_row):
+        setattr(agent.per_row, name, torch.tensor([getattr(agent.config, name)], dtype=torch.float64))
+    agent._features = lambda obs: obs.double()
+
+    seen = []
+    smooth_l1_loss = torch.nn.functional.smooth_l1_loss
+    monkeypatch.setattr(
+        "stable_baselines3.dqn.dqn.F.smooth_l1_loss", lambda q, y: seen.append(y) or smooth_l1_loss(q, y)
+    )
+    for _ in range(3):
+        counter = agent._sample.state_dict()
+        u, gamma = agent._sample.next(), agent.per_row.gamma
+        agent._sample.load_state(counter)
+        if agent.config.n_steps == 1:
+            batch, discount = agent.replay.sample(u), gamma[:, None]
+        else:
+            batch, discount = agent.replay.sample_n_step(u, agent.config.n_steps, gamma)
+        column = (batch.action, batch.terminated.double(), batch.reward.double(), discount.expand(1, 64))
+        action, done, reward, discounts = (field[0, :, None] for field in column)
+        samples = ReplayBufferSamples(batch.obs[0], action, batch.next_obs[0], done, reward, discounts)
+        monkeypatch.setattr(peer.replay_buffer, "sample", lambda *_, samples=samples, **__: samples)
+        target = agent.target(batch, discount)
+        agent.update()
+        peer.train(gradient_steps=1, batch_size=64)
+        torch.testing.assert_close(target[0], seen[-1][:, 0], atol=1e-9, rtol=0.0)
+        loss = peer.logger.name_to_value["train/loss"]
+        assert float(agent._means.read()["loss"][0]) == pytest.approx(loss, abs=1e-9)
+        ours = [p for layer in agent.network.seed(0) for p in layer.parameters()]
+        for own, theirs in zip(ours, peer.q_net.q_net.parameters(), strict=True):
+            torch.testing.assert_close(own, theirs, atol=1e-5, rtol=0.0)
 
 
 def test_a_timeout_keeps_its_bootstrap():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,7 @@ from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rlkit.sb3
 from rlkit.sb3 import SB3Policy
@@ -194,3 +196,81 @@ def test_a_model_trained_with_n_steps_loads_without_a_warning(tmp_path: Path) ->
     policy = rlkit.sb3.load(tmp_path / "model.zip", "DQN", trust=True)  # warnings are errors here
     obs = np.zeros(4, np.float32)
     assert policy.predict(obs, deterministic=True)[0] == model.predict(obs, deterministic=True)[0]
+
+
+# Behind VecNormalize
+
+
+def normalising(env: str = "CartPole-v1", **settings: Any) -> VecNormalize:
+    """With statistics of a few random steps, far from mean 0 and variance 1, and cuts that bite."""
+    envs = VecNormalize(DummyVecEnv([lambda: gymnasium.make(env)] * 2), **{"clip_obs": 1.5, **settings})
+    envs.seed(0)
+    envs.reset()
+    actions = np.random.default_rng(0).integers(2, size=(200, 2))
+    for action in actions:
+        envs.step(action)
+    return envs
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_behind_vec_normalize_actions_are_those_of_predict(algorithm: type[BaseAlgorithm], tmp_path: Path) -> None:
+    model, envs = make(algorithm), normalising()
+    model.save(tmp_path / "model.zip")
+    envs.save(str(tmp_path / "normalize.pkl"))
+    theirs = model.predict(envs.normalize_obs(OBSERVATIONS), deterministic=True)[0].tolist()
+    assert theirs != model.predict(OBSERVATIONS, deterministic=True)[0].tolist()
+    name = algorithm.__name__
+    for given in (envs, tmp_path / "normalize.pkl", str(tmp_path / "normalize.pkl")):
+        policy = rlkit.sb3.load(tmp_path / "model.zip", name, trust=True, vec_normalize=given)
+        assert policy.act(torch.from_numpy(OBSERVATIONS)[None])[0].tolist() == theirs
+        assert policy.predict(OBSERVATIONS, deterministic=True)[0].tolist() == theirs
+        assert policy[0].act(torch.from_numpy(OBSERVATIONS)[None])[0].tolist() == theirs
+    shown = torch.from_numpy(envs.normalize_obs(OBSERVATIONS))[None]
+    assert torch.equal(policy.scores(torch.from_numpy(OBSERVATIONS)[None]), SB3Policy(model).scores(shown))
+
+
+def test_the_normalisation_is_inside_the_graph() -> None:
+    model, envs = make(PPO), normalising(clip_obs=2.0)
+    policy = SB3Policy(model, envs)
+    x = torch.from_numpy(0.3 * OBSERVATIONS[:20])[None].requires_grad_()
+    (gradient,) = torch.autograd.grad(policy.scores(x)[..., 0].sum(dim=(0, 1)), x)
+    z = torch.from_numpy(envs.normalize_obs(x.detach()[0].numpy())).requires_grad_()
+    (inner,) = torch.autograd.grad(SB3Policy(model).scores(z[None])[..., 0].sum(dim=(0, 1)), z)
+    deviation = np.sqrt(envs.obs_rms.var + envs.epsilon)
+    expected = torch.where(z.detach().abs() < 2.0, inner / torch.from_numpy(deviation), 0.0)
+    torch.testing.assert_close(gradient[0], expected.float(), rtol=1e-4, atol=1e-6)
+    assert (gradient == 0).any()
+    assert (gradient != 0).any()
+
+
+def test_statistics_stand_still_and_rows_have_their_own() -> None:
+    models, envs = [make(DQN, seed=seed) for seed in (1, 2)], [normalising(), normalising(clip_obs=0.5)]
+    policy = SB3Policy(models, envs)
+    obs = torch.from_numpy(OBSERVATIONS[:50]).expand(2, -1, -1)
+    before = envs[0].obs_rms.mean.copy()
+    for s in range(2):
+        theirs = models[s].predict(envs[s].normalize_obs(OBSERVATIONS[:50]), deterministic=True)[0]
+        assert policy.act(obs)[s].tolist() == theirs.tolist()
+    assert (envs[0].obs_rms.mean == before).all()
+    rewards_only = SB3Policy(models[0], normalising(norm_obs=False))
+    assert torch.equal(rewards_only.scores(obs[:1]), SB3Policy(models[0]).scores(obs[:1]))
+
+
+def test_a_normalisation_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    make(DQN).save(tmp_path / "model.zip")
+    envs = normalising()
+    envs.save(str(tmp_path / "normalize.pkl"))
+    with pytest.raises(ValueError, match="was not opened"):
+        rlkit.sb3.load(tmp_path / "model.zip", "DQN", vec_normalize=tmp_path / "normalize.pkl")
+    with pytest.raises(FileNotFoundError, match="no VecNormalize"):
+        rlkit.sb3.load(tmp_path / "model.zip", "DQN", trust=True, vec_normalize=tmp_path / "none.pkl")
+    (tmp_path / "text.pkl").write_text("hello")
+    with pytest.raises(ValueError, match="could not be read as a VecNormalize"):
+        rlkit.sb3.load(tmp_path / "model.zip", "DQN", trust=True, vec_normalize=tmp_path / "text.pkl")
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(ValueError, match="holds a list, not a VecNormalize"):
+        rlkit.sb3.load(tmp_path / "model.zip", "DQN", trust=True, vec_normalize=tmp_path / "other.pkl")
+    with pytest.raises(ValueError, match=r"vec_normalize is of observations of shape \(4,\), the models are of \(6,\)"):
+        SB3Policy(make(DQN, "Acrobot-v1"), envs)
+    with pytest.raises(ValueError, match="vec_normalize has 3 for 2 models"):
+        SB3Policy([make(DQN), make(DQN)], [envs] * 3)
