@@ -29,8 +29,8 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     """Observations as the network reads them: ``[..., *space.shape]`` -> ``[..., features]`` float.
 
     Discrete becomes one-hot, unless it is given as codes already (floating ``[..., n]``, for example attacked ones);
-    uint8 images are divided by 255, every other Box is flattened and cast. The result is differentiable with respect
-    to floating observations, so attacks pass through it.
+    Boxes of uint8 are divided by 255, in whatever dtype they are given, every other Box is flattened and cast. The
+    result is differentiable with respect to floating observations, so attacks pass through it.
     """
     if isinstance(space, spaces.Discrete):
         if obs.is_floating_point():
@@ -38,9 +38,8 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
         return nn.functional.one_hot(obs.long() - int(space.start), int(space.n)).to(torch.float32)
     axes = len(space.shape or ())
     features = obs if axes == 1 else obs.reshape(*obs.shape[: obs.dim() - axes], -1)
-    if features.dtype == torch.uint8:
-        return features.to(torch.float32) / 255.0
-    return features if features.is_floating_point() else features.to(torch.float32)
+    features = features if features.is_floating_point() else features.to(torch.float32)
+    return features / 255.0 if space.dtype == np.uint8 else features
 
 
 def num_features(space: spaces.Space) -> int:

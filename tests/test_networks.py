@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from rlkit.adversarial import FGSM, Budget, perturb
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, load
 from rlkit.architectures import Architecture
 from rlkit.convolution import add_patches, convolutions, patches
@@ -223,6 +224,19 @@ def test_the_scores_of_a_discrete_observation_can_be_differentiated_after_the_on
     (gradient,) = torch.autograd.grad(agent.scores(code)[0, 0, 1], code)
     assert float(gradient[0, 0].abs().sum(dim=0)) > 0.0
     assert (gradient[0, 1] == 0.0).all()
+
+
+def test_an_attack_on_a_linear_network_has_its_closed_form():
+    agent = DQN("CartPole-v1", seeds=range(3), device="cpu", network="linear")
+    obs = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 50, 4))).float()
+    scores, shown = agent.q_values(obs), perturb(FGSM(), agent, obs, Budget(0.1))
+    chosen = scores.argmax(dim=-1, keepdim=True)
+    lead = (scores.gather(-1, chosen) - scores.gather(-1, 1 - chosen))[..., 0]
+    weight = agent.network.parameters[0].detach()  # [S, 4, 2]
+    gain = 0.1 * (weight[..., 0] - weight[..., 1]).abs().sum(dim=1)  # [S], epsilon |w|_1
+    attacked = agent.q_values(shown)
+    left = (attacked.gather(-1, chosen) - attacked.gather(-1, 1 - chosen))[..., 0]
+    torch.testing.assert_close(left, lead - gain[:, None], rtol=1e-4, atol=1e-5)
 
 
 def test_images_take_convolutions_by_default_and_vectors_a_perceptron():
