@@ -570,6 +570,22 @@ def test_no_matrix_becomes_dense() -> None:
     assert peak < 32e6
 
 
+def test_rows_that_sum_to_a_half_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"probabilities of state 0, action 0 sum to 0\.5, not 1"):
+        TabularMDP.from_transitions([[[(0.5, 0, 1.0, False)]]])
+
+
+def test_no_sweep_is_stored() -> None:
+    mdp = chain(2000)
+    value_iteration(mdp, 0.9, 1e-3, max_iterations=None)
+    tracemalloc.start()
+    solution = value_iteration(mdp, 0.995, 1e-9)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert solution.iterations >= 2000  # together they would be 32 MB
+    assert peak < 2e6
+
+
 # Judging.
 
 

@@ -81,11 +81,44 @@ def test_to_stay_for_nothing_beats_paying_to_leave() -> None:
     np.testing.assert_allclose(evaluate(mdp, solution.policy, 1.0), [0.0, -1.0], rtol=0, atol=1e-12)
 
 
+def test_rewards_of_both_signs_are_enclosed() -> None:
+    world = interval_iteration(russell_norvig(), 1e-9)
+    printed = [0.812, 0.868, 0.918, 1.0, 0.762, 0.660, -1.0, 0.705, 0.655, 0.611, 0.388]
+    assert (world.lower <= world.upper).all()
+    assert world.width <= 1e-9
+    np.testing.assert_allclose(world.value, printed, atol=6e-4)
+
+
+@pytest.mark.parametrize(("prize", "worth"), [(3.0, [3.0, 3.0, 2.0, 1.5]), (-3.0, [0.0, 0.0, -1.0, 0.0])])
+def test_a_component_is_left_for_a_gain_and_stayed_in_for_none(prize: float, worth: list[float]) -> None:
+    # 0 and 1 lead to each other for nothing; 0 can leave for -2, 1 for the prize. 2 pays 1 to get there, or 1 a turn to
+    # wait. 3 goes to 2 or to its end for 1, evenly.
+    mdp = TabularMDP.from_transitions(
+        [
+            [[(1.0, 1, 0.0, False)], [(1.0, 0, -2.0, True)]],
+            [[(1.0, 0, 0.0, False)], [(1.0, 1, prize, True)]],
+            [[(1.0, 0, -1.0, False)], [(1.0, 2, -1.0, False)]],
+            [[(0.5, 2, 0.0, False), (0.5, 3, 1.0, True)], [(1.0, 3, -9.0, True)]],
+        ]
+    )
+    solution = interval_iteration(mdp, 1e-9)
+    np.testing.assert_allclose(solution.value, worth, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(evaluate(mdp, solution.policy, 1.0), worth, rtol=0, atol=1e-12)
+    assert solution.q.shape == solution.optimal_actions.shape == (4, 2)
+    assert solution.optimal_actions[np.arange(4), solution.policy].all()
+
+
+def test_to_go_on_for_ever_for_nothing_is_worth_nothing() -> None:
+    mdp = TabularMDP.from_transitions([[[(1.0, 0, 1.0, True)]], [[(1.0, 1, 0.0, False)]]])
+    np.testing.assert_allclose(interval_iteration(mdp, 1e-9).value, [1.0, 0.0], rtol=0, atol=1e-9)
+
+
 @settings(max_examples=60, deadline=None)
-@given(mdps(always_may_end=True), st.sampled_from([1.0, -1.0]))
-def test_the_best_of_all_policies_is_enclosed(mdp: TabularMDP, sign: float) -> None:
+@given(mdps(always_may_end=True), st.sampled_from([1.0, -1.0, None]))
+def test_the_best_of_all_policies_is_enclosed(mdp: TabularMDP, sign: float | None) -> None:
     assume(mdp.num_actions**mdp.num_states <= 16)
-    mdp = TabularMDP(mdp.successor, mdp.probability, sign * np.abs(mdp.reward), mdp.terminated)
+    reward = mdp.reward if sign is None else sign * np.abs(mdp.reward)
+    mdp = TabularMDP(mdp.successor, mdp.probability, reward, mdp.terminated)
     choices = itertools.product(range(mdp.num_actions), repeat=mdp.num_states)
     best = np.max([evaluate(mdp, np.array(policy), 1.0) for policy in choices], axis=0)
     solution = interval_iteration(mdp, 1e-7)
@@ -104,12 +137,18 @@ def test_a_limit_is_never_silent() -> None:
 @pytest.mark.parametrize(
     ("mdp", "options", "message"),
     [
-        (russell_norvig(), {}, "rewards of both signs"),
         (chain(3), {"tolerance": 0.0}, "tolerance 0"),
         (chain(3), {"max_iterations": 0}, "max_iterations 0"),
         (FROZEN_LAKE, {"tolerance": 1e-18}, "below what rounding allows"),
         (TabularMDP.from_transitions([[[(1.0, 0, 0.0, True)], [(1.0, 0, 1.0, False)]]]), {}, "collected for ever"),
-        (TabularMDP.from_transitions([[[(1.0, 0, 1.0, True)]], [[(1.0, 1, 0.0, False)]]]), {}, "state 1 no action"),
+        (TabularMDP.from_transitions([[[(1.0, 0, 1.0, True)]], [[(1.0, 1, -1.0, False)]]]), {}, "state 1 no action"),
+        (
+            TabularMDP.from_transitions(
+                [[[(1.0, 1, 1.0, False)], [(1.0, 0, 0.0, True)]], [[(1.0, 0, -1.0, False)], [(1.0, 0, -1.0, False)]]]
+            ),
+            {},
+            "from state 0 positive rewards can be collected for ever: undiscounted, the optimum may be infinite",
+        ),
     ],
 )
 def test_what_has_no_answer_is_refused(mdp: TabularMDP, options: dict[str, Any], message: str) -> None:

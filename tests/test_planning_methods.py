@@ -350,6 +350,19 @@ def test_slow_mixing_is_noticed_and_handed_on(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(solution.value, policy_iteration(table, 0.9999).value, rtol=0, atol=1e-6)
 
 
+def test_a_line_is_factorised_early() -> None:
+    length = 2000
+    state = np.arange(length)
+    ahead, back = np.minimum(state + 1, length - 1), np.maximum(state - 1, 0)
+    successor = np.stack([np.stack([ahead, back], 1), np.stack([back, ahead], 1)], axis=1)
+    ends = (successor == length - 1) & (state[:, None, None] >= length - 2)
+    line = TabularMDP(successor, np.broadcast_to([0.6, 0.4], successor.shape), ends.astype(float), ends)
+    solution = solve(line, 0.9999, 1e-6)
+    assert solution.method == "policy iteration"
+    assert int(solution.reason.split()[1]) <= 100
+    np.testing.assert_allclose(solution.value, policy_iteration(line, 0.9999).value, rtol=0, atol=1e-6)
+
+
 def test_large_factors_are_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORISATION", 400)
     monkeypatch.setattr(portfolio, "LARGEST_FACTORS", 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,14 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
     ever without reward (an end component). In such a component all states are worth the same, the best that leaves
     it, or nothing; taking that maximum after every backup makes the optimum the only fixed point, and the bounds meet.
 
-    Rewards must all be at least 0 or all at most 0. ``iterations`` counts backups of the upper bound.
+    Rewards may have both signs, as long as none that is positive can be collected for ever: what is left are stochastic
+    shortest paths, where going on for ever is worth nothing in a component that pays nothing, and minus infinity
+    elsewhere (Bertsekas & Tsitsiklis 1991). ``iterations`` counts backups of the upper bound.
 
     Raises:
-        ValueError: rewards of both signs; rewards that can be collected for ever; a state from which no action
-            sequence ends an episode; a tolerance that is not positive, or below what rounding allows.
+        ValueError: positive rewards that can be collected for ever, whatever they cost; a state from which no action
+            sequence ends an episode or comes to where nothing is paid; a tolerance that is not positive, or below what
+            rounding allows.
         NotConverged: ``max_iterations`` backups were not enough; its ``solution`` holds valid bounds.
     """
     began = time.perf_counter()
@@ -42,29 +46,19 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
         raise ValueError(f"max_iterations {max_iterations}: give a positive integer")
     table = as_table(mdp)
     happens = table.probability > 0
-    gains = table.reward[happens]
-    if (gains > 0).any() and (gains < 0).any():
+    gainless = ~(happens & (table.reward > 0)).any(axis=2)  # [N, A]: actions that never gain
+    free = gainless & ~(happens & (table.reward < 0)).any(axis=2)  # [N, A]: actions that pay nothing
+    _, staying = end_components(table, np.ones_like(free))
+    gaining = np.flatnonzero((staying & ~gainless).any(axis=1))
+    if gaining.size:
         raise ValueError(
-            "rewards of both signs: interval_iteration needs all of them >= 0 or all <= 0; policy_iteration with "
-            "gamma = 1 takes both and proves a lower bound"
+            f"from state {gaining[0]} positive rewards can be collected for ever: undiscounted, the optimum may be "
+            "infinite; give gamma < 1, or a step limit (backward_induction)"
         )
-    free = ~(happens & (table.reward != 0)).any(axis=2)  # [N, A]: actions that pay nothing
     component, inside = end_components(table, free)
-    if not (gains > 0).any():
-        # Nothing is better than to stay for nothing: as good as an end. Else it is never better than to leave.
-        ends = table.terminated | inside[:, :, None]
-        best = policy_iteration(replace(table, terminated=ends), 1.0)
-    else:
-        everywhere, staying = end_components(table, np.ones_like(free))
-        paying = np.flatnonzero((everywhere >= 0) & (staying & ~free).any(axis=1))
-        if paying.size:
-            raise ValueError(
-                f"from state {paying[0]} rewards can be collected for ever: undiscounted, the optimum is infinite; "
-                "give gamma < 1, or a step limit (backward_induction)"
-            )
-        best = policy_iteration(table, 1.0)
+    best = policy_iteration(_with_stops(table, component), 1.0)
     size = extents(table)
-    upper = _start_above(table, component, inside)
+    upper = _start_above(table, *end_components(table, gainless))
     iterations, stuck = 0, False
     width = widest(best.lower, upper)
     while width > tolerance and not stuck and iterations < max_iterations:
@@ -80,10 +74,15 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
             f"for this problem is {width:.2g}"
         )
     ahead = q_backup(table, upper, 1.0) + rounding_bound(size, upper, 1.0)
+    q = best.q[:, :-1]  # [N, A], without the stop
+    stay = inside.argmax(axis=1)  # where the best is to stop: by any action that stays
     solution = replace(
         best,
         mdp=mdp,
-        upper=np.maximum(upper, best.value),
+        value=highest(q),
+        q=q,
+        policy=np.where(best.policy == table.num_actions, stay, best.policy),
+        upper=np.maximum(upper, highest(q)),
         optimal_actions=ahead >= best.lower[:, None],
         policy_loss_bound=width,
         iterations=iterations,
@@ -99,6 +98,20 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
             solution,
         )
     return solution
+
+
+def _with_stops(mdp: TabularMDP, component: NDArray[np.int64]) -> TabularMDP:
+    """The table with one more action, the last: in the components it ends the episode for nothing, as staying there for
+    ever pays nothing; elsewhere it repeats the first action. Every policy worth taking now ends surely."""
+
+    def more(array: NDArray[Any], stop: float) -> NDArray[Any]:
+        last = array[:, :1].copy()  # [N, 1, K]
+        last[component >= 0] = stop
+        return np.concatenate([array, last], axis=1)
+
+    probability = more(mdp.probability, 0.0)
+    probability[component >= 0, -1, 0] = 1.0
+    return TabularMDP(more(mdp.successor, 0), probability, more(mdp.reward, 0.0), more(mdp.terminated, True))
 
 
 def end_components(mdp: TabularMDP, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -139,11 +152,12 @@ def _leaving(q: Array, component: NDArray[np.int64], inside: NDArray[np.bool_]) 
 
 
 def _start_above(mdp: TabularMDP, component: NDArray[np.int64], inside: NDArray[np.bool_]) -> Array:
-    """A value function above the optimum, ``[N]``.
+    """A value function above the optimum, ``[N]``, given the components of actions that never gain.
 
     Zero where rewards are at most 0. Else twice the largest reward of a step, R, times t with ``C t <= t + 1/2``, C the
     backup of steps that pay 1 each: ``R + P (2 R t) <= 2 R (C t - 1/2) <= 2 R t``, and what a backup does not raise is
-    above the fixed point. Sweeps from t = 0 come to such a t, as every component has been left for good.
+    above the fixed point. To move within a component costs no step and gains nothing. Sweeps from t = 0 come to such a
+    t, as every component has been left for good.
     """
     if float(mdp.reward[mdp.probability > 0].max(initial=0.0)) <= 0:
         return np.zeros(mdp.num_states)

@@ -33,7 +33,7 @@ from .value_iter import (
 )
 
 CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
-REDUCTION = 0.1  # evaluation stops where sweeps change values by this share of what the improvement changed
+REDUCTION = 0.03  # evaluation stops where sweeps change values by this share of what the improvement changed
 
 
 def modified_policy_iteration(

@@ -37,6 +37,8 @@ Method = Literal[
 ]
 
 SWEEPS_WORTH_A_FACTORISATION = 6000  # sweeps that cost about as much as all factorisations of policy iteration
+NARROW = 32  # numbers between a state and its successors up to which factors cost next to nothing
+STATES_SWEPT_IN_A_SOLVE = 200_000  # in the time that a small or narrow policy's system takes
 STENCIL_SWEEPS = 20_000  # the same of a map's sweeps, which cost a tenth
 MANY_STATES = 200_000  # whose table is much larger than a cache
 RARE = 0.001  # share of states with a reward below which rewards are rare
@@ -129,14 +131,16 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
             if COMPILED and _many_without_reward(mdp) and gamma <= SHORT_SIGHTED:
                 reason = "many states, few rewards, a short view: work follows the values that still move"
                 return replace(prioritised_sweeping(mdp, gamma, tolerance), reason=reason)
-        # Where a policy's system is too large to factorise, the next method is a Krylov method, and dear.
-        sweeps = SWEEPS_WORTH_A_FACTORISATION * (5 if mdp.num_states >= MANY_STATES else 1)
+        if _narrow(as_table(mdp)):
+            sweeps = max(60, STATES_SWEPT_IN_A_SOLVE // mdp.num_states)
+        else:  # where a policy's system is too large to factorise, the next method is a Krylov method, and dear
+            sweeps = SWEEPS_WORTH_A_FACTORISATION * (5 if mdp.num_states >= MANY_STATES else 1)
         return replace(modified_policy_iteration(mdp, gamma, tolerance, sweeps), reason=reason)
     except NotConverged as stopped:
         partial = stopped.solution
     table = as_table(mdp)
     tried = f"after {partial.iterations} sweeps of {partial.method} its bounds were {partial.width:.2g} apart"
-    if _factors(table, partial) <= LARGEST_FACTORS:
+    if _factorised_cheaply(table, partial):
         solution = _exact(table, gamma, tolerance, partial)
         reason = f"{tried}: its policy was improved with exact evaluations"
     else:
@@ -162,6 +166,23 @@ def _exact(mdp: Problem, gamma: float, tolerance: float, start: Solution | None)
     if solution.width > tolerance:
         raise below_rounding(goal, solution.lower, solution.upper)
     return replace(solution, tolerance=goal.tolerance)
+
+
+def _narrow(mdp: TabularMDP) -> bool:
+    """Whether a table is small for its bandwidth and no action leads to a state whose number is far off."""
+    if mdp.num_states * (1 + NARROW) > LARGEST_FACTORS:
+        return False
+    for first in range(0, mdp.num_states, 2**8):  # most problems are known for wide ones by their first states
+        arrival = mdp.arrival[first : first + 2**8]
+        state = np.arange(first, first + len(arrival))[:, None, None]
+        if (np.abs(arrival - state)[arrival < mdp.num_states] > NARROW).any():
+            return False
+    return True
+
+
+def _factorised_cheaply(mdp: TabularMDP, solution: Solution) -> bool:
+    """Whether the factors of its policy's system take little memory."""
+    return _narrow(mdp) or _factors(mdp, solution) <= LARGEST_FACTORS
 
 
 def _factors(mdp: TabularMDP, solution: Solution) -> int:
