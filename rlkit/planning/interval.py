@@ -46,8 +46,12 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
         raise ValueError(f"max_iterations {max_iterations}: give a positive integer")
     table = as_table(mdp)
     happens = table.probability > 0
-    gainless = ~(happens & (table.reward > 0)).any(axis=2)  # [N, A]: actions that never gain
-    free = gainless & ~(happens & (table.reward < 0)).any(axis=2)  # [N, A]: actions that pay nothing
+    gainless: NDArray[np.bool_] = ~np.asarray(
+        (happens & (table.reward > 0)).any(axis=2)
+    )  # [N, A]: actions that never gain
+    free: NDArray[np.bool_] = gainless & ~np.asarray(
+        (happens & (table.reward < 0)).any(axis=2)
+    )  # [N, A]: actions that pay nothing
     _, staying = end_components(table, np.ones_like(free))
     gaining = np.flatnonzero((staying & ~gainless).any(axis=1))
     if gaining.size:

@@ -37,7 +37,7 @@ Method = Literal[
 ]
 
 SWEEPS_WORTH_A_FACTORISATION = 6000  # sweeps that cost about as much as all factorisations of policy iteration
-NARROW = 32  # numbers between a state and its successors up to which factors cost next to nothing
+NARROW = 8  # numbers between a state and its successors up to which factors cost next to nothing
 STATES_SWEPT_IN_A_SOLVE = 200_000  # in the time that a small or narrow policy's system takes
 STENCIL_SWEEPS = 20_000  # the same of a map's sweeps, which cost a tenth
 MANY_STATES = 200_000  # whose table is much larger than a cache
