@@ -504,7 +504,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else MISUSED
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
         return _failed(str(error), MISUSED)
     except RuntimeError as error:
         if not isinstance(error, _foreseen()):

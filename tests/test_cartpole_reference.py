@@ -160,6 +160,8 @@ def test_what_cannot_be_solved_on_a_lattice_is_refused(tmp_path: Path, capsys: p
     assert "gamma 1.0" in misuse(capsys, "--points", "3", "--gamma", "1")
     assert "device 'quantum' cannot be used" in misuse(capsys, "--points", "3", "--device", "quantum")
     assert "half_length must be positive" in misuse(capsys, "--env-kwargs", "half_length=-1")
+    assert "half_length" in misuse(capsys, "--env-kwargs", "half_length=abc")
+    assert "a lattice holds at most 2,147,483,647" in misuse(capsys, "--points", "300")
     A2C("CartPole-v1", device="cpu").save(tmp_path / "a2c.safetensors")
     DQN("CartPole-v1", device="cpu", normalize_rewards=True).save(tmp_path / "scaled.safetensors")
     assert "without normalize_rewards" in misuse(capsys, "--policy", str(tmp_path / "scaled.safetensors"))

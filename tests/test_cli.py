@@ -203,6 +203,11 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_does_not_fit_in_memory_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    huge = ("--steps", str(10**12), "--set", f"buffer_size={10**12}", "--out", str(tmp_path / "huge"))
+    assert "lower buffer_size or train fewer seeds" in misuse(capsys, "train", *huge, "--json")
+
+
 def test_files_that_are_no_policies(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes((folder / "agent.safetensors").read_bytes()[:300])

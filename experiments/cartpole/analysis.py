@@ -22,7 +22,7 @@ from rlkit.plotting import png
 
 from ..exact import rates_by_reward
 from ..ledger import Picture, Run, Table
-from ..policies import Subject
+from ..policies import Subject, made_with
 from .reference import Floats, GreedyPolicy, Reference, solved, standard_starts, steps_balanced, steps_left
 
 RESOLUTION = 61  # states along each side of a cross-section
@@ -66,10 +66,15 @@ class Section(NamedTuple):
 
 
 def cartpole_of(name: str, env_kwargs: Mapping[str, Any]) -> CartPole | None:
-    """The cart-pole behind an id, None if it is something else."""
+    """The cart-pole behind an id, None if it is something else.
+
+    Raises:
+        ValueError: arguments that a cart-pole does not take.
+    """
     if name not in ("CartPole-v1", "rlkit/CartPole-v1"):
         return None
-    dynamics = find_dynamics(name, env_kwargs=dict(env_kwargs))
+    with made_with(name, env_kwargs):
+        dynamics = find_dynamics(name, env_kwargs=dict(env_kwargs))
     assert isinstance(dynamics, CartPole)
     return dynamics
 
