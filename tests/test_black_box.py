@@ -76,7 +76,7 @@ def test_grid_search_by_labels_finds_the_same_flips() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("dims", [4, 6])
+@pytest.mark.parametrize("dims", [4, pytest.param(6, marks=pytest.mark.slow)])
 def test_attacks_without_gradients_find_95_percent_of_grid_searchs_flips(dims: int, norm: Norm) -> None:
     victim, obs = mlp(3, rows=4, dims=dims), normal(4, {4: 60, 6: 20}[dims], dims, seed=1)
     budget = Budget(0.5, norm)
