@@ -239,7 +239,7 @@ def _figure(
     mark: float | None,
 ) -> Figure:
     """The attacker's return against epsilon, a colour per attempt, with its own play as the level to reach."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
     axes = figure.add_subplot()
     curves = {
         name: Curve([0.0, *epsilons], np.stack([_per_seed(each)[0] for each in (natural, *cells)]))
@@ -249,5 +249,8 @@ def _figure(
     draw_curves(axes, curves, f"epsilon [{unit}]", "attacker's return", references=(level,), marker="o")
     if mark is not None:
         axes.axvline(mark, color="#555555", linewidth=1.0, linestyle=":", label="one state reads as another")
-        axes.legend(frameon=False, fontsize=9)
+    legend = axes.get_legend()
+    if legend is not None:
+        legend.remove()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure

@@ -30,7 +30,7 @@ from rlkit.adversarial import (
     OneHot,
     side_by_side,
 )
-from rlkit.adversarial.wrapper import CAPTION_HEIGHT
+from rlkit.adversarial.wrapper import CAPTION_HEIGHT, GAP
 from rlkit.agents import DQN
 from rlkit.envs import CartPole, GridWorld
 from rlkit.envs.gridworld import ObservationKind
@@ -197,7 +197,7 @@ def test_videos_are_recorded_side_by_side(tmp_path: Path, monkeypatch: pytest.Mo
     video.close()
     (frames,) = written
     assert len(frames) == 4
-    assert {frame.shape for frame in frames} == {(CAPTION_HEIGHT + 256, 512, 3)}
+    assert {frame.shape for frame in frames} == {(CAPTION_HEIGHT + 256, 512 + GAP, 3)}
     assert len(list((tmp_path / "videos").iterdir())) == 1
 
 
@@ -237,10 +237,10 @@ def test_the_wrapper_renders_true_and_shown_side_by_side() -> None:
         env.render()
     shown, info = env.reset(seed=0)
     picture = env.render()
-    assert picture.shape == (CAPTION_HEIGHT + 400, 1200, 3)
+    assert picture.shape == (CAPTION_HEIGHT + 400, 1200 + GAP, 3)
     assert np.array_equal(picture[CAPTION_HEIGHT:, :600], pole.render_observation(info["true_observation"]))
-    assert np.array_equal(picture[CAPTION_HEIGHT:, 600:], pole.render_observation(shown))
-    assert not np.array_equal(picture[:, :600], picture[:, 600:])
+    assert np.array_equal(picture[CAPTION_HEIGHT:, 600 + GAP :], pole.render_observation(shown))
+    assert not np.array_equal(picture[:, :600], picture[:, 600 + GAP :])
     plain = AttackedObservation(DynamicsEnv(pole, "rgb_array"), POLE, FGSM(), Budget(1.0))
     plain.reset(seed=0)
     assert plain.render().shape == (400, 600, 3)
@@ -313,7 +313,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {path.stem: str(path) for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize(("policy", "size"), [("pole", (1200, 428)), ("grid", (512, 284))])
+@pytest.mark.parametrize(("policy", "size"), [("pole", (1204, 428)), ("grid", (516, 284))])
 def test_watch_shows_both_sides(
     files: dict[str, str], policy: str, size: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

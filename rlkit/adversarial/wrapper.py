@@ -28,7 +28,7 @@ from .victim import OneHot, Victim
 
 Draw = Callable[[Any], NDArray[np.uint8]]  # an observation -> a picture of what it says [H, W, 3]
 CAPTIONS = ("true", "shown")
-CAPTION_HEIGHT = 28  # pixels
+CAPTION_HEIGHT, GAP = 28, 4  # pixels
 
 
 class AttackedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -173,7 +173,7 @@ class AttackedVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
 
 
 def side_by_side(images: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> NDArray[np.uint8]:
-    """Equally high images ``[H, W, 3]`` beside each other, each under its caption: ``[28 + H, sum W, 3]`` uint8.
+    """Equally high images ``[H, W, 3]`` beside each other, each under its caption, with a line of 4 pixels between.
 
     Raises:
         ValueError: images of different heights, or another number of captions.
@@ -186,7 +186,8 @@ def side_by_side(images: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -
     columns = [
         np.concatenate([_caption(text, image.shape[1]), image]) for image, text in zip(images, captions, strict=True)
     ]
-    return np.concatenate(columns, axis=1)
+    line = np.full((len(columns[0]), GAP, 3), 128, dtype=np.uint8)
+    return np.concatenate([part for column in columns for part in (line, column)][1:], axis=1)
 
 
 @lru_cache(maxsize=16)
