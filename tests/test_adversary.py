@@ -300,6 +300,17 @@ def test_stable_baselines3_ppo_learns_offsets_of_a_box() -> None:
     assert -harm <= 5.0
 
 
+def test_our_agents_train_on_any_gymnasium_environment_of_a_victim() -> None:
+    adversary = DQN(lambda: serial(corners(4)), learning_starts=20, batch_size=16, net_arch=(16,), device="cpu")
+    adversary.learn(60)
+    assert adversary.action_space == spaces.Discrete(17)
+    assert adversary.act(torch.zeros(1, 3, 4)).shape == (1, 3)
+    victims = DQN("CartPole-v1", seeds=[0, 1], net_arch=(16,), device="cpu")
+    problem = AdversaryDynamics(CartPole(), victims, Provoke(FGSM(), 2), Budget(0.5))
+    pair = PPO(problem, seeds=victims.seeds, num_envs=2, n_steps=16, batch_size=32, net_arch=(16,), device="cpu")
+    assert pair.learn(64).evaluate(2).shape == (2, 2)
+
+
 def test_a_learned_attack_stands_beside_others_in_a_curve() -> None:
     adversary = DQN(AdversaryDynamics(CartPole(), POLES, corners(4), Budget(0.3)), seeds=[0, 1], device="cpu")
 
