@@ -252,5 +252,5 @@ def _figure(
     legend = axes.get_legend()
     if legend is not None:
         legend.remove()
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
