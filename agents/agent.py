@@ -24,7 +24,7 @@ import rlkit.envs
 from rlkit.architectures import Architecture
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.exploration import categorical, masked
+from rlkit.exploration import categorical, epsilon_greedy, greedy_mixture, masked
 from rlkit.networks import MLP, encode, num_features
 from rlkit.normalise import Normaliser
 from rlkit.optim import flush_denormals
@@ -313,19 +313,47 @@ class Agent:
     def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
         """Actions for every row: ``[S, B, *observation] -> [S, B]`` int64.
 
-        The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores); of the actions
-        that ``action_mask [S, B, A]`` bool allows.
+        The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores), for action values
+        the epsilon-greedy action of the present schedule; of the actions that ``action_mask [S, B, A]`` bool allows.
         """
         with torch.no_grad():
             scores = self.scores(obs)
         if deterministic:
             return masked(scores, action_mask).argmax(dim=-1)
+        if self.scores_are_values:
+            u = self.uniform(copies=scores.shape[1], width=2)
+            return epsilon_greedy(scores, self.epsilon()[:, None], u, action_mask)
         return categorical(scores, self.uniform(copies=scores.shape[1], width=1)[..., 0], action_mask)
 
     def action_probabilities(self, obs: Tensor, action_mask: Tensor | None = None) -> Tensor:
-        """pi(.|s) = softmax(scores) over the actions allowed, no gradients: ``[S, B, *observation] -> [S, B, A]``."""
+        """pi(.|s) over the actions allowed, without gradients: ``[S, B, *observation] -> [S, B, A]``.
+
+        softmax(scores), or for action values the epsilon-greedy policy of the present schedule.
+        """
         with torch.no_grad():
-            return torch.softmax(masked(self.scores(obs), action_mask), dim=-1)
+            scores = self.scores(obs)
+        if self.scores_are_values:
+            return greedy_mixture(scores, self.epsilon()[:, None], action_mask)
+        return torch.softmax(masked(scores, action_mask), dim=-1)
+
+    def epsilon(self) -> Tensor:
+        """The present probability of a random action, ``[S]``; of agents of action values."""
+        raise NotImplementedError
+
+    def q_values(self, obs: Tensor) -> Tensor:
+        """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients.
+
+        Raises:
+            RuntimeError: the agent has a policy and no action values.
+        """
+        if not self.scores_are_values:
+            raise RuntimeError(f"{type(self).__name__} learns no action values: ask its action_probabilities")
+        with torch.no_grad():
+            return self.scores(obs)
+
+    def values(self, obs: Tensor) -> Tensor:
+        """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
+        return self.q_values(obs).amax(dim=-1)
 
     def predict(
         self,

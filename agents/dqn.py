@@ -19,7 +19,6 @@ stable-baselines3's DQN, so the same settings mean the same algorithm there and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -27,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from rlkit.architectures import NetworkName
-from rlkit.exploration import allowed_action, epsilon_greedy, exploration, greedy_mixture, linear_schedule, masked
+from rlkit.exploration import allowed_action, exploration, linear_schedule, masked
 from rlkit.layers import Activation
-from rlkit.losses import double_q_target, huber, huber_slope, q_learning_target, squared
+from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error, td_slope
 from rlkit.networks import MLP, Dueling
 from rlkit.optim import Adam, clip_rows_, row_norm
 from rlkit.prioritised import Priorities
@@ -43,10 +42,6 @@ from .hyperparameters import Count, Options, Positive, PositiveShare, Range, Sha
 from .presets import DQN_PRESETS
 
 SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that nothing is never sampled again
-LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {  # and their derivatives
-    "huber": (huber, huber_slope),
-    "squared": (squared, lambda error: error),
-}
 UPDATES_AHEAD = 1024  # transitions sampled at once where several updates follow each other
 
 
@@ -93,23 +88,6 @@ class DQNConfig:
             raise ValueError(f"priority_exponent {self.priority_exponent} needs a replay: pass replay=True with it")
         if self.batch_size > self.buffer_size:
             raise ValueError(f"batch_size {self.batch_size} exceeds buffer_size {self.buffer_size}: lower one")
-
-
-def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
-    """Q(s, a) - y: q ``[..., M, A]``, action and target ``[..., M]`` -> ``[..., M]``."""
-    return q.gather(-1, action[..., None])[..., 0] - target
-
-
-def td_slope(q: Tensor, share: Tensor, target: Tensor, slope: Callable[[Tensor], Tensor] = huber_slope) -> Tensor:
-    """Derivative by q of the mean over M of the loss of Q(s, a) - y, ``[S, M, A]``.
-
-    Args:
-        q: ``[S, M, A]``.
-        share: ``[S, M, A]``, 1/M at the action taken and 0 at the others.
-        target: y, ``[S, M, 1]``.
-        slope: derivative of the loss by the error; that of half the square is the error itself.
-    """
-    return slope(q - target) * share
 
 
 class DQN(Agent):
@@ -315,27 +293,3 @@ class DQN(Agent):
 
     def _score_network(self) -> Any:
         return self.network
-
-    def q_values(self, obs: Tensor) -> Tensor:
-        """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients."""
-        with torch.no_grad():
-            return self.scores(obs)
-
-    def values(self, obs: Tensor) -> Tensor:
-        """max_a Q(s, a) of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
-        return self.q_values(obs).amax(dim=-1)
-
-    def action_probabilities(self, obs: Tensor, action_mask: Tensor | None = None) -> Tensor:
-        """The epsilon-greedy policy at the present epsilon, ``[S, B, *observation] -> [S, B, A]``."""
-        return greedy_mixture(self.q_values(obs), self.epsilon()[:, None], action_mask)
-
-    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
-        """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule.
-
-        Of the actions that ``action_mask [S, B, A]`` bool allows.
-        """
-        q = self.q_values(obs)
-        if deterministic:
-            return masked(q, action_mask).argmax(dim=-1)
-        u = self.uniform(copies=q.shape[1], width=2)
-        return epsilon_greedy(q, self.epsilon()[:, None], u, action_mask)

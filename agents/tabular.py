@@ -138,26 +138,3 @@ class TabularQ(Agent):
 
     def _index(self, obs: Tensor) -> Tensor:
         return obs.long() - self._first_state
-
-    def q_values(self, obs: Tensor) -> Tensor:
-        """Q(s, .) of every row, ``[S, B] -> [S, B, A]``."""
-        return self.scores(obs)
-
-    def values(self, obs: Tensor) -> Tensor:
-        """max_a Q(s, a) of every row, ``[S, B] -> [S, B]``."""
-        return self.scores(obs).amax(dim=-1)
-
-    def action_probabilities(self, obs: Tensor, action_mask: Tensor | None = None) -> Tensor:
-        """The epsilon-greedy policy at the present epsilon, ``[S, B] -> [S, B, A]``."""
-        return greedy_mixture(self.scores(obs), self.epsilon()[:, None], action_mask)
-
-    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
-        """The greedy action, or with ``deterministic=False`` the epsilon-greedy one of the present schedule.
-
-        Of the actions that ``action_mask [S, B, A]`` bool allows.
-        """
-        q = self.scores(obs)
-        if deterministic:
-            return masked(q, action_mask).argmax(dim=-1)
-        u = self.uniform(copies=q.shape[1], width=2)
-        return epsilon_greedy(q, self.epsilon()[:, None], u, action_mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -49,6 +50,29 @@ def huber(error: Tensor, delta: float = 1.0) -> Tensor:
 def huber_slope(error: Tensor, delta: float = 1.0) -> Tensor:
     """Derivative of ``huber``: the error clipped to +-delta, elementwise."""
     return error.clamp(-delta, delta)
+
+
+LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {  # and their derivatives
+    "huber": (huber, huber_slope),
+    "squared": (squared, lambda error: error),
+}
+
+
+def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
+    """Q(s, a) - y: q ``[..., M, A]``, action and target ``[..., M]`` -> ``[..., M]``."""
+    return q.gather(-1, action[..., None])[..., 0] - target
+
+
+def td_slope(q: Tensor, share: Tensor, target: Tensor, slope: Callable[[Tensor], Tensor] = huber_slope) -> Tensor:
+    """Derivative by q of the mean over M of the loss of Q(s, a) - y, ``[S, M, A]``.
+
+    Args:
+        q: ``[S, M, A]``.
+        share: ``[S, M, A]``, 1/M at the action taken and 0 at the others.
+        target: y, ``[S, M, 1]``.
+        slope: derivative of the loss by the error; that of half the square is the error itself.
+    """
+    return slope(q - target) * share
 
 
 # Policies that are softmax(logits). Derivatives are by the logits and written out: they are short, and an

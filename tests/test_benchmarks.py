@@ -17,7 +17,7 @@ TINY = Case("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"copies": 3, 
         ("batched", {"copies": 3, "steps": 70}, 210),
         ("gymnasium", {"copies": 3, "steps": 70}, 210),
         ("dqn", {"width": 16, "seeds": 2, "steps": 300}, 1024),  # whole iterations of 256
-        ("sb3", {"width": 16, "seeds": 2, "steps": 300}, 512),  # one seed of them
+        ("sb3-dqn", {"width": 16, "seeds": 2, "steps": 300}, 512),  # one seed of them
         ("ppo", {"seeds": 2, "steps": 300}, 1024),
         ("sb3-ppo", {"seeds": 2, "steps": 300}, 512),
         ("a2c", {"seeds": 2, "steps": 30}, 80),

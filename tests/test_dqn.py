@@ -11,9 +11,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from rlkit.agents import DQN
-from rlkit.agents.dqn import td_error
 from rlkit.envs import GridWorld
-from rlkit.losses import huber
+from rlkit.losses import huber, td_error
 from rlkit.optim import Adam
 from rlkit.planning import backward_induction, evaluate_finite, start_value
 from rlkit.replay import ReplayBuffer

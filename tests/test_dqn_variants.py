@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit.agents import DQN
-from rlkit.agents.dqn import td_slope
 from rlkit.envs.probes import PROBES
-from rlkit.losses import double_q_target, q_learning_target
+from rlkit.losses import double_q_target, q_learning_target, td_slope
 from rlkit.networks import MLP, Dueling
 from rlkit.prioritised import Priorities
 from rlkit.replay import ReplayBuffer

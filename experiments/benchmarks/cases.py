@@ -6,8 +6,12 @@ A side is a function that prepares its work and returns a function that does it 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ..train import Training
 
 Work = Callable[[], int]  # does the work; how many environment steps that were
 
@@ -27,8 +31,8 @@ CASES = (
     Case("stepping-64", "CartPole, 64 copies", "batched", "gymnasium", {"copies": 64, "steps": 8192}, None),
     Case("stepping-1024", "CartPole, 1,024 copies", "batched", "gymnasium", {"copies": 1024, "steps": 4096}, 1.0),
     Case("stepping-16384", "CartPole, 16,384 copies", "batched", "gymnasium", {"copies": 16384, "steps": 256}, None),
-    Case("dqn-one-seed", "DQN 256-256, one seed", "dqn", "sb3", {"width": 256, "seeds": 1, "steps": 50_000}, 3.0),
-    Case("dqn-many-seeds", "DQN 64-64, 16 seeds", "dqn", "sb3", {"width": 64, "seeds": 16, "steps": 20_000}, 8.0),
+    Case("dqn-one-seed", "DQN 256-256, one seed", "dqn", "sb3-dqn", {"width": 256, "seeds": 1, "steps": 50_000}, 3.0),
+    Case("dqn-many-seeds", "DQN 64-64, 16 seeds", "dqn", "sb3-dqn", {"width": 64, "seeds": 16, "steps": 20_000}, 8.0),
     *(
         Case(
             f"{algo}-{name}", f"{algo.upper()}, {title}", algo, f"sb3-{algo}", {"seeds": seeds, "steps": steps}, target
@@ -74,11 +78,9 @@ def gymnasium(copies: int, steps: int) -> Work:
     return work
 
 
-def dqn(width: int, seeds: int, steps: int) -> Work:
-    """A fresh agent of ours with all seeds side by side."""
-    from rlkit.agents import DQN
-
-    agent = DQN("CartPole-v1", seeds=range(seeds), device="cpu", preset="rl-zoo", net_arch=(width, width))
+def ours(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
+    """A fresh agent of ours with the RL Zoo's settings for CartPole, all seeds side by side."""
+    agent = _training(algo, tuple(range(seeds)), steps, width).make_agent()
 
     def work() -> int:
         return agent.learn(steps).num_timesteps * seeds
@@ -86,51 +88,15 @@ def dqn(width: int, seeds: int, steps: int) -> Work:
     return work
 
 
-def sb3(width: int, seeds: int, steps: int) -> Work:
+def sb3(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
     """A fresh model of stable-baselines3; one seed, whatever ``seeds`` is, because they would follow each other."""
-    from rlkit.agents.dqn import DQNConfig
-    from rlkit.agents.presets import DQN_PRESETS
-
     from ..compare.order import order_for
     from ..compare.peer import make_model
-    from ..train import Training
 
-    config = DQNConfig(**DQN_PRESETS["rl-zoo"]["CartPole-v1"] | {"net_arch": (width, width)})
-    training = Training(env="CartPole-v1", algo="dqn", seeds=(0,), steps=steps)
-    model = make_model(order_for(training, config, seeds=(0,)), seed=0)
-
-    def work() -> int:
-        return model.learn(steps).num_timesteps
-
-    return work
-
-
-def on_policy(algo: str, seeds: int, steps: int) -> Work:
-    """A fresh PPO or A2C of ours with the RL Zoo's settings for CartPole, all seeds side by side."""
-    from rlkit.agents.load import ALGORITHMS
-
-    agent = ALGORITHMS[algo]("CartPole-v1", seeds=range(seeds), device="cpu", preset="rl-zoo")
-
-    def work() -> int:
-        return agent.learn(steps).num_timesteps * seeds
-
-    return work
-
-
-def sb3_on_policy(algo: str, seeds: int, steps: int) -> Work:
-    """stable-baselines3's model with the same settings; one seed, whatever ``seeds`` is."""
-    import gymnasium
-    import stable_baselines3
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
-    from rlkit.agents.load import ALGORITHMS
-
-    settings = dict(ALGORITHMS[algo].presets["rl-zoo"]["CartPole-v1"])
-    envs = DummyVecEnv([lambda: gymnasium.make("CartPole-v1")] * settings.pop("num_envs"))
-    for name in ("learning_rate", "clip_range"):
-        if settings.pop(f"{name}_schedule", "constant") == "linear":
-            settings[name] = partial(line, settings[name])
-    model = getattr(stable_baselines3, algo)("MlpPolicy", envs, device="cpu", seed=0, **settings)
+    training = _training(algo, (0,), steps, width)
+    agent = training.make_agent()
+    order = order_for(replace(training, num_envs=agent.env.num_envs), agent.config, seeds=(0,))
+    model = make_model(order, seed=0)
 
     def work() -> int:
         return int(model.learn(steps).num_timesteps)
@@ -138,18 +104,20 @@ def sb3_on_policy(algo: str, seeds: int, steps: int) -> Work:
     return work
 
 
-def line(initial: float, remaining: float) -> float:
-    """A linear schedule to zero as stable-baselines3 takes it, which asks below zero where it rounds steps up."""
-    return initial * max(remaining, 0.0)
+def _training(algo: str, seeds: tuple[int, ...], steps: int, width: int | None) -> Training:
+    """The zoo's settings, with hidden layers of another width if one is given."""
+    from ..train import Training
+
+    network = {} if width is None else {"net_arch": (width, width)}
+    return Training("CartPole-v1", algo, seeds, steps, "rl-zoo", network, num_envs=None)
 
 
+ALGORITHMS = ("dqn", "ppo", "a2c")
 SIDES: dict[str, Callable[..., Work]] = {
     "batched": batched,
     "gymnasium": gymnasium,
-    "dqn": dqn,
-    "sb3": sb3,
-    **{algo.lower(): partial(on_policy, algo) for algo in ("PPO", "A2C")},
-    **{f"sb3-{algo.lower()}": partial(sb3_on_policy, algo) for algo in ("PPO", "A2C")},
+    **{algo: partial(ours, algo) for algo in ALGORITHMS},
+    **{f"sb3-{algo}": partial(sb3, algo) for algo in ALGORITHMS},
 }
 
 
