@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from rlkit.adversarial import FGSM, Attack, Budget, Noise, RobustnessCurve, Timing, aliasing_epsilon, robustness_curve
+from rlkit.adversarial import (
+    FGSM,
+    PGD,
+    Attack,
+    BestOf,
+    Boundary,
+    Budget,
+    Noise,
+    RandomSearch,
+    RobustnessCurve,
+    Timing,
+    Warned,
+    aliasing_epsilon,
+    curve_warnings,
+    examine,
+    robustness_curve,
+    visited,
+    warnings_of,
+)
 from rlkit.adversarial.curve import CurvePoint
 from rlkit.envs.gridworld import GridWorld
 from rlkit.envs.make import find_dynamics
 from rlkit.evaluation import EVALUATION_SEED, observation_std
-from rlkit.plotting import Curve, png, robustness_curves
+from rlkit.plotting import Curve, Reference, png, robustness_curves
 
 from .ledger import Picture, Run, Table
 from .policies import Subject, backend_of
 
-AttackName = Literal["noise", "uniform", "fgsm"]
+AttackName = Literal["noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best"]
 Unit = Literal["std", "raw"]
-NormName = Literal["inf", "2"]
+NormName = Literal["inf", "2", "1"]
 
-ATTACKS: dict[AttackName, Attack] = {"noise": Noise("sign"), "uniform": Noise("uniform"), "fgsm": FGSM()}
+ATTACKS: dict[str, Attack] = {
+    "noise": Noise("sign"),
+    "uniform": Noise("uniform"),
+    "gaussian": Noise("gaussian"),
+    "fgsm": FGSM(),
+    "pgd": PGD(20),
+    "search": RandomSearch(),
+    "boundary": Boundary(),
+    "best": BestOf((Noise("sign"), PGD(20, restarts=2), RandomSearch(50))),
+}
 UNITS: dict[Unit, str] = {"std": "standard deviations of natural observations", "raw": "raw observation units"}
 NOTE = (
     "Epsilon 1 is one standard deviation of each observation feature, measured on natural episodes. "
     "Intervals are over training seeds; an attack that fails proves nothing."
 )
+CHECKED_STATES = 100  # of natural episodes of every seed, at which the checklist is run
 SCALE_EPISODES = 20  # natural episodes per seed that the standard deviations are measured on
 
 
@@ -46,17 +75,18 @@ def aliasing(env: str, env_kwargs: Mapping[str, Any], budget: Budget) -> float |
 class Threat(NamedTuple):
     """What attackers may do; the same for every policy that is compared."""
 
-    attacks: tuple[AttackName, ...]
+    attacks: tuple[str, ...]  # keys of ATTACKS
     epsilons: tuple[float, ...]
     budget: Budget  # norm and scale; its epsilon is not used
     unit: str
     timing: Timing | None = None  # None: always
     attacks_per_episode: int | None = None
+    aliasing: float | None = None  # the epsilon from which states read alike, where they are listed
 
 
 def threat(
     subject: Subject,
-    attacks: Sequence[AttackName],
+    attacks: Sequence[str],
     epsilons: Sequence[float],
     unit: Unit = "std",
     norm: NormName = "inf",
@@ -64,13 +94,29 @@ def threat(
     """The threat with epsilon in standard deviations as ``subject`` meets them, or in raw units.
 
     Raises:
-        ValueError: no attack or epsilon, a negative epsilon, or observations that have no spread.
+        ValueError: an unknown attack or norm, a negative epsilon, or observations that have no spread.
     """
+    for name in attacks:
+        if name not in ATTACKS:
+            near = difflib.get_close_matches(name, ATTACKS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ATTACKS)}"
+            raise ValueError(f"unknown attack {name!r}: {hint}")
+    for epsilon in epsilons:
+        Budget(epsilon)  # refuses what is no size before anything is played
     budget = Budget(0.0, norm=norm)
     if unit == "std":
         scale = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED))
         budget = Budget(0.0, norm=norm, scale=scale, unit=UNITS[unit])
-    return Threat(tuple(attacks), tuple(sorted(set(epsilons))), budget, UNITS[unit])
+    alike = aliasing(subject.env, subject.env_kwargs, budget)
+    return Threat(tuple(attacks), tuple(sorted(set(epsilons))), budget, UNITS[unit], aliasing=alike)
+
+
+def checked(subject: Subject, threat: Threat, first_seed: int = EVALUATION_SEED) -> tuple[Warned, ...] | None:
+    """The checklist's warnings about a subject at states of its natural episodes; None where it gives no scores."""
+    if not hasattr(subject.policy, "scores"):
+        return None
+    obs = visited(subject.policy, subject.make_env(1, first_seed), CHECKED_STATES)
+    return warnings_of(examine(subject.policy, obs, threat.budget, threat.epsilons, seeds=subject.seeds))
 
 
 def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVALUATION_SEED) -> RobustnessCurve:
@@ -94,15 +140,31 @@ def attack(subjects: Sequence[Subject], threat: Threat, episodes: int = 100, fir
     Raises:
         ValueError: see ``rlkit.adversarial.robustness_curve``.
     """
-    return attack_run(subjects, [curve(subject, threat, episodes, first_seed) for subject in subjects], threat)
+    measured = [curve(subject, threat, episodes, first_seed) for subject in subjects]
+    return attack_run(subjects, measured, threat, [checked(subject, threat, first_seed) for subject in subjects])
 
 
-def attack_run(subjects: Sequence[Subject], measured: Sequence[RobustnessCurve], threat: Threat) -> Run:
-    """The record of attacks on policies of one environment; the first policy is the one that the run is about."""
+def attack_run(
+    subjects: Sequence[Subject],
+    measured: Sequence[RobustnessCurve],
+    threat: Threat,
+    checks: Sequence[tuple[Warned, ...] | None] | None = None,
+) -> Run:
+    """The record of attacks on policies of one environment; the first policy is the one that the run is about.
+
+    Args:
+        subjects: the policies.
+        measured: their curves.
+        threat: of all of them.
+        checks: what the checklist says of each; None where it was not run.
+    """
     first = subjects[0]
     names = " and ".join(subject.name for subject in subjects)
     curves = {subject.name: each for subject, each in zip(subjects, measured, strict=True)}
     points = {name: each.points() for name, each in curves.items()}
+    found_by = dict(zip(curves, [None] * len(curves) if checks is None else checks, strict=True))
+    clean = [name for name, found in found_by.items() if found == ()]
+    warnings = {name: (*(found_by[name] or ()), *curve_warnings(each)) for name, each in curves.items()}
     return Run(
         kind="attack",
         title=f"{names} on {first.env} under attack",
@@ -120,10 +182,25 @@ def attack_run(subjects: Sequence[Subject], measured: Sequence[RobustnessCurve],
             "return": points[first.name][0].mean_return,
             "seeds": list(first.seeds),
             "curves": {name: [point._asdict() for point in each] for name, each in points.items()},
+            "aliasing_epsilon": threat.aliasing,
+            "warnings": {name: [warned._asdict() for warned in found] for name, found in warnings.items()},
         },
         tables=(curve_table(points, threat),),
         pictures=(curve_picture(curves, threat),),
-        notes=(NOTE,) if threat.unit == UNITS["std"] else (),
+        notes=(
+            *((NOTE,) if threat.unit == UNITS["std"] else ()),
+            *(() if threat.aliasing is None else (alike_note(threat.aliasing),)),
+            *(f"Warning, {name}, {each.check}: {each.message}." for name, found in warnings.items() for each in found),
+            *(f"The checklist found nothing suspicious about {name}." for name in clean),
+        ),
+    )
+
+
+def alike_note(epsilon: float) -> str:
+    """What the dotted line in a curve says."""
+    return (
+        f"From epsilon {epsilon:.4g} on, half the smallest distance between two states, one state can be made to read "
+        "as another: no policy can act rightly in both. The table has epsilon in this unit, the curve marks it."
     )
 
 
@@ -145,6 +222,7 @@ def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> T
             name,
             point.attack,
             point.epsilon,
+            *(() if threat.aliasing is None else (point.epsilon / threat.aliasing,)),
             point.mean_return,
             point.change,
             point.attack_rate,
@@ -154,9 +232,10 @@ def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> T
         for name, points in curves.items()
         for point in points
     )
+    alike = () if threat.aliasing is None else ("of where states read alike",)
     columns = (
-        "policy", "attack", "epsilon", "return", "change", "share of steps attacked", "share of actions flipped",
-        "capped episodes",
+        "policy", "attack", "epsilon", *alike, "return", "change", "share of steps attacked",
+        "share of actions flipped", "capped episodes",
     )  # fmt: skip
     return Table("attacks", f"Return against epsilon, in {threat.unit} (norm {threat.budget.norm})", columns, rows)
 
@@ -166,7 +245,8 @@ def curve_picture(measured: Mapping[str, RobustnessCurve], threat: Threat) -> Pi
     policies = {
         policy: {name: _curve(each, k) for k, name in enumerate(each.attacks)} for policy, each in measured.items()
     }
-    figure = robustness_curves(policies, xlabel=f"epsilon [{threat.unit}]")
+    mark = None if threat.aliasing is None else Reference("states read alike", threat.aliasing)
+    figure = robustness_curves(policies, xlabel=f"epsilon [{threat.unit}]", mark=mark)
     caption = "Mean return of every training seed (thin) and over seeds; epsilon 0 is the natural return."
     return Picture("attacks", caption, png(figure))
 

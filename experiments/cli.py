@@ -10,7 +10,7 @@ import ast
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
@@ -194,10 +194,10 @@ def attack(
     algo: Literal["DQN", "A2C", "PPO"] | None = None,
     trust: bool = False,
     vec_normalize: Path | None = None,
-    attacks: tuple[Literal["noise", "uniform", "fgsm"], ...] = ("noise", "fgsm"),
+    attacks: tuple[str, ...] = ("noise", "fgsm", "pgd"),
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0),
     unit: Literal["std", "raw"] = "std",
-    norm: Literal["inf", "2"] = "inf",
+    norm: str = "inf",
     timing: Literal["always", "every", "random", "strategic", "value", "critical"] = "always",
     share: float = 0.25,
     temperature: float | None = None,
@@ -210,8 +210,8 @@ def attack(
 ) -> int:
     """Measure the return of a policy whose observations are tampered with, against the size of the change.
 
-    The natural return stands first, on the same episodes. noise adds full-size random signs, uniform draws from the
-    whole ball, fgsm follows the sign of the policy's own gradient. An attack that fails proves nothing.
+    The natural return stands first, on the same episodes. An attack that fails proves nothing: a checklist says where
+    one is suspiciously weak.
 
     Example: rlkit attack runs/cartpole/agent.safetensors --attacks noise fgsm --epsilons 0.1 0.5 1 --out runs/attack
 
@@ -222,10 +222,12 @@ def attack(
         algo: Algorithm of a stable-baselines3 model.
         trust: Open a stable-baselines3 file, which can run any code while it is read.
         vec_normalize: The .pkl of the VecNormalize that such a model was trained behind; it needs --trust too.
-        attacks: Which attacks.
+        attacks: Which attacks: noise (random signs of full size), uniform or gaussian (other noise), fgsm (one step
+            along the gradient), pgd (20 steps), search (random search, sees scores), boundary (sees actions only),
+            best (at every step the best of several).
         epsilons: Sizes of the change.
         unit: Of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
-        norm: inf bounds every feature by itself, 2 all of them together.
+        norm: inf bounds every feature by itself, 2 and 1 all of them together.
         timing: When to attack: always, every n-th step, at random, where the preference of one action is strong
             (strategic), where the policy expects much (value), or where one wrong action is dangerous (critical).
         share: Of steps to attack, for every timing but always; thresholds are measured on natural episodes.
@@ -233,18 +235,23 @@ def attack(
         attacks_per_episode: At most so many attacks in an episode; no limit by default.
         episodes: Episodes per training seed, attack and epsilon.
         first_seed: Where evaluation seeds start.
-        out: Folder to write the table, the curve and run.json to.
+        out: Folder to write the table, the curve, run.json and report.html to.
     """
+    from .attack import NormName, threat
     from .attack import attack as run_attack
-    from .attack import threat
+    from .report import write_report
     from .timing import timing_of
 
     _at_least_one("episodes", episodes)
     subject = _subject(policy, env, env_kwargs, algo, trust, vec_normalize)
-    threatened = threat(subject, attacks, epsilons, unit, norm)._replace(
+    threatened = threat(subject, attacks, epsilons, unit, cast(NormName, norm))._replace(
         timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode
     )
-    return _finish(run_attack([subject], threatened, episodes, first_seed), out, overwrite, json)
+    run = run_attack([subject], threatened, episodes, first_seed)
+    code = _finish(run, out, overwrite, json)
+    if out is not None:
+        write_report(out / "report.html", run.title, [run])
+    return code
 
 
 def hijack(

@@ -52,8 +52,12 @@ def learning_curves(
     return figure
 
 
-def robustness_curves(policies: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str = "return") -> Figure:
+def robustness_curves(
+    policies: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str = "return", mark: Reference | None = None
+) -> Figure:
     """Return against epsilon: a panel per policy, all of one height, and a colour per attack; see ``draw_curves``.
+
+    A mark is an epsilon that means something, drawn as an upright line in every panel.
 
     Raises:
         ValueError: no policy.
@@ -64,6 +68,9 @@ def robustness_curves(policies: Mapping[str, Mapping[str, Curve]], *, xlabel: st
     panels = figure.subplots(1, len(policies), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (policy, curves) in zip(panels, policies.items(), strict=True):
         draw_curves(panel, curves, xlabel, ylabel if panel is panels[0] else "", policy, marker="o")
+        if mark is not None:
+            panel.axvline(mark.level, color="#555555", linewidth=1.1, linestyle=":", label=mark.label)
+            panel.legend(frameon=False, fontsize=9)
     return figure
 
 

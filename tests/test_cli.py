@@ -156,6 +156,33 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
         assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
     assert out["settings"]["epsilon_unit"] == "standard deviations of natural observations"
     assert (tmp_path / "a" / "attacks.png").exists()
+    assert "under attack" in (tmp_path / "a" / "report.html").read_text()
+    assert out["results"]["aliasing_epsilon"] is None
+    assert isinstance(out["results"]["warnings"]["rlkit DQN"], list)
+
+
+@pytest.mark.parametrize("norm", ["1", "2"])
+def test_every_attack_from_the_command_line(folder: Path, norm: str, capsys: pytest.CaptureFixture[str]) -> None:
+    named = ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best")
+    args = ("--norm", norm, "--epsilons", "0.2", "--episodes", "1", "--attacks", *named)
+    out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
+    assert len(out["results"]["curves"]["rlkit DQN"]) == 1 + len(named)
+    assert out["settings"]["norm"] == norm
+
+
+def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = DQN("rlkit/GridWorld-v0", device="cpu", env_kwargs={"observation": "coordinates", "max_steps": 5})
+    agent.save(tmp_path / "grid.safetensors")
+    args = ("--unit", "raw", "--epsilons", "0.1", "0.25", "--attacks", "fgsm", "--episodes", "2")
+    assert main(["attack", str(tmp_path / "grid.safetensors"), *args, "--out", str(tmp_path / "a")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "From epsilon 0.1667 on" in said
+    assert "no policy can act rightly in both" in said
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    (table,) = record["tables"]
+    place = table["columns"].index("of where states read alike")
+    assert [row[place] for row in table["rows"]] == [0.0, pytest.approx(0.6), pytest.approx(1.5)]
+    assert "checklist found nothing suspicious" in said or "Warning, rlkit DQN" in said
 
 
 def test_watch_writes_the_very_episode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,6 +225,9 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert "tiles_per_row" in misuse(capsys, "solve", "frozenlake-4x4", "--env-kwargs", "tiles_per_row=3")
     assert "transition table" in misuse(capsys, "solve", "Acrobot-v1")
     assert "epsilon" in misuse(capsys, "attack", policy, "--epsilons=-1", "--episodes", "1")
+    assert "did you mean 'fgsm'" in misuse(capsys, "attack", policy, "--attacks", "fgms", "--episodes", "1")
+    assert "norm must be one of" in misuse(capsys, "attack", policy, "--norm", "3", "--episodes", "1")
+    assert "another environment" in misuse(capsys, "attack", policy, "--env", "Acrobot-v1", "--episodes", "1")
     assert "--row must be 0 to 2" in misuse(capsys, "watch", policy, "--mode", "gif", "--row", "3")
     assert "holds no run.json" in misuse(capsys, "report", ".")
     assert list(tmp_path.iterdir()) == []

@@ -10,9 +10,10 @@ import pytest
 
 from rlkit.adversarial import FGSM, Budget, Noise, Stacked
 from rlkit.adversarial.curve import NATURAL
-from rlkit.agents import load
+from rlkit.agents import PPO, load
 from rlkit.experiments import rows
 from rlkit.experiments.attack import aliasing
+from rlkit.experiments.benchmarks import attacks
 from rlkit.experiments.robustness import run, settings
 from rlkit.experiments.robustness.analysis import OURS, Row, curve_table, figure, order_table, rows_of
 from rlkit.experiments.robustness.settings import CARTPOLE, CASES, TASKS, Case
@@ -110,3 +111,15 @@ def test_misuse(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run.main(["cartpole-ppp"])
     assert "did you mean 'cartpole-ppo'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_foolbox_flips_what_ours_flips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = PPO("CartPole-v1", seeds=[0, 1], device="cpu", preset="tuned").learn(4000)
+    monkeypatch.setattr(attacks, "CARTPOLE", CARTPOLE._replace(epsilons=(0.2, 0.8)))
+    peer, mine = attacks.foolbox(agent, 1), attacks.ours(agent[0], 1)
+    assert mine.flip_rates == pytest.approx(peer.flip_rates, abs=0.02)
+    assert mine.steps == pytest.approx(peer.steps, rel=0.05)
+    agent.save(tmp_path / "ppo.safetensors")
+    assert attacks.main(["--policy", str(tmp_path / "ppo.safetensors"), "--episodes", "1"]) == 0

@@ -15,7 +15,6 @@ from rlkit.plotting import COLOURS
 from rlkit.statistics import difference_interval, mean_interval
 
 from ..ledger import Cell, Table
-from ..policies import PEER
 from .settings import ATTACKS
 
 OURS = "rlkit"
@@ -84,7 +83,7 @@ def figure(known: Sequence[Row], aliasing: float | None) -> Figure:
     """
     policies = list(dict.fromkeys((row.case, row.maker) for row in known))
     height = -(-len(policies) // PANELS)
-    drawn = Figure(figsize=(3.1 * PANELS, 2.5 * height + 0.5), layout="constrained")
+    drawn = Figure(figsize=(2.1 * PANELS, 1.55 * height + 0.7), layout="constrained")
     panels = drawn.subplots(height, PANELS, sharex=True, sharey=True, squeeze=False).flatten()
     for panel in panels[len(policies) :]:
         panel.set_axis_off()
@@ -100,11 +99,11 @@ def figure(known: Sequence[Row], aliasing: float | None) -> Figure:
                 panel.fill_between(epsilons, mean.lower, mean.upper, color=colour, alpha=0.12, linewidth=0)
         if aliasing is not None:
             panel.axvline(aliasing, color="#555555", linewidth=1, linestyle=":", label="states read alike")
-        panel.set_title(f"{case}{'' if maker == OURS else ', ' + PEER}", fontsize=9)
+        panel.set_title(f"{case}, {maker}", fontsize=7)
         panel.grid(visible=True, color="#dddddd", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    drawn.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     drawn.supxlabel("epsilon [standard deviations]", fontsize=9)
     drawn.supylabel("return", fontsize=9)
     return drawn
