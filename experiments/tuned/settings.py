@@ -33,13 +33,13 @@ def case(name: str, env: str, algo: str, steps: int, *targets: Target, seeds: tu
     return Case(name, Training(env, algo, seeds, steps, "tuned", num_envs=None), targets)
 
 
-# the medians are published scores at the published step budgets (RL Baselines3 Zoo)
+# The medians are published scores at the published step budgets (RL Baselines3 Zoo). A2C's, 500 after 500,000 steps of
+# CartPole-v1, is a case of ``matched``.
 CASES = (
     case("dqn", "CartPole-v1", "dqn", 100_000, Target(475.0, solved=29)),
     case("dqn-50k", "CartPole-v1", "dqn", 50_000, Target(500.0), seeds=SEEDS[:10]),
     case("ppo", "CartPole-v1", "ppo", 100_000, Target(475.0, solved=29), Target(500.0)),
     case("a2c", "CartPole-v1", "a2c", 300_000, Target(475.0, solved=27)),
-    case("a2c-500k", "CartPole-v1", "a2c", 500_000, Target(500.0), seeds=SEEDS[:10]),
     case("reinforce", "CartPole-v1", "reinforce", 300_000, Target(475.0, solved=27)),
     case("acrobot-dqn", "Acrobot-v1", "dqn", 100_000, Target(-80.0), seeds=SEEDS[:10]),
 )
