@@ -23,8 +23,8 @@ CASES = (
     Case("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
     Case("cartpole-a2c", Training("CartPole-v1", "a2c", SEEDS, 500_000, "rl-zoo", num_envs=8)),
     # after the zoo's budgets every seed may stand at the greatest return there is: these stop on the way
-    Case("cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8)),
-    Case("cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8)),
+    Case("cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
+    Case("cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
     # the zoo takes 100,000 steps and a network of 256-256, a dozen times as long on both sides
     Case("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 25_000, "rl-zoo", {"net_arch": (64, 64)})),
     # the zoo takes a million steps and normalises observations and rewards

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..train import Training
 
-SEEDS = tuple(range(10))
+SEEDS = tuple(range(10, 20))  # 0 to 9 were used to find out that an update every fourth step is too few for either
 STEPS = 50_000
 EQUAL = {
-    "learning_rate": 1e-3,
+    "learning_rate": 5e-4,
     "batch_size": 32,
-    "train_freq": 4,
+    "train_freq": 1,
     "gradient_steps": 1,
     "learning_starts": 1000,
     "target_update_interval": 500,
