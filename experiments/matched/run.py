@@ -23,6 +23,8 @@ from ..train import Training, train
 from .settings import CASES, Case
 
 OURS = "rlkit"
+LABELS = {OURS: OURS, PEER: "stable-\nbaselines3"}
+PANELS = 4  # side by side
 
 
 def run_case(case: Case, path: Path) -> None:
@@ -79,15 +81,19 @@ def earned(known: Sequence[Score], case: str, maker: str, kind: str) -> list[flo
 def picture(known: Sequence[Score]) -> Figure:
     """Every seed of both sides, a panel per case."""
     cases = list(dict.fromkeys(row.case for row in known))
-    figure = Figure(figsize=(2.6 * len(cases), 3.6), layout="constrained")
-    for panel, case in zip(figure.subplots(1, len(cases), squeeze=False)[0], cases, strict=True):
+    lines, columns = -(-len(cases) // PANELS), min(len(cases), PANELS)
+    figure = Figure(figsize=(3.4 * columns, 3.2 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    for empty in panels[len(cases) :]:
+        empty.set_axis_off()
+    for panel, case in zip(panels, cases, strict=False):
         groups = {
-            f"{maker}\n{kind}": values
+            f"{LABELS[maker]}\n{kind}": values
             for kind in ("greedy", "sampled")
             for maker in (OURS, PEER)
             if (values := earned(known, case, maker, kind))
         }
-        strips(panel, groups, "final return" if case == cases[0] else "", case)
+        strips(panel, groups, "final return" if panel in panels[::columns] else "", case)
     return figure
 
 
