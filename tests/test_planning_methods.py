@@ -479,3 +479,17 @@ def test_every_theorem_of_the_page_names_a_test_that_exists() -> None:
     assert len(named) > 12
     for file, test in named:
         assert f"def {test}(" in (root / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+@pytest.mark.parametrize("states", [2, 3])
+def test_a_ring_whose_errors_swing_is_solved(states: int) -> None:
+    """On a periodic chain Jacobi's errors stop fading where gamma's share of them is less than a rounding."""
+    following = (np.arange(states) + 1) % states
+    reward = np.full((states, 1, 1), 0.5)
+    reward[-1] = 1.0
+    ring = TabularMDP(following[:, None, None], np.ones((states, 1, 1)), reward, np.zeros((states, 1, 1), bool))
+    gamma = 0.99999
+    solution = solve(ring, gamma, 1e-4, "modified policy iteration")
+    exact = rational_optimum(ring, gamma)
+    assert_encloses(solution.lower, solution.upper, exact)
+    assert solution.width <= 1e-4

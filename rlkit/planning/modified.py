@@ -35,6 +35,8 @@ from .value_iter import (
 CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
 REDUCTION = 0.03  # evaluation stops where sweeps change values by this share of what the improvement changed
 
+STALLS = 200  # improvements without a smaller spread after which no smaller one is expected
+
 
 def modified_policy_iteration(
     mdp: Problem,
@@ -166,24 +168,29 @@ def _by_backups(
 ) -> tuple[Array, float, int]:
     """As ``_in_place``, by Jacobi sweeps; where nothing ends, the change is the spread of the changes of all states.
 
-    Rounding stops it too: the change is then reported as 0, as no more is to be had.
+    On a periodic chain errors swing from state to state and fade by gamma a sweep only, until the fading is less than
+    a rounding. So where the spread does not fall the mean of two iterates is taken (the aperiodicity transformation,
+    Puterman 1994, section 8.5.4). Rounding stops it too: the change is then reported as 0, as no more is to be had.
     """
     continuing = goal.size.continuation_low >= CONTINUING
     policy = np.zeros(mdp.num_states, np.int64)
     rows = Rows.of(mdp)
     best = np.zeros_like(value)
     seen: list[Progress] = []
-    least_spread = math.inf
+    least_spread, stalled = math.inf, 0
     while True:
         least, largest = _improve(mdp, value, goal.gamma, best, policy)
         done += 1
         spread = largest - least if continuing else max(largest, 0.0) - min(least, 0.0)
         seen.append(Progress(done, spread))
-        if spread >= least_spread and spread <= 4 * rounding_bound(goal.size, value, goal.gamma):
+        stalled = stalled + 1 if spread >= least_spread else 0
+        if stalled > STALLS or (stalled > 0 and spread <= 4 * rounding_bound(goal.size, value, goal.gamma)):
             return value, 0.0, done
         if spread <= enough or given_up(seen, enough, budget.total):
             return value, spread, done
         least_spread = min(least_spread, spread)
+        if stalled > 0:
+            best = (value + best) / 2
         value, best = best, value
         if continuing and abs(least + largest) > 2 * spread:
             value[:-1] += goal.gamma * (least + largest) / 2 / (1 - goal.gamma)
