@@ -95,7 +95,7 @@ CASES = (
         {"ent_coef": 0.01, "learning_rate": 1e-3, "n_steps": 64, "batch_size": 128},
         num_envs=8,
     ),
-    case("acrobot-dqn", ACROBOT, "dqn", 100_000, "rl-zoo", {"net_arch": (64, 64)}, num_envs=1),
+    case("acrobot-dqn", ACROBOT, "dqn", 50_000, "rl-zoo", {"net_arch": (64, 64)}, num_envs=1),
     case("acrobot-a2c", ACROBOT, "a2c", 200_000, "sb3", num_envs=16),
     case("acrobot-ppo", ACROBOT, "ppo", 100_000, "rl-zoo", num_envs=16),
 )
