@@ -453,23 +453,26 @@ def test_rows_of_a_map_are_swept_to_the_fixed_point_of_its_table() -> None:
 @needs_numba
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", ["grid", "dataclasses.replace(grid.tabular, name='without its map')"])
-def test_a_million_tiles_take_less_than_600_megabytes(problem: str) -> None:
+def test_a_million_tiles_take_less_than_450_megabytes_beside_the_imports(problem: str) -> None:
+    """The imports alone hold 130 to 200 MB, by how much of the libraries' files the system keeps mapped."""
     program = f"""
 import dataclasses
 import numpy as np
 from rlkit.gridmdp import GridMDP
 from rlkit.planning import solve
+def peak():  # kB; not ru_maxrss: that is carried over from the process that started this one
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+imported = peak()
 rng = np.random.default_rng(0)
 goal = np.zeros((1000, 1000), bool); goal[-1, -1] = True
 holes = (rng.random(goal.shape) < 0.05) & ~goal
 grid = GridMDP(np.ones_like(goal), goal | holes, entry_reward=goal.astype(float), chances=(1/3, 1/3, 0.0))
 solution = solve({problem}, 0.9, 1e-6)
 assert solution.converged and solution.bytes < 400e6
-# not ru_maxrss: that is carried over from the process that started this one
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+print(peak() - imported)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(done.stdout) * 1024 < 600e6
+    assert int(done.stdout) * 1024 < 450e6
 
 
 def test_every_theorem_of_the_page_names_a_test_that_exists() -> None:
