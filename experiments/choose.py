@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -32,3 +33,14 @@ def chosen(names: Sequence[str], cases: Sequence[N]) -> tuple[N, ...]:
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise ValueError(f"unknown case {name!r}: {hint}")
     return tuple(known[name] for name in names) or tuple(cases)
+
+
+def parsed(
+    parser: argparse.ArgumentParser, args: Sequence[str] | None, cases: Sequence[N]
+) -> tuple[argparse.Namespace, tuple[N, ...]]:
+    """The options of a command with ``names``, and the cases that these choose; an unknown name is misuse (exit 2)."""
+    options = parser.parse_args(args)
+    try:
+        return options, chosen(options.names, cases)
+    except ValueError as error:
+        parser.error(str(error))

@@ -14,7 +14,7 @@ from rlkit.plotting import SMALL_DPI, Reference, learning_curves, png
 from rlkit.statistics import median_interval
 
 from .. import rows, terminal
-from ..choose import chosen
+from ..choose import parsed
 from ..exact import exact_answer, exact_returns
 from ..ledger import Cell, Table, write_bytes
 from ..scores import Point, curve
@@ -106,11 +106,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="AGENT-MAP, for example ppo-cliff; all without any")
     parser.add_argument("--data", type=Path, default=Path("docs/agents/data"), help="folder of the rows, continued")
     parser.add_argument("--figure", type=Path, default=Path("docs/agents/curve-tabularq.png"), help="written")
-    options = parser.parse_args(args)
-    try:
-        cases = chosen(options.names, CASES)
-    except ValueError as error:
-        parser.error(str(error))
+    options, cases = parsed(parser, args, CASES)
     for case in cases:
         run_case(case, options.data)
     known = rows.read(options.data / "grids.csv", Row)

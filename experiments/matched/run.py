@@ -14,7 +14,7 @@ from rlkit.plotting import SMALL_DPI, png, strips
 from rlkit.statistics import difference_interval, mean_interval
 
 from .. import rows, terminal
-from ..choose import chosen
+from ..choose import parsed
 from ..compare import Order, Peer, hyperparameter_table, order_for, peer_subject, require_peer
 from ..ledger import Cell, Table, write_bytes
 from ..policies import PEER
@@ -103,12 +103,8 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
     parser.add_argument("--rows", type=Path, default=Path("docs/agents/data/matched.csv"), help="read and continued")
     parser.add_argument("--figure", type=Path, default=Path("docs/agents/matched.png"), help="written")
-    options = parser.parse_args(args)
+    options, cases = parsed(parser, args, CASES)
     require_peer()
-    try:
-        cases = chosen(options.names, CASES)
-    except ValueError as error:
-        parser.error(str(error))
     for case in cases:
         run_case(case, options.rows)
     known = rows.read(options.rows, Score)

@@ -18,7 +18,7 @@ from rlkit.types import Env
 
 from .. import rows, terminal
 from ..attack import aliasing
-from ..choose import chosen
+from ..choose import parsed
 from ..compare import Peer, order_for, require_peer
 from ..ledger import flattened, write_bytes, write_csv
 from ..policies import PEER
@@ -124,11 +124,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--makers", nargs="+", choices=MAKERS, default=MAKERS, help="whose policies")
     parser.add_argument("--models", type=Path, default=Path("runs/robustness"), help="policies, read and added to")
     parser.add_argument("--data", type=Path, default=Path("docs/adversarial"), help="rows, tables and figures")
-    options = parser.parse_args(args)
-    try:
-        cases = chosen(options.names, CASES)
-    except ValueError as error:
-        parser.error(str(error))
+    options, cases = parsed(parser, args, CASES)
     for case in cases:
         for maker in options.makers:
             run_case(case, maker, options.models, options.data / "rows.csv")

@@ -14,7 +14,7 @@ from rlkit.plotting import SMALL_DPI, learning_curves, png
 from rlkit.statistics import mean_interval, median_interval, proportion_interval
 
 from .. import rows, terminal
-from ..choose import chosen
+from ..choose import parsed
 from ..ledger import Cell, Table, write_bytes
 from ..scores import Point, Score, curve, missing, of_case, our_scores, points
 from ..train import train
@@ -90,11 +90,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
     parser.add_argument("--data", type=Path, default=Path("docs/agents/data"), help="folder of the rows, continued")
     parser.add_argument("--figures", type=Path, default=Path("docs/agents"), help="folder of the learning curves")
-    options = parser.parse_args(args)
-    try:
-        cases = chosen(options.names, CASES)
-    except ValueError as error:
-        parser.error(str(error))
+    options, cases = parsed(parser, args, CASES)
     for case in cases:
         run_case(case, options.data)
         draw(case, options.data, options.figures)
