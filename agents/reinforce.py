@@ -258,12 +258,10 @@ class REINFORCE(Agent):
         """V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients.
 
         Raises:
-            RuntimeError: the agent has no value function.
+            ValueError: the agent has no value function.
         """
         if self.config.baseline != "value":
-            raise RuntimeError(
-                f"REINFORCE with baseline {self.config.baseline!r} learns no values: use baseline='value'"
-            )
+            raise ValueError(f"REINFORCE with baseline {self.config.baseline!r} learns no values: use baseline='value'")
         with torch.no_grad():
             return self.value(self._features(obs))[..., 0]
 

@@ -9,7 +9,7 @@ import math
 import pickle
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecNormalize
 
 ALGORITHMS = ("DQN", "A2C", "PPO")
+
+# of a model's policy: prepared observations [B, ...], and whether they are codes -> [B, ...]
+Question = Callable[[Any, Tensor, bool], Tensor]
 
 
 class Normalisation(NamedTuple):
@@ -44,10 +47,10 @@ class SB3Policy:
     """DQN, A2C or PPO models of stable-baselines3, one per row of the seed axis.
 
     One model is S = 1. Preprocessing (one-hot, division of images by 255, transposing them) is the models' own and
-    part of the graph, so ``scores`` can be differentiated with respect to the observation; integers may be given as
-    one-hot codes, which an attack can change (``rlkit.adversarial.OneHot``). The models are never changed: they compute
-    in evaluation mode and are back in their own mode afterwards. The normalisation of a ``VecNormalize`` that they were
-    trained behind is part of the graph too; its statistics stand still.
+    part of the graph, so ``scores`` and ``values`` can be differentiated with respect to the observation; integers may
+    be given as one-hot codes, which an attack can change (``rlkit.adversarial.OneHot``). The models are never changed:
+    they compute in evaluation mode and are back in their own mode afterwards. The normalisation of a ``VecNormalize``
+    that they were trained behind is part of the graph too; its statistics stand still.
 
     Args:
         models: one model, or one per training seed, all of the same spaces.
@@ -125,10 +128,22 @@ class SB3Policy:
         Raises:
             ValueError: the observations have another number of rows than there are models.
         """
+        return self._answers(_scores, obs)
+
+    def values(self, obs: Tensor) -> Tensor:
+        """max_a Q (DQN) or the critic's V (A2C, PPO) ``[S, B]`` of ``[S, B, *observation]``, differentiable.
+
+        Raises:
+            ValueError: the observations have another number of rows than there are models.
+        """
+        return self._answers(_values, obs)
+
+    def _answers(self, question: Question, obs: Tensor) -> Tensor:
+        """Every model's answer to its row of observations, ``[S, B, ...]``."""
         if len(obs) != self.num_seeds:
             raise ValueError(f"obs must have one row per model, {self.num_seeds}, got {len(obs)}: shape it [S, B, ...]")
         rows = zip(self.models, obs, self._normalisations, strict=True)
-        return torch.stack([_scores(model, row, normalisation) for model, row, normalisation in rows])
+        return torch.stack([_asked(model, question, row, normalisation) for model, row, normalisation in rows])
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
         """The models' deterministic actions ``[S, B]`` for ``[S, B, *observation]``, those of ``model.predict``.
@@ -274,40 +289,50 @@ def _check_supported(model: Any) -> None:
         raise ValueError(f"{name} has actions {model.action_space}: only Discrete actions are supported")
 
 
-def _scores(model: Any, obs: Tensor, normalisation: Normalisation | None) -> Tensor:
-    """Scores ``[B, A]`` of ``[B, *observation]``."""
+def _asked(model: Any, question: Question, obs: Tensor, normalisation: Normalisation | None) -> Tensor:
+    """A model's answer ``[B, ...]`` to observations ``[B, *observation]`` as its environment gives them."""
     if normalisation is not None and obs.shape[1:] == normalisation.mean.shape:  # else it has seen channels first
         obs, normalisation = normalisation(obs), None
     obs = _channels_first(obs.to(model.device), model.observation_space.shape)
     if normalisation is not None:
         obs = normalisation(obs)
     with in_evaluation_mode((model.policy,)):
-        if _is_code(obs, model.observation_space):
-            return _scores_of_code(model.policy, obs)
-        scores: Tensor
-        if hasattr(model.policy, "q_net"):
-            scores = model.policy.q_net(obs)
-        else:
-            scores = model.policy.get_distribution(obs).distribution.logits
-        return scores
+        return question(model.policy, obs, _is_code(obs, model.observation_space))
 
 
 def _is_code(obs: Tensor, space: Any) -> bool:
-    """Whether observations of a Discrete space are one-hot codes already, for example attacked ones."""
+    """Whether observations of a Discrete space are one-hot codes already, for example attacked ones.
+
+    They are what the models' own preprocessing would make of integers, which therefore has to be left out.
+    """
     from gymnasium import spaces
 
     return isinstance(space, spaces.Discrete) and obs.is_floating_point()
 
 
-def _scores_of_code(policy: Any, code: Tensor) -> Tensor:
-    """Scores ``[B, A]`` of one-hot codes ``[B, n]``: what the models' own preprocessing would make of integers."""
+def _scores(policy: Any, obs: Tensor, is_code: bool) -> Tensor:
+    """Q-values or logits ``[B, A]``."""
     scores: Tensor
     if hasattr(policy, "q_net"):
-        scores = policy.q_net.q_net(policy.q_net.features_extractor(code))
-    else:
-        latent = policy.mlp_extractor.forward_actor(policy.pi_features_extractor(code))
+        scores = policy.q_net.q_net(policy.q_net.features_extractor(obs)) if is_code else policy.q_net(obs)
+    elif is_code:
+        latent = policy.mlp_extractor.forward_actor(policy.pi_features_extractor(obs))
         scores = policy._get_action_dist_from_latent(latent).distribution.logits
+    else:
+        scores = policy.get_distribution(obs).distribution.logits
     return scores
+
+
+def _values(policy: Any, obs: Tensor, is_code: bool) -> Tensor:
+    """max_a Q, or the critic's V, ``[B]``."""
+    if hasattr(policy, "q_net"):
+        return _scores(policy, obs, is_code).amax(dim=-1)
+    values: Tensor
+    if is_code:
+        values = policy.value_net(policy.mlp_extractor.forward_critic(policy.vf_features_extractor(obs)))
+    else:
+        values = policy.predict_values(obs)
+    return values.squeeze(-1)
 
 
 def _channels_first(obs: Tensor, shape: tuple[int, ...]) -> Tensor:

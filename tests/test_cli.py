@@ -266,10 +266,10 @@ def test_a_model_behind_vec_normalize_is_evaluated_and_attacked(
     policy = rlkit.sb3.SB3Policy(model, envs)
     mean, _ = evaluate_policy(policy, gymnasium.make("CartPole-v1"), n_eval_episodes=3)
     assert behind["results"]["return"]["value"] == mean
-    attacked = run_json(
-        capsys, "attack", *given, "--trust", "--episodes", "2", "--epsilons", "0.5", "--attacks", "fgsm"
-    )
+    short = ("--trust", "--episodes", "2", "--epsilons", "0.5", "--attacks", "fgsm", "--timing", "value")
+    attacked = run_json(capsys, "attack", *given, *short)
     assert attacked["results"]["return"]["value"] > 0
+    assert "value above" in attacked["settings"]["timing"]
     agent = str(folder / "agent.safetensors")
     assert "holds its own moments" in misuse(capsys, "evaluate", agent, "--vec-normalize", str(statistics))
 

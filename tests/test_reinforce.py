@@ -412,5 +412,5 @@ def test_bad_settings_are_refused_when_the_agent_is_made(settings, message):
 def test_no_time_limit_no_time_dependent_baseline():
     with pytest.raises(ValueError, match="time limit"):
         REINFORCE("rlkit/probe-action-reward", num_envs=2, baseline="time", unfinished="end", device="cpu")
-    with pytest.raises(RuntimeError, match="learns no values"):
+    with pytest.raises(ValueError, match="learns no values: use baseline='value'"):
         REINFORCE("CartPole-v1", baseline="none", unfinished="end", device="cpu").values(torch.zeros(1, 1, 4))

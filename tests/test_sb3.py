@@ -20,6 +20,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rlkit.sb3
+from rlkit.adversarial import OneHot, ValueGuided
 from rlkit.sb3 import SB3Policy
 
 OBSERVATIONS = np.random.default_rng(0).normal(scale=[1, 1, 0.2, 1], size=(1000, 4)).astype(np.float32)
@@ -196,6 +197,63 @@ def test_a_model_trained_with_n_steps_loads_without_a_warning(tmp_path: Path) ->
     policy = rlkit.sb3.load(tmp_path / "model.zip", "DQN", trust=True)  # warnings are errors here
     obs = np.zeros(4, np.float32)
     assert policy.predict(obs, deterministic=True)[0] == model.predict(obs, deterministic=True)[0]
+
+
+# Values
+
+
+def their_values(model: Any, obs: torch.Tensor) -> torch.Tensor:
+    """V of ``[B, *observation]``, ``[B]``, by stable-baselines3's own call."""
+    with torch.no_grad():
+        if isinstance(model, DQN):
+            return model.q_net(obs).amax(dim=-1)
+        return model.policy.predict_values(obs)[:, 0]
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+@pytest.mark.parametrize("normalised", [False, True], ids=["bare", "normalised"])
+def test_values_are_those_of_the_models_own_critic(algorithm: type[BaseAlgorithm], normalised: bool) -> None:
+    models = [make(algorithm, seed=seed) for seed in (4, 5)]
+    envs = normalising() if normalised else None
+    values = SB3Policy(models, envs).values(torch.from_numpy(OBSERVATIONS).expand(2, -1, -1))
+    shown = OBSERVATIONS if envs is None else envs.normalize_obs(OBSERVATIONS)
+    assert values.shape == (2, 1000)
+    for s in range(2):
+        assert torch.equal(values[s], their_values(models[s], torch.from_numpy(shown)))
+    assert values.std(dim=1).min(dim=0).values > 0.01, "values should differ, or the test says little"
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_values_have_the_gradient_of_finite_differences(algorithm: type[BaseAlgorithm]) -> None:
+    policy = SB3Policy(make(algorithm), normalising(clip_obs=10.0))
+    x = torch.from_numpy(OBSERVATIONS[:1])[None].requires_grad_()
+    (gradient,) = torch.autograd.grad(policy.values(x).sum(dim=(0, 1)), x)
+    for j in range(4):
+        step = torch.zeros(4).index_fill(0, torch.tensor(j), 1e-3)
+        with torch.no_grad():
+            slope = (policy.values(x + step) - policy.values(x - step))[0, 0] / 2e-3
+        assert gradient[0, 0, j].item() == pytest.approx(slope.item(), abs=5e-3)
+    assert gradient.abs().sum(dim=-1).item() > 0.01
+    assert all(parameter.grad is None for parameter in policy.models[0].policy.parameters())
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_values_of_integers_are_those_of_their_codes(algorithm: type[BaseAlgorithm]) -> None:
+    model = make(algorithm, "FrozenLake-v1")
+    states = torch.arange(16)
+    values = SB3Policy(model).values(states[None])
+    assert torch.equal(values[0], their_values(model, states))
+    assert torch.equal(OneHot(SB3Policy(model)).values(states[None]), values)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_a_value_guided_timing_asks_the_models(algorithm: type[BaseAlgorithm]) -> None:
+    policy, obs = SB3Policy(make(algorithm)), torch.from_numpy(OBSERVATIONS[:50])[None]
+    threshold = policy.values(obs).median().item()
+    assert torch.equal(ValueGuided(threshold).urgency(policy, obs), policy.values(obs))
+    assert 15 <= ValueGuided(threshold).when(policy, obs, *[torch.zeros(1, 50)] * 2).sum(dim=1).item() <= 35
+    with pytest.raises(ValueError, match="one row per model, 1, got 2"):
+        policy.values(obs.expand(2, -1, -1))
 
 
 # Behind VecNormalize

@@ -37,7 +37,7 @@ from rlkit.adversarial import (
     robustness_curve,
 )
 from rlkit.adversarial.timing import Danger, Model
-from rlkit.agents import DQN, PPO
+from rlkit.agents import DQN, PPO, REINFORCE
 from rlkit.envs.cartpole import CartPole
 from rlkit.envs.tabular import TabularDynamics
 from rlkit.evaluation import evaluate_policy, rollout, walk
@@ -422,6 +422,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("policies")
     for agent in (DQN, PPO):
         agent("CartPole-v1", seeds=[0, 1], net_arch=(16,), device="cpu").save(folder / f"{agent.__name__}.safetensors")
+    bare = REINFORCE("CartPole-v1", seeds=[0, 1], net_arch=(16,), baseline="none", unfinished="end", device="cpu")
+    bare.save(folder / "bare.safetensors")
     grid = DQN("rlkit/GridWorld-v0", env_kwargs={"observation": "coordinates"}, net_arch=(16,), device="cpu")
     grid.save(folder / "grid.safetensors")
     return {path.stem: str(path) for path in folder.iterdir()}
@@ -456,6 +458,7 @@ def test_the_command_attacks_at_the_chosen_moments(
         ("DQN", ["every", "--share", "0"], "--share must be above 0 and at most 1, got 0"),
         ("DQN", ["value", "--temperature", "1"], "--temperature is of --timing strategic, value has none"),
         ("grid", ["critical"], "--timing critical needs a model"),
+        ("bare", ["value"], "REINFORCE with baseline 'none' learns no values: use baseline='value'"),
         ("DQN", ["always", "--attacks-per-episode=-1"], "attacks_per_episode must be at least 0"),
     ],
 )
