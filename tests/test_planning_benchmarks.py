@@ -28,11 +28,28 @@ def test_a_solver_that_misses_is_shown_and_not_compared() -> None:
         ("Careful, one", lambda: lambda: right + 1e-7),
         ("Hasty, one", lambda: lambda: right + 1e-3),
     ]
-    timings = planning.measure(LAKE, solvers, repeats=2)
+    timings = list(planning.measure(LAKE, solvers, repeats=2))
     assert [timing.passes for timing in timings] == [True, True, False]
     assert [len(timing.seconds) for timing in timings] == [2, 2, 2]
     (line,) = planning.ratios([timing._replace(seconds=(0.5,)) for timing in timings])
     assert line.endswith("Careful 1.00")
+
+
+def test_a_slow_peer_is_called_once_and_ours_again_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "SLOW", 0.0)
+    right = solve(LAKE.table, 0.99).value
+    solvers: list[Any] = [(name, lambda: lambda: right) for name in ("rlkit, table", "One, slow", "Two, slow")]
+    timings = list(planning.measure(LAKE, solvers, repeats=5))
+    assert [(timing.solver, len(timing.seconds)) for timing in timings] == [
+        ("rlkit, table", 1),  # each as soon as it is there
+        ("One, slow", 1),
+        ("Two, slow", 1),
+        ("rlkit, table", 3),
+    ]
+    assert all(len(timing.wall) == len(timing.seconds) for timing in timings)
+    ours, peer = timings[-1]._replace(seconds=(1.0, 2.0, 3.0)), timings[1]._replace(seconds=(4.0,))
+    (told,) = planning.ratios([ours, peer])
+    assert told.endswith("One 2.00")
 
 
 def test_our_solvers_of_a_map_are_the_table_and_the_map() -> None:

@@ -6,7 +6,8 @@ true error is at most 1e-6: that is checked for every entry against certified bo
 with its error and without a ratio. What a solver needs to take the problem in (Storm's model, our ``arrival`` table) is
 measured apart, as ``building``. Peers that are not installed are left out and named.
 
-``--large`` is the comparison of the grid of a million tiles alone: every solver once, some for minutes.
+``--large`` is the comparison of the grid of a million tiles alone: every peer once, some for minutes, ours again after
+each of them. Figures are printed and written as they come.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +35,8 @@ from rlkit.planning.operators import extents
 from .problems import TRUE_ERROR, Instance, instances
 
 COMMAND = "python -m rlkit.experiments.benchmarks.planning"
-SLOW = 2.0  # seconds; a solver that takes longer is not repeated
+OURS = "rlkit"
+SLOW = 2.0  # seconds; a peer that takes longer is not repeated
 
 
 class Timing(NamedTuple):
@@ -43,6 +46,7 @@ class Timing(NamedTuple):
     gamma: float
     solver: str
     seconds: tuple[float, ...]
+    wall: tuple[float, ...]  # of the same calls; longer than seconds where the machine was busy
     building: float
     error: float  # largest distance from V* that the certified bounds leave possible, in value
 
@@ -180,44 +184,86 @@ def toolbox(instance: Instance) -> Iterator[Solver]:
     yield "pymdptoolbox, value iteration", build
 
 
-def measure(instance: Instance, solvers: list[Solver], repeats: int) -> list[Timing]:
-    """Times of every solver, in turn, after one call each that is not counted unless it is slow."""
-    calls: dict[str, tuple[Callable[[], np.ndarray], float, float]] = {}
-    seconds: dict[str, list[float]] = {}
-    for name, build in solvers:
+class Run:
+    """A solver under the clock, called once as soon as it is built."""
+
+    def __init__(self, instance: Instance, solver: Solver) -> None:
+        """Build, call, and hold the answer to the certified bounds."""
+        self.instance, (self.solver, build) = instance, solver
         began = time.process_time()
-        call = build()
-        building = time.process_time() - began
-        began = time.process_time()
-        value = call()
-        first = time.process_time() - began
-        seconds[name] = [first] if first > SLOW else []
-        calls[name] = (call, building, instance.error(value))
+        self.solve = build()
+        self.building = time.process_time() - began
+        self.seconds: list[float] = []
+        self.wall: list[float] = []
+        self.error = instance.error(self.call())
+        self.slow = self.seconds[0] > SLOW
+
+    def call(self) -> np.ndarray:
+        """One more repetition."""
+        began, began_wall = time.process_time(), time.perf_counter()
+        value = self.solve()
+        self.seconds.append(time.process_time() - began)
+        self.wall.append(time.perf_counter() - began_wall)
+        return value
+
+    @property
+    def timing(self) -> Timing:
+        """What is known so far. The first call of a fast solver is not counted."""
+        counted = slice(0 if self.slow else 1, None)
+        seconds, wall = tuple(self.seconds[counted]), tuple(self.wall[counted])
+        return Timing(self.instance.name, self.instance.gamma, self.solver, seconds, wall, self.building, self.error)
+
+
+def measure(instance: Instance, solvers: list[Solver], repeats: int) -> Iterator[Timing]:
+    """Times of every solver. Fast ones take turns; a slow peer is called once, ours again after each of them.
+
+    A slow solver's timing comes as soon as there is one, and once more at the end if it was called again.
+    """
+    runs: list[Run] = []
+    for solver in solvers:
+        run = Run(instance, solver)
+        runs.append(run)
+        if not run.slow:
+            continue
+        yield run.timing
+        if not run.solver.startswith(OURS):
+            for own in runs:
+                if own.solver.startswith(OURS):
+                    own.call()
     for _ in range(repeats):
-        for name, (call, _, _) in calls.items():
-            if not seconds[name] or seconds[name][0] <= SLOW:
-                began = time.process_time()
-                call()
-                seconds[name].append(time.process_time() - began)
-    return [
-        Timing(instance.name, instance.gamma, name, tuple(seconds[name]), building, error)
-        for name, (_, building, error) in calls.items()
-    ]
+        for run in runs:
+            if not run.slow:
+                run.call()
+    yield from (run.timing for run in runs if not run.slow or len(run.seconds) > 1)
 
 
 def ratios(timings: list[Timing]) -> Iterator[str]:
-    """How many times longer than ours the best of each peer takes, by the least times; only answers that pass count."""
+    """How many times longer than ours the best of each peer takes, by the least times; only answers that pass count.
+
+    A peer that was called once is divided by the mean of our calls: its one call had no choice either.
+    """
     passing = [timing for timing in timings if timing.passes]
     for ours in passing:
-        if not ours.solver.startswith("rlkit"):
+        if not ours.solver.startswith(OURS):
             continue
         best: dict[str, float] = {}
         for timing in passing:
             peer = timing.solver.split(",")[0]
-            if peer != "rlkit" and (timing.instance, timing.gamma) == (ours.instance, ours.gamma):
-                best[peer] = min(min(timing.seconds), best.get(peer, np.inf))
-        told = ", ".join(f"{peer} {seconds / min(ours.seconds):.2f}" for peer, seconds in best.items())
+            if peer != OURS and (timing.instance, timing.gamma) == (ours.instance, ours.gamma):
+                own = min(ours.seconds) if len(timing.seconds) > 1 else float(np.mean(ours.seconds, axis=0))
+                best[peer] = min(min(timing.seconds) / own, best.get(peer, np.inf))
+        told = ", ".join(f"{peer} {ratio:.2f}" for peer, ratio in best.items())
         yield f"{ours.instance:22} {ours.gamma:<7g} {ours.solver:14} {min(ours.seconds) * 1e3:10.2f} ms   {told}"
+
+
+def line(timing: Timing) -> str:
+    """A timing as it is printed."""
+    missed = "" if timing.passes else f"  MISSES {TRUE_ERROR:g}"
+    return (
+        f"{timing.instance:22} {timing.gamma:<7g} {timing.solver:38} {min(timing.seconds) * 1e3:11.2f} ms"
+        f" (wall {min(timing.wall) * 1e3:.2f}, {len(timing.seconds)} calls)"
+        f"  building {timing.building:7.2f} s  error {timing.error:.1e}{missed}"
+    )
 
 
 def main(args: list[str] | None = None) -> None:
@@ -226,6 +272,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--large", action="store_true", help="the grid of a million tiles (half an hour, 4 GB)")
     parser.add_argument("--only", default="", help="instances whose name contains this")
+    parser.add_argument("--gamma", type=float, default=None, help="instances of this discount alone")
     parser.add_argument("--json", default="", help="where to write the figures")
     options = parser.parse_args(args)
     print(f"{platform.machine()}, Python {platform.python_version()}, threads {os.environ.get('OMP_NUM_THREADS')}")
@@ -235,27 +282,22 @@ def main(args: list[str] | None = None) -> None:
             print(f"{name} is not installed: left out")
         else:
             peers.append(peer)
-    timings: list[Timing] = []
+    timings: dict[tuple[str, float, str], Timing] = {}
+    told = sys.argv[1:] if args is None else args
     for instance in instances((10, 1000) if options.large else (100, 300)):
         if options.only not in instance.name or (options.large and not instance.name.startswith("grid")):
             continue  # the small grid compiles everybody's loops
+        if options.gamma not in (None, instance.gamma):
+            continue
         solvers = [solver for peer in peers for solver in peer(instance)]
         for timing in measure(instance, solvers, 1 if options.large else options.repeats):
-            timings.append(timing)
-            missed = "" if timing.passes else f"  MISSES {TRUE_ERROR:g}"
-            print(
-                f"{timing.instance:22} {timing.gamma:<7g} {timing.solver:38} {min(timing.seconds) * 1e3:11.2f} ms"
-                f"  building {timing.building:7.2f} s  error {timing.error:.1e}{missed}",
-                flush=True,
-            )
-    print("\nratios to ours, of the least times")
-    for line in ratios(timings):
-        print(line)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            told = sys.argv[1:] if args is None else args
-            content = {"command": " ".join([COMMAND, *told]), "timings": [t._asdict() for t in timings]}
-            json.dump(content, file, indent=1)
+            timings[timing.instance, timing.gamma, timing.solver] = timing
+            print(line(timing), flush=True)
+            if options.json:
+                content = {"command": " ".join([COMMAND, *told]), "timings": [t._asdict() for t in timings.values()]}
+                Path(options.json).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    print("\nratios to ours, of the least times; to the mean of ours where the peer was called once")
+    print("\n".join(ratios(list(timings.values()))))
 
 
 if __name__ == "__main__":
