@@ -202,6 +202,7 @@ def attack(
     share: float = 0.25,
     temperature: float | None = None,
     attacks_per_episode: int | None = None,
+    measures: tuple[Literal["distance", "saliency", "sections"], ...] = (),
     episodes: int = 100,
     first_seed: int = 10_000,
     out: Path | None = None,
@@ -213,7 +214,8 @@ def attack(
     The natural return stands first, on the same episodes. An attack that fails proves nothing: a checklist says where
     one is suspiciously weak.
 
-    Example: rlkit attack runs/cartpole/agent.safetensors --attacks noise fgsm --epsilons 0.1 0.5 1 --out runs/attack
+    Example: rlkit attack runs/cartpole/agent.safetensors --attacks noise fgsm --epsilons 0.1 0.5 1
+    --measures distance saliency sections --out runs/attack
 
     Args:
         policy: A file: .safetensors of ours, or .zip of stable-baselines3 (with --algo, --env and --trust).
@@ -233,12 +235,16 @@ def attack(
         share: Of steps to attack, for every timing but always; thresholds are measured on natural episodes.
         temperature: Of a strategic timing's softmax, in units of return; needed where scores are action values (DQN).
         attacks_per_episode: At most so many attacks in an episode; no limit by default.
+        measures: What else to measure at natural states: how near the nearest observation is that changes the action
+            (distance), what every feature weighs over an episode (saliency), scores along a line and over a plane of
+            observations, in the steepest direction and a random one (sections).
         episodes: Episodes per training seed, attack and epsilon.
         first_seed: Where evaluation seeds start.
-        out: Folder to write the table, the curve, run.json and report.html to.
+        out: Folder to write tables, figures, run.json and report.html to.
     """
     from .attack import NormName, threat
     from .attack import attack as run_attack
+    from .measures import with_measures
     from .report import write_report
     from .timing import timing_of
 
@@ -248,6 +254,7 @@ def attack(
         timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode
     )
     run = run_attack([subject], threatened, episodes, first_seed)
+    run = with_measures(run, subject, threatened, measures, first_seed)
     code = _finish(run, out, overwrite, json)
     if out is not None:
         write_report(out / "report.html", run.title, [run])

@@ -29,6 +29,7 @@ from rlkit.adversarial import (
     curve_warnings,
     dimension_sweep,
     distance_curve,
+    episode_saliencies,
     episode_saliency,
     examine,
     execute,
@@ -98,6 +99,24 @@ def test_the_distance_curve_of_a_linear_victim_is_the_distribution_of_its_margin
     assert (np.diff(curve.flipped, axis=0) >= 0).all()
     assert (curve.flipped[-1] == 1).all()
     assert [point.value for point in curve.points()] == pytest.approx(curve.flipped.mean(axis=1).tolist())
+
+
+def test_an_attack_that_leaps_over_a_change_is_found_at_the_smaller_epsilon() -> None:
+    class Band:
+        """Another action between 0.2 and 0.5 only, where FGSM of epsilon 1 does not stop."""
+
+        def scores(self, obs: Tensor) -> Tensor:
+            x = obs[..., 0]
+            return torch.stack([torch.zeros_like(x), torch.minimum(x - 0.2, 0.5 - x)], dim=-1)
+
+        def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+            return self.scores(obs).argmax(dim=-1)
+
+    obs, budget = torch.zeros(1, 3, 1), Budget(0.0)
+    assert distance_curve(FGSM(), Band(), obs, budget, [1.0]).distance.isinf().all()
+    curve = distance_curve(FGSM(), Band(), obs, budget, [1.0, 0.4])
+    assert curve.flipped.tolist() == [[1.0], [1.0]]
+    assert torch.allclose(curve.distance, torch.tensor(0.2), atol=1e-3)
 
 
 def test_what_no_attack_reaches_is_infinitely_far() -> None:
@@ -172,6 +191,9 @@ def test_a_section_is_steep_across_and_gentle_up() -> None:
     assert torch.allclose(section.margin[1, 2] - section.margin[1, 1], 0.5 * gain.expand(2, 6), atol=1e-5)
     assert ((section.margin[2, 1] - section.margin[1, 1]).abs() <= 0.5 * gain + 1e-5).all()
     assert ((section.margin > 0) == (section.action != own)).all()
+    assert torch.equal(section.scores.argmax(dim=-1), section.action)
+    steepest = budget.steepest(obs, (w * (1 - 2 * own[..., None])).expand_as(obs))  # of epsilon 0
+    assert torch.equal(section.scores[1, 1], victim.scores(obs + steepest))
 
 
 # Saliency
@@ -201,6 +223,9 @@ def test_saliency_of_an_episode() -> None:
     assert episode.obs.shape == episode.saliency.shape == (lengths[1, 1], DIMS)
     assert torch.equal(episode.saliency, BALANCER.weight[1].mT.abs()[episode.action])
     assert torch.equal(episode.action, BALANCER.act(episode.obs.expand(2, -1, -1))[1])
+    every = episode_saliencies(BALANCER, cartpoles(2), copy=1)
+    assert [len(each.obs) for each in every] == lengths[:, 1].tolist()
+    assert all(torch.equal(one, other) for one, other in zip(every[1], episode, strict=True))
 
 
 # Where one state reads as another

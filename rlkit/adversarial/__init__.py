@@ -22,7 +22,7 @@ from .lipschitz import first_order_flip, lipschitz_bound, margin_radius, steepne
 from .minimum import DeepFool, Nearest, adversarial_distance
 from .noise import Noise
 from .objectives import OBJECTIVES, Objective, cross_entropy, expected_q, expected_q_of, kl, margin
-from .saliency import SaliencyOfEpisode, episode_saliency, saliency
+from .saliency import SaliencyOfEpisode, episode_saliencies, episode_saliency, saliency
 from .search import RandomSearch, Square
 from .sections import Section, along_ray, cross_section
 from .stacked import Stacked
@@ -112,6 +112,7 @@ __all__ = [
     "dimension_sweep",
     "distance_curve",
     "distil",
+    "episode_saliencies",
     "episode_saliency",
     "examine",
     "execute",

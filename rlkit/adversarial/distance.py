@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..statistics import Estimate, mean_interval
-from .attacks import Attack
+from .attacks import Attack, sweep
 from .budget import Budget
 from .minimum import adversarial_distance
 from .victim import Victim
@@ -53,7 +53,10 @@ def distance_curve(
     halvings: int = 10,
     u: Tensor | None = None,
 ) -> DistanceCurve:
-    """The adversarial distance of every state, by bisection up to the largest epsilon.
+    """The adversarial distance of every state: the smallest of the epsilons that succeeds, and bisection below it.
+
+    So no share of the curve is less than that of the attack at this epsilon alone, though its success need not be
+    monotone: an attack that spends its whole budget may leap over what it looks for.
 
     Args:
         attack: see ``adversarial_distance``.
@@ -65,10 +68,12 @@ def distance_curve(
         u: see ``adversarial_distance``.
 
     Raises:
-        ValueError: no epsilon, and what ``adversarial_distance`` refuses.
+        ValueError: what ``sweep`` and ``adversarial_distance`` refuse.
     """
-    if len(epsilons) == 0:
-        raise ValueError("epsilons must hold at least one number, got none")
-    largest = replace(budget, epsilon=float(max(epsilons)))
-    nearest = adversarial_distance(attack, victim, obs, largest, halvings, u)
-    return DistanceCurve(attack.name, tuple(float(each) for each in epsilons), nearest.distance, nearest.queries)
+    tried = sweep(attack, victim, obs, budget, epsilons, u)  # [L, S, B]
+    found = torch.where(tried.success, tried.distance, torch.inf).amin(dim=0)
+    below = replace(budget, epsilon=found.clamp(max=float(max(epsilons))))
+    nearest = adversarial_distance(attack, victim, obs, below, halvings, u)
+    queries = len(epsilons) * tried.queries + nearest.queries
+    distance = torch.minimum(found, nearest.distance)
+    return DistanceCurve(attack.name, tuple(float(each) for each in epsilons), distance, queries)

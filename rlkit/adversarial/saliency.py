@@ -45,22 +45,33 @@ class SaliencyOfEpisode(NamedTuple):
 
 
 @torch.no_grad()
-def episode_saliency(
-    victim: Victim, env: Env, row: int = 0, copy: int = 0, budget: Budget | None = None, max_steps: int | None = None
-) -> SaliencyOfEpisode:
-    """The saliency of the greedy action over a natural episode.
+def episode_saliencies(
+    victim: Victim, env: Env, copy: int = 0, budget: Budget | None = None, max_steps: int | None = None
+) -> tuple[SaliencyOfEpisode, ...]:
+    """The saliency of the greedy action over a natural episode of every row, S of them.
 
     Args:
         victim: S rows.
         env: newly made; all copies are played.
-        row: the training seed that is looked at.
-        copy: whose episode.
+        copy: whose episodes.
         budget: see ``saliency``.
         max_steps: see ``rollout``.
     """
     steps = [
-        (step.obs[row, copy], step.transition.action[row, copy], saliency(victim, step.obs, budget=budget)[row, copy])
+        (
+            step.running[:, copy],
+            step.obs[:, copy],
+            step.transition.action[:, copy],
+            saliency(victim, step.obs[:, copy : copy + 1], budget=budget)[:, 0],
+        )
         for step in walk(victim, env, max_steps)
-        if step.running[row, copy]
     ]
-    return SaliencyOfEpisode(*(torch.stack(field) for field in zip(*steps, strict=True)))
+    running, *fields = (torch.stack(field, dim=1) for field in zip(*steps, strict=True))  # [S, T, ...]
+    return tuple(SaliencyOfEpisode(*(field[row][counted] for field in fields)) for row, counted in enumerate(running))
+
+
+def episode_saliency(
+    victim: Victim, env: Env, row: int = 0, copy: int = 0, budget: Budget | None = None, max_steps: int | None = None
+) -> SaliencyOfEpisode:
+    """``episode_saliencies`` of one training seed."""
+    return episode_saliencies(victim, env, copy, budget, max_steps)[row]

@@ -42,6 +42,7 @@ class Section(NamedTuple):
     radii: Tensor  # [L] along both axes, in units of the budget's scale
     margin: Tensor  # [L up, L across, S, B], how far the best other action leads; negative where nothing changes
     action: Tensor  # [L up, L across, S, B] int64
+    scores: Tensor  # [L up, L across, S, B, A]
 
 
 @torch.no_grad()
@@ -68,4 +69,4 @@ def cross_section(victim: Victim, obs: Tensor, budget: Budget, radii: Sequence[f
     scores = torch.stack(
         [along_ray(victim, budget.cut(obs + radius * up), budget.in_units(across), budget, radii) for radius in radii]
     )
-    return Section(torch.tensor(radii), margin(scores, own.expand(scores.shape[:-1])), scores.argmax(dim=-1))
+    return Section(torch.tensor(radii), margin(scores, own.expand(scores.shape[:-1])), scores.argmax(dim=-1), scores)
