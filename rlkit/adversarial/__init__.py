@@ -41,6 +41,7 @@ from .timing import (
     preference_gap,
 )
 from .transfer import TransferMatrix, transfer_matrix
+from .trees import DecisionTrees, grow, imitate
 from .universal import Universal, universal_offset
 from .victim import Access, LabelVictim, ModuleVictim, OneHot, Victim
 from .wrapper import AttackedObservation, AttackedVectorObservation, side_by_side
@@ -66,6 +67,7 @@ __all__ = [
     "Coded",
     "CriticalPoint",
     "CurvePoint",
+    "DecisionTrees",
     "DeepFool",
     "DimensionPoint",
     "Directions",
@@ -120,6 +122,8 @@ __all__ = [
     "expected_q_of",
     "first_order_flip",
     "follow",
+    "grow",
+    "imitate",
     "kl",
     "lipschitz_bound",
     "margin",
