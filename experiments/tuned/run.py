@@ -54,6 +54,7 @@ def verdict(cases: Sequence[Case], known: Sequence[Score]) -> Table:
         for target in case.targets if seeds else ():
             lines.append(
                 (
+                    case.name,
                     f"{case.training.algo} on {case.training.env}",
                     case.training.steps,
                     len(seeds),
@@ -65,7 +66,7 @@ def verdict(cases: Sequence[Case], known: Sequence[Score]) -> Table:
                     "met" if is_met(target, returns) else "missed",
                 )
             )
-    columns = ("training", "steps", "seeds", "mean", "median", "share at target", "seeds below", "target", "verdict")
+    columns = ("case", "training", "steps", "seeds", "mean", "median", "at target", "below", "target", "verdict")
     return Table("tuned", "Greedy return of the final policy on seeds never tuned on", columns, tuple(lines))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ..train import Training
 
@@ -35,11 +37,36 @@ def case(name: str, env: str, algo: str, steps: int, *targets: Target, seeds: tu
 
 # The medians are published scores at the published step budgets (RL Baselines3 Zoo). A2C's, 500 after 500,000 steps of
 # CartPole-v1, is a case of ``matched``.
+DQN_CARTPOLE = case("dqn", "CartPole-v1", "dqn", 100_000, Target(475.0, solved=29))
+DQN_CARTPOLE_SHORT = case("dqn-50k", "CartPole-v1", "dqn", 50_000, Target(500.0), seeds=SEEDS[:10])
+DQN_ACROBOT = case("acrobot-dqn", "Acrobot-v1", "dqn", 100_000, Target(-80.0), seeds=SEEDS[:10])
+
+# The presets of DQN that were frozen first and missed a target: beside RL-Zoo's, these. Their rows stay, and what was
+# made with the first one is repeated with it.
+FIRST_DQN_CARTPOLE: Mapping[str, Any] = {
+    "learning_rate": 2e-3,
+    "learning_rate_schedule": "linear",
+    "batch_size": 128,
+    "n_steps": 5,
+    "net_arch": (128, 128),
+}
+FIRST_DQN_ACROBOT: Mapping[str, Any] = {"net_arch": (64, 64), "learning_rate_schedule": "linear"}
+
+
+def first(tuned: Case, hyperparameters: Mapping[str, Any]) -> Case:
+    """The same case with what was frozen first."""
+    training = replace(tuned.training, preset="rl-zoo", hyperparameters=hyperparameters)
+    return tuned._replace(name=f"{tuned.name}-first", training=training)
+
+
 CASES = (
-    case("dqn", "CartPole-v1", "dqn", 100_000, Target(475.0, solved=29)),
-    case("dqn-50k", "CartPole-v1", "dqn", 50_000, Target(500.0), seeds=SEEDS[:10]),
+    DQN_CARTPOLE,
+    DQN_CARTPOLE_SHORT,
     case("ppo", "CartPole-v1", "ppo", 100_000, Target(475.0, solved=29), Target(500.0)),
     case("a2c", "CartPole-v1", "a2c", 300_000, Target(475.0, solved=27)),
     case("reinforce", "CartPole-v1", "reinforce", 300_000, Target(475.0, solved=27)),
-    case("acrobot-dqn", "Acrobot-v1", "dqn", 100_000, Target(-80.0), seeds=SEEDS[:10]),
+    DQN_ACROBOT,
+    first(DQN_CARTPOLE, FIRST_DQN_CARTPOLE),
+    first(DQN_CARTPOLE_SHORT, FIRST_DQN_CARTPOLE),
+    first(DQN_ACROBOT, FIRST_DQN_ACROBOT),
 )
