@@ -35,7 +35,7 @@ from rlkit.losses import (
     standardised,
 )
 from rlkit.networks import MLP, ActorCritic
-from rlkit.optim import Adam, RMSprop, clip_rows_, row_norm
+from rlkit.optim import Adam, RMSprop
 from rlkit.returns import gae
 from rlkit.schedules import Schedule
 from rlkit.streams import Stream
@@ -171,10 +171,8 @@ class A2C(Agent):
             logits, value, batch.action.flatten(1, 2), advantage, target, self._ent_coef, self.per_row.vf_coef
         )
         gradient = pullback(logits_slope, value_slope)  # [S, P]
-        norm = row_norm(gradient)
         learning_rate = self._scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        clipped = clip_rows_(gradient, norm, self.per_row.max_grad_norm)
-        self.optimizer.step(clipped, learning_rate, self._healthy(norm))
+        norm = self._descend(self.optimizer, gradient, learning_rate)
         if self._updates % KL_EVERY == 0:
             after = masked(self.actor_critic.policy(features), mask)
             self._means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))

@@ -27,7 +27,7 @@ from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.exploration import categorical, epsilon_greedy, greedy_mixture, masked
 from rlkit.networks import MLP, encode, num_features
 from rlkit.normalise import Normaliser
-from rlkit.optim import flush_denormals
+from rlkit.optim import Optimizer, clip_rows_, flush_denormals, known_within, row_norm
 from rlkit.schedules import Schedule, factor
 from rlkit.streams import Stream
 from rlkit.tracking import EpisodeReturns, Means
@@ -248,10 +248,8 @@ class Agent:
 
     def _step(self, action: Tensor) -> Transition:
         """One step of every copy, counted."""
-        transition = self.env.step(action)
-        self._returns.add(transition)
         self.num_timesteps += self.env.num_envs
-        return transition
+        return self.env.step(action)
 
     def _segment(self, steps: int, explore: Stream) -> Transition:
         """``steps`` steps of every copy with actions sampled from softmax(scores), ``[S, T, B, ...]`` each field.
@@ -263,6 +261,7 @@ class Agent:
             batch = segment(
                 [self._step(categorical(self.scores(self.env.obs), u, self.env.action_mask)) for u in numbers]
             )
+        self._returns.add(batch)
         if self.normaliser is None:
             return batch
         self._update_moments(batch)
@@ -278,6 +277,20 @@ class Agent:
         """Which rows may be updated, ``[S]`` bool: one whose gradient norm or loss is not finite stops for good."""
         self.active &= number < math.inf  # NaN compares false
         return self.active
+
+    def _descend(
+        self, optimizer: Optimizer, gradient: Tensor, learning_rate: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
+        """One step of the healthy rows down a gradient ``[S, P]``, which is clipped in place; its norm ``[S]``.
+
+        ``rows [S]`` bool are those that take part; None: all.
+        """
+        norm = row_norm(gradient)
+        if not known_within(norm, self.per_row.max_grad_norm):
+            self._healthy(norm)
+            clip_rows_(gradient, norm, self.per_row.max_grad_norm)
+        optimizer.step(gradient, learning_rate, self.active if rows is None else self.active & rows)
+        return norm
 
     @property
     def divergences(self) -> tuple[Divergence, ...]:

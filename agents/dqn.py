@@ -30,7 +30,7 @@ from rlkit.exploration import allowed_action, exploration, linear_schedule, mask
 from rlkit.layers import Activation
 from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error, td_slope
 from rlkit.networks import MLP, Dueling
-from rlkit.optim import Adam, clip_rows_, row_norm
+from rlkit.optim import Adam
 from rlkit.prioritised import Priorities
 from rlkit.replay import ReplayBuffer
 from rlkit.schedules import Schedule
@@ -158,18 +158,21 @@ class DQN(Agent):
         self._means.add(epsilon=epsilons[-1])
         explores, random = exploration(epsilons[..., None], u, self.num_actions)
         taken = []
-        for asks, exploring, action, numbers in zip(self._somewhere(~explores), explores, random, u, strict=True):
+        asked, coins = self._somewhere(~explores), zip(self._somewhere(explores), explores, strict=True)
+        for asks, (some, exploring), action, numbers in zip(asked, coins, random, u, strict=True):
             mask = self.env.action_mask
             if mask is not None:
                 action = allowed_action(numbers[..., 1], mask)
             if asks:
-                action = torch.where(exploring, action, masked(self.scores(self.env.obs), mask).argmax(dim=-1))
+                greedy = masked(self.scores(self.env.obs), mask).argmax(dim=-1)
+                action = torch.where(exploring, action, greedy) if some else greedy
             taken.append(self._step(action))
+        batch = segment(taken)
+        self._returns.add(batch)
+        self._update_moments(batch)
         if self.replay is None:
             self.replay = self._memory(taken[0], self._capacity)
-        self.replay.add(*taken)
-        if self.normaliser is not None:
-            self._update_moments(segment(taken))
+        self.replay.add(batch)
         if self.priorities is not None:
             self.priorities.add(steps * self.env.num_envs)
         if self.config.target_clock == "steps":
@@ -243,17 +246,13 @@ class DQN(Agent):
         share = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size
         learning_rate = self._scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
         loss, loss_slope = LOSSES[config.loss]
-        outputs = []
+        outputs, norms = [], []
         minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, share, target[..., None]))
         for x, a, y in zip(*minibatches, strict=True):
             q, pullback = self.network.vjp(x)
             slope = td_slope(q, a, y, loss_slope)
             gradient = pullback(slope if importance is None else importance[..., None] * slope)  # [S, P]
-            norm = row_norm(gradient)
-            self.optimizer.step(
-                clip_rows_(gradient, norm, self.per_row.max_grad_norm), learning_rate, self._healthy(norm)
-            )
-            self._means.add(gradient_norm=norm)
+            norms.append(self._descend(self.optimizer, gradient, learning_rate))
             outputs.append(q)
         lead = (self.num_seeds, count, config.batch_size)
         error = td_error(torch.stack(outputs, dim=1), batch.action.view(lead), target.view(lead))  # [S, count, M]
@@ -261,8 +260,7 @@ class DQN(Agent):
         total = losses.sum(dim=1)  # it may be infinite while the gradient is not
         self._returns.unsound["loss"] |= self.active & ~total.isfinite()
         self._healthy(total)
-        for one, absolute in zip(losses.unbind(1), sizes.unbind(1), strict=True):
-            self._means.add(loss=one, td_error=absolute)
+        self._means.extend(loss=losses, td_error=sizes, gradient_norm=torch.stack(norms, dim=1))
         if self.priorities is not None and slot is not None:
             self.priorities.update(slot, error[:, 0].abs() + SMALLEST_PRIORITY)
         before, self._updates = self._updates, self._updates + count

@@ -38,7 +38,7 @@ from rlkit.losses import (
     standardised,
 )
 from rlkit.networks import MLP, ActorCritic
-from rlkit.optim import Adam, clip_rows_, row_norm
+from rlkit.optim import Adam
 from rlkit.returns import gae
 from rlkit.schedules import Schedule
 from rlkit.streams import Stream
@@ -249,11 +249,9 @@ class PPO(Agent):
             self.per_row.vf_coef,
         )
         gradient = pullback(logits_slope, value_slope)  # [S, P]
-        norm = row_norm(gradient)
         going_on = going_on & ~(loss.approx_kl > 1.5 * self._target_kl)
         learning_rate = self._scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        clipped = clip_rows_(gradient, norm, self.per_row.max_grad_norm)
-        self.optimizer.step(clipped, learning_rate, self._healthy(norm) & going_on)
+        norm = self._descend(self.optimizer, gradient, learning_rate, going_on)
         self._means.add(
             loss=loss.total,
             policy_loss=loss.policy,

@@ -29,7 +29,7 @@ from rlkit.exploration import masked
 from rlkit.layers import Activation
 from rlkit.losses import entropy, entropy_slope, explained_variance, kl_divergence, log_softmax, one_hot, score_slope
 from rlkit.networks import MLP
-from rlkit.optim import Adam, clip_rows_, row_norm
+from rlkit.optim import Adam
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
 from rlkit.schedules import Schedule
 from rlkit.streams import Stream
@@ -132,10 +132,8 @@ class REINFORCE(Agent):
         """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
         gradient, log_p, loss = self.gradients(batch)  # [S, B, P]
         mean = gradient.mean(dim=1)  # [S, P]
-        norm = row_norm(mean)
         learning_rate = self._scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        healthy = self._healthy(norm)
-        self.optimizer.step(clip_rows_(mean, norm, self.per_row.max_grad_norm), learning_rate, healthy)
+        norm = self._descend(self.optimizer, mean, learning_rate)
         after = self._log_p(batch, self.policy.repeated(self.env.num_envs)(by_copy(self._features(batch.obs))))
         self._means.add(
             policy_loss=loss,
@@ -230,9 +228,7 @@ class REINFORCE(Agent):
             value, pullback = self.value.vjp(features)
             error = value[..., 0] - target
             gradient = pullback(2.0 / error.shape[1] * error[..., None])
-            norm = row_norm(gradient)
-            clipped = clip_rows_(gradient, norm, self.per_row.max_grad_norm)
-            self.value_optimizer.step(clipped, self.per_row.value_learning_rate, self._healthy(norm))
+            self._descend(self.value_optimizer, gradient, self.per_row.value_learning_rate)
             if i == 0:
                 variance = explained_variance(value[..., 0], target)
                 self._means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rlkit.exploration import epsilon_greedy, greedy_mixture, linear_schedule, masked
 from rlkit.streams import Stream
+from rlkit.types import segment
 
 from .agent import Agent, HasParameters
 from .hyperparameters import PerRow, PositiveShare, Share, verify
@@ -94,6 +95,7 @@ class TabularQ(Agent):
         """One step of every copy, and one update of the entry that each of them was in."""
         epsilon, u = self.epsilon()[:, None], self._explore.next()
         transition = self._step(self._action)
+        self._returns.add(segment([transition]))
         next_q, mask = self.scores(transition.next_obs), transition.next_action_mask  # [S, B, A]
         next_action = epsilon_greedy(next_q, epsilon, u, mask)
         if self.config.algorithm == "q-learning":

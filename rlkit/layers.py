@@ -60,8 +60,11 @@ class Layer:
     def output(self, x: Tensor, minibatch: int) -> Tensor:
         """``[S, M, in] -> [S, M, out]``."""
         if minibatch >= self.onednn_from:
-            pairs = zip(_rows(x), self.rows, strict=True)
-            return _stacked([ONEDNN_LINEAR(x_s, w_T, bias, self.activation, [], "") for x_s, (_, w_T, bias) in pairs])
+            parts = [
+                ONEDNN_LINEAR(x_s, weight_T, bias, self.activation, [], "")
+                for x_s, (_, weight_T, bias) in zip(_rows(x), self.rows, strict=True)
+            ]
+            return _together(parts)
         if minibatch >= self.sigmoid_from:
             # tanh(y) = 2 sigmoid(2 y) - 1, where the product gives 2 y
             return _twice_less_one_(torch.baddbmm(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_())
@@ -85,15 +88,18 @@ class Layer:
         """d loss / d weight as stored, ``[S, in out]``, from the input ``[S, M, in]`` and d loss / d output."""
         left, right = (slope, x) if self.out_first else (x, slope)
         if minibatch >= self.onednn_from:
-            pairs = zip(_rows(left), _rows(right), strict=True)
-            return _stacked([ONEDNN_LINEAR(a.T, b.T, None, "none", [], "").view(-1) for a, b in pairs])
+            pairs = zip(_rows(left.mT), right.unbind(0), strict=True)
+            return _together([ONEDNN_LINEAR(a, b.t(), None, "none", [], "") for a, b in pairs]).flatten(1)
         return (_product(left.mT, right) if self.narrow else torch.bmm(left.mT, right)).flatten(1)
 
     def input_slope(self, slope: Tensor, minibatch: int) -> Tensor:
         """d loss / d input ``[S, M, in]`` from d loss / d output ``[S, M, out]``."""
         if minibatch >= self.onednn_from:
-            pairs = zip(_rows(slope), self.rows, strict=True)
-            return _stacked([ONEDNN_LINEAR(slope_s, w, None, "none", [], "") for slope_s, (w, _, _) in pairs])
+            parts = [
+                ONEDNN_LINEAR(slope_s, weight, None, "none", [], "")
+                for slope_s, (weight, _, _) in zip(_rows(slope), self.rows, strict=True)
+            ]
+            return _together(parts)
         return _product(slope, self.weight_mT) if self.narrow else torch.bmm(slope, self.weight_mT)
 
 
@@ -105,12 +111,13 @@ ONEDNN_WORK = 2**21  # multiply-adds from which it wins
 
 
 def _rows(x: Tensor) -> Sequence[Tensor]:
-    """``[S, ...] -> S x [...]``, views; ``unbind`` at a third of its price where there is one row."""
-    return x.unbind(0) if len(x) > 1 else (x.squeeze(0),)
+    """``[S, M, K] -> S x [M, K]``, views; one row stays ``[1, M, K]``, which oneDNN takes as well."""
+    return x.unbind(0) if x.shape[0] > 1 else (x,)
 
 
-def _stacked(rows: list[Tensor]) -> Tensor:
-    return torch.stack(rows) if len(rows) > 1 else rows[0][None]
+def _together(products: list[Tensor]) -> Tensor:
+    """What ``_rows`` took apart."""
+    return torch.stack(products) if len(products) > 1 else products[0]
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

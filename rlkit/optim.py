@@ -5,8 +5,9 @@ Each row may have a learning rate of its own, is clipped by its own norm, and co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +37,19 @@ def row_norm(gradient: Tensor) -> Tensor:
 def clip_rows_(gradient: Tensor, norm: Tensor, max_norm: Tensor | float) -> Tensor:
     """Scale each row in place to norm at most ``max_norm`` (Pascanu et al. 2013), ``[S, P]``."""
     return gradient.mul_((max_norm / norm.clamp(min=max_norm))[:, None])
+
+
+def known_within(norm: Tensor, max_norm: Tensor) -> bool:
+    """Whether no row's norm ``[S]`` is above its limit or NaN, where that is known: a device is not waited for."""
+    return norm.device.type == "cpu" and bool((norm <= max_norm).all())
+
+
+class Optimizer(Protocol):
+    """S optimisers side by side."""
+
+    def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """One step of every active row down its gradient: ``[S, P]``, ``[S]`` and ``[S]`` bool."""
+        ...
 
 
 class Adam:
@@ -76,7 +90,7 @@ class Adam:
         """Torch's fused kernel on each row: on a CPU one pass over the memory instead of nine."""
         beta1, beta2 = self.betas
         torch.logical_not(active, out=self._idle)
-        given = zip(gradient.unbind(0), learning_rate.unbind(0), strict=True)
+        given = zip(_rows(gradient), _rows(learning_rate), strict=True)
         for (row, first, second, steps, idle), (g, rate) in zip(self._rows, given, strict=True):
             torch._fused_adam_(
                 (row,), (g,), (first,), (second,), (), (steps,),
@@ -107,6 +121,11 @@ class Adam:
         self.first.copy_(state["first"])
         self.second.copy_(state["second"])
         self.steps.copy_(state["steps"])
+
+
+def _rows(x: Tensor) -> Sequence[Tensor]:
+    """``[S, ...] -> S x [...]``, views; ``unbind`` at a third of its price where there is one row."""
+    return x.unbind(0) if x.shape[0] > 1 else (x.squeeze(0),)
 
 
 class RMSprop:

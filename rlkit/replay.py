@@ -43,13 +43,13 @@ class ReplayBuffer:
         self._rows = torch.arange(num_seeds, device=device)[:, None] * capacity  # [S, 1], start of each ring
         self.added = torch.zeros((), dtype=torch.int64, device=device)  # transitions per seed so far
 
-    def add(self, *steps: Transition) -> None:
-        """Store steps of every copy, ``[S, B, ...]`` each and in their order, over the oldest."""
-        count = len(steps) * self._copies
+    def add(self, segment: Transition) -> None:
+        """Store steps of every copy, ``[S, T, B, ...]`` each field, over the oldest."""
+        count = segment.reward.shape[1] * self._copies
         kept = min(count, self.capacity)
         position = (self.added + count - kept + torch.arange(kept, device=self.added.device)) % self.capacity
         for name, ring in self._fields.items():
-            values = torch.stack([getattr(step, name) for step in steps], dim=1).flatten(1, 2)  # [S, T B, ...]
+            values = getattr(segment, name).flatten(1, 2)  # [S, T B, ...]
             ring.index_copy_(1, position, values[:, count - kept :])
         self.added += count
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .types import Transition
 
-FOLD = 256  # values kept before they are summed: one operation for many is cheaper than one for each
+FOLD = 256  # values or steps kept before they are summed: one operation for many is cheaper than one for each
 
 
 class Means:
@@ -21,11 +21,19 @@ class Means:
     def add(self, **values: Tensor) -> None:
         """Add one value ``[S]`` under each name."""
         for name, value in values.items():
-            kept = self._values.setdefault(name, [])
-            kept.append(value)
-            self._counts[name] = self._counts.get(name, 0) + 1
-            if len(kept) == FOLD:
-                self._values[name] = [torch.stack(kept).sum(dim=0)]
+            self._add(name, value, 1)
+
+    def extend(self, **values: Tensor) -> None:
+        """Add n values ``[S, n]`` under each name."""
+        for name, several in values.items():
+            self._add(name, several.sum(dim=1), several.shape[1])
+
+    def _add(self, name: str, total: Tensor, count: int) -> None:
+        kept = self._values.setdefault(name, [])
+        kept.append(total)
+        self._counts[name] = self._counts.get(name, 0) + count
+        if len(kept) == FOLD:
+            self._values[name] = [torch.stack(kept).sum(dim=0)]
 
     def read(self) -> dict[str, np.ndarray]:
         """The mean of each name since the last reading, ``[S]``, and start afresh."""
@@ -48,14 +56,16 @@ class EpisodeReturns:
         self._running = torch.zeros(num_seeds, num_envs, device=device)
         self._sum = torch.zeros(num_seeds, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
-        self._steps: list[Transition] = []  # not summed yet
+        self._segments: list[tuple[Tensor, Tensor, Tensor]] = []  # rewards, ends and observations, not summed yet
+        self._kept = 0  # steps in them
         kinds = ("reward", "observation", "loss")
         self.unsound = {kind: torch.zeros(num_seeds, dtype=torch.bool, device=device) for kind in kinds}
 
-    def add(self, step: Transition) -> None:
-        """One step of every copy."""
-        self._steps.append(step)
-        if len(self._steps) == FOLD:
+    def add(self, segment: Transition) -> None:
+        """Steps of every copy, ``[S, T, B, ...]`` each field."""
+        self._segments.append((segment.reward, segment.done, segment.next_obs))
+        self._kept += segment.reward.shape[1]
+        if self._kept >= FOLD:
             self._fold()
 
     def _fold(self) -> None:
@@ -63,27 +73,24 @@ class EpisodeReturns:
 
         What a copy earned until its last finished episode ended is the sum of its finished episodes' returns.
         """
-        if not self._steps:
+        if not self._segments:
             return
-        rewards = torch.stack([step.reward for step in self._steps])  # [T, S, B]
-        terminated, truncated = (
-            torch.stack([getattr(s, name) for s in self._steps]) for name in ("terminated", "truncated")
-        )
+        rewards, dones, observations = (torch.cat(parts, dim=1) for parts in zip(*self._segments, strict=True))
+        self._segments, self._kept = [], 0
         self._look("reward", rewards)
-        if self._steps[0].next_obs.is_floating_point():
-            self._look("observation", torch.stack([step.next_obs for step in self._steps]))
-        self._steps, dones = [], terminated | truncated
-        finished = dones.any(dim=0)  # [S, B]
-        after = dones.flip(0).cumsum(dim=0).flip(0) == 0  # steps of the episode that goes on
-        unfinished = torch.where(after, rewards, 0.0).sum(dim=0)
-        earned = self._running + torch.where(after, 0.0, rewards).sum(dim=0)
+        if observations.is_floating_point():
+            self._look("observation", observations)
+        finished = dones.any(dim=1)  # [S, B]
+        after = dones.flip(1).cumsum(dim=1).flip(1) == 0  # steps of the episode that goes on
+        unfinished = torch.where(after, rewards, 0.0).sum(dim=1)
+        earned = self._running + torch.where(after, 0.0, rewards).sum(dim=1)
         self._sum += torch.where(finished, earned, 0.0).sum(dim=1)
-        self._count += dones.sum(dim=(0, 2))
+        self._count += dones.sum(dim=(1, 2))
         self._running = torch.where(finished, unfinished, self._running + unfinished)
 
     def _look(self, kind: str, values: Tensor) -> None:
-        """Note the rows in which values ``[T, S, B, ...]`` are not all finite."""
-        self.unsound[kind] |= ~values.isfinite().flatten(2).all(dim=2).all(dim=0)
+        """Note the rows in which values ``[S, ...]`` are not all finite."""
+        self.unsound[kind] |= ~values.isfinite().flatten(1).all(dim=1)
 
     def read(self) -> dict[str, np.ndarray]:
         """``episode_return [S]`` (NaN where none finished) and ``episodes [S]``; start afresh."""
@@ -102,7 +109,7 @@ class EpisodeReturns:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved returns."""
-        self._steps = []
+        self._segments, self._kept = [], 0
         self._running.copy_(state["running"])
         self._sum.copy_(state["sum"])
         self._count.copy_(state["count"])

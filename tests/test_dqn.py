@@ -16,7 +16,7 @@ from rlkit.losses import huber, td_error
 from rlkit.optim import Adam
 from rlkit.planning import backward_induction, evaluate_finite, start_value
 from rlkit.replay import ReplayBuffer
-from rlkit.types import Transition
+from rlkit.types import Transition, segment
 
 
 def test_the_loss_by_hand():
@@ -214,7 +214,7 @@ def test_n_step_samples_are_stable_baselines3s():
         values = (obs, action, reward, next_obs, terminated, truncated)
         transition = Transition(*(torch.as_tensor(value)[None, None] for value in values))
         ours = ours or ReplayBuffer(200, transition)
-        ours.add(transition)
+        ours.add(segment([transition]))
         obs = env.reset()[0] if done else next_obs
     oldest_first = (np.arange(200) + peer.pos) % 200
     expected = peer._get_samples(oldest_first)

@@ -14,7 +14,7 @@ from rlkit.losses import double_q_target, q_learning_target, td_slope
 from rlkit.networks import MLP, Dueling
 from rlkit.prioritised import Priorities
 from rlkit.replay import ReplayBuffer
-from rlkit.types import Transition
+from rlkit.types import Transition, segment
 
 # Targets, losses and the dueling network
 
@@ -93,7 +93,7 @@ def test_a_slot_is_read_from_the_replay_that_it_stands_for(steps):
 
     replay, priorities = ReplayBuffer(7, transition(0)), Priorities(7, torch.ones(2))
     for t in range(steps):
-        replay.add(transition(t))
+        replay.add(segment([transition(t)]))
         priorities.add(2)
     slots = torch.arange(min(2 * steps, 7)).expand(2, -1)
     read = replay.sample(priorities.rank(slots))

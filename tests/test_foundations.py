@@ -15,10 +15,10 @@ from rlkit.exploration import epsilon_greedy, linear_schedule
 from rlkit.layers import linear
 from rlkit.losses import huber, huber_slope, log_softmax, q_learning_target, squared
 from rlkit.networks import MLP, encode, num_features
-from rlkit.optim import Adam, clip_rows_, flush_denormals, row_norm
+from rlkit.optim import Adam, clip_rows_, flush_denormals, known_within, row_norm
 from rlkit.replay import ReplayBuffer, replay_bytes
 from rlkit.tracking import EpisodeReturns, Means
-from rlkit.types import Transition
+from rlkit.types import Transition, segment
 
 # Networks
 
@@ -266,7 +266,7 @@ def transition(step, seeds=2, copies=3):
 def test_replay_keeps_the_last_transitions_of_each_seed_and_no_others():
     buffer = ReplayBuffer(7, transition(0))
     for step in range(5):
-        buffer.add(transition(step))
+        buffer.add(segment([transition(step)]))
     u = ((torch.arange(7) + 0.5) / 7).expand(2, 7).double()
     batch = buffer.sample(u)
     for seed in range(2):
@@ -281,10 +281,10 @@ def test_replay_keeps_the_last_transitions_of_each_seed_and_no_others():
 @pytest.mark.parametrize("capacity", [3, 7, 20])
 def test_replay_of_many_steps_at_once_is_step_by_step(capacity):
     at_once, by_step = ReplayBuffer(capacity, transition(0)), ReplayBuffer(capacity, transition(0))
-    at_once.add(transition(0))
-    at_once.add(*(transition(step) for step in range(1, 5)))
+    at_once.add(segment([transition(0)]))
+    at_once.add(segment([transition(step) for step in range(1, 5)]))
     for step in range(5):
-        by_step.add(transition(step))
+        by_step.add(segment([transition(step)]))
     u = torch.rand(2, 50, dtype=torch.float64)
     theirs = by_step.sample(u)._asdict()
     for name, ours in at_once.sample(u)._asdict().items():
@@ -293,7 +293,7 @@ def test_replay_of_many_steps_at_once_is_step_by_step(capacity):
 
 def test_replay_samples_only_what_was_added():
     buffer = ReplayBuffer(100, transition(0))
-    buffer.add(transition(1))
+    buffer.add(segment([transition(1)]))
     u = torch.tensor([[0.0, 0.5, 1 - 2.0**-53]] * 2, dtype=torch.float64)
     assert buffer.sample(u).reward.tolist() == [[100.0, 101.0, 102.0], [103.0, 104.0, 105.0]]
 
@@ -313,7 +313,7 @@ def test_n_step_transitions_are_brute_force_sums(n, copies, capacity, steps, see
     )
     buffer = ReplayBuffer(capacity, Transition(*(field[0] for field in stream[:6])))  # all but masks
     for t in range(steps):
-        buffer.add(Transition(*(field[t] for field in stream[:6])))
+        buffer.add(segment([Transition(*(field[t] for field in stream[:6]))]))
     size = min(steps * copies, capacity)
     u = ((torch.arange(size) + 0.5) / size).expand(2, size).double()
     batch, discount = buffer.sample_n_step(u, n, gamma)
@@ -338,13 +338,13 @@ def test_n_step_transitions_are_brute_force_sums(n, copies, capacity, steps, see
 
 def test_replay_grows_until_it_has_wrapped():
     buffer = ReplayBuffer(6, transition(0))
-    buffer.add(transition(0))
-    buffer.add(transition(1))
+    buffer.add(segment([transition(0)]))
+    buffer.add(segment([transition(1)]))
     buffer.grow(9)
-    buffer.add(transition(2))
+    buffer.add(segment([transition(2)]))
     u = ((torch.arange(9) + 0.5) / 9).expand(2, 9).double()
     assert buffer.sample(u).reward[1].tolist() == [3, 4, 5, 103, 104, 105, 203, 204, 205]
-    buffer.add(transition(3))
+    buffer.add(segment([transition(3)]))
     with pytest.raises(RuntimeError, match="cannot grow"):
         buffer.grow(12)
 
@@ -377,11 +377,19 @@ def test_episode_returns_are_those_of_each_copy_followed_alone(steps):
     nothing = torch.zeros(2, 3)
     for step, (reward, done) in enumerate(zip(torch.from_numpy(rewards), torch.from_numpy(dones), strict=True)):
         ends = (done, done & False) if step % 2 else (done & False, done)  # for either reason
-        returns.add(Transition(nothing, nothing, reward, nothing, *ends))
+        returns.add(segment([Transition(nothing, nothing, reward, nothing, *ends)]))
     read = returns.read()
     assert read["episodes"].tolist() == [len(seed) for seed in finished]
     expected = [np.mean(seed) if seed else math.nan for seed in finished]
     np.testing.assert_allclose(read["episode_return"], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_known_within_says_no_where_a_norm_is_above_its_limit_or_not_a_number():
+    limits = torch.tensor([1.0, 2.0])
+    assert known_within(torch.tensor([1.0, 2.0]), limits)
+    assert not known_within(torch.tensor([1.0, 2.1]), limits)
+    assert not known_within(torch.tensor([math.nan, 0.0]), limits)
+    assert not known_within(torch.zeros(2, device="meta"), limits)  # a device that cannot be read
 
 
 def test_means_are_of_everything_since_the_last_reading():
@@ -391,6 +399,9 @@ def test_means_are_of_everything_since_the_last_reading():
     assert means.read()["loss"].tolist() == [299.5, 1.0]
     means.add(loss=torch.tensor([2.0, 3.0]))
     assert means.read()["loss"].tolist() == [2.0, 3.0]
+    means.extend(loss=torch.tensor([[2.0, 4.0, 6.0], [1.0, 1.0, 1.0]]))
+    means.add(loss=torch.tensor([8.0, 1.0]))
+    assert means.read()["loss"].tolist() == [5.0, 1.0]
 
 
 # Files

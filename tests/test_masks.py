@@ -13,7 +13,7 @@ from rlkit.agents.ppo import Experience, ppo_loss
 from rlkit.envs.foreign import FaultyEnvironmentError
 from rlkit.exploration import allowed_action, categorical, epsilon_greedy, greedy_mixture, masked
 from rlkit.replay import ReplayBuffer
-from rlkit.types import Transition
+from rlkit.types import Transition, segment
 
 GAMMA = 0.8
 # A tiny masked problem: three states, three actions, and an end (3). Forbidden actions would pay 10.
@@ -223,7 +223,7 @@ def test_the_memory_keeps_what_the_successor_allows(n_steps):
                           allowed[None, None])  # fmt: skip
 
     memory = ReplayBuffer(5, transition(0))
-    memory.add(*(transition(t) for t in range(5)))
+    memory.add(segment([transition(t) for t in range(5)]))
     u = (torch.arange(5)[None] + 0.5).double() / 5
     batch = memory.sample(u) if n_steps == 1 else memory.sample_n_step(u, n_steps, torch.ones(1))[0]
     last = torch.arange(5).add(n_steps - 1).clamp(max=4)
