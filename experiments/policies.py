@@ -19,7 +19,7 @@ from rlkit.envs import BatchedEnv
 from rlkit.types import Env
 
 Algo = Literal["DQN", "A2C", "PPO"]
-PEER = "stable-baselines3"
+OURS, PEER = "rlkit", "stable-baselines3"  # makers
 
 
 class Scored(Victim, Protocol):
@@ -96,7 +96,7 @@ def open_policy(
 
 def of_agent(agent: Agent, env: str, env_kwargs: Mapping[str, Any]) -> Subject:
     """An agent of ours in its own environment."""
-    return Subject(agent, "rlkit", type(agent).__name__, agent.seeds, env, env_kwargs, agent.evaluation_env)
+    return Subject(agent, OURS, type(agent).__name__, agent.seeds, env, env_kwargs, agent.evaluation_env)
 
 
 def of_models(

@@ -14,9 +14,13 @@ from rlkit.agents import PPO, load
 from rlkit.experiments import rows
 from rlkit.experiments.attack import aliasing
 from rlkit.experiments.benchmarks import attacks
+from rlkit.experiments.compare import order_for
+from rlkit.experiments.kept import our_policy, peer_policy
+from rlkit.experiments.policies import OURS, PEER
 from rlkit.experiments.robustness import run, settings
-from rlkit.experiments.robustness.analysis import OURS, Row, curve_table, figure, order_table, rows_of
-from rlkit.experiments.robustness.settings import CARTPOLE, CASES, TASKS, Case
+from rlkit.experiments.robustness.analysis import Row, curve_table, figure, order_table, rows_of
+from rlkit.experiments.robustness.settings import CASES, Case, names_of
+from rlkit.experiments.tasks import CARTPOLE, TASKS
 from rlkit.experiments.train import Training
 from rlkit.plotting import png
 
@@ -45,7 +49,7 @@ def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, m
     monkeypatch.setattr(run, "POLICIES", {})  # nothing is opened or trained again
     run.run_case(CASE, OURS, tmp_path, path)
     assert path.read_text() == written
-    monkeypatch.setattr(run, "POLICIES", {OURS: run.our_policy})
+    monkeypatch.setattr(run, "POLICIES", {OURS: our_policy})
     monkeypatch.setattr(run, "ATTACKS", {**run.ATTACKS, "best": Noise("uniform")})
     run.run_case(CASE, OURS, tmp_path, path)
     assert len(rows.read(path, Row)) == 2 * (1 + 3 * 2)
@@ -53,9 +57,9 @@ def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, m
 
 @pytest.mark.slow
 def test_the_peers_models_are_trained_where_missing(small: None, tmp_path: Path) -> None:
-    run.run_case(CASE, run.PEER, tmp_path, tmp_path / "rows.csv")
+    run.run_case(CASE, PEER, tmp_path, tmp_path / "rows.csv")
     assert len(rows.read(tmp_path / "rows.csv", Row)) == 10
-    again = run.peer_policy(CASE, tmp_path / "cartpole-tiny")
+    again = peer_policy(CASE.peer, tmp_path / "cartpole-tiny")
     assert isinstance(again, Stacked)
     assert again.seeds == (0, 1)
 
@@ -91,12 +95,12 @@ def test_tables_and_figure() -> None:
 
 
 def test_every_case_can_be_trained_by_both_makers() -> None:
-    assert {case.name for case in CASES} == {name for task in TASKS for name in task.cases}
+    assert {case.name for case in CASES} == {name for task in TASKS for name in names_of(task)}
     for case in CASES:
         one = replace(case.ours, seeds=(0,)).make_agent()
         assert len(case.task.scale) == np.prod(one.observation_space.shape)
         peer = replace(case.peer, seeds=(0,)).make_agent()
-        run.order_for(case.peer, peer.config, (0,))
+        order_for(case.peer, peer.config, (0,))
         assert settings.EPISODES > 0
 
 

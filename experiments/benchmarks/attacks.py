@@ -24,7 +24,8 @@ from rlkit.agents import PPO
 from rlkit.evaluation import EVALUATION_SEED
 
 from ..ledger import Cell, Table
-from ..robustness.settings import CARTPOLE, SEEDS
+from ..robustness.settings import SEEDS
+from ..tasks import CARTPOLE
 from ..terminal import show_table
 
 STEPS = 20  # of PGD

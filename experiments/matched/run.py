@@ -17,12 +17,11 @@ from .. import rows, terminal
 from ..choose import parsed
 from ..compare import Order, Peer, hyperparameter_table, order_for, peer_subject, require_peer
 from ..ledger import Cell, Table, write_bytes
-from ..policies import PEER
+from ..policies import OURS, PEER
 from ..scores import Score, missing, of_case, our_scores, scores
 from ..train import Training, train
 from .settings import CASES, Case
 
-OURS = "rlkit"
 LABELS = {OURS: OURS, PEER: "stable-\nbaselines3"}
 PANELS = 4  # side by side
 

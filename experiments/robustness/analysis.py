@@ -17,7 +17,6 @@ from rlkit.statistics import difference_interval, mean_interval
 from ..ledger import Cell, Table
 from .settings import ATTACKS
 
-OURS = "rlkit"
 PANELS = 3  # side by side
 
 

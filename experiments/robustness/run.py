@@ -4,89 +4,33 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import rlkit.agents
-import rlkit.envs
-import rlkit.sb3
-from rlkit.adversarial import Budget, Stacked, Victim, robustness_curve
+from rlkit.adversarial import Victim, robustness_curve
 from rlkit.adversarial.curve import NATURAL
-from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import png
-from rlkit.types import Env
 
 from .. import rows, terminal
 from ..attack import aliasing
 from ..choose import parsed
-from ..compare import Peer, order_for, require_peer
+from ..kept import POLICIES
 from ..ledger import flattened, write_bytes, write_csv
-from ..policies import PEER
-from ..train import train
-from .analysis import OURS, Row, curve_table, figure, order_table, rows_of
-from .settings import ATTACKS, CASES, EPISODES, SEEDS, TASKS, Case, Task
+from ..policies import OURS, PEER
+from ..tasks import TASKS
+from .analysis import Row, curve_table, figure, order_table, rows_of
+from .settings import ATTACKS, CASES, EPISODES, SEEDS, Case, names_of
 
 MAKERS = (OURS, PEER)
-
-
-def our_policy(case: Case, folder: Path) -> Victim:
-    """The agent in the folder, trained and saved there if there is none."""
-    path = folder / "agent.safetensors"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        train(case.ours, case.ours.make_agent()).agent.save(path)
-    return rlkit.agents.load(path, device="cpu")
-
-
-def peer_policy(case: Case, folder: Path) -> Victim:
-    """stable-baselines3's models in the folder as one stack; seeds that are not there are trained.
-
-    Raises:
-        PeerFailed: its process failed.
-    """
-    require_peer()
-    folder.mkdir(parents=True, exist_ok=True)
-    config = replace(case.peer, seeds=case.peer.seeds[:1]).make_agent().config
-    seeds = tuple(seed for seed in case.peer.seeds if not (folder / f"sb3-seed{seed}.zip").is_file())
-    if seeds:
-        order = order_for(case.peer, config, seeds)
-        with Peer(order, folder) as peer:
-            peer.results()
-    algo = type(config).__name__.removesuffix("Config")
-    files = [folder / f"sb3-seed{seed}.zip" for seed in case.peer.seeds]
-    models = [rlkit.sb3.load(file, algo, trust=True).models[0] for file in files]  # made here
-    return Stacked([rlkit.sb3.layers_of(model) for model in models], algo == "DQN", case.peer.seeds)
-
-
-POLICIES = {OURS: our_policy, PEER: peer_policy}
-
-
-def budget_of(task: Task) -> Budget:
-    """The attacker's, in standard deviations."""
-    return Budget(0.0, scale=task.scale, unit="standard deviations")
-
-
-def environments(task: Task, episodes: int) -> Env:
-    """Evaluation episodes of every seed, the same for all policies."""
-    return rlkit.envs.make(
-        task.env,
-        seeds=[EVALUATION_SEED] * len(SEEDS),
-        num_envs=episodes,
-        restart=False,
-        noise="gymnasium",
-        double=True,
-        env_kwargs=dict(task.env_kwargs),
-    )
 
 
 def attacked(case: Case, maker: str, victim: Victim, attack: str) -> list[Row]:
     """The natural return, and that under one attack at every epsilon, of every seed."""
     curve = robustness_curve(
         victim,
-        lambda episodes: environments(case.task, episodes),
+        lambda episodes: case.task.environments(len(SEEDS), episodes),
         [ATTACKS[attack]],
         case.task.epsilons,
-        budget_of(case.task),
+        case.task.budget(),
         EPISODES,
         seeds=SEEDS,
     )
@@ -109,7 +53,7 @@ def run_case(case: Case, maker: str, models: Path, path: Path) -> None:
     missing = [attack for attack in ATTACKS if attack not in known]
     if not missing:
         return
-    victim = POLICIES[maker](case, models / case.name)
+    victim = POLICIES[maker](case.ours if maker == OURS else case.peer, models / case.name)
     for attack in missing:
         found = attacked(case, maker, victim, attack)
         rows.append(path, [row for row in found if row.attack not in known])
@@ -133,8 +77,8 @@ def main(args: Sequence[str] | None = None) -> int:
         terminal.show_table(table)
         write_csv(options.data / f"{table.name}.csv", *flattened(table))
     for task in TASKS:
-        own = [row for row in known if row.case in task.cases]
+        own = [row for row in known if row.case in names_of(task)]
         if own:
-            limit = aliasing(task.env, task.env_kwargs, budget_of(task))
+            limit = aliasing(task.env, task.env_kwargs, task.budget())
             write_bytes(options.data / f"{task.name}.png", png(figure(own, limit)))
     return 0

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rlkit.adversarial import FGSM, PGD, Attack, BestOf, Noise, RandomSearch
 
+from ..tasks import ACROBOT, CARTPOLE, GRID, Task
 from ..train import Training
 from ..tuned.settings import FIRST_DQN_CARTPOLE
 
@@ -21,35 +22,6 @@ ATTACKS: Mapping[str, Attack] = {
     "PGD-20 cross-entropy": PGD(20, objective="cross_entropy"),
     BEST: BestOf((Noise("sign"), PGD(20, restarts=2), RandomSearch(20))),
 }
-
-
-class Task(NamedTuple):
-    """An environment and the attacker's budget in it, the same for every policy."""
-
-    name: str
-    env: str
-    env_kwargs: Mapping[str, Any]
-    # one standard deviation of every feature over natural episodes: cart-pole's is the root mean square of all six
-    # groups of policies, the grid's that of our three, Acrobot's our PPO's
-    scale: tuple[float, ...]
-    epsilons: tuple[float, ...]  # in units of the scale, norm "inf"
-
-    @property
-    def cases(self) -> tuple[str, ...]:
-        """The names of its cases."""
-        return tuple(case.name for case in CASES if case.task is self)
-
-
-CARTPOLE = Task("cartpole", "CartPole-v1", {}, (0.44, 0.33, 0.037, 0.23), (0.1, 0.2, 0.4, 0.8, 1.6))
-GRID = Task(
-    "grid",
-    "rlkit/GridWorld-v0",
-    {"map": "russell-norvig-4x3", "observation": "coordinates"},
-    (0.41, 0.26),
-    (0.1, 0.2, 0.4, 0.8, 1.6),
-)
-ACROBOT = Task("acrobot", "Acrobot-v1", {}, (0.63, 0.64, 0.69, 0.70, 2.2, 3.3), (0.05, 0.1, 0.2, 0.4, 0.8))
-TASKS = (CARTPOLE, GRID, ACROBOT)
 
 
 class Case(NamedTuple):
@@ -101,3 +73,8 @@ CASES = (
     case("acrobot-a2c", ACROBOT, "a2c", 200_000, "sb3", num_envs=16),
     case("acrobot-ppo", ACROBOT, "ppo", 100_000, "rl-zoo", num_envs=16),
 )
+
+
+def names_of(task: Task) -> tuple[str, ...]:
+    """Of the cases on a task."""
+    return tuple(case.name for case in CASES if case.task is task)
