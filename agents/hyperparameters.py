@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -38,6 +39,38 @@ PositiveShare = Annotated[PerRow, Range(above=0.0, at_most=1.0)]
 Count = Annotated[int, Range(at_least=1)]
 Widths = tuple[Count, ...]  # of hidden layers
 Options = dict  # of a network, by name
+Presets = Mapping[str, Mapping[str, Mapping[str, Any]]]  # name -> environment id, "*" for any other -> values
+
+
+def of_preset(presets: Presets, name: str | None, env: Any) -> dict[str, Any]:
+    """What a preset suggests for an environment, of which it may know the id; None suggests nothing.
+
+    Raises:
+        ValueError: no preset of this name.
+    """
+    if name is None:
+        return {}
+    if name not in presets:
+        raise ValueError(f"unknown preset {name!r}: known are {', '.join(presets)}")
+    by_env = presets[name]
+    return dict(by_env.get(env, by_env["*"]) if isinstance(env, str) else by_env["*"])
+
+
+def configured(config_class: type[Any], suggested: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """Defaults, then a preset's values, then those given.
+
+    Raises:
+        ValueError: an unknown name (the nearest known one is named), or what ``verify`` refuses.
+    """
+    known = [field.name for field in fields(config_class)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(
+                f"unknown hyper-parameter {name!r} of {config_class.__name__.removesuffix('Config')}: {hint}"
+            )
+    return config_class(**as_given({**suggested, **given}))
 
 
 def verify(config: Any) -> None:

@@ -9,10 +9,12 @@ import torch
 from rlkit.checkpoint import load_tensors
 
 from .a2c import A2C
-from .agent import CHECKPOINT, POLICY, Agent, EnvSource, read_header
+from .agent import Agent
 from .dqn import DQN
+from .files import CHECKPOINT, POLICY, read_header
 from .ppo import PPO
 from .reinforce import REINFORCE
+from .source import EnvSource
 from .tabular import TabularQ
 
 ALGORITHMS: dict[str, type[Agent]] = {"DQN": DQN, "A2C": A2C, "PPO": PPO, "REINFORCE": REINFORCE, "TabularQ": TabularQ}

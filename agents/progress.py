@@ -12,7 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 class Watched(Protocol):
     """What the bar reads of an agent."""
 
-    num_timesteps: int
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps per seed so far."""
+        ...
 
     @property
     def num_seeds(self) -> int:

@@ -15,39 +15,16 @@ of the policy that it follows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
 from rlkit.exploration import epsilon_greedy, greedy_mixture, linear_schedule, masked
-from rlkit.streams import Stream
 from rlkit.types import segment
 
-from .agent import Agent, HasParameters
-from .hyperparameters import PerRow, PositiveShare, Share, verify
+from .agent import Agent
+from .configs import TabularQConfig
 from .presets import TABULAR_PRESETS
-
-Algorithm = Literal["q-learning", "sarsa", "expected-sarsa"]
-
-
-@dataclass(frozen=True)
-class TabularQConfig:
-    """Hyper-parameters of the tabular learners. A ``PerRow`` number may be one for all seeds or one per seed."""
-
-    algorithm: Algorithm = "q-learning"
-    learning_rate: PositiveShare = 0.1
-    power: Share = 0.0  # of the number of updates that the learning rate is divided by; 0: constant, 1: their mean
-    gamma: Share = 0.99
-    initial_value: PerRow = 0.0  # of every action: above the largest return it is optimism, which explores
-    exploration_fraction: Share = 0.1  # of training, over which epsilon falls on a line
-    exploration_initial_eps: Share = 1.0
-    exploration_final_eps: Share = 0.05
-
-    def __post_init__(self) -> None:
-        verify(self)
 
 
 class Table:
@@ -74,28 +51,27 @@ class TabularQ(Agent):
 
     config_class = TabularQConfig
     scores_are_values = True
-    presets: ClassVar[dict[str, dict[str, dict[str, Any]]]] = TABULAR_PRESETS
-    checkpointed = ("updates", "_explore", "_action")
+    presets = TABULAR_PRESETS
+    checkpointed = ("updates", "_action")
     config: TabularQConfig
 
-    def _build(self) -> dict[str, HasParameters]:
-        space, copies = self.observation_space, self.env.num_envs
+    def _build(self) -> dict[str, Table]:
+        space = self.observation_space
         if not isinstance(space, spaces.Discrete):
             raise ValueError(f"a table needs Discrete observations, got {space}: use DQN, which does not")
         self._first_state = int(space.start)
-        self.table = Table(int(space.n), int(self.action_space.n), self.per_row.initial_value)
+        self.table = Table(int(space.n), self.num_actions, self.per_row.initial_value)
         self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
-        self._explore = Stream(self.seeds, "explore", width=2, copies=copies, device=self.device)
         self._action = epsilon_greedy(
-            self.scores(self.env.obs), self.epsilon()[:, None], self._explore.next(), self.env.action_mask
+            self.scores(self.env.obs), self.epsilon()[:, None], self.explore.next(), self.env.action_mask
         )
         return {"q": self.table}
 
     def iteration(self) -> None:
         """One step of every copy, and one update of the entry that each of them was in."""
-        epsilon, u = self.epsilon()[:, None], self._explore.next()
-        transition = self._step(self._action)
-        self._returns.add(segment([transition]))
+        epsilon, u = self.epsilon()[:, None], self.explore.next()
+        transition = self.step(self._action)
+        self.note(segment([transition]))
         next_q, mask = self.scores(transition.next_obs), transition.next_action_mask  # [S, B, A]
         next_action = epsilon_greedy(next_q, epsilon, u, mask)
         if self.config.algorithm == "q-learning":
@@ -107,7 +83,7 @@ class TabularQ(Agent):
         target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
         # where the episode goes on this is next_action
         self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u, self.env.action_mask)
-        self.update(self._index(transition.obs) * self.table.num_actions + transition.action, target)
+        self.update(self._index(transition.obs) * self.num_actions + transition.action, target)
 
     def update(self, entry: Tensor, target: Tensor) -> None:
         """Move the table's entries ``[S, B]`` towards their targets ``[S, B]``."""
@@ -115,14 +91,14 @@ class TabularQ(Agent):
         total = torch.zeros_like(self.table.flat).scatter_add_(1, entry, error)
         met = torch.zeros_like(self.table.flat).scatter_add_(1, entry, torch.ones_like(error)).gather(1, entry)
         mean = total.gather(1, entry) / met
-        healthy = self._healthy(mean.sum(dim=1))[:, None]
+        healthy = self.run.healthy(mean.sum(dim=1))[:, None]
         count = self.updates.gather(1, entry) + 1.0
         rate = self.per_row.learning_rate[:, None] / count ** self.per_row.power[:, None]
         moved = self.table.flat.gather(1, entry) + rate * mean
         # copies that met in one entry write the same number there
         self.table.flat.scatter_(1, entry, torch.where(healthy, moved, self.table.flat.gather(1, entry)))
         self.updates.scatter_(1, entry, count)
-        self._means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
+        self.run.means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
 
     def epsilon(self) -> Tensor:
         """The present probability of a random action, ``[S]``."""

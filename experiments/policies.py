@@ -13,7 +13,8 @@ import rlkit.agents
 import rlkit.envs
 import rlkit.sb3
 from rlkit.adversarial import Victim
-from rlkit.agents.agent import Agent, read_header
+from rlkit.agents import Agent
+from rlkit.agents.files import read_header
 from rlkit.checkpoint import load_tensors
 from rlkit.envs import BatchedEnv
 from rlkit.types import Env

@@ -1,7 +1,8 @@
-"""Baselines of a policy gradient from the batch itself: what a copy's steps are compared with comes from other copies.
+"""Baselines of a policy gradient: what a copy's steps are compared with comes from other copies or earlier batches.
 
 A baseline that depends on the very episode it is subtracted from biases the gradient. Copies of one seed are
-independent given the parameters, so whatever is made of the other copies does not. All tensors are ``[S, T, B]``.
+independent given the parameters, so whatever is made of the other copies, or of earlier batches, does not. All tensors
+are ``[S, T, B]``.
 """
 
 from __future__ import annotations
@@ -61,3 +62,34 @@ def _ratio_of_others(numerator: Tensor, denominator: Tensor) -> Tensor:
     others = numerator.sum(dim=-1, keepdim=True) - numerator
     count = denominator.sum(dim=-1, keepdim=True) - denominator
     return torch.where(count > 0, others / count.clamp(min=torch.finfo(numerator.dtype).tiny), 0.0)
+
+
+class MovingAverage:
+    """The decaying mean of the weights of earlier batches, one number for each row.
+
+    Args:
+        decay: what a batch leaves of those before it, ``[S]``.
+    """
+
+    def __init__(self, decay: Tensor) -> None:
+        self.decay = decay
+        self.total = torch.zeros_like(decay)  # [S]
+        self.mass = torch.zeros_like(decay)  # what the decays have left of the first 0
+
+    def next(self, weight: Tensor, counted: Tensor) -> Tensor:
+        """The mean before this batch, ``[S, 1, 1]``, 0 at first; the counted steps of the batch enter it afterwards."""
+        before = torch.where(self.mass > 0, self.total / self.mass.clamp(min=1e-30), 0.0)
+        count = counted.sum(dim=(1, 2))
+        mean = torch.where(counted, weight, 0.0).sum(dim=(1, 2)) / count.clamp(min=1)
+        decay = torch.where(count > 0, self.decay, 1.0)
+        self.total = decay * self.total + (1.0 - decay) * mean
+        self.mass = decay * self.mass + (1.0 - decay)
+        return before[:, None, None]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sum and its mass, for a checkpoint."""
+        return {"total": self.total, "mass": self.mass}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a saved average."""
+        self.total, self.mass = state["total"].clone(), state["mass"].clone()

@@ -6,10 +6,13 @@ it is trained.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
+
+from .networks import num_features
 
 CLIP = 10.0  # of what is normalised
 TINY = 1e-8  # added to variances
@@ -118,3 +121,18 @@ class Normaliser:
             return reward
         deviation = (self.moments.variance[:, -1] + TINY).sqrt().view(-1, *[1] * (reward.dim() - 1))
         return (reward / deviation).clamp(-CLIP * summed, CLIP * summed).to(reward.dtype)
+
+
+def normaliser(
+    space: spaces.Space[Any], num_envs: int, gamma: Tensor, of_observations: bool, of_rewards: bool
+) -> Normaliser | None:
+    """A fresh ``Normaliser`` for observations of a space; None where neither they nor rewards are to be normalised.
+
+    Raises:
+        ValueError: one-hot codes, whose scale is one already.
+    """
+    if of_observations and not isinstance(space, spaces.Box):
+        raise ValueError(f"normalize_observations needs Box observations, got {space}")
+    if not (of_observations or of_rewards):
+        return None
+    return Normaliser(num_features(space), num_envs, gamma, of_observations, of_rewards)

@@ -16,6 +16,7 @@ from torch import nn
 
 from rlkit.agents import A2C, PPO
 from rlkit.agents.a2c import a2c_loss
+from rlkit.agents.on_policy import play
 from rlkit.agents.ppo import Experience, ppo_loss
 from rlkit.envs.probes import PROBES
 from rlkit.exploration import categorical
@@ -35,7 +36,7 @@ def in_double(agent):
     agent.optimizer = RMSprop(flat, eps=optimizer.eps) if rms else Adam(flat, eps=optimizer.eps)
     for name in vars(agent.per_row):
         setattr(agent.per_row, name, torch.tensor([getattr(agent.config, name)], dtype=torch.float64))
-    agent._features = lambda obs: obs.double()
+    agent.features = lambda obs: obs.double()
 
 
 def linears(policy):
@@ -105,16 +106,16 @@ def test_an_update_of_a2c_is_stable_baselines3s(settings):
     peer = peer_of(agent, SB3A2C, **settings)
     ends = torch.zeros(2)  # by time limit, by falling
     for _ in range(3):  # moments and all
-        batch = agent._segment(80, agent._explore)
+        batch = play(agent, 80)
         ends += torch.stack([batch.truncated.sum(), batch.terminated.sum()])
         fill(peer, batch, agent.config.gamma)
         agent.update(batch)
         peer.train()
         torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
     assert (ends > 0).all()
-    logged, ours = peer.logger.name_to_value, agent._means
+    logged, ours = peer.logger.name_to_value, agent.run.means
     ours.read()
-    agent.update(batch := agent._segment(80, agent._explore))
+    agent.update(batch := play(agent, 80))
     fill(peer, batch, agent.config.gamma)
     peer.train()
     means = ours.read()
@@ -141,7 +142,7 @@ def test_an_update_of_ppo_is_stable_baselines3s(settings):
     peer = peer_of(agent, SB3PPO, **settings)
     ends = torch.zeros(2)  # by time limit, by falling
     for _ in range(3):
-        batch = agent._segment(80, agent._explore)
+        batch = play(agent, 80)
         ends += torch.stack([batch.truncated.sum(), batch.terminated.sum()])
         fill(peer, batch, agent.config.gamma)
         experience = agent.experience(batch)
@@ -154,7 +155,7 @@ def test_an_update_of_ppo_is_stable_baselines3s(settings):
         peer.train()
         torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
     assert (ends > 0).all()
-    means, logged = agent._means.read(), peer.logger.name_to_value
+    means, logged = agent.run.means.read(), peer.logger.name_to_value
     assert set(means) >= {"approx_kl", "clip_fraction", "entropy", "gradient_norm"}
     assert "train/approx_kl" in logged
 
@@ -209,8 +210,8 @@ def test_derivatives_of_the_losses_are_autograds():
     ent_coef, vf_coef = torch.tensor([0.1, 0.5]).double(), torch.tensor([0.5, 2.0]).double()
     advantage, target = normal(2, 50), normal(2, 50)
     for bonus in (ent_coef, None):
-        loss, *slopes = a2c_loss(logits, value, action, advantage, target, bonus, vf_coef)
-        for slope, expected in zip(slopes, torch.autograd.grad(loss.total.sum(dim=0), (logits, value)), strict=True):
+        losses, *slopes = a2c_loss(logits, value, action, advantage, target, bonus, vf_coef)
+        for slope, expected in zip(slopes, torch.autograd.grad(losses.loss.sum(dim=0), (logits, value)), strict=True):
             torch.testing.assert_close(slope, expected)
 
     old_log_p = logits.detach().log_softmax(dim=-1).gather(-1, action[..., None])[..., 0] + 0.3 * normal(2, 50)
@@ -219,9 +220,9 @@ def test_derivatives_of_the_losses_are_autograds():
     batch = Experience(normal(2, 50, 1), action, taken, old_log_p, old_value, advantage, target)
     clip = torch.tensor([0.1, 0.3]).double()
     for clip_vf, bonus in ((None, ent_coef), (clip, ent_coef), (clip, None)):
-        loss, *slopes = ppo_loss(logits, value, batch, clip, clip_vf, bonus, vf_coef)
-        assert (loss.clip_fraction > 0.1).all()
-        for slope, expected in zip(slopes, torch.autograd.grad(loss.total.sum(dim=0), (logits, value)), strict=True):
+        losses, change, *slopes = ppo_loss(logits, value, batch, clip, clip_vf, bonus, vf_coef)
+        assert (change.clip_fraction > 0.1).all()
+        for slope, expected in zip(slopes, torch.autograd.grad(losses.loss.sum(dim=0), (logits, value)), strict=True):
             torch.testing.assert_close(slope, expected)
 
 

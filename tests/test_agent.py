@@ -23,7 +23,7 @@ def test_learn_rounds_up_to_whole_iterations_and_again_continues():
     agent = DQN("CartPole-v1", num_envs=3, device="cpu", **QUICK)
     assert agent.learn(100).num_timesteps == 108  # train_freq 4 x 3 copies
     assert agent.learn(100).num_timesteps == 216
-    assert agent.replay.added == 216
+    assert agent.memory.replay.added == 216
 
 
 def test_training_in_pieces_of_one_learn_is_one_learn(agent):
@@ -37,7 +37,7 @@ def test_history_counts_episodes_and_their_returns(agent):
     history = agent.history
     assert history["timesteps"][-1].tolist() == [600] * 3
     total = np.nansum(history["episodes"] * np.nan_to_num(history["episode_return"]), axis=0)
-    unfinished = agent._returns._running[:, 0].numpy()
+    unfinished = agent.run.returns._running[:, 0].numpy()
     np.testing.assert_allclose(total + unfinished, 600)  # CartPole pays one for every step
     assert {"loss", "gradient_norm"} <= set(history)
 

@@ -14,11 +14,8 @@ import torch
 from stable_baselines3.common.monitor import Monitor
 
 import rlkit.sb3
-from rlkit.agents.a2c import A2CConfig
-from rlkit.agents.dqn import DQNConfig
-from rlkit.agents.ppo import PPOConfig
+from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig, REINFORCEConfig
 from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE, RL_ZOO_PPO_CARTPOLE
-from rlkit.agents.reinforce import REINFORCEConfig
 from rlkit.experiments.cli import main
 from rlkit.experiments.compare import Peer, PeerResult, hyperparameter_table, order_for
 from rlkit.experiments.compare.order import MATCHINGS, Config, algorithm_of

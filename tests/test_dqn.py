@@ -49,7 +49,7 @@ def test_epsilon_and_target_clock_are_stable_baselines3s():
     peer.learn(200)
 
     agent = DQN("CartPole-v1", device="cpu", **settings)
-    agent._end = 200
+    agent.run.end = 200
     agent._start()
     ours, ours_updates = [], []
     for step in range(200):
@@ -67,7 +67,7 @@ def test_epsilon_and_target_clock_are_stable_baselines3s():
 def test_an_update_is_the_formula():
     """Loss, clipped gradient and Adam's first step, with autograd on a plain torch module as the oracle."""
     agent = DQN("CartPole-v1", seeds=[3], device="cpu", learning_starts=0, max_grad_norm=0.5, learning_rate=1e-2)
-    agent._end = 1000
+    agent.run.end = 1000
     agent._start()
     for _ in range(40):
         agent.collect()
@@ -77,7 +77,7 @@ def test_an_update_is_the_formula():
         probe = torch.randn(5, 4)
         torch.testing.assert_close(module(probe), stack(probe[None])[0].detach())
     counter = agent._sample.state_dict()
-    batch = agent.replay.sample(agent._sample.next())
+    batch = agent.memory.replay.sample(agent._sample.next())
     agent._sample.load_state(counter)
 
     y = batch.reward[0] + 0.99 * ~batch.terminated[0] * target(batch.next_obs[0]).max(dim=1).values
@@ -90,7 +90,7 @@ def test_an_update_is_the_formula():
     agent.update()
     probe = torch.randn(50, 4)
     torch.testing.assert_close(agent.network(probe[None])[0].detach(), online(probe).detach(), atol=1e-4, rtol=1e-4)
-    assert float(agent._means.read()["loss"][0]) == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert float(agent.run.means.read()["loss"][0]) == pytest.approx(float(loss.detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_grad_norm": 0.05}, {"n_steps": 3, "gamma": 0.9}])
@@ -98,10 +98,10 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
     """With its weights and the same minibatches: targets, losses and all parameters after each of three updates."""
     settings = {"learning_starts": 0, "batch_size": 64, "learning_rate": 1e-2, **settings}
     agent = DQN("CartPole-v1", env_kwargs={"max_steps": 18}, seeds=[3], device="cpu", **settings)
-    agent._end = 1000
+    agent.run.end = 1000
     agent._start()
     agent.collect(200)
-    assert agent.replay.state_dict()["truncated"][0, :200].any()
+    assert agent.memory.replay.state_dict()["truncated"][0, :200].any()
     peer = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, target_update_interval=10**6,
                   policy_kwargs={"features_extractor_class": DoubleFeatures}, **settings)  # fmt: skip
     peer.policy.double()
@@ -121,7 +121,8 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
     agent.optimizer = Adam(agent.network.flat)
     for name in vars(agent.per_row):
         setattr(agent.per_row, name, torch.tensor([getattr(agent.config, name)], dtype=torch.float64))
-    agent._features = lambda obs: obs.double()
+    agent.memory.gamma = agent.per_row.gamma
+    agent.features = lambda obs: obs.double()
 
     seen = []
     smooth_l1_loss = torch.nn.functional.smooth_l1_loss
@@ -133,9 +134,9 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
         u, gamma = agent._sample.next(), agent.per_row.gamma
         agent._sample.load_state(counter)
         if agent.config.n_steps == 1:
-            batch, discount = agent.replay.sample(u), gamma[:, None]
+            batch, discount = agent.memory.replay.sample(u), gamma[:, None]
         else:
-            batch, discount = agent.replay.sample_n_step(u, agent.config.n_steps, gamma)
+            batch, discount = agent.memory.replay.sample_n_step(u, agent.config.n_steps, gamma)
         column = (batch.action, batch.terminated.double(), batch.reward.double(), discount.expand(1, 64))
         action, done, reward, discounts = (field[0, :, None] for field in column)
         samples = ReplayBufferSamples(batch.obs[0], action, batch.next_obs[0], done, reward, discounts)
@@ -145,7 +146,7 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
         peer.train(gradient_steps=1, batch_size=64)
         torch.testing.assert_close(target[0], seen[-1][:, 0], atol=1e-9, rtol=0.0)
         loss = peer.logger.name_to_value["train/loss"]
-        assert float(agent._means.read()["loss"][0]) == pytest.approx(loss, abs=1e-9)
+        assert float(agent.run.means.read()["loss"][0]) == pytest.approx(loss, abs=1e-9)
         ours = [p for layer in agent.network.seed(0) for p in layer.parameters()]
         for own, theirs in zip(ours, peer.q_net.q_net.parameters(), strict=True):
             torch.testing.assert_close(own, theirs, atol=1e-5, rtol=0.0)
@@ -153,11 +154,11 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
 
 def test_a_timeout_keeps_its_bootstrap():
     agent = DQN("CartPole-v1", env_kwargs={"max_steps": 5}, device="cpu", learning_starts=0)
-    agent._end = 100
+    agent.run.end = 100
     agent._start()
     for _ in range(50):
         agent.collect()
-    stored = agent.replay.state_dict()
+    stored = agent.memory.replay.state_dict()
     assert not stored["terminated"][0, :50].any()  # five steps never fall, and a timeout is not an end
 
 

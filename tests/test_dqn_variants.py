@@ -184,11 +184,11 @@ def test_the_probes_are_learned_to_their_exact_values(name, settings):
 
 def test_without_replay_a_minibatch_is_the_latest_transitions():
     agent = DQN("CartPole-v1", seeds=range(2), num_envs=2, device="cpu", replay=False, batch_size=6, buffer_size=20)
-    agent._end = 1000
+    agent.run.end = 1000
     agent._start()
     agent.collect(13)  # the ring has wrapped
-    batch = agent.replay.sample(agent._latest(2))
-    stored = agent.replay.state_dict()["obs"]
+    batch = agent.memory.sample(torch.empty(2, 2, 6)).transition
+    stored = agent.memory.replay.state_dict()["obs"]
     newest = [(26 - 6 + i) % 20 for i in range(6)] * 2
     assert torch.equal(batch.obs, stored[:, newest])
     assert torch.equal(batch.next_obs[:, -2:], agent.env.obs)
@@ -198,11 +198,11 @@ def test_one_coin_for_all_copies_or_one_for_each():
     def explored(single):
         chance = {"learning_starts": 0, "exploration_fraction": 0.0, "exploration_final_eps": 0.5}
         agent = DQN("CartPole-v1", num_envs=8, device="cpu", single_coin=single, **chance)
-        agent._end = 1000
+        agent.run.end = 1000
         agent._start()
         agent.network.flat.zero_()  # the greedy action is 0
         agent.collect(40)
-        action = agent.replay.state_dict()["action"][0, :320].view(40, 8)
+        action = agent.memory.replay.state_dict()["action"][0, :320].view(40, 8)
         return (action == 1).any(dim=1).float().mean(dim=0)  # steps at which some copy left the greedy action
 
     assert 0.35 < float(explored(True)) < 0.65

@@ -206,11 +206,11 @@ def test_no_derivative_reaches_a_forbidden_logit():
     taken = torch.nn.functional.one_hot(action, 4).double()
     batch = Experience(value[..., None], action, taken, target - 1.0, value, target, target, mask)
     half = torch.full((2,), 0.5).double()
-    loss, slope, _ = ppo_loss(masked(logits, mask), value, batch, half, None, half, half)
+    losses, _, slope, _ = ppo_loss(masked(logits, mask), value, batch, half, None, half, half)
     assert (slope[~mask] == 0).all()
     finite = ppo_loss(logits.masked_fill(~mask, -1e4), value, batch, half, None, half, half)[0]  # for autograd
-    (expected,) = torch.autograd.grad(finite.total.sum(dim=0), logits)
-    torch.testing.assert_close(loss.total, finite.total)
+    (expected,) = torch.autograd.grad(finite.loss.sum(dim=0), logits)
+    torch.testing.assert_close(losses.loss, finite.loss)
     torch.testing.assert_close(slope, expected)
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from rlkit.agents import REINFORCE
-from rlkit.agents.reinforce import Baseline
-from rlkit.baselines import leave_one_out_mean, optimal_constant, time_dependent_mean
+from rlkit.agents.configs import Baseline
+from rlkit.agents.on_policy import play
+from rlkit.baselines import MovingAverage, leave_one_out_mean, optimal_constant, time_dependent_mean
 from rlkit.envs.probes import PROBES
 from rlkit.envs.tabular import TabularDynamics
 from rlkit.mdp import TabularMDP
@@ -107,7 +108,7 @@ def agent_for(mdp, logits, rows, copies, **settings):
     with torch.no_grad():
         agent.policy.parameters[0].copy_(torch.from_numpy(logits))
     agent.per_row.gamma, agent.per_row.ent_coef = agent.per_row.gamma.double(), agent.per_row.ent_coef.double()
-    agent._features = lambda obs: torch.nn.functional.one_hot(obs, states).double()
+    agent.features = lambda obs: torch.nn.functional.one_hot(obs, states).double()
     return agent
 
 
@@ -136,7 +137,7 @@ def prepared(mdp, logits, rows, copies, baseline, returns, discount_states):
     """An agent with that baseline; the learned value is some V, which need not be right."""
     settings = {"returns": returns, "discount_states": discount_states, "baseline": baseline, "gamma": GAMMA}
     agent = agent_for(mdp, logits, rows, copies, **settings)
-    agent._average[:], agent._average_mass[:] = 0.7, 1.0  # what earlier batches have left
+    agent._average.total[:], agent._average.mass[:] = 0.7, 1.0  # what earlier batches have left
     if baseline == "value":
         agent.value.place(agent.value.flat.double())
         with torch.no_grad():
@@ -150,7 +151,9 @@ def exact_moments(mdp, logits, baseline, returns, discount_states):
     transition, taken, probability = batches(mdp, softmax(logits), copies=2)
     agent = prepared(mdp, logits, len(probability), 2, baseline, returns, discount_states)
     counted_only(agent, taken)
-    gradient = table(agent.gradients(transition).by_copy.mean(dim=1), mdp) * mdp.max_steps  # per episode
+    gradient = (
+        table(agent.gradients(transition, agent.returns(transition)).by_copy.mean(dim=1), mdp) * mdp.max_steps
+    )  # per episode
     mean = np.einsum("s,sna->na", probability, gradient)
     return mean, (probability * np.square(gradient - mean).sum(axis=(1, 2))).sum()
 
@@ -172,12 +175,13 @@ def test_sampled_batches_have_the_exact_mean_and_variance(returns, discount_stat
     mdp, logits, rows = small_mdp(6, max_steps=2), np.random.default_rng(7).normal(size=(2, 2)), 2000
     mean, variance = exact_moments(mdp, logits, baseline, returns, discount_states)
     agent = prepared(mdp, logits, rows, 2, baseline, returns, discount_states)
-    agent.env = agent._make(range(rows), 2, restart=False)
-    agent._explore = type(agent._explore)(range(rows), "explore", width=1, copies=2)
-    batch = agent._segment(mdp.max_steps, agent._explore)
+    agent.env = agent.source.make(range(rows), 2, restart=False)
+    agent.explore = type(agent.explore)(range(rows), "explore", width=1, copies=2)
+    batch = play(agent, mdp.max_steps)
     taken = ~torch.cat([torch.zeros_like(batch.done[:, :1]), batch.done[:, :-1]], dim=1)
     counted_only(agent, taken)
-    sampled = agent.gradients(batch._replace(reward=batch.reward.double())).by_copy.mean(dim=1)
+    batch = batch._replace(reward=batch.reward.double())
+    sampled = agent.gradients(batch, agent.returns(batch)).by_copy.mean(dim=1)
     sampled = table(sampled, mdp) * mdp.max_steps  # [S, N, A]
     error = sampled.std(axis=0, ddof=1) / np.sqrt(rows)
     assert (abs(sampled.mean(axis=0) - mean) < 4.5 * error).all()
@@ -205,8 +209,8 @@ def counted_only(agent, taken):
     """Leave out the padding of trajectories that ended early."""
     weights = agent.weights
 
-    def masked(batch):
-        weight, counted, step = weights(batch)
+    def masked(batch, returns):
+        weight, counted, step = weights(batch, returns)
         return weight, counted & taken, step.clamp(max=agent.env.max_episode_steps - 1)
 
     agent.weights = masked
@@ -256,13 +260,13 @@ def test_sampled_gradients_have_the_exact_mean_and_variance():
     mdp, logits = small_mdp(8, states=2, max_steps=3), np.random.default_rng(9).normal(size=(2, 2))
     rows, copies = 200, 50
     agent = agent_for(mdp, logits, rows, copies, returns="whole", discount_states=True, baseline="none", gamma=GAMMA)
-    agent.env = agent._make(range(1000, 1000 + rows), copies, restart=False)
-    agent._explore = type(agent._explore)(range(rows), "explore", width=1, copies=copies)
-    batch = agent._segment(mdp.max_steps, agent._explore)
+    agent.env = agent.source.make(range(1000, 1000 + rows), copies, restart=False)
+    agent.explore = type(agent.explore)(range(rows), "explore", width=1, copies=copies)
+    batch = play(agent, mdp.max_steps)
     taken = ~torch.cat([torch.zeros_like(batch.done[:, :1]), batch.done[:, :-1]], dim=1)
     batch = batch._replace(reward=batch.reward.double())
     counted_only(agent, taken)
-    gradient = table(agent.gradients(batch).by_copy, mdp) * mdp.max_steps  # [S, B, N, A]
+    gradient = table(agent.gradients(batch, agent.returns(batch)).by_copy, mdp) * mdp.max_steps  # [S, B, N, A]
     every = gradient.reshape(rows * copies, 2, 2)
     exact = policy_gradient(mdp, softmax(logits), GAMMA, mdp.max_steps)
     error = every.std(axis=0, ddof=1) / np.sqrt(len(every))
@@ -317,13 +321,13 @@ def test_baselines_leave_the_own_copy_out():
 
 
 def test_the_moving_average_knows_only_earlier_batches():
-    agent = REINFORCE("CartPole-v1", device="cpu", baseline="average", unfinished="end", average_decay=0.5)
+    average = MovingAverage(torch.tensor([0.5]))
     everything = torch.ones(1, 4, 1, dtype=torch.bool)
-    seen = [float(agent._moving_average(torch.full((1, 4, 1), x), everything)) for x in (8.0, 2.0, 5.0)]
+    seen = [float(average.next(torch.full((1, 4, 1), x), everything)) for x in (8.0, 2.0, 5.0)]
     assert seen == pytest.approx([0.0, 8.0, 4.0])  # (8 / 4 + 2 / 2) / (3 / 4)
     nothing = torch.zeros_like(everything)
-    before = float(agent._moving_average(torch.full((1, 4, 1), 99.0), nothing))
-    assert float(agent._moving_average(torch.full((1, 4, 1), 99.0), nothing)) == before
+    before = float(average.next(torch.full((1, 4, 1), 99.0), nothing))
+    assert float(average.next(torch.full((1, 4, 1), 99.0), nothing)) == before
 
 
 def test_weights_by_hand():
@@ -336,7 +340,7 @@ def test_weights_by_hand():
     def weights(**settings):
         agent = REINFORCE("CartPole-v1", device="cpu", gamma=0.5, baseline="none", **{"unfinished": "end", **settings})
         agent._before[:] = 1
-        weight, counted, _ = agent.weights(batch)
+        weight, counted, _ = agent.weights(batch, agent.returns(batch))
         assert agent._before.tolist() == [[2]]
         return weight[0, :, 0].tolist(), counted[0, :, 0].tolist()
 

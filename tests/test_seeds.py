@@ -38,7 +38,7 @@ def kept(agent):
     """Everything with a seed axis that an agent keeps: parameters, moments, memory."""
     parts = {**{name: network.flat for name, network in agent.networks.items()}, **agent.optimizer.state_dict()}
     if isinstance(agent, DQN):
-        parts |= {"target": agent.target_network.flat, **agent.replay.state_dict()}
+        parts |= {"target": agent.target_network.flat, **agent.memory.replay.state_dict()}
     if isinstance(agent, REINFORCE) and "value" in agent.networks:
         parts |= {f"value_{name}": tensor for name, tensor in agent.value_optimizer.state_dict().items()}
     return {name: tensor for name, tensor in parts.items() if tensor.dim() > 0}
@@ -186,10 +186,10 @@ def test_a_nan_stays_in_its_row_and_stops_it(algorithm, what, named):
     with pytest.warns(RuntimeWarning, match=rf"seed 0 diverged at step \d+: {named} was not finite"):
         list(training)
     ((seed, step, culprit),) = agent.divergences
-    assert (seed, step) == (0, int(agent.diverged_at[0]))
+    assert (seed, step) == (0, int(agent.run.diverged_at[0]))
     assert re.fullmatch(named, culprit)
     assert agent.active.tolist() == [False, True, True, True]
-    assert 288 <= int(agent.diverged_at[0]) <= STEPS + 24
+    assert 288 <= int(agent.run.diverged_at[0]) <= STEPS + 24
     for name, tensor in kept(agent).items():
         assert torch.equal(tensor[1:], clean[name][1:]), name
     for flat in networks:

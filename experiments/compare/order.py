@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from rlkit.agents.a2c import A2CConfig
-from rlkit.agents.dqn import DQNConfig
-from rlkit.agents.ppo import PPOConfig
+from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig
 
 from ..train import Training
 
