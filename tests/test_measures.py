@@ -22,6 +22,7 @@ from rlkit.adversarial import (
     GridSearch,
     ModuleVictim,
     Noise,
+    Rescaled,
     aliasing_epsilon,
     alignment,
     along_ray,
@@ -141,12 +142,15 @@ def test_the_diagonal_of_a_transfer_matrix_is_the_attack_itself() -> None:
         alone = execute(attack, victim, obs, budget, u)
         assert (matrix.flips[i, i] == alone.success.double().mean(dim=1).numpy()).all()
         assert (matrix.agreement[i, i] == 1).all()
+        assert (matrix.alike[i, i] == 1).all()
         assert matrix.queries[i] == alone.queries
         noisy = execute(Noise("sign"), victim, obs, budget, u[..., :DIMS])
         assert (matrix.noise[i] == noisy.success.double().mean(dim=1).numpy()).all()
     assert (matrix.excess == matrix.flips - matrix.noise).all()
     assert (matrix.flips[0, 1] < matrix.flips[1, 1]).all()
     assert ((matrix.agreement[0, 1] >= 0) & (matrix.agreement[0, 1] <= 1)).all()
+    same = victims["a"].act(obs) == victims["b"].act(obs)
+    assert (matrix.alike[0, 1] == same.double().mean(dim=1).numpy()).all()
 
 
 def test_an_attack_transfers_to_another_seed() -> None:
@@ -157,6 +161,7 @@ def test_an_attack_transfers_to_another_seed() -> None:
     shown = execute(FGSM(), victim, obs, budget).obs.flip(0)
     flips = victim.act(shown) != victim.act(obs.flip(0))
     assert (matrix.flips[0, 0] == flips.double().mean(dim=1).numpy()).all()
+    assert (matrix.alike[0, 0] == (victim.act(obs).flip(0) == victim.act(obs)).double().mean(dim=1).numpy()).all()
     assert (matrix.agreement[0, 0] > 0.9).all()  # there is only one other action, nearly always the same one
     with pytest.raises(ValueError, match="got 0 and 1"):
         transfer_matrix(FGSM(), {}, {"x": victim}, obs, budget, u)
@@ -370,6 +375,18 @@ def test_more_features_make_a_linear_victim_weaker_only_if_it_looks_at_them() ->
         assert torch.allclose(many.predicted, few.predicted / 2, rtol=0.35)
     with pytest.raises(ValueError, match="no scale, mask or bounds"):
         dimension_sweep(DeepFool(), victim, obs, paddings, Budget(1.0, scale=2.0), u)
+
+
+def test_other_units_are_a_budgets_scale() -> None:
+    victim, obs, scale = mlp(3), normal(2, 30, DIMS), torch.tensor(SCALE)
+    rescaled = Rescaled(victim, scale)
+    shown = execute(PGD(5), rescaled, obs / scale, Budget(0.3))
+    there = execute(PGD(5), victim, obs, Budget(0.3, scale=SCALE))
+    assert torch.equal(shown.success, there.success)
+    assert torch.allclose(shown.obs * scale, there.obs, atol=1e-6)
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"positive and finite, got .{wrong}"):
+            Rescaled(victim, torch.tensor([wrong]))
 
 
 # The checklist: victims made to trip one check, and one that trips none

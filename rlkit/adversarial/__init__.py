@@ -14,7 +14,7 @@ from .checklist import Checked, Examination, Warned, curve_warnings, examine, wa
 from .combine import BestOf, GridSearch
 from .curve import CurvePoint, RobustnessCurve, robustness_curve
 from .decision import Boundary
-from .dimension import Coded, DimensionPoint, alignment, dimension_sweep, padded, rotated
+from .dimension import Coded, DimensionPoint, Rescaled, alignment, dimension_sweep, padded, rotated
 from .distance import DistanceCurve, distance_curve
 from .gradient import FGSM, PGD
 from .hijack import Followed, TablePolicy, follow
@@ -86,6 +86,7 @@ __all__ = [
     "OneHot",
     "Provoke",
     "RandomSearch",
+    "Rescaled",
     "RobustnessCurve",
     "SaliencyOfEpisode",
     "Section",

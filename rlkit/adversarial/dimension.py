@@ -55,6 +55,31 @@ class Coded:
         return self.victim.act(obs @ self.encoding.mT, deterministic)
 
 
+class Rescaled:
+    """A victim of observations in other units, ``obs / scale`` in place of obs.
+
+    Args:
+        victim: of flat observations ``[S, B, D]``.
+        scale: what one unit of every feature is, ``[D]``, for example standard deviations.
+
+    Raises:
+        ValueError: a scale that is not positive and finite.
+    """
+
+    def __init__(self, victim: Victim, scale: Tensor) -> None:
+        if not bool((scale.isfinite() & (scale > 0)).all()):
+            raise ValueError(f"scale must be positive and finite, got {scale.tolist()}")
+        self.victim, self.scale = victim, scale
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """The victim's scores of what ``obs [S, B, D]`` stand for."""
+        return self.victim.scores(obs * self.scale)
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """The victim's actions, of observations in these units."""
+        return self.victim.act(obs * self.scale, deterministic)
+
+
 def padded(num_features: int, n: int) -> Tensor:
     """The encoding that appends n - D features which mean nothing, ``[D, n]``.
 
@@ -129,7 +154,10 @@ def dimension_sweep(
             ``adversarial_distance`` refuses.
     """
     if bool((torch.as_tensor(budget.scale) != 1).any()) or budget.mask is not None or budget.bounded:
-        raise ValueError("codes mix features: the budget of a dimension sweep has no scale, mask or bounds")
+        raise ValueError(
+            "codes mix features: the budget of a dimension sweep has no scale, mask or bounds. Put the victim and its "
+            "observations into units of the scale first (Rescaled)"
+        )
     points = []
     for encoding, numbers in zip(encodings, u, strict=True):
         coded = Coded(victim, encoding)

@@ -25,6 +25,7 @@ class TransferMatrix(NamedTuple):
     flips: NDArray[np.float64]  # [I, J, S] share of states at which the target's action changes
     noise: NDArray[np.float64]  # [J, S] the same under sign noise of the same norm and size, the attack being nobody's
     agreement: NDArray[np.float64]  # [I, J, S] of the states at which both change, where to the same; NaN without any
+    alike: NDArray[np.float64]  # [I, J, S] share of states at which both act alike at the truth
     queries: tuple[int, ...]  # I, of each source about every state; the targets are asked nothing
 
     @property
@@ -68,21 +69,29 @@ def transfer_matrix(
     sign_noise = Noise("sign")
     noisy = perturb(sign_noise, next(iter(sources.values())), truth, budget, u[..., : sign_noise.noise_width(features)])
     noise = [_share(target.act(noisy, True) != own[name]) for name, target in targets.items()]
-    flips, agreement, queries = [], [], []
+    flips, agreement, alike, queries = [], [], [], []
     width = attack.noise_width(features)
     for source in sources.values():
         result = execute(attack, source, obs, budget, u[..., :width] if width else None)
         queries.append(result.queries)
         shown, led_to = result.obs.roll(roll, dims=0), source.act(result.obs, True).roll(roll, dims=0)
         fooled = result.success.roll(roll, dims=0)
+        before = source.act(obs, True).roll(roll, dims=0)
         actions = [target.act(shown, True) for target in targets.values()]
         changed = [action != own[name] for name, action in zip(targets, actions, strict=True)]
         flips.append([_share(each) for each in changed])
+        alike.append([_share(before == own[name]) for name in targets])
         agreement.append(
             [_share_of(each & fooled, action == led_to) for each, action in zip(changed, actions, strict=True)]
         )
     return TransferMatrix(
-        tuple(sources), tuple(targets), np.array(flips), np.array(noise), np.array(agreement), tuple(queries)
+        tuple(sources),
+        tuple(targets),
+        np.array(flips),
+        np.array(noise),
+        np.array(agreement),
+        np.array(alike),
+        tuple(queries),
     )
 
 

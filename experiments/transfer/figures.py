@@ -1,0 +1,95 @@
+"""What the tables say, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rlkit.plotting import COLOURS
+
+from . import settings
+from .analysis import PAIRED, RANDOM, Flipped, Offset, Spread, interval
+
+MARKERS = {"padded": "s", "rotated": "o"}
+
+
+def transfer_figure(known: Sequence[Flipped]) -> Figure:
+    """Flips beyond those of noise in per cent of the states, sources by targets, a panel for each way to pair seeds."""
+    sources, targets = (list(dict.fromkeys(getattr(row, field) for row in known)) for field in ("source", "target"))
+    rolls = sorted({row.roll for row in known})
+    drawn = Figure(figsize=(7.0, 0.3 + 3.6 * len(rolls)), layout="constrained")
+    for axes, roll in zip(drawn.subplots(len(rolls), squeeze=False)[:, 0], rolls, strict=True):
+        excess = np.full((len(sources), len(targets)), np.nan)
+        for i, source in enumerate(sources):
+            for j, target in enumerate(targets):
+                own = [row for row in known if (row.source, row.target, row.roll) == (source, target, roll)]
+                excess[i, j] = np.mean([row.flips - row.noise for row in own])
+                axes.text(j, i, f"{100 * excess[i, j]:.0f}", ha="center", va="center", fontsize=7)
+        axes.imshow(excess, cmap="RdBu_r", vmin=-0.8, vmax=0.8, aspect="auto")
+        axes.set_xticks(range(len(targets)), targets, rotation=40, ha="right", fontsize=7)
+        axes.set_yticks(range(len(sources)), sources, fontsize=7)
+        axes.set_title(f"shown to {PAIRED[roll]}", fontsize=8)
+        axes.set_ylabel("made on", fontsize=8)
+    return drawn
+
+
+def universal_figure(known: Sequence[Offset]) -> Figure:
+    """Flips against the number of states fitted on, a panel per source and a colour per target; random ones dotted."""
+    sources = [source for source in settings.FITTED_ON if any(row.source == source for row in known)]
+    drawn = Figure(figsize=(7.0, 2.9), layout="constrained")
+    panels = drawn.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+    for panel, source in zip(panels, sources, strict=True):
+        for target, colour in zip(settings.SHOWN_TO, COLOURS, strict=False):
+            own = [row for row in known if (row.source, row.target, row.roll) == (source, target, max(settings.ROLLS))]
+            counts = sorted({row.states for row in own})
+            means = [interval([row for row in own if row.states == count], lambda row: row.flips) for count in counts]
+            panel.plot(
+                counts, [mean.value for mean in means if mean], color=colour, marker="o", markersize=3, label=target
+            )
+            chance = interval(
+                [row for row in known if (row.source, row.target) == (RANDOM, target)], lambda row: row.flips
+            )
+            if chance:
+                panel.axhline(chance.value, color=colour, linestyle=":", linewidth=0.9)
+        panel.set_xscale("log")
+        panel.set_title(f"fitted on {source}", fontsize=8)
+        panel.grid(visible=True, color="#dddddd", linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of states flipped", fontsize=8)
+    drawn.supxlabel("states that the offset was fitted on (dotted: random offsets)", fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=7)
+    return drawn
+
+
+def dimension_figure(known: Sequence[Spread]) -> Figure:
+    """The epsilon that flips beside its prediction, and the alignment of noise beside 1/n, against n."""
+    drawn = Figure(figsize=(7.0, 2.9), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    lengths = sorted({row.n for row in known})
+    colours = dict(zip(dict.fromkeys(row.policy for row in known), COLOURS, strict=False))
+    for policy, encoding in dict.fromkeys((row.policy, row.encoding) for row in known):
+        own = [[row for row in known if (row.policy, row.encoding, row.n) == (policy, encoding, n)] for n in lengths]
+        measured, predicted, noise = (
+            [float(np.mean([getattr(row, field) for row in same])) for same in own]
+            for field in ("measured", "predicted", "noise")
+        )
+        dots = {"color": colours[policy], "marker": MARKERS[encoding], "markersize": 3, "linestyle": "none"}
+        left.plot(lengths, measured, label=f"{policy}, {encoding}", **dots)
+        left.plot(lengths, predicted, color=colours[policy], linewidth=0.9)
+        right.plot(lengths, noise, **dots)
+    right.plot(lengths, [1 / n for n in lengths], color="#555555", linewidth=0.9, label="1 / n")
+    left.set_ylabel("median epsilon that flips\n(lines: predicted)", fontsize=8)
+    right.set_ylabel("squared cosine of random signs", fontsize=8)
+    right.legend(frameon=False, fontsize=7)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel("n", fontsize=8)
+        axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = left.get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=7)
+    return drawn
