@@ -157,7 +157,8 @@ class DQN(Agent):
         for x, a, y in zip(*minibatches, strict=True):
             q, pullback = self.network.vjp(x)
             slope = td_slope(q, a, y, loss_slope)
-            gradient = pullback(slope if importance is None else importance[..., None].to(slope.dtype) * slope)
+            slope = slope if importance is None else importance[..., None].to(slope.dtype) * slope
+            gradient = pullback(slope, self.optimizer.gradient)
             norms.append(self.descend(self.optimizer, gradient, learning_rate))
             outputs.append(q)
         lead = (self.num_seeds, count, config.batch_size)

@@ -175,6 +175,6 @@ class PPO(Agent):
         )
         going_on = going_on & ~(change.approx_kl > 1.5 * self._target_kl)
         learning_rate = self.scheduled(per_row.learning_rate, config.learning_rate_schedule)
-        norm = self.descend(self.optimizer, pullback(*slopes), learning_rate, going_on)
+        norm = self.descend(self.optimizer, pullback(*slopes, out=self.optimizer.gradient), learning_rate, going_on)
         self.run.means.add(**losses._asdict(), **change._asdict(), gradient_norm=norm)
         return going_on

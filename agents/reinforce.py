@@ -161,7 +161,7 @@ class REINFORCE(Agent):
         for i in range(self.config.value_steps):
             value, pullback = self.value.vjp(features)
             error = value[..., 0] - target
-            gradient = pullback(2.0 / error.shape[1] * error[..., None])
+            gradient = pullback(2.0 / error.shape[1] * error[..., None], self.value_optimizer.gradient)
             self.descend(self.value_optimizer, gradient, self.per_row.value_learning_rate)
             if i == 0:
                 variance = explained_variance(value[..., 0], target)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import get_args
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
@@ -56,6 +56,22 @@ def num_features(space: spaces.Space) -> int:
             "for example with gymnasium.wrappers.FlattenObservation"
         )
     return math.prod(space.shape)
+
+
+class Pullback(Protocol):
+    """d loss / d output ``[S, M, out]`` -> d loss / d parameters ``[S, P]``, written into ``out`` if that is given."""
+
+    def __call__(self, slope: Tensor, out: Tensor | None = None) -> Tensor:
+        """The slope may be overwritten."""
+        ...
+
+
+class PullbackOfBoth(Protocol):
+    """The same of a policy's and a value's networks: slopes by logits ``[S, M, A]`` and by values ``[S, M]``."""
+
+    def __call__(self, logits_slope: Tensor, values_slope: Tensor, out: Tensor | None = None) -> Tensor:
+        """The slopes may be overwritten."""
+        ...
 
 
 class MLP:
@@ -167,7 +183,7 @@ class MLP:
         gradients = [as_stored(gradient) for gradient in torch.autograd.grad(loss, self.parameters)]
         return torch.cat([*gradients, self._padding], dim=1)
 
-    def vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """The output ``[S, M, out]`` and the pullback: d loss / d output ``[S, M, out]`` -> d loss / d flat ``[S, P]``.
 
         Backpropagation (Rumelhart, Hinton & Williams 1986) written out: the numbers of ``gradient`` of a loss on
@@ -175,17 +191,17 @@ class MLP:
         """
         if x.shape[1] < ALIGNMENT:
             output, pull = self.vjp(_pad_minibatch(x))
-            return output[:, : x.shape[1]], lambda slope: pull(_pad_minibatch(slope))
+            return output[:, : x.shape[1]], lambda slope, out=None: pull(_pad_minibatch(slope), out)
         minibatch, activations = x.shape[1], self._activations(x)
 
-        def pullback(slope: Tensor) -> Tensor:
+        def pullback(slope: Tensor, out: Tensor | None = None) -> Tensor:
             gradients = [self._padding]  # from the end of ``flat`` to its start
             for i in reversed(range(len(self._layers))):
                 layer, h = self._layers[i], activations[i]
                 gradients += layer.gradients(h, slope, minibatch)
                 if i > 0:
                     slope = through(self.activation, layer.input_slope(slope, minibatch), h)  # [S, M, in]
-            return torch.cat(gradients[::-1], dim=1)
+            return torch.cat(gradients[::-1], dim=1, out=out)
 
         return activations[-1], pullback
 
@@ -367,14 +383,16 @@ class Dueling:
         advantage = self.advantage(x)
         return self.value(x) + advantage - advantage.mean(dim=2, keepdim=True)
 
-    def vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """As ``MLP.vjp``."""
         advantage, advantage_pullback = self.advantage.vjp(x)
         value, value_pullback = self.value.vjp(x)
 
-        def pullback(slope: Tensor) -> Tensor:
-            centred = slope - slope.mean(dim=2, keepdim=True)
-            return torch.cat([advantage_pullback(centred), value_pullback(slope.sum(dim=2, keepdim=True))], dim=1)
+        def pullback(slope: Tensor, out: Tensor | None = None) -> Tensor:
+            out, of_advantage, of_value = _of_both(self.flat, self.advantage, out)
+            advantage_pullback(slope - slope.mean(dim=2, keepdim=True), of_advantage)
+            value_pullback(slope.sum(dim=2, keepdim=True), of_value)
+            return out
 
         return value + advantage - advantage.mean(dim=2, keepdim=True), pullback
 
@@ -403,13 +421,16 @@ class ActorCritic:
         self.flat = flat
         _place_both(flat, self.policy, self.value)
 
-    def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
+    def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, PullbackOfBoth]:
         """Logits ``[S, M, A]``, values ``[S, M]`` and the pullback of a loss's derivatives by both -> ``[S, P]``."""
         logits, policy_pullback = self.policy.vjp(x)
         values, value_pullback = self.value.vjp(x)
 
-        def pullback(logits_slope: Tensor, values_slope: Tensor) -> Tensor:
-            return torch.cat([policy_pullback(logits_slope), value_pullback(values_slope[..., None])], dim=1)
+        def pullback(logits_slope: Tensor, values_slope: Tensor, out: Tensor | None = None) -> Tensor:
+            out, of_policy, of_value = _of_both(self.flat, self.policy, out)
+            policy_pullback(logits_slope, of_policy)
+            value_pullback(values_slope[..., None], of_value)
+            return out
 
         return logits, values[..., 0], pullback
 
@@ -417,6 +438,13 @@ class ActorCritic:
         """V of features, ``[S, M, D] -> [S, M]``, without gradients."""
         with torch.no_grad():
             return self.value(x)[..., 0]
+
+
+def _of_both(flat: Tensor, first: MLP, out: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """A matrix like ``flat``, ``out`` if it is given, and its parts of two stacks that share it."""
+    out = torch.empty_like(flat) if out is None else out
+    split = first.flat.shape[1]
+    return out, out[:, :split], out[:, split:]
 
 
 def _place_both(flat: Tensor, first: MLP, second: MLP) -> None:

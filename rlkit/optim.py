@@ -65,6 +65,7 @@ class Adam:
         self.parameters = parameters
         self.betas = betas
         self.eps = eps
+        self.gradient = torch.empty_like(parameters)  # [S, P], for pullbacks to write into
         self.first = torch.zeros_like(parameters)  # [S, P]
         self.second = torch.zeros_like(parameters)  # [S, P]
         self.steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)  # [S]
@@ -143,6 +144,7 @@ class RMSprop:
         self.parameters = parameters
         self.alpha = alpha
         self.eps = eps
+        self.gradient = torch.empty_like(parameters)  # [S, P], for pullbacks to write into
         self.second = torch.zeros_like(parameters)  # [S, P]
 
     def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
