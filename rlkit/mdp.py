@@ -7,7 +7,7 @@ Letters: N states, A actions, K successors per state and action. The table is wh
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ Outcome = tuple[float, int, float, bool]  # probability, successor, reward, term
 Outcomes = Sequence[Sequence[Iterable[Outcome]]] | Mapping[int, Mapping[int, Iterable[Outcome]]]
 
 SUM_TOLERANCE = 1e-9  # how far probabilities may sum from one
+CHUNK = 2**14  # states looked at together
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
@@ -352,6 +353,11 @@ class TabularMDP:
         )
 
 
+def chunks(size: int) -> Iterator[slice]:
+    """``size`` states in pieces that fit a cache."""
+    return (slice(first, min(first + CHUNK, size)) for first in range(0, size, CHUNK))
+
+
 def frozen(array: ArrayLike, dtype: type, field: str) -> NDArray[Any]:
     """A read-only copy in ``dtype``; the array itself if it is already that and owns its memory."""
     given = np.asarray(array)
@@ -398,8 +404,7 @@ def _merged(outcomes: Iterable[Outcome]) -> dict[tuple[int, float, bool], float]
 def _kept_once(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """The same probabilities ``[N, A, K]``; as a view of ``[A, K]`` if all of many states have the same."""
     first_rows = probability[0].copy()  # [A, K]
-    parts = range(0, len(probability), CHUNK)
-    if len(parts) == 1 or any((probability[first : first + CHUNK] != first_rows).any() for first in parts):
+    if len(probability) <= CHUNK or any((probability[part] != first_rows).any() for part in chunks(len(probability))):
         return probability
     return np.broadcast_to(first_rows, probability.shape)
 
@@ -417,12 +422,8 @@ def _verify_successors(successor: NDArray[Any], num_states: int) -> None:
 
 def _verify_outcomes(probability: NDArray[np.float64], reward: NDArray[np.float64]) -> None:
     """Raise ValueError at the first entry, or row, that is no outcome of an MDP."""
-    for first in range(0, len(probability), CHUNK):
-        part = slice(first, first + CHUNK)
-        _verify_part(probability[part], reward[part], first)
-
-
-CHUNK = 2**14  # states looked at together: the masks of a large table would be as large as half of it
+    for part in chunks(len(probability)):  # the masks of a large table would be as large as half of it
+        _verify_part(probability[part], reward[part], part.start)
 
 
 def _verify_part(probability: NDArray[np.float64], reward: NDArray[np.float64], first: int) -> None:

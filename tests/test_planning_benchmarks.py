@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rlkit.experiments.benchmarks import growth, methods, planning, problems
+from rlkit.experiments.benchmarks import growth, memory, methods, planning, problems
 from rlkit.planning import policy_iteration, solve
+from rlkit.planning.jit import COMPILED
 
 LAKE = next(problems.instances(()))
 
@@ -84,3 +87,21 @@ def test_a_method_is_timed_in_a_process_of_its_own() -> None:
     assert methods.seconds_of(LAKE.table, 0.99, "stencil", 1.0)[0] == np.inf
     names = [name for name, _, _ in methods.problems(10)]
     assert len(names) > 12
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or not COMPILED, reason="reads /proc; takes minutes without numba")
+@pytest.mark.parametrize(
+    ("problem", "method"), [("map", "auto"), ("table", "auto"), ("table", "modified policy iteration")]
+)
+def test_a_process_that_solves_a_million_tiles_takes_less_than_600_megabytes(problem: str, method: str) -> None:
+    """The imports are in that: 116 MB, and 190 where the system keeps more of the libraries' files mapped."""
+    used = memory.peak(problem, 0.9, method)
+    assert used.process < 600e6
+    assert used.counted < 400e6
+
+
+def test_solving_imports_nothing_heavy_that_it_does_not_need() -> None:
+    program = "import sys, rlkit.planning; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"torch", "matplotlib", "scipy.linalg", "flint"} & set(done.stdout.split())

@@ -18,9 +18,9 @@ from rlkit.gridmdp import GridMDP
 from rlkit.latticemdp import Lattice, LatticeMDP
 from rlkit.mdp import TabularMDP
 from rlkit.planning import bellman, device_iteration, solve, solve_batch
+from rlkit.planning.certify import verified_goal
 from rlkit.planning.device import BLOCK, block, sweeps_of
 from rlkit.planning.operators import Problem
-from rlkit.planning.value_iter import verified_goal
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 LATTICE = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)

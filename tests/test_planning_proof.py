@@ -14,20 +14,20 @@ from test_planning import FROZEN_LAKE, FROZEN_LAKE_8X8, chain, gammas, mdps, rat
 from rlkit.mdp import TabularMDP
 from rlkit.planning import policy_iteration, proof, prove, solve
 
-ARITHMETICS = ["fractions"] if proof.flint is None else ["fractions", "flint"]
+ARITHMETICS = ["fractions"] if not proof.FLINT else ["fractions", "flint"]
 
 
 @pytest.fixture(params=ARITHMETICS)
 def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "fractions":
-        monkeypatch.setattr(proof, "flint", None)
+        monkeypatch.setattr(proof, "FLINT", False)
     return str(request.param)
 
 
 @pytest.mark.parametrize("name", ARITHMETICS)
 def test_a_proof_is_the_optimum_of_rational_policy_iteration(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "fractions":
-        monkeypatch.setattr(proof, "flint", None)
+        monkeypatch.setattr(proof, "FLINT", False)
 
     @settings(max_examples=60, deadline=None, database=None)
     @given(mdps(), gammas)
@@ -69,7 +69,7 @@ def test_ties_are_told_from_near_ties(arithmetic: str) -> None:
     assert prove(policy_iteration(mdp, 0.5)).optimal_actions.tolist() == [[False, True, True]]
 
 
-@pytest.mark.skipif(proof.flint is None, reason="python-flint is not installed")
+@pytest.mark.skipif(not proof.FLINT, reason="python-flint is not installed")
 def test_rounded_thirds_break_ties_that_only_a_proof_can_see() -> None:
     solution = policy_iteration(FROZEN_LAKE_8X8, 0.99)
     result = prove(solution)

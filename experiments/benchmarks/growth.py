@@ -74,7 +74,7 @@ def bandwidth(size: int = 3000, repeats: int = 5) -> dict[str, float]:
     moved["map"] = 24 * tiles.worth.size / per_sweep  # W and base read, W written
     mdp = without_map(goal_grid(size // 3))
     value, best = np.zeros(mdp.num_states + 1), np.zeros(mdp.num_states + 1)
-    policy, probability = np.zeros(mdp.num_states, np.int64), np.array(mdp.probability)  # not kept once
+    policy, probability = np.zeros(mdp.num_states, np.int32), np.array(mdp.probability)  # not kept once
     outcomes = (mdp.arrival, probability, mdp.expected_reward)
     unrolled = unrolled_outcomes(mdp.num_successors)
     taken = least_seconds(lambda: back_up_best(*outcomes, value, 0.99, best, policy, unrolled), repeats)

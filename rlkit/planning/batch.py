@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .certify import verified_goal
 from .device import Precision, iterated
 from .operators import Array, Problem, as_table
-from .value_iter import verified_goal
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .operators import UNIT_ROUNDOFF, Array, Extents, highest, rounding_bound
+from ..mdp import chunks
+from .operators import UNIT_ROUNDOFF, Array, Extents, rounding_bound
 
 
 class Shifts(NamedTuple):
@@ -30,8 +30,7 @@ def macqueen_shifts(size: Extents, value: Array, backed_up: Array, gamma: float)
 
     ``b`` is widened by its rounding error, and every operation here is rounded outwards. Needs gamma m_high < 1.
     """
-    residual = backed_up - value  # [N]
-    largest, least = float(residual.max(axis=0)), float(residual.min(axis=0))
+    least, largest = span(backed_up, value)
     error = _up(rounding_bound(size, value, gamma) + UNIT_ROUNDOFF * max(abs(largest), abs(least)))
     return Shifts(
         lower=-_largest_shift(size, _up(error - least), gamma),
@@ -49,29 +48,36 @@ def _largest_shift(size: Extents, residual: float, gamma: float) -> float:
 
 def shifted(value: Array, shifts: Shifts) -> tuple[Array, Array]:
     """``(V + lower, V + upper)``, rounded outwards, ``[N]`` each."""
-    return np.nextafter(value + shifts.lower, -np.inf), np.nextafter(value + shifts.upper, np.inf)
+    lower, upper = value + shifts.lower, value + shifts.upper
+    return np.nextafter(lower, -np.inf, out=lower), np.nextafter(upper, np.inf, out=upper)
 
 
 def widest(lower: Array, upper: Array) -> float:
     """The largest ``upper - lower``, rounded upwards."""
-    return _up(float((upper - lower).max(axis=0)))
+    return _up(span(upper, lower)[1])
 
 
-def possibly_optimal(
-    size: Extents, value: Array, q: Array, lower: Array, upper: Array, gamma: float
-) -> NDArray[np.bool_]:
-    """The actions that ``lower <= V* <= upper``, ``[N]`` each, do not prove worse than another, ``[N, A]``.
+def span(new: Array, old: Array) -> tuple[float, float]:
+    """The least and the largest of ``new - old``, ``[N]`` each; looked at in pieces, so that it needs no array."""
+    least, largest = math.inf, -math.inf
+    for part in chunks(len(new)):
+        change = new[part] - old[part]
+        least, largest = np.minimum(least, change.min(axis=0)), np.maximum(largest, change.max(axis=0))
+    return float(least), float(largest)
 
-    ``q [N, A]`` is the computed backup of any ``value [N]``: that of ``lower`` is smaller by at most
-    ``gamma M max(value - lower)``, that of ``upper`` larger by at most ``gamma M max(upper - value)``, M the greatest
-    probability of going on. An action falls out where its upper q-bound lies below the best lower one, both widened by
-    their rounding error: every optimal action stays (MacQueen 1967).
+
+def doubt(size: Extents, value: Array, lower: Array, upper: Array, gamma: float) -> float:
+    """By how much an action's q may fall behind the best one's before ``lower <= V* <= upper`` prove it worse.
+
+    q is the computed backup of any ``value [N]``: that of ``lower [N]`` is smaller by at most ``gamma M max(value -
+    lower)``, that of ``upper [N]`` larger by at most ``gamma M max(upper - value)``, M the greatest probability of
+    going on. An action falls out where its upper q-bound lies below the best lower one, both widened by their
+    rounding error: every optimal action stays (MacQueen 1967).
     """
-    below, above = (max(float((high - low).max(axis=0)), 0.0) for high, low in ((value, lower), (upper, value)))
-    doubt = gamma * size.continuation_high * (below + above) + 2 * rounding_bound(size, value, gamma)
-    threshold = highest(q) - doubt * (1 + 8 * UNIT_ROUNDOFF)  # [N]
-    np.nextafter(threshold, -np.inf, out=threshold)
-    return np.asarray(q >= threshold[:, None])
+    below = 0.0 if value is lower else max(span(value, lower)[1], 0.0)
+    above = max(span(upper, value)[1], 0.0)
+    apart = gamma * size.continuation_high * (below + above) + 2 * rounding_bound(size, value, gamma)
+    return apart * (1 + 8 * UNIT_ROUNDOFF)
 
 
 def _up(number: float) -> float:

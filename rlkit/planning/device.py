@@ -11,10 +11,10 @@ import numpy as np
 from ..gridmdp import GridMDP, map_of
 from ..latticemdp import CHUNK, LatticeMDP, interpolated
 from ..mdp import TabularMDP
+from .certify import Certificate, Goal, below_rounding, bounds_from, certified_from_below, verified_goal
 from .modified import CONTINUING
 from .operators import Array, Problem, as_table
 from .solution import Solution
-from .value_iter import Certificate, Goal, below_rounding, bounds_from, certified_from_below, verified_goal
 
 if TYPE_CHECKING:  # torch takes long to import and only this module needs it
     import torch
@@ -77,13 +77,13 @@ def iterated(goals: Sequence[Goal], device: str, precision: Precision, initial: 
         certificates = _certificates(goals, value)
         if all(certificate.width <= goal.tolerance for certificate, goal in zip(certificates, goals, strict=True)):
             return [
-                certified_from_below(goal, certificate.lower, certificate.upper, done)
+                certified_from_below(goal, certificate, done)
                 for certificate, goal in zip(certificates, goals, strict=True)
             ]
         if patience >= PATIENCE:
             worst = max(certificates, key=lambda certificate: certificate.width)
             named = goals[0]._replace(method=f"{goals[0].method} in {precision}")
-            raise below_rounding(named, worst.lower, worst.upper)
+            raise below_rounding(named, worst.width)
         enough = enough / 2
 
 

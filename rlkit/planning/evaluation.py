@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.sparse import csgraph
-from scipy.sparse.linalg import splu
 
 from ..mdp import TabularMDP
+from .chain import strong_components
 from .discount import verified_contraction, verified_discount
 from .operators import Array, Problem, as_table, extents, q_backup
 
@@ -129,6 +128,8 @@ def discounted_sums(continuation: sparse.csr_array, amount: Array, gamma: float)
     No row's diagonal entry is smaller than the sum of the others, so elimination in any order, by pivots on the
     diagonal, is stable; the order is that of least fill for neighbours that point at each other, as on maps.
     """
+    from scipy.sparse.linalg import splu
+
     matrix = (sparse.diags_array(np.ones(len(amount))) - gamma * continuation).tocsc()
     factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     return np.asarray(factors.solve(amount))
@@ -139,9 +140,9 @@ def never_ending(process: RewardProcess) -> NDArray[np.bool_]:
 
     The recurrent classes of the chain: strongly connected, without an edge that leaves them.
     """
-    count, label = csgraph.connected_components(process.continuation, directed=True, connection="strong")
+    label = strong_components(process.continuation)  # [N]
     source, target = (label[ends] for ends in process.continuation.nonzero())
-    left = np.zeros(count, np.bool_)
+    left = np.zeros(label.max(axis=0) + 1, np.bool_)
     left[source[source != target]] = True
     left[label[process.ends]] = True
     return np.asarray(~left[label])

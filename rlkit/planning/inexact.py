@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import bicgstab
 
 from ..mdp import TabularMDP
+from .certify import bounds_from, concluded, verified_goal, verified_iterations
 from .chain import policy_chain
 from .modified import CONTINUING
 from .operators import Array, Problem, as_table, greedy, q_backup
 from .solution import Solution
-from .value_iter import (
-    at_rounding,
-    below_rounding,
-    bounds_from,
-    certified_from_below,
-    out_of_iterations,
-    verified_goal,
-    verified_iterations,
-)
 
 REDUCTION = 0.01  # of the residual, by one evaluation
 KRYLOV_STEPS = 3000  # of one evaluation at most
@@ -56,13 +47,10 @@ def inexact_policy_iteration(
         iterations += 1
         certificate = bounds_from(goal, value)
         work = 8 * 8 * len(value)
-        if certificate.width <= goal.tolerance:
-            return certified_from_below(goal, certificate.lower, certificate.upper, iterations, work)
-        if at_rounding(certificate.shifts):
-            raise below_rounding(goal, certificate.lower, certificate.upper)
-        if iterations == max_iterations:
-            solution = certified_from_below(goal, certificate.lower, certificate.upper, iterations, work)
-            raise out_of_iterations(goal, solution, "improvements")
+        tired = iterations == max_iterations
+        solution = concluded(goal, certificate, iterations, work, tired=tired, unit="improvements")
+        if solution is not None:
+            return solution
         shifts = certificate.shifts
         middle = (shifts.lower + shifts.upper) / 2
         if continuing and abs(middle) > shifts.upper - shifts.lower:
@@ -72,6 +60,8 @@ def inexact_policy_iteration(
 
 def _evaluated(mdp: TabularMDP, value: Array, gamma: float, residual: float) -> Array:
     """A better value function of the policy greedy to ``value [N]``, ``[N]``."""
+    from scipy.sparse.linalg import bicgstab
+
     reward, continuation = policy_chain(mdp, greedy(q_backup(mdp, value, gamma)))
     matrix = (sparse.eye_array(mdp.num_states, format="csr") - gamma * continuation).tocsr()
     before = reward - matrix @ value

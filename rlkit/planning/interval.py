@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse import csgraph
 
 from ..mdp import TabularMDP
 from .bounds import widest
+from .chain import strong_components
 from .operators import Array, Problem, as_table, extents, highest, q_backup, rounding_bound
 from .policy_iter import policy_iteration
 from .solution import NotConverged, Solution
@@ -78,13 +78,12 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
             f"for this problem is {width:.2g}"
         )
     ahead = q_backup(table, upper, 1.0) + rounding_bound(size, upper, 1.0)
-    q = best.q[:, :-1]  # [N, A], without the stop
+    q = q_backup(table, best.ahead, 1.0)  # [N, A], without the stop
     stay = inside.argmax(axis=1)  # where the best is to stop: by any action that stays
     solution = replace(
         best,
-        mdp=mdp,
+        mdp=table,
         value=highest(q),
-        q=q,
         policy=np.where(best.policy == table.num_actions, stay, best.policy),
         upper=np.maximum(upper, highest(q)),
         optimal_actions=ahead >= best.lower[:, None],
@@ -133,7 +132,7 @@ def end_components(mdp: TabularMDP, allowed: NDArray[np.bool_]) -> tuple[NDArray
         graph = sparse.csr_array(
             (np.ones(np.count_nonzero(edges)), (state[edges], mdp.arrival[edges])), shape=(mdp.num_states,) * 2
         )
-        _, label = csgraph.connected_components(graph, directed=True, connection="strong")
+        label = strong_components(graph)  # [N]
         target = label[np.where(going_on, mdp.arrival, 0)]  # [N, A, K]
         leaves = (going_on & (target != label[:, None, None])).any(axis=2)  # [N, A]
         kept = inside & ~leaves

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mdp import TabularMDP
+from .certify import Goal, bounds_from, concluded, verified_goal, verified_iterations
 from .chain import policy_chain
 from .jit import COMPILED
 from .operators import Array, Problem, as_table, ended_by_zero, greedy, highest, q_backup, rounding_bound
@@ -20,16 +21,6 @@ from .sweeps import (
     evaluate_in_place,
     improve_in_place,
     unrolled_outcomes,
-)
-from .value_iter import (
-    Goal,
-    at_rounding,
-    below_rounding,
-    bounds_from,
-    certified_from_below,
-    out_of_iterations,
-    verified_goal,
-    verified_iterations,
 )
 
 CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
@@ -68,16 +59,15 @@ def modified_policy_iteration(
     budget = Budget(sweeps, math.inf if max_iterations is None else max_iterations)
     continuing = goal.size.continuation_low >= CONTINUING
     sweep = _by_backups if continuing or not COMPILED else _in_place
+    work = (2 * 8 + 2 * 4 + 8 + 12 * table.num_successors) * table.num_states  # two values, a policy, its rows
     enough, done = goal.residual, 0
     while True:
         value, change, done = sweep(goal, table, value, budget, enough, done)
         certificate = bounds_from(goal, value[:-1])
-        if certificate.width <= goal.tolerance:
-            return _solution(goal, certificate.lower, certificate.upper, done)
-        if at_rounding(certificate.shifts) or change == 0:
-            raise below_rounding(goal, certificate.lower, certificate.upper)
-        if change > enough or done >= budget.total:
-            raise out_of_iterations(goal, _solution(goal, certificate.lower, certificate.upper, done), "sweeps")
+        tired = change > enough or done >= budget.total
+        solution = concluded(goal, certificate, done, work, stuck=change == 0, tired=tired)
+        if solution is not None:
+            return solution
         enough = change / 2
 
 
@@ -91,7 +81,7 @@ class Budget(NamedTuple):
 class Rows(NamedTuple):
     """Work space for the rows of a policy, in one piece."""
 
-    action: NDArray[np.int64]  # [N], whose rows they are; -1 where none has been copied
+    action: NDArray[np.int32]  # [N], whose rows they are; -1 where none has been copied
     arrival: NDArray[np.int32]  # [N, K]
     probability: Array  # [N, K]
     reward: Array  # [N]
@@ -100,10 +90,10 @@ class Rows(NamedTuple):
     def of(cls, mdp: TabularMDP) -> Rows:
         """Space for a policy of ``mdp``."""
         shape = (mdp.num_states, mdp.num_successors)
-        nothing = np.full(mdp.num_states, -1, np.int64)
+        nothing = np.full(mdp.num_states, -1, np.int32)
         return cls(nothing, np.empty(shape, np.int32), np.empty(shape), np.empty(mdp.num_states))
 
-    def choose(self, mdp: TabularMDP, policy: NDArray[np.int64]) -> None:
+    def choose(self, mdp: TabularMDP, policy: NDArray[np.int32]) -> None:
         """Copy the rows of ``policy [N]``, those that are not here yet."""
         unrolled = unrolled_outcomes(mdp.num_successors)
         choose_rows(mdp.arrival, mdp.probability, mdp.expected_reward, policy, *self, unrolled)
@@ -148,7 +138,7 @@ def _in_place(
     Returns the values ``[N + 1]``, the largest change and the number of sweeps ``done``, earlier ones included.
     """
     table = (mdp.arrival, mdp.probability, mdp.expected_reward)
-    policy, rows = np.zeros(mdp.num_states, np.int64), Rows.of(mdp)
+    policy, rows = np.zeros(mdp.num_states, np.int32), Rows.of(mdp)
     unrolled = unrolled_outcomes(mdp.num_successors)
     seen: list[Progress] = []
     while True:
@@ -173,7 +163,7 @@ def _by_backups(
     Puterman 1994, section 8.5.4). Rounding stops it too: the change is then reported as 0, as no more is to be had.
     """
     continuing = goal.size.continuation_low >= CONTINUING
-    policy = np.zeros(mdp.num_states, np.int64)
+    policy = np.zeros(mdp.num_states, np.int32)
     rows = Rows.of(mdp)
     best = np.zeros_like(value)
     seen: list[Progress] = []
@@ -199,7 +189,7 @@ def _by_backups(
 
 
 def _improve(
-    mdp: TabularMDP, value: Array, gamma: float, best: Array, policy: NDArray[np.int64]
+    mdp: TabularMDP, value: Array, gamma: float, best: Array, policy: NDArray[np.int32]
 ) -> tuple[float, float]:
     """``back_up_best`` of a table, compiled or by array operations."""
     if COMPILED:
@@ -218,7 +208,7 @@ def _evaluate(
     value: Array,
     other: Array,
     gamma: float,
-    policy: NDArray[np.int64],
+    policy: NDArray[np.int32],
     sweeps: int,
     enough: float,
     continuing: bool,
@@ -237,9 +227,3 @@ def _evaluate(
         if (largest - least if continuing else max(largest, -least)) <= enough:
             return done + 1
     return sweeps
-
-
-def _solution(goal: Goal, lower: Array, upper: Array, sweeps: int) -> Solution:
-    """The solution, with the bytes of two value functions, a policy and its rows."""
-    outcomes = 12 * len(lower) * as_table(goal.mdp).num_successors
-    return certified_from_below(goal, lower, upper, sweeps, work=4 * 8 * len(lower) + outcomes)

@@ -5,6 +5,7 @@ Letters: N states, A actions, K successors. ``...`` are leading axes of many val
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..gridmdp import GridMDP
 from ..latticemdp import LatticeMDP
-from ..mdp import TabularMDP
+from ..mdp import TabularMDP, chunks
 from .jit import COMPILED
 from .stencil import map_backup
 from .sweeps import back_up_all, unrolled_outcomes
@@ -41,14 +42,19 @@ def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
         return mdp.backup(value, gamma)
     mdp = as_table(mdp)
     if COMPILED and value.ndim == 1 and value.dtype == np.float64:
-        q = np.empty((mdp.num_states, mdp.num_actions))
-        unrolled = unrolled_outcomes(mdp.num_successors)
-        back_up_all(mdp.arrival, mdp.probability, mdp.expected_reward, ended_by_zero(value), gamma, q, unrolled)
-        return q
+        return _table_backup(mdp, slice(0, mdp.num_states), ended_by_zero(value), gamma)
     leading, num_states = value.shape[:-1], value.shape[-1]
     columns = value.reshape(-1, num_states).T  # [N, B]
     ahead = (mdp.continuation @ columns).T.reshape(*leading, num_states, mdp.num_actions)  # [..., N, A]
     return np.asarray(mdp.expected_reward + gamma * ahead)
+
+
+def _table_backup(mdp: TabularMDP, part: slice, ended: Array, gamma: float) -> Array:
+    """q of the states ``part`` of a table, ``[M, A]``, compiled; ``ended [N + 1]`` is ``ended_by_zero``."""
+    q = np.empty((part.stop - part.start, mdp.num_actions))
+    rows = mdp.arrival[part], mdp.probability[part], mdp.expected_reward[part]
+    back_up_all(*rows, ended, gamma, q, unrolled_outcomes(mdp.num_successors))
+    return q
 
 
 def ended_by_zero(value: Array) -> Array:
@@ -93,6 +99,36 @@ def greedy(q: Array) -> NDArray[np.int64]:
     return action
 
 
+class Choices(NamedTuple):
+    """What the q-values of every state say."""
+
+    value: Array  # [N], the highest
+    policy: NDArray[np.int64]  # [N], ``greedy``
+    near: NDArray[np.bool_]  # [N, A], the actions at most so much behind the best
+
+
+def choices(mdp: Problem, value: Array, gamma: float, behind: float) -> Choices:
+    """``highest``, ``greedy`` and the actions at most ``behind`` the best, of ``q_backup(mdp, value, gamma)``.
+
+    A table's q is looked at in pieces: it need not be held at once, and is read while it is in the cache.
+    """
+    size = mdp.num_states, mdp.num_actions
+    best, policy, near = np.empty(size[0]), np.empty(size[0], np.int64), np.empty(size, np.bool_)
+    for part, q in _q_in_pieces(mdp, value, gamma):
+        best[part], policy[part] = highest(q), greedy(q)
+        np.greater_equal(q, np.nextafter(best[part] - behind, -np.inf)[:, None], out=near[part])
+    return Choices(best, policy, near)
+
+
+def _q_in_pieces(mdp: Problem, value: Array, gamma: float) -> Iterator[tuple[slice, Array]]:
+    """``q_backup`` of the states of one slice after the other, where that needs no more work."""
+    if not COMPILED or not isinstance(mdp, TabularMDP):
+        yield slice(None), q_backup(mdp, value, gamma)
+        return
+    ended = ended_by_zero(value)
+    yield from ((part, _table_backup(mdp, part, ended, gamma)) for part in chunks(mdp.num_states))
+
+
 class Extents(NamedTuple):
     """How large the entries of an MDP are: all that an error bound needs to know of it."""
 
@@ -118,8 +154,7 @@ def _table_extents(mdp: TabularMDP) -> Extents:
     """``extents`` of a table."""
     slack = relative_rounding(mdp.num_successors + 1)
     low, high, reward = np.inf, 0.0, 0.0
-    for first in range(0, mdp.num_states, CHUNK):  # no copy of the whole table is ever made
-        part = slice(first, first + CHUNK)
+    for part in chunks(mdp.num_states):  # no copy of the whole table is ever made
         chances = mdp.probability[part]  # [C, A, K]
         mass = (chances * ~mdp.terminated[part]).sum(axis=2)  # [C, A]
         size = (chances * np.abs(mdp.reward[part])).sum(axis=2)  # [C, A]
@@ -133,7 +168,6 @@ def _table_extents(mdp: TabularMDP) -> Extents:
     )
 
 
-CHUNK = 2**14  # states
 MAP_OUTCOMES = 8  # a backup on a map rounds at most as often as one of a table with so many outcomes
 
 
@@ -175,5 +209,5 @@ def rounding_bound(size: Extents, value: Array, gamma: float) -> float:
     probability of going on; one more operation covers the rounding of the bound itself, and the smallest normal
     number covers underflow.
     """
-    largest = size.reward + gamma * size.continuation_high * float(np.abs(value).max(axis=None))
+    largest = size.reward + gamma * size.continuation_high * max(float(value.max(axis=0)), -float(value.min(axis=0)))
     return relative_rounding(size.outcomes + 3) * largest + float(np.finfo(np.float64).tiny)

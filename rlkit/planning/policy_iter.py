@@ -8,13 +8,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..mdp import TabularMDP
-from .bounds import macqueen_shifts, possibly_optimal, shifted, widest
+from .bounds import doubt, macqueen_shifts, shifted, widest
+from .certify import problem_bytes
 from .chain import policy_chain
 from .discount import verified_contraction, verified_discount
 from .evaluation import discounted_sums, never_ending, reward_process, state_value, verified_policy
-from .operators import Array, Extents, Problem, as_table, extents, greedy, q_backup, rounding_bound
+from .operators import (
+    Array,
+    Extents,
+    Problem,
+    as_table,
+    choices,
+    extents,
+    greedy,
+    highest,
+    q_backup,
+    rounding_bound,
+)
 from .solution import Solution
-from .value_iter import problem_bytes
 
 
 def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | None = None) -> Solution:
@@ -55,16 +66,16 @@ def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | Non
         if not better.any():
             break
         policy = np.where(better, greedy(q), policy)
-    best = q.max(axis=1)  # [N]
+    best = highest(q)  # [N]
     lower, upper = np.minimum(np.nextafter(value - error, -np.inf), best), np.full(mdp.num_states, np.inf)
-    optimal = q >= best[:, None] - margin
     if gamma < 1:
         _, above = shifted(value, macqueen_shifts(size, value, best, gamma))
         upper = np.maximum(above, best)
-        optimal = possibly_optimal(size, value, q, lower, upper, gamma)
+        margin = doubt(size, value, lower, upper, gamma)
+    _, _, optimal = choices(mdp, value, gamma, margin)
     return Solution(
         value=best,
-        q=q,
+        ahead=value,
         policy=policy,
         optimal_actions=optimal,
         lower=lower,

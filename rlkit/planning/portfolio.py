@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.sparse import csgraph
 
 from ..gridmdp import GridMDP, map_of
 from ..latticemdp import LatticeMDP
 from ..mdp import TabularMDP
+from .certify import below_rounding, verified_goal
 from .chain import policy_chain
 from .device import device_iteration
 from .inexact import inexact_policy_iteration
@@ -23,7 +23,7 @@ from .policy_iter import policy_iteration
 from .prioritised import prioritised_sweeping
 from .solution import NotConverged, Solution
 from .stencil_iter import stencil_iteration
-from .value_iter import below_rounding, value_iteration, verified_goal
+from .value_iter import value_iteration
 
 Method = Literal[
     "auto",
@@ -164,7 +164,7 @@ def _exact(mdp: Problem, gamma: float, tolerance: float, start: Solution | None)
     goal = verified_goal("policy_iteration", mdp, gamma, tolerance)
     solution = policy_iteration(mdp, gamma, None if start is None else start.policy)
     if solution.width > tolerance:
-        raise below_rounding(goal, solution.lower, solution.upper)
+        raise below_rounding(goal, solution.width)
     return replace(solution, tolerance=goal.tolerance)
 
 
@@ -188,6 +188,8 @@ def _factorised_cheaply(mdp: TabularMDP, solution: Solution) -> bool:
 def _factors(mdp: TabularMDP, solution: Solution) -> int:
     """States times the bandwidth of a policy's matrix in Cuthill and McKee's order: a bound on its factors' entries
     (George & Liu 1981, chapter 4), far from the truth only where the truth is small."""
+    from scipy.sparse import csgraph
+
     continuation = policy_chain(mdp, solution.policy).continuation
     pattern = continuation + continuation.T
     order = csgraph.reverse_cuthill_mckee(pattern.tocsr(), symmetric_mode=True)

@@ -8,19 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mdp import TabularMDP
+from .certify import bounds_from, concluded, verified_goal, verified_iterations
 from .jit import compiled
 from .modified import from_below
 from .operators import Problem, as_table
 from .solution import Solution
-from .value_iter import (
-    at_rounding,
-    below_rounding,
-    bounds_from,
-    certified_from_below,
-    out_of_iterations,
-    verified_goal,
-    verified_iterations,
-)
 
 Floats = NDArray[np.float64]
 
@@ -55,29 +47,25 @@ def prioritised_sweeping(
     value = from_below(goal, table, None)  # [N + 1]
     pointers, leaders = _block_leaders(table, block)
     num_blocks = len(pointers) - 1
-    policy = np.zeros(table.num_states, np.int64)
     priority = np.full(num_blocks, np.inf)
     backups = np.zeros(num_blocks, np.int64)
     limit = np.iinfo(np.int64).max if max_iterations is None else max_iterations * table.num_states
     enough = goal.residual
     threshold = max(enough, float(np.abs(table.expected_reward).max(axis=(0, 1))))
-    work = 8 * (2 * len(value) + 2 * num_blocks + len(leaders))
+    work = 8 * (len(value) + 2 * num_blocks + len(leaders))
     while True:
         done = _sweep_blocks(
-            table.arrival, table.probability, table.expected_reward, value, policy, goal.gamma, block,
+            table.arrival, table.probability, table.expected_reward, value, goal.gamma, block,
             pointers, leaders, priority, threshold, backups, limit,
         )  # fmt: skip
         iterations = -(-done // table.num_states)
         tired = done >= limit
         if threshold <= enough or tired:
             certificate = bounds_from(goal, value[:-1])
-            if certificate.width <= goal.tolerance:
-                return certified_from_below(goal, certificate.lower, certificate.upper, iterations, work)
-            if at_rounding(certificate.shifts) or enough < goal.residual * 2.0**-60:
-                raise below_rounding(goal, certificate.lower, certificate.upper)
-            if tired:
-                solution = certified_from_below(goal, certificate.lower, certificate.upper, iterations, work)
-                raise out_of_iterations(goal, solution, "sweeps")
+            stuck = enough < goal.residual * 2.0**-60
+            solution = concluded(goal, certificate, iterations, work, stuck, tired)
+            if solution is not None:
+                return solution
             enough /= 2
         threshold = max(threshold * REDUCTION, enough)
 
@@ -104,7 +92,6 @@ def _sweep_blocks(
     probability: Floats,
     reward: Floats,
     value: Floats,
-    policy: NDArray[np.int64],
     gamma: float,
     block: int,
     pointers: NDArray[np.int64],
@@ -118,6 +105,7 @@ def _sweep_blocks(
     num_states, num_actions, num_successors = arrival.shape
     num_blocks = len(priority)
     total = int(backups.sum())
+    chosen = np.zeros(block, np.int64)  # the actions of a block's first turn
     backwards = False
     active = True
     while active:
@@ -132,15 +120,15 @@ def _sweep_blocks(
             for turn in range(SWEEPS):  # to and fro: a block in the cache is swept again at a fraction of the cost
                 for offset in range(last - first):
                     state = last - 1 - offset if (turn % 2 == 1) != backwards else first + offset
-                    highest = -np.inf
-                    for action in range(num_actions) if turn == 0 else range(policy[state], policy[state] + 1):
+                    highest, own = -np.inf, chosen[state - first]
+                    for action in range(num_actions) if turn == 0 else range(own, own + 1):
                         ahead = 0.0
                         for k in range(num_successors):
                             ahead += probability[state, action, k] * value[arrival[state, action, k]]
                         q = reward[state, action] + gamma * ahead
                         if q > highest:
                             highest = q
-                            policy[state] = action
+                            chosen[state - first] = action
                     moved = max(moved, abs(highest - value[state]))
                     value[state] = highest
             backups[number] += SWEEPS * (last - first)

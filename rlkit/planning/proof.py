@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,7 @@ from .discount import verified_contraction
 from .operators import as_table, extents
 from .solution import Solution
 
-flint: Any
-try:
-    import flint  # type: ignore[import-untyped,import-not-found,no-redef,unused-ignore]
-except ImportError:
-    flint = None
-
+FLINT = importlib.util.find_spec("flint") is not None  # imported where it is used: its import alone takes 9 MB
 MOST_STATES = {"flint": 1000, "fractions": 100}
 Row = dict[int, Fraction]
 
@@ -54,12 +50,12 @@ def prove(solution: Solution) -> Proof:
             says how many it takes).
     """
     table = as_table(solution.mdp)
-    arithmetic = "fractions" if flint is None else "flint"
+    arithmetic = "flint" if FLINT else "fractions"
     verified_contraction("prove", solution.gamma, extents(table))
     if table.num_states > MOST_STATES[arithmetic]:
         raise ValueError(
             f"{table.num_states} states: a proof with {arithmetic} takes at most {MOST_STATES[arithmetic]}; "
-            + ("install python-flint, or " if flint is None else "")
+            + ("" if FLINT else "install python-flint, or ")
             + "rely on the bounds, which hold with rounding included"
         )
     gamma = Fraction(solution.gamma)
@@ -119,19 +115,16 @@ def _solved(chosen: list[tuple[Fraction, Row]], gamma: Fraction, arithmetic: str
     """``V = r + gamma P V`` of one policy, exactly."""
     if arithmetic == "fractions":
         return _eliminated(chosen, gamma)
+    flint = importlib.import_module("flint")
     size = len(chosen)
     matrix, right = flint.fmpq_mat(size, size), flint.fmpq_mat(size, 1)
     for state, (reward, row) in enumerate(chosen):
         matrix[state, state] = flint.fmpq(1)
         for successor, p in row.items():
-            matrix[state, successor] -= _fmpq(gamma * p)
-        right[state, 0] = _fmpq(reward)
-    answer: Any = matrix.solve(right)
+            matrix[state, successor] -= flint.fmpq(*(gamma * p).as_integer_ratio())
+        right[state, 0] = flint.fmpq(*reward.as_integer_ratio())
+    answer = matrix.solve(right)
     return [Fraction(int(answer[state, 0].p), int(answer[state, 0].q)) for state in range(size)]
-
-
-def _fmpq(number: Fraction) -> Any:
-    return flint.fmpq(number.numerator, number.denominator)
 
 
 def _eliminated(chosen: list[tuple[Fraction, Row]], gamma: Fraction) -> list[Fraction]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bounds import widest
-from .operators import Array, Problem
+from .operators import Array, Problem, q_backup
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +21,11 @@ class Solution:
     """
 
     value: Array  # [N]
-    q: Array  # [N, A]
     policy: NDArray[np.int64]  # [N]
     optimal_actions: NDArray[np.bool_]  # [N, A]: every optimal action, and those the bounds cannot tell from one
     lower: Array  # [N]
     upper: Array  # [N]; inf where the method proves none
+    ahead: Array = field(repr=False)  # [N], the values that ``q`` looks one step ahead to
     policy_loss_bound: float  # V* - V^policy is at most this in every state
     iterations: int
     seconds: float
@@ -34,8 +35,13 @@ class Solution:
     mdp: Problem = field(repr=False)  # what was solved
     method: str = "value iteration"
     reason: str = ""  # why ``solve`` chose the method; empty where the caller did
-    bytes: int = 0  # of the arrays held at once by problem, work space and result; the interpreter is not counted
+    bytes: int = 0  # of the arrays held at once by problem, work space and result; neither ``q`` nor the interpreter
     precision: str = "float64"  # in which iterations ran; bounds are always proved in float64
+
+    @cached_property
+    def q(self) -> Array:
+        """``q_backup(mdp, ahead, gamma)``, ``[N, A]``; computed when it is first asked for."""
+        return q_backup(self.mdp, self.ahead, self.gamma)
 
     @property
     def width(self) -> float:

@@ -5,20 +5,11 @@ from __future__ import annotations
 import math
 
 from ..gridmdp import GridMDP
+from .certify import best_backup, bounds_from, concluded, verified_goal, verified_iterations
 from .jit import COMPILED
 from .modified import CONTINUING, Progress, given_up
 from .solution import Solution
 from .stencil import back_up, stencil, sweep, values_of
-from .value_iter import (
-    at_rounding,
-    below_rounding,
-    best_backup,
-    bounds_from,
-    certified_from_below,
-    out_of_iterations,
-    verified_goal,
-    verified_iterations,
-)
 
 SWEEPS = 40  # between two looks at the residual; even
 
@@ -59,13 +50,9 @@ def stencil_iteration(
         tired = given_up(seen, enough, limit)
         if change <= enough or tired:
             certificate = bounds_from(goal, best_backup(grid, values_of(grid, table), goal.gamma))
-            if certificate.width <= goal.tolerance:
-                return certified_from_below(goal, certificate.lower, certificate.upper, done, table.nbytes)
-            if at_rounding(certificate.shifts) or change == 0:
-                raise below_rounding(goal, certificate.lower, certificate.upper)
-            if tired:
-                solution = certified_from_below(goal, certificate.lower, certificate.upper, done, table.nbytes)
-                raise out_of_iterations(goal, solution, "sweeps")
+            solution = concluded(goal, certificate, done, table.nbytes, stuck=change == 0, tired=tired)
+            if solution is not None:
+                return solution
             enough = change / 2
         if together and abs(least + largest) > 2 * change:
             # In V the values go to the middle of their bounds, gamma (least + largest) / 2 / (1 - gamma) further on.

@@ -1,0 +1,173 @@
+"""From values to a certified solution: what was asked, what one backup proves, and the ways in which it can end."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from ..mdp import TabularMDP
+from .bounds import Shifts, doubt, macqueen_shifts, shifted, widest
+from .discount import verified_contraction
+from .jit import COMPILED
+from .operators import Array, Extents, Problem, choices, ended_by_zero, extents, highest, q_backup
+from .solution import NotConverged, Solution
+from .sweeps import back_up_best, unrolled_outcomes
+
+
+class Goal(NamedTuple):
+    """What a solver was asked, verified, and when it began."""
+
+    mdp: Problem
+    size: Extents
+    gamma: float
+    tolerance: float
+    method: str
+    began: float
+
+    @property
+    def residual(self) -> float:
+        """Backups that change every value by less than this give bounds within the tolerance, but for rounding."""
+        return self.tolerance * (1 - self.gamma * self.size.continuation_high)
+
+
+def verified_goal(method: str, mdp: Problem, gamma: float, tolerance: float) -> Goal:
+    """The goal, else a ValueError."""
+    began = time.perf_counter()
+    size = extents(mdp)
+    gamma = verified_contraction(method, gamma, size)
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance {tolerance}: give a positive number, the largest upper - lower to accept")
+    return Goal(mdp, size, gamma, float(tolerance), method, began)
+
+
+def verified_iterations(max_iterations: int | None) -> None:
+    """Raise ValueError unless None or positive."""
+    if max_iterations is not None and max_iterations < 1:
+        raise ValueError(f"max_iterations {max_iterations}: give a positive integer, or None for as many as it takes")
+
+
+class Certificate(NamedTuple):
+    """Bounds on the optimum from one backup of some value function."""
+
+    lower: Array  # [N]
+    upper: Array  # [N]
+    shifts: Shifts
+
+    @property
+    def width(self) -> float:
+        """The largest ``upper - lower``, rounded upwards."""
+        return widest(self.lower, self.upper)
+
+
+def best_backup(mdp: Problem, value: Array, gamma: float) -> Array:
+    """``B value``, ``[N] -> [N]``, without keeping the q-values."""
+    if COMPILED and isinstance(mdp, TabularMDP):
+        best, policy = np.zeros(mdp.num_states + 1), np.empty(mdp.num_states, np.int32)
+        table = (mdp.arrival, mdp.probability, mdp.expected_reward)
+        back_up_best(*table, ended_by_zero(value), gamma, best, policy, unrolled_outcomes(mdp.num_successors))
+        return best[:-1]
+    return highest(q_backup(mdp, value, gamma))
+
+
+def bounds_from(goal: Goal, value: Array) -> Certificate:
+    """The bounds that one backup of ``value [N]`` proves."""
+    return proved(goal, value, best_backup(goal.mdp, value, goal.gamma))
+
+
+def proved(goal: Goal, value: Array, backed_up: Array) -> Certificate:
+    """The bounds that ``backed_up [N]``, the backup of ``value [N]``, proves."""
+    shifts = macqueen_shifts(goal.size, value, backed_up, goal.gamma)
+    return Certificate(*shifted(value, shifts), shifts)
+
+
+def at_rounding(shifts: Shifts) -> bool:
+    """Whether further backups cannot bring the bounds closer: rounding is (half of) what keeps them apart."""
+    return shifts.upper - shifts.lower <= 2 * shifts.rounding
+
+
+def concluded(
+    goal: Goal,
+    certificate: Certificate,
+    iterations: int,
+    work: int = 0,
+    stuck: bool = False,
+    tired: bool = False,
+    unit: str = "sweeps",
+) -> Solution | None:
+    """The solution if the bounds are close enough; None if more ``unit`` may bring them closer.
+
+    ``stuck``: the values no longer change. ``tired``: no more iterations are allowed. ``work`` is the bytes of the
+    method's own arrays.
+
+    Raises:
+        ValueError: rounding is what keeps the bounds apart.
+        NotConverged: tired; its ``solution`` is what there is.
+    """
+    if certificate.width <= goal.tolerance:
+        return certified_from_below(goal, certificate, iterations, work)
+    if stuck or at_rounding(certificate.shifts):
+        raise below_rounding(goal, certificate.width)
+    if tired:
+        raise out_of_iterations(goal, certified_from_below(goal, certificate, iterations, work), unit)
+    return None
+
+
+def certified_from_below(goal: Goal, certificate: Certificate, iterations: int, work: int = 0) -> Solution:
+    """The solution whose policy is greedy to the lower bound; ``work`` is the bytes of the method's own arrays.
+
+    With L the lower bound the policy earns at least ``L + min(BL - L) / (1 - gamma m)``, as ``macqueen_shifts`` says.
+    """
+    lower, upper, _ = certificate
+    width, uncertain = certificate.width, doubt(goal.size, lower, lower, upper, goal.gamma)
+    value, policy, optimal = choices(goal.mdp, lower, goal.gamma, uncertain)
+    earned = macqueen_shifts(goal.size, lower, value, goal.gamma).lower
+    return Solution(
+        value=value,
+        ahead=lower,
+        policy=policy,
+        optimal_actions=optimal,
+        lower=lower,
+        upper=upper,
+        policy_loss_bound=math.nextafter(width - earned, math.inf),
+        iterations=iterations,
+        seconds=time.perf_counter() - goal.began,
+        converged=width <= goal.tolerance,
+        gamma=goal.gamma,
+        tolerance=goal.tolerance,
+        mdp=goal.mdp,
+        method=goal.method.replace("_", " "),
+        bytes=problem_bytes(goal.mdp) + work + optimal.nbytes + 5 * value.nbytes,
+    )
+
+
+def problem_bytes(mdp: Problem) -> int:
+    """Bytes of the arrays of a problem, those derived from it included."""
+    held = [array for array in vars(mdp).values() if isinstance(array, np.ndarray)]
+    bounds = [np.lib.array_utils.byte_bounds(array) for array in held]  # what a view repeats is there once
+    return sum(last - first for first, last in bounds)
+
+
+def out_of_iterations(goal: Goal, solution: Solution, unit: str) -> NotConverged:
+    """The error of a limit that came before the tolerance."""
+    return NotConverged(
+        f"the bounds are {solution.width:.3g} apart after {solution.iterations} {unit}, more than the tolerance "
+        f"{goal.tolerance:g}: allow more iterations or a larger tolerance (the solution so far is in .solution)",
+        solution,
+    )
+
+
+def below_rounding(goal: Goal, width: float) -> ValueError:
+    """The error of a tolerance that rounding does not allow."""
+    return ValueError(
+        f"tolerance {goal.tolerance:g} is below what rounding allows at gamma {goal.gamma}: the smallest that "
+        f"{goal.method} can certify for this problem is {_two_digits_up(width)}"
+    )
+
+
+def _two_digits_up(number: float) -> str:
+    """``number`` with two significant digits, not below it."""
+    step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return f"{math.ceil(number / step + 1e-6) * step:.1e}"
