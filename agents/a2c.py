@@ -93,9 +93,11 @@ class A2C(Agent):
         target = advantage + value
         if self.config.normalize_advantage:
             advantage = standardised(advantage)
-        losses, *slopes = a2c_loss(logits, value, action, advantage, target, self._ent_coef, self.per_row.vf_coef)
+        losses, logits_slope, value_slope = a2c_loss(
+            logits, value, action, advantage, target, self._ent_coef, self.per_row.vf_coef
+        )
         learning_rate = self.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        norm = self.descend(self.optimizer, pullback(*slopes, out=self.optimizer.gradient), learning_rate)
+        norm = self.descend(self.optimizer, pullback(logits_slope, value_slope, self.optimizer.gradient), learning_rate)
         if self._updates % KL_EVERY == 0:
             after = masked(self.actor_critic.policy(features), allowed(batch))
             self.run.means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))

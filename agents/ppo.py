@@ -170,11 +170,13 @@ class PPO(Agent):
         clip_range_vf = self.scheduled(per_row.clip_range_vf, config.clip_range_schedule) if limited else None
         logits, value, pullback = self.actor_critic.vjp(batch.features)
         logits = masked(logits, batch.action_mask)
-        losses, change, *slopes = ppo_loss(
+        losses, change, logits_slope, value_slope = ppo_loss(
             logits, value, batch, clip_range, clip_range_vf, self._ent_coef, per_row.vf_coef
         )
         going_on = going_on & ~(change.approx_kl > 1.5 * self._target_kl)
         learning_rate = self.scheduled(per_row.learning_rate, config.learning_rate_schedule)
-        norm = self.descend(self.optimizer, pullback(*slopes, out=self.optimizer.gradient), learning_rate, going_on)
+        norm = self.descend(
+            self.optimizer, pullback(logits_slope, value_slope, self.optimizer.gradient), learning_rate, going_on
+        )
         self.run.means.add(**losses._asdict(), **change._asdict(), gradient_norm=norm)
         return going_on
