@@ -404,7 +404,11 @@ def test_compiled_loops_and_python_ones_give_the_same_bits(mdp: TabularMDP, seed
         pick(sweeps.choose_rows)(*table, policy, *rows, unrolled)
         outcome.append(pick(sweeps.evaluate_in_place)(*rows[1:], mine, 0.9, 5, False, 0.0, unrolled))
         outcome.append(pick(sweeps.evaluate_by_backups)(*rows[1:], mine, best, 0.9, 5, 0.0, unrolled))
-        results.append((outcome, mine.tobytes(), policy.tobytes(), best.tobytes()))
+        asked = (mine, 0.9, policy, 4, 0.03, 1e-9, 30, 40)
+        outcome.append(pick(sweeps.iterate_in_place)(*table, *rows, *asked, unrolled))
+        near = np.empty(mdp.expected_reward.shape, np.bool_)
+        pick(sweeps.choose_best)(*table, mine, 0.9, 1e-3, best[:-1], policy, near, unrolled)
+        results.append((outcome, *(array.tobytes() for array in (mine, policy, best, near))))
     assert results[0] == results[1]
 
 
@@ -415,6 +419,18 @@ def test_a_backup_gives_the_same_bits_by_loops_and_by_sparse_matrices(mdp: Tabul
     value = np.random.default_rng(seed).normal(size=mdp.num_states)
     by_loops, by_matrix = q_backup(mdp, value, gamma), q_backup(mdp, value[None], gamma)[0]
     np.testing.assert_array_equal(by_loops, by_matrix)
+
+
+@needs_numba
+@settings(max_examples=30, deadline=None)
+@given(mdps(), gammas, st.sampled_from([0.0, 1e-3, 0.5]), st.integers(0, 2**32 - 1))
+def test_choices_are_those_of_the_q_values(mdp: TabularMDP, gamma: float, behind: float, seed: int) -> None:
+    value = np.random.default_rng(seed).normal(size=mdp.num_states)
+    q = q_backup(mdp, value, gamma)
+    found = operators.choices(mdp, value, gamma, behind)
+    np.testing.assert_array_equal(found.value, q.max(axis=1))
+    np.testing.assert_array_equal(found.policy, q.argmax(axis=1))
+    np.testing.assert_array_equal(found.near, q >= np.nextafter(found.value - behind, -np.inf)[:, None])
 
 
 @pytest.fixture

@@ -59,10 +59,9 @@ def widest(lower: Array, upper: Array) -> float:
 
 def span(new: Array, old: Array) -> tuple[float, float]:
     """The least and the largest of ``new - old``, ``[N]`` each; looked at in pieces, so that it needs no array."""
-    least, largest = math.inf, -math.inf
-    for part in chunks(len(new)):
-        change = new[part] - old[part]
-        least, largest = np.minimum(least, change.min(axis=0)), np.maximum(largest, change.max(axis=0))
+    changes = (new[part] - old[part] for part in chunks(len(new)))
+    ends = [(change.min(axis=0), change.max(axis=0)) for change in changes]
+    least, largest = ends[0] if len(ends) == 1 else (np.min(ends, axis=None), np.max(ends, axis=None))
     return float(least), float(largest)
 
 

@@ -146,8 +146,13 @@ def certified_from_below(goal: Goal, certificate: Certificate, iterations: int, 
 def problem_bytes(mdp: Problem) -> int:
     """Bytes of the arrays of a problem, those derived from it included."""
     held = [array for array in vars(mdp).values() if isinstance(array, np.ndarray)]
-    bounds = [np.lib.array_utils.byte_bounds(array) for array in held]  # what a view repeats is there once
-    return sum(last - first for first, last in bounds)
+    return sum(array.nbytes if array.flags.c_contiguous else _bytes_once(array) for array in held)
+
+
+def _bytes_once(view: np.ndarray) -> int:
+    """Bytes of a view, those that it repeats counted once."""
+    first, last = np.lib.array_utils.byte_bounds(view)
+    return last - first
 
 
 def out_of_iterations(goal: Goal, solution: Solution, unit: str) -> NotConverged:

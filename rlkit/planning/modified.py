@@ -18,14 +18,15 @@ from .sweeps import (
     back_up_best,
     choose_rows,
     evaluate_by_backups,
-    evaluate_in_place,
-    improve_in_place,
+    iterate_in_place,
     unrolled_outcomes,
 )
 
 CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
 REDUCTION = 0.03  # evaluation stops where sweeps change values by this share of what the improvement changed
 
+LOOK = 200  # Gauss-Seidel sweeps between two looks at how fast values still change
+LOOKS = 20  # at least, before a limited number of sweeps is used up
 STALLS = 200  # improvements without a smaller spread after which no smaller one is expected
 
 
@@ -137,20 +138,20 @@ def _in_place(
 
     Returns the values ``[N + 1]``, the largest change and the number of sweeps ``done``, earlier ones included.
     """
-    table = (mdp.arrival, mdp.probability, mdp.expected_reward)
-    policy, rows = np.zeros(mdp.num_states, np.int32), Rows.of(mdp)
+    arrays = (mdp.arrival, mdp.probability, mdp.expected_reward, *Rows.of(mdp))
+    policy = np.zeros(mdp.num_states, np.int32)
     unrolled = unrolled_outcomes(mdp.num_successors)
     seen: list[Progress] = []
+    until_look = int(min(LOOK, budget.total / LOOKS))
     while True:
-        change = improve_in_place(*table, value, goal.gamma, policy, done % 2 == 1, unrolled)
-        done += 1
+        left = int(min(budget.total - done, 2**62))
+        change, sweeps = iterate_in_place(
+            *arrays, value, goal.gamma, policy, budget.evaluation, REDUCTION, enough, until_look, left, unrolled
+        )
+        done += sweeps
         seen.append(Progress(done, change))
         if change <= enough or given_up(seen, enough, budget.total):
             return value, change, done
-        allowed = int(min(budget.evaluation, max(budget.total - done, 0)))
-        settled = max(REDUCTION * change, enough / 4)
-        rows.choose(mdp, policy)
-        done += evaluate_in_place(*rows[1:], value, goal.gamma, allowed, done % 2 == 1, settled, unrolled)
 
 
 def _by_backups(

@@ -5,7 +5,6 @@ Letters: N states, A actions, K successors. ``...`` are leading axes of many val
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..latticemdp import LatticeMDP
 from ..mdp import TabularMDP, chunks
 from .jit import COMPILED
 from .stencil import map_backup
-from .sweeps import back_up_all, unrolled_outcomes
+from .sweeps import back_up_all, choose_best, unrolled_outcomes
 
 Array = NDArray[np.float64]
 Problem = TabularMDP | GridMDP | LatticeMDP
@@ -42,19 +41,14 @@ def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
         return mdp.backup(value, gamma)
     mdp = as_table(mdp)
     if COMPILED and value.ndim == 1 and value.dtype == np.float64:
-        return _table_backup(mdp, slice(0, mdp.num_states), ended_by_zero(value), gamma)
+        q = np.empty((mdp.num_states, mdp.num_actions))
+        table = mdp.arrival, mdp.probability, mdp.expected_reward
+        back_up_all(*table, ended_by_zero(value), gamma, q, unrolled_outcomes(mdp.num_successors))
+        return q
     leading, num_states = value.shape[:-1], value.shape[-1]
     columns = value.reshape(-1, num_states).T  # [N, B]
     ahead = (mdp.continuation @ columns).T.reshape(*leading, num_states, mdp.num_actions)  # [..., N, A]
     return np.asarray(mdp.expected_reward + gamma * ahead)
-
-
-def _table_backup(mdp: TabularMDP, part: slice, ended: Array, gamma: float) -> Array:
-    """q of the states ``part`` of a table, ``[M, A]``, compiled; ``ended [N + 1]`` is ``ended_by_zero``."""
-    q = np.empty((part.stop - part.start, mdp.num_actions))
-    rows = mdp.arrival[part], mdp.probability[part], mdp.expected_reward[part]
-    back_up_all(*rows, ended, gamma, q, unrolled_outcomes(mdp.num_successors))
-    return q
 
 
 def ended_by_zero(value: Array) -> Array:
@@ -110,23 +104,17 @@ class Choices(NamedTuple):
 def choices(mdp: Problem, value: Array, gamma: float, behind: float) -> Choices:
     """``highest``, ``greedy`` and the actions at most ``behind`` the best, of ``q_backup(mdp, value, gamma)``.
 
-    A table's q is looked at in pieces: it need not be held at once, and is read while it is in the cache.
+    Compiled, a table's q is never held at once.
     """
     size = mdp.num_states, mdp.num_actions
-    best, policy, near = np.empty(size[0]), np.empty(size[0], np.int64), np.empty(size, np.bool_)
-    for part, q in _q_in_pieces(mdp, value, gamma):
-        best[part], policy[part] = highest(q), greedy(q)
-        np.greater_equal(q, np.nextafter(best[part] - behind, -np.inf)[:, None], out=near[part])
-    return Choices(best, policy, near)
-
-
-def _q_in_pieces(mdp: Problem, value: Array, gamma: float) -> Iterator[tuple[slice, Array]]:
-    """``q_backup`` of the states of one slice after the other, where that needs no more work."""
     if not COMPILED or not isinstance(mdp, TabularMDP):
-        yield slice(None), q_backup(mdp, value, gamma)
-        return
-    ended = ended_by_zero(value)
-    yield from ((part, _table_backup(mdp, part, ended, gamma)) for part in chunks(mdp.num_states))
+        q = q_backup(mdp, value, gamma)
+        best = highest(q)
+        return Choices(best, greedy(q), q >= np.nextafter(best - behind, -np.inf)[:, None])
+    found = Choices(np.empty(size[0]), np.empty(size[0], np.int64), np.empty(size, np.bool_))
+    table = mdp.arrival, mdp.probability, mdp.expected_reward
+    choose_best(*table, ended_by_zero(value), gamma, behind, *found, unrolled_outcomes(mdp.num_successors))
+    return found
 
 
 class Extents(NamedTuple):

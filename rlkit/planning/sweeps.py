@@ -51,6 +51,39 @@ def back_up_all(
 
 
 @compiled
+def choose_best(
+    arrival: Integers,
+    probability: Floats,
+    reward: Floats,
+    value: Floats,
+    gamma: float,
+    behind: float,
+    best: Floats,
+    policy: Integers,
+    near: NDArray[np.bool_],
+    unrolled: Unrolled,
+) -> None:
+    """``best [N]`` becomes the best q of every state, ``policy [N]`` the first action that has it, and ``near [N, A]``
+    whether an action is at most ``behind`` it, rounded down."""
+    num_states, num_actions = arrival.shape[:2]
+    num_successors = len(unrolled) if len(unrolled) > 0 else arrival.shape[2]
+    q = np.empty(num_actions)
+    for state in range(num_states):
+        highest, chosen = -np.inf, 0
+        for action in range(num_actions):
+            ahead = 0.0
+            for k in range(num_successors):
+                ahead += probability[state, action, k] * value[arrival[state, action, k]]
+            q[action] = reward[state, action] + gamma * ahead
+            if q[action] > highest:
+                highest, chosen = q[action], action
+        best[state], policy[state] = highest, chosen
+        enough = np.nextafter(highest - behind, -np.inf)
+        for action in range(num_actions):
+            near[state, action] = q[action] >= enough
+
+
+@compiled
 def back_up_best(
     arrival: Integers,
     probability: Floats,
@@ -180,6 +213,48 @@ def evaluate_in_place(
         if largest <= enough:
             return done + 1
     return sweeps
+
+
+@compiled
+def iterate_in_place(
+    arrival: Integers,
+    probability: Floats,
+    reward: Floats,
+    own_action: Integers,
+    own_arrival: Integers,
+    own_probability: Floats,
+    own_reward: Floats,
+    value: Floats,
+    gamma: float,
+    policy: Integers,
+    evaluation: int,
+    reduction: float,
+    enough: float,
+    sweeps: int,
+    limit: int,
+    unrolled: Unrolled,
+) -> tuple[float, int]:
+    """``improve_in_place``, ``choose_rows`` and ``evaluate_in_place`` in turn, until an improvement changes no value by
+    more than ``enough`` or comes after ``sweeps`` sweeps or more.
+
+    An evaluation does at most ``evaluation`` sweeps, none beyond the ``limit``, and ends where they change values by
+    ``reduction`` of what the improvement changed. Improvements go to and fro as well. Returns the last improvement's
+    largest change and the number of sweeps.
+    """
+    done, backwards = 0, False
+    while True:
+        change = improve_in_place(arrival, probability, reward, value, gamma, policy, backwards, unrolled)
+        done += 1
+        if change <= enough or done >= sweeps:
+            return change, done
+        choose_rows(
+            arrival, probability, reward, policy, own_action, own_arrival, own_probability, own_reward, unrolled
+        )
+        settled, allowed = max(reduction * change, enough / 4), min(evaluation, max(limit - done, 0))
+        backwards = not backwards
+        done += evaluate_in_place(
+            own_arrival, own_probability, own_reward, value, gamma, allowed, backwards, settled, unrolled
+        )
 
 
 @compiled
