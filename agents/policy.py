@@ -163,15 +163,9 @@ class NetworkPolicy(ScoredPolicy):
         return scores, pullback
 
     def values(self, obs: Tensor) -> Tensor:
-        """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients.
-
-        Raises:
-            ValueError: the agent has neither.
-        """
+        """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
         if self.scores_are_values:
             return super().values(obs)
-        if "value" not in self.networks:
-            raise ValueError(f"this {type(self).__name__} learns no values: use baseline='value'")
         with torch.no_grad():
             values: Tensor = self.networks["value"](self.features(obs))[..., 0]
         return values

@@ -175,6 +175,16 @@ class REINFORCE(Agent):
         """V of a segment's observations, ``[S, T, B, ...] -> [S, T, B]``."""
         return self.values(obs.flatten(1, 2)).view(obs.shape[:3])
 
+    def values(self, obs: Tensor) -> Tensor:
+        """V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients.
+
+        Raises:
+            ValueError: the agent has no value function.
+        """
+        if self.config.baseline != "value":
+            raise ValueError(f"REINFORCE with baseline {self.config.baseline!r} learns no values: use baseline='value'")
+        return super().values(obs)
+
 
 def by_copy(field: Tensor) -> Tensor:
     """A segment with every copy as a row, ``[S, T, B, ...] -> [S B, T, ...]``.
