@@ -21,7 +21,8 @@ Purpose = Literal["init", "env", "explore", "replay", "attack", "eval", "start",
 
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 COPY_BITS = 48  # of the second key word; the purpose has the rest
-NUMBERS_PER_BLOCK = 1 << 18  # bound on what is drawn ahead, over all rows and copies: it should stay in cache
+NUMBERS_IN_CACHE = 1 << 18  # over all rows and copies: so many may be drawn ahead for any number of steps
+NUMBERS_AHEAD = 1 << 22  # the same for up to 16 steps, which make it worth asking each generator: 32 MB
 
 # Philox4x64's multipliers and key increments (Salmon et al. 2011, table 2 and section 3.3)
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -72,12 +73,11 @@ class Stream:
         self.device = torch.device(device)
         self._keys = [key(seed, purpose, copy) for seed in seeds for copy in range(copies or 1)]
         self._lead = (len(seeds),) if copies is None else (len(seeds), copies)
-        # a multiple of 4 steps, so that a block is a whole number of Philox counters whatever the width
-        self._block_steps = max(16, min(256, NUMBERS_PER_BLOCK // (len(self._keys) * max(width, 1)) // 4 * 4))
+        self._block_steps = steps_ahead(len(self._keys), max(width, 1))
         self._block: Tensor | None = None
         self._block_start = 0
         self._generators: list[np.random.Generator] = []  # numpy's, on the CPU
-        self._generators_at = -1  # the Philox counter that they stand at
+        self._generators_at = -1  # the number that they give next
         self.step = 0  # how many steps have been drawn: all there is to save
 
     def next(self) -> Tensor:
@@ -100,6 +100,7 @@ class Stream:
         offset = self.step - self._block_start
         if self._block is None or not 0 <= offset < self._block_steps:
             self._block_start = self.step // self._block_steps * self._block_steps
+            self._block = None  # not both in memory
             self._block = self._draw(self._block_start, self._block_steps)
             offset = self.step - self._block_start
         return self._block, offset
@@ -113,23 +114,32 @@ class Stream:
         self.step = int(state["step"])
 
     def _draw(self, start: int, steps: int) -> Tensor:
-        """Steps ``start .. start + steps``, both multiples of 4 -> ``[steps, *lead, width]``."""
-        first, count = start * self.width // 4, steps * self.width // 4  # Philox counters, four numbers each
+        """Steps ``start .. start + steps`` -> ``[steps, *lead, width]``."""
+        first, count = start * self.width, steps * self.width
         if self.device.type == "cpu":
             numbers = self._draw_numpy(first, count)
         else:
-            numbers = uniform(_as_int64(self._keys, self.device), first, count)
+            numbers = numbers_from(_as_int64(self._keys, self.device), first, count)
         return numbers.view(*self._lead, steps, self.width).movedim(-2, 0).contiguous()
 
     def _draw_numpy(self, first: int, count: int) -> Tensor:
-        """Numbers ``4 first .. 4 (first + count)`` of each key by numpy's Philox, ``[len(keys), 4 count]`` float64."""
+        """Numbers ``first .. first + count`` of each key by numpy's Philox, ``[len(keys), count]`` float64."""
         if first != self._generators_at:
-            self._generators = [np.random.Generator(_philox_at(words, first)) for words in self._keys]
+            self._generators = [_generator_at(words, first) for words in self._keys]
         self._generators_at = first + count
-        numbers = np.empty((len(self._keys), 4 * count))
+        numbers = np.empty((len(self._keys), count))
         for row, generator in zip(numbers, self._generators, strict=True):
             generator.random(out=row)
         return torch.from_numpy(numbers)
+
+
+def steps_ahead(streams: int, width: int) -> int:
+    """How many steps of so many streams are drawn at once.
+
+    Up to 256 if they stay in cache, else up to 16 if they stay small, else one.
+    """
+    numbers = streams * width
+    return max(1, min(16, NUMBERS_AHEAD // numbers), min(256, NUMBERS_IN_CACHE // numbers))
 
 
 class EpisodeStarts:
@@ -213,6 +223,14 @@ def _philox_at(words: tuple[int, int], counter: int) -> np.random.Philox:
     return np.random.Philox(key=np.array(words, np.uint64), counter=np.array([counter, 0, 0, 0], np.uint64))
 
 
+def _generator_at(words: tuple[int, int], number: int) -> np.random.Generator:
+    """numpy's generator of a key, about to produce its number ``number``; a Philox counter is four of them."""
+    counter, inside = divmod(number, 4)
+    generator = np.random.Generator(_philox_at(words, counter))
+    generator.random(inside)
+    return generator
+
+
 def _as_int64(keys: list[tuple[int, int]], device: torch.device) -> Tensor:
     """Key words as int64 bit patterns, ``[len(keys), 2]``."""
     return torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64)).to(device)
@@ -229,6 +247,12 @@ def uniform(keys: Tensor, first: Tensor | int, count: int) -> Tensor:
     words = philox((low, zero, zero, zero), (keys[:, :1], keys[:, 1:]))
     bits = torch.stack(words, dim=-1).flatten(1)  # [n, 4 count]
     return ((bits >> 11) & (2**53 - 1)).to(torch.float64) * 2.0**-53
+
+
+def numbers_from(keys: Tensor, first: int, count: int) -> Tensor:
+    """Numbers ``first .. first + count`` of each key, ``[len(keys), count]`` float64; see ``uniform``."""
+    counter, inside = divmod(first, 4)
+    return uniform(keys, counter, -(-(inside + count) // 4))[:, inside : inside + count]
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:

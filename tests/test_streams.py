@@ -4,7 +4,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.streams import PURPOSES, DeviceEpisodeStarts, EpisodeStarts, Stream, _as_int64, key, uniform
+from rlkit.streams import (
+    NUMBERS_AHEAD,
+    PURPOSES,
+    DeviceEpisodeStarts,
+    EpisodeStarts,
+    Stream,
+    _as_int64,
+    _generator_at,
+    key,
+    numbers_from,
+    steps_ahead,
+    uniform,
+)
 
 words = st.integers(0, 2**64 - 1)
 
@@ -43,6 +55,34 @@ def test_rows_and_copies_do_not_depend_on_what_runs_beside_them():
     many, one = Stream(range(5), "explore", width=2, copies=7), Stream([3], "explore", width=2, copies=2)
     for _ in range(300):
         assert torch.equal(many.next()[3:4, :2], one.next())
+
+
+@pytest.mark.parametrize(("width", "copies"), [(3, 30_000), (1001, 400), (4001, 500), (100_003, 40)])
+def test_what_is_drawn_ahead_is_bounded_and_changes_no_number(width, copies):
+    stream = Stream([5], "attack", width, copies)
+    steps = torch.stack([stream.next() for _ in range(5)], dim=2)[0]  # [B, T, width]
+    for copy in (0, copies - 1):
+        expected = numpy_numbers(key(5, "attack", copy), 5 * width).reshape(5, width)
+        np.testing.assert_array_equal(steps[copy].numpy(), expected)
+    assert stream._block is not None
+    assert stream._block.numel() <= NUMBERS_AHEAD
+    again = Stream([5], "attack", width, copies)
+    again.load_state({"step": torch.tensor(3)})  # in the middle of a Philox counter if the width is odd
+    assert torch.equal(again.next()[0], steps[:, 3])
+
+
+@given(st.integers(0, 2**40), st.integers(0, 30))
+def test_numbers_may_begin_anywhere_in_a_counter(first, count):
+    keys = [(7, 2**60), (2**64 - 1, 3)]
+    on_device = numbers_from(_as_int64(keys, torch.device("cpu")), first, count)
+    for row, words in zip(on_device, keys, strict=True):
+        np.testing.assert_array_equal(row.numpy(), _generator_at(words, first).random(count))
+
+
+def test_small_steps_are_drawn_many_at_a_time():
+    assert steps_ahead(8, 4) == 256
+    assert steps_ahead(8192, 4) == steps_ahead(1, 1 << 18) == 16
+    assert steps_ahead(5000, 520) == steps_ahead(10_000, 4000) == 1
 
 
 def test_a_stream_continues_from_its_counter():
