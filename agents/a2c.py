@@ -96,8 +96,9 @@ class A2C(Agent):
         losses, logits_slope, value_slope = a2c_loss(
             logits, value, action, advantage, target, self._ent_coef, self.per_row.vf_coef
         )
-        learning_rate = self.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        norm = self.descend(self.optimizer, pullback(logits_slope, value_slope, self.optimizer.gradient), learning_rate)
+        learning_rate = self.run.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
+        gradient = pullback(logits_slope, value_slope, self.optimizer.gradient)
+        norm = self.run.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
         if self._updates % KL_EVERY == 0:
             after = masked(self.actor_critic.policy(features), allowed(batch))
             self.run.means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))

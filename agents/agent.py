@@ -18,8 +18,7 @@ from torch import Tensor
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.networks import encode
 from rlkit.normalise import normaliser
-from rlkit.optim import Optimizer, clip_rows_, flush_denormals, known_within, row_norm
-from rlkit.schedules import Schedule, factor
+from rlkit.optim import flush_denormals
 from rlkit.streams import Stream
 from rlkit.types import Env, Transition
 
@@ -178,7 +177,7 @@ class Agent(NetworkPolicy):
         """The rows that stopped learning, with the step and what was not finite; the others went on without them."""
         return self.run.divergences(self.networks)
 
-    # What an iteration is made of
+    # Experience
 
     def step(self, action: Tensor) -> Transition:
         """One step of every copy, counted."""
@@ -191,24 +190,6 @@ class Agent(NetworkPolicy):
         if self.normaliser is not None:
             features = encode(batch.obs, self.observation_space)
             self.normaliser.update(features, batch.reward, batch.done, self.active)
-
-    def scheduled(self, initial: Tensor, schedule: Schedule) -> Tensor:
-        """A learning rate or clip range at this point of training, ``[S]``."""
-        return initial if schedule == "constant" else initial * factor(schedule, 1.0 - self.progress_remaining)
-
-    def descend(
-        self, optimizer: Optimizer, gradient: Tensor, learning_rate: Tensor, rows: Tensor | None = None
-    ) -> Tensor:
-        """One step of the healthy rows down a gradient ``[S, P]``, which is clipped in place; its norm ``[S]``.
-
-        ``rows [S]`` bool are those that take part; None: all.
-        """
-        norm, active = row_norm(gradient), self.run.active
-        if not known_within(norm, self.per_row.max_grad_norm):
-            self.run.healthy(norm)
-            clip_rows_(gradient, norm, self.per_row.max_grad_norm)
-        optimizer.step(gradient, learning_rate, active if rows is None else active & rows)
-        return norm
 
     # The policy
 
@@ -243,9 +224,9 @@ class Agent(NetworkPolicy):
         write_policy(self, path)
 
     def checkpoint(self, path: str | Path) -> None:
-        """Write the whole run, so that ``resume`` continues it to the bit: also memory, moments, streams, environments.
+        """Write the whole run, between calls of ``learn`` or inside the loop over ``training``.
 
-        For between calls of ``learn``, or inside the loop over ``training``.
+        ``resume`` continues it to the bit: also memory, moments, streams and environments are in the file.
 
         Raises:
             ValueError: an environment that is not ours, whose state cannot be read.
@@ -254,12 +235,7 @@ class Agent(NetworkPolicy):
 
     @classmethod
     def load(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
-        """Read what ``save`` wrote.
-
-        Args:
-            path: the file.
-            env: needed where the agent was not made from an id.
-            device: as in the constructor.
+        """Read what ``save`` wrote; ``env`` is needed where the agent was not made from an id.
 
         Raises:
             FileNotFoundError: no such file.

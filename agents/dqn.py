@@ -61,11 +61,6 @@ class DQN(Agent):
         self._updates = 0
         return {"q": self.network}
 
-    def _start(self) -> None:
-        step = self.config.train_freq * self.env.num_envs
-        steps = math.ceil(self.timesteps_left / step) * step + self.num_timesteps
-        self.memory.reserve(min(self.config.buffer_size, max(steps, self.config.batch_size)))
-
     def iteration(self) -> None:
         """``train_freq`` steps of every copy, then ``gradient_steps`` updates."""
         self.collect(self.config.train_freq)
@@ -77,22 +72,22 @@ class DQN(Agent):
                 self.update(count)
                 updates -= count
 
-    def _ahead(self) -> int:
-        """How many updates may be prepared at once: as long as neither memory, chances nor theta- depend on them."""
-        config = self.config
-        if config.double or config.priority_exponent != 0.0:
-            return 1
-        ahead = max(UPDATES_AHEAD // config.batch_size, 1)
-        interval = config.target_update_interval
-        return ahead if config.target_clock == "steps" else min(ahead, interval - self._updates % interval)
-
     @torch.no_grad()
     def collect(self, steps: int = 1) -> None:
         """Epsilon-greedy steps of every copy into the replay memory; then the target network's clock."""
+        before = self.num_timesteps // self.env.num_envs
+        batch = segment(self._play(steps))
+        self.note(batch)
+        self.memory.add(batch)
+        if self.config.target_clock == "steps":
+            interval = max(self.config.target_update_interval // self.env.num_envs, 1)
+            self._update_target((before + steps) // interval - before // interval)
+
+    def _play(self, steps: int) -> list[Transition]:
+        """Epsilon-greedy steps of every copy, ``[S, B]`` each; the network is asked only where some copy is greedy."""
         u = self.explore.take(steps)  # [T, S, B, 2]
         if self.config.single_coin:
             u = torch.cat([u[:, :, :1, :1].expand(-1, -1, u.shape[2], -1), u[..., 1:]], dim=-1)
-        before = self.num_timesteps // self.env.num_envs
         epsilons = self.epsilons(steps)  # [T, S]
         self.run.means.add(epsilon=epsilons[-1])
         explores, random = exploration(epsilons[..., None], u, self.num_actions)
@@ -106,16 +101,51 @@ class DQN(Agent):
                 greedy = masked(self.scores(self.env.obs), mask).argmax(dim=-1)
                 action = torch.where(exploring, action, greedy) if some else greedy
             taken.append(self.step(action))
-        batch = segment(taken)
-        self.note(batch)
-        self.memory.add(batch)
-        if self.config.target_clock == "steps":
-            interval = max(self.config.target_update_interval // self.env.num_envs, 1)
-            self._update_target((before + steps) // interval - before // interval)
+        return taken
 
-    def _somewhere(self, chosen: Tensor) -> list[bool]:
-        """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
-        return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)
+    @torch.inference_mode()
+    def update(self, count: int = 1) -> None:
+        """Gradient steps of every row, each on a minibatch of its own.
+
+        The memory and theta- stand still meanwhile, so all minibatches and targets are made at once.
+        """
+        config = self.config
+        batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
+        if self.normaliser is not None:
+            batch = batch._replace(reward=self.normaliser.rewards(batch.reward, config.n_steps))
+        features, target = self.features(batch.obs), self.target(batch, discount)
+        share = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size
+        learning_rate = self.run.scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
+        loss, loss_slope = LOSSES[config.loss]
+        outputs, norms = [], []
+        minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, share, target[..., None]))
+        for x, a, y in zip(*minibatches, strict=True):
+            q, pullback = self.network.vjp(x)
+            slope = td_slope(q, a, y, loss_slope)
+            slope = slope if importance is None else importance[..., None].to(slope.dtype) * slope
+            gradient = pullback(slope, self.optimizer.gradient)
+            norms.append(self.run.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm))
+            outputs.append(q)
+        error = td_error(torch.cat(outputs, dim=1), batch.action, target)  # [S, count M]
+        self.memory.feedback(error)
+        by_update = error.view(self.num_seeds, count, -1)
+        losses, sizes = loss(by_update).mean(dim=2), by_update.abs().mean(dim=2)  # [S, count], unweighted
+        self.run.check_loss(losses.sum(dim=1))  # it may be infinite while the gradient is not
+        self.run.means.extend(loss=losses, td_error=sizes, gradient_norm=torch.stack(norms, dim=1))
+        before, self._updates = self._updates, self._updates + count
+        if config.target_clock == "updates":
+            interval = config.target_update_interval
+            self._update_target(self._updates // interval - before // interval)
+
+    def target(self, batch: Transition, discount: Tensor) -> Tensor:
+        """y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
+        with torch.no_grad():
+            features = self.features(batch.next_obs)
+            next_q, mask = self.target_network(features), batch.next_action_mask
+            if self.config.double:
+                online = masked(self.network(features), mask)
+                return double_q_target(batch.reward, batch.terminated, online, next_q, discount)
+            return q_learning_target(batch.reward, batch.terminated, masked(next_q, mask), discount)
 
     def _update_target(self, ticks: int) -> None:
         """Move theta- towards theta ``ticks`` times; theta stood still meanwhile, so that is one move."""
@@ -138,46 +168,20 @@ class DQN(Agent):
         """The present probability of a random action, ``[S]``."""
         return self.epsilons(1)[0]
 
-    @torch.inference_mode()
-    def update(self, count: int = 1) -> None:
-        """Gradient steps of every row, each on a minibatch of its own.
+    def _start(self) -> None:
+        step = self.config.train_freq * self.env.num_envs
+        steps = math.ceil(self.timesteps_left / step) * step + self.num_timesteps
+        self.memory.reserve(min(self.config.buffer_size, max(steps, self.config.batch_size)))
 
-        The memory and theta- stand still meanwhile, so all minibatches and targets are made at once.
-        """
+    def _ahead(self) -> int:
+        """How many updates may be prepared at once: as long as neither memory, chances nor theta- depend on them."""
         config = self.config
-        batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
-        if self.normaliser is not None:
-            batch = batch._replace(reward=self.normaliser.rewards(batch.reward, config.n_steps))
-        features, target = self.features(batch.obs), self.target(batch, discount)
-        share = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size
-        learning_rate = self.scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
-        loss, loss_slope = LOSSES[config.loss]
-        outputs, norms = [], []
-        minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, share, target[..., None]))
-        for x, a, y in zip(*minibatches, strict=True):
-            q, pullback = self.network.vjp(x)
-            slope = td_slope(q, a, y, loss_slope)
-            slope = slope if importance is None else importance[..., None].to(slope.dtype) * slope
-            gradient = pullback(slope, self.optimizer.gradient)
-            norms.append(self.descend(self.optimizer, gradient, learning_rate))
-            outputs.append(q)
-        lead = (self.num_seeds, count, config.batch_size)
-        error = td_error(torch.stack(outputs, dim=1), batch.action.view(lead), target.view(lead))  # [S, count, M]
-        self.memory.feedback(error)
-        losses, sizes = loss(error).mean(dim=2), error.abs().mean(dim=2)  # [S, count], unweighted
-        self.run.check_loss(losses.sum(dim=1))  # it may be infinite while the gradient is not
-        self.run.means.extend(loss=losses, td_error=sizes, gradient_norm=torch.stack(norms, dim=1))
-        before, self._updates = self._updates, self._updates + count
-        if config.target_clock == "updates":
-            interval = config.target_update_interval
-            self._update_target(self._updates // interval - before // interval)
+        if config.double or config.priority_exponent != 0.0:
+            return 1
+        ahead = max(UPDATES_AHEAD // config.batch_size, 1)
+        interval = config.target_update_interval
+        return ahead if config.target_clock == "steps" else min(ahead, interval - self._updates % interval)
 
-    def target(self, batch: Transition, discount: Tensor) -> Tensor:
-        """y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
-        with torch.no_grad():
-            features = self.features(batch.next_obs)
-            next_q, mask = self.target_network(features), batch.next_action_mask
-            if self.config.double:
-                online = masked(self.network(features), mask)
-                return double_q_target(batch.reward, batch.terminated, online, next_q, discount)
-            return q_learning_target(batch.reward, batch.terminated, masked(next_q, mask), discount)
+    def _somewhere(self, chosen: Tensor) -> list[bool]:
+        """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
+        return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)

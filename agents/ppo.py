@@ -165,18 +165,17 @@ class PPO(Agent):
     def update(self, batch: Experience, going_on: Tensor) -> Tensor:
         """One gradient step of every row that is ``going_on [S]``; returns which still are."""
         config, per_row = self.config, self.per_row
-        clip_range = self.scheduled(per_row.clip_range, config.clip_range_schedule)
+        clip_range = self.run.scheduled(per_row.clip_range, config.clip_range_schedule)
         limited = config.clip_range_vf is not None
-        clip_range_vf = self.scheduled(per_row.clip_range_vf, config.clip_range_schedule) if limited else None
+        clip_range_vf = self.run.scheduled(per_row.clip_range_vf, config.clip_range_schedule) if limited else None
         logits, value, pullback = self.actor_critic.vjp(batch.features)
         logits = masked(logits, batch.action_mask)
         losses, change, logits_slope, value_slope = ppo_loss(
             logits, value, batch, clip_range, clip_range_vf, self._ent_coef, per_row.vf_coef
         )
         going_on = going_on & ~(change.approx_kl > 1.5 * self._target_kl)
-        learning_rate = self.scheduled(per_row.learning_rate, config.learning_rate_schedule)
-        norm = self.descend(
-            self.optimizer, pullback(logits_slope, value_slope, self.optimizer.gradient), learning_rate, going_on
-        )
+        learning_rate = self.run.scheduled(per_row.learning_rate, config.learning_rate_schedule)
+        gradient = pullback(logits_slope, value_slope, self.optimizer.gradient)
+        norm = self.run.descend(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
         self.run.means.add(**losses._asdict(), **change._asdict(), gradient_norm=norm)
         return going_on

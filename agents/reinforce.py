@@ -28,7 +28,7 @@ from rlkit.losses import entropy, entropy_slope, explained_variance, kl_divergen
 from rlkit.networks import MLP
 from rlkit.optim import Adam
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
-from rlkit.types import Transition
+from rlkit.types import Transition, by_copy
 
 from .agent import Agent
 from .configs import REINFORCEConfig
@@ -80,8 +80,8 @@ class REINFORCE(Agent):
         """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
         returns = self.returns(batch)
         gradient, log_p, loss = self.gradients(batch, returns)  # [S, B, P]
-        learning_rate = self.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        norm = self.descend(self.optimizer, gradient.mean(dim=1), learning_rate)
+        learning_rate = self.run.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
+        norm = self.run.descend(self.optimizer, gradient.mean(dim=1), learning_rate, self.per_row.max_grad_norm)
         after = self._log_p(batch, self.policy.repeated(self.env.num_envs)(by_copy(self.features(batch.obs))))
         self.run.means.add(
             policy_loss=loss,
@@ -162,7 +162,8 @@ class REINFORCE(Agent):
             value, pullback = self.value.vjp(features)
             error = value[..., 0] - target
             gradient = pullback(2.0 / error.shape[1] * error[..., None], self.value_optimizer.gradient)
-            self.descend(self.value_optimizer, gradient, self.per_row.value_learning_rate)
+            learning_rate, max_norm = self.per_row.value_learning_rate, self.per_row.max_grad_norm
+            self.run.descend(self.value_optimizer, gradient, learning_rate, max_norm)
             if i == 0:
                 variance = explained_variance(value[..., 0], target)
                 self.run.means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)
@@ -184,11 +185,3 @@ class REINFORCE(Agent):
         if self.config.baseline != "value":
             raise ValueError(f"REINFORCE with baseline {self.config.baseline!r} learns no values: use baseline='value'")
         return super().values(obs)
-
-
-def by_copy(field: Tensor) -> Tensor:
-    """A segment with every copy as a row, ``[S, T, B, ...] -> [S B, T, ...]``.
-
-    Contiguous also for one seed: products of another memory layout round differently.
-    """
-    return field.transpose(1, 2).flatten(0, 1).contiguous()

@@ -1,4 +1,4 @@
-"""What is known of a training: how far it is, what it has logged, and which rows still learn."""
+"""A training as it is known: how far it is, what it has logged, and which rows still learn."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from rlkit.checkpoint import part
+from rlkit.optim import Optimizer, clip_rows_, known_within, row_norm
+from rlkit.schedules import Schedule, factor
 from rlkit.tracking import EpisodeReturns, Means
 
 
@@ -62,6 +64,33 @@ class Run:
     def remaining(self) -> float:
         """1 at the first step of training, 0 at its end: what schedules are functions of."""
         return 1.0 - self.timesteps / self.end if self.end else 1.0
+
+    def scheduled(self, initial: Tensor, schedule: Schedule) -> Tensor:
+        """A learning rate or clip range at this point of training, ``[S]``."""
+        return initial if schedule == "constant" else initial * factor(schedule, 1.0 - self.remaining)
+
+    def descend(
+        self,
+        optimizer: Optimizer,
+        gradient: Tensor,
+        learning_rate: Tensor,
+        max_norm: Tensor,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """One step of the rows that learn down a gradient ``[S, P]``, which is clipped in place; its norm ``[S]``.
+
+        Args:
+            optimizer: of the parameters.
+            gradient: ``[S, P]``.
+            learning_rate, max_norm: ``[S]``.
+            rows: those that take part, ``[S]`` bool; None: all.
+        """
+        norm = row_norm(gradient)
+        if not known_within(norm, max_norm):
+            self.healthy(norm)
+            clip_rows_(gradient, norm, max_norm)
+        optimizer.step(gradient, learning_rate, self.active if rows is None else self.active & rows)
+        return norm
 
     def healthy(self, number: Tensor) -> Tensor:
         """Which rows may be updated, ``[S]`` bool: one whose gradient norm or loss is not finite stops for good."""

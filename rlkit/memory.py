@@ -106,9 +106,9 @@ class Memory:
         return (1.0 - (age / stored).double()).clamp(min=0.0).expand(num_seeds, -1).repeat(1, count)
 
     def feedback(self, error: Tensor) -> None:
-        """The errors Q - y ``[S, count, M]`` of what was sampled last: their sizes are its new priorities."""
+        """The errors Q - y ``[S, count M]`` of what was sampled last: their sizes are its new priorities."""
         if self.priorities is not None and self._sampled is not None:
-            self.priorities.update(self._sampled, error.flatten(1).abs() + SMALLEST_PRIORITY)
+            self.priorities.update(self._sampled, error.abs() + SMALLEST_PRIORITY)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything stored, for a checkpoint."""

@@ -48,6 +48,14 @@ def combined(steps: Sequence[Transition], how: Callable[[list[Tensor]], Tensor])
     return Transition(**{name: how([getattr(step, name) for step in steps]) for name in names})
 
 
+def by_copy(field: Tensor) -> Tensor:
+    """A segment with every copy as a row, ``[S, T, B, ...] -> [S B, T, ...]``.
+
+    Contiguous also for one seed: products of another memory layout round differently.
+    """
+    return field.transpose(1, 2).flatten(0, 1).contiguous()
+
+
 class Env(Protocol):
     """S x B environments as one: what agents, evaluation and attacks see of an environment.
 
