@@ -54,6 +54,20 @@ def test_the_margin_keeps_its_gradient_where_cross_entropy_has_lost_it() -> None
     assert gradient(victim, "cross_entropy", obs).tolist() == [[[0.0, 0.0]]]
 
 
+def test_cross_entropy_loses_nothing_where_the_softmax_rounds_to_one() -> None:
+    scores = torch.tensor([[[30.0, 0.0], [-60.0, 20.0]]])
+    action = scores.argmax(dim=-1)
+    assert (scores.softmax(dim=-1).amax(dim=-1) == 1).all()
+    exact = torch.logaddexp(torch.zeros(2, dtype=torch.float64), torch.tensor([-30.0, -80.0], dtype=torch.float64))
+    torch.testing.assert_close(cross_entropy(scores, action)[0].double(), exact, rtol=1e-5, atol=0.0)
+    obs, weight = normal(1, 200, 4), 40.0 * normal(1, 4, 2, seed=1)
+    a, b = (gradient(Linear(weight), objective, obs) for objective in ("margin", "cross_entropy"))
+    assert (Linear(weight).scores(obs).softmax(dim=-1).amax(dim=-1) == 1).double().mean(dim=(0, 1)) > 0.5
+    alive = b.abs().amax(dim=-1) > 0
+    assert alive.double().mean(dim=(0, 1)) > 0.5
+    assert torch.equal(a.sign()[alive], b.sign()[alive])  # with two actions the same attack, to the bit
+
+
 def test_objectives_differ_on_three_actions() -> None:
     # the runner-up leads the margin; cross-entropy also weighs the third
     weight = torch.tensor([[[3.0, 2.9, 2.8], [0.0, 1.0, -1.1]]])

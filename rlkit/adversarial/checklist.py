@@ -27,7 +27,7 @@ from .combine import BestOf
 from .curve import RobustnessCurve
 from .gradient import FGSM, PGD
 from .noise import Noise
-from .objectives import MARGIN, pose
+from .objectives import MARGIN, cross_entropy, pose
 from .substitute import Transfer
 from .victim import Victim, scores_of, value_and_gradient
 
@@ -58,7 +58,7 @@ class Examination(NamedTuple):
     noise: Shares  # [L]
     transferred: Mapping[str, Shares]  # [L] by source
     without_gradient: float  # share of states at which the gradient of the margin is zero
-    saturated: float  # share of states at which softmax(scores) is 1 in the scores' own arithmetic
+    saturated: float  # share of states at which cross-entropy is 0 in the scores' own arithmetic
 
 
 class Warned(NamedTuple):
@@ -105,7 +105,7 @@ def examine(
     scores = scores_of(victim, obs)
     _, gradient = value_and_gradient(victim, pose(MARGIN, victim, obs, scores), obs)
     flat = (budget.extent(obs) * gradient == 0).flatten(2).all(dim=-1)  # [S, B]
-    certain = scores.softmax(dim=-1).amax(dim=-1) == 1  # [S, B]
+    certain = cross_entropy(scores, scores.argmax(dim=-1)) == 0  # [S, B]
     return Examination(
         rising,
         which,
@@ -149,7 +149,7 @@ def warnings_of(examined: Examination) -> tuple[Warned, ...]:
         _common(
             "saturated outputs",
             examined.saturated,
-            "the softmax of the scores is exactly 1: cross-entropy has no gradient there. Use the margin",
+            "the cross-entropy of the scores is exactly 0, and so is its gradient. Use the margin",
         ),
         _stronger(
             "noise beats gradients", attacks.noise.name, examined.noise, "does not find what chance finds", examined
