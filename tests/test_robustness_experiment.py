@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from victims import Linear, normal
 
 from rlkit.adversarial import FGSM, Budget, Noise, Stacked
 from rlkit.adversarial.curve import NATURAL
@@ -19,6 +21,7 @@ from rlkit.experiments.kept import our_policy, peer_policy
 from rlkit.experiments.policies import OURS, PEER
 from rlkit.experiments.robustness import run, settings
 from rlkit.experiments.robustness.analysis import Row, curve_table, figure, order_table, rows_of
+from rlkit.experiments.robustness.objectives import Pair, objective_table, pairs
 from rlkit.experiments.robustness.settings import CASES, Case, names_of
 from rlkit.experiments.tasks import CARTPOLE, TASKS
 from rlkit.experiments.train import Training
@@ -92,6 +95,62 @@ def test_tables_and_figure() -> None:
     assert panel.lines[0].get_ydata().tolist() == [11.0, pytest.approx(np.mean([8.0, 9.0, 9.5]))]
     assert png(drawn).startswith(b"\x89PNG")
     assert "states read alike" not in [line.get_label() for line in figure(KNOWN, aliasing=None).axes[0].lines]
+
+
+# The margin and the cross-entropy
+
+
+def linear_case(actions: int) -> tuple[Linear, torch.Tensor]:
+    return Linear(3.0 * normal(2, 4, actions)), torch.tensor(CARTPOLE.scale) * normal(2, 300, 4, seed=1)
+
+
+def test_with_two_actions_both_objectives_are_one_attack() -> None:
+    victim, obs = linear_case(2)
+    for attack in ("FGSM", "PGD-20"):
+        for pair in pairs(CASE, OURS, victim, obs, attack, 0.3):
+            assert pair.shown == pair.action == 0.0
+            assert pair.lead_margin == pair.lead_cross_entropy
+            assert pair.regret_margin == pair.regret_cross_entropy > 0.0
+
+
+def test_with_three_actions_they_differ_where_the_third_weighs_enough() -> None:
+    victim, obs = linear_case(3)
+    found = pairs(CASE, OURS, victim, obs, "FGSM", 0.3)
+    scores, scale = victim.scores(obs), torch.tensor(CARTPOLE.scale)
+    for s, pair in enumerate(found):
+        assert (pair.seed, pair.attack, pair.epsilon) == (s, "FGSM", 0.3)
+        shown, leads, regrets = [], [], []
+        for x, true in zip(obs[s], scores[s], strict=True):
+            a = int(true.argmax(dim=0))
+            others = [b for b in range(3) if b != a]
+            runner_up = max(others, key=lambda b: true[b])
+            ways = {b: victim.weight[s, :, b] - victim.weight[s, :, a] for b in others}
+            weighed = sum(true.softmax(dim=0)[b] * ways[b] for b in others)
+            directions = [way.sign() for way in (ways[runner_up], weighed)]
+            shown.append(not torch.equal(*directions))
+            at = [(x + 0.3 * scale * direction) @ victim.weight[s] for direction in directions]
+            leads.append([max(each[b] for b in others) - each[a] for each in at])
+            regrets.append([true[a] - true[each.argmax(dim=0)] for each in at])
+        assert 0.01 < pair.shown == pytest.approx(np.mean(shown), abs=1e-6)
+        assert (pair.lead_margin, pair.lead_cross_entropy) == pytest.approx(np.mean(leads, axis=0), abs=1e-4)
+        assert (pair.regret_margin, pair.regret_cross_entropy) == pytest.approx(np.mean(regrets, axis=0), abs=1e-4)
+
+
+def test_objectives_are_compared_once_and_tabled(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pairs.csv"
+    run.compare_objectives(CASE, OURS, tmp_path, path)
+    known = rows.read(path, Pair)
+    assert len(known) == 2 * 2 * 2  # attacks, epsilons, seeds
+    assert all(pair.shown == 0.0 for pair in known if pair.attack == "FGSM")  # the cart-pole has two actions
+    monkeypatch.setattr(run, "POLICIES", {})
+    run.compare_objectives(CASE, OURS, tmp_path, path)
+    assert rows.read(path, Pair) == known
+    low, high = (
+        replace(known[0], seed=s, action=share, regret_cross_entropy=9.0) for s, share in enumerate((0.2, 0.4))
+    )
+    (line,) = objective_table([replace(low, regret_margin=7.0), replace(high, regret_margin=6.0)]).rows
+    assert line[:4] == ("cartpole-tiny", OURS, "FGSM", 0.5)
+    assert (line[5].value, line[7].value, line[8].value) == pytest.approx((0.3, 6.5, 2.5))
 
 
 def test_every_case_can_be_trained_by_both_makers() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
-from rlkit.adversarial import Victim, robustness_curve
+from rlkit.adversarial import Victim, robustness_curve, visited
 from rlkit.adversarial.curve import NATURAL
 from rlkit.plotting import png
 
@@ -18,6 +19,8 @@ from ..ledger import flattened, write_bytes, write_csv
 from ..policies import OURS, PEER
 from ..tasks import TASKS
 from .analysis import Row, curve_table, figure, order_table, rows_of
+from .objectives import ATTACKS as PAIRED
+from .objectives import STATES, Pair, objective_table, pairs
 from .settings import ATTACKS, CASES, EPISODES, SEEDS, Case, names_of
 
 MAKERS = (OURS, PEER)
@@ -47,18 +50,36 @@ def attacked(case: Case, maker: str, victim: Victim, attack: str) -> list[Row]:
     return found
 
 
+def policies(case: Case, maker: str, models: Path) -> Victim:
+    """One maker's of all seeds, read or trained."""
+    return POLICIES[maker](case.ours if maker == OURS else case.peer, models / case.name)
+
+
 def run_case(case: Case, maker: str, models: Path, path: Path) -> None:
     """Attack one maker's policies as far as rows are missing in the file; each attack is added when it is done."""
     known = {row.attack for row in rows_of(rows.read(path, Row), case.name, maker)}
     missing = [attack for attack in ATTACKS if attack not in known]
     if not missing:
         return
-    victim = POLICIES[maker](case.ours if maker == OURS else case.peer, models / case.name)
+    victim = policies(case, maker, models)
     for attack in missing:
         found = attacked(case, maker, victim, attack)
         rows.append(path, [row for row in found if row.attack not in known])
         known |= {NATURAL, attack}
         terminal.say(f"{case.name}, {maker}: {attack}")
+
+
+def compare_objectives(case: Case, maker: str, models: Path, path: Path) -> None:
+    """Both objectives at natural states of one maker's policies, as far as the file has no rows of them."""
+    known = {(row.case, row.maker, row.attack, row.epsilon) for row in rows.read(path, Pair)}
+    missing = [each for each in product(PAIRED, case.task.epsilons) if (case.name, maker, *each) not in known]
+    if not missing:
+        return
+    victim = policies(case, maker, models)
+    obs = visited(victim, case.task.environments(len(SEEDS), EPISODES), STATES)
+    for attack, epsilon in missing:
+        rows.append(path, pairs(case, maker, victim, obs, attack, epsilon))
+    terminal.say(f"{case.name}, {maker}: margin and cross-entropy")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -72,8 +93,10 @@ def main(args: Sequence[str] | None = None) -> int:
     for case in cases:
         for maker in options.makers:
             run_case(case, maker, options.models, options.data / "rows.csv")
+            compare_objectives(case, maker, options.models, options.data / "pairs.csv")
     known = rows.read(options.data / "rows.csv", Row)
-    for table in (curve_table(known), order_table(known)):
+    paired = rows.read(options.data / "pairs.csv", Pair)
+    for table in (curve_table(known), order_table(known), objective_table(paired)):
         terminal.show_table(table)
         write_csv(options.data / f"{table.name}.csv", *flattened(table))
     for task in TASKS:
