@@ -20,7 +20,7 @@ TINY = {"n_steps": 64, "batch_size": 32, "n_epochs": 1}
 
 def kept(name: str, network: str, hyperparameters: dict[str, object]) -> settings.Kept:
     training = Training(CARTPOLE.env, "ppo", (0, 1), 256, None, {**TINY, **hyperparameters})
-    return settings.Kept(name, OURS, "PPO", network, name, training)
+    return settings.Kept(name, CARTPOLE, OURS, "PPO", network, name, training)
 
 
 @pytest.fixture
@@ -32,8 +32,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "SEEDS": (0, 1),
         "EPISODES": 2,
         "STATES": 10,
+        "EPSILONS": {"cartpole": 0.5},
         "FITTED_ON": ("a",),
         "SHOWN_TO": ("a", "b", "tree"),
+        "OFFSET_EPSILONS": (0.5,),
         "COUNTS": (1, 5),
         "HELD_OUT": 20,
         "RANDOM_OFFSETS": 3,
@@ -78,12 +80,12 @@ def test_what_transfers_is_averaged_by_what_is_different(small: None) -> None:
     known = [*made("a", "a", [0.5, 0.7]), *made("a", "b", [0.3, 0.1]), *made("b", "a", [0.1, 0.5], None)]
     known += made("b", "b", [0.6, 0.6])
     relations, sources, targets, pairs = analysis.transfer_tables(known)
-    assert [row[:2] for row in relations.rows] == [("same seed", "the same"), ("same seed", "another network")]
+    assert [row[1:3] for row in relations.rows] == [("cartpole", "the same"), ("cartpole", "another network")]
     other = relations.rows[1]
-    assert value(other[2]) == pytest.approx(0.25)
-    assert value(other[3]) == pytest.approx(0.15)
-    assert isinstance(other[2], Estimate)
-    assert other[2].n == 2  # seeds, not pairs
+    assert value(other[3]) == pytest.approx(0.25)
+    assert value(other[4]) == pytest.approx(0.15)
+    assert isinstance(other[3], Estimate)
+    assert other[3].n == 2  # seeds, not pairs
     assert [(row[1], row[2], value(row[3])) for row in sources.rows] == [("a", 9, 0.2), ("b", 9, 0.3)]
     assert [row[1] for row in targets.rows] == ["b", "a"]
     assert pairs.rows[2][6] is None  # nothing changed at both
@@ -92,13 +94,16 @@ def test_what_transfers_is_averaged_by_what_is_different(small: None) -> None:
 
 
 def test_offsets_are_compared_with_random_ones_target_by_target() -> None:
-    known = [Offset(RANDOM, "a", 0, 0, seed, 0.1 * seed) for seed in range(3)]
-    known += [Offset("a", "a", 0, 10, seed, 0.1 * seed + 0.2) for seed in range(3)]
-    (table,) = analysis.universal_tables(known)
-    assert [row[:4] for row in table.rows] == [(RANDOM, "same seed", "a", 0), ("a", "same seed", "a", 10)]
-    assert table.rows[0][5] is None
-    assert value(table.rows[1][4]) == pytest.approx(0.3)
-    beyond = table.rows[1][5]
+    known = [Offset(RANDOM, "PPO", 0.5, 0, 0, seed, 0.1 * seed) for seed in range(3)]
+    known += [Offset("PPO", "PPO", 0.5, 0, 10, seed, 0.1 * seed + 0.2) for seed in range(3)]
+    relations, pairs = analysis.universal_tables(known)
+    assert [row[:5] for row in pairs.rows] == [
+        (0.5, "same seed", RANDOM, "PPO", 0), (0.5, "same seed", "PPO", "PPO", 10)
+    ]  # fmt: skip
+    assert value(pairs.rows[0][6]) == 0.0
+    assert [row[:4] for row in relations.rows] == [(0.5, "same seed", "the same", 10)]
+    assert value(relations.rows[0][4]) == pytest.approx(0.3)
+    beyond = relations.rows[0][5]
     assert isinstance(beyond, Estimate)
     assert (beyond.lower, beyond.upper) == (pytest.approx(0.2), pytest.approx(0.2))  # paired
 
@@ -115,6 +120,8 @@ def test_in_what_policies_differ_first() -> None:
     found = tuple(analysis.relation("PPO", name) for name in names)
     assert found == analysis.RELATIONS
     assert {kept.name for kept in settings.KEPT} >= {*settings.FITTED_ON, *settings.SPREAD, settings.TREE_OF}
+    assert set(settings.EPSILONS) == {kept.task.name for kept in settings.KEPT}
+    assert settings.task_of(settings.TREE) is CARTPOLE
     assert len({(kept.folder, kept.maker) for kept in settings.KEPT}) == len(settings.KEPT)
     for each in settings.KEPT:
         each.training.make_agent()

@@ -11,6 +11,7 @@ import numpy as np
 from rlkit.statistics import Estimate, mean_interval
 
 from ..ledger import Cell, Table
+from ..policies import OURS
 from . import settings
 
 RANDOM = "random"  # the source of offsets that nobody fitted
@@ -47,6 +48,7 @@ class Offset:
 
     source: str  # on whose states it was fitted; "random" for random signs, of which flips are the mean
     target: str
+    epsilon: float
     roll: int
     states: int  # that it was fitted on
     seed: int  # the target's
@@ -82,16 +84,21 @@ def interval(known: Sequence[Any], value: Callable[[Any], float | None]) -> Esti
     return mean_interval(means) if means else None
 
 
+def rank(policy: str) -> int:
+    """Of its task: policies of one task stand together."""
+    return list(settings.EPSILONS).index(settings.task_of(policy).name)
+
+
 def natural_tables(known: Sequence[Natural]) -> list[Table]:
     """What every policy earns, and what it was trained with."""
     trained = {kept.name: kept for kept in settings.KEPT}
     lines: list[tuple[Cell, ...]] = []
-    for name in dict.fromkeys(row.policy for row in known):
+    for name in sorted({row.policy: None for row in known}, key=rank):
         earned = [row.mean_return for row in known if row.policy == name]
         kept = trained.get(name)
-        kind = (kept.maker, kept.network, kept.training.steps) if kept else ("rlkit", "tree", None)
-        lines.append((name, *kind, mean_interval(earned), min(earned)))
-    columns = ("policy", "maker", "network", "steps", "return", "of the worst seed")
+        kind = (kept.maker, kept.network, kept.training.steps) if kept else (OURS, settings.TREE, None)
+        lines.append((settings.task_of(name).name, name, *kind, mean_interval(earned), min(earned)))
+    columns = ("task", "policy", "maker", "network", "steps", "return", "of the worst seed")
     return [Table("natural", "Return when nobody interferes", columns, tuple(lines))]
 
 
@@ -116,13 +123,16 @@ RELATIONS = ("the same", "other settings", "another network", "another algorithm
 def transfer_tables(known: Sequence[Flipped]) -> list[Table]:
     """By what target and source have in common, by source, by target, and every pair."""
     others = [row for row in known if row.source != row.target]
-    related = sorted(known, key=lambda row: RELATIONS.index(relation(row.source, row.target)))
+    related = sorted(known, key=lambda row: (rank(row.source), RELATIONS.index(relation(row.source, row.target))))
     return [
         transfer_table(
             "transfer-relations",
             "Attacks made on one policy and shown to another, by what is different",
             related,
-            {"target is": lambda row: relation(row.source, row.target)},
+            {
+                "task": lambda row: settings.task_of(row.source).name,
+                "target is": lambda row: relation(row.source, row.target),
+            },
         ),
         transfer_table(
             "transfer-sources",
@@ -161,21 +171,45 @@ def transfer_table(
 
 
 def universal_tables(known: Sequence[Offset]) -> list[Table]:
-    """Flips of every target by offsets of every source, and those beyond random offsets."""
-    chance = {(row.target, row.seed): row.flips for row in known if row.source == RANDOM}
+    """Flips by offsets that were fitted and by random ones: by what is different, and every pair."""
+    fitted = sorted(
+        (row for row in known if row.source != RANDOM),
+        key=lambda row: RELATIONS.index(relation(row.source, row.target)),
+    )
+    related = universal_table(
+        "universal-relations",
+        "One offset for all states, at states of other episodes, by what is different",
+        known,
+        fitted,
+        {"target is": lambda row: relation(row.source, row.target)},
+    )
+    pairs: dict[str, Callable[[Offset], Cell]] = {"fitted on": lambda row: row.source, "target": lambda row: row.target}
+    return [related, universal_table("universal", "Every pair", known, known, pairs)]
+
+
+def universal_table(
+    name: str,
+    title: str,
+    known: Sequence[Offset],
+    shown: Sequence[Offset],
+    keys: Mapping[str, Callable[[Offset], Cell]],
+) -> Table:
+    """Means over the rows that agree in the keys, the epsilon, whose seed it is and how many were fitted on."""
+    chance = {(row.epsilon, row.target, row.seed): row.flips for row in known if row.source == RANDOM}
     groups: dict[tuple[Cell, ...], list[Offset]] = {}
-    for row in sorted(known, key=lambda row: (row.roll, row.states)):
-        groups.setdefault((row.source, PAIRED[row.roll], row.target, row.states), []).append(row)
+    for row in sorted(shown, key=lambda row: (row.epsilon, row.roll)):
+        key = (row.epsilon, PAIRED[row.roll], *(key(row) for key in keys.values()), row.states)
+        groups.setdefault(key, []).append(row)
     lines = [
         (
             *group,
             interval(own, lambda row: row.flips),
-            interval(own, lambda row: row.flips - chance[row.target, row.seed]) if group[0] != RANDOM else None,
+            interval(own, lambda row: row.flips - chance[row.epsilon, row.target, row.seed]),
         )
         for group, own in groups.items()
     ]
-    columns = ("fitted on", "shown to", "target", "states", "flipped", "beyond random offsets")
-    return [Table("universal", "One offset for all states, at states of other episodes", columns, tuple(lines))]
+    columns = ("epsilon", "shown to", *keys, "states", "flipped", "beyond random offsets")
+    return Table(name, title, columns, tuple(lines))
 
 
 def dimension_tables(known: Sequence[Spread]) -> list[Table]:

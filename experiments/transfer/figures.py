@@ -3,63 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlkit.plotting import COLOURS
 
 from . import settings
-from .analysis import PAIRED, RANDOM, Flipped, Offset, Spread, interval
+from .analysis import PAIRED, RANDOM, Flipped, Offset, Spread
 
 MARKERS = {"padded": "s", "rotated": "o"}
 
 
 def transfer_figure(known: Sequence[Flipped]) -> Figure:
-    """Flips beyond those of noise in per cent of the states, sources by targets, a panel for each way to pair seeds."""
-    sources, targets = (list(dict.fromkeys(getattr(row, field) for row in known)) for field in ("source", "target"))
-    rolls = sorted({row.roll for row in known})
-    drawn = Figure(figsize=(7.0, 0.3 + 3.6 * len(rolls)), layout="constrained")
-    for axes, roll in zip(drawn.subplots(len(rolls), squeeze=False)[:, 0], rolls, strict=True):
-        excess = np.full((len(sources), len(targets)), np.nan)
-        for i, source in enumerate(sources):
-            for j, target in enumerate(targets):
-                own = [row for row in known if (row.source, row.target, row.roll) == (source, target, roll)]
-                excess[i, j] = np.mean([row.flips - row.noise for row in own])
-                axes.text(j, i, f"{100 * excess[i, j]:.0f}", ha="center", va="center", fontsize=7)
-        axes.imshow(excess, cmap="RdBu_r", vmin=-0.8, vmax=0.8, aspect="auto")
-        axes.set_xticks(range(len(targets)), targets, rotation=40, ha="right", fontsize=7)
-        axes.set_yticks(range(len(sources)), sources, fontsize=7)
-        axes.set_title(f"shown to {PAIRED[roll]}", fontsize=8)
-        axes.set_ylabel("made on", fontsize=8)
+    """Flips beyond those of noise in per cent of the states: a panel for each task and way to pair seeds."""
+    panels = list(dict.fromkeys((settings.task_of(row.source).name, row.roll) for row in known))
+    own = [[row for row in known if (settings.task_of(row.source).name, row.roll) == panel] for panel in panels]
+    heights = [2 + len({row.source for row in rows}) for rows in own]
+    drawn = Figure(figsize=(7.0, 0.25 * sum(heights)), layout="constrained")
+    axes = drawn.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+    for each, rows, (task, roll) in zip(axes, own, panels, strict=True):
+        draw_matrix(each, rows)
+        each.set_title(f"{task}: shown to {PAIRED[roll]}", fontsize=8)
     return drawn
 
 
+def draw_matrix(axes: Axes, known: Sequence[Flipped]) -> None:
+    """Sources by targets, the mean over seeds."""
+    sources, targets = (list(dict.fromkeys(getattr(row, field) for row in known)) for field in ("source", "target"))
+    excess = np.zeros((len(sources), len(targets)))
+    for (i, source), (j, target) in product(enumerate(sources), enumerate(targets)):
+        same = [row.flips - row.noise for row in known if (row.source, row.target) == (source, target)]
+        excess[i, j] = np.mean(same)
+        axes.text(j, i, f"{100 * excess[i, j]:.0f}", ha="center", va="center", fontsize=7)
+    axes.imshow(excess, cmap="RdBu_r", vmin=-0.8, vmax=0.8, aspect="auto")
+    axes.set_xticks(range(len(targets)), targets, rotation=40, ha="right", fontsize=7)
+    axes.set_yticks(range(len(sources)), sources, fontsize=7)
+    axes.set_ylabel("made on", fontsize=8)
+
+
 def universal_figure(known: Sequence[Offset]) -> Figure:
-    """Flips against the number of states fitted on, a panel per source and a colour per target; random ones dotted."""
+    """Flips of other seeds against the number of states that an offset was fitted on, and by random offsets.
+
+    A panel per source and epsilon, a colour per target.
+    """
     sources = [source for source in settings.FITTED_ON if any(row.source == source for row in known)]
-    drawn = Figure(figsize=(7.0, 2.9), layout="constrained")
-    panels = drawn.subplots(1, len(sources), sharey=True, squeeze=False)[0]
-    for panel, source in zip(panels, sources, strict=True):
+    epsilons = sorted({row.epsilon for row in known})
+    drawn = Figure(figsize=(7.0, 0.7 + 2.0 * len(epsilons)), layout="constrained")
+    panels = drawn.subplots(len(epsilons), len(sources), sharex=True, sharey=True, squeeze=False)
+    for (i, epsilon), (j, source) in product(enumerate(epsilons), enumerate(sources)):
+        panel = panels[i, j]
         for target, colour in zip(settings.SHOWN_TO, COLOURS, strict=False):
-            own = [row for row in known if (row.source, row.target, row.roll) == (source, target, max(settings.ROLLS))]
+            here = [row for row in known if (row.target, row.epsilon) == (target, epsilon)]
+            own = [row for row in here if row.source == source and row.roll == max(settings.ROLLS)]
             counts = sorted({row.states for row in own})
-            means = [interval([row for row in own if row.states == count], lambda row: row.flips) for count in counts]
-            panel.plot(
-                counts, [mean.value for mean in means if mean], color=colour, marker="o", markersize=3, label=target
-            )
-            chance = interval(
-                [row for row in known if (row.source, row.target) == (RANDOM, target)], lambda row: row.flips
-            )
-            if chance:
-                panel.axhline(chance.value, color=colour, linestyle=":", linewidth=0.9)
+            means = [np.mean([row.flips for row in own if row.states == count]) for count in counts]
+            panel.plot(counts, means, color=colour, marker="o", markersize=3, label=target)
+            chance = np.mean([row.flips for row in here if row.source == RANDOM])
+            panel.axhline(chance, color=colour, linestyle=":", linewidth=0.9)
         panel.set_xscale("log")
-        panel.set_title(f"fitted on {source}", fontsize=8)
+        panel.set_title(f"fitted on {source}, epsilon {epsilon:g}", fontsize=8)
         panel.grid(visible=True, color="#dddddd", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("share of states flipped", fontsize=8)
+    drawn.supylabel("share of states flipped", fontsize=8)
     drawn.supxlabel("states that the offset was fitted on (dotted: random offsets)", fontsize=8)
-    handles, labels = panels[0].get_legend_handles_labels()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=7)
     return drawn
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ from .. import rows, terminal
 from ..choose import parsed
 from ..kept import POLICIES
 from ..ledger import Table, flattened, write_bytes, write_csv
+from ..tasks import CARTPOLE
 from . import analysis, figures, settings
 from .analysis import RANDOM, Flipped, Natural, Offset, Spread
 
@@ -48,14 +50,14 @@ def opened(models: Path) -> Policies:
         policies[kept.name] = POLICIES[kept.maker](kept.training, models / kept.folder)
         terminal.say(f"{kept.name}: ready")
     policies[settings.TREE] = imitate(
-        policies[settings.TREE_OF], lambda i: episodes(TREES + i * settings.EPISODES), settings.DEPTH
+        policies[settings.TREE_OF], lambda i: episodes(settings.TREE, TREES + i * settings.EPISODES), settings.DEPTH
     )
     return policies
 
 
-def episodes(first: int = EVALUATION_SEED) -> Env:
-    """The same ones for every seed and policy."""
-    return settings.TASK.environments(len(settings.SEEDS), settings.EPISODES, first)
+def episodes(name: str, first: int = EVALUATION_SEED) -> Env:
+    """Of a policy's task: the same ones for every seed and every policy."""
+    return settings.task_of(name).environments(len(settings.SEEDS), settings.EPISODES, first)
 
 
 def uniforms(width: int, copies: int) -> Tensor:
@@ -65,19 +67,22 @@ def uniforms(width: int, copies: int) -> Tensor:
 
 def natural(policies: Policies, name: str) -> list[Natural]:
     """What a policy earns when nobody interferes."""
-    earned = rollout(policies[name], episodes()).returns.mean(dim=1)
+    earned = rollout(policies[name], episodes(name)).returns.mean(dim=1)
     return [Natural(name, seed, one) for seed, one in zip(settings.SEEDS, earned.tolist(), strict=True)]
 
 
-def transferred(policies: Policies, roll: int) -> list[Flipped]:
-    """Attacks made on every policy with scores, shown to every policy, at states that each of them visits."""
-    obs = torch.cat([visited(policy, episodes(), settings.STATES) for policy in policies.values()], dim=1)
+def transferred(policies: Policies, unit: tuple[str, int]) -> list[Flipped]:
+    """Attacks made on every policy of a task with scores, shown to every policy, at states that each of them visits."""
+    name, roll = unit
+    own = {each: policy for each, policy in policies.items() if settings.task_of(each).name == name}
+    task = settings.task_of(next(iter(own)))
+    obs = torch.cat([visited(policy, episodes(each), settings.STATES) for each, policy in own.items()], dim=1)
     matrix = transfer_matrix(
         settings.ATTACK,
-        {name: policy for name, policy in policies.items() if hasattr(policy, "scores")},
-        policies,
+        {each: policy for each, policy in own.items() if hasattr(policy, "scores")},
+        own,
         obs,
-        settings.TASK.budget(settings.EPSILON),
+        task.budget(settings.EPSILONS[name]),
         uniforms(obs.shape[-1], obs.shape[1]),
         roll,
     )
@@ -101,41 +106,44 @@ def transferred(policies: Policies, roll: int) -> list[Flipped]:
 
 def universal(policies: Policies, source: str) -> list[Offset]:
     """Offsets fitted on a policy's own states, or random ones, shown to policies at states of other episodes."""
-    budget = settings.TASK.budget(settings.EPSILON)
-    fitted: list[tuple[int, Tensor]] = []  # count, offsets [S, D]
+    held_out = {target: visited(policies[target], episodes(target), settings.HELD_OUT) for target in settings.SHOWN_TO}
     rolls = (0,) if source == RANDOM else settings.ROLLS
-    if source == RANDOM:
-        width = len(settings.TASK.scale)
-        signs = budget.sample_signs(
-            torch.zeros(len(settings.SEEDS), settings.RANDOM_OFFSETS, width), uniforms(width, settings.RANDOM_OFFSETS)
+    return [
+        Offset(source, target, epsilon, roll, count, seed, round(share, 4))
+        for epsilon in settings.OFFSET_EPSILONS
+        for count, offsets in offsets_of(policies, source, CARTPOLE.budget(epsilon)).items()
+        for target, obs in held_out.items()
+        for roll in rolls
+        for seed, share in zip(
+            settings.SEEDS,
+            flipped(policies[target], obs, [each.roll(roll, dims=0) for each in offsets], epsilon).tolist(),
+            strict=True,
         )
-        fitted += [(0, offset) for offset in signs.unbind(dim=1)]
-    else:
-        obs = visited(policies[source], episodes(FITTING), max(settings.COUNTS))
-        for count in settings.COUNTS:
-            evenly = torch.linspace(0, obs.shape[1] - 1, count + 2)[1:-1].round().long()
-            fitted.append((count, universal_offset(policies[source], obs[:, evenly], budget)))
-    found = []
-    for target in settings.SHOWN_TO:
-        held_out = visited(policies[target], episodes(), settings.HELD_OUT)
-        for roll in rolls:
-            flips: dict[int, list[Tensor]] = {}
-            for count, offset in fitted:
-                shown = Universal(offset.roll(roll, dims=0))
-                success = execute(shown, policies[target], held_out, budget).success
-                flips.setdefault(count, []).append(success.double().mean(dim=1))
-            found += [
-                Offset(source, target, roll, count, seed, round(share, 4))
-                for count, shares in flips.items()
-                for seed, share in zip(settings.SEEDS, torch.stack(shares).mean(dim=0).tolist(), strict=True)
-            ]
-    return found
+    ]
+
+
+def offsets_of(policies: Policies, source: str, budget: Budget) -> dict[int, list[Tensor]]:
+    """By the number of states that they were fitted on, offsets ``[S, D]``: one each, or for 0 states random ones."""
+    if source == RANDOM:
+        width, draws = len(CARTPOLE.scale), settings.RANDOM_OFFSETS
+        signs = budget.sample_signs(torch.zeros(len(settings.SEEDS), draws, width), uniforms(width, draws))
+        return {0: list(signs.unbind(dim=1))}
+    obs = visited(policies[source], episodes(source, FITTING), max(settings.COUNTS))
+    evenly = {count: torch.linspace(0, obs.shape[1] - 1, count + 2)[1:-1].round().long() for count in settings.COUNTS}
+    return {count: [universal_offset(policies[source], obs[:, some], budget)] for count, some in evenly.items()}
+
+
+def flipped(policy: Any, obs: Tensor, offsets: Sequence[Tensor], epsilon: float) -> Tensor:
+    """The share of states at which an offset changes the policy's action, the mean over offsets, ``[S]``."""
+    budget = CARTPOLE.budget(epsilon)
+    changed = [execute(Universal(offset), policy, obs, budget).success.double().mean(dim=1) for offset in offsets]
+    return torch.stack(changed).mean(dim=0)
 
 
 def dimension(policies: Policies, name: str) -> list[Spread]:
     """The epsilon that flips a policy whose observations are padded or rotated into codes of more features."""
-    scale = torch.tensor(settings.TASK.scale)
-    obs = visited(policies[name], episodes(), settings.CODED_STATES) / scale
+    scale = torch.tensor(CARTPOLE.scale)
+    obs = visited(policies[name], episodes(name), settings.CODED_STATES) / scale
     codes = [("padded", n, padded(len(scale), n)) for n in settings.LENGTHS]
     for n in settings.LENGTHS:
         draws = np.random.default_rng(n).normal(size=(settings.ROTATIONS, n, len(scale)))
@@ -187,8 +195,8 @@ PARTS = (
     Part(
         "transfer",
         Flipped,
-        lambda: settings.ROLLS,
-        lambda row: row.roll,
+        lambda: list(product(settings.EPSILONS, settings.ROLLS)),
+        lambda row: (settings.task_of(row.source).name, row.roll),
         transferred,
         analysis.transfer_tables,
         figures.transfer_figure,
