@@ -92,14 +92,13 @@ class DQN(Agent):
         self.run.means.add(epsilon=epsilons[-1])
         explores, random = exploration(epsilons[..., None], u, self.num_actions)
         taken = []
-        asked, coins = self._somewhere(~explores), zip(self._somewhere(explores), explores, strict=True)
-        for asks, (some, exploring), action, numbers in zip(asked, coins, random, u, strict=True):
+        for t, (some_explore, some_do_not) in enumerate(zip(somewhere(explores), somewhere(~explores), strict=True)):
             mask = self.env.action_mask
-            if mask is not None:
-                action = allowed_action(numbers[..., 1], mask)
-            if asks:
-                greedy = masked(self.scores(self.env.obs), mask).argmax(dim=-1)
-                action = torch.where(exploring, action, greedy) if some else greedy
+            if some_do_not:
+                action = masked(self.scores(self.env.obs), mask).argmax(dim=-1)
+            if some_explore:
+                chosen = random[t] if mask is None else allowed_action(u[t, ..., 1], mask)
+                action = torch.where(explores[t], chosen, action) if some_do_not else chosen
             taken.append(self.step(action))
         return taken
 
@@ -182,6 +181,7 @@ class DQN(Agent):
         interval = config.target_update_interval
         return ahead if config.target_clock == "steps" else min(ahead, interval - self._updates % interval)
 
-    def _somewhere(self, chosen: Tensor) -> list[bool]:
-        """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
-        return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)
+
+def somewhere(chosen: Tensor) -> list[bool]:
+    """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
+    return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)
