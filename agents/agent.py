@@ -179,13 +179,9 @@ class Agent(NetworkPolicy):
 
     # Experience
 
-    def step(self, action: Tensor) -> Transition:
-        """One step of every copy, counted."""
-        self.run.timesteps += self.run.num_envs
-        return self.env.step(action)
-
     def note(self, batch: Transition) -> None:
-        """Let a segment ``[S, T, B, ...]`` just played enter the log, and the moments if something is normalised."""
+        """Count a segment ``[S, T, B, ...]`` just played, log it, and let it enter the moments of a normaliser."""
+        self.run.timesteps += batch.reward.shape[1] * self.run.num_envs
         self.run.returns.add(batch)
         if self.normaliser is not None:
             features = encode(batch.obs, self.observation_space)

@@ -99,7 +99,7 @@ class DQN(Agent):
             if some_explore:
                 chosen = random[t] if mask is None else allowed_action(u[t, ..., 1], mask)
                 action = torch.where(explores[t], chosen, action) if some_do_not else chosen
-            taken.append(self.step(action))
+            taken.append(self.env.step(action))
         return taken
 
     @torch.inference_mode()

@@ -32,7 +32,7 @@ def play(agent: Agent, steps: int) -> Transition:
     env = agent.env
     with torch.no_grad():
         numbers = agent.explore.take(steps)[..., 0]  # [T, S, B]
-        batch = segment([agent.step(categorical(agent.scores(env.obs), u, env.action_mask)) for u in numbers])
+        batch = segment([env.step(categorical(agent.scores(env.obs), u, env.action_mask)) for u in numbers])
     agent.note(batch)
     return batch if agent.normaliser is None else batch._replace(reward=agent.normaliser.rewards(batch.reward))
 

@@ -70,7 +70,7 @@ class TabularQ(Agent):
     def iteration(self) -> None:
         """One step of every copy, and one update of the entry that each of them was in."""
         epsilon, u = self.epsilon()[:, None], self.explore.next()
-        transition = self.step(self._action)
+        transition = self.env.step(self._action)
         self.note(segment([transition]))
         next_q, mask = self.scores(transition.next_obs), transition.next_action_mask  # [S, B, A]
         next_action = epsilon_greedy(next_q, epsilon, u, mask)

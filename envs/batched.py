@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -70,6 +70,11 @@ class BatchedEnv:
         self._restart = restart
         self._in_torch = self.device.type != "cpu" if in_torch is None else in_torch
         self._xp: Any = torch if self._in_torch else np
+        # a tensor as one of the dynamics' arrays and back, without a copy on the CPU
+        self._native: Callable[[Tensor], Array] = self._to_device if self._in_torch else torch.Tensor.numpy
+        self._tensor: Callable[[Array], Tensor] = torch.as_tensor if self._in_torch else torch.from_numpy
+        self._limit = None if dynamics.max_steps is None else self._native(torch.tensor(dynamics.max_steps))
+        self._no_noise = self._native(torch.empty(len(seeds), num_envs, 0)) if dynamics.transition_noise == 0 else None
         self._float = self._xp.float64 if double else self._xp.float32
         self._noise: StreamNoise | GymnasiumNoise
         if noise == "stream":
@@ -91,12 +96,10 @@ class BatchedEnv:
 
     def step(self, action: Tensor) -> Transition:
         """Step every copy with ``action [S, B]`` int64; finished copies start again in the same call."""
-        state, reward, terminated = self.dynamics.transition(
-            self.state, self._native(action), self._native(self._noise.transition())
-        )
+        noise = self._native(self._noise.transition()) if self._no_noise is None else self._no_noise
+        state, reward, terminated = self.dynamics.transition(self.state, self._native(action), noise)
         self._elapsed += 1
-        limit = self.max_episode_steps
-        truncated = self._zeros(torch.bool) if limit is None else self._elapsed >= limit
+        truncated = self._zeros(torch.bool) if self._limit is None else self._elapsed >= self._limit
         obs, self.obs = self.obs, self._tensor(self.dynamics.observe(state))
         transition = Transition(
             obs=obs,
@@ -149,13 +152,8 @@ class BatchedEnv:
     def _zeros(self, dtype: torch.dtype) -> Array:
         return self._native(torch.zeros(len(self.seeds), self.num_envs, dtype=dtype, device=self.device))
 
-    def _native(self, tensor: Tensor) -> Array:
-        """A tensor as the dynamics' arrays, without a copy on the CPU."""
-        return tensor.to(self.device) if self._in_torch else tensor.numpy()
-
-    def _tensor(self, array: Array) -> Tensor:
-        """One of the dynamics' arrays as a tensor, without a copy."""
-        return array if self._in_torch else torch.from_numpy(array)
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs to continue these episodes."""
@@ -177,7 +175,6 @@ class StreamNoise:
     ) -> None:
         self._everywhere = torch.ones(len(seeds), num_envs, dtype=torch.bool, device=device)
         self._transitions = Stream(seeds, "env", width=dynamics.transition_noise, copies=num_envs, device=device)
-        self._nothing = torch.empty(len(seeds), num_envs, 0, device=device)
         self._starts: EpisodeStarts | DeviceEpisodeStarts
         if in_torch:
             self._starts = DeviceEpisodeStarts(seeds, dynamics.initial_noise, num_envs, device)
@@ -193,7 +190,7 @@ class StreamNoise:
 
     def transition(self) -> Tensor:
         """``[S, B, transition_noise]``."""
-        return self._transitions.next() if self._transitions.width else self._nothing
+        return self._transitions.next()
 
     def restart(self, finished: Array) -> Array:
         """CPU: flat indices ``[n]`` -> ``[n, initial_noise]``; a device: a mask -> ``[S, B, initial_noise]``."""
@@ -237,8 +234,6 @@ class GymnasiumNoise:
     def transition(self) -> Tensor:
         """``[S, B, transition_noise]``."""
         width = self._dynamics.transition_noise
-        if width == 0:
-            return torch.empty(*self._shape, 0)
         if self._used == self.STEPS:
             self._block = self._draw(self.STEPS * width).view(*self._shape, self.STEPS, width)
             self._used = 0
