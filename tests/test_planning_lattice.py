@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 from test_planning import assert_certified, assert_encloses, rational_optimum
-from test_planning_methods import slippery
+from test_planning_methods import needs_numba, slippery
 
+from rlkit.envs.cartpole import CartPole
+from rlkit.envs.dynamics import noiseless_step
+from rlkit.experiments.cartpole.reference import cartpole_lattice
 from rlkit.latticemdp import Lattice, LatticeMDP, interpolated
 from rlkit.planning import (
     NotConverged,
@@ -24,13 +27,17 @@ from rlkit.planning import (
     evaluate,
     evaluate_finite,
     interval_iteration,
+    lattice_iter,
+    lattice_iteration,
     policy_iteration,
+    portfolio,
     prove,
     q_backup,
     regret,
     solve,
     value_iteration,
 )
+from rlkit.planning.jit import COMPILED
 from rlkit.planning.operators import extents, rounding_bound
 
 Floats = NDArray[np.float64]
@@ -121,7 +128,10 @@ def lattices(draw: st.DrawFn) -> LatticeMDP:
 @given(lattices(), st.sampled_from([0.0, 0.5, 0.9]))
 def test_bounds_on_a_lattice_enclose_the_rational_optimum(mdp: LatticeMDP, gamma: float) -> None:
     exact = rational_optimum(mdp.tabular, gamma)
-    for solution in (value_iteration(mdp, gamma), device_iteration(mdp, gamma, 1e-9), solve(mdp, gamma)):
+    solutions = [value_iteration(mdp, gamma), device_iteration(mdp, gamma, 1e-9), solve(mdp, gamma)]
+    if COMPILED:
+        solutions.append(lattice_iteration(mdp, gamma))
+    for solution in solutions:
         assert_encloses(solution.lower, solution.upper, exact)
         assert_certified(mdp.tabular, solution, exact)
         assert solution.width <= 1e-9
@@ -178,13 +188,17 @@ def test_whatever_takes_a_table_takes_a_map_and_a_lattice(name: str) -> None:
 def test_a_lattice_too_large_for_a_table_is_swept_as_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     mdp = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
     assert "as its table" in solve(mdp, 0.9).reason
-    monkeypatch.setattr("rlkit.planning.portfolio.LARGEST_LATTICE_TABLE", 39)
-    fresh = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
-    solution = solve(fresh, 0.9)
-    assert "too large for a table" in solution.reason
-    assert solution.method == "device iteration"
-    assert "tabular" not in vars(fresh)
-    np.testing.assert_allclose(solution.value, solve(mdp, 0.9).value, rtol=0, atol=1e-9)
+    right = solve(mdp, 0.9).value
+    for compiled in {COMPILED, False}:
+        monkeypatch.setattr(portfolio, "COMPILED", compiled)
+        monkeypatch.setattr(portfolio, "SMALL_LATTICE_TABLE", 39)
+        monkeypatch.setattr(portfolio, "LARGEST_LATTICE_TABLE", 39)
+        fresh = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
+        solution = solve(fresh, 0.9)
+        assert "swept as its cells" in solution.reason
+        assert solution.method == ("lattice iteration" if compiled else "device iteration")
+        assert "tabular" not in vars(fresh)
+        np.testing.assert_allclose(solution.value, right, rtol=0, atol=1e-9)
 
 
 def test_a_coarse_solution_is_a_good_start_for_a_fine_one() -> None:
@@ -200,6 +214,80 @@ def test_a_coarse_solution_is_a_good_start_for_a_fine_one() -> None:
     cold, warm = device_iteration(fine, 0.95, 1e-2), device_iteration(fine, 0.95, 1e-2, initial=start)
     assert warm.iterations < cold.iterations
     np.testing.assert_allclose(cold.value, warm.value, rtol=0, atol=1e-2)
+
+
+@needs_numba
+def test_cells_are_swept_to_the_optimum_of_the_table_from_anywhere() -> None:
+    dynamics = CartPole()
+    mdp = LatticeMDP(cartpole_lattice(dynamics, 7), noiseless_step(dynamics), 2)
+    by_table = solve(mdp, 0.99, 1e-6)
+    assert by_table.method != "lattice iteration"
+    for start in (None, by_table.value, np.random.default_rng(0).normal(0, 100, mdp.num_states)):
+        solution = lattice_iteration(mdp, 0.99, 1e-6, initial=start)
+        np.testing.assert_allclose(solution.value, by_table.value, rtol=0, atol=2e-6)
+        assert solution.iterations < 0.5 * value_iteration(mdp, 0.99, 1e-6, in_place=True).iterations
+
+
+@needs_numba
+def test_a_sweep_over_cells_is_the_backup_to_the_bit() -> None:
+    lattice, rng = uneven(3, 2, 4), np.random.default_rng(1)
+    target, paid, over = rng.uniform(-2, 2, (3, 24, 3)), rng.normal(size=(3, 24)), rng.random((3, 24)) < 0.2
+    mdp = LatticeMDP(lattice, lambda s, a: (target[a[0]], paid[a[0]], over[a[0]]), 3)
+    value = rng.normal(size=24)
+    expected, new, policy = q_backup(mdp, value, 0.9), value.copy(), np.zeros(24, np.int32)
+    cells = (mdp.corner, mdp.fraction, mdp.reward, mdp.going_on, *lattice_iter.corners_of(lattice))
+    lattice_iter.improve_cells(*cells, new, 0.9, policy, False)
+    assert (new[0], policy[0]) == (expected[0].max(), expected[0].argmax())  # the first is backed up from old values
+    new = value.copy()
+    lattice_iter.improve_cells(*cells, new, 0.9, policy, True)
+    assert (new[-1], policy[-1]) == (expected[-1].max(), expected[-1].argmax())
+    slow = value.copy()
+    lattice_iter.improve_cells.py_func(*cells, slow, 0.9, policy, True)
+    np.testing.assert_array_equal(new, slow)
+
+
+def test_a_leap_lands_on_the_limit_of_one_mode_and_is_taken_less_often_where_it_fails() -> None:
+    mode, limit = np.array([1.0, 2.0, 3.0]), np.array([5.0, 6.0, 7.0])
+    value = limit - mode
+
+    def to_and_fro(pairs: int) -> None:
+        value[:] = limit + 0.9**pairs * (value - limit)
+
+    leaps = lattice_iter.Leaps()
+    leaps.look(1.0)
+    leaps.take(value, to_and_fro, 0.99)
+    np.testing.assert_allclose(value, limit, rtol=1e-12)
+    for change, rest, pause in ((2.0, 1, 2), (3.0, 2, 4), (2.0, 2, 4)):
+        leaps.look(change)
+        assert (leaps.rest, leaps.pause) == (rest, pause)
+    before = value.copy()
+    leaps.take(value, to_and_fro, 0.99)
+    assert leaps.rest == 1
+    np.testing.assert_allclose(value, before, rtol=1e-12)
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"tolerance": 1e-16}, ValueError, "the smallest that lattice_iteration can certify"),
+        ({"gamma": 1.0}, ValueError, "lattice_iteration needs 0 <= gamma < 1"),
+        ({"initial": np.zeros(9)}, ValueError, r"initial has shape \(9,\): expected \(10,\)"),
+        ({"max_iterations": 0}, ValueError, "max_iterations 0"),
+        ({"max_iterations": 1, "tolerance": 1e-12}, NotConverged, "apart after 1 sweeps"),
+    ],
+)
+def test_what_sweeps_over_cells_refuse(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    mdp = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
+    with pytest.raises(error, match=message):
+        lattice_iteration(mdp, **{"gamma": 0.9, **change})
+
+
+def test_without_numba_a_lattice_is_left_to_other_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    mdp = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
+    monkeypatch.setattr(lattice_iter, "COMPILED", False)
+    with pytest.raises(ValueError, match="needs numba"):
+        lattice_iteration(mdp, 0.9)
 
 
 def test_an_unfinished_lattice_says_so() -> None:

@@ -33,7 +33,7 @@ OVERHEAD = 20.0  # seconds that a process may take to start, read its problem an
 
 def problems(size: int) -> Iterator[tuple[str, Problem, float]]:
     """The benchmark set, the maps with and without their structure, and what lies between its kinds."""
-    for instance in instances((100, size)):
+    for instance in instances(tuple(sorted({100, size}))):
         yield instance.name + ", table", instance.table, instance.gamma
         if instance.grid is not None:
             yield instance.name + ", map", instance.grid, instance.gamma

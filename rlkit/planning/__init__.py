@@ -11,6 +11,7 @@ from .finite_horizon import backward_induction
 from .inexact import inexact_policy_iteration
 from .interval import interval_iteration
 from .judge import mistakes, q_error, regret, start_value, state_regret
+from .lattice_iter import lattice_iteration
 from .modified import modified_policy_iteration
 from .operators import Problem, bellman, bellman_q, greedy, q_backup
 from .policy_gradient import Trajectories, policy_gradient, trajectories
@@ -39,6 +40,7 @@ __all__ = [
     "greedy",
     "inexact_policy_iteration",
     "interval_iteration",
+    "lattice_iteration",
     "mistakes",
     "modified_policy_iteration",
     "policy_gradient",

@@ -124,11 +124,16 @@ def from_below(goal: Goal, table: TabularMDP, initial: Array | None) -> Array:
     if initial is None:
         worst = min(float(table.expected_reward.min(axis=(0, 1))), 0.0)
         return ended_by_zero(np.full(table.num_states, worst / (1 - goal.gamma * goal.size.continuation_high)))
+    given = verified_initial(goal, initial)
+    return ended_by_zero(given + min(bounds_from(goal, given).shifts.lower, 0.0))
+
+
+def verified_initial(goal: Goal, initial: Array) -> Array:
+    """Values ``[N]`` to start from, else a ValueError."""
     given: Array = np.asarray(initial, dtype=np.float64)
-    if given.shape != (table.num_states,) or not np.isfinite(given).all():
-        raise ValueError(f"initial has shape {given.shape}: expected {(table.num_states,)} finite values")
-    shift = bounds_from(goal, given).shifts.lower
-    return ended_by_zero(given + min(shift, 0.0))
+    if given.shape != (goal.mdp.num_states,) or not np.isfinite(given).all():
+        raise ValueError(f"initial has shape {given.shape}: expected {(goal.mdp.num_states,)} finite values")
+    return given
 
 
 def _in_place(

@@ -17,6 +17,7 @@ from .chain import policy_chain
 from .device import device_iteration
 from .inexact import inexact_policy_iteration
 from .jit import COMPILED
+from .lattice_iter import lattice_iteration
 from .modified import CONTINUING, modified_policy_iteration
 from .operators import Problem, as_table, extents
 from .policy_iter import policy_iteration
@@ -44,6 +45,7 @@ MANY_STATES = 200_000  # whose table is much larger than a cache
 RARE = 0.001  # share of states with a reward below which rewards are rare
 SHORT_SIGHTED = 0.995  # gamma up to which far rewards are forgotten on the way
 LARGEST_LATTICE_TABLE = 2**25  # outcomes, 1 GB, up to which a lattice is solved as its table
+SMALL_LATTICE_TABLE = 2**21  # outcomes up to which a lattice's table is solved as fast as its cells
 LARGEST_FACTORS = 5_000_000  # bandwidth times states up to which a policy's system is factorised
 
 
@@ -150,9 +152,14 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
 
 
 def _on_lattice(mdp: LatticeMDP, gamma: float, tolerance: float) -> Solution:
-    """As a table where that fits, else by sweeps over its cells."""
+    """As a table where that is small, or fits and nothing else is faster; else by sweeps over its cells."""
     size = " x ".join(map(str, mdp.lattice.shape))
-    if mdp.fraction[0].size * 2 ** len(mdp.lattice.shape) <= LARGEST_LATTICE_TABLE:
+    outcomes = mdp.fraction[0].size * 2 ** len(mdp.lattice.shape)
+    by_cells = COMPILED and extents(mdp).continuation_low < CONTINUING
+    if by_cells and outcomes > SMALL_LATTICE_TABLE:
+        reason = f"a lattice of {size} points: swept as its cells, without a table"
+        return replace(lattice_iteration(mdp, gamma, tolerance), reason=reason)
+    if outcomes <= LARGEST_LATTICE_TABLE:
         solution = _chosen(mdp.tabular, gamma, tolerance)
         return replace(solution, reason=f"a lattice of {size} points, as its table: {solution.reason}")
     solution = device_iteration(mdp, gamma, tolerance)
