@@ -1,12 +1,13 @@
 """Hijacking a policy: how much of its own reward an attacker gets out of a world in which only the victim acts.
 
 On a grid the attacker wants another goal to be reached, and its policy is the exact optimum of that wish. On the
-cart-pole it wants the cart on one side with the pole up, and its policy is a linear controller with a set point there.
+cart-pole it wants the cart on one side with the pole up, and its policy is a linear controller with a set point there,
+or beside it the optimum of that wish on a lattice of states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,13 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import rlkit.envs
-from rlkit.adversarial import FGSM, PGD, Attack, AttackedPolicy, Followed, Noise, TablePolicy, aliasing_epsilon, follow
-from rlkit.envs import CartPole, Dynamics, GridWorld
-from rlkit.envs.make import find_dynamics
+from rlkit.adversarial import FGSM, PGD, Attack, AttackedPolicy, Followed, Noise, aliasing_epsilon, follow
+from rlkit.envs import GridWorld
 from rlkit.envs.rewarded import Rewarded
-from rlkit.evaluation import EVALUATION_SEED, Perturb
-from rlkit.mdp import TabularMDP
-from rlkit.planning import solve
+from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import Curve, Reference, draw_curves, png
 from rlkit.statistics import mean_interval
 from rlkit.types import Env, Policy
@@ -30,12 +28,7 @@ from rlkit.types import Env, Policy
 from .attack import UNITS, NormName, Unit, threat
 from .ledger import Picture, Run, Table
 from .policies import Subject
-
-GAMMA = 0.99  # of the attacker on a grid: sooner is better
-SET_POINT = 1.5  # m from the middle, where the controller wants the cart
-ENOUGH = 1.0  # m from the middle, from where on the attacker is paid
-GAINS = (0.2, 0.5, 4.0, 0.8)  # of the controller, on (x - set point, x', theta, theta')
-SIDES = {"left": -1.0, "right": 1.0}
+from .schemes import Scheme, scheme_of
 
 
 class Attempt(NamedTuple):
@@ -53,74 +46,6 @@ ATTEMPTS: dict[str, Attempt] = {
 }
 
 
-class Scheme(NamedTuple):
-    """What the attacker wants, and how it would go about it if it could act."""
-
-    wish: str
-    policy: Policy
-    dynamics: Dynamics  # the victim's world with the attacker's reward
-
-
-class SetPoint:
-    """Push towards a place with the pole up: right where ``gains . (x - place, x', theta, theta') > 0``."""
-
-    def __init__(self, place: float) -> None:
-        self.gains = torch.tensor(GAINS)
-        self.origin = torch.tensor([place, 0.0, 0.0, 0.0])
-
-    def act(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
-        """``[S, B, 4] -> [S, B]``."""
-        return ((obs - self.origin.to(obs)) @ self.gains.to(obs) > 0).long()
-
-
-def scheme_of(subject: Subject, toward: str) -> Scheme:
-    """The attacker's problem in the world of ``subject``.
-
-    Args:
-        subject: the victims.
-        toward: ``left`` or ``right`` on the cart-pole, the letter of a tile that ends the episode on a grid.
-
-    Raises:
-        ValueError: another environment, or nothing of that name in it.
-    """
-    dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
-    if isinstance(dynamics, CartPole):
-        return _side_of_the_track(dynamics, toward)
-    if isinstance(dynamics, GridWorld):
-        return _goal_of_the_grid(dynamics, toward)
-    raise ValueError(f"hijacking is set up for CartPole-v1 and rlkit/GridWorld-v0, not for {subject.env}")
-
-
-def _side_of_the_track(pole: CartPole, toward: str) -> Scheme:
-    if toward not in SIDES:
-        raise ValueError(f"--toward must be left or right on the cart-pole, got {toward!r}")
-    side = SIDES[toward]
-
-    def reward(state: Any, action: Any, next_state: Any, terminated: Any) -> Any:
-        return 1.0 * ((side * next_state[..., 0] >= ENOUGH) & ~terminated)
-
-    wish = f"steps with the pole up and the cart at least {ENOUGH:g} m to the {toward}"
-    return Scheme(wish, SetPoint(side * SET_POINT), Rewarded(pole, reward))
-
-
-def _goal_of_the_grid(grid: GridWorld, toward: str) -> Scheme:
-    ends = grid.mdp.terminated & (grid.mdp.probability > 0)
-    letters = grid.letters[tuple(grid.tile_of.T)]  # [N]
-    wanted = ends & (letters == toward)[grid.mdp.successor]  # [N, A, K]
-    if not wanted.any():
-        known = sorted(set(letters[grid.mdp.successor[ends]].tolist()))
-        raise ValueError(f"--toward must be a tile that ends the episode, {', '.join(known)}, got {toward!r}")
-    old = grid.mdp
-    wish = TabularMDP(old.successor, old.probability, wanted, old.terminated, old.start, old.max_steps, old.name)
-    targets = torch.as_tensor(letters == toward)
-
-    def reward(state: Any, action: Any, next_state: Any, terminated: Any) -> Any:
-        return 1.0 * (targets.numpy()[next_state[..., 0]] & terminated)
-
-    policy = TablePolicy(grid.observations().copy(), solve(wish, GAMMA).policy)
-    return Scheme(f"share of episodes that end at {toward}", policy, Rewarded(grid, reward))
-
-
 def hijack(
     subject: Subject,
     toward: str,
@@ -129,13 +54,17 @@ def hijack(
     norm: NormName = "inf",
     episodes: int = 100,
     first_seed: int = EVALUATION_SEED,
+    points: int | None = None,
 ) -> Run:
     """Play the same episodes without attack and under every attempt at every epsilon, paid by the attacker's reward.
+
+    Targeted attempts are made once for each of the attacker's policies; ``points`` asks for a second one on the
+    cart-pole (``scheme_of``).
 
     Raises:
         ValueError: see ``scheme_of`` and ``rlkit.adversarial.robustness_curve``.
     """
-    scheme = scheme_of(subject, toward)
+    scheme = scheme_of(subject, toward, points)
     threatened = threat(subject, [], epsilons, unit, norm)
     rows = len(subject.seeds)
 
@@ -144,25 +73,33 @@ def hijack(
             scheme.dynamics, seeds=[first_seed] * rows, num_envs=episodes, restart=False, noise="gymnasium", double=True
         )
 
-    def play(perturb: Perturb | None) -> Followed:
-        return follow(subject.policy, scheme.policy, make_env(), perturb)
-
-    def perturbation(attempt: Attempt, epsilon: float) -> Perturb:
-        target = scheme.policy.act if attempt.targeted else None
+    def play(attempt: Attempt, planner: Policy, epsilon: float) -> Followed:
+        target = planner.act if attempt.targeted else None
         budget = replace(threatened.budget, epsilon=epsilon)
-        return AttackedPolicy(subject.policy, attempt.attack, budget, subject.seeds, target).perturb
+        perturb = AttackedPolicy(subject.policy, attempt.attack, budget, subject.seeds, target).perturb
+        return follow(subject.policy, planner, make_env(), perturb)
 
-    natural = play(None)
+    natural = follow(subject.policy, scheme.policy, make_env())
     played = {
-        name: [play(perturbation(attempt, epsilon)) for epsilon in threatened.epsilons]
-        for name, attempt in ATTEMPTS.items()
+        name: [play(attempt, planner, epsilon) for epsilon in threatened.epsilons]
+        for name, attempt, planner in plans(scheme)
     }
-    own = follow(scheme.policy, scheme.policy, make_env())
+    own = {name: follow(planner, planner, make_env()) for name, planner in scheme.policies.items()}
     mark = None
     if isinstance(scheme.dynamics, Rewarded) and isinstance(scheme.dynamics.dynamics, GridWorld):
         states = torch.as_tensor(scheme.dynamics.dynamics.observations().copy())
         mark = aliasing_epsilon(states, threatened.budget)
     return hijack_run(subject, scheme, threatened.epsilons, UNITS[unit], norm, natural, played, own, mark)
+
+
+def plans(scheme: Scheme) -> Iterator[tuple[str, Attempt, Policy]]:
+    """Every attempt, the targeted ones towards each of the attacker's policies, with the name that tables give it."""
+    several = len(scheme.policies) > 1
+    for name, attempt in ATTEMPTS.items():
+        for planner, policy in scheme.policies.items() if attempt.targeted else ():
+            yield f"{name}, {planner}" if several else name, attempt, policy
+        if not attempt.targeted:
+            yield name, attempt, scheme.policy
 
 
 def hijack_run(
@@ -173,7 +110,7 @@ def hijack_run(
     norm: NormName,
     natural: Followed,
     played: Mapping[str, Sequence[Followed]],
-    own: Followed,
+    own: Mapping[str, Followed],
     mark: float | None,
 ) -> Run:
     """The record: intervals over training seeds, the natural play first, the attacker's own play last."""
@@ -186,10 +123,11 @@ def hijack_run(
         row("natural", 0.0, natural),
         *(row(name, e, each) for name, cells in played.items() for e, each in zip(epsilons, cells, strict=True)),
     )
-    best = float(_per_seed(own)[0].mean(axis=0))
+    best = {name: float(_per_seed(each)[0].mean(axis=0)) for name, each in own.items()}
+    itself = ", ".join(f"{level:.4g} ({name})" for name, level in best.items())
     columns = ("attempt", "epsilon", "attacker's return", "share of steps as the attacker wants")
     notes = [
-        f"The attacker is paid by {scheme.wish}; its own policy, acting itself, gets {best:.4g}. Intervals are over "
+        f"The attacker is paid by {scheme.wish}; its own policy, acting itself, gets {itself}. Intervals are over "
         "training seeds."
     ]
     if mark is not None:
@@ -235,18 +173,18 @@ def _figure(
     unit: str,
     natural: Followed,
     played: Mapping[str, Sequence[Followed]],
-    best: float,
+    best: Mapping[str, float],
     mark: float | None,
 ) -> Figure:
     """The attacker's return against epsilon, a colour per attempt, with its own play as the level to reach."""
-    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
+    figure = Figure(figsize=(8.8, 5.2), layout="constrained")
     axes = figure.add_subplot()
     curves = {
         name: Curve([0.0, *epsilons], np.stack([_per_seed(each)[0] for each in (natural, *cells)]))
         for name, cells in played.items()
     }
-    level = Reference("the attacker's policy itself", best)
-    draw_curves(axes, curves, f"epsilon [{unit}]", "attacker's return", references=(level,), marker="o")
+    levels = [Reference(f"the attacker's {name} itself", level) for name, level in best.items()]
+    draw_curves(axes, curves, f"epsilon [{unit}]", "attacker's return", references=levels, marker="o")
     if mark is not None:
         axes.axvline(mark, color="#555555", linewidth=1.0, linestyle=":", label="one state reads as another")
     legend = axes.get_legend()

@@ -19,8 +19,8 @@ from rlkit.envs import CartPole, GridWorld, Rewarded
 from rlkit.envs.gym_env import DynamicsEnv
 from rlkit.evaluation import rollout
 from rlkit.experiments.cli import main
-from rlkit.experiments.hijack import ENOUGH, SetPoint, scheme_of
 from rlkit.experiments.policies import Subject, of_agent
+from rlkit.experiments.schemes import ENOUGH, SetPoint, scheme_of
 from rlkit.planning import evaluate, solve, start_value
 from rlkit.types import Env
 
@@ -191,7 +191,30 @@ def test_the_controller_pushes_towards_its_set_point() -> None:
     assert controller.act(obs).tolist() == [[0, 1, 1]]  # to go right the pole has to lean right first: push left
 
 
+@pytest.mark.slow
+def test_the_lattice_earns_more_than_the_controller() -> None:
+    scheme = scheme_of(pole_subject(), "right", points=21)
+    controller, lattice = scheme.policies.values()
+    env = episodes(scheme.dynamics, 10)
+    played = follow(lattice, lattice, env)
+    assert played.lengths.eq(500).all()
+    assert (played.returns > follow(controller, controller, episodes(scheme.dynamics, 10)).returns + 50).all()
+
+
 # the command line
+
+
+def test_the_cart_poles_command_prints_both_of_the_attackers_policies(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["hijack", files["pole"], "--toward", "right", "--epsilons", "0.1", "--episodes", "1", "--points", "5"]
+    assert main([*args, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    names = [f"{attack} targeted, {planner}" for attack in ("FGSM", "PGD") for planner in ("controller", "lattice")]
+    found = [attempt["attempt"] for attempt in results["attempts"]]
+    assert found == ["natural", "sign noise", "FGSM untargeted", *names]
+    assert results["attackers_own_return"].keys() == {"controller", "lattice"}
+    assert results["attackers_own_return"]["controller"] > 300
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +258,7 @@ def test_the_command_writes_table_and_figure(
         ("grid", ["--toward", "S"], "--toward must be a tile that ends the episode, G, g, got 'S'"),
         ("acrobot", ["--toward", "left"], "set up for CartPole-v1 and rlkit/GridWorld-v0, not for Acrobot-v1"),
         ("pole", ["--toward", "left", "--epsilons=-1"], "epsilon must be finite and not negative, got -1"),
+        ("grid", ["--toward", "g", "--points", "9"], "--points are of the cart-pole's lattice"),
         ("pole", ["--toward", "left", "--episodes", "0"], "episodes must be at least 1, got 0"),
     ],
 )

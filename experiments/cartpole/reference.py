@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from rlkit.envs.cartpole import CartPole
-from rlkit.envs.dynamics import noiseless_step
+from rlkit.envs.dynamics import Dynamics, noiseless_step
 from rlkit.latticemdp import Lattice, LatticeMDP
 from rlkit.planning import Solution, solve
 
@@ -62,9 +62,22 @@ def cartpole_lattice(dynamics: CartPole, points: int) -> Lattice:
 
 
 def solved(
-    dynamics: CartPole, points: int = 15, gamma: float = 0.99, tolerance: float = 1e-9, device: str | None = None
+    dynamics: CartPole,
+    points: int = 15,
+    gamma: float = 0.99,
+    tolerance: float = 1e-9,
+    device: str | None = None,
+    paid_by: Dynamics | None = None,
 ) -> Reference:
     """The optimum on a lattice; on a torch ``device`` without a table.
+
+    Args:
+        dynamics: the cart-pole.
+        points: of every axis.
+        gamma: discount.
+        tolerance: of the lattice's optimum.
+        device: of torch; None for numpy.
+        paid_by: the same cart-pole with another reward (``rlkit.envs.Rewarded``); None for its own.
 
     Raises:
         ValueError: fewer than two points, and whatever ``rlkit.planning.solve`` refuses.
@@ -72,7 +85,8 @@ def solved(
     if points < 2:
         raise ValueError(f"points {points}: an axis needs two or more")
     name = f"cart-pole on {points}^4 points"
-    mdp = LatticeMDP(cartpole_lattice(dynamics, points), noiseless_step(dynamics), 2, name)
+    step = noiseless_step(dynamics if paid_by is None else paid_by)
+    mdp = LatticeMDP(cartpole_lattice(dynamics, points), step, 2, name)
     return Reference(dynamics, mdp, solve(mdp, gamma, tolerance, device=device))
 
 

@@ -15,6 +15,7 @@ def hijack(
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0),
     unit: Literal["std", "raw"] = "std",
     norm: Literal["inf", "2"] = "inf",
+    points: int | None = None,
 ) -> int:
     """Make a policy do what an attacker wants, through its observations, and measure the attacker's own return.
 
@@ -28,9 +29,11 @@ def hijack(
         epsilons: Sizes of the change.
         unit: Of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
         norm: inf bounds every feature by itself, 2 all of them together.
+        points: On CartPole-v1, beside the attacker's controller, its optimum on a lattice of so many points an axis
+            (21 take half a minute).
     """
     from ..hijack import hijack as run_hijack
 
     at_least_one("episodes", judging.episodes)
-    run = run_hijack(player.open(), toward, epsilons, unit, norm, judging.episodes, judging.first_seed)
+    run = run_hijack(player.open(), toward, epsilons, unit, norm, judging.episodes, judging.first_seed, points)
     return output.finish(run)
