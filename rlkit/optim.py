@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .layers import ALIGNMENT
+
 
 @contextmanager
 def flush_denormals() -> Iterator[None]:
@@ -72,6 +74,8 @@ class Adam:
         self._idle = torch.zeros(len(parameters), device=parameters.device)  # [S], 1 where a row sits out a step
         tensors = (parameters, self.first, self.second, self.steps, self._idle)
         self._rows = list(zip(*(tensor.unbind(0) for tensor in tensors), strict=True))
+        # rows of whole cache lines round in one piece as they do one by one
+        self._lines = parameters.is_contiguous() and parameters.shape[1] % ALIGNMENT == 0
 
     def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """One step of every active row; the others keep their parameters to the bit.
@@ -89,15 +93,29 @@ class Adam:
 
     def _step_by_row(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """Torch's fused kernel on each row: on a CPU one pass over the memory instead of nine."""
-        beta1, beta2 = self.betas
         torch.logical_not(active, out=self._idle)
+        if len(self._rows) > 1 and self._lines and self._alike(learning_rate, active):
+            whole = (tensor.view(-1) for tensor in (self.parameters, self.first, self.second))
+            self._fused(*whole, self.steps[0], self._idle[0], gradient.flatten(), learning_rate[0])
+            return
         given = zip(_rows(gradient), _rows(learning_rate), strict=True)
-        for (row, first, second, steps, idle), (g, rate) in zip(self._rows, given, strict=True):
-            torch._fused_adam_(
-                (row,), (g,), (first,), (second,), (), (steps,),
-                lr=rate, beta1=beta1, beta2=beta2, eps=self.eps, weight_decay=0.0, amsgrad=False, maximize=False,
-                found_inf=idle,
-            )  # fmt: skip
+        for row, (g, rate) in zip(self._rows, given, strict=True):
+            self._fused(*row, g, rate)
+
+    def _alike(self, learning_rate: Tensor, active: Tensor) -> bool:
+        """Whether all rows take the same step: together, at one rate, after as many steps."""
+        same = active & (learning_rate == learning_rate[0]) & (self.steps == self.steps[0])
+        return bool(same.all())
+
+    def _fused(
+        self, row: Tensor, first: Tensor, second: Tensor, steps: Tensor, idle: Tensor, gradient: Tensor, rate: Tensor
+    ) -> None:
+        beta1, beta2 = self.betas
+        torch._fused_adam_(
+            (row,), (gradient,), (first,), (second,), (), (steps,),
+            lr=rate, beta1=beta1, beta2=beta2, eps=self.eps, weight_decay=0.0, amsgrad=False, maximize=False,
+            found_inf=idle,
+        )  # fmt: skip
 
     def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """The same in operations over all rows: on a GPU a kernel per row would be slower."""

@@ -205,6 +205,19 @@ def test_adam_on_rows_is_torchs_adam_on_each_row(scale):
     torch.testing.assert_close(parameters, torch.stack([row.detach() for row in rows]))
 
 
+@pytest.mark.parametrize("width", [16, 48, 50])  # whole cache lines are stepped in one piece
+def test_rows_that_step_alike_step_to_the_bit_as_each_alone(width):
+    parameters, rate = torch.randn(3, width), torch.full((3,), 1e-2)
+    together, alone = Adam(parameters.clone()), [Adam(row[None].clone()) for row in parameters]
+    for step in range(30):
+        active = torch.tensor([True, not 10 <= step < 12, True])  # from then on the rows differ in their steps
+        gradient = torch.randn(3, width)
+        together.step(gradient, rate, active)
+        for row, adam in enumerate(alone):
+            adam.step(gradient[row : row + 1], rate[:1], active[row : row + 1])
+            assert torch.equal(together.parameters[row], adam.parameters[0]), (step, row)
+
+
 def test_adam_by_row_and_elementwise_are_one_rule():
     parameters, rates = torch.randn(3, 7, dtype=torch.float64), torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
     by_row, elementwise = Adam(parameters.clone()), Adam(parameters.clone())
