@@ -95,24 +95,24 @@ class Adam:
         """Torch's fused kernel on each row: on a CPU one pass over the memory instead of nine."""
         torch.logical_not(active, out=self._idle)
         if len(self._rows) > 1 and self._lines and self._alike(learning_rate, active):
-            whole = (tensor.view(-1) for tensor in (self.parameters, self.first, self.second))
-            self._fused(*whole, self.steps[0], self._idle[0], gradient.flatten(), learning_rate[0])
+            moments = self.first.view(-1), self.second.view(-1)
+            whole = (self.parameters.view(-1), *moments, self.steps[0], self._idle[0])
+            self._fused(whole, gradient.flatten(), learning_rate[0])
             return
         given = zip(_rows(gradient), _rows(learning_rate), strict=True)
         for row, (g, rate) in zip(self._rows, given, strict=True):
-            self._fused(*row, g, rate)
+            self._fused(row, g, rate)
 
     def _alike(self, learning_rate: Tensor, active: Tensor) -> bool:
         """Whether all rows take the same step: together, at one rate, after as many steps."""
         same = active & (learning_rate == learning_rate[0]) & (self.steps == self.steps[0])
         return bool(same.all())
 
-    def _fused(
-        self, row: Tensor, first: Tensor, second: Tensor, steps: Tensor, idle: Tensor, gradient: Tensor, rate: Tensor
-    ) -> None:
-        beta1, beta2 = self.betas
+    def _fused(self, row: tuple[Tensor, ...], gradient: Tensor, rate: Tensor) -> None:
+        """Step a row: its parameters, two moments, number of steps and whether it is idle."""
+        (parameters, first, second, steps, idle), (beta1, beta2) = row, self.betas
         torch._fused_adam_(
-            (row,), (gradient,), (first,), (second,), (), (steps,),
+            (parameters,), (gradient,), (first,), (second,), (), (steps,),
             lr=rate, beta1=beta1, beta2=beta2, eps=self.eps, weight_decay=0.0, amsgrad=False, maximize=False,
             found_inf=idle,
         )  # fmt: skip
