@@ -220,6 +220,7 @@ def test_the_best_of_attacks_is_at_least_each_of_them_and_nothing(norm: Norm) ->
         assert (together.margin >= alone.margin - 1e-5).all()
         assert (together.success | ~alone.success).all()
     assert best.name == "best of sign noise, FGSM, FGSM cross_entropy, PGD-3x2, gaussian noise"
+    assert BestOf((Noise(), Noise("uniform")) * 10).name == "best of 10 x sign noise, 10 x uniform noise"
     assert best.access == "gradients"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, get_args
@@ -56,8 +57,9 @@ class BestOf:
 
     @property
     def name(self) -> str:
-        """``best of`` and the attacks' names."""
-        return f"best of {', '.join(attack.name for attack in self.attacks)}"
+        """``best of`` and the attacks' names, with their number where one is tried several times."""
+        counted = Counter(attack.name for attack in self.attacks)
+        return f"best of {', '.join(name if n == 1 else f'{n} x {name}' for name, n in counted.items())}"
 
     @property
     def access(self) -> Access:
