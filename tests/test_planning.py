@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import tracemalloc
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -130,6 +131,42 @@ def mdps(draw: st.DrawFn, always_may_end: bool = False) -> TabularMDP:
 
 
 gammas = st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.99999])
+
+
+def kinds(mdp: TabularMDP) -> set[str]:
+    """What a drawn problem has."""
+    happens = mdp.probability > 0
+    entered = {int(s) for s in np.unique(mdp.successor[happens & ~mdp.terminated])}
+    twice = any(
+        len(set(successor[p > 0])) < np.count_nonzero(p)
+        for successor, p in zip(
+            mdp.successor.reshape(-1, mdp.num_successors), mdp.probability.reshape(-1, mdp.num_successors), strict=True
+        )
+    )
+    found = {
+        "one state": mdp.num_states == 1,
+        "a state that nothing leads to": len(entered) < mdp.num_states,
+        "duplicate successors": twice,
+        "no reward at all": not (mdp.reward * happens).any(),
+        "a negative reward": bool((mdp.reward * happens < 0).any()),
+        "a tie": bool((policy_iteration(mdp, 0.9).optimal_actions.sum(axis=1) > 1).any()),
+        "no ending": not (mdp.terminated & happens).any(),
+        "an ending by chance": bool((mdp.terminated & happens & (mdp.probability < 1)).any()),
+    }
+    return {kind for kind, there in found.items() if there}
+
+
+def test_every_kind_of_problem_is_drawn_often() -> None:
+    drawn: Counter[str] = Counter()
+
+    @settings(max_examples=300, deadline=None, database=None)
+    @given(mdps(), gammas)
+    def draw(mdp: TabularMDP, gamma: float) -> None:
+        drawn.update(kinds(mdp) | {f"gamma {gamma}"})
+
+    draw()
+    assert min(drawn.values()) >= 15, drawn
+    assert len(drawn) == 8 + 5
 
 
 def chain(length: int) -> TabularMDP:
