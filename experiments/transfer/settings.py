@@ -74,6 +74,7 @@ KEPT = (
     of_robustness("Acrobot DQN", ACROBOT, "DQN", OURS, "64-64"),
     of_robustness("Acrobot SB3 PPO", ACROBOT, "PPO", PEER, TANH),
     of_robustness("Acrobot SB3 A2C", ACROBOT, "A2C", PEER, TANH),
+    of_robustness("Acrobot SB3 DQN", ACROBOT, "DQN", PEER, "64-64"),
 )
 TREE, TREE_OF = "tree", "DQN"  # a decision tree that imitates this one
 DEPTH = 8
