@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import rlkit
-from rlkit.checkpoint import load_tensors, part, save_tensors
+from rlkit.checkpoint import load_metadata, load_tensors, part, save_tensors
 
 from .source import EnvSource
 
@@ -35,8 +35,7 @@ def write_policy(agent: Agent, path: str | Path) -> None:
 
 def read_policy(cls: type[AnAgent], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AnAgent:
     """The agent that ``write_policy`` wrote; see ``Agent.load``."""
-    tensors, metadata = load_tensors(path)
-    header = read_header(path, metadata)
+    header, tensors = read_header(path), load_tensors(path)
     agent = _made_from(cls, path, header, env, device)
     for name, network in agent.networks.items():
         found = tuple(tensors[name].shape) if name in tensors else None
@@ -67,9 +66,8 @@ def write_run(agent: Agent, path: str | Path) -> None:
 
 def read_run(cls: type[AnAgent], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AnAgent:
     """The run that ``write_run`` wrote; see ``Agent.resume``."""
-    tensors, metadata = load_tensors(path)
-    agent = _made_from(cls, path, read_header(path, metadata, CHECKPOINT), env, device)
-    state = {name: tensor.to(agent.device) for name, tensor in tensors.items()}
+    agent = _made_from(cls, path, read_header(path, CHECKPOINT), env, device)
+    state = {name: tensor.to(agent.device) for name, tensor in load_tensors(path).items()}
     for name, flat in part(state, "network/").items():
         agent.networks[name].flat.copy_(flat)
     restore(agent, (*ALWAYS, *agent.checkpointed), state)
@@ -92,12 +90,14 @@ def _header(agent: Agent) -> dict[str, Any]:
     }
 
 
-def read_header(path: str | Path, metadata: dict[str, str], kind: str = POLICY) -> dict[str, Any]:
+def read_header(path: str | Path, kind: str = POLICY) -> dict[str, Any]:
     """The JSON header of an agent's file.
 
     Raises:
-        ValueError: the file is safetensors but not of this kind.
+        FileNotFoundError: no such file.
+        ValueError: not a whole safetensors file, or one that is not of this kind.
     """
+    metadata = load_metadata(path)
     if kind not in metadata:
         other = next((f"it holds {WRITTEN_BY[k]}" for k in metadata if k in WRITTEN_BY), "it is not an rlkit agent")
         raise ValueError(f"{path} is a safetensors file but not {WRITTEN_BY[kind]}: {other}")

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import torch
 
-from rlkit.checkpoint import load_tensors
-
 from .a2c import A2C
 from .agent import Agent
 from .dqn import DQN
@@ -36,7 +34,7 @@ def resume(path: str | Path, env: EnvSource | None = None, device: str | torch.d
 
 
 def _algorithm(path: str | Path, kind: str) -> type[Agent]:
-    name = read_header(path, load_tensors(path)[1], kind)["algorithm"]
+    name = read_header(path, kind)["algorithm"]
     if name not in ALGORITHMS:
         raise ValueError(f"{path} holds a {name!r}; this version knows {', '.join(ALGORITHMS)}")
     return ALGORITHMS[name]

@@ -15,7 +15,6 @@ import rlkit.sb3
 from rlkit.adversarial import Victim
 from rlkit.agents import Agent
 from rlkit.agents.files import read_header
-from rlkit.checkpoint import load_tensors
 from rlkit.envs import BatchedEnv
 from rlkit.types import Env
 
@@ -152,5 +151,5 @@ def backend_of(env: Env) -> str:
 
 def _trained_in(path: Path, env: str | None) -> tuple[str, Mapping[str, Any]]:
     """Name and arguments of an agent's environment; another one than its own if ``env`` says so."""
-    header = read_header(path, load_tensors(path)[1])
+    header = read_header(path)
     return env if env is not None else str(header["env"]), header["env_kwargs"]

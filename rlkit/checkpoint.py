@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -36,18 +38,30 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
     write_whole(path, lambda temporary: save_file(whole, temporary, metadata))
 
 
-def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read what ``save_tensors`` wrote, on the CPU.
+def load_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors that ``save_tensors`` wrote, on the CPU.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a safetensors file, or one that was cut short.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def load_metadata(path: str | Path) -> dict[str, str]:
+    """The text that ``save_tensors`` wrote, without reading the tensors; errors as of ``load_tensors``."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            yield file
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}): was it cut short?") from error
 

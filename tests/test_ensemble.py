@@ -34,6 +34,21 @@ def test_probabilities_are_averaged():
     torch.testing.assert_close(share, expected[:, 0, 1], atol=0.015, rtol=0.0)
 
 
+def test_an_ensemble_answers_what_an_agent_answers():
+    obs = observations()
+    values = DQN("CartPole-v1", seeds=range(3), device="cpu").ensemble()
+    assert torch.equal(values.values(obs), values.q_values(obs).amax(dim=-1))
+    with pytest.raises(ValueError, match="greedy"):
+        values.action_probabilities(obs)
+    agent = A2C("CartPole-v1", seeds=range(3), device="cpu", ortho_init=False)
+    mean = agent.action_probabilities(obs.expand(3, -1, -1)).mean(dim=0, keepdim=True)
+    torch.testing.assert_close(agent.ensemble().action_probabilities(obs), mean)
+    with pytest.raises(RuntimeError, match="no action values"):
+        agent.ensemble().q_values(obs)
+    with pytest.raises(ValueError, match="at least 1"):
+        agent.ensemble().evaluate(0)
+
+
 def test_an_ensemble_of_one_is_its_agent():
     agent = A2C("CartPole-v1", seeds=[4], device="cpu").learn(500)
     np.testing.assert_array_equal(agent.ensemble().evaluate(5), agent.evaluate(5))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from rlkit.checkpoint import load_tensors, save_tensors
+from rlkit.checkpoint import load_metadata, load_tensors, save_tensors
 from rlkit.exploration import epsilon_greedy, linear_schedule
 from rlkit.layers import linear
 from rlkit.losses import huber, huber_slope, log_softmax, q_learning_target, squared
@@ -423,7 +423,7 @@ def test_means_are_of_everything_since_the_last_reading():
 def test_files_come_back_and_broken_ones_are_named(tmp_path):
     path = tmp_path / "x.safetensors"
     save_tensors(path, {"a": torch.arange(3)}, {"k": "v"})
-    tensors, metadata = load_tensors(path)
+    tensors, metadata = load_tensors(path), load_metadata(path)
     assert tensors["a"].tolist() == [0, 1, 2]
     assert metadata == {"k": "v"}
     path.write_bytes(path.read_bytes()[:-5])
