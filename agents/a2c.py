@@ -104,4 +104,4 @@ class A2C(Agent):
             self.run.means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))
         self._updates += 1
         variance = explained_variance(value, target)
-        self.run.means.add(**losses._asdict(), gradient_norm=norm, explained_variance=variance)
+        self.run.means.add(losses, gradient_norm=norm, explained_variance=variance)

@@ -23,7 +23,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rlkit.exploration import allowed_action, exploration, linear_schedule, masked
+from rlkit.exploration import allowed_action, exploration, linear_schedule, masked, somewhere
 from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error, td_slope
 from rlkit.memory import Memory
 from rlkit.networks import MLP, Dueling
@@ -180,8 +180,3 @@ class DQN(Agent):
         ahead = max(UPDATES_AHEAD // config.batch_size, 1)
         interval = config.target_update_interval
         return ahead if config.target_clock == "steps" else min(ahead, interval - self._updates % interval)
-
-
-def somewhere(chosen: Tensor) -> list[bool]:
-    """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
-    return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)

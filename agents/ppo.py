@@ -177,5 +177,5 @@ class PPO(Agent):
         learning_rate = self.run.scheduled(per_row.learning_rate, config.learning_rate_schedule)
         gradient = pullback(logits_slope, value_slope, self.optimizer.gradient)
         norm = self.run.descend(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
-        self.run.means.add(**losses._asdict(), **change._asdict(), gradient_norm=norm)
+        self.run.means.add(losses, change, gradient_norm=norm)
         return going_on

@@ -46,6 +46,11 @@ def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[T
     return u[..., 0] < epsilon, (u[..., 1] * num_actions).long()  # u < 1, so the action is below num_actions
 
 
+def somewhere(chosen: Tensor) -> list[bool]:
+    """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
+    return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)
+
+
 def allowed_action(u: Tensor, mask: Tensor) -> Tensor:
     """One of the allowed actions, each equally likely: u ``[...]``, mask ``[..., A]`` bool -> ``[...]`` int64.
 

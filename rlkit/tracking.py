@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,8 +20,11 @@ class Means:
         self._values: dict[str, list[Tensor]] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, **values: Tensor) -> None:
-        """Add one value ``[S]`` under each name."""
+    def add(self, *groups: NamedTuple, **values: Tensor) -> None:
+        """Add one value ``[S]`` under each name, those of a group under the names of its fields."""
+        for group in groups:
+            for name, value in zip(group._fields, group, strict=True):
+                self._add(name, value, 1)
         for name, value in values.items():
             self._add(name, value, 1)
 
