@@ -1,4 +1,4 @@
-"""One backup of a map by numba's loop and by torch, eager and compiled: ``python -m rlkit.experiments.benchmarks.compilers``.
+"""One backup of a map by numba and by torch, eager and compiled: ``python -m rlkit.experiments.benchmarks.compilers``.
 
 CPU time of one thread, the least of the repetitions, on 1000 x 1000 tiles; compiling is counted apart.
 """
