@@ -63,9 +63,20 @@ def test_the_whole_experiment_runs_once(small: None, tmp_path: Path, monkeypatch
     spread = rows.read(data / "dimension-rows.csv", Spread)
     assert len(spread) == 2 * 2 * 2
     assert all(row.measured == pytest.approx(row.predicted, rel=0.02) for row in spread)  # a linear policy
-    monkeypatch.setattr(run, "opened", None)  # nothing is opened or measured again
+    monkeypatch.setattr(run, "POLICIES", {})  # nothing is opened or measured again
     assert run.main(["natural", *asked]) == 0
     assert {path.name: path.read_bytes() for path in data.iterdir()} == files
+
+
+def test_only_what_is_asked_for_is_opened(small: None, tmp_path: Path) -> None:
+    policies = run.Policies(tmp_path)
+    assert (list(policies), len(policies)) == (["a", "b", "tree"], 3)
+    assert policies["b"] is policies["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    assert policies["tree"].depth == 3
+    assert (tmp_path / "a" / "agent.safetensors").is_file()  # which the tree imitates
+    with pytest.raises(KeyError):
+        policies["c"]
 
 
 def value(cell: object) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from rlkit.adversarial import (
     Budget,
+    DecisionTrees,
     Rescaled,
     Universal,
+    Victim,
     dimension_sweep,
     execute,
     imitate,
@@ -39,20 +41,42 @@ from ..tasks import CARTPOLE
 from . import analysis, figures, settings
 from .analysis import RANDOM, Flipped, Natural, Offset, Spread
 
-Policies = Mapping[str, Any]  # by name; victims, but for the tree, which has no scores
 FITTING, TREES = EVALUATION_SEED + 1_000, EVALUATION_SEED + 10_000  # first episodes, apart from the evaluation's
 
 
-def opened(models: Path) -> Policies:
-    """Every policy, read from its folder, or trained and kept there; and the tree that imitates one of them."""
-    policies: dict[str, Any] = {}
-    for kept in settings.KEPT:
-        policies[kept.name] = POLICIES[kept.maker](kept.training, models / kept.folder)
-        terminal.say(f"{kept.name}: ready")
-    policies[settings.TREE] = imitate(
-        policies[settings.TREE_OF], lambda i: episodes(settings.TREE, TREES + i * settings.EPISODES), settings.DEPTH
-    )
-    return policies
+class Policies(Mapping[str, Any]):
+    """Every policy by its name, read from its folder, or trained and kept there, when it is first asked for.
+
+    All but the tree have scores.
+
+    Args:
+        models: the folder of folders.
+    """
+
+    def __init__(self, models: Path) -> None:
+        self._models, self._opened = models, dict[str, Any]()
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (kept.name for kept in settings.KEPT)
+        yield settings.TREE
+
+    def __len__(self) -> int:
+        return len(settings.KEPT) + 1
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._opened:
+            self._opened[name] = self._tree() if name == settings.TREE else self._kept(name)
+        return self._opened[name]
+
+    def _kept(self, name: str) -> Victim:
+        kept = {kept.name: kept for kept in settings.KEPT}[name]
+        return POLICIES[kept.maker](kept.training, self._models / kept.folder)
+
+    def _tree(self) -> DecisionTrees:
+        def episodes_of(i: int) -> Env:
+            return episodes(settings.TREE, TREES + i * settings.EPISODES)
+
+        return imitate(self[settings.TREE_OF], episodes_of, settings.DEPTH)
 
 
 def episodes(name: str, first: int = EVALUATION_SEED) -> Env:
@@ -74,7 +98,7 @@ def natural(policies: Policies, name: str) -> list[Natural]:
 def transferred(policies: Policies, unit: tuple[str, int]) -> list[Flipped]:
     """Attacks made on every policy of a task with scores, shown to every policy, at states that each of them visits."""
     name, roll = unit
-    own = {each: policy for each, policy in policies.items() if settings.task_of(each).name == name}
+    own = {each: policies[each] for each in policies if settings.task_of(each).name == name}
     task = settings.task_of(next(iter(own)))
     obs = torch.cat([visited(policy, episodes(each), settings.STATES) for each, policy in own.items()], dim=1)
     matrix = transfer_matrix(
@@ -230,12 +254,11 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("docs/adversarial/transfer"), help="rows, tables, figures")
     options, parts = parsed(parser, args, PARTS)
     files = {part.name: options.data / f"{part.name}-rows.csv" for part in PARTS}
-    policies: Policies = {}
+    policies = Policies(options.models)
     for part in parts:
         done = {part.unit_of(row) for row in rows.read(files[part.name], part.row)}
         for unit in part.units():
             if unit not in done:
-                policies = policies or opened(options.models)
                 rows.append(files[part.name], part.measure(policies, unit))
                 terminal.say(f"{part.name}: {unit}")
     for part in parts:
