@@ -229,6 +229,16 @@ def test_cells_are_swept_to_the_optimum_of_the_table_from_anywhere() -> None:
 
 
 @needs_numba
+@settings(max_examples=100, deadline=None)
+@given(lattices(), st.sampled_from([0.99, 0.999]))
+def test_bounds_of_leaping_sweeps_enclose_the_rational_optimum(mdp: LatticeMDP, gamma: float) -> None:
+    solution, exact = lattice_iteration(mdp, gamma, 1e-6), rational_optimum(mdp.tabular, gamma)
+    assert_encloses(solution.lower, solution.upper, exact)
+    assert_certified(mdp.tabular, solution, exact)
+    assert solution.width <= 1e-6
+
+
+@needs_numba
 def test_a_sweep_over_cells_is_the_backup_to_the_bit() -> None:
     lattice, rng = uneven(3, 2, 4), np.random.default_rng(1)
     target, paid, over = rng.uniform(-2, 2, (3, 24, 3)), rng.normal(size=(3, 24)), rng.random((3, 24)) < 0.2

@@ -55,6 +55,10 @@ def lattice_iteration(
     seen: list[Progress] = []
     leaps = Leaps()
     enough, done = goal.residual, 0
+
+    def to_and_fro(pairs: int) -> None:
+        evaluate_cells(*cells, value, goal.gamma, policy, pairs)
+
     while True:
         change = improve_cells(*cells, value, goal.gamma, policy, len(seen) % 2 == 1)
         done += 1
@@ -66,10 +70,6 @@ def lattice_iteration(
             if solution is not None:
                 return solution
             enough = change / 2
-
-        def to_and_fro(pairs: int) -> None:
-            evaluate_cells(*cells, value, goal.gamma, policy, pairs)
-
         to_and_fro(PAIRS)
         leaps.take(value, to_and_fro, goal.gamma)
         done += 2 * (PAIRS + 2)
