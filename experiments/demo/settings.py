@@ -28,7 +28,7 @@ class Demo:
         )
     )
     cartpole: Training = field(
-        default_factory=lambda: Training(env="CartPole-v1", algo="dqn", seeds=SEEDS, steps=50_000, preset="tuned")
+        default_factory=lambda: Training(env="CartPole-v1", algo="dqn", seeds=SEEDS, steps=100_000, preset="tuned")
     )
     peer_seeds: tuple[int, ...] = (0, 1, 2)
     episodes: int = 100
