@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 import rlkit
 from rlkit.checkpoint import load_metadata, load_tensors, part, save_tensors
+from rlkit.types import Env
 
-from .source import EnvSource
-
-if TYPE_CHECKING:
-    from .agent import Agent
-
-    AnAgent = TypeVar("AnAgent", bound=Agent)
+from .run import HasParameters, Run
+from .source import EnvSource, Source
 
 POLICY, CHECKPOINT = "rlkit.agent", "rlkit.checkpoint"  # what a file's header is called
 WRITTEN_BY = {POLICY: "a policy, as agent.save writes them", CHECKPOINT: "a run, as agent.checkpoint writes them"}
 ALWAYS = ("env", "run", "explore", "normaliser")  # what every checkpoint holds beside the networks
 
 
-def write_policy(agent: Agent, path: str | Path) -> None:
+class Trained(Protocol):
+    """What of an agent goes into a file, and how one is made again."""
+
+    seeds: tuple[int, ...]
+    source: Source
+    run: Run
+    env: Env
+    config: Any
+    normaliser: Any
+    device: torch.device
+
+    def __init__(self, env: EnvSource, **settings: Any) -> None: ...
+
+    @property
+    def networks(self) -> Mapping[str, HasParameters]:
+        """By name, what has parameters."""
+        ...
+
+    @property
+    def checkpointed(self) -> tuple[str, ...]:
+        """What a checkpoint holds beside every agent's."""
+        ...
+
+
+AnAgent = TypeVar("AnAgent", bound=Trained)
+
+
+def write_policy(agent: Trained, path: str | Path) -> None:
     """Write the policies of all rows."""
     parameters = {name: network.flat[:, network.columns] for name, network in agent.networks.items()}
     save_tensors(path, parameters, {POLICY: json.dumps(_header(agent))})
@@ -50,7 +74,7 @@ def read_policy(cls: type[AnAgent], path: str | Path, env: EnvSource | None, dev
     return agent
 
 
-def write_run(agent: Agent, path: str | Path) -> None:
+def write_run(agent: Trained, path: str | Path) -> None:
     """Write the whole run; see ``Agent.checkpoint``."""
     if not hasattr(agent.env, "state_dict"):
         raise ValueError(
@@ -74,7 +98,7 @@ def read_run(cls: type[AnAgent], path: str | Path, env: EnvSource | None, device
     return agent
 
 
-def _header(agent: Agent) -> dict[str, Any]:
+def _header(agent: Trained) -> dict[str, Any]:
     """What makes an agent like this one, as JSON."""
     source = agent.source
     return {
@@ -86,7 +110,7 @@ def _header(agent: Agent) -> dict[str, Any]:
         "seeds": agent.seeds,
         "num_envs": agent.env.num_envs,
         "config": asdict(agent.config),
-        "num_timesteps": agent.num_timesteps,
+        "num_timesteps": agent.run.timesteps,
     }
 
 
