@@ -34,13 +34,12 @@ def peer_policy(training: Training, folder: Path) -> Stacked:
     """
     require_peer()
     folder.mkdir(parents=True, exist_ok=True)
-    config = replace(training, seeds=training.seeds[:1]).make_agent().config
     seeds = tuple(seed for seed in training.seeds if not (folder / f"sb3-seed{seed}.zip").is_file())
     if seeds:
-        order = order_for(training, config, seeds)
-        with Peer(order, folder) as peer:
+        config = replace(training, seeds=seeds[:1]).make_agent().config
+        with Peer(order_for(training, config, seeds), folder) as peer:
             peer.results()
-    algo = type(config).__name__.removesuffix("Config")
+    algo = training.algo.upper()
     files = [folder / f"sb3-seed{seed}.zip" for seed in training.seeds]
     models = [rlkit.sb3.load(file, algo, trust=True).models[0] for file in files]  # made here
     return Stacked([rlkit.sb3.layers_of(model) for model in models], algo == "DQN", training.seeds)
