@@ -9,7 +9,7 @@ are from those of the continuous one shows in how they change on finer lattices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .mdp import TabularMDP
+from .mdp import TabularMDP, chunks
 
 Floats = NDArray[np.float64]
 Array = Any  # numpy's or torch's: ``interpolated`` answers in the kind it is given
@@ -139,7 +139,7 @@ class LatticeMDP:
         size = (num_actions, lattice.num_points)
         corner, fraction = np.empty(size, np.int32), np.empty((len(lattice.shape), *size))
         reward, going_on = np.empty(size), np.empty(size, np.bool_)
-        for part in chunks(lattice.num_points):
+        for part in chunks(lattice.num_points, CHUNK):
             points = lattice.points(part.start, part.stop)
             for action in range(num_actions):
                 outcome = _verified_step(step, points, action)
@@ -172,7 +172,7 @@ class LatticeMDP:
         """``q(s, a) = r + gamma V(s')``, V interpolated: ``[N]`` -> ``[N, A]``."""
         q = np.empty((self.num_states, self.num_actions))
         strides = self.lattice.strides
-        for part in chunks(self.num_states):
+        for part in chunks(self.num_states, CHUNK):
             ahead = interpolated(value, self.corner[:, part], self.fraction[:, :, part], strides)  # [A, M]
             q[part] = (self.reward[:, part] + gamma * (self.going_on[:, part] * ahead)).T
         return q
@@ -236,8 +236,3 @@ def _verified_step(step: Step, state: Floats, action: int) -> _Outcome:
             "finite numbers, or a smaller box"
         )
     return _Outcome(next_state.astype(np.float64), reward.astype(np.float64), terminated.astype(np.bool_))
-
-
-def chunks(size: int) -> Iterator[slice]:
-    """``size`` entries in pieces that fit a cache."""
-    return (slice(first, min(first + CHUNK, size)) for first in range(0, size, CHUNK))

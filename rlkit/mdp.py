@@ -353,9 +353,9 @@ class TabularMDP:
         )
 
 
-def chunks(size: int) -> Iterator[slice]:
-    """``size`` states in pieces that fit a cache."""
-    return (slice(first, min(first + CHUNK, size)) for first in range(0, size, CHUNK))
+def chunks(size: int, length: int = CHUNK) -> Iterator[slice]:
+    """``size`` states in pieces of at most ``length``, which fit a cache."""
+    return (slice(first, min(first + length, size)) for first in range(0, size, length))
 
 
 def frozen(array: ArrayLike, dtype: type, field: str) -> NDArray[Any]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from rlkit.envs.cartpole import CartPole
 from rlkit.envs.dynamics import noiseless_step
-from rlkit.latticemdp import Lattice, LatticeMDP, chunks
+from rlkit.latticemdp import CHUNK, Lattice, LatticeMDP
+from rlkit.mdp import chunks
 from rlkit.planning import lattice_iteration
 
 from ..cartpole.reference import cartpole_lattice
@@ -25,7 +26,7 @@ GAMMA = 0.99
 def carried_over(value: np.ndarray, coarse: Lattice, fine: Lattice) -> np.ndarray:
     """``value`` of the points of one lattice at those of another, interpolated, ``[N]``."""
     return np.concatenate(
-        [coarse.value_at(value, fine.points(part.start, part.stop)) for part in chunks(fine.num_points)]
+        [coarse.value_at(value, fine.points(part.start, part.stop)) for part in chunks(fine.num_points, CHUNK)]
     )
 
 

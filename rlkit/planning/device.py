@@ -10,7 +10,7 @@ import numpy as np
 
 from ..gridmdp import GridMDP, map_of
 from ..latticemdp import CHUNK, LatticeMDP, interpolated
-from ..mdp import TabularMDP
+from ..mdp import TabularMDP, chunks
 from .certify import Certificate, Goal, below_rounding, bounds_from, certified_from_below, verified_goal
 from .modified import CONTINUING
 from .operators import Array, Problem, as_table
@@ -193,8 +193,8 @@ def _lattice_backup(mdp: LatticeMDP, gamma: torch.Tensor) -> Backup:
     corner = _on(gamma, mdp.corner)  # [A, N]
     fraction, reward = _on(gamma, mdp.fraction[..., None]), _on(gamma, mdp.reward[..., None])  # [d, A, N, 1], [A, N, 1]
     going_on = _on(gamma, mdp.going_on[..., None])
-    strides, size = mdp.lattice.strides, CHUNK if gamma.device.type == "cpu" else DEVICE_CHUNK
-    parts = [slice(first, first + size) for first in range(0, mdp.num_states, size)]
+    strides = mdp.lattice.strides
+    parts = list(chunks(mdp.num_states, CHUNK if gamma.device.type == "cpu" else DEVICE_CHUNK))
 
     def backup(value: torch.Tensor) -> torch.Tensor:
         best = value.new_empty(value.shape)
