@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import gymnasium
 import pytest
@@ -19,9 +20,13 @@ import rlkit
 import rlkit.sb3
 from rlkit.agents import DQN, load
 from rlkit.evaluation import evaluate_policy
-from rlkit.experiments.cli import main
+from rlkit.experiments.attack import Unit
+from rlkit.experiments.cli import COMMANDS, main
+from rlkit.experiments.measures import MeasureName
+from rlkit.experiments.timing import TimingName
 from rlkit.experiments.train import interruptible
 from rlkit.mdp import TabularMDP
+from rlkit.planning.portfolio import Method
 
 QUICK = ("learning_starts=50", "batch_size=16", "net_arch=16,", "train_freq=4", "gradient_steps=1")
 
@@ -338,3 +343,20 @@ def test_a_saved_table_is_solved(tmp_path: Path, capsys: pytest.CaptureFixture) 
     TabularMDP.from_gymnasium(gymnasium.make("FrozenLake-v1")).save(tmp_path / "lake.npz")
     assert main(["solve", str(tmp_path / "lake.npz"), "--json"]) == 0
     assert "0.542" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "known"),
+    [
+        ("solve", "method", Method),
+        ("attack", "unit", Unit),
+        ("attack", "timing", TimingName),
+        ("attack", "measures", MeasureName),
+        ("hijack", "unit", Unit),
+    ],
+)
+def test_choices_that_are_listed_for_a_quick_help_are_those_there_are(command, option, known):
+    listed = get_type_hints(COMMANDS[command])[option]
+    if option == "measures":
+        listed, _ = get_args(listed)  # any number of them
+    assert get_args(listed) == get_args(known)
