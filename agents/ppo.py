@@ -87,14 +87,15 @@ def ppo_loss(
     log_ratio = log_p.gather(-1, batch.action[..., None])[..., 0] - batch.old_log_p  # [S, M]
     ratio = log_ratio.exp()
     surrogate, surrogate_slope = clipped_surrogate(ratio, batch.advantage, clip_range[:, None])
-    limit = torch.full_like(clip_range, torch.inf) if clip_range_vf is None else clip_range_vf
-    error, error_slope = clipped_squared(value, batch.old_value, batch.target, limit[:, None])
+    clip_value = None if clip_range_vf is None else clip_range_vf[:, None]
+    error, error_slope = clipped_squared(value, batch.old_value, batch.target, clip_value)
     # the surrogate is a policy gradient whose weight is its derivative by log pi
     policy_slope = score_slope(log_p, batch.taken, -surrogate_slope)
     losses, logits_slope = with_entropy(log_p, surrogate, policy_slope, error, ent_coef, vf_coef)
+    distance = ratio - 1.0
     change = Change(
-        approx_kl=(ratio - 1.0 - log_ratio).mean(dim=1),
-        clip_fraction=((ratio - 1.0).abs() > clip_range[:, None]).to(ratio.dtype).mean(dim=1),
+        approx_kl=(distance - log_ratio).mean(dim=1),
+        clip_fraction=(distance.abs() > clip_range[:, None]).to(ratio.dtype).mean(dim=1),
     )
     return losses, change, logits_slope, vf_coef[:, None] * error_slope / ratio.shape[1]
 

@@ -97,7 +97,7 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 def entropy(log_p: Tensor) -> Tensor:
     """H = -sum_a p log p in nats of log-probabilities ``[..., A] -> [...]``; an impossible action adds nothing."""
-    return -torch.where(log_p > -math.inf, log_p.exp() * log_p, 0.0).sum(dim=-1)
+    return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(dim=-1)
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -139,11 +139,15 @@ def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> t
     return -torch.minimum(gain, bound), torch.where(gain > bound, 0.0, -gain)  # NaN stays NaN
 
 
-def clipped_squared(value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor) -> tuple[Tensor, Tensor]:
-    """(clip(V, V_old - c, V_old + c) - target)^2 and its derivative by V, elementwise; c = inf does not clip."""
+def clipped_squared(
+    value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """(clip(V, V_old - c, V_old + c) - target)^2 and its derivative by V, elementwise; without c V is not clipped."""
     change = value - old_value
-    error = old_value + change.clamp(-clip_range, clip_range) - target
-    return error.square(), torch.where(change.abs() > clip_range, 0.0, 2.0 * error)
+    clipped = change if clip_range is None else change.clamp(-clip_range, clip_range)
+    error = old_value + clipped - target
+    slope = 2.0 * error
+    return error.square(), slope if clip_range is None else torch.where(change.abs() > clip_range, 0.0, slope)
 
 
 def standardised(advantage: Tensor) -> Tensor:
