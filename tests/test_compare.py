@@ -17,7 +17,7 @@ import rlkit.sb3
 from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig, REINFORCEConfig
 from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE, RL_ZOO_PPO_CARTPOLE
 from rlkit.experiments.cli import main
-from rlkit.experiments.compare import Peer, PeerResult, hyperparameter_table, order_for
+from rlkit.experiments.compare import Peer, PeerResult, hyperparameter_table, order_for, peer_subject
 from rlkit.experiments.compare.order import MATCHINGS, Config, algorithm_of
 from rlkit.experiments.compare.peer import make_model
 from rlkit.experiments.compare.process import PeerFailed, training_curve
@@ -58,7 +58,7 @@ def test_stable_baselines3_gets_the_very_settings(settings: dict) -> None:
 @pytest.mark.parametrize("config", [DQNConfig(), A2CConfig(), PPOConfig()], ids=lambda config: type(config).__name__)
 def test_no_hyper_parameter_is_lost_on_the_way(config: Config) -> None:
     matching = MATCHINGS[algorithm_of(config)]
-    said = [*matching.same, *matching.scheduled, *matching.scheduled.values(), *matching.policy]
+    said = [*matching.same, *matching.scheduled, *matching.scheduled.values(), *matching.policy, *matching.around]
     assert {field.name for field in fields(config)} == {*said, *matching.fixed, *matching.unmatched}
     make_model(order_for(TRAINING, config, (7,)), 7)  # every name is one of the peer's too
 
@@ -103,6 +103,36 @@ def test_a_clip_range_that_falls_stays_above_zero_at_the_peer() -> None:
     assert model.clip_range(-0.01) == 0.0
 
 
+def test_what_we_normalise_the_peer_normalises(tmp_path: Path) -> None:
+    training = Training("CartPole-v1", "a2c", (0,), 40, hyperparameters={"normalize_rewards": True}, num_envs=2)
+    config = training.make_agent().config
+    order = order_for(training, config, (0,))
+    env = make_model(order, 0).get_vec_normalize_env()
+    assert (env.norm_obs, env.norm_reward, env.gamma) == (False, True, config.gamma)
+    rows = {row[0]: row[1:] for row in hyperparameter_table(config, order).rows}
+    assert rows["normalize_observations"] == ("False", "False")
+    assert rows["normalize_rewards"] == ("True", "True")
+    plain = order_for(training, A2CConfig(), (0,))
+    assert make_model(plain, 0).get_vec_normalize_env() is None
+    with pytest.raises(ValueError, match="normalize_observations is False in stable-baselines3, got True"):
+        order_for(TRAINING, DQNConfig(normalize_observations=True), (0,))
+
+
+@pytest.mark.slow
+def test_a_normalised_peer_is_judged_behind_its_moments(tmp_path: Path) -> None:
+    settings = {"normalize_observations": True, "normalize_rewards": True}
+    training = Training("CartPole-v1", "ppo", (0,), 2048, "rl-zoo", settings, num_envs=8)
+    order = order_for(training, training.make_agent().config, (0, 1))
+    with Peer(order, tmp_path) as peer:
+        results = peer.results()
+    assert [result.normalisation for result in results] == [tmp_path / f"sb3-seed{seed}.pkl" for seed in (0, 1)]
+    subject = peer_subject(training, "PPO", results)
+    moments = [one.obs_rms for one in subject.policy.vec_normalize]
+    assert all(one.count > 2000 and np.abs(one.mean).max() > 0.0 for one in moments)
+    assert not np.array_equal(moments[0].mean, moments[1].mean)
+    assert max(earned for _, earned in results[0].episodes) > 10.0  # rewards as they are, not as they are learned from
+
+
 def test_an_algorithm_or_a_number_of_copies_that_the_peer_does_not_know_is_refused() -> None:
     with pytest.raises(ValueError, match="stable-baselines3 has no REINFORCE"):
         order_for(TRAINING, REINFORCEConfig(), (0,))  # type: ignore[arg-type]
@@ -142,7 +172,7 @@ def test_a_hyperparameter_per_seed_has_no_counterpart() -> None:
 
 def test_training_episodes_fall_into_the_interval_they_ended_in() -> None:
     episodes = ((10, 10.0), (20, 20.0), (21, 30.0))
-    result = PeerResult(0, Path("m"), 1.0, 1.0, 40, episodes)
+    result = PeerResult(0, Path("m"), None, 1.0, 1.0, 40, episodes)
     curve = training_curve((result,), np.array([20, 30, 40]))
     np.testing.assert_array_equal(curve.y, [[15.0], [30.0], [np.nan]])
 

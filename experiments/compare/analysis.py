@@ -83,8 +83,9 @@ def judged(
 
 def peer_subject(training: Training, algorithm: str, peers: Sequence[PeerResult]) -> Subject:
     """The models that our own child process has just written, hence trusted, as one policy."""
-    models = [rlkit.sb3.load(peer.model, algorithm, trust=True).models[0] for peer in peers]
-    return of_models(SB3Policy(models), algorithm, training.env, training.env_kwargs, training.backend)
+    read = [rlkit.sb3.load(peer.model, algorithm, trust=True, vec_normalize=peer.normalisation) for peer in peers]
+    policy = SB3Policy([one.models[0] for one in read], [one.vec_normalize[0] for one in read])
+    return of_models(policy, algorithm, training.env, training.env_kwargs, training.backend)
 
 
 def _play(subject: Subject, episodes: int) -> Played:
@@ -129,6 +130,7 @@ def comparison_run(comparison: Comparison) -> Run:
             "preset": training.preset,
             "hyperparameters": asdict(agent.config),
             "peer_hyperparameters": order.hyperparameters(),
+            "peer_normalisation": order.around,
             "threads": "one per process",
         },
         results=numbers,
@@ -187,6 +189,7 @@ def hyperparameter_table(config: Config, order: Order) -> Table:
     theirs |= policy | {"activation": policy["activation_fn"]} | matching.fixed | matching.unmatched
     for name, schedule in matching.scheduled.items():
         theirs.setdefault(schedule, f"in {name}" if name in order.linear else "constant")
+    theirs |= {ours: order.around.get(name, False) for ours, name in matching.around.items()}
     rows = tuple((name, _word(value), _word(theirs[name])) for name, value in asdict(config).items())
     return Table("hyperparameters", "Hyper-parameters of both", ("name", "rlkit", "stable-baselines3"), rows)
 

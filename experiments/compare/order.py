@@ -19,13 +19,14 @@ class Matching(NamedTuple):
     same: tuple[str, ...]  # means the same under the same name
     scheduled: Mapping[str, str]  # may fall during training: its name -> the name of its schedule
     policy: tuple[str, ...]  # belongs to the peer's policy_kwargs
+    around: Mapping[str, str]  # belongs to the VecNormalize around the peer's environments, under its name there
     fixed: Mapping[str, Any]  # what only ours can vary, and how stable-baselines3 does it
     unmatched: Mapping[str, str]  # shown beside ours, and free to differ
 
 
 NETWORK = ("net_arch", "activation")
-# the peer is given vectors as they are, and a perceptron to read them
-OURS = {"network": "auto", "network_kwargs": {}, "normalize_observations": False, "normalize_rewards": False}
+NORMALISED = {"normalize_observations": "norm_obs", "normalize_rewards": "norm_reward"}
+OURS = {"network": "auto", "network_kwargs": {}}  # the peer is given vectors, and a perceptron to read them
 
 MATCHINGS: dict[str, Matching] = {
     "DQN": Matching(
@@ -46,6 +47,7 @@ MATCHINGS: dict[str, Matching] = {
         ),
         scheduled={"learning_rate": "learning_rate_schedule"},
         policy=NETWORK,
+        around={},  # a replay buffer and moving moments are another algorithm on either side
         fixed={
             "loss": "huber",
             "double": False,
@@ -53,6 +55,7 @@ MATCHINGS: dict[str, Matching] = {
             "replay": True,
             "priority_exponent": 0.0,
             "target_clock": "steps",
+            **dict.fromkeys(NORMALISED, False),
             **OURS,
         },
         unmatched={
@@ -74,6 +77,7 @@ MATCHINGS: dict[str, Matching] = {
         ),
         scheduled={"learning_rate": "learning_rate_schedule"},
         policy=(*NETWORK, "ortho_init"),
+        around=NORMALISED,
         fixed=OURS,
         unmatched={},
     ),
@@ -96,6 +100,7 @@ MATCHINGS: dict[str, Matching] = {
             "clip_range_vf": "clip_range_schedule",
         },
         policy=(*NETWORK, "ortho_init"),
+        around=NORMALISED,
         fixed=OURS,
         unmatched={},
     ),
@@ -115,6 +120,7 @@ class Order:
     arguments: dict[str, Any]  # of the constructor, under the names that both share
     linear: tuple[str, ...]  # those of the arguments that fall to zero on a line
     policy: dict[str, Any]  # net_arch, activation and what else the network is made of
+    around: dict[str, Any]  # arguments of the VecNormalize around the environments; empty: there is none
 
     def hyperparameters(self) -> dict[str, Any]:
         """Every hyper-parameter in the words of stable-baselines3."""
@@ -151,6 +157,7 @@ def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> Ord
     for schedule in matching.scheduled.values():
         if settings[schedule] not in ("constant", "linear"):
             raise ValueError(f"{schedule} {settings[schedule]!r}: a peer's is constant or linear")
+    around = {name: settings[ours] for ours, name in matching.around.items()}
     return Order(
         algorithm=algorithm,
         env=training.env,
@@ -165,6 +172,7 @@ def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> Ord
             if settings[schedule] == "linear" and settings[name] is not None
         ),
         policy={name: settings[name] for name in matching.policy},
+        around={**around, "gamma": settings["gamma"]} if any(around.values()) else {},
     )
 
 

@@ -1,7 +1,8 @@
 """The process that trains stable-baselines3's agents: ``python -m rlkit.experiments.compare.peer FOLDER``.
 
 Reads ``FOLDER/order.json``, trains one seed after another on one thread, and leaves ``sb3-seed<N>.zip`` (the model) and
-``sb3-seed<N>.json`` (CPU seconds and training episodes). Prints ``seed timesteps`` now and then.
+``sb3-seed<N>.json`` (CPU seconds and training episodes), and ``sb3-seed<N>.pkl`` where observations or rewards were
+normalised. Prints ``seed timesteps`` now and then.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from rlkit.checkpoint import write_whole
 
@@ -55,9 +56,10 @@ def make_model(order: Order, seed: int) -> DQN | A2C | PPO:
     def copy() -> gymnasium.Env[Any, Any]:
         return Monitor(gymnasium.make(order.env, **order.env_kwargs))
 
+    env: VecEnv = DummyVecEnv([copy] * order.num_envs)
     model: DQN | A2C | PPO = ALGORITHMS[order.algorithm](
         "MlpPolicy",
-        DummyVecEnv([copy] * order.num_envs),
+        VecNormalize(env, **order.around) if order.around else env,
         policy_kwargs={
             **policy,
             "net_arch": list(order.policy["net_arch"]),
@@ -84,14 +86,18 @@ def train(order: Order, seed: int, folder: Path) -> None:
     model, log = make_model(order, seed), Log()
     cpu, wall = time.process_time(), time.perf_counter()
     model.learn(order.steps, callback=log)
+    normalisation = model.get_vec_normalize_env()
     cost: dict[str, Any] = {
         "seed": seed,
         "cpu_seconds": time.process_time() - cpu,
         "wall_seconds": time.perf_counter() - wall,
         "timesteps": model.num_timesteps,
+        "normalised": normalisation is not None,
         "episodes": log.episodes,
     }
     write_whole(folder / f"sb3-seed{seed}.zip", model.save)
+    if normalisation is not None:
+        write_whole(folder / f"sb3-seed{seed}.pkl", lambda path: normalisation.save(str(path)))
     write_text(folder / f"sb3-seed{seed}.json", to_json(cost))
     print(seed, model.num_timesteps, flush=True)
 

@@ -32,6 +32,7 @@ class PeerResult(NamedTuple):
 
     seed: int
     model: Path
+    normalisation: Path | None  # what VecNormalize saved
     cpu_seconds: float
     wall_seconds: float
     timesteps: int
@@ -132,7 +133,9 @@ class Peer:
 def _result(folder: Path, seed: int) -> PeerResult:
     cost = json.loads((folder / f"sb3-seed{seed}.json").read_text(encoding="utf-8"))
     episodes = tuple((int(step), float(earned)) for step, earned in cost.pop("episodes"))
-    return PeerResult(model=folder / f"sb3-seed{seed}.zip", episodes=episodes, **cost)
+    model, moments = folder / f"sb3-seed{seed}.zip", folder / f"sb3-seed{seed}.pkl"
+    normalisation = moments if cost.pop("normalised") else None
+    return PeerResult(model=model, normalisation=normalisation, episodes=episodes, **cost)
 
 
 def training_curve(results: tuple[PeerResult, ...], timesteps: np.ndarray) -> Curve:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rlkit.adversarial import FGSM, PGD, Attack, BestOf, Noise, RandomSearch
 
+from ..matched.settings import PLAIN
 from ..tasks import ACROBOT, CARTPOLE, GRID, Task
 from ..train import Training
 from ..tuned.settings import FIRST_DQN_CARTPOLE
@@ -71,7 +72,7 @@ CASES = (
     ),
     case("acrobot-dqn", ACROBOT, "dqn", 50_000, "rl-zoo", {"net_arch": (64, 64)}, num_envs=1),
     case("acrobot-a2c", ACROBOT, "a2c", 200_000, "sb3", num_envs=16),
-    case("acrobot-ppo", ACROBOT, "ppo", 100_000, "rl-zoo", num_envs=16),
+    case("acrobot-ppo", ACROBOT, "ppo", 100_000, "rl-zoo", PLAIN, num_envs=16),
 )
 
 
