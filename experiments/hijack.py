@@ -22,7 +22,7 @@ from rlkit.envs import GridWorld
 from rlkit.envs.rewarded import Rewarded
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import Curve, Reference, draw_curves, png
-from rlkit.statistics import mean_interval
+from rlkit.statistics import mean_interval, share_interval
 from rlkit.types import Env, Policy
 
 from .attack import UNITS, NormName, Unit, threat
@@ -117,7 +117,7 @@ def hijack_run(
 
     def row(name: str, epsilon: float | None, followed: Followed) -> tuple[Any, ...]:
         returns, shares = _per_seed(followed)
-        return (name, epsilon, mean_interval(returns), mean_interval(shares))
+        return (name, epsilon, mean_interval(returns), share_interval(shares))
 
     rows = (
         row("natural", 0.0, natural),

@@ -72,6 +72,23 @@ def mean_interval(x: ArrayLike, confidence: float = 0.95, axis: int | None = Non
     return Estimate(mean, lower, upper, n, _checked(confidence), "Student t")
 
 
+def share_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate[float]:
+    """The mean of shares, one per seed, with Student's interval cut to [0, 1], where alone it can be.
+
+    Args:
+        x: ``[n]``, each in [0, 1].
+        confidence: wanted coverage; the cut takes nothing of it away.
+
+    Raises:
+        ValueError: as ``mean_interval``, or a number outside [0, 1].
+    """
+    shares = _samples(x, "x")
+    if shares.min() < 0.0 or shares.max() > 1.0:
+        raise ValueError(f"shares must be in [0, 1], got {shares.min():g} to {shares.max():g}: use mean_interval")
+    mean = mean_interval(shares, confidence)
+    return mean._replace(lower=max(mean.lower, 0.0), upper=min(mean.upper, 1.0), method="Student t within [0, 1]")
+
+
 def median_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate[float]:
     """The median between two order statistics, for any continuous distribution.
 

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rlkit.statistics import Estimate, difference_interval, mean_interval, median_interval, proportion_interval
+from rlkit.statistics import (
+    Estimate,
+    difference_interval,
+    mean_interval,
+    median_interval,
+    proportion_interval,
+    share_interval,
+)
 
 SAMPLE = [481.0, 500.0, 475.5, 499.0, 488.25]
 values = st.floats(-1e6, 1e6, allow_nan=False)
@@ -29,6 +36,18 @@ def test_mean_interval_by_hand() -> None:
     assert interval(estimate) == pytest.approx((2 - half, 2 + half))
     assert (estimate.n, estimate.confidence, estimate.method) == (3, 0.95, "Student t")
     assert str(estimate) == "2 [-0.4841, 4.484]"
+
+
+def test_a_share_is_never_below_nothing_or_above_all() -> None:
+    shares = [0.9, 1.0, 0.98, 1.0]
+    free, cut = mean_interval(shares), share_interval(shares)
+    assert free.upper > 1.0
+    assert cut[:3] == (free.value, free.lower, 1.0)
+    assert interval(share_interval([0.0, 0.1, 0.0])) == (0.0, mean_interval([0.0, 0.1, 0.0]).upper)
+    assert interval(share_interval([0.4, 0.5, 0.6])) == interval(mean_interval([0.4, 0.5, 0.6]))
+    assert interval(share_interval([0.3])) == (0.0, 1.0)  # one seed says nothing of the next
+    with pytest.raises(ValueError, match=r"shares must be in \[0, 1\], got -0.1 to 0.5"):
+        share_interval([0.5, -0.1])
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rlkit.adversarial import SaliencyOfEpisode, episode_saliencies
 from rlkit.plotting import png, strips
-from rlkit.statistics import mean_interval
+from rlkit.statistics import mean_interval, share_interval
 
 from ..attack import Threat
 from ..ledger import Picture, Table
@@ -56,7 +56,7 @@ def _means(labels: Sequence[str], means: Floats, threat: Threat) -> Table:
     total = means.sum(axis=1, keepdims=True)
     shares = means / np.where(total > 0, total, 1.0)
     rows = tuple(
-        (name, mean_interval(size), mean_interval(share))
+        (name, mean_interval(size), share_interval(share))
         for name, size, share in zip(labels, means.T, shares.T, strict=True)
     )
     title = f"Saliency over an episode, epsilon in {threat.unit}"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlkit.adversarial import Section, cross_section, first_order_flip
 from rlkit.plotting import COLOURS, png
-from rlkit.statistics import Estimate, mean_interval
+from rlkit.statistics import Estimate, share_interval
 
 from ..attack import Threat
 from ..ledger import Picture, Table
@@ -77,7 +77,7 @@ def _shares(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> Table:
 
 def over_seeds(changed: Tensor) -> Estimate[float]:
     """Share of states ``[S, B]`` bool, with its interval over seeds."""
-    return mean_interval(changed.double().mean(dim=1).cpu().numpy())
+    return share_interval(changed.double().mean(dim=1).cpu().numpy())
 
 
 def drawn_planes(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> list[Plane]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rlkit.adversarial.curve import NATURAL
 from rlkit.plotting import COLOURS
-from rlkit.statistics import difference_interval, mean_interval
+from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ..ledger import Cell, Table
 from .settings import ATTACKS
@@ -50,7 +50,7 @@ def curve_table(known: Sequence[Row]) -> Table:
         for attack in (NATURAL, *ATTACKS):
             own = rows_of(known, case, maker, attack)
             for epsilon in sorted({row.epsilon for row in own}):
-                flips = mean_interval([row.flip_rate for row in own if row.epsilon == epsilon])
+                flips = share_interval([row.flip_rate for row in own if row.epsilon == epsilon])
                 lines.append((case, maker, attack, epsilon, mean_interval(returns(own, epsilon)), flips))
     columns = ("case", "maker", "attack", "epsilon", "return", "share of actions flipped")
     return Table("returns", "Mean return over seeds against epsilon in standard deviations", columns, tuple(lines))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlkit.adversarial import FGSM, PGD, Attack, Victim, margin, perturb
 from rlkit.adversarial.victim import scores_of
-from rlkit.statistics import difference_interval, mean_interval
+from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ..ledger import Cell, Table
 from .settings import Case
@@ -67,8 +67,8 @@ def objective_table(known: Sequence[Pair]) -> Table:
         lines.append(
             (
                 *key,
-                mean_interval([row.shown for row in own]),
-                mean_interval([row.action for row in own]),
+                share_interval([row.shown for row in own]),
+                share_interval([row.action for row in own]),
                 difference_interval(
                     [row.lead_cross_entropy for row in own], [row.lead_margin for row in own], paired=True
                 ),

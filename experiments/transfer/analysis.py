@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlkit.statistics import Estimate, mean_interval
+from rlkit.statistics import Estimate, mean_interval, share_interval
 
 from ..ledger import Cell, Table
 from ..policies import OURS
@@ -82,6 +82,12 @@ def interval(known: Sequence[Any], value: Callable[[Any], float | None]) -> Esti
     """Of the mean over training seeds; None where no row has a value."""
     means = by_seed(known, value)
     return mean_interval(means) if means else None
+
+
+def share(known: Sequence[Any], value: Callable[[Any], float | None]) -> Estimate[float] | None:
+    """The same of a share."""
+    means = by_seed(known, value)
+    return share_interval(means) if means else None
 
 
 def rank(policy: str) -> int:
@@ -159,10 +165,10 @@ def transfer_table(
     lines = [
         (
             *group,
-            interval(own, lambda row: row.flips),
+            share(own, lambda row: row.flips),
             interval(own, lambda row: row.flips - row.noise),
-            interval(own, lambda row: row.alike),
-            interval(own, lambda row: row.agreement),
+            share(own, lambda row: row.alike),
+            share(own, lambda row: row.agreement),
         )
         for group, own in groups.items()
     ]
@@ -203,7 +209,7 @@ def universal_table(
     lines = [
         (
             *group,
-            interval(own, lambda row: row.flips),
+            share(own, lambda row: row.flips),
             interval(own, lambda row: row.flips - chance[row.epsilon, row.target, row.seed]),
         )
         for group, own in groups.items()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..abreast import Abreast
 from ..evaluation import rollout
-from ..statistics import Estimate, difference_interval, mean_interval
+from ..statistics import Estimate, difference_interval, mean_interval, share_interval
 from ..types import Env
 from .attacked import AttackedPolicy
 from .attacks import Attack
@@ -69,8 +69,8 @@ class RobustnessCurve(NamedTuple):
                 epsilon,
                 mean_interval(means, confidence),
                 difference_interval(means, natural, confidence, paired=True),
-                mean_interval(rates, confidence),
-                mean_interval(shares, confidence),
+                share_interval(rates, confidence),
+                share_interval(shares, confidence),
                 int(capped.sum(axis=None)),
             )
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..statistics import Estimate, mean_interval
+from ..statistics import Estimate, share_interval
 from .attacks import Attack, sweep
 from .budget import Budget
 from .minimum import adversarial_distance
@@ -41,7 +41,7 @@ class DistanceCurve(NamedTuple):
 
     def points(self, confidence: float = 0.95) -> tuple[Estimate[float], ...]:
         """The curve, L shares with intervals over rows."""
-        return tuple(mean_interval(row, confidence) for row in self.flipped)
+        return tuple(share_interval(row, confidence) for row in self.flipped)
 
 
 def distance_curve(

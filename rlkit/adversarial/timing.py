@@ -52,19 +52,6 @@ class Timing(Protocol):
         ...
 
 
-class UrgencyTiming(Timing, Protocol):
-    """A rule that attacks where some number exceeds a threshold."""
-
-    @property
-    def threshold(self) -> float:
-        """What the urgency must exceed."""
-        ...
-
-    def urgency(self, victim: Victim, obs: Tensor) -> Tensor:
-        """The number, ``[S, B]``."""
-        ...
-
-
 @dataclass(frozen=True)
 class Always:
     """Attack at every step; under a limit of k attacks an episode, at the first k."""
