@@ -95,8 +95,11 @@ class ScoredPolicy:
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
+        action_masks: np.ndarray | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """stable-baselines3's: one observation or a batch ``[n, ...]`` -> (action or actions ``[n]``, state).
+
+        ``action_masks``, the actions allowed, ``[A]`` or ``[n, A]``, is sb3-contrib's.
 
         Raises:
             ValueError: more than one seed (ask ``agent[i]``), or a shape that does not fit.
@@ -108,8 +111,16 @@ class ScoredPolicy:
         if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
             raise ValueError(f"observation has shape {obs.shape}, expected {shape} or (n, *{shape})")
         batch = torch.as_tensor(obs.reshape(1, -1, *shape), device=self.device)
-        actions: np.ndarray = self.act(batch, deterministic)[0].cpu().numpy()  # [n]
+        mask = None if action_masks is None else self._mask_of(action_masks, copies=batch.shape[1])
+        actions: np.ndarray = self.act(batch, deterministic, mask)[0].cpu().numpy()  # [n]
         return (actions if obs.ndim > len(shape) else actions[0]), state
+
+    def _mask_of(self, action_masks: np.ndarray, copies: int) -> Tensor:
+        """The actions allowed, ``[A]`` or ``[n, A]`` -> ``[1, n, A]`` bool."""
+        allowed, shape = np.asarray(action_masks, dtype=bool), (copies, int(self.action_space.n))
+        if allowed.shape not in (shape, shape[1:]):
+            raise ValueError(f"action_masks has shape {allowed.shape}, expected {shape}: one number per action")
+        return torch.tensor(np.broadcast_to(allowed, shape)[None], device=self.device)
 
     def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:
         """Undiscounted returns ``[S, episodes]``; episode e starts from ``reset(seed=seed + e)`` for every row.

@@ -117,7 +117,7 @@ def walk(
         )
     attacker: Any = getattr(perturb, "__self__", perturb)
     act: Any = policy.act
-    heeds_mask = "action_mask" in inspect.signature(act).parameters  # stable-baselines3's models do not
+    heeds_mask = _takes(act, "action_mask")  # stable-baselines3's models do not
     restarts = [each.restart for each in (policy, attacker) if hasattr(each, "restart")]
     for restart in restarts:
         restart()
@@ -197,9 +197,10 @@ def evaluate_policy(
 
     Returns are sums of ``env.step``'s rewards; under a ``Monitor`` (stable-baselines3) or
     ``RecordEpisodeStatistics`` (gymnasium) they are what that reports at the end of an episode, as in
-    stable-baselines3. Running normalisations are frozen meanwhile, and VecNormalize gives raw rewards. Afterwards a
-    ``gymnasium.Env`` has the random generator it had before; a vector environment's cannot be put back and continue
-    from the last seeds used here. Reset the environment before using it again.
+    stable-baselines3. Where infos hold an ``"action_mask"``, a model whose ``predict`` takes ``action_masks`` is given
+    them, as by sb3-contrib. Running normalisations are frozen meanwhile, and VecNormalize gives raw rewards.
+    Afterwards a ``gymnasium.Env`` has the random generator it had before; a vector environment's cannot be put back
+    and continue from the last seeds used here. Reset the environment before using it again.
 
     Args:
         model: an agent of ours, a stable-baselines3 model, anything with its ``predict``, or a ``Policy``.
@@ -271,16 +272,22 @@ def _evaluate_row(
     callback: Callable[[dict[str, Any], dict[str, Any]], None] | None,
 ) -> Scores:
     """One policy's episodes, ``[E]`` each: waves of one episode per copy, each copy reset with the episode's seed."""
+    heeds_masks = _takes(model.predict, "action_masks")
     episode_rewards = np.zeros(n_eval_episodes)
     episode_lengths = np.zeros(n_eval_episodes, dtype=np.int64)
     capped = np.zeros(n_eval_episodes, dtype=np.bool_)
     for first in range(0, n_eval_episodes, face.num_envs):
         running = np.arange(face.num_envs) < n_eval_episodes - first
-        observations, states = face.start(first_seed + first), None
+        (observations, infos), states = face.start(first_seed + first), None
         episode_starts = np.ones(face.num_envs, dtype=np.bool_)
         for _ in range(cap):
+            masks = face.masks(infos) if heeds_masks else None
             actions, states = model.predict(
-                observations, state=states, episode_start=episode_starts, deterministic=deterministic
+                observations,
+                state=states,
+                episode_start=episode_starts,
+                deterministic=deterministic,
+                **({} if masks is None else {"action_masks": masks}),
             )
             observations, rewards, dones, infos = face.step(np.asarray(actions))
             for i in np.flatnonzero(running).tolist():
@@ -321,10 +328,20 @@ class _PredictorOfPolicy:
         self.policy = policy
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Any, Any]:
-        obs = torch.as_tensor(observation, device=getattr(self.policy, "device", None))[None]  # [1, n, *observation]
-        return self.policy.act(obs, deterministic)[0].cpu().numpy(), state
+        act: Any = self.policy.act
+        device = getattr(self.policy, "device", None)
+        obs = torch.as_tensor(observation, device=device)[None]  # [1, n, *observation]
+        if action_masks is None or not _takes(act, "action_mask"):
+            return act(obs, deterministic)[0].cpu().numpy(), state
+        mask = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=device)[None]  # [1, n, A]
+        return act(obs, deterministic, mask)[0].cpu().numpy(), state
 
 
 class _PolicyOfPredictor:
@@ -354,6 +371,11 @@ def _rows(model: Any) -> list[Predictor]:
 def _check_model(model: Any) -> None:
     if not hasattr(model, "act") and not hasattr(model, "predict"):
         raise ValueError(f"a model needs predict or act, got {type(model).__name__}")
+
+
+def _takes(function: Any, name: str) -> bool:
+    """Whether a function has a parameter of this name."""
+    return name in inspect.signature(function).parameters
 
 
 def _step_cap(max_steps: int | None, limit: int | None) -> int:

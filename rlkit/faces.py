@@ -11,7 +11,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-Stepped = tuple[Any, Sequence[Any], Sequence[Any], Sequence[dict[str, Any]]]  # observations, rewards, dones, infos
+Infos = Sequence[dict[str, Any]]  # one a copy
+Stepped = tuple[Any, Sequence[Any], Sequence[Any], Infos]  # observations, rewards, dones, infos
 
 
 class Face(NamedTuple):
@@ -20,8 +21,9 @@ class Face(NamedTuple):
     num_envs: int  # n
     limit: int | None  # the environment's time limit in steps
     monitored: bool  # whether infos report finished episodes
-    start: Callable[[int], Any]  # seed -> first observations [n, ...]; copy i is reset with seed + i
+    start: Callable[[int], tuple[Any, Infos]]  # seed -> first observations [n, ...]; copy i is reset with seed + i
     step: Callable[[NDArray[Any]], Stepped]  # actions [n, ...]
+    masks: Callable[[Infos], NDArray[Any] | None]  # the actions allowed [n, A]; None where infos do not say
 
 
 def face_of(env: Any) -> Face | None:
@@ -52,23 +54,28 @@ def serial_face(env: gymnasium.Env) -> Face:
         for layer in layers(env)
     )
 
+    def start(seed: int) -> tuple[Any, Infos]:
+        obs, info = env.reset(seed=seed)
+        return _batch_of_one(obs), [info]
+
     def step(actions: NDArray[Any]) -> Stepped:
         obs, reward, terminated, truncated, info = env.step(actions[0])
         done = terminated or truncated
         if done and monitored and "episode" not in info:
-            obs = env.reset()[0]  # a life lost: the episode goes on
+            obs, info = env.reset()  # a life lost: the episode goes on
         return _batch_of_one(obs), [reward], [done], [info]
 
-    return Face(1, _limit(env.spec), monitored, lambda seed: _batch_of_one(env.reset(seed=seed)[0]), step)
+    return Face(1, _limit(env.spec), monitored, start, step, _stacked_masks)
 
 
 def vector_face(env: VectorEnv) -> Face:
     """A gymnasium ``VectorEnv``, whatever its autoreset mode: only the first episode after ``start`` counts."""
     seeds = np.arange(env.num_envs)
 
-    def start(seed: int) -> Any:
+    def start(seed: int) -> tuple[Any, Infos]:
         options: Any = {"seed": (seed + seeds).tolist()}  # a list is accepted though the base class does not say so
-        return env.reset(**options)[0]
+        obs, infos = env.reset(**options)
+        return obs, [infos] * env.num_envs
 
     def step(actions: NDArray[Any]) -> Stepped:
         obs, rewards, terminated, truncated, infos = env.step(actions)
@@ -77,7 +84,10 @@ def vector_face(env: VectorEnv) -> Face:
             obs = env.reset(options={"reset_mask": dones})[0]
         return obs, rewards, dones, [infos] * env.num_envs
 
-    return Face(env.num_envs, _limit(env.spec), False, start, step)
+    def masks(infos: Infos) -> NDArray[Any] | None:
+        return infos[0].get("action_mask")  # one dictionary for all copies, with arrays of their values
+
+    return Face(env.num_envs, _limit(env.spec), False, start, step, masks)
 
 
 def stable_baselines_face(env: Any) -> Face:
@@ -85,15 +95,15 @@ def stable_baselines_face(env: Any) -> Face:
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
 
-    def start(seed: int) -> Any:
+    def start(seed: int) -> tuple[Any, Infos]:
         env.seed(seed)  # copy i takes seed + i at the next reset
-        return env.reset()
+        return env.reset(), env.reset_infos
 
     spec = None
     with suppress(AttributeError, NotImplementedError):
         spec = env.get_attr("spec", 0)[0]
     monitored = is_vecenv_wrapped(env, VecMonitor) or all(env.env_is_wrapped(Monitor))
-    return Face(env.num_envs, _limit(spec), monitored, start, env.step)
+    return Face(env.num_envs, _limit(spec), monitored, start, env.step, _stacked_masks)
 
 
 def layers(env: Any) -> Iterator[Any]:
@@ -144,6 +154,11 @@ def generator_kept(env: Any) -> Iterator[None]:
     finally:
         if generator is not None:
             env.unwrapped.np_random = generator
+
+
+def _stacked_masks(infos: Infos) -> NDArray[Any] | None:
+    """``info["action_mask"]`` of every copy ``[n, A]``; None where some copy has none."""
+    return np.stack([info["action_mask"] for info in infos]) if all("action_mask" in info for info in infos) else None
 
 
 def _limit(spec: gymnasium.envs.registration.EnvSpec | None) -> int | None:

@@ -7,10 +7,12 @@ import torch
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
 from rlkit.agents.ppo import Experience, ppo_loss
 from rlkit.envs.foreign import FaultyEnvironmentError
+from rlkit.evaluation import evaluate_policy
 from rlkit.exploration import allowed_action, categorical, epsilon_greedy, greedy_mixture, masked
 from rlkit.replay import ReplayBuffer
 from rlkit.types import Transition, segment
@@ -163,6 +165,46 @@ def test_a_forbidden_action_is_never_taken_in_taxi(algorithm, settings):
     agent = algorithm(make, seeds=range(2), num_envs=2, device="cpu", **settings).learn(240)
     assert agent.evaluate(3).shape == (2, 3)
     assert agent.evaluate(2, deterministic=False).shape == (2, 2)
+
+
+class Table:
+    """A policy without ``predict``: the best of what is allowed."""
+
+    def act(self, obs, deterministic=True, action_mask=None):
+        q = torch.from_numpy(OPTIMUM.clip(min=-99))[obs]
+        return masked(q if action_mask is not None else -q, action_mask).argmax(dim=-1)
+
+
+@pytest.mark.parametrize("kind", ["serial", "vector", "stable-baselines3"])
+def test_a_forbidden_action_is_never_taken_in_an_evaluation_as_gymnasiums(kind):
+    env = {
+        "serial": Watched(gymnasium.make("Taxi-v4")),
+        "vector": gymnasium.vector.SyncVectorEnv([lambda: Watched(gymnasium.make("Taxi-v4"))] * 3),
+        "stable-baselines3": DummyVecEnv([lambda: Watched(gymnasium.make("Taxi-v4"))] * 2),
+    }[kind]
+    agent = PPO("Taxi-v4", seeds=[3], device="cpu", net_arch=(32,))
+    returns, lengths = evaluate_policy(agent, env, 4, return_episode_rewards=True)
+    assert returns == agent.evaluate(4)[0].tolist()
+    assert min(lengths) > 1
+    evaluate_policy(agent, env, 2, deterministic=False)  # `Watched` looks
+    env.close()
+
+
+def test_policies_without_predict_heed_masks_too():
+    returns, _ = evaluate_policy(Table(), Masked(), 6, return_episode_rewards=True)
+    assert min(returns) > 0.9
+
+
+def test_predict_takes_masks_as_sb3_contribs_does():
+    agent = PPO("Taxi-v4", device="cpu", net_arch=(32,))
+    obs = np.arange(4)
+    only = np.eye(6, dtype=np.int8)[[0, 3, 5, 1]]
+    for deterministic in (True, False):
+        assert agent.predict(obs, deterministic=deterministic, action_masks=only)[0].tolist() == [0, 3, 5, 1]
+        assert agent.predict(7, deterministic=deterministic, action_masks=only[1])[0] == 3
+        assert (agent.predict(obs, deterministic=deterministic, action_masks=only[2])[0] == 5).all()  # of all
+    with pytest.raises(ValueError, match=r"action_masks has shape \(4, 5\), expected \(4, 6\)"):
+        agent.predict(obs, action_masks=only[:, :5])
 
 
 # The pieces
