@@ -120,6 +120,8 @@ class ScoredPolicy:
         allowed, shape = np.asarray(action_masks, dtype=bool), (copies, int(self.action_space.n))
         if allowed.shape not in (shape, shape[1:]):
             raise ValueError(f"action_masks has shape {allowed.shape}, expected {shape}: one number per action")
+        if not allowed.any(axis=-1).all():
+            raise ValueError("action_masks allows no action somewhere: one at least must be True")
         return torch.tensor(np.broadcast_to(allowed, shape)[None], device=self.device)
 
     def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:
@@ -150,9 +152,10 @@ class NetworkPolicy(ScoredPolicy):
     normaliser: Normaliser | None
 
     def features(self, obs: Tensor) -> Tensor:
-        """Observations as the networks read them, ``[S, ..., *observation] -> [S, ..., D]``."""
+        """Observations as the networks read them, in their dtype: ``[S, ..., *observation] -> [S, ..., D]``."""
         features = encode(obs, self.observation_space)
-        return features if self.normaliser is None else self.normaliser.observations(features)
+        features = features if self.normaliser is None else self.normaliser.observations(features)
+        return features.to(self.score_network.flat.dtype)
 
     def scores(self, obs: Tensor) -> Tensor:
         """Q(s, .) or logits, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
@@ -167,7 +170,7 @@ class NetworkPolicy(ScoredPolicy):
         """
         network = self.score_network
         plain = isinstance(network, MLP) and not network.convolutions and network.basis is None
-        if not plain or self.normaliser is not None or obs.dim() != 3 or not obs.is_floating_point():
+        if not plain or self.normaliser is not None or obs.dim() != 3 or obs.dtype != network.flat.dtype:
             return None
         with torch.no_grad():
             scores, pullback = network.input_vjp(obs)

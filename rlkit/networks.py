@@ -29,8 +29,8 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     """Observations as the network reads them: ``[..., *space.shape]`` -> ``[..., features]`` float.
 
     Discrete becomes one-hot, unless it is given as codes already (floating ``[..., n]``, for example attacked ones);
-    Boxes of uint8 are divided by 255, in whatever dtype they are given, every other Box is flattened and cast. The
-    result is differentiable with respect to floating observations, so attacks pass through it.
+    Boxes of uint8 from 0 to 255 are divided by 255, in whatever dtype they are given, every other Box is flattened and
+    cast. The result is differentiable with respect to floating observations, so attacks pass through it.
     """
     if isinstance(space, spaces.Discrete):
         if obs.is_floating_point():
@@ -39,7 +39,14 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     axes = len(space.shape or ())
     features = obs if axes == 1 else obs.reshape(*obs.shape[: obs.dim() - axes], -1)
     features = features if features.is_floating_point() else features.to(torch.float32)
-    return features / 255.0 if space.dtype == np.uint8 else features
+    return features / 255.0 if _is_of_bytes(space) else features
+
+
+def _is_of_bytes(space: spaces.Space) -> bool:
+    """Whether a Box holds all that a byte can be: one of 0 and 1 alone is of one scale already."""
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
+        return False
+    return bool((space.low == 0).all() and (space.high == 255).all())
 
 
 def num_features(space: spaces.Space) -> int:

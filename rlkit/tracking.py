@@ -38,12 +38,12 @@ class Means:
         kept.append(total)
         self._counts[name] = self._counts.get(name, 0) + count
         if len(kept) == FOLD:
-            self._values[name] = [torch.stack(kept).sum(dim=0)]
+            self._values[name] = [torch.stack(kept, dim=1).sum(dim=1)]
 
     def read(self) -> dict[str, np.ndarray]:
         """The mean of each name since the last reading, ``[S]``, and start afresh."""
         means = {
-            name: (torch.stack(kept).sum(dim=0) / self._counts[name]).cpu().numpy()
+            name: (torch.stack(kept, dim=1).sum(dim=1) / self._counts[name]).cpu().numpy()
             for name, kept in self._values.items()
         }
         self._values, self._counts = {}, {}

@@ -140,6 +140,8 @@ def test_observations_are_encoded_by_their_space():
     assert encode(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), image).tolist() == [[[1, 1, 1, 1]]]
     pixels = torch.full((1, 1, 2, 2), 51.0, dtype=torch.float64)  # what an attack shows of an image
     torch.testing.assert_close(encode(pixels, image), torch.full((1, 1, 4), 0.2, dtype=torch.float64))
+    bits = spaces.Box(0, 1, (2, 2), np.uint8)
+    assert encode(torch.ones(1, 1, 2, 2, dtype=torch.uint8), bits).tolist() == [[[1, 1, 1, 1]]]
     codes = torch.tensor([[[0.2, 0.5, 0.3]]])
     assert encode(codes, spaces.Discrete(3)) is codes
     assert num_features(image) == 4

@@ -14,6 +14,7 @@ from rlkit.agents import A2C, DQN, PPO, REINFORCE, load
 from rlkit.architectures import Architecture
 from rlkit.convolution import add_patches, convolutions, patches
 from rlkit.envs import CartPole
+from rlkit.evaluation import evaluate_policy
 from rlkit.networks import MLP, encode
 from rlkit.radial import RadialBasis, radial_basis
 
@@ -209,6 +210,45 @@ def test_every_agent_trains_every_network_with_equal_rows_and_reads_it_back(algo
     assert agent.values(obs).shape == (3, 1)
     torch.testing.assert_close(agent.action_probabilities(obs).sum(dim=-1), torch.ones(3, 1))
     assert agent.ensemble().scores(obs[:1]).shape == (1, 1, agent.env.action_space.n)
+
+
+class Observed(gymnasium.Env):
+    """A line of three places, seen as coordinates of some dtype; going right pays."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, dtype):
+        self.observation_space = spaces.Box(-4, 4, (3,), dtype)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0
+        return self._seen(), {}
+
+    def step(self, action):
+        self.place = max(self.place + 2 * int(action) - 1, 0)
+        return self._seen(), float(action), self.place == 4, False, {}
+
+    def _seen(self):
+        return np.eye(5)[self.place, :3].astype(self.observation_space.dtype)
+
+
+@pytest.mark.parametrize("algorithm", [DQN, A2C, PPO, REINFORCE])
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
+def test_observations_of_any_dtype_are_read(algorithm, dtype):
+    settings = {DQN: {"learning_starts": 16}, PPO: {"n_steps": 32, "batch_size": 32}}.get(algorithm, {"n_steps": 32})
+
+    def make():
+        return gymnasium.wrappers.TimeLimit(Observed(dtype), 20)
+
+    for extra in ({}, {"normalize_observations": True}):
+        agent = algorithm(make, device="cpu", **settings, **extra).learn(64)
+        for flat in (network.flat for network in agent.networks.values() if network is not agent.normaliser):
+            assert flat.dtype == torch.float32
+        seen = make().reset()[0]
+        assert agent.predict(seen, deterministic=True)[0] == agent.predict(seen.tolist(), deterministic=True)[0]
+        returns = evaluate_policy(agent, make(), 3, return_episode_rewards=True)[0]
+        assert returns == agent.evaluate(3)[0].tolist()
 
 
 def test_a_dueling_network_of_convolutions():

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,12 +46,12 @@ def kept(agent):
 
 
 def assert_same_run(agent, row, other, other_row):
-    """Parameters, moments, memory and returns of two rows are equal to the bit."""
+    """Parameters, moments, memory, log and returns of two rows are equal to the bit."""
     theirs = kept(other)
     for name, tensor in kept(agent).items():
         assert torch.equal(tensor[row], theirs[name][other_row]), name
-    ours, others = agent.history["episode_return"][:, row], other.history["episode_return"][:, other_row]
-    assert ((ours == others) | ((ours != ours) & (others != others))).all()
+    for name, logged in agent.history.items():
+        np.testing.assert_array_equal(logged[:, row], other.history[name][:, other_row], err_msg=name)
     assert agent.evaluate(3)[row].tolist() == other.evaluate(3)[other_row].tolist()
 
 
