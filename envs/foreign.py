@@ -43,8 +43,9 @@ class ForeignEnv:
 
     Raises:
         ValueError: no seeds or a negative one, fewer than one copy, an unknown noise, ``make_one`` returning
-            something else than gymnasium environments of one kind, an action space that is not Discrete, an
-            observation space that is neither Box nor Discrete; in ``step`` an action outside the action space.
+            something else than gymnasium environments of one kind or one of them twice, an action space that is not
+            Discrete, an observation space that is neither Box nor Discrete; in ``step`` an action outside the action
+            space.
         FaultyEnvironmentError: an observation or reward that is not finite, an observation that does not fit
             its space, or an action mask that is missing, misshapen or allows nothing; the message names step, seed
             and copy.
@@ -229,7 +230,7 @@ def episode_seed(seed: int, copy: int, episode: int) -> int:
 
 
 def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> list[gymnasium.Env[Any, Any]]:
-    """The copies, verified to be of one kind; none stays open if that fails."""
+    """The copies, verified to be of one kind and each its own; none stays open if that fails."""
     made: list[gymnasium.Env[Any, Any]] = []
     try:
         for _ in range(count):
@@ -240,6 +241,11 @@ def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> li
             _simple_observations(made[-1])
             if (made[-1].action_space, made[-1].observation_space) != (made[0].action_space, made[0].observation_space):
                 raise ValueError(f"the spaces of {_name(made[-1])} differ from copy to copy: make them all alike")
+        if len({id(env.unwrapped) for env in made}) < count:
+            raise ValueError(
+                f"the function that makes {_name(made[0])} returned the same environment twice, and {count} copies "
+                "would step one state: make a new one in each call"
+            )
     except BaseException:
         for env in made:
             env.close()

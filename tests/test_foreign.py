@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from rlkit.agents import PPO
 from rlkit.envs.foreign import FaultyEnvironmentError, ForeignEnv, episode_seed
 
 IDS = ["Acrobot-v1", "MountainCar-v0", "CartPole-v1", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v4"]
@@ -339,6 +340,17 @@ def test_wrong_actions_raise() -> None:
         env.step(torch.tensor([0, 1, 1, 0]))
     with pytest.raises(ValueError, match=r"got torch.float32 \(2, 2\)"):
         env.step(torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_one_environment_is_not_taken_for_several_copies(wrapped: bool) -> None:
+    shared = Scripted()
+    make_one: Callable[[], gymnasium.Env] = (lambda: gymnasium.Wrapper(shared)) if wrapped else (lambda: shared)
+    with pytest.raises(ValueError, match=r"makes Scripted returned the same environment twice, and 2 copies .* new"):
+        ForeignEnv(make_one, [0, 1])
+    assert shared.closed
+    with pytest.raises(ValueError, match="the same environment twice"):
+        PPO(make_one, n_steps=64, device="cpu").evaluate(6)
 
 
 def test_copies_of_different_kinds_are_refused_and_closed() -> None:
