@@ -19,7 +19,7 @@ from rlkit.evaluation import EVALUATION_SEED
 from rlkit.networks import encode
 from rlkit.normalise import normaliser
 from rlkit.optim import flush_denormals
-from rlkit.streams import Stream
+from rlkit.streams import Stream, as_seeds
 from rlkit.types import Env, Transition
 
 from .ensemble import Ensemble
@@ -64,16 +64,16 @@ class Agent(NetworkPolicy):
         preset: str | None = None,
         **hyperparameters: Any,
     ) -> None:
-        self.seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+        self.seeds = as_seeds(seeds)
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.preset = preset
         suggested = of_preset(self.presets, preset, env)
         suggested_copies = int(suggested.pop("num_envs", 1))
-        copies = suggested_copies if num_envs is None else num_envs
         self.config: Any = configured(self.config_class, suggested, hyperparameters)
         self.per_row = PerRowNumbers(self.config, self.num_seeds, self.device)
         self.source = Source(env, backend, dict(env_kwargs or {}), self.device)
-        self.env: Env = self.source.make(self.seeds, copies)
+        self.env: Env = self.source.make(self.seeds, suggested_copies if num_envs is None else num_envs)
+        copies = self.env.num_envs
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
         self.num_actions = int(self.action_space.n)
         self.run = Run(self.seeds, copies, self.device)

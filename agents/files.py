@@ -16,6 +16,7 @@ import rlkit
 from rlkit.checkpoint import load_metadata, load_tensors, part, save_tensors
 from rlkit.types import Env
 
+from .hyperparameters import as_given
 from .run import HasParameters, Run
 from .source import EnvSource, Source
 
@@ -105,7 +106,7 @@ def _header(agent: Trained) -> dict[str, Any]:
         "algorithm": type(agent).__name__,
         "rlkit": rlkit.__version__,
         "env": source.env if isinstance(source.env, str) else None,
-        "env_kwargs": source.env_kwargs,
+        "env_kwargs": as_given(source.env_kwargs),
         "backend": source.backend,
         "seeds": agent.seeds,
         "num_envs": agent.env.num_envs,

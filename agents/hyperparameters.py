@@ -119,11 +119,14 @@ def described(hint: Any) -> str:
 
 
 def as_given(value: Any) -> Any:
-    """Lists and arrays as tuples, in dictionaries too: a configuration from a file equals the one that was saved."""
+    """Python's own numbers, and lists and arrays as tuples, in dictionaries too: so a file holds them, and a
+    configuration from a file equals the one that was saved."""
+    if isinstance(value, np.generic | np.ndarray | Tensor):
+        return as_given(value.tolist())
     if isinstance(value, dict):
         return {name: as_given(each) for name, each in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return tuple(as_given(each) for each in (value.tolist() if isinstance(value, np.ndarray) else value))
+    if isinstance(value, list | tuple):
+        return tuple(as_given(each) for each in value)
     return value
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable
+from operator import index
 from typing import Any
 
 import gymnasium
 import torch
 
+from rlkit.streams import as_seeds
 from rlkit.types import Env
 
 from .batched import BatchedEnv, Noise
@@ -53,17 +55,30 @@ def make(
         env_kwargs: passed to the environment's constructor, for example ``{"map": "4x4"}``.
 
     Raises:
-        ValueError: an unknown id (the nearest known is named), an unknown backend, or a space that is not supported.
+        ValueError: an unknown id (the nearest known is named), an unknown backend, a space that is not supported, or
+            seeds or copies that are not integers.
     """
     kwargs = dict(env_kwargs or {})
-    rows = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    rows, copies = as_seeds(seeds), _as_copies(num_envs)
     dynamics = find_dynamics(env, backend, kwargs)
     if dynamics is not None:
-        return BatchedEnv(dynamics, rows, num_envs, device, restart=restart, noise=noise, double=double)
+        return BatchedEnv(dynamics, rows, copies, device, restart=restart, noise=noise, double=double)
     if isinstance(env, str):
-        return ForeignEnv(_gymnasium_maker(env, kwargs), rows, num_envs, device, restart=restart, noise=noise)
+        return ForeignEnv(_gymnasium_maker(env, kwargs), rows, copies, device, restart=restart, noise=noise)
     assert not isinstance(env, Dynamics)
-    return ForeignEnv(env, rows, num_envs, device, restart=restart, noise=noise)
+    return ForeignEnv(env, rows, copies, device, restart=restart, noise=noise)
+
+
+def _as_copies(num_envs: int) -> int:
+    """The number of copies as an integer, of numpy or torch too.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        return index(num_envs)
+    except TypeError as error:
+        raise ValueError(f"num_envs must be an integer at least 1, got {num_envs!r}") from error
 
 
 def find_dynamics(

@@ -10,7 +10,8 @@ On the CPU it is numpy's own; on other devices it is written in torch's 64-bit i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Literal, get_args
 
 import numpy as np
@@ -29,6 +30,18 @@ MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 ROUNDS = 10
 MASK32 = 0xFFFFFFFF
+
+
+def as_seeds(given: int | Iterable[int]) -> tuple[int, ...]:
+    """Seeds as they may be given, an integer or one per row (of numpy or torch too), as one integer per row.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        return tuple(index(seed) for seed in (given if np.iterable(given) else (given,)))
+    except TypeError as error:
+        raise ValueError(f"seeds must be an integer, or one integer per row such as range(8), got {given!r}") from error
 
 
 def key(seed: int, purpose: Purpose, copy: int = 0) -> tuple[int, int]:

@@ -3,9 +3,12 @@
 import math
 
 import gymnasium
+import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
+import rlkit.envs
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
 
 AGENTS = (DQN, A2C, PPO, REINFORCE, TabularQ)
@@ -80,6 +83,48 @@ def test_settings_of_networks_and_batches_are_refused(algorithm, settings, messa
 def test_options_that_contradict_each_other_are_refused(algorithm, settings, message):
     with pytest.raises(ValueError, match=message):
         algorithm(env_of(algorithm), device="cpu", **settings)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.array, torch.tensor], ids=lambda number: number.__name__)
+def test_numbers_of_numpy_and_torch_are_numbers(number, tmp_path):
+    given = {"learning_rate": number(1e-3), "gamma": np.array([0.9, 0.5]), "batch_size": np.int64(16)}
+    agent = DQN("CartPole-v1", seeds=np.arange(2), num_envs=np.int64(2), device="cpu", net_arch=(16,), **given)
+    assert agent.seeds == (0, 1)
+    assert agent.config.learning_rate == pytest.approx(1e-3)
+    assert type(agent.config.learning_rate) is float
+    assert (agent.config.gamma, agent.config.batch_size, agent.env.num_envs) == ((0.9, 0.5), 16, 2)
+    agent.save(tmp_path / "agent.safetensors")
+    assert DQN.load(tmp_path / "agent.safetensors", device="cpu").config == agent.config
+    assert agent[1].seeds == (1,)
+    assert agent.evaluate(1).shape == (2, 1)
+
+
+def test_numbers_of_numpy_in_the_environments_arguments_are_saved(tmp_path):
+    kwargs = {"map": "frozenlake-4x4", "slip": np.float32(0.5), "max_steps": np.int64(9)}
+    TabularQ("rlkit/GridWorld-v0", device="cpu", env_kwargs=kwargs).save(tmp_path / "agent.safetensors")
+    again = TabularQ.load(tmp_path / "agent.safetensors", device="cpu")
+    assert again.source.env_kwargs == {"map": "frozenlake-4x4", "slip": 0.5, "max_steps": 9}
+
+
+@pytest.mark.parametrize(
+    "seeds", [3, np.int64(3), np.array(3), [3], np.array([3]), torch.tensor([3]), (s for s in [3])]
+)
+def test_seeds_are_integers_however_they_are_given(seeds):
+    assert DQN("CartPole-v1", seeds=seeds, device="cpu").seeds == (3,)
+
+
+@pytest.mark.parametrize("seeds", [None, 0.5, "12", [0.5], np.array(1.5), [None], [[1]]])
+@pytest.mark.parametrize("make", [DQN, rlkit.envs.make], ids=["agent", "env"])
+def test_seeds_that_are_not_integers_are_refused(make, seeds):
+    with pytest.raises(ValueError, match="seeds must be an integer, or one integer per row"):
+        make("CartPole-v1", seeds=seeds)
+
+
+@pytest.mark.parametrize("num_envs", [2.0, "2", [2]])
+@pytest.mark.parametrize("make", [DQN, rlkit.envs.make], ids=["agent", "env"])
+def test_copies_that_are_no_integer_are_refused(make, num_envs):
+    with pytest.raises(ValueError, match="num_envs must be an integer at least 1, got"):
+        make("CartPole-v1", num_envs=num_envs)
 
 
 class Unsupported(gymnasium.Env):
