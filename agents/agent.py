@@ -75,6 +75,7 @@ class Agent(NetworkPolicy):
         self.env: Env = self.source.make(self.seeds, suggested_copies if num_envs is None else num_envs)
         copies = self.env.num_envs
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
+        self.starts = getattr(self.env, "starts", self.starts)
         self.num_actions = int(self.action_space.n)
         self.run = Run(self.seeds, copies, self.device)
         coins = 2 if self.scores_are_values else 1  # epsilon-greedy: whether to explore, and the action then

@@ -27,6 +27,7 @@ class Ensemble(ScoredPolicy):
         self.seeds = agent.seeds[:1]
         self.device = agent.device
         self.observation_space, self.action_space = agent.observation_space, agent.action_space
+        self.starts = agent.starts
 
     def scores(self, obs: Tensor) -> Tensor:
         """Mean action values, or log of the mean probabilities: ``[1, B, *observation] -> [1, B, A]``."""

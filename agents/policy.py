@@ -15,7 +15,7 @@ from rlkit.exploration import categorical, epsilon_greedy, greedy_mixture, maske
 from rlkit.networks import MLP, encode
 from rlkit.normalise import Normaliser
 from rlkit.streams import Stream
-from rlkit.types import Env
+from rlkit.types import Env, Starts
 
 
 class ScoredPolicy:
@@ -29,6 +29,7 @@ class ScoredPolicy:
     device: torch.device
     observation_space: spaces.Space[Any]  # of one copy
     action_space: spaces.Discrete  # of one copy
+    starts: Starts = Starts()  # of the environment's own Discrete spaces, whose numbers ``predict`` takes and gives
     _evaluation_stream: Stream | None = None
 
     def scores(self, obs: Tensor) -> Tensor:
@@ -99,10 +100,12 @@ class ScoredPolicy:
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """stable-baselines3's: one observation or a batch ``[n, ...]`` -> (action or actions ``[n]``, state).
 
+        Discrete observations and actions are the environment's own numbers, whatever they start with.
         ``action_masks``, the actions allowed, ``[A]`` or ``[n, A]``, is sb3-contrib's.
 
         Raises:
-            ValueError: more than one seed (ask ``agent[i]``), or a shape that does not fit.
+            ValueError: more than one seed (ask ``agent[i]``), a shape that does not fit, or a Discrete observation
+                that is not in its space.
         """
         if self.num_seeds > 1:
             raise ValueError(f"predict answers for one seed and this agent has {self.num_seeds}: use agent[i].predict")
@@ -110,10 +113,24 @@ class ScoredPolicy:
         shape = self.observation_space.shape or ()
         if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
             raise ValueError(f"observation has shape {obs.shape}, expected {shape} or (n, *{shape})")
-        batch = torch.as_tensor(obs.reshape(1, -1, *shape), device=self.device)
+        batch = torch.as_tensor(self._counted(obs).reshape(1, -1, *shape), device=self.device)
         mask = None if action_masks is None else self._mask_of(action_masks, copies=batch.shape[1])
-        actions: np.ndarray = self.act(batch, deterministic, mask)[0].cpu().numpy()  # [n]
+        actions: np.ndarray = self.act(batch, deterministic, mask)[0].cpu().numpy() + self.starts.action  # [n]
         return (actions if obs.ndim > len(shape) else actions[0]), state
+
+    def _counted(self, obs: np.ndarray) -> np.ndarray:
+        """The environment's own observations as its ``Env`` counts them; only Discrete ones can differ."""
+        if not isinstance(self.observation_space, spaces.Discrete):
+            return obs
+        own = spaces.Discrete(
+            int(self.observation_space.n), start=int(self.observation_space.start) + self.starts.observation
+        )
+        if obs.dtype.kind not in "iu":
+            raise ValueError(f"observation {obs} is of {obs.dtype}: pass integers of {own}")
+        wrong = obs[(obs < own.start) | (obs >= own.start + own.n)]
+        if wrong.size:
+            raise ValueError(f"observation {wrong[0]} is not in {own}: pass one of its integers")
+        return obs.astype(np.int64) - self.starts.observation
 
     def _mask_of(self, action_masks: np.ndarray, copies: int) -> Tensor:
         """The actions allowed, ``[A]`` or ``[n, A]`` -> ``[1, n, A]`` bool."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.streams import key
-from rlkit.types import Transition
+from rlkit.types import Starts, Transition
 
 
 class FaultyEnvironmentError(RuntimeError):
@@ -27,9 +27,10 @@ class FaultyEnvironmentError(RuntimeError):
 class ForeignEnv:
     """S seeds x B copies of a gymnasium environment; an ``Env`` of ``rlkit.types``.
 
-    Observations keep their space's dtype; those of ``Discrete(n, start)`` count from 0, and so do actions. Where the
-    environment gives ``info["action_mask"]`` at its first reset (Taxi does), transitions carry it. The state
-    of a foreign environment cannot be read, so it cannot be saved: training with one cannot be resumed exactly.
+    Observations keep their space's dtype; those of ``Discrete(n, start)`` count from 0, and so do actions: ``starts``
+    has the numbers that the environment begins with. Where the environment gives ``info["action_mask"]`` at its first
+    reset (Taxi does), transitions carry it. The state of a foreign environment cannot be read, so it cannot be saved:
+    training with one cannot be resumed exactly.
 
     Args:
         make_one: makes one copy, for example ``lambda: gymnasium.make("Acrobot-v1")``; called S x B times.
@@ -78,6 +79,7 @@ class ForeignEnv:
         self._observations = _simple_observations(self._envs[0])
         self.action_space = spaces.Discrete(int(self._actions.n))
         self.observation_space = _counted_from_zero(self._observations)
+        self.starts = Starts(_first(self._observations), _first(self._actions))
         spec = self._envs[0].spec
         self.max_episode_steps = None if spec is None else spec.max_episode_steps
 
@@ -184,7 +186,7 @@ class ForeignEnv:
         if not sound.all():
             place = int(np.flatnonzero(~sound.reshape(len(self._envs), -1).all(axis=1))[0])
             raise self._fault(place, f"observation {self._seen[place]}", f"not a finite element of {space}")
-        return self._tensor(self._seen - space.start if isinstance(space, spaces.Discrete) else self._seen)
+        return self._tensor(self._seen - self.starts.observation if self.starts.observation else self._seen)
 
     def _rewarded(self) -> Tensor:
         """The rewards of this step, verified, ``[S, B]`` float32."""
@@ -213,7 +215,7 @@ class ForeignEnv:
                 f"action {chosen[wrong[0]]} of row {row}, copy {copy} is not one of the {self._actions.n} actions "
                 f"of {self._name}: count them from 0"
             )
-        return chosen + self._actions.start
+        return chosen + self.starts.action
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         """A copy of ``[S * B, ...]`` on the device, ``[S, B, ...]``."""
@@ -272,6 +274,11 @@ def _simple_observations(env: gymnasium.Env[Any, Any]) -> spaces.Box | spaces.Di
         return space
     remedy = "flatten it with gymnasium.wrappers.FlattenObservation"
     raise ValueError(f"the observation space {space} of {_name(env)} is neither Box nor Discrete: {remedy}")
+
+
+def _first(space: spaces.Box | spaces.Discrete) -> int:
+    """The number that a Discrete space begins with, 0 for a Box."""
+    return int(space.start) if isinstance(space, spaces.Discrete) else 0
 
 
 def _counted_from_zero(space: spaces.Box | spaces.Discrete) -> spaces.Box | spaces.Discrete:

@@ -112,6 +112,16 @@ class Env(Protocol):
         ...
 
 
+class Starts(NamedTuple):
+    """The first numbers of an environment's own Discrete spaces, where its ``Env`` counts them from 0.
+
+    An ``Env`` that does so says it as ``starts``; whoever speaks with the environment itself adds them.
+    """
+
+    observation: int = 0
+    action: int = 0
+
+
 class Policy(Protocol):
     """Whatever chooses actions for S x B observations."""
 

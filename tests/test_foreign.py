@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
@@ -12,8 +13,10 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from rlkit.agents import PPO
+from rlkit.agents import PPO, TabularQ, load
 from rlkit.envs.foreign import FaultyEnvironmentError, ForeignEnv, episode_seed
+from rlkit.evaluation import evaluate_policy
+from rlkit.types import Starts
 
 IDS = ["Acrobot-v1", "MountainCar-v0", "CartPole-v1", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v4"]
 STEPS = {"Acrobot-v1": 520, "MountainCar-v0": 420, "CartPole-v1": 150, "FrozenLake-v1": 150}
@@ -249,9 +252,46 @@ def test_numbers_count_from_zero_whatever_the_start() -> None:
     env = ForeignEnv(lambda: made, [0])
     assert env.action_space == spaces.Discrete(3)
     assert env.observation_space == spaces.Discrete(4)
+    assert env.starts == Starts(observation=5, action=-1)
     assert [env.obs.item(), *(env.step(torch.tensor([[a]])).next_obs.item() for a in (0, 1, 2))] == [0, 1, 2, 3]
     assert made.actions == [-1, 0, 1]
     assert all(action in made.action_space for action in made.actions)
+
+
+class Shifted(gymnasium.Env):
+    """Ten steps through states 1, 2, 3; action 5 is right in 2, action 4 elsewhere."""
+
+    action_space = spaces.Discrete(2, start=4)
+    observation_space = spaces.Discrete(3, start=1)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        return 1, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert action in self.action_space
+        right = action == (5 if self.time % 3 == 1 else 4)
+        self.time += 1
+        return 1 + self.time % 3, float(right), self.time == 10, False, {}
+
+
+def test_policies_speak_the_environments_own_numbers(tmp_path: Path) -> None:
+    agent = TabularQ(Shifted, seeds=[3], device="cpu", exploration_fraction=1.0).learn(300)
+    agent.save(tmp_path / "agent.safetensors")
+    for policy in (agent, agent.ensemble(), agent[0], load(tmp_path / "agent.safetensors", env=Shifted, device="cpu")):
+        assert policy.predict(np.array([1, 2, 3]), deterministic=True)[0].tolist() == [4, 5, 4]
+        assert policy.predict(2, deterministic=True)[0] == 5
+        assert policy.predict(1, deterministic=True, action_masks=np.array([0, 1]))[0] == 5
+        assert policy.evaluate(2).tolist() == [[10.0, 10.0]]
+        for env in (Shifted(), SyncVectorEnv([Shifted] * 2)):
+            assert evaluate_policy(policy, env, 2, return_episode_rewards=True)[0] == [10.0, 10.0]
+        assert evaluate_policy(policy, policy.evaluation_env(2), 2) == (10.0, 0.0)
+    for wrong in (0, 4, np.array([3, 1, 300])):
+        with pytest.raises(ValueError, match=rf"observation {np.max(wrong)} is not in Discrete\(3, start=1\)"):
+            agent.predict(wrong)
+    with pytest.raises(ValueError, match=r"observation 2.7 is of float64: pass integers of Discrete\(3, start=1\)"):
+        agent.predict(2.7)  # type: ignore[arg-type]
 
 
 def test_images_keep_their_bytes() -> None:
