@@ -32,7 +32,8 @@ class BatchedEnv:
         device: where the tensors are.
         restart: begin a new episode in the step that ends one. Without it a finished copy stays as it ended.
         noise: "stream" for training; "gymnasium" for one episode per copy, the very one that the serial
-            environment plays after ``reset(seed=seeds[s] + b)``. It needs ``restart=False``.
+            environment plays after ``reset(seed=seeds[s] + b)``, at every ``reset`` again, which ``repeats`` says. It
+            needs ``restart=False``.
         double: keep floating states in float64, as the serial environment does; observations keep their dtype.
         in_torch: run the dynamics in torch; by default only off the CPU.
 
@@ -67,6 +68,7 @@ class BatchedEnv:
         self.action_space: spaces.Discrete = dynamics.action_space
         self.max_episode_steps = dynamics.max_steps
         self.action_mask: Tensor | None = None  # dynamics allow every action everywhere
+        self.repeats = noise == "gymnasium"
         self._restart = restart
         self._in_torch = self.device.type != "cpu" if in_torch is None else in_torch
         self._xp: Any = torch if self._in_torch else np

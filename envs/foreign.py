@@ -40,7 +40,8 @@ class ForeignEnv:
         restart: begin a new episode in the step that ends one. Without it a finished copy stays as it ended: its
             last observation and flags, reward 0.
         noise: "stream" resets episode e of every copy with ``episode_seed(seed, copy, e)``; "gymnasium" resets
-            the first with ``seeds[s] + b`` and lets the environment's generator go on, as a vector environment does.
+            the first with ``seeds[s] + b`` and lets the environment's generator go on, as a vector environment does,
+            or without ``restart`` begins that one episode at every ``reset`` again, which ``repeats`` says.
 
     Raises:
         ValueError: no seeds or a negative one, fewer than one copy, an unknown noise, ``make_one`` returning
@@ -70,6 +71,7 @@ class ForeignEnv:
             raise ValueError(f'noise must be "stream" or "gymnasium", got {noise!r}')
         self.num_envs = num_envs
         self.device = torch.device(device)
+        self.repeats = noise == "gymnasium" and not restart
         self._restart = restart
         self._noise = noise
         self._copies = [(seed, copy) for seed in self.seeds for copy in range(num_envs)]  # S * B of them, row by row
@@ -144,7 +146,7 @@ class ForeignEnv:
         if self._noise == "stream":
             obs, info = self._envs[place].reset(seed=episode_seed(seed, copy, episode))
         else:
-            obs, info = self._envs[place].reset(seed=seed + copy if episode == 0 else None)
+            obs, info = self._envs[place].reset(seed=seed + copy if episode == 0 or self.repeats else None)
         self._episodes[place] += 1
         self._elapsed[place] = 0
         self._write(place, obs)

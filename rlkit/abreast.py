@@ -39,6 +39,7 @@ class Abreast:
         self.device = first.device
         self.observation_space, self.action_space = first.observation_space, first.action_space
         self.max_episode_steps = first.max_episode_steps
+        self.repeats = any(getattr(env, "repeats", False) for env in self.groups)
 
     @property
     def obs(self) -> Tensor:

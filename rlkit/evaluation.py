@@ -193,7 +193,8 @@ def evaluate_policy(
 
     Episode e starts from ``reset(seed=seed + e)``, whoever is evaluated and whatever kind of environment it is, so
     results are reproducible and comparisons paired. A vector environment of n copies plays them in waves of n. An
-    ``Env`` of ours is reset as often as needed and takes its noise from its own streams.
+    ``Env`` of ours is reset as often as needed and takes its noise from its own streams; one that was made for
+    evaluation has one episode a copy, the first ``n_eval_episodes`` of which are played.
 
     Returns are sums of ``env.step``'s rewards; under a ``Monitor`` (stable-baselines3) or
     ``RecordEpisodeStatistics`` (gymnasium) they are what that reports at the end of an episode, as in
@@ -223,8 +224,8 @@ def evaluate_policy(
         RuntimeWarning: capped episodes, or rewards that a wrapper changes (only with ``warn``).
 
     Raises:
-        ValueError: n_eval_episodes or max_steps below 1; a seed, callback or rendering asked of an ``Env`` of ours;
-            an environment or model of no known kind.
+        ValueError: n_eval_episodes or max_steps below 1; a seed, callback or rendering asked of an ``Env`` of ours, or
+            more episodes than it has where a reset repeats them; an environment or model of no known kind.
         AssertionError: the mean return is not above ``reward_threshold``.
     """
     if n_eval_episodes < 1:
@@ -312,6 +313,11 @@ def _evaluate_row(
 
 def _evaluate_batched(policy: Policy, env: Env, n_eval_episodes: int, deterministic: bool, cap: int) -> Scores:
     """Every seed's episodes ``[S, E]`` in an ``Env`` of ours: waves of one episode per copy."""
+    if getattr(env, "repeats", False) and n_eval_episodes > env.num_envs:
+        raise ValueError(
+            f"the environment has {env.num_envs} episodes, which a reset repeats, and {n_eval_episodes} were asked "
+            f"for: make it with as many copies, as agent.evaluation_env({n_eval_episodes}) does"
+        )
     waves = []
     with torch.no_grad():
         for _ in range(math.ceil(n_eval_episodes / env.num_envs)):

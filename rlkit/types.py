@@ -60,7 +60,8 @@ class Env(Protocol):
     """S x B environments as one: what agents, evaluation and attacks see of an environment.
 
     ``step`` restarts a finished copy in the same call, so ``obs`` after it is what the policy acts on next,
-    while the returned transition still holds the true successor.
+    while the returned transition still holds the true successor. One whose ``reset`` begins the same episodes again,
+    as those made for evaluation, says so by a true ``repeats``.
     """
 
     @property

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor
 
 import rlkit.envs
+from rlkit.abreast import Abreast
 from rlkit.evaluation import EVALUATION_SEED, evaluate_policy, observation_std, rollout
 from rlkit.types import Transition
 
@@ -221,6 +222,22 @@ def test_a_batched_environment_is_reset_as_often_as_needed() -> None:
     assert steps.tolist() == [[1, 4, 1], [2, 3, 2]]
     assert returns.tolist() == [[1.0, 10.0, 1.0], [3.0, 6.0, 3.0]]
     assert evaluate_policy(Threshold(), Countdown([[1, 4]]), 2) == (5.5, 4.5)
+
+
+@pytest.mark.parametrize("backend", ["auto", "gymnasium"])
+def test_an_evaluation_environment_plays_its_seeded_episodes_and_no_more(model: DQN, backend: str) -> None:
+    seeds = {"seeds": [EVALUATION_SEED], "num_envs": 3}
+    env = rlkit.envs.make("CartPole-v1", **seeds, backend=backend, restart=False, noise="gymnasium", double=True)
+    serial = evaluate_policy(model, gymnasium.make("CartPole-v1"), 3, return_episode_rewards=True)
+    for _ in range(2):
+        assert evaluate_policy(model, env, 3, return_episode_rewards=True) == serial
+    assert evaluate_policy(model, env, 2, return_episode_rewards=True)[0] == serial[0][:2]
+    for repeating in (env, Abreast([env])):
+        with pytest.raises(ValueError, match=r"has 3 episodes, .* 4 were asked for: .* agent.evaluation_env\(4\)"):
+            evaluate_policy(model, repeating, 4)
+    endless = rlkit.envs.make("CartPole-v1", **seeds, backend=backend)
+    returns, _ = evaluate_policy(model, endless, 6, return_episode_rewards=True)
+    assert returns[:3] != returns[3:]
 
 
 def test_a_predictor_plays_a_batched_environment(model: DQN) -> None:
