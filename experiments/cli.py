@@ -59,21 +59,23 @@ def main(args: Sequence[str] | None = None) -> int:
         return _failed("interrupted", INTERRUPTED)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
         return _failed(str(error), MISUSED)
-    except RuntimeError as error:
+    except Exception as error:
         if not isinstance(error, _foreseen()):
             raise
         return _failed(str(error), FAILED)
     return code
 
 
-def _foreseen() -> tuple[type[RuntimeError], ...]:
+def _foreseen() -> tuple[type[Exception], ...]:
     """Failures that are no defect of this program."""
+    import gymnasium
+
     from rlkit.envs.foreign import FaultyEnvironmentError
     from rlkit.planning import NotConverged
 
     from .compare.process import PeerFailed
 
-    return FaultyEnvironmentError, NotConverged, PeerFailed
+    return FaultyEnvironmentError, gymnasium.error.Error, NotConverged, PeerFailed
 
 
 def _failed(message: str, code: int) -> int:

@@ -91,8 +91,16 @@ def evaluate(subject: Subject, episodes: int = 100, sampled: bool = False, first
         results={**returns_of(subject.seeds, played), **part.results},
         tables=(seed_table(subject.seeds, played), *part.tables),
         pictures=part.pictures,
-        notes=capped_note(played),
+        notes=(mean_note(played), *capped_note(played)),
     )
+
+
+def mean_note(played: Played) -> str:
+    """The mean over training seeds, with its interval where several say something about the next."""
+    mean = played.mean_return
+    if mean.n == 1:
+        return f"Mean return of the only training seed: {mean.value:.4g}, which says nothing about another's."
+    return f"Mean return over {mean.n} training seeds: {mean} ({mean.confidence:.0%}, {mean.method})."
 
 
 def capped_note(played: Played) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ def timing_of(name: TimingName, share: float, temperature: float | None, subject
         return Every(round(1.0 / share))
     if name == "random":
         return AtRandom(share)
+    if name == "strategic" and temperature is None and subject.policy.scores_are_values:
+        raise ValueError("--timing strategic compares action values here: give their --temperature, in units of return")
     env = subject.make_env(SHARE_EPISODES, EVALUATION_SEED)
     if name == "strategic":
         return at_share(Strategic(0.0, temperature), share, subject.policy, env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import threading
 import time
@@ -18,7 +19,7 @@ from rlkit.agents import Agent
 from rlkit.agents.load import ALGORITHMS as BY_NAME
 from rlkit.plotting import Curve, learning_curves, png
 
-from .evaluate import Played, capped_note, play, returns_of, seed_table
+from .evaluate import Played, capped_note, mean_note, play, returns_of, seed_table
 from .exact import CURVE_WORK, Exact, Floats, Part, all_scores, exact_of, exact_part, returns_of_policy
 from .ledger import Picture, Run, write_csv
 from .policies import backend_of, made_with, of_agent
@@ -173,6 +174,7 @@ def training_run(training: Training, trained: Trained, played: Played, exact: Ex
         pictures=(*training_picture(agent, subject.name), *part.pictures),
         notes=(
             *interrupted,
+            mean_note(played),
             *(
                 f"Seed {seed} diverged at step {step}: {what} was not finite, and the seed was not updated any more."
                 for seed, step, what in diverged
@@ -205,13 +207,45 @@ def write_log(path: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray
     write_csv(path, ["timesteps", "seed", *names], rows)
 
 
+def require_tensorboard() -> None:
+    """Refuse before training what would fail after it.
+
+    Raises:
+        ModuleNotFoundError: TensorBoard is not installed.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ModuleNotFoundError("TensorBoard is not installed: pip install 'rlkit[tensorboard]'")
+
+
+def write_events(folder: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray]) -> None:
+    """The training log for TensorBoard: one run per seed, one scalar per logged name."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for s, seed in enumerate(seeds):
+        with SummaryWriter(str(folder / f"seed-{seed}")) as writer:
+            for name in (name for name in history if name != "timesteps"):
+                for timesteps, value in zip(history["timesteps"][:, s], history[name][:, s], strict=True):
+                    if np.isfinite(value):
+                        writer.add_scalar(name, float(value), int(timesteps))
+
+
 def train_and_write(
-    training: Training, agent: Agent, folder: Path, episodes: int, watch: Watch | None = None
+    training: Training,
+    agent: Agent,
+    folder: Path,
+    episodes: int,
+    watch: Watch | None = None,
+    tensorboard: bool = False,
 ) -> tuple[Run, bool]:
     """Train, save the policy and the log, evaluate; the run, not yet written, and whether training finished.
 
     Interrupted once, training stops after the present logging interval and what it has is saved and evaluated.
+
+    Raises:
+        ModuleNotFoundError: TensorBoard is wanted and not installed.
     """
+    if tensorboard:
+        require_tensorboard()
     exact = exact_of(agent, training.env, training.env_kwargs, CURVE_WORK)
     recorded = None if exact is None else ExactCurve(exact, watch)
     with interruptible() as stop:
@@ -220,5 +254,7 @@ def train_and_write(
         trained = trained._replace(cpu_seconds=trained.cpu_seconds - recorded.cpu_seconds)
     agent.save(folder / "agent.safetensors")
     write_log(folder / "training.csv", agent.seeds, agent.history)
+    if tensorboard:
+        write_events(folder / "tensorboard", agent.seeds, agent.history)
     played = play(agent, agent.evaluation_env(episodes))
     return training_run(training, trained, played, recorded), trained.finished

@@ -47,6 +47,22 @@ def misuse(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return said.err
 
 
+def broken(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Run a command that something outside makes fail: exit code 1 and one line on stderr."""
+    assert main(list(args)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rlkit: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def needy() -> gymnasium.Env:
+    raise gymnasium.error.DependencyNotInstalled("Box2D is not installed, run `pip install gymnasium[box2d]`")
+
+
+gymnasium.register("Needy-v0", entry_point=needy)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run of three seeds."""
@@ -98,6 +114,30 @@ def test_train_leaves_policy_log_and_record(folder: Path) -> None:
     assert [row["seed"] for row in rows[:3]] == ["5", "6", "7"]
     assert rows[-1]["timesteps"] == "400"
     assert not list(folder.glob("*.part"))
+
+
+def test_the_mean_is_shown_with_its_interval(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = str(folder / "agent.safetensors")
+    assert main(["evaluate", policy, "--episodes", "3", "--out", str(folder / "evaluated")]) == 0
+    said = capsys.readouterr().out
+    mean = json.loads((folder / "evaluated" / "run.json").read_text())["results"]["return"]
+    shown = f"{mean['value']:.4g} [{mean['lower']:.4g}, {mean['upper']:.4g}]"
+    assert f"Mean return over 3 training seeds: {shown} (95%, Student t)." in said
+
+
+def test_the_log_for_tensorboard_is_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    command = ["train", "--env", "CartPole-v1", "--seeds", "2", "--steps", "300", "--episodes", "1", "--algo", "a2c"]
+    assert main([*command, "--tensorboard", "--out", str(tmp_path)]) == 0
+    with (tmp_path / "training.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["seed"] == "1"]
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "seed-1")).Reload()
+    for name in ("policy_loss", "entropy", "gradient_norm"):
+        logged = {scalar.step: scalar.value for scalar in events.Scalars(name)}
+        assert logged == pytest.approx({int(row["timesteps"]): float(row[name]) for row in rows}, rel=1e-6)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main([*command, "--tensorboard", "--out", str(tmp_path / "without")]) == 2
 
 
 def test_training_from_the_command_line_is_training_in_python(folder: Path) -> None:
@@ -218,6 +258,7 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert "learning_rate" in misuse(capsys, "train", "--set", "learning_rate=fast")
     assert "NAME=VALUE" in misuse(capsys, "train", "--set", "learning_rate")
     assert "given twice" in misuse(capsys, "train", "--set", "gamma=1", "gamma=0.9")
+    assert "pip install" in broken(capsys, "train", "--env", "Needy-v0")
     assert "pole_length" in misuse(capsys, "train", "--env-kwargs", "pole_length=1")
     assert "unknown preset 'best'" in misuse(capsys, "train", "--preset", "best")
     assert "seeds must be at least 1" in misuse(capsys, "train", "--seeds", "0")

@@ -89,6 +89,12 @@ def test_rewards_of_both_signs_are_enclosed() -> None:
     np.testing.assert_allclose(world.value, printed, atol=6e-4)
 
 
+def test_episodes_that_hardly_end_are_refused() -> None:
+    mdp = TabularMDP.from_transitions([[[(1e-7, 0, 1.0, True), (1.0 - 1e-7, 0, 0.0, False)]]])
+    with pytest.raises(ValueError, match="episodes last more than 100000 steps"):
+        interval_iteration(mdp, 1e-9)
+
+
 @pytest.mark.parametrize(("prize", "worth"), [(3.0, [3.0, 3.0, 2.0, 1.5]), (-3.0, [0.0, 0.0, -1.0, 0.0])])
 def test_a_component_is_left_for_a_gain_and_stayed_in_for_none(prize: float, worth: list[float]) -> None:
     # 0 and 1 lead to each other for nothing; 0 can leave for -2, 1 for the prize. 2 pays 1 to get there, or 1 a turn to

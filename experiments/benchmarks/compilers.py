@@ -5,6 +5,7 @@ CPU time of one thread, the least of the repetitions, on 1000 x 1000 tiles; comp
 
 from __future__ import annotations
 
+import argparse
 import time
 
 import torch
@@ -21,6 +22,7 @@ SIZE, GAMMA, REPEATS = 1000, 0.99, 5
 
 def main() -> None:
     """Print a line each."""
+    argparse.ArgumentParser(prog="rlkit.experiments.benchmarks.compilers", description=__doc__).parse_args()
     torch.set_num_threads(1)
     grid = goal_grid(SIZE)
     tiles = stencil(grid, GAMMA)

@@ -6,6 +6,7 @@ machine compiles the loops, which are then kept on disk, and its peak is printed
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def peak(problem: str, gamma: float, method: str = "auto") -> Peak:
 
 def main() -> None:
     """Print a row a problem, in megabytes."""
+    argparse.ArgumentParser(prog="rlkit.experiments.benchmarks.memory", description=__doc__).parse_args()
     print("| problem | gamma | imports | process | the first process | `Solution.bytes` |\n|---|---|---|---|---|---|")
     for problem in PROBLEMS:
         for gamma in (0.9, 0.999):

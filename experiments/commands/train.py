@@ -14,6 +14,7 @@ def train(
     backend: Literal["auto", "gymnasium"] = "auto",
     device: str = "cpu",
     episodes: int = 100,
+    tensorboard: bool = False,
 ) -> int:
     """Train several seeds of an agent side by side, save them as one policy file, and evaluate them greedily.
 
@@ -27,6 +28,7 @@ def train(
         backend: auto replaces CartPole-v1 by its native twin; gymnasium never does.
         device: Where to compute, for example cpu or cuda.
         episodes: Evaluation episodes per seed afterwards.
+        tensorboard: Write the log for TensorBoard too, a run per seed, into the folder tensorboard beside the rest.
     """
     from rlkit.agents.progress import progress
 
@@ -37,7 +39,7 @@ def train(
     at_least_one("episodes", episodes)
     agent = training.make_agent()
     folder = output.folder(algo, lesson.env)
-    run, finished = train_and_write(training, agent, folder, episodes, None if output.json else progress)
+    run, finished = train_and_write(training, agent, folder, episodes, None if output.json else progress, tensorboard)
     ledger.write(run, folder)
     terminal.show(run, output.json)
     output.tell(f"{'written to' if finished else 'interrupted; what there is was written to'} {folder}")

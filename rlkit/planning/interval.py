@@ -35,8 +35,8 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
 
     Raises:
         ValueError: positive rewards that can be collected for ever, whatever they cost; a state from which no action
-            sequence ends an episode or comes to where nothing is paid; a tolerance that is not positive, or below what
-            rounding allows.
+            sequence ends an episode or comes to where nothing is paid; episodes of more than 100,000 steps where some
+            gain; a tolerance that is not positive, or below what rounding allows.
         NotConverged: ``max_iterations`` backups were not enough; its ``solution`` holds valid bounds.
     """
     began = time.perf_counter()
@@ -171,7 +171,7 @@ def _start_above(mdp: TabularMDP, component: NDArray[np.int64], inside: NDArray[
         if float((counted - steps).max(axis=0)) <= 0.4:
             return np.asarray(2 * extents(mdp).reward * (1 + 1e-9) * steps)
         steps = counted
-    raise RuntimeError(
+    raise ValueError(
         f"episodes last more than {BACKUPS} steps: no upper bound was found; give gamma < 1, or a step limit "
         "(backward_induction)"
     )
