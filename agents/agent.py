@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlkit.devices import usable_device
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.networks import encode
 from rlkit.normalise import normaliser
@@ -65,7 +66,7 @@ class Agent(NetworkPolicy):
         **hyperparameters: Any,
     ) -> None:
         self.seeds = as_seeds(seeds)
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = usable_device(device)
         self.preset = preset
         suggested = of_preset(self.presets, preset, env)
         suggested_copies = int(suggested.pop("num_envs", 1))

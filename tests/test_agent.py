@@ -168,6 +168,7 @@ def test_the_header_is_json_without_code(agent, tmp_path):
         ({"learning_rate_schedule": "cosine"}, "learning_rate_schedule"),
         ({"preset": "best"}, "unknown preset"),
         ({"backend": "jax"}, "backend"),
+        ({"device": "meta5"}, "device 'meta5' cannot be used"),
         ({"net_arch": (0,)}, "net_arch"),
         ({"activation": "gelu"}, "activation"),
         ({"num_envs": 0}, "num_envs"),

@@ -54,9 +54,11 @@ def iterated(goals: Sequence[Goal], device: str, precision: Precision, initial: 
     """The solution of every goal, one problem with B discounts or rewards; ``initial [N, B]``."""
     import torch
 
+    from ..devices import usable_device
+
     if precision not in ("float64", "float32"):
         raise ValueError(f"precision {precision!r}: choose float64 or float32")
-    where, dtype = verified_device(device), getattr(torch, precision)
+    where, dtype = usable_device(device), getattr(torch, precision)
     sweeps = sweeps_of(goals, where, dtype)
     shape = (goals[0].mdp.num_states, len(goals))
     if initial is not None and (initial.shape != shape or not np.isfinite(initial).all()):
@@ -128,18 +130,6 @@ def block(sweeps: Sweeps, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     spread, middle = largest - least, (largest + least) / 2
     shift = sweeps.gamma / (1 - sweeps.gamma) * middle
     return value + torch.where(middle.abs() > spread, shift, torch.zeros_like(shift)), spread
-
-
-def verified_device(device: str) -> torch.device:
-    """A device that is there, else a ValueError."""
-    import torch
-
-    try:
-        where = torch.device(device)
-        torch.empty(1, device=where)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return where
 
 
 def _certificates(goals: Sequence[Goal], value: torch.Tensor) -> list[Certificate]:

@@ -1,0 +1,21 @@
+"""Where tensors live."""
+
+from __future__ import annotations
+
+import torch
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """A device that is there; ``"auto"`` is a GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: an unknown device, or one that this machine or this build of torch does not have.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        where = torch.device(device)
+        torch.empty(1, device=where)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise ValueError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return where
