@@ -27,6 +27,7 @@ from .hyperparameters import (
     Range,
     Share,
     Widths,
+    is_everywhere,
     verify,
 )
 
@@ -82,7 +83,7 @@ class DQNConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.priority_exponent != 0.0 and not self.replay:
+        if not is_everywhere(0.0, self.priority_exponent) and not self.replay:
             raise ValueError(f"priority_exponent {self.priority_exponent} needs a replay: pass replay=True with it")
         if self.batch_size > self.buffer_size:
             raise ValueError(f"batch_size {self.batch_size} exceeds buffer_size {self.buffer_size}: lower one")
@@ -165,7 +166,7 @@ class REINFORCEConfig(NetworkConfig):
                 f"unfinished 'bootstrap' needs the value function of baseline 'value', and baseline is "
                 f"{self.baseline!r}: pass unfinished='end' or 'drop'"
             )
-        if self.returns == "whole" and not self.discount_states and self.gamma != 1.0:
+        if self.returns == "whole" and not self.discount_states and not is_everywhere(1.0, self.gamma):
             raise ValueError(
                 "whole returns estimate the gradient of the discounted return: pass discount_states=True to say so, "
                 "or gamma=1, where it makes no difference"

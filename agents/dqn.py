@@ -33,6 +33,7 @@ from rlkit.types import Transition, segment
 
 from .agent import Agent
 from .configs import DQNConfig
+from .hyperparameters import is_everywhere
 from .presets import DQN_PRESETS
 
 UPDATES_AHEAD = 1024  # transitions sampled at once where several updates follow each other
@@ -55,7 +56,7 @@ class DQN(Agent):
             self.network = Dueling(self.network, architecture.network(1, copy=1))
         self.target_network = self.network.copy()
         self.optimizer = Adam(self.network.flat)
-        alpha = None if config.priority_exponent == 0.0 else per_row.priority_exponent
+        alpha = None if is_everywhere(0.0, config.priority_exponent) else per_row.priority_exponent
         self.memory = Memory(copies, per_row.gamma, config.n_steps, alpha, per_row.priority_beta, not config.replay)
         self._sample = Stream(self.seeds, "replay", width=config.batch_size, device=self.device)
         self._updates = 0
@@ -175,7 +176,7 @@ class DQN(Agent):
     def _ahead(self) -> int:
         """How many updates may be prepared at once: as long as neither memory, chances nor theta- depend on them."""
         config = self.config
-        if config.double or config.priority_exponent != 0.0:
+        if config.double or not is_everywhere(0.0, config.priority_exponent):
             return 1
         ahead = max(UPDATES_AHEAD // config.batch_size, 1)
         interval = config.target_update_interval

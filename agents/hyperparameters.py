@@ -130,6 +130,11 @@ def as_given(value: Any) -> Any:
     return value
 
 
+def is_everywhere(number: float, value: PerRow) -> bool:
+    """Whether a number is that of every row."""
+    return all(each == number for each in (value if isinstance(value, tuple) else (value,)))
+
+
 def settings_of_row(config: Any, row: int) -> dict[str, Any]:
     """A configuration as a dictionary with the row's own number where each has one."""
     settings = asdict(config)
@@ -172,4 +177,4 @@ def by_row(name: str, value: float | Sequence[float], num_seeds: int, device: to
     rows = torch.as_tensor(value, dtype=torch.float32, device=device)
     if rows.dim() > 0 and len(rows) != num_seeds:
         raise ValueError(f"{name} has {len(rows)} values for {num_seeds} seeds: {value}")
-    return rows.expand(num_seeds)
+    return rows.expand(num_seeds).contiguous()  # powers of rows that share a place in memory round differently

@@ -35,7 +35,8 @@ class Memory:
         copies: transitions per seed that are stored at once.
         gamma: discount, ``[S]``.
         n_steps: rewards that a transition sums before its bootstrap.
-        alpha: exponent of the priorities in the chance of being sampled, ``[S]``; None samples uniformly.
+        alpha: exponent of the priorities in the chance of being sampled, ``[S]``; rows of 0, and None, sample
+            uniformly, by age.
         beta: exponent of the importance weights at the start of training, ``[S]``; it grows to 1.
         latest: whether a minibatch is the latest transitions, the oldest of them first.
     """
@@ -92,7 +93,7 @@ class Memory:
         u = self.latest_numbers(*u.shape) if self.latest else u.movedim(0, 1).flatten(1)  # [S, count M]
         if self.priorities is not None and self.beta is not None:
             self._sampled, probability = self.priorities.choose(u)
-            u = self.priorities.rank(self._sampled)
+            u = torch.where(self.priorities.alpha == 0.0, u, self.priorities.rank(self._sampled))
             importance = self.priorities.importance(probability, 1.0 + (self.beta - 1.0) * remaining)
         if self.n_steps == 1:
             return Minibatch(self.replay.sample(u), self.gamma[:, None], importance)

@@ -127,6 +127,17 @@ def test_copies_that_are_no_integer_are_refused(make, num_envs):
         make("CartPole-v1", num_envs=num_envs)
 
 
+def test_what_is_refused_unless_it_is_zero_or_one_may_be_so_in_every_row():
+    whole = {"returns": "whole", "unfinished": "end", "baseline": "none"}
+    assert REINFORCE("CartPole-v1", seeds=range(2), device="cpu", gamma=[1.0, 1.0], **whole).config.gamma == (1.0, 1.0)
+    with pytest.raises(ValueError, match="or gamma=1"):
+        REINFORCE("CartPole-v1", seeds=range(2), device="cpu", gamma=[1.0, 0.9], **whole)
+    latest = DQN("CartPole-v1", seeds=range(2), device="cpu", priority_exponent=[0.0, 0.0], replay=False)
+    assert latest.memory.alpha is None
+    with pytest.raises(ValueError, match="needs a replay"):
+        DQN("CartPole-v1", seeds=range(2), device="cpu", priority_exponent=[0.0, 0.6], replay=False)
+
+
 class Unsupported(gymnasium.Env):
     """Spaces that no agent here can use."""
 

@@ -67,6 +67,20 @@ def test_priorities_are_the_errors_that_were_told():
         assert equal(memory.priorities.state_dict().values(), chances.state_dict().values())
 
 
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_a_row_without_priorities_beside_one_with_them_samples_by_age(n_steps):
+    mixed = filled(9, alpha=torch.tensor([0.0, 0.6]), beta=torch.tensor([0.4, 0.4]), n_steps=n_steps)
+    uniformly = filled(9, n_steps=n_steps)  # 27 transitions went through 20 places
+    u = uniform(updates=1)
+    for _ in range(2):
+        (ours, discount, importance), (theirs, others, _) = mixed.sample(u, 0.5), uniformly.sample(u)
+        assert equal(*([field if field is None else field[:1] for field in batch] for batch in (ours, theirs)))
+        assert torch.equal(discount[0], others[0])
+        assert importance[0].tolist() == [1.0] * 4
+        assert not torch.equal(ours.obs[1], theirs.obs[1])
+        mixed.feedback(torch.linspace(-2.0, 3.0, 8).view(2, 4))
+
+
 def test_the_latest_come_in_their_order_whatever_the_numbers():
     memory = filled(count=9, latest=True)  # 27 transitions went through 20 places
     batch = memory.sample(uniform(updates=2, size=6)).transition

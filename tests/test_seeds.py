@@ -137,6 +137,30 @@ def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
         assert many[row].config == alone.config
 
 
+def test_a_row_without_priorities_is_its_single_run_beside_one_with_them():
+    settings = {"buffer_size": 200, "priority_exponent": [0.0, 0.6]}
+    many = trained(DQN, [3, 3], **settings)
+    for row, exponent in enumerate(settings["priority_exponent"]):
+        alone = trained(DQN, [3], **{**settings, "priority_exponent": exponent})
+        theirs = kept(alone)
+        for name, tensor in kept(many).items():
+            assert torch.equal(tensor[row], theirs[name][0]), name
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        (REINFORCE, {"n_steps": 50, "discount_states": True}),
+        (DQN, {"n_steps": 10, "gamma": 0.97, "batch_size": 33, "gradient_steps": 4}),
+    ],
+)
+def test_a_row_of_three_is_the_run_of_its_seed_alone(algorithm, settings):
+    """Three rows of lengths that no vector register divides."""
+    many = trained(algorithm, range(3), **settings)
+    for row in range(3):
+        assert_same_run(many, row, trained(algorithm, [row], **settings), 0)
+
+
 class Poisoned:
     """CartPole whose reward or observation turns NaN in the copies of one row from some step on."""
 
