@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .faces import Face, changes_reward, face_of, frozen, generator_kept, layers
+from .faces import Face, changes_returns, face_of, frozen, generator_kept
 from .types import Env, Policy, Transition
 
 EVALUATION_SEED = 10_000  # where paired evaluation seeds start by default, away from the small ones used in training
@@ -199,7 +199,8 @@ def evaluate_policy(
     Returns are sums of ``env.step``'s rewards; under a ``Monitor`` (stable-baselines3) or
     ``RecordEpisodeStatistics`` (gymnasium) they are what that reports at the end of an episode, as in
     stable-baselines3. Where infos hold an ``"action_mask"``, a model whose ``predict`` takes ``action_masks`` is given
-    them, as by sb3-contrib. Running normalisations are frozen meanwhile, and VecNormalize gives raw rewards.
+    them, as by sb3-contrib. Running normalisations are frozen meanwhile, and VecNormalize gives raw rewards; what the
+    copies of an ``AsyncVectorEnv`` or ``SubprocVecEnv`` are wrapped in cannot be seen, and goes on.
     Afterwards a ``gymnasium.Env`` has the random generator it had before; a vector environment's cannot be put back
     and continue from the last seeds used here. Reset the environment before using it again.
 
@@ -212,7 +213,7 @@ def evaluate_policy(
         callback: called with ``locals(), globals()`` for every running copy after every step.
         reward_threshold: what the mean return must exceed, of every seed.
         return_episode_rewards: return every episode instead of the mean.
-        warn: warn about capped episodes and about wrappers that change rewards without a monitor below them.
+        warn: warn about capped episodes and about wrappers that change the rewards that are summed.
         seed: of the first episode, 10,000 by default.
         max_steps: cap on an episode's steps; None means the environment's time limit, or 10,000 without one.
 
@@ -392,10 +393,10 @@ def _step_cap(max_steps: int | None, limit: int | None) -> int:
 
 
 def _warn_changed_rewards(face: Face, env: Any) -> None:
-    if not face.monitored and any(changes_reward(layer) for layer in layers(env)):
+    if changes_returns(env, face.monitored):
         warnings.warn(
             "a wrapper changes the rewards, so these are not the returns of the task: put a Monitor or "
-            "RecordEpisodeStatistics below it, or leave the wrapper out",
+            "RecordEpisodeStatistics below it in every copy and none above, or leave the wrapper out",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -48,11 +48,7 @@ def face_of(env: Any) -> Face | None:
 
 def serial_face(env: gymnasium.Env) -> Face:
     """A ``gymnasium.Env`` as one copy."""
-    # stable-baselines3's Monitor is known by its method: no need to import it
-    monitored = any(
-        isinstance(layer, gymnasium.wrappers.RecordEpisodeStatistics) or hasattr(layer, "get_episode_rewards")
-        for layer in layers(env)
-    )
+    monitored = is_monitored(env)
 
     def start(seed: int) -> tuple[Any, Infos]:
         obs, info = env.reset(seed=seed)
@@ -71,6 +67,9 @@ def serial_face(env: gymnasium.Env) -> Face:
 def vector_face(env: VectorEnv) -> Face:
     """A gymnasium ``VectorEnv``, whatever its autoreset mode: only the first episode after ``start`` counts."""
     seeds = np.arange(env.num_envs)
+    by_hand = env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED
+    statistics = gymnasium.wrappers.vector.RecordEpisodeStatistics  # forget every copy when one alone is reset
+    forgetful = by_hand and any(isinstance(layer, statistics) for layer in layers(env))
 
     def start(seed: int) -> tuple[Any, Infos]:
         options: Any = {"seed": (seed + seeds).tolist()}  # a list is accepted though the base class does not say so
@@ -80,20 +79,19 @@ def vector_face(env: VectorEnv) -> Face:
     def step(actions: NDArray[Any]) -> Stepped:
         obs, rewards, terminated, truncated, infos = env.step(actions)
         dones = terminated | truncated
-        if dones.any() and env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
+        if dones.any() and by_hand:
             obs = env.reset(options={"reset_mask": dones})[0]
-        return obs, rewards, dones, [infos] * env.num_envs
+        return obs, rewards, dones, _by_copy(infos, env.num_envs)
 
     def masks(infos: Infos) -> NDArray[Any] | None:
         return infos[0].get("action_mask")  # one dictionary for all copies, with arrays of their values
 
-    return Face(env.num_envs, _limit(env.spec), False, start, step, masks)
+    return Face(env.num_envs, _limit(env.spec), is_monitored(env) and not forgetful, start, step, masks)
 
 
 def stable_baselines_face(env: Any) -> Face:
     """A stable-baselines3 ``VecEnv``."""
     from stable_baselines3.common.monitor import Monitor
-    from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
 
     def start(seed: int) -> tuple[Any, Infos]:
         env.seed(seed)  # copy i takes seed + i at the next reset
@@ -102,20 +100,49 @@ def stable_baselines_face(env: Any) -> Face:
     spec = None
     with suppress(AttributeError, NotImplementedError):
         spec = env.get_attr("spec", 0)[0]
-    monitored = is_vecenv_wrapped(env, VecMonitor) or all(env.env_is_wrapped(Monitor))
+    kinds = (Monitor, gymnasium.wrappers.RecordEpisodeStatistics)  # other processes can be asked for these
+    monitored = is_monitored(env) or any(all(env.env_is_wrapped(kind)) for kind in kinds)
     return Face(env.num_envs, _limit(spec), monitored, start, env.step, _stacked_masks)
 
 
 def layers(env: Any) -> Iterator[Any]:
-    """An environment and what it wraps, from the outside in."""
-    while env is not None:
-        yield env
-        own = vars(env)  # not getattr: stable-baselines3's wrappers answer for what they wrap
-        env = own.get("env", own.get("venv"))
+    """An environment and what it wraps, from the outside in, copy by copy in ``SyncVectorEnv`` and ``DummyVecEnv``.
+
+    The copies of ``AsyncVectorEnv`` and ``SubprocVecEnv`` are in other processes and cannot be looked into.
+    """
+    yield env
+    for inner in _wrapped(env):
+        yield from layers(inner)
 
 
-def changes_reward(layer: Any) -> bool:
-    """Whether a gymnasium wrapper is one of those that replace the reward."""
+def _wrapped(env: Any) -> list[Any]:
+    """What a wrapper wraps, or the copies of a vector environment."""
+    own = vars(env)  # not getattr: stable-baselines3's wrappers answer for what they wrap
+    copies = own.get("envs", ()) if hasattr(env, "num_envs") else ()
+    return [inner for inner in (*copies, own.get("env"), own.get("venv")) if hasattr(inner, "step")]
+
+
+def is_monitored(env: Any) -> bool:
+    """Whether infos report the return of every finished episode: a monitor is around the whole or in every copy."""
+    inside = _wrapped(env)
+    return _is_monitor(env) or (len(inside) > 0 and all(is_monitored(inner) for inner in inside))
+
+
+def _is_monitor(layer: Any) -> bool:
+    ours = gymnasium.wrappers.RecordEpisodeStatistics | gymnasium.wrappers.vector.RecordEpisodeStatistics
+    # stable-baselines3's monitors are known by what they add to infos: no need to import them
+    return isinstance(layer, ours) or "info_keywords" in vars(layer)
+
+
+def changes_returns(env: Any, monitored: bool) -> bool:
+    """Whether a wrapper changes the rewards of which returns are sums: one below a monitor, or any without one."""
+    if monitored and _is_monitor(env):
+        return any(_changes_reward(layer) for layer in layers(env))
+    inside = any(changes_returns(inner, monitored) for inner in _wrapped(env))
+    return inside or (not monitored and _changes_reward(env))
+
+
+def _changes_reward(layer: Any) -> bool:
     return isinstance(
         layer,
         gymnasium.RewardWrapper
@@ -154,6 +181,18 @@ def generator_kept(env: Any) -> Iterator[None]:
     finally:
         if generator is not None:
             env.unwrapped.np_random = generator
+
+
+def _by_copy(infos: dict[str, Any], num_envs: int) -> Infos:
+    """A vector environment's infos for every copy, ``"episode"`` for those alone whose episode is reported."""
+    reported = infos if "_episode" in infos else infos.get("final_info", {})  # the latter if a step also resets
+    if "_episode" not in reported:
+        return [infos] * num_envs
+    rest = {name: value for name, value in infos.items() if name != "episode"}
+    return [
+        {**rest, "episode": {name: reported["episode"][name][i] for name in ("r", "l")}} if ended else rest
+        for i, ended in enumerate(reported["_episode"])
+    ]
 
 
 def _stacked_masks(infos: Infos) -> NDArray[Any] | None:

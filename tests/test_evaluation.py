@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, SupportsFloat
 
 import gymnasium
+import gymnasium.wrappers.vector as of_vectors
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from gymnasium.wrappers import NormalizeObservation, NormalizeReward, RecordEpis
 from stable_baselines3 import DQN
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 from torch import Tensor
 
 import rlkit.envs
@@ -299,6 +301,9 @@ class Lives(gymnasium.Env):
     action_space = spaces.Discrete(2)
     lives = 0
 
+    def __init__(self) -> None:
+        self.info_keywords = ()  # what makes it a Monitor
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.t = 0
@@ -312,9 +317,6 @@ class Lives(gymnasium.Env):
         self.lives -= done
         info: dict[str, Any] = {"episode": {"r": 60.0, "l": 6}} if self.lives == 0 else {}
         return np.zeros(1, np.float32), 1.0, done, False, info
-
-    def get_episode_rewards(self) -> list[float]:  # what makes it a Monitor
-        return []
 
 
 def test_a_life_lost_is_not_the_end_of_the_episode() -> None:
@@ -343,6 +345,47 @@ def test_running_normalisation_is_frozen_meanwhile(model: DQN) -> None:
     evaluate_policy(model, env, 2)
     assert env.obs_rms.mean.tolist() == before.tolist()
     assert env.update_running_mean
+
+
+def vectors(make: Callable[[], gymnasium.Env]) -> list[Any]:
+    """Three copies as every kind of vector environment that can be looked into."""
+    return [DummyVecEnv([make] * 3), *(SyncVectorEnv([make] * 3, autoreset_mode=mode) for mode in AutoresetMode)]
+
+
+def test_running_normalisation_inside_a_vector_environment_is_frozen_meanwhile(model: DQN) -> None:
+    for vector in vectors(lambda: NormalizeObservation(gymnasium.make("CartPole-v1"))):
+        vector.reset()
+        before = [copy.obs_rms.mean.copy() for copy in vector.envs]
+        evaluate_policy(model, vector, 4)
+        np.testing.assert_array_equal(before, [copy.obs_rms.mean for copy in vector.envs])
+        assert all(copy.update_running_mean for copy in vector.envs)
+
+
+def test_rewards_are_raw_in_vector_environments_too(model: DQN) -> None:
+    def pole() -> gymnasium.Env:
+        return gymnasium.make("CartPole-v1")
+
+    raw = evaluate_policy(model, pole(), 7, return_episode_rewards=True)
+    for vector in vectors(lambda: NormalizeReward(RecordEpisodeStatistics(pole()))):
+        assert evaluate_policy(model, vector, 7, return_episode_rewards=True) == raw
+    for vector in vectors(lambda: NormalizeReward(pole())):
+        with pytest.warns(RuntimeWarning, match="changes the rewards"):
+            evaluate_policy(model, vector, 2)
+    for mode in AutoresetMode:
+        recorded = of_vectors.RecordEpisodeStatistics(SyncVectorEnv([pole] * 3, autoreset_mode=mode))
+        assert evaluate_policy(model, recorded, 7, return_episode_rewards=True) == raw
+        if mode == AutoresetMode.DISABLED:  # gymnasium's statistics forget the others where one copy is reset
+            with pytest.warns(RuntimeWarning, match="below it in every copy"):
+                evaluate_policy(model, of_vectors.NormalizeReward(recorded), 2)
+        else:
+            assert evaluate_policy(model, of_vectors.NormalizeReward(recorded), 7, return_episode_rewards=True) == raw
+
+
+def test_a_monitor_above_the_change_does_not_hide_it(model: DQN) -> None:
+    changed = TransformReward(gymnasium.make("CartPole-v1"), lambda r: 100.0 * float(r))
+    for hidden in (RecordEpisodeStatistics(changed), Monitor(changed), VecMonitor(DummyVecEnv([lambda: changed]))):
+        with pytest.warns(RuntimeWarning, match="and none above"):
+            evaluate_policy(model, hidden, 1)
 
 
 def test_callback_threshold_and_rendering(model: DQN) -> None:
