@@ -52,6 +52,7 @@ class Agent(NetworkPolicy):
     config_class: ClassVar[type]
     presets: ClassVar[Presets]
     checkpointed: ClassVar[tuple[str, ...]]  # what a checkpoint of this algorithm holds beside every agent's
+    saved: ClassVar[tuple[str, ...]] = ()  # tensors [S, ...] that a policy's file and ``agent[i]`` have beside networks
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class Agent(NetworkPolicy):
         Raises:
             ValueError: total_timesteps or every below one.
         """
-        every = every or max(total_timesteps // 100, 1)
+        every = max(total_timesteps // 100, 1) if every is None else every
         if total_timesteps < 1 or every < 1:
             raise ValueError(f"total_timesteps and every must be at least 1, got {total_timesteps} and {every}")
         self.run.end = self.num_timesteps + total_timesteps
@@ -212,6 +213,8 @@ class Agent(NetworkPolicy):
         twin = type(self)(seeds=self.seeds[row], num_envs=self.env.num_envs, **self.source._asdict(), **settings)
         for name, network in twin.networks.items():
             network.flat.copy_(self.networks[name].flat[row : row + 1])
+        for name in self.saved:
+            getattr(twin, name).copy_(getattr(self, name)[row : row + 1])
         twin.run.timesteps, twin.run.end = self.run.timesteps, self.run.end
         return twin
 

@@ -48,6 +48,11 @@ class Trained(Protocol):
         """What a checkpoint holds beside every agent's."""
         ...
 
+    @property
+    def saved(self) -> tuple[str, ...]:
+        """What a policy's file holds beside the networks."""
+        ...
+
 
 AnAgent = TypeVar("AnAgent", bound=Trained)
 
@@ -55,7 +60,7 @@ AnAgent = TypeVar("AnAgent", bound=Trained)
 def write_policy(agent: Trained, path: str | Path) -> None:
     """Write the policies of all rows."""
     parameters = {name: network.flat[:, network.columns] for name, network in agent.networks.items()}
-    save_tensors(path, parameters, {POLICY: json.dumps(_header(agent))})
+    save_tensors(path, parameters | state_of(agent, agent.saved), {POLICY: json.dumps(_header(agent))})
 
 
 def read_policy(cls: type[AnAgent], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AnAgent:
@@ -71,6 +76,7 @@ def read_policy(cls: type[AnAgent], path: str | Path, env: EnvSource | None, dev
                 f"{needed}: it was trained on another environment"
             )
         network.flat[:, network.columns] = tensors[name].to(network.flat)
+    restore(agent, (name for name in agent.saved if name in tensors), tensors)  # older files have none of them
     agent.run.timesteps = agent.run.end = header["num_timesteps"]
     return agent
 

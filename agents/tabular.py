@@ -53,6 +53,7 @@ class TabularQ(Agent):
     scores_are_values = True
     presets = TABULAR_PRESETS
     checkpointed = ("updates", "_action")
+    saved = ("updates",)  # learning goes on at the rate where it was
     config: TabularQConfig
 
     def _build(self) -> dict[str, Table]:

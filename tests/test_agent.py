@@ -197,6 +197,8 @@ def test_bad_environments_are_refused_when_the_agent_is_made(env, message):
 def test_bad_lengths_are_refused(agent):
     with pytest.raises(ValueError, match="at least 1"):
         agent.learn(0)
+    with pytest.raises(ValueError, match="at least 1, got 10 and 0"):
+        agent.training(10, every=0)
     with pytest.raises(ValueError, match="at least 1"):
         agent.evaluate(0)
 

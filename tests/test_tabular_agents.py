@@ -134,6 +134,25 @@ def test_greedy_mixture_by_hand():
     torch.testing.assert_close(greedy_mixture(q, torch.tensor([0.2, 1.0])), torch.tensor([[0.1, 0.9], [0.5, 0.5]]))
 
 
+def test_a_table_from_a_file_and_that_of_a_row_learn_on_at_their_rate(tmp_path, monkeypatch):
+    """gamma = 0 and rate 1 / n: the table is the mean of the rewards, also across the file."""
+    mdp = TabularMDP([[[0, 0]]], [[[0.5, 0.5]]], [[[-1.0, 1.0]]], [[[False, False]]])
+    env, path = TabularDynamics(mdp), tmp_path / "table.safetensors"
+    agent = TabularQ(env, seeds=range(3), device="cpu", gamma=0.0, power=1.0, learning_rate=1.0).learn(100)
+    agent.save(path)
+    loaded, row = TabularQ.load(path, env, device="cpu"), agent[2]
+    assert torch.equal(loaded.updates, agent.updates)
+    assert torch.equal(row.updates, agent.updates[2:])
+    for again, before in ((loaded, everywhere(agent)), (row, everywhere(agent)[2:])):
+        np.testing.assert_array_less(abs(everywhere(again.learn(1)) - before), 2.0 / 101.0 + 1e-12)
+    monkeypatch.setattr(TabularQ, "saved", ())  # as before files had counts
+    agent.save(path)
+    monkeypatch.undo()
+    without = TabularQ.load(path, env, device="cpu")
+    assert np.array_equal(everywhere(without), everywhere(agent))
+    assert without.updates.sum() == 0.0
+
+
 def test_it_saves_and_refuses(tmp_path):
     agent = TabularQ(GridWorld("frozenlake-4x4"), seeds=range(2), device="cpu").learn(200)
     agent.save(tmp_path / "table.safetensors")
