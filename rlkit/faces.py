@@ -23,7 +23,7 @@ class Face(NamedTuple):
     monitored: bool  # whether infos report finished episodes
     start: Callable[[int], tuple[Any, Infos]]  # seed -> first observations [n, ...]; copy i is reset with seed + i
     step: Callable[[NDArray[Any]], Stepped]  # actions [n, ...]
-    masks: Callable[[Infos], NDArray[Any] | None]  # the actions allowed [n, A]; None where infos do not say
+    masks: Callable[[Infos], NDArray[Any] | None]  # the actions allowed next [n, A]; None where infos do not say
 
 
 def face_of(env: Any) -> Face | None:
@@ -67,7 +67,8 @@ def serial_face(env: gymnasium.Env) -> Face:
 def vector_face(env: VectorEnv) -> Face:
     """A gymnasium ``VectorEnv``, whatever its autoreset mode: only the first episode after ``start`` counts."""
     seeds = np.arange(env.num_envs)
-    by_hand = env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED
+    mode = env.metadata.get("autoreset_mode")
+    by_hand = mode == AutoresetMode.DISABLED
     statistics = gymnasium.wrappers.vector.RecordEpisodeStatistics  # forget every copy when one alone is reset
     forgetful = by_hand and any(isinstance(layer, statistics) for layer in layers(env))
 
@@ -79,8 +80,12 @@ def vector_face(env: VectorEnv) -> Face:
     def step(actions: NDArray[Any]) -> Stepped:
         obs, rewards, terminated, truncated, infos = env.step(actions)
         dones = terminated | truncated
+        begun: dict[str, Any] = {}
         if dones.any() and by_hand:
-            obs = env.reset(options={"reset_mask": dones})[0]
+            obs, begun = env.reset(options={"reset_mask": dones})
+        if "action_mask" in infos and mode != AutoresetMode.SAME_STEP:
+            # of the next episode's beginning, or everything where the step that resets does not heed its action
+            infos["action_mask"] = np.where(dones[:, None], begun.get("action_mask", True), infos["action_mask"])
         return obs, rewards, dones, _by_copy(infos, env.num_envs)
 
     def masks(infos: Infos) -> NDArray[Any] | None:
@@ -95,14 +100,22 @@ def stable_baselines_face(env: Any) -> Face:
 
     def start(seed: int) -> tuple[Any, Infos]:
         env.seed(seed)  # copy i takes seed + i at the next reset
-        return env.reset(), env.reset_infos
+        return env.reset(), env.unwrapped.reset_infos
+
+    def step(actions: NDArray[Any]) -> Stepped:
+        obs, rewards, dones, infos = env.step(actions)
+        told = [  # an ended copy shows the next episode's beginning, while its info is of the end
+            {**info, "action_mask": begun["action_mask"]} if done and "action_mask" in begun else info
+            for info, begun, done in zip(infos, env.unwrapped.reset_infos, dones, strict=True)
+        ]
+        return obs, rewards, dones, told
 
     spec = None
     with suppress(AttributeError, NotImplementedError):
         spec = env.get_attr("spec", 0)[0]
     kinds = (Monitor, gymnasium.wrappers.RecordEpisodeStatistics)  # other processes can be asked for these
     monitored = is_monitored(env) or any(all(env.env_is_wrapped(kind)) for kind in kinds)
-    return Face(env.num_envs, _limit(spec), monitored, start, env.step, _stacked_masks)
+    return Face(env.num_envs, _limit(spec), monitored, start, step, _stacked_masks)
 
 
 def layers(env: Any) -> Iterator[Any]:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
 from rlkit.agents.ppo import Experience, ppo_loss
@@ -179,7 +180,7 @@ class Table:
 def test_a_forbidden_action_is_never_taken_in_an_evaluation_as_gymnasiums(kind):
     env = {
         "serial": Watched(gymnasium.make("Taxi-v4")),
-        "vector": gymnasium.vector.SyncVectorEnv([lambda: Watched(gymnasium.make("Taxi-v4"))] * 3),
+        "vector": SyncVectorEnv([lambda: Watched(gymnasium.make("Taxi-v4"))] * 3),
         "stable-baselines3": DummyVecEnv([lambda: Watched(gymnasium.make("Taxi-v4"))] * 2),
     }[kind]
     agent = PPO("Taxi-v4", seeds=[3], device="cpu", net_arch=(32,))
@@ -188,6 +189,20 @@ def test_a_forbidden_action_is_never_taken_in_an_evaluation_as_gymnasiums(kind):
     assert min(lengths) > 1
     evaluate_policy(agent, env, 2, deterministic=False)  # `Watched` looks
     env.close()
+
+
+@pytest.mark.parametrize("kind", ["stable-baselines3", "normalised", *AutoresetMode])
+def test_the_end_of_an_episode_may_allow_nothing_and_the_next_begins_with_its_own_mask(kind):
+    agent = PPO(Masked, device="cpu", net_arch=(32,))
+    if isinstance(kind, AutoresetMode):
+        env = SyncVectorEnv([Masked] * 3, autoreset_mode=kind)
+    else:
+        env = DummyVecEnv([Masked] * 3)
+        env = VecNormalize(env, norm_obs=False) if kind == "normalised" else env
+    returns, lengths = evaluate_policy(agent, Masked(), 7, return_episode_rewards=True)
+    assert len(set(lengths)) > 1
+    found = evaluate_policy(agent, env, 7, return_episode_rewards=True)
+    assert found == (pytest.approx(returns, rel=1e-6), lengths)  # stable-baselines3's rewards are float32
 
 
 def test_policies_without_predict_heed_masks_too():
