@@ -23,6 +23,7 @@ from rlkit.optim import flush_denormals
 from rlkit.streams import Stream, as_seeds
 from rlkit.types import Env, Transition
 
+from .counterparts import ARGUMENTS, OF_LEARN, ORDER, answering
 from .ensemble import Ensemble
 from .files import read_policy, read_run, write_policy, write_run
 from .hyperparameters import PerRowNumbers, Presets, configured, of_preset, settings_of_row
@@ -46,7 +47,8 @@ class Agent(NetworkPolicy):
         hyperparameters: fields of ``config_class``. A number may be one for all rows or a sequence ``[S]``.
 
     Raises:
-        ValueError: an unknown environment, hyper-parameter or preset, or values that contradict each other.
+        ValueError: an unknown environment, hyper-parameter or preset, or values that contradict each other; what
+            stable-baselines3 calls otherwise is named as it is called here.
     """
 
     config_class: ClassVar[type]
@@ -54,6 +56,7 @@ class Agent(NetworkPolicy):
     checkpointed: ClassVar[tuple[str, ...]]  # what a checkpoint of this algorithm holds beside every agent's
     saved: ClassVar[tuple[str, ...]] = ()  # tensors [S, ...] that a policy's file and ``agent[i]`` have beside networks
 
+    @answering(ARGUMENTS, ORDER)
     def __init__(
         self,
         env: EnvSource,
@@ -111,10 +114,12 @@ class Agent(NetworkPolicy):
 
     # Training
 
-    def learn(self, total_timesteps: int, progress_bar: bool = False) -> Self:
+    @answering(OF_LEARN, f"callback: {OF_LEARN['callback']}")
+    def learn(self, total_timesteps: int, *, progress_bar: bool = False) -> Self:
         """Train every seed for ``total_timesteps`` environment steps, over all its copies; again continues.
 
-        The number is rounded up to whole iterations, as stable-baselines3 does.
+        The number is rounded up to whole iterations, as stable-baselines3 does. What its callbacks do stands in a
+        loop over ``training``.
         """
         steps = self.training(total_timesteps)
         for _ in progress(self, steps, total_timesteps) if progress_bar else steps:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .counterparts import ARGUMENTS, of_value
+
 
 class Range(NamedTuple):
     """Finite numbers within bounds."""
@@ -60,13 +62,15 @@ def configured(config_class: type[Any], suggested: Mapping[str, Any], given: Map
     """Defaults, then a preset's values, then those given.
 
     Raises:
-        ValueError: an unknown name (the nearest known one is named), or what ``verify`` refuses.
+        ValueError: an unknown name (what it is called here, or the nearest known one, is named), or what ``verify``
+            refuses.
     """
     known = [field.name for field in fields(config_class)]
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            hint = ARGUMENTS.get(name, hint)
             raise ValueError(
                 f"unknown hyper-parameter {name!r} of {config_class.__name__.removesuffix('Config')}: {hint}"
             )
@@ -79,10 +83,11 @@ def verify(config: Any) -> None:
     Raises:
         ValueError: a value of another kind or outside its range, NaN included; names it and what it may be.
     """
-    for name, hint in get_type_hints(type(config), include_extras=True).items():
+    hints = get_type_hints(type(config), include_extras=True)
+    for name, hint in hints.items():
         value = getattr(config, name)
         if not fits(value, hint):
-            raise ValueError(f"{name} must be {described(hint)}, got {value!r}")
+            raise ValueError(f"{name} must be {described(hint)}, got {value!r}{of_value(name, value, hints)}")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -55,8 +55,8 @@ def make(
         env_kwargs: passed to the environment's constructor, for example ``{"map": "4x4"}``.
 
     Raises:
-        ValueError: an unknown id (the nearest known is named), an unknown backend, a space that is not supported, or
-            seeds or copies that are not integers.
+        ValueError: an unknown id (the nearest known is named), an environment that is made already, an unknown
+            backend, a space that is not supported, or seeds or copies that are not integers.
     """
     kwargs = dict(env_kwargs or {})
     rows, copies = as_seeds(seeds), _as_copies(num_envs)
@@ -65,7 +65,11 @@ def make(
         return BatchedEnv(dynamics, rows, copies, device, restart=restart, noise=noise, double=double)
     if isinstance(env, str):
         return ForeignEnv(_gymnasium_maker(env, kwargs), rows, copies, device, restart=restart, noise=noise)
-    assert not isinstance(env, Dynamics)
+    if isinstance(env, Dynamics) or not callable(env):
+        raise ValueError(
+            f"{env!r} is one environment, and every copy needs its own: pass its id, or a function that makes a new "
+            "one in each call, lambda: gymnasium.make(...)"
+        )
     return ForeignEnv(env, rows, copies, device, restart=restart, noise=noise)
 
 
@@ -120,5 +124,7 @@ def _gymnasium_maker(name: str, kwargs: dict[str, Any]) -> Callable[[], gymnasiu
         known = [*gymnasium.registry, *NATIVE, *TWINS]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "gymnasium.pprint_registry() lists the known ones"
+        if name.endswith("Policy"):  # 'MlpPolicy', which stable-baselines3 puts first
+            hint = "an agent's first argument is its environment, and network='mlp' or 'cnn' is what reads it"
         raise ValueError(f"unknown environment {name!r}: {hint}") from error
     return lambda: gymnasium.make(name, **kwargs)

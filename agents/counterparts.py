@@ -1,0 +1,78 @@
+"""stable-baselines3's words, and what each of them is here: its users' first lines are answered, not only refused."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ARGUMENTS: Mapping[str, str] = {  # of a constructor
+    "policy": "network says what reads the observations ('mlp', 'cnn', ...), net_arch its hidden widths",
+    "policy_kwargs": "net_arch, activation, network and network_kwargs are hyper-parameters of their own",
+    "seed": "pass seeds, one integer or one per row such as range(8)",
+    "n_envs": "pass num_envs",
+    "verbose": "learn(..., progress_bar=True) shows how far it is, and history is the log",
+    "tensorboard_log": "history is the log, and `rlkit train --tensorboard` writes it for TensorBoard",
+    "stats_window_size": "history holds the mean return of the episodes since its last row",
+    "optimize_memory_usage": "leave it out, and lower buffer_size if memory is short",
+    "replay_buffer_class": "priority_exponent=0.6 samples by priority, replay=False does without a buffer",
+    "replay_buffer_kwargs": "buffer_size, priority_exponent and priority_beta are hyper-parameters of their own",
+    "rollout_buffer_class": "leave it out: a batch is the segment just played",
+    "rollout_buffer_kwargs": "leave it out: n_steps and gae_lambda are hyper-parameters of their own",
+    "use_sde": "leave it out: it explores continuous actions, and actions here are Discrete",
+    "sde_sample_freq": "leave it out: it explores continuous actions, and actions here are Discrete",
+}
+OF_LEARN: Mapping[str, str] = {
+    "callback": "what it does stands in a loop: for timesteps in agent.training(total_timesteps, every=1000): ...",
+    "log_interval": "agent.training(total_timesteps, every=1000) logs, and yields, every 1000 steps",
+    "tb_log_name": ARGUMENTS["tensorboard_log"],
+    "reset_num_timesteps": "learn again goes on where it was; a new agent begins anew",
+}
+ORDER = "the environment comes first and alone, everything else has a name: DQN('CartPole-v1', seeds=range(8))"
+
+
+def of_value(name: str, value: object, others: Mapping[str, object]) -> str:
+    """What stable-baselines3's form of a hyper-parameter is here, as the end of a sentence; "" if it is none.
+
+    Args:
+        name, value: as given.
+        others: the hyper-parameters that there are.
+    """
+    if callable(value) and f"{name}_schedule" in others:
+        return f": pass the number that it starts from, and {name}_schedule='linear' or another of the schedules"
+    if isinstance(value, tuple) and value[1:] in (("step",), ("episode",)):
+        return ": pass the number alone; it counts steps, not episodes"
+    return ""
+
+
+def answering(words: Mapping[str, str], positional: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: a call that a method's signature does not take, but stable-baselines3's does, is told what to do.
+
+    Args:
+        words: names of arguments -> the remedy.
+        positional: the remedy for too many arguments without a name.
+
+    Raises:
+        TypeError: such a call, when it is made.
+    """
+
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(method)
+
+        @wraps(method)
+        def answered(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                unnamed = [positional] if {"positional", "multiple"} & set(str(error).split()) else []
+                named = [f"{name}: {words[name]}" for name in kwargs if name in words]
+                raise TypeError("; ".join([f"{method.__name__}: {error}", *unnamed, *named])) from None
+            return method(*args, **kwargs)
+
+        return answered
+
+    return decorate
