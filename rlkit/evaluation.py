@@ -47,6 +47,7 @@ class Step(NamedTuple):
     transition: Transition
     running: Tensor  # [S, B] bool, whether the copy was still in its first episode
     attacked: Tensor  # [S, B] bool, whether something else than the truth was shown
+    mask: Tensor | None  # [S, B, A] bool, the actions that the policy was told are allowed; None: it was told nothing
 
 
 @torch.no_grad()
@@ -92,8 +93,8 @@ def _rollout(policy: Policy, env: Env, max_steps: int | None, deterministic: boo
         returns += torch.where(step.running, step.transition.reward.to(torch.float64), 0.0)
         lengths += step.running
         if perturb is not None:
-            shown = step.transition.action if deterministic else policy.act(step.seen, True)
-            flips += step.running & (policy.act(step.obs, True) != shown)
+            shown = step.transition.action if deterministic else _act(policy, step.seen, True, step.mask)
+            flips += step.running & (_act(policy, step.obs, True, step.mask) != shown)
             attacks += step.running & step.attacked
         running = step.running & ~step.transition.done
     return Episodes(returns, lengths, running, flips, attacks)
@@ -116,8 +117,7 @@ def walk(
             f"the policy has {num_seeds} seeds and the environment {len(env.seeds)} rows: make it with one seed a row"
         )
     attacker: Any = getattr(perturb, "__self__", perturb)
-    act: Any = policy.act
-    heeds_mask = _takes(act, "action_mask")  # stable-baselines3's models do not
+    heeds_mask = _takes(policy.act, "action_mask")  # stable-baselines3's models do not
     restarts = [each.restart for each in (policy, attacker) if hasattr(each, "restart")]
     for restart in restarts:
         restart()
@@ -130,8 +130,8 @@ def walk(
         if attacked is None:
             attacked = (seen != obs).flatten(2).any(dim=-1) if obs.dim() > 2 else seen != obs
         mask = getattr(env, "action_mask", None) if heeds_mask else None
-        transition = env.step(act(seen, deterministic) if mask is None else act(seen, deterministic, mask))
-        yield Step(obs, seen, transition, running, attacked)
+        transition = env.step(_act(policy, seen, deterministic, mask))
+        yield Step(obs, seen, transition, running, attacked, mask)
         running = running & ~transition.done
         for restart in restarts:
             restart(transition.done)
@@ -342,13 +342,12 @@ class _PredictorOfPolicy:
         deterministic: bool = False,
         action_masks: Any = None,
     ) -> tuple[Any, Any]:
-        act: Any = self.policy.act
         device = getattr(self.policy, "device", None)
         obs = torch.as_tensor(observation, device=device)[None]  # [1, n, *observation]
-        if action_masks is None or not _takes(act, "action_mask"):
-            return act(obs, deterministic)[0].cpu().numpy(), state
-        mask = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=device)[None]  # [1, n, A]
-        return act(obs, deterministic, mask)[0].cpu().numpy(), state
+        mask = None
+        if action_masks is not None and _takes(self.policy.act, "action_mask"):
+            mask = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=device)[None]  # [1, n, A]
+        return _act(self.policy, obs, deterministic, mask)[0].cpu().numpy(), state
 
 
 class _PolicyOfPredictor:
@@ -378,6 +377,13 @@ def _rows(model: Any) -> list[Predictor]:
 def _check_model(model: Any) -> None:
     if not hasattr(model, "act") and not hasattr(model, "predict"):
         raise ValueError(f"a model needs predict or act, got {type(model).__name__}")
+
+
+def _act(policy: Policy, obs: Tensor, deterministic: bool, mask: Tensor | None) -> Tensor:
+    """The policy's actions ``[S, B]``, of those that a mask ``[S, B, A]`` allows."""
+    act: Any = policy.act
+    actions: Tensor = act(obs, deterministic) if mask is None else act(obs, deterministic, mask)
+    return actions
 
 
 def _takes(function: Any, name: str) -> bool:

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
 from rlkit.agents.ppo import Experience, ppo_loss
 from rlkit.envs.foreign import FaultyEnvironmentError
-from rlkit.evaluation import evaluate_policy
+from rlkit.evaluation import evaluate_policy, rollout
 from rlkit.exploration import allowed_action, categorical, epsilon_greedy, greedy_mixture, masked
 from rlkit.replay import ReplayBuffer
 from rlkit.types import Transition, segment
@@ -203,6 +203,18 @@ def test_the_end_of_an_episode_may_allow_nothing_and_the_next_begins_with_its_ow
     assert len(set(lengths)) > 1
     found = evaluate_policy(agent, env, 7, return_episode_rewards=True)
     assert found == (pytest.approx(returns, rel=1e-6), lengths)  # stable-baselines3's rewards are float32
+
+
+def test_what_is_forbidden_is_no_flip():
+    agent = DQN(Masked, seeds=range(2), device="cpu", net_arch=(32,))
+    agent.score_network.flat[:, -3:] = torch.tensor([0.0, 5.0, 0.0])  # 1 wherever it is allowed
+    for deterministic in (True, False):
+        shown_the_truth = rollout(agent, agent.evaluation_env(5), None, deterministic, lambda obs: obs)
+        assert shown_the_truth.attacks.sum() == shown_the_truth.flips.sum() == 0
+        # shown state 0 instead of 2, whose mask forbids 1 all the same
+        shown_another = rollout(agent, agent.evaluation_env(5), None, deterministic, lambda obs: obs.where(obs < 2, 0))
+        assert shown_another.attacks.sum() > 0
+        assert shown_another.flips.sum() <= shown_another.attacks.sum()
 
 
 def test_policies_without_predict_heed_masks_too():
