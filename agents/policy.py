@@ -30,7 +30,7 @@ class ScoredPolicy:
     observation_space: spaces.Space[Any]  # of one copy
     action_space: spaces.Discrete  # of one copy
     starts: Starts = Starts()  # of the environment's own Discrete spaces, whose numbers ``predict`` takes and gives
-    _evaluation_stream: Stream | None = None
+    _sampling: Stream | None = None
 
     def scores(self, obs: Tensor) -> Tensor:
         """What actions are chosen by, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
@@ -144,21 +144,28 @@ class ScoredPolicy:
     def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:
         """Undiscounted returns ``[S, episodes]``; episode e starts from ``reset(seed=seed + e)`` for every row.
 
+        Sampled actions use the same numbers in every call; those of ``act`` and ``predict`` go on where they were.
+
         Raises:
             ValueError: episodes below one.
         """
         if episodes < 1:
             raise ValueError(f"episodes must be at least 1, got {episodes}")
-        self._evaluation_stream = None
-        played = rollout(self, self.evaluation_env(episodes, seed), deterministic=deterministic)
+        kept, self._sampling = self._sampling, None
+        try:
+            played = rollout(self, self.evaluation_env(episodes, seed), deterministic=deterministic)
+        finally:
+            self._sampling = kept
         returns: np.ndarray = played.returns.cpu().numpy()
         return returns
 
     def _uniform(self, copies: int, width: int) -> Tensor:
-        """Numbers for sampled actions outside training, ``[S, copies, width]``."""
-        if self._evaluation_stream is None or self._evaluation_stream.copies != copies:
-            self._evaluation_stream = Stream(self.seeds, "eval", width, copies, self.device)
-        return self._evaluation_stream.next()
+        """Numbers for sampled actions outside training, ``[S, copies, width]``; another number of copies goes on."""
+        if self._sampling is None or self._sampling.copies != copies:
+            drawn = 0 if self._sampling is None else self._sampling.step
+            self._sampling = Stream(self.seeds, "eval", width, copies, self.device)
+            self._sampling.step = drawn
+        return self._sampling.next()
 
 
 class NetworkPolicy(ScoredPolicy):

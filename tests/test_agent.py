@@ -72,6 +72,28 @@ def test_sampled_actions_explore_as_often_as_epsilon_says(agent):
     np.testing.assert_allclose(share.numpy(), 0.05 / 2, atol=0.012)
 
 
+def test_sampled_actions_repeat_no_numbers_and_evaluation_begins_its_own():
+    def sampled(between=lambda agent: None, others=()):
+        agent = PPO("CartPole-v1", seeds=[4], device="cpu", net_arch=(16,))
+        actions = []
+        for _ in range(60):
+            actions.append(int(agent.predict(np.zeros(4))[0]))
+            between(agent)
+            actions += [int(agent.predict(np.zeros((copies, 4)))[0][0]) for copies in others]
+        return actions
+
+    alone = sampled()
+    assert 10 < sum(alone) < 50
+    assert sampled(lambda agent: agent.evaluate(1)) == alone
+    one_and_two = sampled(others=(2,))
+    assert one_and_two[:60] == alone  # a copy's numbers do not depend on how many others there are
+    assert 30 < sum(one_and_two) < 90
+    agent = PPO("CartPole-v1", seeds=[4], device="cpu", net_arch=(16,))
+    before = agent.evaluate(3, deterministic=False)
+    agent.predict(np.zeros(4))
+    assert agent.evaluate(3, deterministic=False).tolist() == before.tolist()
+
+
 def test_predict_of_many_seeds_names_the_way_out(agent):
     with pytest.raises(ValueError, match=r"agent\[i\]"):
         agent.predict(np.zeros(4))
