@@ -42,7 +42,7 @@ class Agent(NetworkPolicy):
         num_envs: copies of the environment per seed; None takes the preset's, else 1.
         device: "auto" takes a GPU where there is one.
         backend: "auto" replaces a gymnasium id by its native twin (CartPole-v1); "gymnasium" never does.
-        env_kwargs: passed to the environment.
+        env_kwargs: passed to what makes the environment.
         preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults.
         hyperparameters: fields of ``config_class``. A number may be one for all rows or a sequence ``[S]``.
 
@@ -242,6 +242,8 @@ class Agent(NetworkPolicy):
     @classmethod
     def load(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
         """Read what ``save`` wrote; ``env`` is needed where the agent was not made from an id.
+
+        It is made with the ``env_kwargs`` of the agent, unless one of both is an id and the other is not.
 
         Raises:
             FileNotFoundError: no such file.

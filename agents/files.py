@@ -145,8 +145,10 @@ def _made_from(
     source = env if env is not None else header["env"]
     if source is None:
         raise ValueError(f"{path} was saved without an environment id: pass env=")
-    made_with = {name: header[name] for name in ("seeds", "num_envs", "backend", "env_kwargs")}
-    return cls(source, device=device, **made_with, **header["config"])
+    made_with = {name: header[name] for name in ("seeds", "num_envs", "backend")}
+    of_its_kind = callable(source) if header["env"] is None else isinstance(source, str)
+    env_kwargs = header["env_kwargs"] if of_its_kind else {}  # those of an id mean nothing to a function
+    return cls(source, device=device, env_kwargs=env_kwargs, **made_with, **header["config"])
 
 
 def state_of(owner: object, names: Iterable[str]) -> dict[str, Tensor]:

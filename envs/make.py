@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import torch
@@ -26,6 +27,7 @@ NATIVE: dict[str, Callable[..., Dynamics]] = {
     "rlkit/GridWorld-v0": GridWorld,
     **{f"rlkit/probe-{name}": probe for name, probe in PROBES.items()},
 }
+Made = TypeVar("Made")
 TWINS = {"CartPole-v1": "rlkit/CartPole-v1"}  # gymnasium's id -> the same dynamics here
 
 
@@ -52,11 +54,12 @@ def make(
         restart: as in ``BatchedEnv``.
         noise: as in ``BatchedEnv``.
         double: as in ``BatchedEnv``.
-        env_kwargs: passed to the environment's constructor, for example ``{"map": "4x4"}``.
+        env_kwargs: passed to what makes the environment, for example ``{"map": "4x4"}``; none with a ``Dynamics``.
 
     Raises:
         ValueError: an unknown id (the nearest known is named), an environment that is made already, an unknown
-            backend, a space that is not supported, or seeds or copies that are not integers.
+            backend, arguments that its maker does not take, a space that is not supported, or seeds or copies that are
+            not integers.
     """
     kwargs = dict(env_kwargs or {})
     rows, copies = as_seeds(seeds), _as_copies(num_envs)
@@ -70,7 +73,8 @@ def make(
             f"{env!r} is one environment, and every copy needs its own: pass its id, or a function that makes a new "
             "one in each call, lambda: gymnasium.make(...)"
         )
-    return ForeignEnv(env, rows, copies, device, restart=restart, noise=noise)
+    maker = _with_arguments(getattr(env, "__name__", repr(env)), env, kwargs)
+    return ForeignEnv(maker, rows, copies, device, restart=restart, noise=noise)
 
 
 def _as_copies(num_envs: int) -> int:
@@ -93,23 +97,38 @@ def find_dynamics(
     """The native dynamics behind a name, None where gymnasium's own environment has to run.
 
     Raises:
-        ValueError: an unknown backend, or an argument that the environment does not have.
+        ValueError: an unknown backend, or an argument that the environment does not have or cannot take any more.
     """
     if backend not in ("auto", "gymnasium"):
         raise ValueError(f"backend must be 'auto' or 'gymnasium', got {backend!r}")
     if isinstance(env, Dynamics):
+        if env_kwargs:
+            raise ValueError(
+                f"{type(env).__name__} is made already and env_kwargs {env_kwargs} would change nothing: pass them to "
+                "its constructor"
+            )
         return env
     if not isinstance(env, str):
         return None
     name = TWINS.get(env, env) if backend == "auto" else env
     if name not in NATIVE:
         return None
+    return _with_arguments(env, NATIVE[name], env_kwargs or {})()
+
+
+def _with_arguments(name: str, maker: Callable[..., Made], kwargs: dict[str, Any]) -> Callable[[], Made]:
+    """A function and the arguments that it is called with.
+
+    Raises:
+        ValueError: it does not take them, or needs more.
+    """
+    signature = inspect.signature(maker)
     try:
-        inspect.signature(NATIVE[name]).bind(**(env_kwargs or {}))
+        signature.bind(**kwargs)
     except TypeError as error:
-        known = ", ".join(inspect.signature(NATIVE[name]).parameters)
-        raise ValueError(f"{env} cannot be made with {env_kwargs}: {error}; it takes {known}") from error
-    return NATIVE[name](**(env_kwargs or {}))
+        known = ", ".join(signature.parameters) or "none"
+        raise ValueError(f"{name} cannot be made with {kwargs}: {error}; it takes {known}") from error
+    return partial(maker, **kwargs)
 
 
 def _gymnasium_maker(name: str, kwargs: dict[str, Any]) -> Callable[[], gymnasium.Env]:

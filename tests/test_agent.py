@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load
+from rlkit.envs import CartPole
 
 QUICK = {"learning_starts": 50, "batch_size": 16, "net_arch": (16,)}
 
@@ -214,6 +215,39 @@ def test_bad_settings_are_refused_when_the_agent_is_made(arguments, message):
 def test_bad_environments_are_refused_when_the_agent_is_made(env, message):
     with pytest.raises(ValueError, match=message):
         DQN(env, device="cpu")
+
+
+class Lasting(gymnasium.Wrapper):
+    """A cart-pole of so many steps."""
+
+    def __init__(self, steps=5):
+        super().__init__(gymnasium.make("CartPole-v1", max_episode_steps=steps))
+
+
+def test_env_kwargs_reach_whatever_makes_the_environment(tmp_path):
+    quick = {"seeds": [0], "device": "cpu", "net_arch": (16,)}
+    agent = DQN(Lasting, env_kwargs={"steps": 3}, **quick)
+    assert agent.env.max_episode_steps == 3
+    assert agent.evaluate(2).tolist() == [[3.0, 3.0]]
+    assert agent[0].env.max_episode_steps == 3
+    agent.save(tmp_path / "agent.safetensors")
+    for env, steps in ((Lasting, 3), (pole, 4), (CartPole(max_steps=7), 7), ("CartPole-v1", 500)):
+        assert DQN.load(tmp_path / "agent.safetensors", env=env, device="cpu").env.max_episode_steps == steps
+    named = DQN("CartPole-v1", env_kwargs={"max_steps": 9}, **quick)
+    named.save(tmp_path / "named.safetensors")
+    for env, steps in ((None, 9), ("rlkit/CartPole-v1", 9), (Lasting, 5), (CartPole(max_steps=7), 7)):
+        assert DQN.load(tmp_path / "named.safetensors", env=env, device="cpu").env.max_episode_steps == steps
+    with pytest.raises(ValueError, match=r"Lasting cannot be made with {'size': 3}: .* 'size'; it takes steps"):
+        DQN(Lasting, env_kwargs={"size": 3}, **quick)
+    with pytest.raises(ValueError, match=r"pole cannot be made with {}: missing a required argument: 'steps'"):
+        DQN(pole, **quick)
+    with pytest.raises(ValueError, match=r"CartPole is made already and env_kwargs {'map': 'nonsense'} would change"):
+        DQN(CartPole(), env_kwargs={"map": "nonsense"}, **quick)
+
+
+def pole(steps):
+    """A cart-pole of one step more."""
+    return Lasting(steps + 1)
 
 
 def test_bad_lengths_are_refused(agent):
