@@ -43,12 +43,14 @@ class Agent(NetworkPolicy):
         device: "auto" takes a GPU where there is one.
         backend: "auto" replaces a gymnasium id by its native twin (CartPole-v1); "gymnasium" never does.
         env_kwargs: passed to what makes the environment.
-        preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults.
+        preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults. An
+            environment is known by its id, a ``Dynamics`` by that of its class.
         hyperparameters: fields of ``config_class``. A number may be one for all rows or a sequence ``[S]``.
 
     Raises:
-        ValueError: an unknown environment, hyper-parameter or preset, or values that contradict each other; what
-            stable-baselines3 calls otherwise is named as it is called here.
+        ValueError: an unknown environment, hyper-parameter or preset, a preset without this environment, or values
+            that contradict each other; what stable-baselines3 calls otherwise is named as it is called here.
+        TypeError: arguments without a name beside the environment.
     """
 
     config_class: ClassVar[type]
@@ -72,11 +74,11 @@ class Agent(NetworkPolicy):
         self.seeds = as_seeds(seeds)
         self.device = usable_device(device)
         self.preset = preset
-        suggested = of_preset(self.presets, preset, env)
+        self.source = Source(env, backend, dict(env_kwargs or {}), self.device)
+        suggested = of_preset(self.presets, preset, self.source.id)
         suggested_copies = int(suggested.pop("num_envs", 1))
         self.config: Any = configured(self.config_class, suggested, hyperparameters)
         self.per_row = PerRowNumbers(self.config, self.num_seeds, self.device)
-        self.source = Source(env, backend, dict(env_kwargs or {}), self.device)
         self.env: Env = self.source.make(self.seeds, suggested_copies if num_envs is None else num_envs)
         copies = self.env.num_envs
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space

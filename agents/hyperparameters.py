@@ -41,21 +41,31 @@ PositiveShare = Annotated[PerRow, Range(above=0.0, at_most=1.0)]
 Count = Annotated[int, Range(at_least=1)]
 Widths = tuple[Count, ...]  # of hidden layers
 Options = dict  # of a network, by name
-Presets = Mapping[str, Mapping[str, Mapping[str, Any]]]  # name -> environment id, "*" for any other -> values
+Presets = Mapping[str, Mapping[str, Mapping[str, Any]]]  # name -> environment id, "*" for any -> values
 
 
-def of_preset(presets: Presets, name: str | None, env: Any) -> dict[str, Any]:
-    """What a preset suggests for an environment, of which it may know the id; None suggests nothing.
+def of_preset(presets: Presets, name: str | None, env: str | None) -> dict[str, Any]:
+    """What a preset suggests for the environment of an id (None: it has none); no preset suggests nothing.
 
     Raises:
-        ValueError: no preset of this name.
+        ValueError: no preset of this name, or one that does not know the environment.
     """
     if name is None:
         return {}
     if name not in presets:
         raise ValueError(f"unknown preset {name!r}: known are {', '.join(presets)}")
-    by_env = presets[name]
-    return dict(by_env.get(env, by_env["*"]) if isinstance(env, str) else by_env["*"])
+    suggested = suggestion(presets[name], env)
+    if suggested is None:
+        raise ValueError(
+            f"preset {name!r} has nothing for {env or 'an environment without an id'}, only for "
+            f"{', '.join(presets[name])}: leave it out for the defaults, or pass hyper-parameters"
+        )
+    return dict(suggested)
+
+
+def suggestion(by_env: Mapping[str, Mapping[str, Any]], env: str | None) -> Mapping[str, Any] | None:
+    """A preset's values for the environment of an id, or of none; None where it does not know it."""
+    return by_env.get(env or "*", by_env.get("*"))
 
 
 def configured(config_class: type[Any], suggested: Mapping[str, Any], given: Mapping[str, Any]) -> Any:

@@ -22,6 +22,11 @@ class Source(NamedTuple):
     env_kwargs: dict[str, Any]
     device: torch.device
 
+    @property
+    def id(self) -> str | None:
+        """What presets know the environment by; see ``rlkit.envs.registered_id``."""
+        return rlkit.envs.registered_id(self.env)
+
     def make(self, seeds: Sequence[int], num_envs: int, **options: Any) -> Env:
         """``num_envs`` copies for each of the seeds."""
         return rlkit.envs.make(

@@ -6,7 +6,7 @@ from .cartpole import CartPole
 from .dynamics import Dynamics
 from .foreign import ForeignEnv
 from .gridworld import GridWorld
-from .make import find_dynamics, make
+from .make import find_dynamics, make, registered_id
 from .maps import Tile, random_map
 from .rewarded import Rewarded
 from .tabular import TabularDynamics
@@ -24,4 +24,5 @@ __all__ = [
     "find_dynamics",
     "make",
     "random_map",
+    "registered_id",
 ]

@@ -131,6 +131,12 @@ def _with_arguments(name: str, maker: Callable[..., Made], kwargs: dict[str, Any
     return partial(maker, **kwargs)
 
 
+def registered_id(env: str | Dynamics | Callable[[], gymnasium.Env]) -> str | None:
+    """The id of an environment, gymnasium's for a native twin; None for a function and for dynamics without a name."""
+    name = env if isinstance(env, str) else next((name for name, kind in NATIVE.items() if kind is type(env)), None)
+    return next((theirs for theirs, ours in TWINS.items() if ours == name), name)
+
+
 def _gymnasium_maker(name: str, kwargs: dict[str, Any]) -> Callable[[], gymnasium.Env]:
     """A function that makes gymnasium's environment ``name``; the id is checked at once.
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import rlkit.envs
 from rlkit.agents import Agent
+from rlkit.agents.hyperparameters import suggestion
 from rlkit.agents.load import ALGORITHMS as BY_NAME
 from rlkit.plotting import Curve, learning_curves, png
 
@@ -65,6 +67,12 @@ class Training:
                 preset=self.preset,
                 **self.hyperparameters,
             )
+
+
+def usual_preset(algo: str, env: str) -> str:
+    """What an environment is trained with unless told: the tuned preset where it knows the environment, else "sb3"."""
+    tuned = suggestion(ALGORITHMS[algo].presets["tuned"], rlkit.envs.registered_id(env))
+    return "sb3" if tuned is None else "tuned"
 
 
 class Trained(NamedTuple):

@@ -82,6 +82,17 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--json" in text
 
 
+def test_training_takes_the_defaults_where_nothing_is_tuned_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("--algo", "a2c", "--seeds", "1", "--steps", "20", "--episodes", "1")
+    args = ("train", *short, "--env", "rlkit/probe-delayed-reward", "--out", str(tmp_path), "--json")
+    assert main(list(args)) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["settings"]["preset"] == "sb3"
+    assert "There is no tuned preset of a2c for rlkit/probe-delayed-reward" in said.err
+
+
 def test_help_lists_every_command_and_needs_no_torch() -> None:
     code = "import sys; from rlkit.experiments.cli import main; main(['--help']); assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -1,8 +1,49 @@
-"""The tuned settings solve what they were tuned for, on seeds that they were not tuned on."""
+"""Presets know their environments, and the tuned solve what they were tuned for on seeds that had no part in it."""
 
+import gymnasium
 import pytest
 
-from rlkit.agents import A2C, DQN, PPO, REINFORCE
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
+from rlkit.agents.presets import TUNED_DQN_CARTPOLE, TUNED_PPO_GRIDWORLD
+from rlkit.envs import CartPole, GridWorld, TabularDynamics, registered_id
+
+AGENTS = (DQN, A2C, PPO, REINFORCE, TabularQ)
+EVERY = pytest.mark.parametrize("algorithm", AGENTS, ids=lambda algorithm: algorithm.__name__)
+
+
+def holds(agent, values):
+    return all(getattr(agent.config, name) == value for name, value in values.items() if name != "num_envs")
+
+
+def test_a_preset_knows_a_twin_and_dynamics_by_their_id():
+    for env in ("CartPole-v1", "rlkit/CartPole-v1", CartPole()):
+        assert registered_id(env) == "CartPole-v1"
+        assert holds(DQN(env, device="cpu", preset="tuned"), TUNED_DQN_CARTPOLE)
+    for env in ("rlkit/GridWorld-v0", GridWorld("cliff", observation="coordinates")):
+        agent = PPO(env, device="cpu", preset="tuned")
+        assert holds(agent, TUNED_PPO_GRIDWORLD)
+        assert agent.env.num_envs == 8
+
+
+@EVERY
+def test_a_preset_without_the_environment_is_refused(algorithm):
+    lake, dynamics = "FrozenLake-v1", TabularDynamics(GridWorld("frozenlake-4x4").mdp)
+    for env in (lake, dynamics, lambda: gymnasium.make(lake)):
+        with pytest.raises(ValueError, match=r"preset 'tuned' has nothing for .* only for .*leave it out"):
+            algorithm(env, device="cpu", preset="tuned")
+        assert algorithm(env, device="cpu", preset="sb3").config == algorithm(env, device="cpu").config
+    with pytest.raises(ValueError, match="rl-zoo"):
+        algorithm(lake, device="cpu", preset="rl-zoo")
+
+
+@EVERY
+def test_every_preset_makes_its_agent(algorithm):
+    for name, by_env in algorithm.presets.items():
+        for env, values in by_env.items():
+            if env != "*":
+                agent = algorithm(env, device="cpu", preset=name)
+                assert holds(agent, values)
+                assert agent.env.num_envs == values.get("num_envs", 1)
 
 
 @pytest.mark.slow

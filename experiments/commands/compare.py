@@ -37,6 +37,7 @@ def compare(
     theirs = seeds_from(lesson.first_seed, peer_seeds)
     training = lesson.training(algo)
     training.make_agent()  # refuses bad input before a folder is made
+    lesson.tell_preset(training, output)
     folder = output.folder("compare", lesson.env)
     announce = (lambda table: None) if output.json else terminal.show_table
     run = run_comparison(training, theirs, folder, episodes, None if output.json else progress, announce)

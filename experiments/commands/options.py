@@ -110,7 +110,8 @@ class Lesson:
         seeds: How many training seeds.
         first_seed: The first of them; the others follow by one.
         steps: Environment steps per seed.
-        preset: Hyper-parameters to start from: tuned, rl-zoo, or sb3 (stable-baselines3's defaults).
+        preset: Hyper-parameters to start from: tuned, rl-zoo, or sb3 (stable-baselines3's defaults); by default tuned
+            where it knows the environment, else sb3.
         set: Hyper-parameters to change; a list such as 1e-3,2e-3 gives every seed its own.
         env_kwargs: Arguments of the environment, for example map=frozenlake-8x8 slip=0.2.
         num_envs: Copies of the environment per seed; the preset's by default.
@@ -120,7 +121,7 @@ class Lesson:
     seeds: int = 8
     first_seed: int = 0
     steps: int = 50_000
-    preset: str = "tuned"
+    preset: str | None = None
     set: Pairs = ()
     env_kwargs: Pairs = ()
     num_envs: int | None = None
@@ -129,7 +130,7 @@ class Lesson:
         """The job, on one torch thread: parallelism comes from seeds and processes."""
         import torch
 
-        from ..train import Training
+        from ..train import Training, usual_preset
 
         torch.set_num_threads(1)
         return Training(
@@ -137,13 +138,18 @@ class Lesson:
             algo=algo,
             seeds=seeds_from(self.first_seed, self.seeds),
             steps=self.steps,
-            preset=self.preset,
+            preset=self.preset or usual_preset(algo, self.env),
             hyperparameters=pairs(self.set),
             env_kwargs=pairs(self.env_kwargs),
             num_envs=self.num_envs,
             backend=backend,
             device=device,
         )
+
+    def tell_preset(self, training: Training, output: Output) -> None:
+        """A word where no preset was asked for and none is tuned for the environment."""
+        if self.preset is None and training.preset != "tuned":
+            output.tell(f"There is no tuned preset of {training.algo} for {training.env}: its defaults are taken.")
 
 
 def seeds_from(first: int, count: int) -> tuple[int, ...]:

@@ -38,6 +38,7 @@ def train(
     training = lesson.training(algo, backend, device)
     at_least_one("episodes", episodes)
     agent = training.make_agent()
+    lesson.tell_preset(training, output)
     folder = output.folder(algo, lesson.env)
     run, finished = train_and_write(training, agent, folder, episodes, None if output.json else progress, tensorboard)
     ledger.write(run, folder)
