@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .faces import Face, changes_returns, face_of, frozen, generator_kept
-from .types import Env, Policy, Transition
+from .types import Env, Policy, Starts, Transition
 
 EVALUATION_SEED = 10_000  # where paired evaluation seeds start by default, away from the small ones used in training
 STEP_CAP = 10_000  # of an episode whose environment has no time limit
@@ -342,12 +342,12 @@ class _PredictorOfPolicy:
         deterministic: bool = False,
         action_masks: Any = None,
     ) -> tuple[Any, Any]:
-        device = getattr(self.policy, "device", None)
-        obs = torch.as_tensor(observation, device=device)[None]  # [1, n, *observation]
+        device, starts = getattr(self.policy, "device", None), getattr(self.policy, "starts", Starts())
+        obs = starts.counted(torch.as_tensor(observation, device=device))[None]  # [1, n, *observation]
         mask = None
         if action_masks is not None and _takes(self.policy.act, "action_mask"):
             mask = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=device)[None]  # [1, n, A]
-        return _act(self.policy, obs, deterministic, mask)[0].cpu().numpy(), state
+        return _act(self.policy, obs, deterministic, mask)[0].cpu().numpy() + starts.action, state
 
 
 class _PolicyOfPredictor:

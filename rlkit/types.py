@@ -116,11 +116,15 @@ class Env(Protocol):
 class Starts(NamedTuple):
     """The first numbers of an environment's own Discrete spaces, where its ``Env`` counts them from 0.
 
-    An ``Env`` that does so says it as ``starts``; whoever speaks with the environment itself adds them.
+    An ``Env`` that does so says it as ``starts``; whoever speaks with the environment itself translates.
     """
 
     observation: int = 0
     action: int = 0
+
+    def counted(self, obs: Tensor) -> Tensor:
+        """The environment's own observations as its ``Env`` has them; what is floating is no number of a state."""
+        return obs if self.observation == 0 or obs.is_floating_point() else obs - self.observation
 
 
 class Policy(Protocol):

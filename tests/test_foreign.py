@@ -13,7 +13,8 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from rlkit.agents import PPO, TabularQ, load
+from rlkit.adversarial import FGSM, AttackedObservation, AttackedPolicy, Budget, OneHot
+from rlkit.agents import DQN, PPO, TabularQ, load
 from rlkit.envs.foreign import FaultyEnvironmentError, ForeignEnv, episode_seed
 from rlkit.evaluation import evaluate_policy
 from rlkit.types import Starts
@@ -292,6 +293,16 @@ def test_policies_speak_the_environments_own_numbers(tmp_path: Path) -> None:
             agent.predict(wrong)
     with pytest.raises(ValueError, match=r"observation 2.7 is of float64: pass integers of Discrete\(3, start=1\)"):
         agent.predict(2.7)  # type: ignore[arg-type]
+
+
+def test_attacked_policies_speak_the_environments_own_numbers_too() -> None:
+    agent = DQN(Shifted, device="cpu", net_arch=(), gamma=0.0, learning_starts=20, train_freq=1, learning_rate=0.05)
+    expected = evaluate_policy(agent.learn(200), Shifted(), 2)
+    assert expected == (10.0, 0.0)
+    victim, nothing = OneHot(agent), (FGSM(), Budget(0.0))
+    assert evaluate_policy(victim, Shifted(), 2) == expected
+    assert evaluate_policy(AttackedPolicy(victim, *nothing), Shifted(), 2) == expected
+    assert evaluate_policy(victim, AttackedObservation(Shifted(), victim, *nothing), 2) == expected
 
 
 def test_images_keep_their_bytes() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..streams import Stream
+from ..types import Starts
 from .attacks import Attack, warn_if_stochastic
 from .budget import Budget, tiled
 from .chosen import perturb_where
@@ -86,6 +87,11 @@ class AttackedPolicy:
         return getattr(self.policy, "num_seeds", None)
 
     @property
+    def starts(self) -> Starts:
+        """The numbers that ``predict`` begins with, as those of the victim."""
+        return getattr(self.policy, "starts", Starts())
+
+    @property
     def attacks(self) -> Tensor:
         """Attacks made in the present episode of every copy, ``[S, B]`` int64.
 
@@ -123,7 +129,7 @@ class AttackedPolicy:
         obs = torch.as_tensor(observation, device=getattr(self.policy, "device", None))[None]  # [1, n, *observation]
         if episode_start is not None:
             self.restart(torch.as_tensor(episode_start)[None])
-        return self.act(obs, deterministic)[0].cpu().numpy(), state
+        return self.act(self.starts.counted(obs), deterministic)[0].cpu().numpy() + self.starts.action, state
 
     def __getitem__(self, row: int) -> AttackedPolicy:
         """The same attacker of one row of the victim, which must have ``policy[row]``."""

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..networks import encode, in_evaluation_mode
-from ..types import Policy
+from ..types import Policy, Starts
 from .objectives import Goal
 
 Access = Literal["nothing", "actions", "scores", "gradients"]  # what an attack asks for, from least to most
@@ -140,6 +140,7 @@ class OneHot:
         self.num_seeds: int | None = getattr(victim, "num_seeds", None)
         self.seeds: Sequence[int] | None = getattr(victim, "seeds", None)
         self.scores_are_values = bool(getattr(victim, "scores_are_values", False))
+        self.starts: Starts = getattr(victim, "starts", Starts())
         if hasattr(victim, "values"):
             self.values: Callable[[Tensor], Tensor] = lambda obs: victim.values(self.encode(obs))
 
