@@ -29,7 +29,7 @@ CASES = (
     # after the zoo's budgets every seed may stand at the greatest return there is: these stop on the way
     Case("cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
     Case("cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
-    # the zoo's own settings; the short ones have a tenth of the work, and not every seed of theirs swings up
+    # the zoo's own settings, and less of everything, where not every seed has learned to swing up
     Case("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 100_000, "rl-zoo")),
     Case("acrobot-ppo", Training("Acrobot-v1", "ppo", SEEDS, 1_000_000, "rl-zoo", num_envs=16)),
     Case("acrobot-dqn-short", Training("Acrobot-v1", "dqn", SEEDS, 25_000, "rl-zoo", {"net_arch": (64, 64)})),
