@@ -245,14 +245,14 @@ def test_a_sweep_over_cells_is_the_backup_to_the_bit() -> None:
     mdp = LatticeMDP(lattice, lambda s, a: (target[a[0]], paid[a[0]], over[a[0]]), 3)
     value = rng.normal(size=24)
     expected, new, policy = q_backup(mdp, value, 0.9), value.copy(), np.zeros(24, np.int32)
-    cells = (mdp.corner, mdp.fraction, mdp.reward, mdp.going_on, *lattice_iter.corners_of(lattice))
-    lattice_iter.improve_cells(*cells, new, 0.9, policy, False)
+    cells = lattice_iter.cells_of(mdp)
+    lattice_iter.improve_cells(cells, new, 0.9, policy, False)
     assert (new[0], policy[0]) == (expected[0].max(), expected[0].argmax())  # the first is backed up from old values
     new = value.copy()
-    lattice_iter.improve_cells(*cells, new, 0.9, policy, True)
+    lattice_iter.improve_cells(cells, new, 0.9, policy, True)
     assert (new[-1], policy[-1]) == (expected[-1].max(), expected[-1].argmax())
     slow = value.copy()
-    lattice_iter.improve_cells.py_func(*cells, slow, 0.9, policy, True)
+    lattice_iter.improve_cells.py_func(cells, slow, 0.9, policy, True)
     np.testing.assert_array_equal(new, slow)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..latticemdp import Lattice, LatticeMDP
+from ..latticemdp import LatticeMDP
 from .certify import bounds_from, concluded, verified_goal, verified_iterations
 from .jit import COMPILED, compiled
 from .modified import Progress, given_up, verified_initial
@@ -50,17 +50,17 @@ def lattice_iteration(
     limit = math.inf if max_iterations is None else max_iterations
     value = np.zeros(mdp.num_states) if initial is None else verified_initial(goal, initial).copy()
     policy = np.zeros(mdp.num_states, np.int32)
-    cells = (mdp.corner, mdp.fraction, mdp.reward, mdp.going_on, *corners_of(mdp.lattice))
+    cells = cells_of(mdp)
     work = 4 * value.nbytes + policy.nbytes
     seen: list[Progress] = []
     leaps = Leaps()
     enough, done = goal.residual, 0
 
     def to_and_fro(pairs: int) -> None:
-        evaluate_cells(*cells, value, goal.gamma, policy, pairs)
+        evaluate_cells(cells, value, goal.gamma, policy, pairs)
 
     while True:
-        change = improve_cells(*cells, value, goal.gamma, policy, len(seen) % 2 == 1)
+        change = improve_cells(cells, value, goal.gamma, policy, len(seen) % 2 == 1)
         done += 1
         leaps.look(change)
         seen.append(Progress(done, change))
@@ -107,21 +107,27 @@ class Leaps:
         value += max(ratio, 0.0) / (1 - ratio) * second
 
 
-def corners_of(lattice: Lattice) -> tuple[NDArray[np.int64], Unrolled]:
-    """How far each corner of a cell is from the lowest one, the last axis fastest, ``[2^d]``; and d zeros, as the
-    compiler knows how many they are."""
-    sides = product((0, 1), repeat=len(lattice.shape))
-    return np.array([np.dot(side, lattice.strides) for side in sides]), (0,) * len(lattice.shape)
+class Cells(NamedTuple):
+    """A problem on a lattice as the compiled loops read it."""
+
+    corner: NDArray[Any]  # [A, N], the lowest of the cell that an action leads to
+    fraction: Array  # [d, A, N], how far into the cell
+    reward: Array  # [A, N]
+    going_on: NDArray[np.bool_]  # [A, N]
+    corners: NDArray[np.int64]  # [2^d], how far each corner is from the lowest one, the last axis fastest
+    axes: Unrolled  # d zeros, as the compiler knows how many they are
+
+
+def cells_of(mdp: LatticeMDP) -> Cells:
+    """The cells that every action of every point leads to."""
+    axes = len(mdp.lattice.shape)
+    corners = np.array([np.dot(side, mdp.lattice.strides) for side in product((0, 1), repeat=axes)])
+    return Cells(mdp.corner, mdp.fraction, mdp.reward, mdp.going_on, corners, (0,) * axes)
 
 
 @compiled
 def _worth(
-    corner: NDArray[Any],
-    fraction: Array,
-    reward: Array,
-    going_on: NDArray[np.bool_],
-    corners: NDArray[Any],
-    axes: Unrolled,
+    cells: Cells,
     value: Array,
     gamma: float,
     state: int,
@@ -129,15 +135,16 @@ def _worth(
     around: Array,
 ) -> float:
     """``q(s, a)`` to the bit of ``LatticeMDP.backup``; ``around [2^d]`` is work space, halved axis by axis."""
-    paid = float(reward[action, state])
-    if not going_on[action, state]:
+    paid = float(cells.reward[action, state])
+    if not cells.going_on[action, state]:
         return paid
-    size = 1 << len(axes)
+    num_axes = len(cells.axes)
+    size = 1 << num_axes
     for k in range(size):
-        around[k] = value[corner[action, state] + corners[k]]
-    for number in range(len(axes)):
+        around[k] = value[cells.corner[action, state] + cells.corners[k]]
+    for number in range(num_axes):
         size >>= 1
-        f = fraction[len(axes) - 1 - number, action, state]
+        f = cells.fraction[num_axes - 1 - number, action, state]
         for k in range(size):
             around[k] = (1 - f) * around[2 * k] + f * around[2 * k + 1]
     return paid + gamma * float(around[0])
@@ -145,26 +152,21 @@ def _worth(
 
 @compiled
 def improve_cells(
-    corner: NDArray[Any],
-    fraction: Array,
-    reward: Array,
-    going_on: NDArray[np.bool_],
-    corners: NDArray[Any],
-    axes: Unrolled,
+    cells: Cells,
     value: Array,
     gamma: float,
     policy: NDArray[Any],
     backwards: bool,
 ) -> float:
     """As ``sweeps.improve_in_place``: one sweep over all actions; the largest change."""
-    num_actions, num_states = corner.shape
-    around = np.empty(len(corners))
+    num_actions, num_states = cells.corner.shape
+    around = np.empty(len(cells.corners))
     largest = 0.0
     for index in range(num_states):
         state = num_states - 1 - index if backwards else index
         highest, chosen = -np.inf, 0
         for action in range(num_actions):
-            q = _worth(corner, fraction, reward, going_on, corners, axes, value, gamma, state, action, around)
+            q = _worth(cells, value, gamma, state, action, around)
             if q > highest:
                 highest, chosen = q, action
         largest = max(largest, abs(highest - value[state]))
@@ -174,23 +176,16 @@ def improve_cells(
 
 @compiled
 def evaluate_cells(
-    corner: NDArray[Any],
-    fraction: Array,
-    reward: Array,
-    going_on: NDArray[np.bool_],
-    corners: NDArray[Any],
-    axes: Unrolled,
+    cells: Cells,
     value: Array,
     gamma: float,
     policy: NDArray[Any],
     pairs: int,
 ) -> None:
     """``pairs`` of sweeps to and fro for ``policy [N]``."""
-    num_states = corner.shape[1]
-    around = np.empty(len(corners))
+    num_states = cells.corner.shape[1]
+    around = np.empty(len(cells.corners))
     for sweep in range(2 * pairs):
         for index in range(num_states):
             state = num_states - 1 - index if sweep % 2 == 1 else index
-            value[state] = _worth(
-                corner, fraction, reward, going_on, corners, axes, value, gamma, state, policy[state], around
-            )
+            value[state] = _worth(cells, value, gamma, state, policy[state], around)
