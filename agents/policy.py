@@ -113,15 +113,15 @@ class ScoredPolicy:
         shape = self.observation_space.shape or ()
         if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
             raise ValueError(f"observation has shape {obs.shape}, expected {shape} or (n, *{shape})")
-        batch = torch.as_tensor(self._counted(obs).reshape(1, -1, *shape), device=self.device)
+        batch = self._counted(obs).reshape(1, -1, *shape).to(self.device)
         mask = None if action_masks is None else self._mask_of(action_masks, copies=batch.shape[1])
         actions: np.ndarray = self.act(batch, deterministic, mask)[0].cpu().numpy() + self.starts.action  # [n]
         return (actions if obs.ndim > len(shape) else actions[0]), state
 
-    def _counted(self, obs: np.ndarray) -> np.ndarray:
+    def _counted(self, obs: np.ndarray) -> Tensor:
         """The environment's own observations as its ``Env`` counts them; only Discrete ones can differ."""
         if not isinstance(self.observation_space, spaces.Discrete):
-            return obs
+            return torch.as_tensor(obs)
         own = spaces.Discrete(
             int(self.observation_space.n), start=int(self.observation_space.start) + self.starts.observation
         )
@@ -130,7 +130,7 @@ class ScoredPolicy:
         wrong = obs[(obs < own.start) | (obs >= own.start + own.n)]
         if wrong.size:
             raise ValueError(f"observation {wrong[0]} is not in {own}: pass one of its integers")
-        return obs.astype(np.int64) - self.starts.observation
+        return self.starts.counted(torch.as_tensor(obs.astype(np.int64)))
 
     def _mask_of(self, action_masks: np.ndarray, copies: int) -> Tensor:
         """The actions allowed, ``[A]`` or ``[n, A]`` -> ``[1, n, A]`` bool."""
