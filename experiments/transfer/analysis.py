@@ -14,6 +14,8 @@ from ..ledger import Cell, Table
 from ..policies import OURS
 from . import settings
 
+Interval = Callable[[Sequence[float]], Estimate[float]]
+
 RANDOM = "random"  # the source of offsets that nobody fitted
 PAIRED = ("same seed", "another seed")  # by roll
 
@@ -78,16 +80,12 @@ def by_seed(known: Sequence[Any], value: Callable[[Any], float | None]) -> list[
     return means
 
 
-def interval(known: Sequence[Any], value: Callable[[Any], float | None]) -> Estimate[float] | None:
+def interval(
+    known: Sequence[Any], value: Callable[[Any], float | None], of_seeds: Interval = mean_interval
+) -> Estimate[float] | None:
     """Of the mean over training seeds; None where no row has a value."""
     means = by_seed(known, value)
-    return mean_interval(means) if means else None
-
-
-def share(known: Sequence[Any], value: Callable[[Any], float | None]) -> Estimate[float] | None:
-    """The same of a share."""
-    means = by_seed(known, value)
-    return share_interval(means) if means else None
+    return of_seeds(means) if means else None
 
 
 def rank(policy: str) -> int:
@@ -165,10 +163,10 @@ def transfer_table(
     lines = [
         (
             *group,
-            share(own, lambda row: row.flips),
+            interval(own, lambda row: row.flips, share_interval),
             interval(own, lambda row: row.flips - row.noise),
-            share(own, lambda row: row.alike),
-            share(own, lambda row: row.agreement),
+            interval(own, lambda row: row.alike, share_interval),
+            interval(own, lambda row: row.agreement, share_interval),
         )
         for group, own in groups.items()
     ]
@@ -209,7 +207,7 @@ def universal_table(
     lines = [
         (
             *group,
-            share(own, lambda row: row.flips),
+            interval(own, lambda row: row.flips, share_interval),
             interval(own, lambda row: row.flips - chance[row.epsilon, row.target, row.seed]),
         )
         for group, own in groups.items()
