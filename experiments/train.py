@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import threading
 import time
@@ -215,16 +214,6 @@ def write_log(path: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray
     write_csv(path, ["timesteps", "seed", *names], rows)
 
 
-def require_tensorboard() -> None:
-    """Refuse before training what would fail after it.
-
-    Raises:
-        ModuleNotFoundError: TensorBoard is not installed.
-    """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise ModuleNotFoundError("TensorBoard is not installed: pip install 'rlkit[tensorboard]'")
-
-
 def write_events(folder: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray]) -> None:
     """The training log for TensorBoard: one run per seed, one scalar per logged name."""
     from torch.utils.tensorboard import SummaryWriter
@@ -248,12 +237,7 @@ def train_and_write(
     """Train, save the policy and the log, evaluate; the run, not yet written, and whether training finished.
 
     Interrupted once, training stops after the present logging interval and what it has is saved and evaluated.
-
-    Raises:
-        ModuleNotFoundError: TensorBoard is wanted and not installed.
     """
-    if tensorboard:
-        require_tensorboard()
     exact = exact_of(agent, training.env, training.env_kwargs, CURVE_WORK)
     recorded = None if exact is None else ExactCurve(exact, watch)
     with interruptible() as stop:

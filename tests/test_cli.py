@@ -149,6 +149,7 @@ def test_the_log_for_tensorboard_is_the_log(tmp_path: Path, monkeypatch: pytest.
         assert logged == pytest.approx({int(row["timesteps"]): float(row[name]) for row in rows}, rel=1e-6)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main([*command, "--tensorboard", "--out", str(tmp_path / "without")]) == 2
+    assert not (tmp_path / "without").exists()
 
 
 def test_training_from_the_command_line_is_training_in_python(folder: Path) -> None:

@@ -33,8 +33,11 @@ def train(
     from rlkit.agents.progress import progress
 
     from .. import ledger, terminal
+    from ..extras import require
     from ..train import train_and_write
 
+    if tensorboard:
+        require("tensorboard", "TensorBoard", "tensorboard")
     training = lesson.training(algo, backend, device)
     at_least_one("episodes", episodes)
     agent = training.make_agent()

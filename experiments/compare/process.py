@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 
 from rlkit.plotting import Curve
 
+from ..extras import require
 from ..ledger import to_json, write_text
 from .order import Order
 
@@ -40,13 +40,12 @@ class PeerResult(NamedTuple):
 
 
 def require_peer() -> None:
-    """Refuse at once what would fail after minutes of training.
+    """Refuse a comparison at once where there is nothing to compare with.
 
     Raises:
         ModuleNotFoundError: stable-baselines3 is not installed.
     """
-    if importlib.util.find_spec("stable_baselines3") is None:
-        raise ModuleNotFoundError("stable-baselines3 is not installed: pip install 'rlkit[sb3]'")
+    require("stable_baselines3", "stable-baselines3", "sb3")
 
 
 class Peer:
