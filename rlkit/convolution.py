@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .layers import ALIGNMENT, Activation, Layer, linear
+from .layers import Activation, Layer
+from .products import ALIGNMENT, thin_affine
 
 
 class Convolution(NamedTuple):
@@ -132,7 +133,7 @@ class ConvolutionLayer:
 
     def graph(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The affine map alone for autograd, of given leaves."""
-        return linear(patches(x, self.convolution), weight, bias).view(len(x), x.shape[1], -1)
+        return thin_affine(bias, patches(x, self.convolution), weight).view(len(x), x.shape[1], -1)
 
     def gradients(self, x: Tensor, slope: Tensor, minibatch: int) -> list[Tensor]:
         """d loss / d bias and d loss / d weight as stored, from input and d loss / d output."""

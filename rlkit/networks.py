@@ -20,7 +20,8 @@ from scipy.special import ndtri
 from torch import Tensor, nn
 
 from .convolution import ChannelsFirst, ChannelsLast, Convolution, ConvolutionLayer
-from .layers import ALIGNMENT, Activation, Layer, as_stored, is_stored_out_first, through
+from .layers import Activation, Layer, as_stored, is_stored_out_first, through
+from .products import ALIGNMENT
 from .radial import RadialBasis
 from .streams import Stream
 
@@ -236,7 +237,8 @@ class MLP:
 
     def _activations(self, x: Tensor) -> list[Tensor]:
         """What the first layer reads and the output of every layer, without gradients."""
-        minibatch, activations = x.shape[1], [x if self.basis is None else self.basis(x)]
+        minibatch, x = x.shape[1], x.detach() if x.requires_grad else x
+        activations = [x if self.basis is None else self.basis(x)]
         for layer in self._layers:
             activations.append(layer.output(activations[-1], minibatch))
         return activations

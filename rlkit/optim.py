@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .layers import ALIGNMENT
+from .products import ALIGNMENT
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor, nn
 
-from .layers import ALIGNMENT
+from .products import ALIGNMENT
 from .streams import Stream
 
 CENTRES_COPY = 2  # of the "init" stream: an agent's networks draw their weights from copies 0 and 1

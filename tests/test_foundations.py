@@ -13,10 +13,10 @@ from torch import nn
 
 from rlkit.checkpoint import load_metadata, load_tensors, save_tensors
 from rlkit.exploration import epsilon_greedy, linear_schedule
-from rlkit.layers import linear
 from rlkit.losses import huber, huber_slope, log_softmax, q_learning_target, squared
 from rlkit.networks import MLP, encode, num_features
 from rlkit.optim import Adam, clip_rows_, flush_denormals, known_within, row_norm
+from rlkit.products import thin_affine
 from rlkit.replay import ReplayBuffer, replay_bytes
 from rlkit.tracking import EpisodeReturns, Means
 from rlkit.types import Transition, segment
@@ -85,7 +85,7 @@ def test_large_products_go_the_other_way_to_the_same_numbers(monkeypatch):
     x, slope = torch.randn(2, 64, 4), torch.randn(2, 64, 2)
     output, pullback = stack.vjp(x)
     gradient = pullback(slope)
-    monkeypatch.setattr("rlkit.layers.ONEDNN_LINEAR", None)
+    monkeypatch.setattr("rlkit.products.ONEDNN_LINEAR", None)
     plain_output, plain_pullback = stack.copy().vjp(x)
     torch.testing.assert_close(output, plain_output)
     torch.testing.assert_close(gradient, plain_pullback(slope), rtol=1e-4, atol=1e-5)
@@ -130,7 +130,7 @@ def test_bad_networks_are_refused(sizes, activation):
 
 def test_linear_with_a_width_of_one_is_the_affine_map():
     x, weight, bias = torch.randn(2, 5, 3), torch.randn(2, 3, 1), torch.randn(2, 1, 1)
-    torch.testing.assert_close(linear(x, weight, bias), torch.baddbmm(bias, x, weight))
+    torch.testing.assert_close(thin_affine(bias, x, weight), torch.baddbmm(bias, x, weight))
 
 
 def test_observations_are_encoded_by_their_space():

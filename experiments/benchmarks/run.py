@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from rlkit.products import numpy_is_ahead, openblas_kernels
+
 from ..compare.process import THREAD_VARIABLES
 from ..ledger import Table, to_json, versions, write_text
 from ..terminal import say, show_table
@@ -122,7 +124,13 @@ def record(measured: Sequence[Measured]) -> str:
         }
         for one in measured
     ]
-    return to_json({"versions": versions(), "cases": cases})
+    return to_json({"versions": versions(), "narrow_products": multiplier(), "cases": cases})
+
+
+def multiplier() -> str:
+    """Whose products our networks use here: numpy's BLAS obeys OPENBLAS_CORETYPE, and that changes the ratios."""
+    kernels = ", ".join(sorted(openblas_kernels())) or "none"
+    return f"{'numpy' if numpy_is_ahead() else 'torch'} (OpenBLAS kernels: {kernels})"
 
 
 def chosen(names: Sequence[str]) -> tuple[Case, ...]:
@@ -150,6 +158,7 @@ def main(args: Sequence[str] | None = None) -> int:
         cases = chosen(options.names)
     except ValueError as error:
         parser.error(str(error))
+    say(f"Products of narrow layers: {multiplier()}")
     measured = []
     for case in cases:
         say(f"{case.name}: {options.repetitions} repetitions")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..layers import ALIGNMENT
+from ..products import ALIGNMENT
 from .attacks import Attack, perturb
 from .budget import Budget, per_feature
 from .victim import Victim

@@ -1,0 +1,191 @@
+"""Products of S matrices by S matrices, by whichever library has the best kernels for their shape on this CPU.
+
+torch's own (``bmm``) are MKL's, which uses AVX-512 on Intel's CPUs alone. On others that have AVX-512, numpy's OpenBLAS
+does small products in half the time. oneDNN, which is in torch as well, does large ones. Which library it is depends on
+the shape of one row's matrices alone, so that a row's bits do not depend on S.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped,unused-ignore]
+from torch import Tensor
+
+ALIGNMENT = 16  # float32 numbers in a cache line
+
+
+class Products(NamedTuple):
+    """What a library does for S layers."""
+
+    affine: Callable[..., Tensor]  # ``baddbmm``: beta b + alpha x W of b [S, 1, N], x [S, M, K] and W [S, K, N]
+    product: Callable[[Tensor, Tensor], Tensor]  # ``bmm``: [S, M, K] x [S, K, N] -> [S, M, N]
+
+
+def library(height: int, summands: int, width: int, *, in_lines: bool, others: Products) -> Products:
+    """Who multiplies ``[M, K] x [K, N]`` matrices of float32 on the CPU.
+
+    Args:
+        height, summands, width: M, K and N.
+        in_lines: whether the widths of the layer are whole cache lines.
+        others: who does if neither oneDNN nor numpy.
+    """
+    work = height * summands * width
+    if work >= ONEDNN_WORK and ONEDNN_LINEAR is not None:
+        return ONEDNN
+    suits_numpy = in_lines and work >= NUMPY_WORK and min(summands, SUMMANDS) * width <= NUMPY_MOST
+    # two threads of MKL are as fast as one of OpenBLAS
+    return NUMPY if suits_numpy and torch.get_num_threads() == 1 and numpy_is_ahead() else others
+
+
+TORCH = Products(torch.baddbmm, torch.bmm)
+
+
+# A width of one, where the batched product rounds differently for one row and for many.
+
+
+def thin_affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """``baddbmm`` of matrices that may have a width of one."""
+    if weight.shape[2] == 1:
+        return (x * weight.mT).sum(dim=2, keepdim=True) + bias
+    if weight.shape[1] == 1:
+        return x * weight + bias
+    return torch.baddbmm(bias, x, weight)
+
+
+def thin_product(a: Tensor, b: Tensor) -> Tensor:
+    """``bmm`` of matrices that may have a width of one."""
+    if b.shape[2] == 1:
+        return (a * b.mT).sum(dim=2, keepdim=True)
+    if b.shape[1] == 1:
+        return a * b
+    if a.shape[1] == 1:
+        return (a.mT * b).sum(dim=1, keepdim=True)
+    return torch.bmm(a, b)
+
+
+THIN = Products(thin_affine, thin_product)
+
+
+# numpy's BLAS, of float32 in the CPU's memory, without gradients. Sums are taken in MKL's blocks: so OpenBLAS's AVX-512
+# kernels give the bits of MKL's AVX2 kernels.
+
+
+def numpy_affine(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """``baddbmm`` by numpy."""
+    first, *others = _block_products(x, weight)
+    y = torch.add(bias if beta == 1.0 else beta * bias, first, alpha=alpha, out=None if others else first)
+    for block in others:
+        y.add_(block, alpha=alpha)
+    return y
+
+
+def numpy_product(a: Tensor, b: Tensor) -> Tensor:
+    """``bmm`` by numpy."""
+    first, *others = _block_products(a, b)
+    for block in others:
+        first = first + block
+    return first
+
+
+NUMPY = Products(numpy_affine, numpy_product)
+NUMPY_WORK = 2**18  # multiply-adds of a row's product from which numpy's call pays
+NUMPY_MOST = 2**14  # numbers of a block's b, so that enough rows of a are multiplied at once
+NUMPY_CUT = 2**18  # multiply-adds up to which OpenBLAS takes its kernels for small matrices, and starts no threads
+SUMMANDS = 192  # in a block of MKL's
+
+
+def _block_products(a: Tensor, b: Tensor) -> Sequence[Tensor]:
+    """What a product ``[S, M, K] x [S, K, N]`` is the sum of, ``[S, M, N]`` each.
+
+    A transposed b, for which OpenBLAS has no fast kernels, is copied.
+    """
+    b = b if b.stride(2) == 1 else b.contiguous()
+    left, right, summands = a.numpy(), b.numpy(), b.shape[1]
+    if summands <= SUMMANDS:
+        return (torch.from_numpy(_cut_product(left, right)),)
+    block = SUMMANDS if summands > 2 * SUMMANDS else -(-summands // 2)
+    whole = summands - summands % block
+    seeds, height, width = *a.shape[:2], b.shape[2]
+    by_block = left[:, :, :whole].reshape(seeds, height, -1, block).swapaxes(1, 2)
+    blocks = torch.from_numpy(_cut_product(by_block, right[:, :whole].reshape(seeds, -1, block, width))).unbind(1)
+    if whole == summands:
+        return blocks
+    return (*blocks, torch.from_numpy(_cut_product(left[:, :, whole:], right[:, whole:])))
+
+
+def _cut_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``[..., M, K] x [..., K, N] -> [..., M, N]``, of as many rows of a at once as kernels for small matrices take."""
+    height, summands, width = *a.shape[-2:], b.shape[-1]
+    rows = max(1 << (NUMPY_CUT // (summands * width)).bit_length() - 1, 2)
+    if height <= rows:
+        return _matmul(a, b)
+    stack, rest = a.shape[:-2], height % rows
+    cut = a[..., : height - rest, :].reshape(*stack, -1, rows, summands)
+    top = _matmul(cut, b[..., None, :, :]).reshape(*stack, height - rest, width)
+    if rest == 0:
+        return top
+    # a single row would be a product with a vector, which rounds otherwise
+    last = _matmul(a[..., -max(rest, 2) :, :], b)[..., -rest:, :]
+    return np.concatenate([top, last], axis=-2)
+
+
+_matmul: Callable[[np.ndarray, np.ndarray], np.ndarray] = partial(np.matmul, casting="no")
+
+
+@cache
+def numpy_is_ahead() -> bool:
+    """Whether numpy's OpenBLAS uses AVX-512 here and MKL, which does so on Intel's CPUs alone, does not."""
+    kernels = openblas_kernels()
+    return bool(kernels) and kernels <= {"SkylakeX", "Cooperlake", "SapphireRapids"} and not _is_intel()
+
+
+def openblas_kernels() -> set[str]:
+    """For which CPUs the kernels of OpenBLAS in this process are; none where numpy has another BLAS."""
+    libraries = [library for library in threadpool_info() if library["internal_api"] == "openblas"]
+    return {library.get("architecture", "unknown") for library in libraries}
+
+
+def _is_intel() -> bool:
+    text = CPU_INFO.read_text(errors="replace") if CPU_INFO.is_file() else platform.processor()
+    return "GenuineIntel" in text
+
+
+CPU_INFO = Path("/proc/cpuinfo")  # on Linux
+
+
+# oneDNN, a row at a time: for small products its call costs more than it saves. Not in every build.
+
+ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # activation(x w^T + b) of plain matrices
+ONEDNN_WORK = 2**21  # multiply-adds from which it wins
+
+
+def onednn_layer(bias: Tensor, x: Tensor, weight: Tensor, activation: str) -> Tensor:
+    """activation(x W + b), ``[S, M, N]``."""
+    rows = zip(_rows(x), weight.unbind(0), bias.unbind(0), strict=True)
+    return _together([ONEDNN_LINEAR(x_s, w_s.T, b_s[0], activation, [], "") for x_s, w_s, b_s in rows])
+
+
+def onednn_product(a: Tensor, b: Tensor) -> Tensor:
+    """``bmm`` by oneDNN."""
+    rows = zip(_rows(a), b.unbind(0), strict=True)
+    return _together([ONEDNN_LINEAR(a_s, b_s.T, None, "none", [], "") for a_s, b_s in rows])
+
+
+ONEDNN = Products(partial(onednn_layer, activation="none"), onednn_product)
+
+
+def _rows(x: Tensor) -> Sequence[Tensor]:
+    """``[S, M, K] -> S x [M, K]``, views; one row stays ``[1, M, K]``, which oneDNN takes as well."""
+    return x.unbind(0) if x.shape[0] > 1 else (x,)
+
+
+def _together(products: list[Tensor]) -> Tensor:
+    """What ``_rows`` took apart."""
+    return torch.stack(products) if len(products) > 1 else products[0]

@@ -1,0 +1,148 @@
+"""Products of stacks of matrices by numpy's BLAS, beside those of torch's."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlkit import products
+from rlkit.networks import MLP
+from rlkit.products import NUMPY, ONEDNN, TORCH, library
+
+HEIGHTS = st.integers(2, 700)
+WIDTHS = st.sampled_from([16, 32, 48, 64, 96, 128])
+
+
+def stacks(seeds, height, n_in, n_out, seed):
+    """x ``[S, M, in]``, slopes ``[S, M, out]``, biases and weights, which are parts of longer rows as in a network."""
+    generator = torch.Generator().manual_seed(seed)
+    x, slope, bias, flat = (
+        torch.randn(shape, generator=generator)
+        for shape in ((seeds, height, n_in), (seeds, height, n_out), (seeds, 1, n_out), (seeds, n_in * n_out + 32))
+    )
+    return x, slope, bias, flat[:, 16:-16].view(seeds, n_in, n_out)
+
+
+def all_products(library, x, slope, bias, weight):
+    """Everything that a layer asks for, with the weights as stored and transposed."""
+    return (
+        library.affine(bias, x, weight),
+        library.affine(bias, x, weight, beta=2.0, alpha=2.0),
+        library.product(x, weight),
+        library.product(slope, weight.mT),
+        library.product(x.mT, slope),
+        library.product(slope.mT, x),
+    )
+
+
+@given(st.integers(1, 3), HEIGHTS, WIDTHS, WIDTHS, st.integers(0, 99))
+def test_numpys_products_are_within_rounding_of_the_exact_ones(seeds, height, n_in, n_out, seed):
+    parts = stacks(seeds, height, n_in, n_out, seed)
+    exact = all_products(TORCH, *(part.double() for part in parts))
+    magnitude = all_products(TORCH, *(part.double().abs() for part in parts))
+    for computed, truth, size in zip(all_products(NUMPY, *parts), exact, magnitude, strict=True):
+        assert computed.dtype == torch.float32
+        # n roundings of a sum of n products: Higham 2002, 3.1
+        assert ((computed - truth).abs() <= (max(height, n_in, n_out) + 2) * 2.0**-24 * size).all()
+
+
+@given(st.integers(2, 5), HEIGHTS, WIDTHS, WIDTHS, st.integers(0, 99))
+def test_a_row_of_numpys_products_does_not_depend_on_the_others(seeds, height, n_in, n_out, seed):
+    parts = stacks(seeds, height, n_in, n_out, seed)
+    alone = all_products(NUMPY, *(part[-1:] for part in parts))
+    for one, many in zip(alone, all_products(NUMPY, *parts), strict=True):
+        assert torch.equal(one[0], many[-1])
+
+
+def test_other_types_are_refused_and_not_rounded():
+    x, _, bias, weight = stacks(1, 20, 16, 16, 0)
+    with pytest.raises(TypeError):
+        NUMPY.affine(bias, x.double(), weight)
+
+
+@pytest.mark.parametrize(
+    ("libraries", "cpu", "ahead"),
+    [
+        ([{"internal_api": "openblas", "architecture": "SkylakeX"}], "AuthenticAMD", True),
+        ([{"internal_api": "openblas", "architecture": "SkylakeX"}], "GenuineIntel", False),
+        ([{"internal_api": "openblas", "architecture": "Zen"}], "AuthenticAMD", False),
+        ([{"internal_api": "openblas"}], "AuthenticAMD", False),
+        ([{"internal_api": "mkl"}, {"internal_api": "openmp"}], "", False),
+    ],
+)
+def test_numpy_is_ahead_where_it_has_avx_512_and_mkl_has_not(libraries, cpu, ahead, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"vendor_id : {cpu}")
+    monkeypatch.setattr(products, "threadpool_info", lambda: libraries)
+    monkeypatch.setattr(products, "CPU_INFO", tmp_path / "cpuinfo")
+    assert products.numpy_is_ahead.__wrapped__() is ahead
+
+
+def chosen(height, summands, width, **others):
+    """Who multiplies, by name, where numpy is ahead."""
+    libraries = {TORCH: "torch", NUMPY: "numpy", ONEDNN: "onednn"}
+    return libraries[library(height, summands, width, **{"in_lines": True, "others": TORCH, **others})]
+
+
+def test_the_library_is_chosen_by_the_shape(monkeypatch):
+    monkeypatch.setattr(products, "numpy_is_ahead", lambda: True)
+    assert chosen(32, 64, 64) == "torch"  # too small to be worth a call
+    assert chosen(64, 64, 64) == chosen(256, 64, 64) == chosen(64, 256, 64) == "numpy"
+    assert chosen(64, 64, 64, in_lines=False) == "torch"
+    assert chosen(16, 256, 256) == "torch"  # cuts of a few rows are slow
+    assert chosen(64, 256, 256) == "onednn"
+    monkeypatch.setattr(products, "ONEDNN_LINEAR", None)
+    assert (chosen(64, 256, 256), chosen(512, 64, 64)) == ("torch", "numpy")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert chosen(512, 64, 64) == "torch"
+
+
+def test_cuts_are_too_small_for_threads(monkeypatch):
+    multiplied = []
+    monkeypatch.setattr(products, "_matmul", lambda a, b: (multiplied.append((*a.shape, b.shape[-1])), a @ b)[1])
+    x, _, _, weight = stacks(2, 300, 64, 64, 0)
+    torch.testing.assert_close(NUMPY.product(x, weight), TORCH.product(x, weight))
+    # OpenBLAS starts threads above SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD = 64^3 multiply-adds
+    assert multiplied == [(2, 4, 64, 64, 64), (2, 44, 64, 64)]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_networks_are_the_same_functions_either_way(activation, monkeypatch):
+    monkeypatch.setattr(products, "numpy_is_ahead", lambda: False)
+    x, slope = torch.randn(3, 256, 4), torch.randn(3, 256, 2)
+    plain = MLP((4, 64, 64, 2), range(3), activation)
+    monkeypatch.setattr(products, "numpy_is_ahead", lambda: True)
+    other = plain.copy()
+    for mine, theirs in zip(ran(plain, x, slope), ran(other, x, slope), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(x), other(x.requires_grad_()))
+
+
+def ran(network, x, slope):
+    """Output, gradient by parameters and by the input."""
+    output, pullback = network.vjp(x)
+    return output, pullback(slope.clone()), network.input_vjp(x)[1](slope.clone())
+
+
+SAME_BITS = """
+import torch
+torch.set_num_threads(1)
+from test_products import all_products, stacks
+from rlkit.products import NUMPY, TORCH, numpy_is_ahead
+parts = [stacks(3, height, 64, 32, height) for height in (16, 129, 192, 200, 256, 300, 384, 500, 512, 1000)]
+pairs = [pair for part in parts for pair in zip(all_products(NUMPY, *part), all_products(TORCH, *part))]
+print(numpy_is_ahead(), all(torch.equal(mine, theirs) for mine, theirs in pairs))
+"""
+
+
+def test_where_numpy_is_ahead_its_bits_are_those_of_mkl():
+    """OpenBLAS chooses its kernels when it is loaded, so another process asks it, unhindered by the environment."""
+    free = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    free["PYTHONPATH"] = os.pathsep.join([os.path.dirname(__file__), *filter(None, [free.get("PYTHONPATH")])])
+    answer = subprocess.run([sys.executable, "-c", SAME_BITS], env=free, capture_output=True, text=True, check=True)
+    ahead, equal = answer.stdout.split()
+    assert (ahead, equal) != ("True", "False")
