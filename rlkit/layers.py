@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .products import ALIGNMENT, ONEDNN, THIN, TORCH, Products, library, onednn_layer, thin_affine
+from .products import ALIGNMENT, THIN, TORCH, Products, fastest, thin_affine
 
 Activation = Literal["relu", "tanh"]
 
@@ -51,8 +51,8 @@ class Layer:
     def output(self, x: Tensor, minibatch: int) -> Tensor:
         """``[S, M, in] -> [S, M, out]``."""
         by = self._by(minibatch).output
-        if by is ONEDNN:
-            return onednn_layer(self.bias, x, self.weight, self.activation)
+        if by.fused is not None:
+            return by.fused(self.bias, x, self.weight, self.activation)
         if minibatch >= self.sigmoid_from:
             # tanh(y) = 2 sigmoid(2 y) - 1, where the product gives 2 y
             return _twice_less_one_(by.affine(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_())
@@ -91,7 +91,7 @@ class Layer:
             chosen = Chosen(others, others, others)
         else:
             height, width = (n_out, n_in) if self.out_first else (n_in, n_out)
-            by = partial(library, in_lines=n_in % ALIGNMENT == n_out % ALIGNMENT == 0, others=others)
+            by = partial(fastest, in_lines=n_in % ALIGNMENT == n_out % ALIGNMENT == 0, others=others)
             chosen = Chosen(
                 output=by(minibatch, n_in, n_out),
                 weight_gradient=by(height, minibatch, width),

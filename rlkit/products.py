@@ -2,7 +2,7 @@
 
 torch's own (``bmm``) are MKL's, which uses AVX-512 on Intel's CPUs alone. On others that have AVX-512, numpy's OpenBLAS
 does small products in half the time. oneDNN, which is in torch as well, does large ones. Which library it is depends on
-the shape of one row's matrices alone, so that a row's bits do not depend on S.
+the CPU, on torch's threads and on the shape of one row's matrices, never on S: so a row's bits do not depend on S.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ class Products(NamedTuple):
 
     affine: Callable[..., Tensor]  # ``baddbmm``: beta b + alpha x W of b [S, 1, N], x [S, M, K] and W [S, K, N]
     product: Callable[[Tensor, Tensor], Tensor]  # ``bmm``: [S, M, K] x [S, K, N] -> [S, M, N]
+    fused: Callable[[Tensor, Tensor, Tensor, str], Tensor] | None = None  # activation(x W + b) of b, x and W, at once
 
 
-def library(height: int, summands: int, width: int, *, in_lines: bool, others: Products) -> Products:
+def fastest(height: int, summands: int, width: int, *, in_lines: bool, others: Products) -> Products:
     """Who multiplies ``[M, K] x [K, N]`` matrices of float32 on the CPU.
 
     Args:
@@ -74,7 +75,8 @@ THIN = Products(thin_affine, thin_product)
 
 
 # numpy's BLAS, of float32 in the CPU's memory, without gradients. Sums are taken in MKL's blocks: so OpenBLAS's AVX-512
-# kernels give the bits of MKL's AVX2 kernels.
+# kernels give the bits of MKL's AVX2 kernels. MKL's blocks are of 192 summands and what is left; up to twice as many
+# are halved, and an odd one is added last.
 
 
 def numpy_affine(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
@@ -96,25 +98,32 @@ def numpy_product(a: Tensor, b: Tensor) -> Tensor:
 
 NUMPY = Products(numpy_affine, numpy_product)
 NUMPY_WORK = 2**18  # multiply-adds of a row's product from which numpy's call pays
-NUMPY_MOST = 2**14  # numbers of a block's b, so that enough rows of a are multiplied at once
+NUMPY_MOST = 2**14  # numbers of a block's b, so that at least 16 rows of a are multiplied at once
 NUMPY_CUT = 2**18  # multiply-adds up to which OpenBLAS takes its kernels for small matrices, and starts no threads
-SUMMANDS = 192  # in a block of MKL's
+SUMMANDS = 192  # in a block
 
 
+@np.errstate(all="ignore")  # a row that diverges is found by its gradient
 def _block_products(a: Tensor, b: Tensor) -> Sequence[Tensor]:
     """What a product ``[S, M, K] x [S, K, N]`` is the sum of, ``[S, M, N]`` each.
 
     A transposed b, for which OpenBLAS has no fast kernels, is copied.
+
+    Raises:
+        ValueError: another S of a than of b.
     """
+    (seeds, height, summands), width = a.shape, b.shape[2]
+    if len(b) != seeds:
+        raise ValueError(f"products are of as many matrices on both sides, got {seeds} and {len(b)}")
     b = b if b.stride(2) == 1 else b.contiguous()
-    left, right, summands = a.numpy(), b.numpy(), b.shape[1]
+    left, right = a.numpy(), b.numpy()
     if summands <= SUMMANDS:
         return (torch.from_numpy(_cut_product(left, right)),)
-    block = SUMMANDS if summands > 2 * SUMMANDS else -(-summands // 2)
-    whole = summands - summands % block
-    seeds, height, width = *a.shape[:2], b.shape[2]
-    by_block = left[:, :, :whole].reshape(seeds, height, -1, block).swapaxes(1, 2)
-    blocks = torch.from_numpy(_cut_product(by_block, right[:, :whole].reshape(seeds, -1, block, width))).unbind(1)
+    block = SUMMANDS if summands > 2 * SUMMANDS else summands // 2
+    count = summands // block
+    whole = count * block
+    by_block = left[:, :, :whole].reshape(seeds, height, count, block).swapaxes(1, 2)
+    blocks = torch.from_numpy(_cut_product(by_block, right[:, :whole].reshape(seeds, count, block, width))).unbind(1)
     if whole == summands:
         return blocks
     return (*blocks, torch.from_numpy(_cut_product(left[:, :, whole:], right[:, whole:])))
@@ -123,11 +132,11 @@ def _block_products(a: Tensor, b: Tensor) -> Sequence[Tensor]:
 def _cut_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``[..., M, K] x [..., K, N] -> [..., M, N]``, of as many rows of a at once as kernels for small matrices take."""
     height, summands, width = *a.shape[-2:], b.shape[-1]
-    rows = max(1 << (NUMPY_CUT // (summands * width)).bit_length() - 1, 2)
+    rows = 1 << max((NUMPY_CUT // (summands * width)).bit_length() - 1, 1)
     if height <= rows:
         return _matmul(a, b)
     stack, rest = a.shape[:-2], height % rows
-    cut = a[..., : height - rest, :].reshape(*stack, -1, rows, summands)
+    cut = a[..., : height - rest, :].reshape(*stack, height // rows, rows, summands)
     top = _matmul(cut, b[..., None, :, :]).reshape(*stack, height - rest, width)
     if rest == 0:
         return top
@@ -141,15 +150,17 @@ _matmul: Callable[[np.ndarray, np.ndarray], np.ndarray] = partial(np.matmul, cas
 
 @cache
 def numpy_is_ahead() -> bool:
-    """Whether numpy's OpenBLAS uses AVX-512 here and MKL, which does so on Intel's CPUs alone, does not."""
+    """Whether numpy's OpenBLAS uses AVX-512 here and torch's MKL, which does so on Intel's CPUs alone, does not."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     kernels = openblas_kernels()
-    return bool(kernels) and kernels <= {"SkylakeX", "Cooperlake", "SapphireRapids"} and not _is_intel()
+    wide = bool(kernels) and kernels <= {"SkylakeX", "Cooperlake", "SapphireRapids"}
+    mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return "openblas" in blas and wide and mkl and not _is_intel()
 
 
 def openblas_kernels() -> set[str]:
-    """For which CPUs the kernels of OpenBLAS in this process are; none where numpy has another BLAS."""
-    libraries = [library for library in threadpool_info() if library["internal_api"] == "openblas"]
-    return {library.get("architecture", "unknown") for library in libraries}
+    """For which CPUs the kernels of every OpenBLAS in this process are, numpy's and scipy's; none without one."""
+    return {blas.get("architecture", "unknown") for blas in threadpool_info() if blas["internal_api"] == "openblas"}
 
 
 def _is_intel() -> bool:
@@ -178,7 +189,7 @@ def onednn_product(a: Tensor, b: Tensor) -> Tensor:
     return _together([ONEDNN_LINEAR(a_s, b_s.T, None, "none", [], "") for a_s, b_s in rows])
 
 
-ONEDNN = Products(partial(onednn_layer, activation="none"), onednn_product)
+ONEDNN = Products(partial(onednn_layer, activation="none"), onednn_product, fused=onednn_layer)
 
 
 def _rows(x: Tensor) -> Sequence[Tensor]:
