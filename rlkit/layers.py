@@ -42,6 +42,7 @@ class Layer:
         self.weight = weight.view(-1, n_out, n_in).mT if self.out_first else weight.view(-1, n_in, n_out)
         self.weight_mT = self.weight.mT  # [S, out, in]
         self.bias = bias[:, None]  # [S, 1, out]
+        self.rows = list(zip(self.weight_mT.unbind(0), bias.unbind(0), strict=True))
         self.activation = activation
         # the minibatch from which tanh is made of the sigmoid
         vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and n_in > 1
@@ -52,7 +53,7 @@ class Layer:
         """``[S, M, in] -> [S, M, out]``."""
         by = self._by(minibatch).output
         if by.fused is not None:
-            return by.fused(self.bias, x, self.weight, self.activation)
+            return by.fused(x, self.rows, self.activation)
         if minibatch >= self.sigmoid_from:
             # tanh(y) = 2 sigmoid(2 y) - 1, where the product gives 2 y
             return _twice_less_one_(by.affine(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_())

@@ -26,7 +26,7 @@ class Products(NamedTuple):
 
     affine: Callable[..., Tensor]  # ``baddbmm``: beta b + alpha x W of b [S, 1, N], x [S, M, K] and W [S, K, N]
     product: Callable[[Tensor, Tensor], Tensor]  # ``bmm``: [S, M, K] x [S, K, N] -> [S, M, N]
-    fused: Callable[[Tensor, Tensor, Tensor, str], Tensor] | None = None  # activation(x W + b) of b, x and W, at once
+    fused: Callable[..., Tensor] | None = None  # activation(x W + b) at once, of x, S pairs of W^T and b, its name
 
 
 def fastest(height: int, summands: int, width: int, *, in_lines: bool, others: Products) -> Products:
@@ -173,14 +173,21 @@ CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 
 # oneDNN, a row at a time: for small products its call costs more than it saves. Not in every build.
 
-ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # activation(x w^T + b) of plain matrices
+# activation(x w^T + b) of plain matrices
+ONEDNN_LINEAR: Any = getattr(getattr(torch.ops.mkldnn, "_linear_pointwise", None), "default", None)
 ONEDNN_WORK = 2**21  # multiply-adds from which it wins
 
 
-def onednn_layer(bias: Tensor, x: Tensor, weight: Tensor, activation: str) -> Tensor:
-    """activation(x W + b), ``[S, M, N]``."""
-    rows = zip(_rows(x), weight.unbind(0), bias.unbind(0), strict=True)
-    return _together([ONEDNN_LINEAR(x_s, w_s.T, b_s[0], activation, [], "") for x_s, w_s, b_s in rows])
+def onednn_layer(x: Tensor, rows: Sequence[tuple[Tensor, Tensor]], activation: str) -> Tensor:
+    """activation(x W + b), ``[S, M, N]``, of x ``[S, M, K]`` and S pairs of W^T ``[N, K]`` and b ``[N]``."""
+    pairs = zip(_rows(x), rows, strict=True)
+    return _together([ONEDNN_LINEAR(x_s, w_s, b_s, activation, [], "") for x_s, (w_s, b_s) in pairs])
+
+
+def onednn_affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """``baddbmm`` by oneDNN."""
+    rows = list(zip(weight.mT.unbind(0), bias.squeeze(1).unbind(0), strict=True))
+    return onednn_layer(x, rows, "none")
 
 
 def onednn_product(a: Tensor, b: Tensor) -> Tensor:
@@ -189,7 +196,7 @@ def onednn_product(a: Tensor, b: Tensor) -> Tensor:
     return _together([ONEDNN_LINEAR(a_s, b_s.T, None, "none", [], "") for a_s, b_s in rows])
 
 
-ONEDNN = Products(partial(onednn_layer, activation="none"), onednn_product, fused=onednn_layer)
+ONEDNN = Products(onednn_affine, onednn_product, fused=onednn_layer)
 
 
 def _rows(x: Tensor) -> Sequence[Tensor]:
