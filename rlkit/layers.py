@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .products import ALIGNMENT, THIN, TORCH, Products, fastest, thin_affine
+from .products import ALIGNMENT, THIN, TORCH, Products, fastest, onednn_layer, thin_affine
 
 Activation = Literal["relu", "tanh"]
 
@@ -42,7 +42,7 @@ class Layer:
         self.weight = weight.view(-1, n_out, n_in).mT if self.out_first else weight.view(-1, n_in, n_out)
         self.weight_mT = self.weight.mT  # [S, out, in]
         self.bias = bias[:, None]  # [S, 1, out]
-        self.rows = list(zip(self.weight_mT.unbind(0), bias.unbind(0), strict=True))
+        self.rows = list(zip(self.weight_mT.unbind(0), bias.unbind(0), strict=True))  # S pairs, as oneDNN wants them
         self.activation = activation
         # the minibatch from which tanh is made of the sigmoid
         vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and n_in > 1
@@ -51,13 +51,13 @@ class Layer:
 
     def output(self, x: Tensor, minibatch: int) -> Tensor:
         """``[S, M, in] -> [S, M, out]``."""
-        by = self._by(minibatch).output
-        if by.fused is not None:
-            return by.fused(x, self.rows, self.activation)
+        affine = self._by(minibatch).output.affine
+        if affine is None:
+            return onednn_layer(x, self.rows, self.activation)
         if minibatch >= self.sigmoid_from:
             # tanh(y) = 2 sigmoid(2 y) - 1, where the product gives 2 y
-            return _twice_less_one_(by.affine(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_())
-        y = by.affine(self.bias, x, self.weight)
+            return _twice_less_one_(affine(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_())
+        y = affine(self.bias, x, self.weight)
         if self.activation == "none":
             return y
         return y.relu_() if self.activation == "relu" else y.tanh_()

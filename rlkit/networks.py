@@ -237,7 +237,7 @@ class MLP:
 
     def _activations(self, x: Tensor) -> list[Tensor]:
         """What the first layer reads and the output of every layer, without gradients."""
-        minibatch, x = x.shape[1], x.detach()
+        minibatch, x = x.shape[1], x.detach()  # numpy's products take no leaves
         activations = [x if self.basis is None else self.basis(x)]
         for layer in self._layers:
             activations.append(layer.output(activations[-1], minibatch))

@@ -24,9 +24,9 @@ ALIGNMENT = 16  # float32 numbers in a cache line
 class Products(NamedTuple):
     """What a library does for S layers."""
 
-    affine: Callable[..., Tensor]  # ``baddbmm``: beta b + alpha x W of b [S, 1, N], x [S, M, K] and W [S, K, N]
+    # ``baddbmm``: beta b + alpha x W of b [S, 1, N], x [S, M, K] and W [S, K, N]; None where ``onednn_layer`` does more
+    affine: Callable[..., Tensor] | None
     product: Callable[[Tensor, Tensor], Tensor]  # ``bmm``: [S, M, K] x [S, K, N] -> [S, M, N]
-    fused: Callable[..., Tensor] | None = None  # activation(x W + b) at once, of x, S pairs of W^T and b, its name
 
 
 def fastest(height: int, summands: int, width: int, *, in_lines: bool, others: Products) -> Products:
@@ -184,19 +184,13 @@ def onednn_layer(x: Tensor, rows: Sequence[tuple[Tensor, Tensor]], activation: s
     return _together([ONEDNN_LINEAR(x_s, w_s, b_s, activation, [], "") for x_s, (w_s, b_s) in pairs])
 
 
-def onednn_affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """``baddbmm`` by oneDNN."""
-    rows = list(zip(weight.mT.unbind(0), bias.squeeze(1).unbind(0), strict=True))
-    return onednn_layer(x, rows, "none")
-
-
 def onednn_product(a: Tensor, b: Tensor) -> Tensor:
     """``bmm`` by oneDNN."""
     rows = zip(_rows(a), b.unbind(0), strict=True)
     return _together([ONEDNN_LINEAR(a_s, b_s.T, None, "none", [], "") for a_s, b_s in rows])
 
 
-ONEDNN = Products(onednn_affine, onednn_product, fused=onednn_layer)
+ONEDNN = Products(None, onednn_product)
 
 
 def _rows(x: Tensor) -> Sequence[Tensor]:
