@@ -1,0 +1,33 @@
+"""Files of version 0.1.0, written before the tree was rearranged: policies load, runs resume and end as they did."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rlkit.agents import load, resume
+from rlkit.checkpoint import load_tensors
+
+DATA = Path(__file__).resolve().parent / "data" / "0.1.0"
+ALL = pytest.mark.parametrize("name", ["dqn", "a2c", "ppo", "reinforce", "tabularq"])
+
+
+@ALL
+def test_a_policy_of_before_loads(name):
+    agent = load(DATA / f"{name}_policy.safetensors", device="cpu")
+    assert agent.seeds == (3, 5)
+    assert agent.num_timesteps == 256
+    assert agent.evaluate(2).shape == (2, 2)
+
+
+@ALL
+def test_a_run_of_before_resumes_and_ends_as_it_did(name):
+    agent = resume(DATA / f"{name}_run.safetensors", device="cpu")
+    assert (agent.num_timesteps, agent.timesteps_left) == (256, 256)
+    agent.learn(agent.timesteps_left)
+    finished = load_tensors(DATA / f"{name}_finished.safetensors")
+    for part, network in agent.networks.items():  # another machine may round the last bits differently
+        parameters = network.flat[:, network.columns]
+        assert torch.isfinite(parameters).all()
+        np.testing.assert_allclose(parameters.numpy(), finished[part].numpy(), rtol=1e-2, atol=1e-3, err_msg=part)
