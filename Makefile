@@ -28,7 +28,7 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 
 types: .venv/installed
-	$(BIN)/python tests/typecheck.py
+	$(BIN)/python -m mypy -p rlkit
 
 quick: .venv/installed
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"

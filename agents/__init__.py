@@ -1,11 +1,31 @@
 """Agents: each file is one algorithm on the seed axis."""
 
+if __name__ != "rlkit.agents":
+    raise ImportError(f"import rlkit.agents, not {__name__}: this folder is a part of the package rlkit")
+
+
 from .a2c import A2C
-from .agent import Agent
+from .core.agent import Agent
+from .core.hyperparameters import suggestion
+from .core.progress import progress
+from .core.serialization import read_header
 from .dqn import DQN
-from .load import load, resume
+from .load import ALGORITHMS, load, resume
 from .ppo import PPO
 from .reinforce import REINFORCE
 from .tabular import TabularQ
 
-__all__ = ["A2C", "DQN", "PPO", "REINFORCE", "Agent", "TabularQ", "load", "resume"]
+__all__ = [
+    "A2C",
+    "ALGORITHMS",
+    "DQN",
+    "PPO",
+    "REINFORCE",
+    "Agent",
+    "TabularQ",
+    "load",
+    "progress",
+    "read_header",
+    "resume",
+    "suggestion",
+]

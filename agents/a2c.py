@@ -20,13 +20,12 @@ from torch import Tensor
 
 from rlkit.exploration import masked
 from rlkit.losses import explained_variance, kl_divergence, log_softmax, one_hot, score_slope, standardised
-from rlkit.networks import MLP
-from rlkit.optim import Adam, RMSprop
+from rlkit.nn import MLP, Adam, RMSprop
 from rlkit.types import Transition
 
-from .agent import Agent
 from .configs import A2CConfig
-from .on_policy import Losses, actor_critic, advantages, allowed, play, with_entropy
+from .core.agent import Agent
+from .core.on_policy import Losses, actor_critic, advantages, allowed, play, with_entropy
 from .presets import A2C_PRESETS
 
 KL_EVERY = 16  # updates between those whose KL(pi before, pi after) is logged, which takes the policy's output again

@@ -13,11 +13,10 @@ from typing import Annotated, Any, Literal
 import torch
 from gymnasium import spaces
 
-from rlkit.architectures import Architecture, NetworkName
-from rlkit.layers import Activation
+from rlkit.nn import Activation, Architecture, NetworkName
 from rlkit.schedules import Schedule
 
-from .hyperparameters import (
+from .core.hyperparameters import (
     Count,
     NotNegative,
     Options,

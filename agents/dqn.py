@@ -25,15 +25,14 @@ from torch import Tensor, nn
 
 from rlkit.exploration import allowed_action, exploration, linear_schedule, masked, somewhere
 from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error, td_slope
-from rlkit.memory import Memory
-from rlkit.networks import MLP, Dueling
-from rlkit.optim import Adam
+from rlkit.nn import MLP, Adam, Dueling
+from rlkit.replay import Memory
 from rlkit.streams import Stream
 from rlkit.types import Transition, segment
 
-from .agent import Agent
 from .configs import DQNConfig
-from .hyperparameters import is_everywhere
+from .core.agent import Agent
+from .core.hyperparameters import is_everywhere
 from .presets import DQN_PRESETS
 
 UPDATES_AHEAD = 1024  # transitions sampled at once where several updates follow each other

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from .a2c import A2C
-from .agent import Agent
+from .core.agent import Agent
+from .core.env_source import EnvSource
+from .core.serialization import CHECKPOINT, POLICY, read_header
 from .dqn import DQN
-from .files import CHECKPOINT, POLICY, read_header
 from .ppo import PPO
 from .reinforce import REINFORCE
-from .source import EnvSource
 from .tabular import TabularQ
 
 ALGORITHMS: dict[str, type[Agent]] = {"DQN": DQN, "A2C": A2C, "PPO": PPO, "REINFORCE": REINFORCE, "TabularQ": TabularQ}

@@ -32,14 +32,13 @@ from rlkit.losses import (
     score_slope,
     standardised,
 )
-from rlkit.networks import MLP
-from rlkit.optim import Adam
+from rlkit.nn import MLP, Adam
 from rlkit.streams import Stream
 from rlkit.types import Transition
 
-from .agent import Agent
 from .configs import PPOConfig
-from .on_policy import Losses, actor_critic, advantages, allowed, play, with_entropy
+from .core.agent import Agent
+from .core.on_policy import Losses, actor_critic, advantages, allowed, play, with_entropy
 from .presets import PPO_PRESETS
 
 

@@ -25,14 +25,13 @@ from torch import Tensor
 from rlkit.baselines import MovingAverage, leave_one_out_mean, optimal_constant, time_dependent_mean
 from rlkit.exploration import masked
 from rlkit.losses import entropy, entropy_slope, explained_variance, kl_divergence, log_softmax, one_hot, score_slope
-from rlkit.networks import MLP
-from rlkit.optim import Adam
+from rlkit.nn import MLP, Adam
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
 from rlkit.types import Transition, by_copy
 
-from .agent import Agent
 from .configs import REINFORCEConfig
-from .on_policy import play
+from .core.agent import Agent
+from .core.on_policy import play
 from .presets import REINFORCE_PRESETS
 
 FROM_OTHER_COPIES = ("time", "leave-one-out", "optimal")

@@ -22,8 +22,8 @@ from torch import Tensor
 from rlkit.exploration import epsilon_greedy, greedy_mixture, linear_schedule, masked
 from rlkit.types import segment
 
-from .agent import Agent
 from .configs import TabularQConfig
+from .core.agent import Agent
 from .presets import TABULAR_PRESETS
 
 

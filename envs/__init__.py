@@ -1,5 +1,9 @@
 """Environments: one definition of dynamics with batched, serial and vector faces."""
 
+if __name__ != "rlkit.envs":
+    raise ImportError(f"import rlkit.envs, not {__name__}: this folder is a part of the package rlkit")
+
+
 from .adversary import AdversaryDynamics
 from .batched import BatchedEnv
 from .cartpole import CartPole

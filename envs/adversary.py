@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit.adversarial.adversary import Moves
-from rlkit.adversarial.budget import Budget
-from rlkit.adversarial.victim import OneHot, Victim
+from rlkit.adversarial import Budget, Moves, OneHot, Victim
 
 from .dynamics import Array, Dynamics
 

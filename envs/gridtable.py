@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.gridmdp import GridMDP
-from rlkit.mdp import TabularMDP
+from rlkit.mdp import GridMDP, TabularMDP
 
 from .maps import FREE, GOAL, HOLE, START, WALL, Rules, Tile
 

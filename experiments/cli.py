@@ -73,7 +73,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from rlkit.envs.foreign import FaultyEnvironmentError
     from rlkit.planning import NotConverged
 
-    from .compare.process import PeerFailed
+    from .workflows.compare.sb3_process import PeerFailed
 
     return FaultyEnvironmentError, gymnasium.error.Error, NotConverged, PeerFailed
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .networks import in_evaluation_mode
+from rlkit.nn import in_evaluation_mode
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .types import Transition
+from rlkit.types import Transition
 
 FOLD = 256  # values or steps kept before they are summed: one operation for many is cheaper than one for each
 

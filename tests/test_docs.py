@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from typecheck import ROOT
+from source_tree import ROOT
 
 
 @pytest.mark.slow

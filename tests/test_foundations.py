@@ -14,9 +14,7 @@ from torch import nn
 from rlkit.checkpoint import load_metadata, load_tensors, save_tensors
 from rlkit.exploration import epsilon_greedy, linear_schedule
 from rlkit.losses import huber, huber_slope, log_softmax, q_learning_target, squared
-from rlkit.networks import MLP, encode, num_features
-from rlkit.optim import Adam, clip_rows_, flush_denormals, known_within, row_norm
-from rlkit.products import thin_affine
+from rlkit.nn import MLP, Adam, clip_rows_, encode, flush_denormals, known_within, num_features, row_norm, thin_affine
 from rlkit.replay import ReplayBuffer, replay_bytes
 from rlkit.tracking import EpisodeReturns, Means
 from rlkit.types import Transition, segment
@@ -85,7 +83,7 @@ def test_large_products_go_the_other_way_to_the_same_numbers(monkeypatch):
     x, slope = torch.randn(2, 64, 4), torch.randn(2, 64, 2)
     output, pullback = stack.vjp(x)
     gradient = pullback(slope)
-    monkeypatch.setattr("rlkit.products.ONEDNN_LINEAR", None)
+    monkeypatch.setattr("rlkit.nn.matmul.ONEDNN_LINEAR", None)
     plain_output, plain_pullback = stack.copy().vjp(x)
     torch.testing.assert_close(output, plain_output)
     torch.testing.assert_close(gradient, plain_pullback(slope), rtol=1e-4, atol=1e-5)

@@ -1,96 +1,175 @@
-"""The mapped layout: every file is in the wheel, imports as rlkit.* and is counted by the type check."""
+"""One tree: the same ``rlkit`` is imported from everywhere, in the clone, in an editable install and in the wheel."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
+from pathlib import Path
 
 import pytest
-from typecheck import FOLDERS, ROOT, check, installed_path, source_files
+from source_tree import FOLDERS, ROOT, installed_path, module_name, source_files
 
 import rlkit
 
 IMPORT_ALL = """
-import importlib, sys
+import importlib, os, sys
 names = sys.argv[1:]
 for name in names:
     importlib.import_module(name)
+home = os.path.dirname(os.path.dirname(os.path.realpath(sys.modules["rlkit"].__file__)))
 files = {}
 for name, module in list(sys.modules.items()):
-    path = getattr(module, "__file__", None)
-    if path and any(part in path for part in ("/rlkit/", "/envs/", "/agents/", "/experiments/")) and name != "__main__":
+    path = os.path.realpath(getattr(module, "__file__", None) or "")
+    if path.startswith(home + os.sep) and name.split(".")[0] in ("rlkit", "envs", "agents", "experiments"):
         files.setdefault(path, set()).add(name)
 twice = {path: names for path, names in files.items() if len(names) > 1}
-assert not twice, twice
+assert len(files) >= len(names) and not twice, twice
 outside = [name for name in sys.modules if name.split(".")[0] in ("envs", "agents", "experiments")]
 assert not outside, outside
-print(sys.modules["rlkit"].__file__, sys.modules["rlkit.envs"].__file__)
+print(home)
 """
+MODULES = [module_name(source) for source in source_files() if source.name != "__main__.py"]
+METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def module_names():
-    names = [".".join(installed_path(source).with_suffix("").parts) for source in source_files()]
-    return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+def home_of_every_module(cwd: Path, *search_path: Path) -> Path:
+    """The folder that all modules were imported from, by an interpreter started in ``cwd``."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, search_path))}
+    command = [sys.executable, "-c", IMPORT_ALL, *MODULES]
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return Path(result.stdout.rstrip("\n"))
+
+
+def copy_of_the_tree(folder: Path) -> Path:
+    """The files that a clone holds of the package, links as links."""
+    skipped = shutil.ignore_patterns("__pycache__")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=skipped)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def build(source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "build", "--no-isolation", *arguments, str(source)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
-    for name in FOLDERS:  # a copy: setuptools would pack what an earlier build left behind
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+def built(tmp_path_factory):
+    """The folder of the wheel and of the source distribution."""
+    folder = tmp_path_factory.mktemp("built")
+    result = build(copy_of_the_tree(tmp_path_factory.mktemp("source")), "--outdir", str(folder))
     assert result.returncode == 0, result.stdout + result.stderr
-    return next(folder.glob("*.whl"))
+    return folder
+
+
+def test_the_list_of_packages_is_the_tree():
+    found = {module_name(source) for source in source_files() if source.name == "__init__.py"}
+    listed = METADATA["tool"]["setuptools"]["packages"]
+    assert listed == sorted(found)
+
+
+def test_the_links_are_relative_links():
+    for name in ("envs", "agents", "experiments"):
+        link = ROOT / "rlkit" / name
+        assert link.is_symlink(), f"{link} is no link: clone with core.symlinks=true"
+        assert os.readlink(link) == f"../{name}"
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_every_file_under_one_name_and_nothing_else(wheel):
-    with zipfile.ZipFile(wheel) as archive:
+def test_the_wheel_holds_every_file_under_one_name_and_nothing_else(built):
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    expected = {str(installed_path(source)) for source in source_files()}
-    assert {name for name in names if name.endswith(".py")} == expected
-    assert "rlkit/py.typed" in names
+    assert {name for name in names if name.endswith(".py")} == {str(installed_path(file)) for file in source_files()}
+    assert {"rlkit/py.typed", "rlkit/experiments/report/report.html.j2"} <= names
     assert {name.split("/")[0] for name in names} == {"rlkit"}
 
 
 @pytest.mark.slow
-def test_the_wheel_works_from_elsewhere_and_from_the_repository_root(wheel, tmp_path):
+def test_the_source_distribution_holds_every_file(built):
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {str(installed_path(source)) for source in source_files()} <= names
+
+
+@pytest.mark.slow
+def test_the_wheel_works_from_elsewhere(built, tmp_path):
     site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
         archive.extractall(site)
-    for cwd, shadowed in ((tmp_path, False), (ROOT, True)):
-        # -P and PYTHONPATH leave the editable install's finder out only if site comes first
-        environment = {"PYTHONPATH": f"{ROOT}:{site}" if shadowed else str(site), "PATH": "/usr/bin:/bin"}
-        command = [sys.executable, "-c", IMPORT_ALL, *module_names()]
-        result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        home, envs_home = result.stdout.split()
-        assert home.startswith(str(ROOT if shadowed else site))
-        assert envs_home.startswith(str(ROOT if shadowed else site))
+    assert home_of_every_module(tmp_path, site) == site.resolve()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["rlkit", "envs/rlkit", "agents/Änderungen und mehr/rlkit"])
+def test_a_clone_works_from_above_and_from_inside_whatever_its_folder_is_called(path, tmp_path):
+    clone = tmp_path / path
+    clone.mkdir(parents=True)
+    copy_of_the_tree(clone)
+    for cwd in (clone.parent, clone, clone / "envs", tmp_path):
+        assert home_of_every_module(cwd, clone) == clone.resolve()
+
+
+@pytest.mark.slow
+def test_an_archive_without_links_fails_to_build(tmp_path):
+    source = copy_of_the_tree(tmp_path)
+    for name in ("envs", "agents", "experiments"):  # as an archive writes a link where it cannot make one
+        (source / "rlkit" / name).unlink()
+        (source / "rlkit" / name).write_text(f"../{name}")
+    result = build(source, "--wheel", "--outdir", str(tmp_path / "out"))
+    assert result.returncode != 0
+    assert "rlkit" in result.stdout + result.stderr
+    assert not list(tmp_path.glob("out/*.whl"))
 
 
 def test_the_installed_package_works_from_elsewhere(tmp_path):
-    command = [sys.executable, "-c", IMPORT_ALL, *module_names()]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    home_of_every_module(tmp_path, *filter(None, [os.environ.get("PYTHONPATH")]))
+
+
+@pytest.mark.parametrize("name", ["envs", "agents", "experiments"])
+def test_a_part_alone_cannot_be_imported(name):
+    command = [sys.executable, "-c", f"import {name}"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"ImportError: import rlkit.{name}, not {name}" in result.stderr
 
 
 @pytest.mark.slow
 def test_the_type_check_counts_every_file():
-    code, report, number = check()
-    assert code == 0, report
-    assert number == len(source_files())
+    command = [sys.executable, "-m", "mypy", "-p", "rlkit"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"in {len(source_files())} source files" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_type_checker_finds_the_parts_from_a_file_of_the_user(tmp_path):
+    (tmp_path / "mine.py").write_text("import rlkit.agents\nrlkit.agents.DQN(1, 2, 3, 4, 5, 6, 7, 8, 9)\n")
+    command = [sys.executable, "-m", "mypy", "--config-file", "", "mine.py"]
+    environment = {**os.environ, "MYPYPATH": os.environ.get("PYTHONPATH", "")}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "mine.py:2: error: Too many positional arguments" in result.stdout
+    assert "import" not in result.stdout
 
 
 def test_the_version_is_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", rlkit.__version__)
-    pyproject = (ROOT / "pyproject.toml").read_text()
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert rlkit.__version__ not in re.sub(r">=[\d.]+", "", pyproject)
-    assert f"## {rlkit.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {rlkit.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_distribution_is_not_called_as_another_project_is():
+    assert METADATA["project"]["name"] == "rlkit-exact"
+    assert METADATA["project"]["optional-dependencies"]["all"][0].startswith("rlkit-exact[")
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *(ROOT / source for source in source_files())]
+    advice = re.compile(r"pip install[^\n`]*['\" ]rlkit(?![-\w])")
+    assert not [str(page) for page in pages if advice.search(page.read_text(encoding="utf-8"))]
 
 
 def test_import_registers_the_ids_without_importing_environments():

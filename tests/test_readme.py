@@ -4,7 +4,7 @@ import re
 import shlex
 
 import pytest
-from typecheck import ROOT
+from source_tree import ROOT
 
 from rlkit.experiments.cli import main
 

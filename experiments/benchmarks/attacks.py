@@ -23,10 +23,10 @@ from rlkit.adversarial import PGD, Budget, RobustnessCurve, robustness_curve
 from rlkit.agents import PPO
 from rlkit.evaluation import EVALUATION_SEED
 
-from ..ledger import Cell, Table
-from ..robustness.settings import SEEDS
-from ..tasks import CARTPOLE
-from ..terminal import show_table
+from ..report.ledger import Cell, Table
+from ..report.terminal import show_table
+from ..studies.common.tasks import CARTPOLE
+from ..studies.robustness.settings import SEEDS
 
 STEPS = 20  # of PGD
 BOUND = 1000.0  # Foolbox must be given bounds; no observation is near these

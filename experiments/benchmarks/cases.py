@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from ..train import Training
+    from ..workflows.train import Training
 
 Work = Callable[[], int]  # does the work; how many environment steps that were
 
@@ -90,8 +90,8 @@ def ours(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
 
 def sb3(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
     """A fresh model of stable-baselines3; one seed, whatever ``seeds`` is, because they would follow each other."""
-    from ..compare.order import order_for
-    from ..compare.peer import make_model
+    from ..workflows.compare.sb3_job import order_for
+    from ..workflows.compare.sb3_worker import make_model
 
     training = _training(algo, (0,), steps, width)
     agent = training.make_agent()
@@ -106,7 +106,7 @@ def sb3(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
 
 def _training(algo: str, seeds: tuple[int, ...], steps: int, width: int | None) -> Training:
     """The zoo's settings, with hidden layers of another width if one is given."""
-    from ..train import Training
+    from ..workflows.train import Training
 
     network = {} if width is None else {"net_arch": (width, width)}
     return Training("CartPole-v1", algo, seeds, steps, "rl-zoo", network, num_envs=None)

@@ -11,8 +11,8 @@ import time
 import torch
 
 from rlkit.planning.certify import verified_goal
-from rlkit.planning.device import sweeps_of
-from rlkit.planning.stencil import stencil, sweep
+from rlkit.planning.kernels.stencil import stencil, sweep
+from rlkit.planning.methods.device_iteration import sweeps_of
 
 from .growth import least_seconds
 from .problems import TRUE_ERROR, goal_grid

@@ -18,10 +18,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rlkit.planning import solve
-from rlkit.planning.jit import compiled
+from rlkit.planning.kernels.jit import compiled
+from rlkit.planning.kernels.stencil import stencil, sweep
+from rlkit.planning.kernels.sweeps import back_up_best, unrolled_outcomes
 from rlkit.planning.operators import extents
-from rlkit.planning.stencil import stencil, sweep
-from rlkit.planning.sweeps import back_up_best, unrolled_outcomes
 
 from .problems import TRUE_ERROR, garnet_table, goal_grid, without_map
 

@@ -11,13 +11,12 @@ import time
 
 import numpy as np
 
-from rlkit.envs.cartpole import CartPole
+from rlkit.envs import CartPole
 from rlkit.envs.dynamics import noiseless_step
-from rlkit.latticemdp import CHUNK, Lattice, LatticeMDP
-from rlkit.mdp import chunks
+from rlkit.mdp import CHUNK, Lattice, LatticeMDP, chunks
 from rlkit.planning import lattice_iteration
 
-from ..cartpole.reference import cartpole_lattice
+from ..workflows.cartpole.reference import cartpole_lattice
 
 COMMAND = "python -m rlkit.experiments.benchmarks.lattice"
 GAMMA = 0.99

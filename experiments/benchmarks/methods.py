@@ -17,11 +17,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from rlkit.mdp import TabularMDP
-from rlkit.planning import solve
-from rlkit.planning.operators import Problem, extents
-from rlkit.planning.portfolio import Method
-from rlkit.random_mdps import layered
+from rlkit.mdp import TabularMDP, layered
+from rlkit.planning import Problem, solve
+from rlkit.planning.operators import extents
+from rlkit.planning.solve import Method
 
 from .problems import TRUE_ERROR, garnet_table, instances, slow_grid, without_map
 

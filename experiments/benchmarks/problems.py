@@ -10,8 +10,7 @@ from typing import NamedTuple
 import gymnasium
 import numpy as np
 
-from rlkit.gridmdp import GridMDP
-from rlkit.mdp import TabularMDP
+from rlkit.mdp import GridMDP, TabularMDP
 from rlkit.planning import Solution, policy_iteration, solve
 
 TRUE_ERROR = 1e-6  # that every solver is asked for

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from rlkit.products import numpy_is_ahead, openblas_kernels
+from rlkit.nn import numpy_is_ahead, openblas_kernels
 
-from ..compare.process import THREAD_VARIABLES
-from ..ledger import Table, to_json, versions, write_text
-from ..terminal import say, show_table
+from ..report.ledger import Table, to_json, versions, write_text
+from ..report.terminal import say, show_table
+from ..workflows.compare.sb3_process import THREAD_VARIABLES
 from .cases import CASES, Case
 
 

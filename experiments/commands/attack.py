@@ -45,11 +45,11 @@ def attack(
             (distance), what every feature weighs over an episode (saliency), scores along a line and over a plane of
             observations, in the steepest direction and a random one (sections).
     """
-    from ..attack import NormName, threat
-    from ..attack import attack as run_attack
-    from ..measures import with_measures
-    from ..report import write_report
-    from ..timing import timing_of
+    from ..report.html import write_report
+    from ..workflows.attack import NormName, threat
+    from ..workflows.attack import attack as run_attack
+    from ..workflows.attack_timing import timing_of
+    from ..workflows.measures import with_measures
 
     at_least_one("episodes", judging.episodes)
     subject = player.open()

@@ -26,11 +26,11 @@ def compare(
         peer_seeds: How many seeds of stable-baselines3, from the same first one.
         episodes: Evaluation episodes per seed.
     """
-    from rlkit.agents.progress import progress
+    from rlkit.agents import progress
 
-    from .. import ledger, terminal
-    from ..compare import compare as run_comparison
-    from ..compare import require_peer
+    from ..report import ledger, terminal
+    from ..workflows.compare import compare as run_comparison
+    from ..workflows.compare import require_peer
 
     require_peer()
     at_least_one("episodes", episodes)

@@ -20,6 +20,6 @@ def evaluate(
     Args:
         sampled: Sample actions instead of taking the greedy ones.
     """
-    from ..evaluate import evaluate as run_evaluation
+    from ..workflows.evaluate import evaluate as run_evaluation
 
     return output.finish(run_evaluation(player.open(), judging.episodes, sampled, judging.first_seed))

@@ -32,7 +32,7 @@ def hijack(
         points: On CartPole-v1, beside the attacker's controller, its optimum on a lattice of so many points an axis
             (21 take half a minute).
     """
-    from ..hijack import hijack as run_hijack
+    from ..workflows.hijack import hijack as run_hijack
 
     at_least_one("episodes", judging.episodes)
     run = run_hijack(player.open(), toward, epsilons, unit, norm, judging.episodes, judging.first_seed, points)

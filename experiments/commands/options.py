@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from ..ledger import Run
-    from ..policies import Subject
-    from ..train import Training
+    from ..report.ledger import Run
+    from ..workflows.policies import Subject
+    from ..workflows.train import Training
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
@@ -37,13 +37,13 @@ class Output:
 
     def folder(self, what: str, env: str) -> Path:
         """A new folder for a run: the one that was asked for, else one of the command's and the environment's name."""
-        from .. import ledger
+        from ..report import ledger
 
         return ledger.new_folder(self.out or Path("runs", f"{what}-{env.replace('/', '-')}"), self.overwrite)
 
     def finish(self, run: Run) -> int:
         """Write a run where that is wanted, and show it."""
-        from .. import ledger, terminal
+        from ..report import ledger, terminal
 
         if self.out is not None:
             ledger.write(run, ledger.new_folder(self.out, self.overwrite))
@@ -81,7 +81,7 @@ class PolicyFile:
         """The policy and where it plays, on one torch thread."""
         import torch
 
-        from ..policies import open_policy
+        from ..workflows.policies import open_policy
 
         torch.set_num_threads(1)
         foreign: dict[str, Any] = {"algo": self.algo, "trust": self.trust, "vec_normalize": self.vec_normalize}
@@ -130,7 +130,7 @@ class Lesson:
         """The job, on one torch thread: parallelism comes from seeds and processes."""
         import torch
 
-        from ..train import Training, usual_preset
+        from ..workflows.train import Training, usual_preset
 
         torch.set_num_threads(1)
         return Training(

@@ -24,9 +24,9 @@ def report(
         out: The page.
         title: Its title.
     """
-    from .. import ledger
-    from ..report import write_report
-    from ..terminal import say
+    from ..report import ledger
+    from ..report.html import write_report
+    from ..report.terminal import say
 
     files = write_report(out, title, [ledger.read(folder) for folder in ledger.find(runs)])
     if json:

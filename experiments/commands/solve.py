@@ -53,9 +53,9 @@ def solve(
         points: Of each of the four axes of CartPole-v1's lattice; 15 by default.
         policy: A DQN trained on CartPole-v1, to draw its Q beside.
     """
-    from ..cartpole import cartpole_of, solve_cartpole
-    from ..solve import find_problem
-    from ..solve import solve as run_solver
+    from ..workflows.cartpole import cartpole_of, solve_cartpole
+    from ..workflows.solve import find_problem
+    from ..workflows.solve import solve as run_solver
 
     dynamics = cartpole_of(problem, pairs(env_kwargs))
     if dynamics is not None:

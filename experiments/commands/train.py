@@ -30,11 +30,11 @@ def train(
         episodes: Evaluation episodes per seed afterwards.
         tensorboard: Write the log for TensorBoard too, a run per seed, into the folder tensorboard beside the rest.
     """
-    from rlkit.agents.progress import progress
+    from rlkit.agents import progress
 
-    from .. import ledger, terminal
-    from ..extras import require
-    from ..train import train_and_write
+    from ..optional_packages import require
+    from ..report import ledger, terminal
+    from ..workflows.train import train_and_write
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")

@@ -40,11 +40,11 @@ def watch(
         norm: inf bounds every feature by itself, 2 all of them together.
         out: The file of mode gif.
     """
-    from .. import ledger
-    from ..attack import ATTACKS, threat
-    from ..terminal import say
-    from ..watch import Tampering, has_display, write_gif
-    from ..watch import watch as run_watch
+    from ..report import ledger
+    from ..report.terminal import say
+    from ..workflows.attack import ATTACKS, threat
+    from ..workflows.watch import Tampering, has_display, write_gif
+    from ..workflows.watch import watch as run_watch
 
     at_least_one("episodes", episodes)
     subject = player.open()

@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 import torch
 
-from rlkit.agents.dqn import DQN
+from rlkit.agents import DQN
 
-from .. import ledger, terminal
-from ..attack import attack_run, curve, threat
-from ..compare import Comparison, Peer, comparison_run, hyperparameter_table, order_for, require_peer
-from ..compare.analysis import judged
-from ..ledger import Cell, Run, Table
-from ..policies import of_agent
-from ..report import write_report
-from ..terminal import Bars
-from ..train import ExactCurve, Trained, train, write_log
+from ..report import ledger, terminal
+from ..report.html import write_report
+from ..report.ledger import Cell, Run, Table
+from ..report.terminal import Bars
+from ..workflows.attack import attack_run, curve, threat
+from ..workflows.compare import Comparison, Peer, comparison_run, hyperparameter_table, order_for, require_peer
+from ..workflows.compare.analysis import judged
+from ..workflows.policies import of_agent
+from ..workflows.train import ExactCurve, Trained, train, write_log
 from .grid import GridExact, GridResult, grid_result, solved_grid
 from .settings import FULL, QUICK, Demo
 

@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlkit.agents.dqn import DQN
-from rlkit.envs.gridworld import GridWorld
+from rlkit.agents import DQN
+from rlkit.envs import GridWorld
 from rlkit.envs.render import draw_values
 from rlkit.plotting import Curve, png
 from rlkit.statistics import Estimate, median_interval
 
-from ..exact import (
+from ..report.ledger import Picture, Run, Table
+from ..workflows.exact import (
     Exact,
     all_scores,
     curve_picture,
@@ -25,9 +26,8 @@ from ..exact import (
     judged_exactly,
     mistakes_picture,
 )
-from ..ledger import Picture, Run, Table
-from ..policies import backend_of, of_agent
-from ..train import Trained, Training
+from ..workflows.policies import backend_of, of_agent
+from ..workflows.train import Trained, Training
 
 
 class GridExact(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..attack import AttackName
-from ..train import Training
+from ..workflows.attack import AttackName
+from ..workflows.train import Training
 
 SEEDS = tuple(range(8))
 

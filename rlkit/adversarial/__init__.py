@@ -5,29 +5,30 @@ another observation within a budget. The environment's state, the rewards and th
 that fails proves nothing: what is measured is what was tried. ``docs/adversarial.md`` says what each attack knows.
 """
 
-from .adversary import AdversaryEnv, Ball, Directions, LearnedAttack, Moves, Provoke, corners
-from .aliasing import aliasing_epsilon
-from .attacked import AttackedPolicy
-from .attacks import Attack, AttackResult, execute, perturb, sweep
+from .attacked_policy import AttackedPolicy
+from .attacks.base import Attack, AttackResult, execute, perturb, sweep
+from .attacks.best_of import BestOf, GridSearch
+from .attacks.boundary import Boundary
+from .attacks.deepfool import DeepFool, Nearest, adversarial_distance
+from .attacks.gradient import FGSM, PGD
+from .attacks.learned import AdversaryEnv, Ball, Directions, LearnedAttack, Moves, Provoke, corners
+from .attacks.noise import Noise
+from .attacks.random_search import RandomSearch, Square
+from .attacks.transfer import Substitute, Transfer, distil
+from .attacks.universal import Universal, universal_offset
 from .budget import Budget
-from .checklist import Checked, Examination, Warned, curve_warnings, examine, warnings_of
-from .combine import BestOf, GridSearch
-from .curve import CurvePoint, RobustnessCurve, robustness_curve
-from .decision import Boundary
-from .dimension import Coded, DimensionPoint, Rescaled, alignment, dimension_sweep, padded, rotated
-from .distance import DistanceCurve, distance_curve
-from .gradient import FGSM, PGD
+from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
 from .hijack import Followed, TablePolicy, follow
-from .lipschitz import first_order_flip, lipschitz_bound, margin_radius, steepness
-from .minimum import DeepFool, Nearest, adversarial_distance
-from .noise import Noise
+from .measures.aliasing import aliasing_epsilon
+from .measures.checklist import Checked, Examination, Warned, curve_warnings, examine, warnings_of
+from .measures.dimension import Coded, DimensionPoint, Rescaled, alignment, dimension_sweep, padded, rotated
+from .measures.distance import DistanceCurve, distance_curve
+from .measures.lipschitz import first_order_flip, lipschitz_bound, margin_radius, steepness
+from .measures.robustness_curve import NATURAL, CurvePoint, RobustnessCurve, robustness_curve
+from .measures.saliency import SaliencyOfEpisode, episode_saliencies, episode_saliency, saliency
+from .measures.sections import Section, along_ray, cross_section
+from .measures.transfer_matrix import TransferMatrix, transfer_matrix
 from .objectives import OBJECTIVES, Objective, cross_entropy, expected_q, expected_q_of, kl, margin
-from .saliency import SaliencyOfEpisode, episode_saliencies, episode_saliency, saliency
-from .search import RandomSearch, Square
-from .sections import Section, along_ray, cross_section
-from .stacked import Stacked
-from .states import visited
-from .substitute import Substitute, Transfer, distil
 from .timing import (
     Always,
     AtRandom,
@@ -40,14 +41,14 @@ from .timing import (
     attack_now,
     preference_gap,
 )
-from .transfer import TransferMatrix, transfer_matrix
-from .trees import DecisionTrees, grow, imitate
-from .universal import Universal, universal_offset
-from .victim import Access, LabelVictim, ModuleVictim, OneHot, Victim
-from .wrapper import AttackedObservation, AttackedVectorObservation, side_by_side
+from .victims.base import Access, LabelVictim, ModuleVictim, OneHot, Victim, scores_of
+from .victims.decision_trees import DecisionTrees, grow, imitate
+from .victims.stacked import Stacked
+from .visited_states import visited
 
 __all__ = [
     "FGSM",
+    "NATURAL",
     "OBJECTIVES",
     "PGD",
     "Access",
@@ -135,6 +136,7 @@ __all__ = [
     "robustness_curve",
     "rotated",
     "saliency",
+    "scores_of",
     "side_by_side",
     "steepness",
     "sweep",

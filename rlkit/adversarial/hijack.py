@@ -13,8 +13,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..evaluation import Perturb, walk
-from ..types import Env, Policy
+from rlkit.evaluation import Perturb, walk
+from rlkit.types import Env, Policy
 
 
 class Followed(NamedTuple):
@@ -39,10 +39,10 @@ def follow(
         attacker: what it shall do, by true observations ``[S, B, *observation]``.
         env: pays the attacker's reward.
         perturb: what the victim is shown.
-        max_steps: see ``rlkit.evaluation.rollout``.
+        max_steps: see ``rlkit.evaluation.rollout.rollout``.
 
     Raises:
-        ValueError: see ``rlkit.evaluation.walk``.
+        ValueError: see ``rlkit.evaluation.rollout.walk``.
     """
     returns = torch.zeros(env.obs.shape[:2], dtype=torch.float64, device=env.obs.device)
     lengths = torch.zeros(returns.shape, dtype=torch.int64, device=returns.device)

@@ -18,9 +18,10 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ..evaluation import walk
-from ..types import Env
-from .victim import Victim
+from rlkit.evaluation import walk
+from rlkit.types import Env
+
+from .victims.base import Victim
 
 Model = Callable[[Tensor, Tensor], Tensor]  # observation [S, B, *observation], action [S, B] -> the next observation
 Danger = Callable[[Tensor], Tensor]  # observation [S, B, *observation] -> how near to failing it is [S, B]
@@ -319,7 +320,7 @@ def at_share(timing: Rule, share: float, policy: Victim, env: Env, max_steps: in
         share: of steps to attack, in [0, 1].
         policy: the victim, S seeds.
         env: one natural episode per copy is played in it.
-        max_steps: see ``rlkit.evaluation.rollout``.
+        max_steps: see ``rlkit.evaluation.rollout.rollout``.
 
     Returns:
         With the (1 - share) quantile of the urgency over all natural steps of all seeds.

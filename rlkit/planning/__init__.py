@@ -4,24 +4,24 @@ Operators first (``q_backup``, ``bellman``, ``greedy``), methods on top, one doo
 learners against them. A problem is a ``TabularMDP``, a ``GridMDP`` or a ``LatticeMDP``.
 """
 
-from .batch import BatchSolution, solve_batch
-from .device import device_iteration
 from .evaluation import evaluate, evaluate_finite
-from .finite_horizon import backward_induction
-from .inexact import inexact_policy_iteration
-from .interval import interval_iteration
-from .judge import mistakes, q_error, regret, start_value, state_regret
-from .lattice_iter import lattice_iteration
-from .modified import modified_policy_iteration
+from .methods.backward_induction import backward_induction
+from .methods.batch import BatchSolution, solve_batch
+from .methods.device_iteration import device_iteration
+from .methods.inexact_policy_iteration import inexact_policy_iteration
+from .methods.interval_iteration import interval_iteration
+from .methods.lattice_iteration import lattice_iteration
+from .methods.modified_policy_iteration import modified_policy_iteration
+from .methods.policy_iteration import policy_iteration
+from .methods.prioritized_sweeping import prioritised_sweeping
+from .methods.stencil_iteration import stencil_iteration
+from .methods.value_iteration import value_iteration
+from .metrics import mistakes, q_error, regret, start_value, state_regret
 from .operators import Problem, bellman, bellman_q, greedy, q_backup
 from .policy_gradient import Trajectories, policy_gradient, trajectories
-from .policy_iter import policy_iteration
-from .portfolio import solve
-from .prioritised import prioritised_sweeping
 from .proof import Proof, prove
 from .solution import FiniteHorizonSolution, NotConverged, Solution
-from .stencil_iter import stencil_iteration
-from .value_iter import value_iteration
+from .solve import solve
 
 __all__ = [
     "BatchSolution",

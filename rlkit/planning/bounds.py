@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..mdp import chunks
+from rlkit.mdp import chunks
+
 from .operators import UNIT_ROUNDOFF, Array, Extents, rounding_bound
 
 

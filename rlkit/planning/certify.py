@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..mdp import TabularMDP
+from rlkit.mdp import TabularMDP
+
 from .bounds import Shifts, doubt, macqueen_shifts, shifted, widest
 from .discount import verified_contraction
-from .jit import COMPILED
+from .kernels.jit import COMPILED
+from .kernels.sweeps import back_up_best, unrolled_outcomes
 from .operators import Array, Extents, Problem, choices, ended_by_zero, extents, highest, q_backup
 from .solution import NotConverged, Solution
-from .sweeps import back_up_best, unrolled_outcomes
 
 
 class Goal(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..mdp import TabularMDP
+from rlkit.mdp import TabularMDP
 
 
 class Chain(NamedTuple):

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from ..mdp import TabularMDP
+from rlkit.mdp import TabularMDP
+
 from .chain import strong_components
 from .discount import verified_contraction, verified_discount
 from .operators import Array, Problem, as_table, extents, q_backup

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gridmdp import GridMDP
-from ..latticemdp import LatticeMDP
-from ..mdp import TabularMDP, chunks
-from .jit import COMPILED
-from .stencil import map_backup
-from .sweeps import back_up_all, choose_best, unrolled_outcomes
+from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP, chunks
+
+from .kernels.jit import COMPILED
+from .kernels.stencil import map_backup
+from .kernels.sweeps import back_up_all, choose_best, unrolled_outcomes
 
 Array = NDArray[np.float64]
 Problem = TabularMDP | GridMDP | LatticeMDP

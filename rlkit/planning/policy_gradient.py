@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..mdp import TabularMDP
+from rlkit.mdp import TabularMDP
+
 from .discount import verified_discount
 from .evaluation import (
     discounted_sums,

@@ -10,7 +10,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mdp import TabularMDP
+from rlkit.mdp import TabularMDP
+
 from .discount import verified_contraction
 from .operators import as_table, extents
 from .solution import Solution

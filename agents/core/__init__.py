@@ -1,0 +1,1 @@
+"""What every agent shares; ``rlkit.agents`` exports the public part."""

@@ -1,0 +1,208 @@
+"""What can be asked of whatever scores the actions of S x B observations: actions, probabilities, values, returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from rlkit.evaluation import EVALUATION_SEED, rollout
+from rlkit.exploration import categorical, epsilon_greedy, greedy_mixture, masked
+from rlkit.nn import MLP, Normaliser, encode
+from rlkit.streams import Stream
+from rlkit.types import Env, Starts
+
+
+class ScoredPolicy:
+    """S policies that act by ``scores``: greedy ones of action values, or softmax ones of logits.
+
+    Whoever is one gives ``scores``, ``evaluation_env`` and, of action values, ``epsilon``.
+    """
+
+    scores_are_values: bool = False  # whether ``scores`` are action values, else logits of a softmax policy
+    seeds: tuple[int, ...]  # one per row
+    device: torch.device
+    observation_space: spaces.Space[Any]  # of one copy
+    action_space: spaces.Discrete  # of one copy
+    starts: Starts = Starts()  # of the environment's own Discrete spaces, whose numbers ``predict`` takes and gives
+    _sampling: Stream | None = None
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """What actions are chosen by, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
+        raise NotImplementedError
+
+    def evaluation_env(self, episodes: int, seed: int = EVALUATION_SEED, rows: int | None = None) -> Env:
+        """S (or ``rows``) x ``episodes`` copies of one episode each, the same for every row and every policy."""
+        raise NotImplementedError
+
+    def epsilon(self) -> Tensor:
+        """The present probability of a random action, ``[S]``; of policies of action values."""
+        raise NotImplementedError
+
+    @property
+    def num_seeds(self) -> int:
+        """S."""
+        return len(self.seeds)
+
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
+        """Actions for every row: ``[S, B, *observation] -> [S, B]`` int64.
+
+        The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores), for action values
+        the epsilon-greedy action of the present schedule; of the actions that ``action_mask [S, B, A]`` bool allows.
+        """
+        with torch.no_grad():
+            scores = self.scores(obs)
+        if deterministic:
+            return masked(scores, action_mask).argmax(dim=-1)
+        if self.scores_are_values:
+            u = self._uniform(copies=scores.shape[1], width=2)
+            return epsilon_greedy(scores, self.epsilon()[:, None], u, action_mask)
+        return categorical(scores, self._uniform(copies=scores.shape[1], width=1)[..., 0], action_mask)
+
+    def action_probabilities(self, obs: Tensor, action_mask: Tensor | None = None) -> Tensor:
+        """pi(.|s) over the actions allowed, without gradients: ``[S, B, *observation] -> [S, B, A]``.
+
+        softmax(scores), or for action values the epsilon-greedy policy of the present schedule.
+        """
+        with torch.no_grad():
+            scores = self.scores(obs)
+        if self.scores_are_values:
+            return greedy_mixture(scores, self.epsilon()[:, None], action_mask)
+        return torch.softmax(masked(scores, action_mask), dim=-1)
+
+    def q_values(self, obs: Tensor) -> Tensor:
+        """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients.
+
+        Raises:
+            RuntimeError: there is a policy and no action values.
+        """
+        if not self.scores_are_values:
+            raise RuntimeError(f"{type(self).__name__} learns no action values: ask its action_probabilities")
+        with torch.no_grad():
+            return self.scores(obs)
+
+    def values(self, obs: Tensor) -> Tensor:
+        """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
+        return self.q_values(obs).amax(dim=-1)
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        action_masks: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """stable-baselines3's: one observation or a batch ``[n, ...]`` -> (action or actions ``[n]``, state).
+
+        Discrete observations and actions are the environment's own numbers, whatever they start with.
+        ``action_masks``, the actions allowed, ``[A]`` or ``[n, A]``, is sb3-contrib's.
+
+        Raises:
+            ValueError: more than one seed (ask ``agent[i]``), a shape that does not fit, or a Discrete observation
+                that is not in its space.
+        """
+        if self.num_seeds > 1:
+            raise ValueError(f"predict answers for one seed and this agent has {self.num_seeds}: use agent[i].predict")
+        obs = np.asarray(observation)
+        shape = self.observation_space.shape or ()
+        if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
+            raise ValueError(f"observation has shape {obs.shape}, expected {shape} or (n, *{shape})")
+        batch = self._counted(obs).reshape(1, -1, *shape).to(self.device)
+        mask = None if action_masks is None else self._mask_of(action_masks, copies=batch.shape[1])
+        actions: np.ndarray = self.act(batch, deterministic, mask)[0].cpu().numpy() + self.starts.action  # [n]
+        return (actions if obs.ndim > len(shape) else actions[0]), state
+
+    def _counted(self, obs: np.ndarray) -> Tensor:
+        """The environment's own observations as its ``Env`` counts them; only Discrete ones can differ."""
+        if not isinstance(self.observation_space, spaces.Discrete):
+            return torch.as_tensor(obs)
+        own = spaces.Discrete(
+            int(self.observation_space.n), start=int(self.observation_space.start) + self.starts.observation
+        )
+        if obs.dtype.kind not in "iu":
+            raise ValueError(f"observation {obs} is of {obs.dtype}: pass integers of {own}")
+        wrong = obs[(obs < own.start) | (obs >= own.start + own.n)]
+        if wrong.size:
+            raise ValueError(f"observation {wrong[0]} is not in {own}: pass one of its integers")
+        return self.starts.counted(torch.as_tensor(obs.astype(np.int64)))
+
+    def _mask_of(self, action_masks: np.ndarray, copies: int) -> Tensor:
+        """The actions allowed, ``[A]`` or ``[n, A]`` -> ``[1, n, A]`` bool."""
+        allowed, shape = np.asarray(action_masks, dtype=bool), (copies, int(self.action_space.n))
+        if allowed.shape not in (shape, shape[1:]):
+            raise ValueError(f"action_masks has shape {allowed.shape}, expected {shape}: one number per action")
+        if not allowed.any(axis=-1).all():
+            raise ValueError("action_masks allows no action somewhere: one at least must be True")
+        return torch.tensor(np.broadcast_to(allowed, shape)[None], device=self.device)
+
+    def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:
+        """Undiscounted returns ``[S, episodes]``; episode e starts from ``reset(seed=seed + e)`` for every row.
+
+        Sampled actions use the same numbers in every call; those of ``act`` and ``predict`` go on where they were.
+
+        Raises:
+            ValueError: episodes below one.
+        """
+        if episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {episodes}")
+        kept, self._sampling = self._sampling, None
+        try:
+            played = rollout(self, self.evaluation_env(episodes, seed), deterministic=deterministic)
+        finally:
+            self._sampling = kept
+        returns: np.ndarray = played.returns.cpu().numpy()
+        return returns
+
+    def _uniform(self, copies: int, width: int) -> Tensor:
+        """Numbers for sampled actions outside training, ``[S, copies, width]``; another number of copies goes on."""
+        if self._sampling is None or self._sampling.copies != copies:
+            drawn = 0 if self._sampling is None else self._sampling.step
+            self._sampling = Stream(self.seeds, "eval", width, copies, self.device)
+            self._sampling.step = drawn
+        return self._sampling.next()
+
+
+class NetworkPolicy(ScoredPolicy):
+    """One whose scores a network gives, of observations that are encoded and perhaps normalised."""
+
+    networks: dict[str, Any]  # by name: "q" or "policy" gives the scores, "value" the values of states
+    score_network: Any  # the first of them
+    normaliser: Normaliser | None
+
+    def features(self, obs: Tensor) -> Tensor:
+        """Observations as the networks read them, in their dtype: ``[S, ..., *observation] -> [S, ..., D]``."""
+        features = encode(obs, self.observation_space)
+        features = features if self.normaliser is None else self.normaliser.observations(features)
+        return features.to(self.score_network.flat.dtype)
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """Q(s, .) or logits, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
+        scores: Tensor = self.score_network(self.features(obs))
+        return scores
+
+    def scores_and_pullback(self, obs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+        """``scores`` without a graph, and d value / d scores ``[S, B, A]`` -> d value / d obs ``[S, B, D]``.
+
+        None where this is not written out by hand: normalised or encoded observations, networks that are more than
+        layers. ``scores`` can be differentiated in any case.
+        """
+        network = self.score_network
+        plain = isinstance(network, MLP) and not network.convolutions and network.basis is None
+        if not plain or self.normaliser is not None or obs.dim() != 3 or obs.dtype != network.flat.dtype:
+            return None
+        with torch.no_grad():
+            scores, pullback = network.input_vjp(obs)
+        return scores, pullback
+
+    def values(self, obs: Tensor) -> Tensor:
+        """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
+        if self.scores_are_values:
+            return super().values(obs)
+        with torch.no_grad():
+            values: Tensor = self.networks["value"](self.features(obs))[..., 0]
+        return values

@@ -1,0 +1,155 @@
+"""A training as it is known: how far it is, what it has logged, and which rows still learn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlkit.checkpoint import part
+from rlkit.nn import Optimizer, clip_rows_, known_within, row_norm
+from rlkit.schedules import Schedule, factor
+from rlkit.tracking import EpisodeReturns, Means
+
+
+class HasParameters(Protocol):
+    """S networks or tables whose parameters are one matrix, or what else a policy is made of."""
+
+    flat: Tensor  # [S, P]
+
+    @property
+    def columns(self) -> Tensor | slice:
+        """Those of ``flat`` that are parameters, and not there for the layout."""
+        ...
+
+
+class Divergence(NamedTuple):
+    """A row that stopped learning."""
+
+    seed: int
+    step: int  # environment steps done when it was noticed
+    what: str  # that was not finite
+
+    def __str__(self) -> str:
+        return (
+            f"seed {self.seed} diverged at step {self.step}: {self.what} was not finite, and the seed was not updated "
+            "after that. A lower learning_rate may keep it."
+        )
+
+
+class Run:
+    """The bookkeeping of a training of S rows.
+
+    Args:
+        seeds: one per row.
+        num_envs: copies of the environment per seed.
+        device: where the flags and the running returns are.
+    """
+
+    def __init__(self, seeds: Sequence[int], num_envs: int, device: torch.device) -> None:
+        self.seeds, self.num_envs = tuple(seeds), num_envs
+        self.timesteps = 0  # environment steps per seed, over all its copies
+        self.end = 0  # those that were asked for so far, where schedules end
+        self.active = torch.ones(len(self.seeds), dtype=torch.bool, device=device)  # [S], which rows still learn
+        self.diverged_at = torch.full((len(self.seeds),), -1, dtype=torch.int64, device=device)
+        self.means = Means()  # of what an algorithm logs
+        self.returns = EpisodeReturns(len(self.seeds), num_envs, device)
+        self._rows: list[dict[str, np.ndarray]] = []  # of the log
+
+    @property
+    def remaining(self) -> float:
+        """1 at the first step of training, 0 at its end: what schedules are functions of."""
+        return 1.0 - self.timesteps / self.end if self.end else 1.0
+
+    def scheduled(self, initial: Tensor, schedule: Schedule) -> Tensor:
+        """A learning rate or clip range at this point of training, ``[S]``."""
+        return initial if schedule == "constant" else initial * factor(schedule, 1.0 - self.remaining)
+
+    def descend(
+        self,
+        optimizer: Optimizer,
+        gradient: Tensor,
+        learning_rate: Tensor,
+        max_norm: Tensor,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """One step of the rows that learn down a gradient ``[S, P]``, which is clipped in place; its norm ``[S]``.
+
+        Args:
+            optimizer: of the parameters.
+            gradient: ``[S, P]``.
+            learning_rate, max_norm: ``[S]``.
+            rows: those that take part, ``[S]`` bool; None: all.
+        """
+        norm = row_norm(gradient)
+        if not known_within(norm, max_norm):
+            self.healthy(norm)
+            clip_rows_(gradient, norm, max_norm)
+        optimizer.step(gradient, learning_rate, self.active if rows is None else self.active & rows)
+        return norm
+
+    def healthy(self, number: Tensor) -> Tensor:
+        """Which rows may be updated, ``[S]`` bool: one whose gradient norm or loss is not finite stops for good."""
+        self.active &= number < math.inf  # NaN compares false
+        return self.active
+
+    def check_loss(self, loss: Tensor) -> None:
+        """Stop the rows whose loss ``[S]`` is not finite though their gradient was, and remember what it was."""
+        self.returns.unsound["loss"] |= self.active & ~loss.isfinite()
+        self.healthy(loss)
+
+    def note_divergence(self) -> None:
+        """Remember the step of the rows that have stopped since this was last called."""
+        self.diverged_at.masked_fill_(~self.active & (self.diverged_at < 0), self.timesteps)
+
+    def divergences(self, networks: Mapping[str, HasParameters]) -> tuple[Divergence, ...]:
+        """The rows that stopped learning, with the step and what was not finite."""
+        steps = self.diverged_at.tolist()
+        stopped = [(row, seed) for row, seed in enumerate(self.seeds) if steps[row] >= 0]
+        return tuple(Divergence(seed, steps[row], self._unsound(row, networks)) for row, seed in stopped)
+
+    def _unsound(self, row: int, networks: Mapping[str, HasParameters]) -> str:
+        """What made a row stop: what came from outside first, then what it may have done to itself."""
+        seen = self.returns.unsound
+        for kind in ("reward", "observation"):
+            if seen[kind][row]:
+                return f"a {kind}" if kind == "reward" else f"an {kind}"
+        for name, network in networks.items():
+            for block, tensor in getattr(network, "blocks", {"values": network.flat}).items():
+                if not tensor[row].isfinite().all():
+                    return f"{block} of the {name} network"
+        return "the loss" if seen["loss"][row] else "the gradient"
+
+    def write_row(self) -> None:
+        """Add what was seen since the last row to the log."""
+        timesteps = np.full(len(self.seeds), self.timesteps)
+        self._rows.append({"timesteps": timesteps, **self.returns.read(), **self.means.read()})
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        """The log: each name as ``[rows, S]``, NaN where a row did not have it."""
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        nothing = np.full(len(self.seeds), np.nan)
+        return {name: np.stack([row.get(name, nothing) for row in self._rows]) for name in names}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The clock, the flags, the returns and the log, for a checkpoint."""
+        clock = {"timesteps": torch.tensor(self.timesteps), "end": torch.tensor(self.end)}
+        flags = {"active": self.active, "diverged_at": self.diverged_at}
+        returns = {f"returns/{name}": tensor for name, tensor in self.returns.state_dict().items()}
+        log = {f"log/{name}": torch.from_numpy(values) for name, values in self.history.items()}
+        return {**clock, **flags, **returns, **log}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a saved run."""
+        self.timesteps, self.end = int(state["timesteps"]), int(state["end"])
+        self.active.copy_(state["active"])
+        self.diverged_at.copy_(state["diverged_at"])
+        self.returns.load_state(part(state, "returns/"))
+        log = {name: values.cpu().numpy() for name, values in part(state, "log/").items()}
+        rows = len(log.get("timesteps", ()))
+        self._rows = [{name: values[row] for name, values in log.items()} for row in range(rows)]

@@ -1,0 +1,1 @@
+"""Results of commands: the record of a run, terminal output, HTML reports."""

@@ -1,0 +1,120 @@
+"""What commands show on the terminal: tables, notes, progress. With ``--json`` one object and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterator
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from rlkit.agents import Agent
+
+from .html import LONGEST_TABLE, cell_text, numeric_columns, summary
+from .ledger import Run, Table, to_json
+
+
+def show(run: Run, as_json: bool, shown: Container[str] = ()) -> None:
+    """A run's tables and notes, without the tables that were ``shown`` before, or one JSON object."""
+    if as_json:
+        print(to_json(summary(run)), end="")
+        return
+    for table in run.tables:
+        if len(table.rows) <= LONGEST_TABLE and table.name not in shown:
+            show_table(table)
+    for note in run.notes:
+        say(note)
+
+
+def show_table(table: Table) -> None:
+    """One table."""
+    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", header_style="", box=None)
+    for column, is_numeric in zip(table.columns, numeric_columns(table), strict=True):
+        drawn.add_column(column, justify="right" if is_numeric else "left")
+    for row in table.rows:
+        drawn.add_row(*(cell_text(cell, table.digits).replace("[", r"\[") for cell in row))
+    _console().print(drawn)
+    _console().print()
+
+
+def say(text: str) -> None:
+    """One line of text."""
+    _console().print(text, markup=False, highlight=False)
+
+
+def _console() -> Console:
+    """Made at every use: the standard output may have been replaced since. A pipe gets lines as long as they are."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+class Bars:
+    """Several bars at once, for jobs that run side by side; use it in a ``with`` block.
+
+    Without a terminal to draw on they are a line of text now and then.
+    """
+
+    LINE_SECONDS = 15.0
+
+    def __init__(self, quiet: bool = False) -> None:
+        console = _console()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn("{task.fields[score]}"),
+            TimeElapsedColumn(),
+            console=console,
+            auto_refresh=False,  # a refreshing thread would be counted in the CPU seconds of training
+            disable=quiet or not console.is_terminal,
+        )
+        self._followed: dict[TaskID, Callable[[], int]] = {}
+        self._in_lines = not quiet and not console.is_terminal
+        self._began = self._last_line = time.perf_counter()
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.refresh()
+        self._progress.stop()
+        if self._in_lines:
+            self._say_line()
+
+    def follow(self, name: str, read: Callable[[], int], total: int) -> None:
+        """A bar of a job elsewhere: ``read()`` tells how far it is at every refresh."""
+        self._followed[self._progress.add_task(name, total=total, score="")] = read
+
+    def watching(self, name: str) -> Callable[[Agent, Iterator[int], int], Iterator[int]]:
+        """What passes training steps through a bar of their own, with the mean training return beside it."""
+
+        def watch(agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
+            task = self._progress.add_task(name, total=total, score="")
+            for done in steps:
+                earned = agent.history["episode_return"][-1]  # [S]
+                known = earned[~np.isnan(earned)]
+                score = f"return {known.mean(axis=0):.3g}" if len(known) else ""
+                self._progress.update(task, completed=done, score=score)
+                self.refresh()
+                yield done
+
+        return watch
+
+    def refresh(self) -> None:
+        """Draw everything as it is now."""
+        for task, read in self._followed.items():
+            self._progress.update(task, completed=read())
+        self._progress.refresh()
+        if self._in_lines and time.perf_counter() - self._last_line > self.LINE_SECONDS:
+            self._say_line()
+
+    def _say_line(self) -> None:
+        self._last_line = time.perf_counter()
+        jobs = (
+            f"{task.description} {task.percentage:.0f} %{task.fields['score'] and ', '}{task.fields['score']}"
+            for task in self._progress.tasks
+        )
+        say(f"{self._last_line - self._began:4.0f} s  " + "; ".join(jobs))

@@ -1,0 +1,1 @@
+"""Long experiments, one question a folder."""

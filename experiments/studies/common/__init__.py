@@ -1,0 +1,1 @@
+"""What several studies share: raw rows, scores, tasks, case selection, cached policies."""

@@ -1,0 +1,115 @@
+"""What final policies earn, seed by seed, and how they were learned, as rows of long experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.adversarial import Victim
+from rlkit.evaluation import EVALUATION_SEED
+from rlkit.exploration import categorical
+from rlkit.plotting import Curve
+from rlkit.streams import Stream
+
+from ...workflows.evaluate import play
+from ...workflows.policies import Subject, of_agent
+from ...workflows.train import Trained, Training
+
+EPISODES = 100  # of the final policy, the same for every training seed and both makers
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the policy at the end of one seed's training earns."""
+
+    case: str
+    maker: str  # "rlkit" or "stable-baselines3"
+    seed: int
+    steps: int  # environment steps that it was trained for
+    greedy: float  # mean return of EPISODES episodes of the most probable or most valued action
+    sampled: float | None  # the same episodes with sampled actions; None for a policy of action values
+    cpu_seconds: float  # of training; seeds trained as one computation share it equally
+
+
+@dataclass(frozen=True)
+class Point:
+    """A quantity of one seed during training, such as the mean return of the episodes since the point before."""
+
+    seed: int
+    timesteps: int
+    value: float | None  # None where there is none, as before the first episode has ended
+
+
+class Sampled:
+    """A victim that draws its actions from softmax(scores), S training seeds x ``copies`` episodes."""
+
+    def __init__(self, policy: Victim, seeds: Sequence[int], copies: int) -> None:
+        self._policy, self._stream = policy, Stream(seeds, "eval", width=1, copies=copies)
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """Those of the policy."""
+        return self._policy.scores(obs)
+
+    def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
+        """A sample for every observation, ``[S, B, *observation] -> [S, B]``, whatever is asked for."""
+        with torch.no_grad():
+            return categorical(self.scores(obs), self._stream.next()[..., 0])
+
+
+def missing(seeds: Sequence[int], rows: Sequence[Score], case: str, maker: str) -> tuple[int, ...]:
+    """The seeds of a case that have no row yet, in order."""
+    done = {row.seed for row in rows if (row.case, row.maker) == (case, maker)}
+    return tuple(seed for seed in seeds if seed not in done)
+
+
+def of_case(rows: Sequence[Score], case: str, maker: str = "rlkit") -> list[Score]:
+    """The rows of one side of a case, by seed."""
+    return sorted((row for row in rows if (row.case, row.maker) == (case, maker)), key=lambda row: row.seed)
+
+
+def our_scores(case: str, training: Training, trained: Trained) -> list[Score]:
+    """A row for every seed that was trained."""
+    agent = trained.agent
+    subject = of_agent(agent, training.env, training.env_kwargs)
+    cpu_seconds = [trained.cpu_seconds / agent.num_seeds] * agent.num_seeds
+    return scores(case, subject, agent.num_timesteps, cpu_seconds, stochastic=not agent.scores_are_values)
+
+
+def scores(
+    case: str, subject: Subject, steps: int, cpu_seconds: Sequence[float], stochastic: bool, episodes: int = EPISODES
+) -> list[Score]:
+    """Play the final policies of a subject: a row for each of its seeds."""
+    greedy = play(subject.policy, subject.make_env(episodes, EVALUATION_SEED)).seed_means
+    sampled: Sequence[float | None] = [None] * len(subject.seeds)
+    if stochastic:
+        policy = Sampled(subject.policy, subject.seeds, episodes)
+        sampled = play(policy, subject.make_env(episodes, EVALUATION_SEED)).seed_means.tolist()
+    return [
+        Score(case, subject.maker, seed, steps, float(mean), drawn, round(cost, 2))
+        for seed, mean, drawn, cost in zip(subject.seeds, greedy, sampled, cpu_seconds, strict=True)
+    ]
+
+
+def points(trained: Trained) -> list[Point]:
+    """The returns of training episodes, seed by seed."""
+    history = trained.agent.history
+    return [
+        Point(seed, int(history["timesteps"][t, s]), None if np.isnan(earned) else round(float(earned), 2))
+        for s, seed in enumerate(trained.agent.seeds)
+        for t, earned in enumerate(history["episode_return"][:, s])
+    ]
+
+
+def curve(points: Sequence[Point]) -> Curve:
+    """Points of seeds that were recorded at the same steps, as ``[T, S]``."""
+    timesteps, seeds = sorted({point.timesteps for point in points}), sorted({point.seed for point in points})
+    y: NDArray[np.float64] = np.full((len(timesteps), len(seeds)), np.nan)
+    for point in points:
+        if point.value is not None:
+            y[timesteps.index(point.timesteps), seeds.index(point.seed)] = point.value
+    return Curve(timesteps, y)

@@ -1,0 +1,37 @@
+"""What is trained on both sides, as data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...workflows.train import Training
+
+SEEDS = tuple(range(30))
+PEER_SEEDS = tuple(range(10))
+
+
+# what the zoo normalises, as it is
+PLAIN = {"normalize_observations": False, "normalize_rewards": False}
+
+
+class Case(NamedTuple):
+    """One comparison: the same hyper-parameters on both sides."""
+
+    name: str
+    training: Training  # ours, all seeds as one computation
+    peer_seeds: tuple[int, ...] = PEER_SEEDS  # stable-baselines3's, one after another
+
+
+CASES = (
+    Case("cartpole-dqn", Training("CartPole-v1", "dqn", SEEDS, 50_000, "rl-zoo")),
+    Case("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
+    Case("cartpole-a2c", Training("CartPole-v1", "a2c", SEEDS, 500_000, "rl-zoo", num_envs=8)),
+    # after the zoo's budgets every seed may stand at the greatest return there is: these stop on the way
+    Case("cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
+    Case("cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
+    # the zoo's own settings, and less of everything, where not every seed has learned to swing up
+    Case("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 100_000, "rl-zoo")),
+    Case("acrobot-ppo", Training("Acrobot-v1", "ppo", SEEDS, 1_000_000, "rl-zoo", num_envs=16)),
+    Case("acrobot-dqn-short", Training("Acrobot-v1", "dqn", SEEDS, 25_000, "rl-zoo", {"net_arch": (64, 64)})),
+    Case("acrobot-ppo-short", Training("Acrobot-v1", "ppo", SEEDS, 100_000, "rl-zoo", PLAIN, num_envs=16)),
+)

@@ -1,0 +1,24 @@
+"""DQN with and without its memory, as data: everything else is equal, the number of updates included."""
+
+from __future__ import annotations
+
+from ...workflows.train import Training
+
+SEEDS = tuple(range(10, 20))  # 0 to 9 were used to find out that an update every fourth step is too few for either
+STEPS = 50_000
+EQUAL = {
+    "learning_rate": 5e-4,
+    "batch_size": 32,
+    "train_freq": 1,
+    "gradient_steps": 1,
+    "learning_starts": 1000,
+    "target_update_interval": 500,
+    "exploration_fraction": 0.2,
+    "exploration_final_eps": 0.05,
+}
+
+WITH, WITHOUT = "replay", "no-replay"
+TRAININGS = {
+    WITH: Training("CartPole-v1", "dqn", SEEDS, STEPS, hyperparameters={**EQUAL, "replay": True}),
+    WITHOUT: Training("CartPole-v1", "dqn", SEEDS, STEPS, hyperparameters={**EQUAL, "replay": False}),
+}

@@ -1,0 +1,108 @@
+"""From rows to the table of returns, the order of attacks, and the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rlkit.adversarial import NATURAL
+from rlkit.plotting import COLOURS
+from rlkit.statistics import difference_interval, mean_interval, share_interval
+
+from ...report.ledger import Cell, Table
+from .settings import ATTACKS
+
+PANELS = 3  # side by side
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one seed's policy earns under one attack at one epsilon."""
+
+    case: str
+    maker: str  # "rlkit" or "stable-baselines3"
+    seed: int
+    attack: str  # "natural" for none
+    epsilon: float
+    mean_return: float
+    flip_rate: float  # share of steps at which its greedy action was changed
+
+
+def rows_of(known: Sequence[Row], case: str, maker: str, attack: str | None = None) -> list[Row]:
+    """The rows of one maker's policies, of one attack or of all."""
+    return [row for row in known if (row.case, row.maker) == (case, maker) and attack in (None, row.attack)]
+
+
+def returns(known: Sequence[Row], epsilon: float) -> NDArray[np.float64]:
+    """Of every seed in order, ``[S]``."""
+    return np.array([row.mean_return for row in sorted(known, key=lambda row: row.seed) if row.epsilon == epsilon])
+
+
+def curve_table(known: Sequence[Row]) -> Table:
+    """Natural return first, then every attack at every epsilon, with intervals over training seeds."""
+    lines: list[tuple[Cell, ...]] = []
+    for case, maker in dict.fromkeys((row.case, row.maker) for row in known):
+        for attack in (NATURAL, *ATTACKS):
+            own = rows_of(known, case, maker, attack)
+            for epsilon in sorted({row.epsilon for row in own}):
+                flips = share_interval([row.flip_rate for row in own if row.epsilon == epsilon])
+                lines.append((case, maker, attack, epsilon, mean_interval(returns(own, epsilon)), flips))
+    columns = ("case", "maker", "attack", "epsilon", "return", "share of actions flipped")
+    return Table("returns", "Mean return over seeds against epsilon in standard deviations", columns, tuple(lines))
+
+
+def order_table(known: Sequence[Row]) -> Table:
+    """How much lower the return is under each attack than under the one before it, paired by seed.
+
+    "harms more" and "harms less" are said where the 95 % interval leaves zero out.
+    """
+    lines: list[tuple[Cell, ...]] = []
+    for case, maker in dict.fromkeys((row.case, row.maker) for row in known):
+        for weaker, stronger in pairwise(ATTACKS):
+            before, after = (rows_of(known, case, maker, attack) for attack in (weaker, stronger))
+            for epsilon in sorted({row.epsilon for row in before} & {row.epsilon for row in after}):
+                change = difference_interval(returns(after, epsilon), returns(before, epsilon), paired=True)
+                verdict = "harms more" if change.upper < 0 else "harms less" if change.lower > 0 else ""
+                lines.append((case, maker, weaker, stronger, epsilon, change, verdict))
+    columns = ("case", "maker", "attack", "then", "epsilon", "change of the return", "the second")
+    return Table("order", "From one attack to the next", columns, tuple(lines))
+
+
+def figure(known: Sequence[Row], aliasing: float | None) -> Figure:
+    """Return against epsilon, a panel per case and maker, with intervals over seeds.
+
+    Args:
+        known: rows of one task.
+        aliasing: the epsilon from which states read alike, marked in every panel; None for none.
+    """
+    policies = list(dict.fromkeys((row.case, row.maker) for row in known))
+    height = -(-len(policies) // PANELS)
+    drawn = Figure(figsize=(2.1 * PANELS, 1.55 * height + 0.7), layout="constrained")
+    panels = drawn.subplots(height, PANELS, sharex=True, sharey=True, squeeze=False).flatten()
+    for panel in panels[len(policies) :]:
+        panel.set_axis_off()
+    for panel, (case, maker) in zip(panels, policies, strict=False):
+        for attack, colour in zip(ATTACKS, COLOURS, strict=False):
+            own = rows_of(known, case, maker, attack)
+            if own:
+                epsilons = [0.0, *sorted({row.epsilon for row in own})]
+                levels = [returns(rows_of(known, case, maker, NATURAL), 0.0)]
+                levels += [returns(own, epsilon) for epsilon in epsilons[1:]]
+                mean = mean_interval(np.stack(levels), axis=1)
+                panel.plot(epsilons, mean.value, color=colour, marker="o", markersize=3, linewidth=1.3, label=attack)
+                panel.fill_between(epsilons, mean.lower, mean.upper, color=colour, alpha=0.12, linewidth=0)
+        if aliasing is not None:
+            panel.axvline(aliasing, color="#555555", linewidth=1, linestyle=":", label="states read alike")
+        panel.set_title(f"{case}, {maker}", fontsize=7)
+        panel.grid(visible=True, color="#dddddd", linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    drawn.supxlabel("epsilon [standard deviations]", fontsize=9)
+    drawn.supylabel("return", fontsize=9)
+    return drawn

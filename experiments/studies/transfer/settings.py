@@ -1,0 +1,110 @@
+"""Which policies attacks are made on and shown to, and which attacks; as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rlkit.adversarial import PGD, DeepFool
+
+from ...workflows.policies import OURS, PEER
+from ...workflows.train import Training
+from ..common.tasks import ACROBOT, CARTPOLE, Task
+from ..robustness import settings as robustness
+
+SEEDS = robustness.SEEDS
+
+
+class Kept(NamedTuple):
+    """One way to train a policy, with every seed."""
+
+    name: str
+    task: Task
+    maker: str
+    algorithm: str
+    network: str
+    folder: str  # where it is kept, below --models
+    training: Training
+
+
+def of_robustness(name: str, task: Task, algorithm: str, maker: str, network: str) -> Kept:
+    """A policy of the robustness experiment, which is in its folder if that has been run."""
+    case = next(case for case in robustness.CASES if case.name == f"{task.name}-{algorithm.lower()}")
+    return Kept(name, task, maker, algorithm, network, case.name, case.ours if maker == OURS else case.peer)
+
+
+def ppo(variant: str, steps: int, network: str, hyperparameters: Mapping[str, Any]) -> Kept:
+    """Our PPO on cart-pole with another network or other settings than the tuned ones."""
+    training = Training(CARTPOLE.env, "ppo", SEEDS, steps, "tuned", hyperparameters, num_envs=None)
+    folder = f"cartpole-ppo-{variant.replace(' ', '-')}"
+    return Kept(f"PPO {variant}", CARTPOLE, OURS, "PPO", network, folder, training)
+
+
+TANH = "64-64 tanh"
+RELU: Mapping[str, Any] = {"activation": "relu"}
+# as many updates as with 20 epochs of whole batches, in a quarter of the time
+WIDE: Mapping[str, Any] = {**RELU, "net_arch": (256, 256), "batch_size": 64, "n_epochs": 5}
+# a linear value is no baseline on cart-pole: whole returns instead, over longer stretches
+LINEAR: Mapping[str, Any] = {
+    "network": "linear",
+    "learning_rate": 1e-2,
+    "target_kl": None,
+    "n_steps": 256,
+    "batch_size": 2048,
+    "gamma": 0.99,
+    "gae_lambda": 1.0,
+}
+RBF: Mapping[str, Any] = {"network": "rbf", "network_kwargs": {"centres": 128}, "learning_rate": 5e-3}
+
+KEPT = (
+    ppo("linear", 200_000, "linear", LINEAR),
+    ppo("RBF", 100_000, "RBF", RBF),
+    ppo("64-64", 100_000, "64-64", RELU),
+    ppo("256-256", 100_000, "256-256", WIDE),
+    of_robustness("PPO", CARTPOLE, "PPO", OURS, TANH),
+    ppo("gamma 0.95", 100_000, TANH, {"gamma": 0.95}),
+    ppo("rate 3e-4", 100_000, TANH, {"learning_rate": 3e-4}),
+    of_robustness("A2C", CARTPOLE, "A2C", OURS, TANH),
+    of_robustness("DQN", CARTPOLE, "DQN", OURS, "128-128"),
+    of_robustness("SB3 PPO", CARTPOLE, "PPO", PEER, TANH),
+    of_robustness("SB3 A2C", CARTPOLE, "A2C", PEER, TANH),
+    of_robustness("SB3 DQN", CARTPOLE, "DQN", PEER, "256-256"),
+    of_robustness("Acrobot PPO", ACROBOT, "PPO", OURS, TANH),
+    of_robustness("Acrobot A2C", ACROBOT, "A2C", OURS, TANH),
+    of_robustness("Acrobot DQN", ACROBOT, "DQN", OURS, "64-64"),
+    of_robustness("Acrobot SB3 PPO", ACROBOT, "PPO", PEER, TANH),
+    of_robustness("Acrobot SB3 A2C", ACROBOT, "A2C", PEER, TANH),
+    of_robustness("Acrobot SB3 DQN", ACROBOT, "DQN", PEER, "64-64"),
+)
+TREE, TREE_OF = "tree", "DQN"  # a decision tree that imitates this one
+DEPTH = 8
+
+EPISODES = 10  # that a policy's return and its states are from
+
+# epsilons are in standard deviations, norm "inf"
+# transfer: at states that each of the policies visits
+ATTACK = PGD(20)
+EPSILONS = {CARTPOLE.name: 0.4, ACROBOT.name: 0.2}
+STATES = 20  # of each policy
+ROLLS = (0, 1)  # shown to the policy of the same seed, and to that of the next one
+
+# universal, on cart-pole: fitted on some states of other episodes than those that it is tested on
+FITTED_ON = ("PPO", "A2C", "DQN")
+SHOWN_TO = ("PPO", "A2C", "DQN", TREE, "SB3 PPO", "SB3 A2C", "SB3 DQN")
+OFFSET_EPSILONS = (0.1, 0.4)
+COUNTS = (1, 10, 100)
+HELD_OUT = 500
+RANDOM_OFFSETS = 20
+
+# dimension, on cart-pole: codes of observations in standard deviations
+SPREAD = ("PPO linear", "PPO", "A2C", "DQN")
+LENGTHS = (4, 8, 16, 32, 64, 128)
+ROTATIONS = 4  # of each length
+LARGEST = 8.0  # epsilon that is tried
+FLIP = DeepFool()
+CODED_STATES = 100
+
+
+def task_of(name: str) -> Task:
+    """The task of a policy by its name."""
+    return next(kept.task for kept in KEPT if kept.name == (TREE_OF if name == TREE else name))

@@ -1,0 +1,256 @@
+"""Return against epsilon: a policy whose observations are tampered with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from rlkit.adversarial import (
+    FGSM,
+    PGD,
+    Attack,
+    BestOf,
+    Boundary,
+    Budget,
+    CurvePoint,
+    Noise,
+    RandomSearch,
+    RobustnessCurve,
+    Timing,
+    Warned,
+    aliasing_epsilon,
+    curve_warnings,
+    examine,
+    robustness_curve,
+    visited,
+    warnings_of,
+)
+from rlkit.envs import GridWorld, find_dynamics
+from rlkit.evaluation import EVALUATION_SEED, observation_std
+from rlkit.plotting import Curve, Reference, png, robustness_curves
+
+from ..report.ledger import Picture, Run, Table
+from .policies import Subject, backend_of
+
+AttackName = Literal["noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best"]
+Unit = Literal["std", "raw"]
+NormName = Literal["inf", "2", "1"]
+
+ATTACKS: dict[str, Attack] = {
+    "noise": Noise("sign"),
+    "uniform": Noise("uniform"),
+    "gaussian": Noise("gaussian"),
+    "fgsm": FGSM(),
+    "pgd": PGD(20),
+    "search": RandomSearch(),
+    "boundary": Boundary(),
+    "best": BestOf((Noise("sign"), PGD(20, restarts=2), RandomSearch(50))),
+}
+UNITS: dict[Unit, str] = {"std": "standard deviations of natural observations", "raw": "raw observation units"}
+NOTE = (
+    "Epsilon 1 is one standard deviation of each observation feature, measured on natural episodes. "
+    "Intervals are over training seeds; an attack that fails proves nothing."
+)
+CHECKED_STATES = 100  # of natural episodes of every seed, at which the checklist is run
+SCALE_EPISODES = 20  # natural episodes per seed that the standard deviations are measured on
+
+
+def aliasing(env: str, env_kwargs: Mapping[str, Any], budget: Budget) -> float | None:
+    """The epsilon from which two states of a grid world can be made to look alike; None where states are not listed.
+
+    Integer observations have no distance, and are refused by attacks themselves.
+    """
+    dynamics = find_dynamics(env, env_kwargs=dict(env_kwargs))
+    if not isinstance(dynamics, GridWorld):
+        return None
+    observations = torch.from_numpy(np.array(dynamics.observations()))
+    return aliasing_epsilon(observations, budget) if observations.is_floating_point() else None
+
+
+class Threat(NamedTuple):
+    """What attackers may do; the same for every policy that is compared."""
+
+    attacks: tuple[str, ...]  # keys of ATTACKS
+    epsilons: tuple[float, ...]
+    budget: Budget  # norm and scale; its epsilon is not used
+    unit: str
+    timing: Timing | None = None  # None: always
+    attacks_per_episode: int | None = None
+    aliasing: float | None = None  # the epsilon from which states read alike, where they are listed
+
+
+def threat(
+    subject: Subject,
+    attacks: Sequence[str],
+    epsilons: Sequence[float],
+    unit: Unit = "std",
+    norm: NormName = "inf",
+) -> Threat:
+    """The threat with epsilon in standard deviations as ``subject`` meets them, or in raw units.
+
+    Raises:
+        ValueError: an unknown attack or norm, a negative epsilon, or observations that have no spread.
+    """
+    for name in attacks:
+        if name not in ATTACKS:
+            near = difflib.get_close_matches(name, ATTACKS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ATTACKS)}"
+            raise ValueError(f"unknown attack {name!r}: {hint}")
+    for epsilon in epsilons:
+        Budget(epsilon)  # refuses what is no size before anything is played
+    budget = Budget(0.0, norm=norm)
+    if unit == "std":
+        scale = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED))
+        budget = Budget(0.0, norm=norm, scale=scale, unit=UNITS[unit])
+    alike = aliasing(subject.env, subject.env_kwargs, budget)
+    return Threat(tuple(attacks), tuple(sorted(set(epsilons))), budget, UNITS[unit], aliasing=alike)
+
+
+def checked(subject: Subject, threat: Threat, first_seed: int = EVALUATION_SEED) -> tuple[Warned, ...] | None:
+    """The checklist's warnings about a subject at states of its natural episodes; None where it gives no scores."""
+    if not hasattr(subject.policy, "scores"):
+        return None
+    obs = visited(subject.policy, subject.make_env(1, first_seed), CHECKED_STATES)
+    return warnings_of(examine(subject.policy, obs, threat.budget, threat.epsilons, seeds=subject.seeds))
+
+
+def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVALUATION_SEED) -> RobustnessCurve:
+    """Every episode of a subject under a threat, and without attack."""
+    return robustness_curve(
+        subject.policy,
+        lambda copies: subject.make_env(copies, first_seed),
+        [ATTACKS[name] for name in threat.attacks],
+        threat.epsilons,
+        threat.budget,
+        episodes,
+        seeds=subject.seeds,
+        timing=threat.timing,
+        attacks_per_episode=threat.attacks_per_episode,
+    )
+
+
+def attack(subjects: Sequence[Subject], threat: Threat, episodes: int = 100, first_seed: int = EVALUATION_SEED) -> Run:
+    """Attack one or more policies of the same environment, the same way.
+
+    Raises:
+        ValueError: see ``rlkit.adversarial.robustness_curve``.
+    """
+    measured = [curve(subject, threat, episodes, first_seed) for subject in subjects]
+    return attack_run(subjects, measured, threat, [checked(subject, threat, first_seed) for subject in subjects])
+
+
+def attack_run(
+    subjects: Sequence[Subject],
+    measured: Sequence[RobustnessCurve],
+    threat: Threat,
+    checks: Sequence[tuple[Warned, ...] | None] | None = None,
+) -> Run:
+    """The record of attacks on policies of one environment; the first policy is the one that the run is about.
+
+    Args:
+        subjects: the policies.
+        measured: their curves.
+        threat: of all of them.
+        checks: what the checklist says of each; None where it was not run.
+    """
+    first = subjects[0]
+    names = " and ".join(subject.name for subject in subjects)
+    curves = {subject.name: each for subject, each in zip(subjects, measured, strict=True)}
+    points = {name: each.points() for name, each in curves.items()}
+    found_by = dict(zip(curves, [None] * len(curves) if checks is None else checks, strict=True))
+    clean = [name for name, found in found_by.items() if found == ()]
+    warnings = {name: (*(found_by[name] or ()), *curve_warnings(each)) for name, each in curves.items()}
+    return Run(
+        kind="attack",
+        title=f"{names} on {first.env} under attack",
+        settings={
+            "environment": first.env,
+            "env_kwargs": first.env_kwargs,
+            "backend": backend_of(first.make_env(1, EVALUATION_SEED)),
+            "algorithm": names,
+            "training_seeds": first.seeds,
+            "episodes": measured[0].natural.shape[1],
+            **threat_settings(threat),
+            "timing": measured[0].timing,
+        },
+        results={
+            "return": points[first.name][0].mean_return,
+            "seeds": list(first.seeds),
+            "curves": {name: [point._asdict() for point in each] for name, each in points.items()},
+            "aliasing_epsilon": threat.aliasing,
+            "warnings": {name: [warned._asdict() for warned in found] for name, found in warnings.items()},
+        },
+        tables=(curve_table(points, threat),),
+        pictures=(curve_picture(curves, threat),),
+        notes=(
+            *((NOTE,) if threat.unit == UNITS["std"] else ()),
+            *(() if threat.aliasing is None else (alike_note(threat.aliasing),)),
+            *(f"Warning, {name}, {each.check}: {each.message}." for name, found in warnings.items() for each in found),
+            *(f"The checklist found nothing suspicious about {name}." for name in clean),
+        ),
+    )
+
+
+def alike_note(epsilon: float) -> str:
+    """What the dotted line in a curve says."""
+    return (
+        f"From epsilon {epsilon:.4g} on, half the smallest distance between two states, one state can be made to read "
+        "as another: no policy can act rightly in both. The table has epsilon in this unit, the curve marks it."
+    )
+
+
+def threat_settings(threat: Threat) -> dict[str, Any]:
+    """A threat as the ledger records it."""
+    return {
+        "attacks": [ATTACKS[name].name for name in threat.attacks],
+        "epsilons": threat.epsilons,
+        "epsilon_unit": threat.unit,
+        "norm": threat.budget.norm,
+        "scale": np.asarray(threat.budget.scale).tolist(),
+    }
+
+
+def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> Table:
+    """Every point of every policy's curve, natural return first."""
+    rows = tuple(
+        (
+            name,
+            point.attack,
+            point.epsilon,
+            *(() if threat.aliasing is None else (point.epsilon / threat.aliasing,)),
+            point.mean_return,
+            point.change,
+            point.attack_rate,
+            point.flip_rate,
+            point.capped,
+        )
+        for name, points in curves.items()
+        for point in points
+    )
+    alike = () if threat.aliasing is None else ("of where states read alike",)
+    columns = (
+        "policy", "attack", "epsilon", *alike, "return", "change", "share of steps attacked",
+        "share of actions flipped", "capped episodes",
+    )  # fmt: skip
+    return Table("attacks", f"Return against epsilon, in {threat.unit} (norm {threat.budget.norm})", columns, rows)
+
+
+def curve_picture(measured: Mapping[str, RobustnessCurve], threat: Threat) -> Picture:
+    """The same as a figure, one panel per policy."""
+    policies = {
+        policy: {name: _curve(each, k) for k, name in enumerate(each.attacks)} for policy, each in measured.items()
+    }
+    mark = None if threat.aliasing is None else Reference("states read alike", threat.aliasing)
+    figure = robustness_curves(policies, xlabel=f"epsilon [{threat.unit}]", mark=mark)
+    caption = "Mean return of every training seed (thin) and over seeds; epsilon 0 is the natural return."
+    return Picture("attacks", caption, png(figure))
+
+
+def _curve(measured: RobustnessCurve, k: int) -> Curve:
+    """Attack k from the natural return on."""
+    returns = np.concatenate([measured.natural[None], measured.returns[k]])  # [1 + L, S, E]
+    return Curve([0.0, *measured.epsilons], returns.mean(axis=-1))

@@ -1,0 +1,152 @@
+"""stable-baselines3 at work in a process of its own, so that neither side's time or threads touch the other's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from rlkit.plotting import Curve
+
+from ...optional_packages import require
+from ...report.ledger import to_json, write_text
+from .sb3_job import Order
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class PeerFailed(RuntimeError):
+    """stable-baselines3's process ended without having trained."""
+
+
+class PeerResult(NamedTuple):
+    """One trained seed of stable-baselines3."""
+
+    seed: int
+    model: Path
+    normalisation: Path | None  # what VecNormalize saved
+    cpu_seconds: float
+    wall_seconds: float
+    timesteps: int
+    episodes: tuple[tuple[int, float], ...]  # timesteps at the end of a training episode, and its return
+
+
+def require_peer() -> None:
+    """Refuse a comparison at once where there is nothing to compare with.
+
+    Raises:
+        ModuleNotFoundError: stable-baselines3 is not installed.
+    """
+    require("stable_baselines3", "stable-baselines3", "sb3")
+
+
+class Peer:
+    """A training job of stable-baselines3 beside this process; leaving the ``with`` block ends it.
+
+    Args:
+        order: what to train.
+        folder: where models and costs are written; it must exist.
+
+    Raises:
+        ModuleNotFoundError: stable-baselines3 is not installed.
+    """
+
+    def __init__(self, order: Order, folder: Path) -> None:
+        require_peer()
+        self.order, self.folder = order, folder
+        self._done = dict.fromkeys(order.seeds, 0)  # timesteps by seed
+        write_text(folder / "order.json", to_json(asdict(order)))
+        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
+        self._errors = (folder / "peer.log").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "rlkit.experiments.workflows.compare.sb3_worker", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=environment,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+        self._reader.join()
+        self._errors.close()
+
+    @property
+    def timesteps(self) -> int:
+        """Environment steps done, over all its seeds."""
+        return sum(self._done.values())
+
+    @property
+    def running(self) -> bool:
+        """Whether there is still something to wait for."""
+        return self._process.poll() is None
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end, or for so many seconds; whether it has ended."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def results(self) -> tuple[PeerResult, ...]:
+        """What the finished job left.
+
+        Raises:
+            PeerFailed: it ended in another way; its last words are given.
+        """
+        self._process.wait()
+        self._reader.join()
+        if self._process.returncode != 0:
+            words = (self.folder / "peer.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = words[-1] if words else "it said nothing"
+            code, log = self._process.returncode, self.folder / "peer.log"
+            raise PeerFailed(f"stable-baselines3's process ended with {code}: {last} (see {log})")
+        return tuple(_result(self.folder, seed) for seed in self.order.seeds)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                seed, timesteps = map(int, line.split())
+                self._done[seed] = timesteps
+
+
+def _result(folder: Path, seed: int) -> PeerResult:
+    cost = json.loads((folder / f"sb3-seed{seed}.json").read_text(encoding="utf-8"))
+    episodes = tuple((int(step), float(earned)) for step, earned in cost.pop("episodes"))
+    model, moments = folder / f"sb3-seed{seed}.zip", folder / f"sb3-seed{seed}.pkl"
+    normalisation = moments if cost.pop("normalised") else None
+    return PeerResult(model=model, normalisation=normalisation, episodes=episodes, **cost)
+
+
+def training_curve(results: tuple[PeerResult, ...], timesteps: np.ndarray) -> Curve:
+    """Mean return of the training episodes that ended in each interval of ``timesteps [T]``; NaN where none did."""
+    edges = np.concatenate([[0], timesteps])  # [T + 1]
+    y = np.full((len(timesteps), len(results)), np.nan)
+    for s, result in enumerate(results):
+        if not result.episodes:
+            continue
+        ends, earned = np.array(result.episodes).T
+        interval = np.searchsorted(edges, ends, side="left") - 1  # an episode ending at an edge belongs before it
+        count = np.bincount(interval, minlength=len(timesteps))[: len(timesteps)]
+        total = np.bincount(interval, earned, minlength=len(timesteps))[: len(timesteps)]
+        np.divide(total, count, out=y[:, s], where=count > 0)
+    return Curve(timesteps, y)

@@ -1,0 +1,118 @@
+"""Train stable-baselines3's agents in a process: ``python -m rlkit.experiments.workflows.compare.sb3_worker FOLDER``.
+
+Reads ``FOLDER/order.json``, trains one seed after another on one thread, and leaves ``sb3-seed<N>.zip`` (the model) and
+``sb3-seed<N>.json`` (CPU seconds and training episodes), and ``sb3-seed<N>.pkl`` where observations or rewards were
+normalised. Prints ``seed timesteps`` now and then.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from rlkit.checkpoint import write_whole
+
+from ...report.ledger import to_json, write_text
+from .sb3_job import Order
+
+ALGORITHMS = {"DQN": DQN, "A2C": A2C, "PPO": PPO}
+ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+REPORT_STEPS = 500  # between lines on the standard output
+
+
+class Log(BaseCallback):
+    """Training returns, and a line now and then. It costs about a thousandth of the time that is measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.episodes: list[tuple[int, float]] = []  # timesteps when an episode ended, and its return
+        self._due = 0
+
+    def _on_step(self) -> bool:
+        ended = [info["episode"]["r"] for info in self.locals["infos"] if "episode" in info]
+        self.episodes += [(self.num_timesteps, episode_return) for episode_return in ended]
+        if self.num_timesteps >= self._due:
+            self._due += REPORT_STEPS
+            print(self.model.seed, self.num_timesteps, flush=True)
+        return True
+
+
+def make_model(order: Order, seed: int) -> DQN | A2C | PPO:
+    """The agent of stable-baselines3 as ordered, on the CPU, each environment in a monitor as by its own default."""
+    arguments = {name: falling(value) if name in order.linear else value for name, value in order.arguments.items()}
+    policy = {name: value for name, value in order.policy.items() if name != "activation"}
+
+    def copy() -> gymnasium.Env[Any, Any]:
+        return Monitor(gymnasium.make(order.env, **order.env_kwargs))
+
+    env: VecEnv = DummyVecEnv([copy] * order.num_envs)
+    model: DQN | A2C | PPO = ALGORITHMS[order.algorithm](
+        "MlpPolicy",
+        VecNormalize(env, **order.around) if order.around else env,
+        policy_kwargs={
+            **policy,
+            "net_arch": list(order.policy["net_arch"]),
+            "activation_fn": ACTIVATIONS[order.policy["activation"]],
+        },
+        seed=seed,
+        device="cpu",
+        **arguments,
+    )
+    return model
+
+
+def falling(initial: float) -> Callable[[float], float]:
+    """A line from the initial value to zero.
+
+    Training is rounded up to whole rollouts, so progress ends below 0, and there an unclamped line is a negative
+    learning rate: a last round of gradient ascent, which can undo what was learned.
+    """
+    return lambda progress: max(progress, 0.0) * initial
+
+
+def train(order: Order, seed: int, folder: Path) -> None:
+    """One seed: train, save the model, and write what it cost."""
+    model, log = make_model(order, seed), Log()
+    cpu, wall = time.process_time(), time.perf_counter()
+    model.learn(order.steps, callback=log)
+    normalisation = model.get_vec_normalize_env()
+    cost: dict[str, Any] = {
+        "seed": seed,
+        "cpu_seconds": time.process_time() - cpu,
+        "wall_seconds": time.perf_counter() - wall,
+        "timesteps": model.num_timesteps,
+        "normalised": normalisation is not None,
+        "episodes": log.episodes,
+    }
+    write_whole(folder / f"sb3-seed{seed}.zip", model.save)
+    if normalisation is not None:
+        write_whole(folder / f"sb3-seed{seed}.pkl", lambda path: normalisation.save(str(path)))
+    write_text(folder / f"sb3-seed{seed}.json", to_json(cost))
+    print(seed, model.num_timesteps, flush=True)
+
+
+def main(folder: Path) -> int:
+    """Train every seed of the order in ``folder``."""
+    torch.set_num_threads(1)
+    order = Order(**json.loads((folder / "order.json").read_text(encoding="utf-8")))
+    try:
+        for seed in order.seeds:
+            train(order, seed, folder)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,109 @@
+"""Returns of a policy on paired episodes, with intervals over training seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.adversarial import Victim
+from rlkit.evaluation import EVALUATION_SEED, rollout
+from rlkit.statistics import Estimate, mean_interval
+from rlkit.types import Env
+
+from ..report.ledger import Run, Table
+from .exact import FINAL_WORK, exact_of, exact_part
+from .policies import Subject, backend_of
+
+
+class Played(NamedTuple):
+    """E episodes of each of S seeds; episode e started alike for all of them."""
+
+    returns: NDArray[np.float64]  # [S, E], undiscounted
+    lengths: NDArray[np.int64]  # [S, E]
+    capped: NDArray[np.bool_]  # [S, E], cut off by the step cap of an environment without a time limit
+
+    @property
+    def seed_means(self) -> NDArray[np.float64]:
+        """Mean return of each seed, ``[S]``: what intervals are over."""
+        return np.asarray(self.returns.mean(axis=1))
+
+    @property
+    def mean_return(self) -> Estimate[float]:
+        """The mean over seeds with Student's interval."""
+        return mean_interval(self.seed_means)
+
+
+def play(policy: Victim, env: Env, deterministic: bool = True) -> Played:
+    """One episode in every copy of a fresh evaluation environment."""
+    episodes = rollout(policy, env, deterministic=deterministic)
+    return Played(episodes.returns.cpu().numpy(), episodes.lengths.cpu().numpy(), episodes.capped.cpu().numpy())
+
+
+def seed_table(seeds: Sequence[int], played: Played) -> Table:
+    """Returns by training seed."""
+    columns = ("seed", "mean return", "standard deviation", "least", "greatest", "mean length")
+    rows = tuple(
+        (seed, *(float(number) for number in (row.mean(), row.std(), row.min(), row.max(), length.mean())))
+        for seed, row, length in zip(seeds, played.returns, played.lengths, strict=True)
+    )
+    return Table("returns", f"Return of {played.returns.shape[1]} episodes by training seed", columns, rows)
+
+
+def returns_of(seeds: Sequence[int], played: Played) -> dict[str, Any]:
+    """The numbers of an evaluation for scripts."""
+    return {
+        "return": played.mean_return,
+        "episodes": played.returns.shape[1],
+        "seeds": list(seeds),
+        "seed_returns": played.seed_means,
+        "capped_episodes": int(played.capped.sum(axis=None)),
+    }
+
+
+def evaluate(subject: Subject, episodes: int = 100, sampled: bool = False, first_seed: int = EVALUATION_SEED) -> Run:
+    """Play ``episodes`` episodes of every training seed; episode e starts from ``reset(seed=first_seed + e)``.
+
+    Raises:
+        ValueError: fewer than one episode, or ``sampled`` of a model that cannot be sampled reproducibly.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    env = subject.make_env(episodes, first_seed)
+    played = play(subject.policy, env, deterministic=not sampled)
+    exact = exact_of(subject.policy, subject.env, subject.env_kwargs, FINAL_WORK)
+    part = exact_part(subject.name, subject.seeds, subject.policy, exact, None, sampled)
+    return Run(
+        kind="evaluate",
+        title=f"{subject.name} on {subject.env}, {'sampled' if sampled else 'greedy'} actions",
+        settings={
+            "environment": subject.env,
+            "env_kwargs": subject.env_kwargs,
+            "backend": backend_of(env),
+            "algorithm": subject.name,
+            "training_seeds": subject.seeds,
+            "episodes": episodes,
+            "evaluation_seeds": [first_seed, first_seed + episodes - 1],
+            "actions": "sampled" if sampled else "greedy",
+        },
+        results={**returns_of(subject.seeds, played), **part.results},
+        tables=(seed_table(subject.seeds, played), *part.tables),
+        pictures=part.pictures,
+        notes=(mean_note(played), *capped_note(played)),
+    )
+
+
+def mean_note(played: Played) -> str:
+    """The mean over training seeds, with its interval where several say something about the next."""
+    mean = played.mean_return
+    if mean.n == 1:
+        return f"Mean return of the only training seed: {mean.value:.4g}, which says nothing about another's."
+    return f"Mean return over {mean.n} training seeds: {mean} ({mean.confidence:.0%}, {mean.method})."
+
+
+def capped_note(played: Played) -> tuple[str, ...]:
+    """Says so if episodes did not end by themselves."""
+    capped = int(played.capped.sum(axis=None))
+    return (f"{capped} of {played.capped.size} episodes were cut off by the step cap.",) if capped else ()

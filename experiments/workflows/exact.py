@@ -1,0 +1,301 @@
+"""What a policy is worth in a finite problem, computed in the table that the simulator samples, not played."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rlkit.agents import Agent
+from rlkit.envs import GridWorld, TabularDynamics, find_dynamics
+from rlkit.envs.gridtable import reachable
+from rlkit.envs.render import draw_values
+from rlkit.mdp import TabularMDP
+from rlkit.planning import (
+    FiniteHorizonSolution,
+    Solution,
+    backward_induction,
+    evaluate,
+    evaluate_finite,
+    mistakes,
+    q_error,
+    solve,
+    start_value,
+    state_regret,
+)
+from rlkit.plotting import Curve, Reference, learning_curves, png
+
+from ..report.ledger import Picture, Table
+from .policies import Scored
+from .solve import Lake, lake_of
+
+CURVE_WORK = 10**7  # seeds times states times steps of an episode up to which a curve is cheap beside training
+FINAL_WORK = 10**9  # the same for judging one policy in less than a minute
+PICTURED_TILES = 16  # of a side; larger maps have no legible pair of pictures
+
+Floats = NDArray[np.float64]
+
+
+class Finite(Protocol):
+    """A finite problem and what is seen of its states."""
+
+    @property
+    def mdp(self) -> TabularMDP:
+        """The table that is sampled."""
+        ...
+
+    def observations(self) -> NDArray[Any]:
+        """Of every state, ``[N, *observation]``."""
+        ...
+
+
+class Exact(NamedTuple):
+    """What is known about a finite problem without any learning."""
+
+    problem: Finite
+    limited: FiniteHorizonSolution | None  # the optimum under the step limit, undiscounted; None without a limit
+    discounted: Solution | None  # the optimum at the agent's gamma; None where rows differ in gamma, or it is 1
+
+    @property
+    def optimum(self) -> float:
+        """Of the start: the return under the step limit, else the discounted one."""
+        best = self.limited.value[0] if self.limited is not None else self.by_gamma.value
+        return float(start_value(self.problem.mdp, best))
+
+    @property
+    def by_gamma(self) -> Solution:
+        """``discounted``, where there must be one."""
+        assert self.discounted is not None
+        return self.discounted
+
+    @property
+    def stationary(self) -> float | None:
+        """What the policy that is optimal at gamma earns under the step limit."""
+        if self.limited is None or self.discounted is None:
+            return None
+        return float(returns_of_policy(self, self.discounted.policy))
+
+    @property
+    def measure(self) -> str:
+        """What ``optimum`` and exact returns are."""
+        if self.limited is not None:
+            return f"return in {self.limited.horizon} steps"
+        return f"return at gamma {self.by_gamma.gamma:g}"
+
+
+class Judgement(NamedTuple):
+    """Exact numbers of S greedy policies."""
+
+    returns: Floats  # [S], under the step limit, undiscounted; at gamma without one
+    discounted: Floats | None  # [S], at gamma without a step limit
+    mistakes: Floats | None  # [S, N] in [0, 1], of an action that is not optimal at gamma
+    regret: Floats | None  # [S, N], of the value at gamma
+    errors_at_start: Floats | None  # [S], max_a |Q - Q*| over first states; None unless ``rates_by_reward``
+    errors_mean: Floats | None  # [S], over all states in which there is something to decide
+
+
+def finite_problem(name: str, env_kwargs: Mapping[str, Any]) -> Finite | None:
+    """The finite problem behind an environment, None where there is none: ours, or a gymnasium one with a table P."""
+    dynamics = find_dynamics(name, env_kwargs=dict(env_kwargs))
+    if dynamics is not None:
+        return dynamics if hasattr(dynamics, "mdp") and hasattr(dynamics, "observations") else None  # type: ignore[return-value]
+    env = gymnasium.make(name, **env_kwargs)
+    space = env.observation_space
+    if not hasattr(env.unwrapped, "P") or not isinstance(space, gymnasium.spaces.Discrete):
+        return None
+    mdp = TabularMDP.from_gymnasium(env)
+    if space.n != mdp.num_states or space.start != 0:
+        return None
+    return lake_of(env, mdp) or TabularDynamics(mdp)
+
+
+def exact_answer(problem: Finite, gamma: float | None) -> Exact | None:
+    """Both optima; None for ``gamma`` where there is none in common, or it is 1, and None for both."""
+    mdp = problem.mdp
+    limited = None if mdp.max_steps is None else backward_induction(mdp)
+    discounted = None if gamma is None or gamma >= 1 else solve(mdp, gamma)
+    return None if limited is None and discounted is None else Exact(problem, limited, discounted)
+
+
+def work(num_seeds: int, problem: Finite) -> int:
+    """How much it takes to judge S policies: state values to be computed."""
+    return num_seeds * problem.mdp.num_states * (problem.mdp.max_steps or 100)
+
+
+def exact_of(policy: Scored, name: str, env_kwargs: Mapping[str, Any], most: int) -> Exact | None:
+    """What is known of the problem that a policy was made for; None if that is not finite, or more ``work`` than
+    ``most``."""
+    problem = finite_problem(name, env_kwargs)
+    if problem is None or work(policy.num_seeds, problem) > most:
+        return None
+    return exact_answer(problem, gamma_of(policy))
+
+
+def gamma_of(policy: Scored) -> float | None:
+    """The discount that a policy was trained with; None if its rows differ."""
+    if isinstance(policy, Agent):
+        found = policy.config.gamma
+        return None if isinstance(found, tuple) and len(set(found)) > 1 else float(np.ravel(found)[0])
+    models = getattr(policy, "models", ())
+    gammas = {float(model.gamma) for model in models}
+    return gammas.pop() if len(gammas) == 1 else None
+
+
+def rates_by_reward(policy: Scored) -> bool:
+    """Whether scores are action values in the environment's own rewards: not logits, nor of normalised rewards."""
+    rescaled = isinstance(policy, Agent) and getattr(policy.config, "normalize_rewards", False)
+    return policy.scores_are_values and not rescaled
+
+
+def all_scores(policy: Scored, problem: Finite) -> Floats:
+    """Every seed's action values or logits at every state, ``[S, N, A]``."""
+    states = torch.as_tensor(problem.observations().copy(), device=policy.device)  # [N, *observation]
+    with torch.no_grad():
+        return policy.scores(states.expand(policy.num_seeds, *states.shape)).double().cpu().numpy()
+
+
+def all_probabilities(policy: Scored, problem: Finite) -> Floats:
+    """Every seed's policy as it acts when sampled, ``[S, N, A]``."""
+    assert isinstance(policy, Agent)  # nothing else samples
+    states = torch.as_tensor(problem.observations().copy(), device=policy.device)
+    return policy.action_probabilities(states.expand(policy.num_seeds, *states.shape)).double().cpu().numpy()
+
+
+def exact_returns(policy: Scored, problem: Finite, horizon: int) -> Floats:
+    """The expected return of every seed's greedy policy in episodes of at most ``horizon`` steps, ``[S]``."""
+    greedy = all_scores(policy, problem).argmax(axis=-1)  # [S, N]
+    return start_value(problem.mdp, evaluate_finite(problem.mdp, greedy, horizon)[:, 0])
+
+
+def returns_of_policy(exact: Exact, policy: NDArray[Any]) -> Floats:
+    """The exact return of policies ``[..., N]`` or ``[..., N, A]``, ``[...]``, as ``Exact.measure`` says."""
+    mdp = exact.problem.mdp
+    if exact.limited is not None:
+        return start_value(mdp, evaluate_finite(mdp, policy, exact.limited.horizon)[..., 0, :])
+    return start_value(mdp, evaluate(mdp, policy, exact.by_gamma.gamma))
+
+
+def judged_exactly(policy: Scored, exact: Exact, sampled: bool = False) -> Judgement:
+    """All seeds' policies at once: the greedy ones, or those that ``sampled`` actions follow."""
+    problem, solution = exact.problem, exact.discounted
+    scores = all_scores(policy, problem)  # [S, N, A]
+    followed = all_probabilities(policy, problem) if sampled else scores.argmax(axis=-1)  # [S, N, A] or [S, N]
+    returns = returns_of_policy(exact, followed)
+    if solution is None:
+        return Judgement(returns, None, None, None, None, None)
+    regret = state_regret(problem.mdp, followed, solution)
+    wrong = mistakes(followed, solution)
+    start, deciding = problem.mdp.start, ~problem.mdp.ended
+    errors: tuple[Floats | None, Floats | None] = (None, None)
+    if rates_by_reward(policy):
+        weights = deciding / deciding.sum(axis=0)
+        errors = (q_error(scores, solution, start), q_error(scores, solution, weights))
+    value = start_value(problem.mdp, solution.value) - start_value(problem.mdp, regret)
+    return Judgement(returns, value, wrong, regret, *errors)
+
+
+class Part(NamedTuple):
+    """What exact numbers add to a run."""
+
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    results: Mapping[str, Any] = {}
+
+
+def exact_part(
+    name: str, seeds: tuple[int, ...], policy: Scored, exact: Exact | None, curve: Curve | None, sampled: bool = False
+) -> Part:
+    """Tables, pictures and numbers of S policies; nothing where nothing is known. ``curve`` is of training."""
+    if exact is None:
+        return Part()
+    found = judged_exactly(policy, exact, sampled)
+    numbers = exact_results(seeds, exact, found)
+    pictures = mistakes_picture(exact, found)
+    if curve is not None:
+        pictures = (curve_picture(name, exact, curve), *pictures)
+        numbers["curve"] = {"timesteps": curve.x, "returns": curve.y}
+    return Part((exact_table(seeds, exact, found, sampled),), pictures, {"exact": numbers})
+
+
+def exact_results(seeds: tuple[int, ...], exact: Exact, found: Judgement) -> dict[str, Any]:
+    """The numbers for scripts."""
+    visited = reachable(exact.problem.mdp) & ~exact.problem.mdp.ended  # [N]
+    return {
+        "measure": exact.measure,
+        "optimum": exact.optimum,
+        "discounted_policy_under_limit": exact.stationary,
+        "gamma": None if exact.discounted is None else exact.discounted.gamma,
+        "step_limit": None if exact.limited is None else exact.limited.horizon,
+        "seeds": list(seeds),
+        "seed_returns": found.returns,
+        "seed_regrets": exact.optimum - found.returns,
+        "seed_discounted_returns": found.discounted,
+        "seed_q_errors_at_start": found.errors_at_start,
+        "seed_q_errors_mean": found.errors_mean,
+        "seed_mistakes": None if found.mistakes is None else found.mistakes[:, visited].sum(axis=1),
+        "deciding_states": int(visited.sum(axis=0)),
+        "state_mistakes": None if found.mistakes is None else found.mistakes.mean(axis=0),
+        "state_regrets": None if found.regret is None else found.regret.mean(axis=0),
+    }
+
+
+def exact_table(seeds: tuple[int, ...], exact: Exact, found: Judgement, sampled: bool = False) -> Table:
+    """Every seed's policy, and the optimum above them."""
+    numbers = exact_results(seeds, exact, found)
+    gamma = None if exact.discounted is None else f"gamma {exact.discounted.gamma:g}"
+    best = None if exact.discounted is None else float(start_value(exact.problem.mdp, exact.discounted.value))
+    columns = {
+        "policy": ["optimal", *(f"seed {seed}" for seed in seeds)],
+        exact.measure: [exact.optimum, *found.returns.tolist()],
+        "regret": [0.0, *numbers["seed_regrets"].tolist()],
+    }
+    if found.discounted is not None and exact.limited is not None:
+        columns[f"return at {gamma}"] = [best, *found.discounted.tolist()]
+    if found.errors_mean is not None and found.errors_at_start is not None:
+        columns["error of Q at start"] = [0.0, *found.errors_at_start.tolist()]
+        columns["mean error of Q"] = [0.0, *found.errors_mean.tolist()]
+    if found.mistakes is not None:
+        columns[f"states wrong, of {numbers['deciding_states']}"] = [0.0, *numbers["seed_mistakes"].tolist()]
+    kind = "Sampled" if sampled else "Greedy"
+    title = f"{kind} policies, exactly: expected returns, and in how many states the action is not optimal"
+    return Table("exact", title, tuple(columns), tuple(zip(*columns.values(), strict=True)))
+
+
+def curve_picture(name: str, exact: Exact, curve: Curve) -> Picture:
+    """Exact regret of the greedy policy by training step, above zero."""
+    regret = Curve(curve.x, exact.optimum - np.asarray(curve.y))
+    references = [Reference("the optimum", 0.0)]
+    if exact.stationary is not None:
+        references.append(
+            Reference(f"optimal policy of gamma {exact.by_gamma.gamma:g}", exact.optimum - exact.stationary)
+        )
+    figure = learning_curves({name: regret}, ylabel=f"exact regret: {exact.measure}", references=references)
+    return Picture(
+        "regret", "What the greedy policy loses during training, exactly; thin lines are seeds.", png(figure)
+    )
+
+
+def mistakes_picture(exact: Exact, found: Judgement) -> tuple[Picture, ...]:
+    """Which states are wrong and what that costs, on the map; none where there is no map, or a large one."""
+    grid, solution = exact.problem, exact.discounted
+    if not isinstance(grid, GridWorld | Lake) or solution is None or max(grid.letters.shape) > PICTURED_TILES:
+        return ()
+    assert found.mistakes is not None
+    assert found.regret is not None
+    rows, columns = grid.letters.shape
+    figure = Figure(figsize=(2 * (0.62 * columns + 1.2), 0.62 * rows + 0.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    share, cost = found.mistakes.mean(axis=0), found.regret.mean(axis=0).clip(min=0)
+    top = max(float(cost.max(axis=0)), 1e-12)
+    draw_values(grid, share, solution.optimal_actions, axes=left, limits=(0, 1), title="share of seeds that are wrong")
+    draw_values(grid, cost, axes=right, limits=(0, top), title=f"mean regret at gamma {solution.gamma:g}")
+    caption = (
+        "Where greedy policies go wrong: the share of seeds whose action is not optimal (arrows are the optimal "
+        "actions), and what the seeds lose on average from each state."
+    )
+    return (Picture("mistakes", caption, png(figure)),)

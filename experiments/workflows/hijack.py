@@ -1,0 +1,193 @@
+"""Hijacking a policy: how much of its own reward an attacker gets out of a world in which only the victim acts.
+
+On a grid the attacker wants another goal to be reached, and its policy is the exact optimum of that wish. On the
+cart-pole it wants the cart on one side with the pole up, and its policy is a linear controller with a set point there,
+or beside it the optimum of that wish on a lattice of states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+import rlkit.envs
+from rlkit.adversarial import FGSM, PGD, Attack, AttackedPolicy, Followed, Noise, aliasing_epsilon, follow
+from rlkit.envs import GridWorld, Rewarded
+from rlkit.evaluation import EVALUATION_SEED
+from rlkit.plotting import Curve, Reference, draw_curves, png
+from rlkit.statistics import mean_interval, share_interval
+from rlkit.types import Env, Policy
+
+from ..report.ledger import Picture, Run, Table
+from .attack import UNITS, NormName, Unit, threat
+from .attacker_goals import Scheme, scheme_of
+from .policies import Subject
+
+
+class Attempt(NamedTuple):
+    """A way of using the budget."""
+
+    attack: Attack
+    targeted: bool  # at the attacker's action, else away from the victim's own
+
+
+ATTEMPTS: dict[str, Attempt] = {
+    "sign noise": Attempt(Noise(), False),
+    "FGSM untargeted": Attempt(FGSM(), False),
+    "FGSM targeted": Attempt(FGSM(), True),
+    "PGD targeted": Attempt(PGD(), True),
+}
+
+
+def hijack(
+    subject: Subject,
+    toward: str,
+    epsilons: Sequence[float],
+    unit: Unit = "std",
+    norm: NormName = "inf",
+    episodes: int = 100,
+    first_seed: int = EVALUATION_SEED,
+    points: int | None = None,
+) -> Run:
+    """Play the same episodes without attack and under every attempt at every epsilon, paid by the attacker's reward.
+
+    Targeted attempts are made once for each of the attacker's policies; ``points`` asks for a second one on the
+    cart-pole (``scheme_of``).
+
+    Raises:
+        ValueError: see ``scheme_of`` and ``rlkit.adversarial.robustness_curve``.
+    """
+    scheme = scheme_of(subject, toward, points)
+    threatened = threat(subject, [], epsilons, unit, norm)
+    rows = len(subject.seeds)
+
+    def make_env() -> Env:
+        return rlkit.envs.make(
+            scheme.dynamics, seeds=[first_seed] * rows, num_envs=episodes, restart=False, noise="gymnasium", double=True
+        )
+
+    def play(attempt: Attempt, planner: Policy, epsilon: float) -> Followed:
+        target = planner.act if attempt.targeted else None
+        budget = replace(threatened.budget, epsilon=epsilon)
+        perturb = AttackedPolicy(subject.policy, attempt.attack, budget, subject.seeds, target).perturb
+        return follow(subject.policy, planner, make_env(), perturb)
+
+    natural = follow(subject.policy, scheme.policy, make_env())
+    played = {
+        name: [play(attempt, planner, epsilon) for epsilon in threatened.epsilons]
+        for name, attempt, planner in plans(scheme)
+    }
+    own = {name: follow(planner, planner, make_env()) for name, planner in scheme.policies.items()}
+    mark = None
+    if isinstance(scheme.dynamics, Rewarded) and isinstance(scheme.dynamics.dynamics, GridWorld):
+        states = torch.as_tensor(scheme.dynamics.dynamics.observations().copy())
+        mark = aliasing_epsilon(states, threatened.budget)
+    return hijack_run(subject, scheme, threatened.epsilons, UNITS[unit], norm, natural, played, own, mark)
+
+
+def plans(scheme: Scheme) -> Iterator[tuple[str, Attempt, Policy]]:
+    """Every attempt, the targeted ones towards each of the attacker's policies, with the name that tables give it."""
+    several = len(scheme.policies) > 1
+    for name, attempt in ATTEMPTS.items():
+        for planner, policy in scheme.policies.items() if attempt.targeted else ():
+            yield f"{name}, {planner}" if several else name, attempt, policy
+        if not attempt.targeted:
+            yield name, attempt, scheme.policy
+
+
+def hijack_run(
+    subject: Subject,
+    scheme: Scheme,
+    epsilons: Sequence[float],
+    unit: str,
+    norm: NormName,
+    natural: Followed,
+    played: Mapping[str, Sequence[Followed]],
+    own: Mapping[str, Followed],
+    mark: float | None,
+) -> Run:
+    """The record: intervals over training seeds, the natural play first, the attacker's own play last."""
+
+    def row(name: str, epsilon: float | None, followed: Followed) -> tuple[Any, ...]:
+        returns, shares = _per_seed(followed)
+        return (name, epsilon, mean_interval(returns), share_interval(shares))
+
+    rows = (
+        row("natural", 0.0, natural),
+        *(row(name, e, each) for name, cells in played.items() for e, each in zip(epsilons, cells, strict=True)),
+    )
+    best = {name: float(_per_seed(each)[0].mean(axis=0)) for name, each in own.items()}
+    itself = ", ".join(f"{level:.4g} ({name})" for name, level in best.items())
+    columns = ("attempt", "epsilon", "attacker's return", "share of steps as the attacker wants")
+    notes = [
+        f"The attacker is paid by {scheme.wish}; its own policy, acting itself, gets {itself}. Intervals are over "
+        "training seeds."
+    ]
+    if mark is not None:
+        notes.append(
+            f"Half the smallest distance between two states' observations is {mark:.4g} {unit} (norm {norm}): beyond "
+            "it one state can read as another."
+        )
+    figure = _figure(epsilons, unit, natural, played, best, mark)
+    return Run(
+        kind="hijack",
+        title=f"{subject.name} on {subject.env} hijacked: {scheme.wish}",
+        settings={
+            "environment": subject.env,
+            "env_kwargs": subject.env_kwargs,
+            "algorithm": subject.name,
+            "training_seeds": subject.seeds,
+            "episodes": natural.returns.shape[1],
+            "epsilons": epsilons,
+            "epsilon_unit": unit,
+            "norm": norm,
+            "aliasing_epsilon": mark,
+        },
+        results={
+            "seeds": list(subject.seeds),
+            "attackers_own_return": best,
+            "attempts": [dict(zip(("attempt", "epsilon", "return", "followed"), each, strict=True)) for each in rows],
+        },
+        tables=(Table("hijack", f"What the attacker gets, epsilon in {unit} (norm {norm})", columns, rows),),
+        pictures=(Picture("hijack", f"The attacker's return: {scheme.wish}.", png(figure)),),
+        notes=tuple(notes),
+    )
+
+
+def _per_seed(followed: Followed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean return and share of steps that the victim followed, ``[S]`` each."""
+    returns = followed.returns.mean(dim=1)
+    shares = followed.followed.sum(dim=1).double() / followed.lengths.sum(dim=1)
+    return returns.cpu().numpy(), shares.cpu().numpy()
+
+
+def _figure(
+    epsilons: Sequence[float],
+    unit: str,
+    natural: Followed,
+    played: Mapping[str, Sequence[Followed]],
+    best: Mapping[str, float],
+    mark: float | None,
+) -> Figure:
+    """The attacker's return against epsilon, a colour per attempt, with its own play as the level to reach."""
+    figure = Figure(figsize=(8.8, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    curves = {
+        name: Curve([0.0, *epsilons], np.stack([_per_seed(each)[0] for each in (natural, *cells)]))
+        for name, cells in played.items()
+    }
+    levels = [Reference(f"the attacker's {name} itself", level) for name, level in best.items()]
+    draw_curves(axes, curves, f"epsilon [{unit}]", "attacker's return", references=levels, marker="o")
+    if mark is not None:
+        axes.axvline(mark, color="#555555", linewidth=1.0, linestyle=":", label="one state reads as another")
+    legend = axes.get_legend()
+    if legend is not None:
+        legend.remove()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure

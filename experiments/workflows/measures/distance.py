@@ -1,0 +1,85 @@
+"""How near the nearest observation is at which a policy does something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from rlkit.adversarial import Attack, DeepFool, DistanceCurve, distance_curve
+from rlkit.plotting import Curve, draw_curves, png
+from rlkit.statistics import mean_interval
+
+from ...report.ledger import Cell, Picture, Table
+from ..attack import ATTACKS, Threat
+from ..policies import Subject
+from .states import EPISODES, Measured, natural_states, uniforms
+
+POINTS = 41  # of the drawn curve
+
+
+def distance(subject: Subject, threat: Threat, first_seed: int) -> Measured:
+    """The adversarial distance by DeepFool and by every attack of the threat, up to its largest epsilon."""
+    obs = natural_states(subject, first_seed)
+    attacks = (DeepFool(), *(ATTACKS[name] for name in threat.attacks))
+    curves = [curve(subject, threat, attack, obs) for attack in attacks]
+    caption = (
+        "Share of natural states whose action can be changed within epsilon, for every training seed and on average."
+    )
+    return Measured(
+        results=[_result(each) for each in curves],
+        tables=(_table(curves, threat),),
+        picture=Picture("distance", caption, png(_figure(curves, threat))),
+        note=(
+            f"Adversarial distance is the smallest epsilon found that changes the action, at {obs.shape[1]} states of "
+            f"{EPISODES} natural episodes of every training seed: an upper bound, as something nearer may be there."
+        ),
+    )
+
+
+def curve(subject: Subject, threat: Threat, attack: Attack, obs: Tensor) -> DistanceCurve:
+    """One attack at these states."""
+    width = attack.noise_width(obs[0, 0].numel())
+    u = uniforms(subject, obs, width) if width else None
+    return distance_curve(attack, subject.policy, obs, threat.budget, threat.epsilons, u=u)
+
+
+def median(measured: DistanceCurve) -> Cell:
+    """The median over states with its interval over seeds; in words if some seed's is farther than was looked."""
+    beyond = ~np.isfinite(measured.median)
+    if not beyond.any():
+        return mean_interval(measured.median)
+    return f"above {max(measured.epsilons):g} in {beyond.sum(axis=0)} of {len(beyond)} seeds"
+
+
+def _result(measured: DistanceCurve) -> dict[str, object]:
+    """For scripts; an infinite median is null."""
+    return {
+        "attack": measured.attack,
+        "median": median(measured),
+        "median_of_seeds": measured.median,
+        "epsilons": measured.epsilons,
+        "flipped": measured.points(),
+        "queries": measured.queries,
+    }
+
+
+def _table(curves: Sequence[DistanceCurve], threat: Threat) -> Table:
+    rows = tuple((each.attack, median(each), *each.points(), each.queries) for each in curves)
+    columns = ("attack", "median", *(f"within {epsilon:g}" for epsilon in threat.epsilons), "queries a state")
+    title = f"Adversarial distance in {threat.unit} (norm {threat.budget.norm}): median, and share of states within"
+    return Table("distance", title, columns, rows, digits=3)
+
+
+def _figure(curves: Sequence[DistanceCurve], threat: Threat) -> Figure:
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    fine = tuple(np.linspace(0.0, max(threat.epsilons), POINTS).tolist())
+    shares = {each.attack: Curve(fine, each._replace(epsilons=fine).flipped) for each in curves}
+    draw_curves(axes, shares, f"epsilon [{threat.unit}]", "share of states that flip")
+    if threat.aliasing is not None:
+        axes.axvline(threat.aliasing, color="#555555", linewidth=1.1, linestyle=":", label="states read alike")
+        axes.legend(frameon=False, fontsize=9)
+    return figure

@@ -1,0 +1,44 @@
+"""The measures that ``rlkit attack --measures`` adds to its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from rlkit.evaluation import EVALUATION_SEED
+
+from ...report.ledger import Run
+from ..attack import Threat
+from ..policies import Subject
+from .distance import distance
+from .saliency import saliency
+from .sections import sections
+from .states import Measured
+
+MeasureName = Literal["distance", "saliency", "sections"]
+Measure = Callable[[Subject, Threat, int], Measured]
+
+MEASURES: Mapping[MeasureName, Measure] = {"distance": distance, "saliency": saliency, "sections": sections}
+
+
+def with_measures(
+    run: Run, subject: Subject, threat: Threat, names: Sequence[MeasureName], first_seed: int = EVALUATION_SEED
+) -> Run:
+    """A run with what these measures say of its policy: their tables, pictures, notes and results.
+
+    Raises:
+        ValueError: no epsilon above 0, which is as far as measures look.
+    """
+    if not names:
+        return run
+    if not max(threat.epsilons, default=0.0) > 0:
+        raise ValueError(f"--measures look as far as the largest epsilon, got {list(threat.epsilons)}: add one above 0")
+    found = {name: MEASURES[name](subject, threat, first_seed) for name in dict.fromkeys(names)}
+    return replace(
+        run,
+        results={**run.results, "measures": {name: each.results for name, each in found.items()}},
+        tables=(*run.tables, *(table for each in found.values() for table in each.tables)),
+        pictures=(*run.pictures, *(each.picture for each in found.values())),
+        notes=(*run.notes, *(each.note for each in found.values())),
+    )

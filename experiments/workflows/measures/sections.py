@@ -1,0 +1,148 @@
+"""How straight a policy is around its states: scores along a ray, and the margin over a plane of observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.adversarial import Section, cross_section, first_order_flip
+from rlkit.plotting import COLOURS, png
+from rlkit.statistics import Estimate, share_interval
+
+from ...report.ledger import Picture, Table
+from ..attack import Threat
+from ..policies import Subject
+from .states import EPISODES, Measured, natural_states, uniforms
+
+SIDE = 10  # points of a ray to either side of the truth
+DRAWN = 3  # states, of the first training seed
+
+Floats = NDArray[np.float64]
+
+
+class Plane(NamedTuple):
+    """The section through one state."""
+
+    state: int  # its number among the natural states
+    radii: tuple[float, ...]  # L, with 0 in the middle
+    scores: Floats  # [L up, L across, A]
+    margin: Floats  # [L up, L across]
+    action: NDArray[np.int64]  # [L up, L across]
+
+    def ray(self, across: bool) -> Floats:
+        """The scores on one axis, ``[L, A]``."""
+        return self.scores[SIDE] if across else self.scores[:, SIDE]
+
+
+def sections(subject: Subject, threat: Threat, first_seed: int) -> Measured:
+    """Shares of all states that flip along either direction, and rays and planes of a few."""
+    obs = natural_states(subject, first_seed)
+    u = uniforms(subject, obs, obs[0, 0].numel())
+    table = _shares(subject, threat, obs, u)
+    planes = drawn_planes(subject, threat, obs, u)
+    caption = (
+        f"Training seed {subject.seeds[0]} at {len(planes)} states. Above: scores along the steepest direction (solid) "
+        "and random signs (dashed). Below: the lead of another action over the plane of both; a line where it begins."
+    )
+    return Measured(
+        results={"flips": [dict(zip(table.columns, row, strict=True)) for row in table.rows]},
+        tables=(table, _rays(planes), _points(planes)),
+        picture=Picture("sections", caption, png(_figure(planes, threat))),
+        note=(
+            f"Sections are of {obs.shape[1]} states of {EPISODES} natural episodes of every training seed, in the "
+            "direction of the margin's gradient and in one of random signs; a linear policy flips where predicted."
+        ),
+    )
+
+
+def _shares(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> Table:
+    """At every epsilon: states that flip along the steepest direction, as predicted, and along random signs."""
+    section = cross_section(subject.policy, obs, threat.budget, (0.0, *threat.epsilons), u)
+    changed = section.action != section.action[0, 0]  # [1 + L, 1 + L, S, B]
+    straight = first_order_flip(subject.policy, obs, threat.budget)
+    rows = tuple(
+        (epsilon, over_seeds(changed[0, i]), over_seeds(straight < epsilon), over_seeds(changed[i, 0]))
+        for i, epsilon in enumerate(threat.epsilons, start=1)
+    )
+    columns = ("epsilon", "steepest direction", "predicted by the gradient", "random signs")
+    title = f"Share of states that flip, epsilon in {threat.unit} (norm {threat.budget.norm})"
+    return Table("sections", title, columns, rows, digits=3)
+
+
+def over_seeds(changed: Tensor) -> Estimate[float]:
+    """Share of states ``[S, B]`` bool, with its interval over seeds."""
+    return share_interval(changed.double().mean(dim=1).cpu().numpy())
+
+
+def drawn_planes(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> list[Plane]:
+    """Sections as far as the largest epsilon, through a few states of the first training seed."""
+    chosen = [obs.shape[1] * (2 * i + 1) // (2 * DRAWN) for i in range(DRAWN)]
+    radii = tuple(max(threat.epsilons) * i / SIDE for i in range(-SIDE, SIDE + 1))
+    found = cross_section(subject.policy, obs[:, chosen], threat.budget, radii, u[:, chosen])
+    return [_plane(found, column, state, radii) for column, state in enumerate(chosen)]
+
+
+def _plane(found: Section, column: int, state: int, radii: tuple[float, ...]) -> Plane:
+    scores, margin, action = (x[:, :, 0, column].cpu().numpy() for x in (found.scores, found.margin, found.action))
+    return Plane(state, radii, scores.astype(np.float64), margin.astype(np.float64), action)
+
+
+def _rays(planes: Sequence[Plane]) -> Table:
+    """Every score on both lines through every drawn state."""
+    rows = tuple(
+        (plane.state, direction, radius, *scores)
+        for plane in planes
+        for direction, across in (("steepest", True), ("random", False))
+        for radius, scores in zip(plane.radii, plane.ray(across).tolist(), strict=True)
+    )
+    actions = (f"score of action {a}" for a in range(planes[0].scores.shape[-1]))
+    return Table("rays", "Scores along a line", ("state", "direction", "radius", *actions), rows)
+
+
+def _points(planes: Sequence[Plane]) -> Table:
+    """Every point of the drawn planes."""
+    rows = tuple(
+        (plane.state, across, up, float(plane.margin[i, j]), int(plane.action[i, j]))
+        for plane in planes
+        for i, up in enumerate(plane.radii)
+        for j, across in enumerate(plane.radii)
+    )
+    return Table("planes", "Margin over a plane", ("state", "steepest", "random", "margin", "action"), rows)
+
+
+def _figure(planes: Sequence[Plane], threat: Threat) -> Figure:
+    figure = Figure(figsize=(1.2 + 2.9 * len(planes), 6.0), layout="constrained")
+    above, below = figure.subplots(2, len(planes), sharex=True, squeeze=False)
+    largest = max(float(np.abs(plane.margin).max(axis=None)) for plane in planes) or 1.0
+    for plane, lines, surface in zip(planes, above, below, strict=True):
+        _draw_rays(lines, plane)
+        image = surface.pcolormesh(
+            plane.radii, plane.radii, plane.margin, cmap="RdBu_r", vmin=-largest, vmax=largest, shading="nearest"
+        )
+        if plane.margin.min(axis=None) < 0 < plane.margin.max(axis=None):
+            surface.contour(plane.radii, plane.radii, plane.margin, levels=[0.0], colors="black", linewidths=1.0)
+        surface.set_xlabel("steepest direction", fontsize=8)
+    below[0].set_ylabel("random signs", fontsize=8)
+    above[0].set_ylabel("scores", fontsize=8)
+    above[0].legend(frameon=False, fontsize=7)
+    figure.colorbar(image, ax=list(below), label="lead of another action")
+    figure.supxlabel(f"epsilon [{threat.unit}]", fontsize=9)
+    return figure
+
+
+def _draw_rays(axes: Axes, plane: Plane) -> None:
+    """A colour per action, solid along the steepest direction and dashed along random signs."""
+    for action in range(plane.scores.shape[-1]):
+        colour = COLOURS[action % len(COLOURS)]
+        axes.plot(plane.radii, plane.ray(True)[:, action], color=colour, label=f"action {action}")
+        axes.plot(plane.radii, plane.ray(False)[:, action], color=colour, linestyle="--", linewidth=1.0)
+    axes.axvline(0.0, color="#999999", linewidth=0.7)
+    axes.set_title(f"state {plane.state}", fontsize=9)
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)

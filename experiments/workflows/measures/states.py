@@ -1,0 +1,46 @@
+"""Where measures are taken, and what every one of them hands back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from rlkit.adversarial import visited
+from rlkit.streams import Stream
+
+from ...report.ledger import Picture, Table
+from ..policies import Subject
+
+EPISODES = 10  # natural ones of every training seed
+STATES = 200  # spread over them evenly
+
+FEATURES: dict[str, tuple[str, ...]] = {  # what observations hold, where the environment's own page says it
+    "CartPole-v1": ("position", "velocity", "angle", "turning"),
+    "Acrobot-v1": ("cos 1", "sin 1", "cos 2", "sin 2", "turning 1", "turning 2"),
+}
+
+
+class Measured(NamedTuple):
+    """One measure of a policy, as a part of a run."""
+
+    results: Any  # for scripts
+    tables: tuple[Table, ...]
+    picture: Picture
+    note: str  # what the numbers are
+
+
+def natural_states(subject: Subject, first_seed: int) -> Tensor:
+    """States that every training seed meets by itself, ``[S, STATES, *observation]``."""
+    return visited(subject.policy, subject.make_env(EPISODES, first_seed), STATES)
+
+
+def uniforms(subject: Subject, obs: Tensor, width: int) -> Tensor:
+    """Random numbers for every state, ``[S, B, width]``; row s is a function of training seed s."""
+    return Stream(subject.seeds, "attack", width, obs.shape[1], obs.device).next()
+
+
+def feature_names(subject: Subject, count: int) -> tuple[str, ...]:
+    """Of ``count`` features: what the environment calls them, or their numbers."""
+    known = FEATURES.get(subject.env, ())
+    return known if len(known) == count else tuple(f"feature {i}" for i in range(count))

@@ -1,0 +1,1 @@
+"""Attacks on observations, one algorithm a file; ``rlkit.adversarial`` exports them."""

@@ -1,0 +1,144 @@
+"""An attack that sees actions only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlkit.types import Policy
+
+from ..budget import Budget, apart, per_feature, tiled
+from ..victims.base import Access
+from .base import achieved
+from .best import Best
+from .deepfool import halved
+
+RADII = (1.0, 2.0, 4.0)  # of the first rays, in epsilon
+MIXTURES = (0.25, 0.5, 1.0)  # how far a direction turns towards the normal's in a round
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Walks along the decision boundary towards the truth, by labels alone.
+
+    Random rays from the truth are followed to a point where the action is another, and halved back to the boundary; the
+    nearest point is kept. Each round estimates the boundary's normal there from the labels of random points around it,
+    ``mean of (label - mean label) direction``, and tries rays turned by parts towards the direction that is steepest
+    along that normal in the budget's norm, which for a flat boundary is the shortest way to it. It searches beyond
+    epsilon too, because the shortest way may lead from there.
+
+    Args:
+        rays: to begin with.
+        directions: around the point, for the normal.
+        rounds: of turning.
+        halvings: of every ray.
+        radius: of the points around, as a share of the distance to the truth.
+
+    Raises:
+        ValueError: a number below one, or a radius that is not positive.
+
+    Source: the normal is that of Chen, Jordan & Wainwright 2020, "HopSkipJumpAttack: a query-efficient decision-based
+    attack", equation 9 with the baseline of equation 16; walking the boundary is Brendel, Rauber & Bethge 2018,
+    "Decision-based adversarial attacks".
+    """
+
+    rays: int = 100
+    directions: int = 30
+    rounds: int = 6
+    halvings: int = 6
+    radius: float = 0.1
+    access: ClassVar[Access] = "actions"
+
+    def __post_init__(self) -> None:
+        numbers = (self.rays, self.directions, self.rounds, self.halvings)
+        if min(numbers) < 1:
+            raise ValueError(f"rays, directions, rounds and halvings must be at least 1, got {numbers}")
+        if not self.radius > 0:
+            raise ValueError(f"radius must be positive, got {self.radius}")
+
+    @property
+    def name(self) -> str:
+        """``boundary``."""
+        return "boundary"
+
+    def noise_width(self, num_features: int) -> int:
+        """D numbers for every ray and every direction around a point, the same directions in every round."""
+        return (self.rays + self.directions) * num_features
+
+    def propose(
+        self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
+        """The nearest point found at which the victim does what is wanted; the truth where none was."""
+        assert u is not None
+        own = victim.act(obs, True)
+        numbers = u.chunk(self.rays + self.directions, dim=-1)  # [S, B, D] each
+        rays = [budget.sample_gaussian(obs, each) for each in numbers[: self.rays]]
+        rays[::2] = [budget.steepest(obs, ray) for ray in rays[::2]]  # extreme points of the ball
+        unit = replace(budget, epsilon=1.0)
+        around = torch.cat([unit.sample_gaussian(obs, each) for each in numbers[self.rays :]], dim=1)
+        search = _Rays(victim, obs, unit, own, target, self.halvings)
+        ends = torch.cat([radius * ray for radius in RADII for ray in rays], dim=1)
+        best = Best(obs, torch.full_like(own, -math.inf, dtype=obs.dtype)).or_else(*search.shortest(ends, len(RADII)))
+        for _ in range(self.rounds):
+            distance = per_feature(torch.where(best.value.isfinite(), -best.value, 0.0), obs)
+            ahead = unit.in_units(best.obs - obs) / torch.where(distance > 0, distance, 1.0)  # of length 1
+            normal = search.normal(best.obs, self.radius * distance, around)
+            uphill = unit.in_units(unit.steepest(obs, normal))
+            turned = [distance * unit.along(obs, (1.0 - part) * ahead + part * uphill) for part in MIXTURES]
+            best = best.or_else(*search.shortest(torch.cat(turned, dim=1)))
+        return best.obs
+
+
+class _Rays(NamedTuple):
+    """Questions about points on rays from the truth."""
+
+    victim: Policy
+    obs: Tensor  # [S, B, *observation], the truth
+    unit: Budget  # of epsilon 1
+    own: Tensor  # [S, B], the actions there
+    target: Tensor | None
+    halvings: int
+
+    def flips(self, shown: Tensor) -> Tensor:
+        """Whether the victim does what is wanted, ``[S, n B]`` of n points for every example."""
+        copies = shown.shape[1] // self.obs.shape[1]
+        target = None if self.target is None else tiled(self.target, copies)
+        return achieved(self.victim.act(shown, True), tiled(self.own, copies), target)
+
+    def shortest(self, offsets: Tensor, radii: int = 1) -> Best:
+        """The nearest point of n rays at which the victim does what is wanted, and minus its distance.
+
+        Args:
+            offsets: ends of the rays ``[S, radii n B, *observation]``, of every ray at several radii, from near to far;
+                each is followed back from the first end that succeeds.
+            radii: how many.
+        """
+        truth = tiled(self.obs, offsets.shape[1] // self.obs.shape[1])
+        ends = self.unit.cut(truth + offsets)
+        reached = torch.where(self.flips(ends), -self.unit.distance(truth, ends), -math.inf)
+        ends, reached = Best(ends, reached).of_each(radii)  # [S, n B]
+        copies = reached.shape[1] // self.obs.shape[1]
+        truth, own = tiled(self.obs, copies), tiled(self.own, copies)
+        target = None if self.target is None else tiled(self.target, copies)
+        near = halved(self.victim, truth, ends, own, target, self.halvings)
+        value = torch.where(reached.isfinite() & self.flips(near), -self.unit.distance(truth, near), -math.inf)
+        return Best(near, value).of_each(copies)
+
+    def normal(self, obs: Tensor, radius: Tensor, around: Tensor) -> Tensor:
+        """The gradient, up to a positive factor, of what the victim decides by at ``obs``, from labels around it.
+
+        Args:
+            obs: on the boundary ``[S, B, *observation]``.
+            radius: of the points asked about, ``[S, B, 1, ...]``.
+            around: offsets ``[S, n B, *observation]`` of length 1.
+        """
+        copies = around.shape[1] // obs.shape[1]
+        points = self.unit.cut(tiled(obs, copies) + tiled(radius, copies) * around)
+        label = apart(self.flips(points), copies).to(obs.dtype)  # [S, n, B]
+        label = (label - label.mean(dim=1, keepdim=True)).flatten(1, 2)
+        scaled = apart(per_feature(label, points) * self.unit.in_units(around), copies).mean(dim=1)  # scale * gradient
+        return self.unit.in_units(scaled)

@@ -1,0 +1,207 @@
+"""Attacks that see scores but no gradients: random search.
+
+Both start at random signs of full budget and change some features at a time; a change stays if the objective is no
+less.
+The share of features that change falls with the rounds: first moves across the ball, later corrections.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..budget import Budget, per_feature
+from ..objectives import Objective, ObjectiveName, find_objective, named, pose
+from ..victims.base import Access, Victim, scores_of
+from .best import Best
+
+MOST_PLANES = 32  # whose signs one uniform number gives
+# the share is halved after these parts of the rounds (Andriushchenko et al. 2020, section 4.1)
+HALVINGS = (0.001, 0.005, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8)
+
+
+def share(initial: float, round: int, rounds: int) -> float:
+    """The share of features that change in a round."""
+    return initial * 0.5 ** sum(round >= part * rounds for part in HALVINGS)
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """Changes random blocks of features.
+
+    It starts at random signs of full budget. A block is every feature whose uniform number is below the present share
+    (of two features at least), and always the one of the lowest. For "inf" and "1", whose balls have corners, each
+    feature in it changes to another of -1, 0 and 1: mostly signs are flipped, and a feature may be left alone. For "2"
+    it gets any value from -1 to 1. The offset is then lengthened to the full budget.
+
+    Args:
+        queries: after the one at the truth.
+        initial: share of features that change in the first rounds.
+        objective: to be increased.
+
+    Raises:
+        ValueError: fewer than two queries, a share outside (0, 1], an unknown objective.
+    """
+
+    queries: int = 200
+    initial: float = 0.5
+    objective: ObjectiveName | Objective = "margin"
+    access: ClassVar[Access] = "scores"
+
+    def __post_init__(self) -> None:
+        _check(self.queries, self.initial, self.objective)
+
+    @property
+    def name(self) -> str:
+        """For example ``random search 200``."""
+        return named(f"random search {self.queries}", self.objective)
+
+    def noise_width(self, num_features: int) -> int:
+        """D signs to start with and D numbers a round."""
+        return self.queries * num_features
+
+    def propose(
+        self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
+        """The best point met."""
+        assert u is not None
+        first, *rounds = u.chunk(self.queries, dim=-1)  # [S, B, D] each
+
+        def changed(z: Tensor, numbers: Tensor, part: float) -> Tensor:
+            lowest = numbers.amin(dim=-1, keepdim=True)
+            threshold = lowest.clamp(min=max(part, 2.0 / numbers.shape[-1]))
+            block = (numbers <= threshold).reshape(obs.shape)
+            again = (numbers / threshold).reshape(obs.shape)  # uniform on [0, 1) within the block
+            if budget.norm == "2":
+                return torch.where(block, 2.0 * again - 1.0, z)
+            return torch.where(block, (z + torch.where(again < 0.5, 2.0, 3.0)) % 3.0 - 1.0, z)
+
+        start = signs(first).reshape(obs.shape).to(u.dtype)
+        return climb(self, victim, obs, budget, target, start, changed, rounds)
+
+
+@dataclass(frozen=True)
+class Square:
+    """Changes the signs of random squares of image planes, for the norm "inf".
+
+    Observations are ``[C, H, W]``. It starts from vertical stripes of full budget, one random sign for each plane and
+    column. Every round draws a square, whose area is the present share of the image, and sets it to full budget with
+    one random sign for each plane.
+
+    Args:
+        queries: after the one at the truth.
+        initial: the square's share of the image in the first rounds.
+        objective: to be increased.
+
+    Raises:
+        ValueError: fewer than two queries, a share outside (0, 1], an unknown objective; under attack: another norm
+            than "inf" or observations that are not planes.
+
+    Source: Andriushchenko, Croce, Flammarion & Hein 2020, "Square attack: a query-efficient black-box adversarial
+    attack via random search", algorithms 1 and 2.
+    """
+
+    queries: int = 300
+    initial: float = 0.8
+    objective: ObjectiveName | Objective = "margin"
+    access: ClassVar[Access] = "scores"
+
+    def __post_init__(self) -> None:
+        _check(self.queries, self.initial, self.objective)
+
+    @property
+    def name(self) -> str:
+        """For example ``Square 300``."""
+        return named(f"Square {self.queries}", self.objective)
+
+    def noise_width(self, num_features: int) -> int:
+        """D numbers for the stripes; three a round: row, column and the signs of all planes."""
+        return num_features + (self.queries - 1) * 3
+
+    def propose(
+        self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
+        """The best point met."""
+        assert u is not None
+        if budget.norm != "inf":
+            raise ValueError(f"Square is for the norm 'inf', got {budget.norm!r}: use RandomSearch")
+        if obs.dim() != 5 or obs.shape[2] > MOST_PLANES:
+            raise ValueError(
+                f"Square needs planes [C, H, W] with C up to {MOST_PLANES}, got observations of shape "
+                f"{list(obs.shape[2:])}: use RandomSearch"
+            )
+        planes, height, width = obs.shape[2:]
+        stripes, rounds = u[..., : planes * width], u[..., planes * height * width :].chunk(self.queries - 1, dim=-1)
+        rows, columns = (torch.arange(n, device=obs.device) for n in (height, width))
+
+        def changed(z: Tensor, numbers: Tensor, part: float) -> Tensor:
+            side = min(max(round(math.sqrt(part * height * width)), 1), height, width)
+            top, left = (
+                (u * (n - side + 1)).floor() for u, n in zip(numbers.unbind(-1), (height, width), strict=False)
+            )
+            inside = between(rows, top, side)[..., :, None] & between(columns, left, side)[..., None, :]  # [S, B, H, W]
+            bits = numbers[..., 2, None] * 2.0 ** torch.arange(planes, device=obs.device)  # [S, B, C]
+            return torch.where(inside[:, :, None], signs(bits.frac())[..., None, None], z)
+
+        start = signs(stripes).reshape(*obs.shape[:3], 1, width).expand(obs.shape)
+        return climb(self, victim, obs, budget, target, start, changed, rounds)
+
+
+def climb(
+    search: RandomSearch | Square,
+    victim: Victim,
+    obs: Tensor,
+    budget: Budget,
+    target: Tensor | None,
+    z: Tensor,
+    change: Callable[[Tensor, Tensor, float], Tensor],
+    rounds: Sequence[Tensor],
+) -> Tensor:
+    """Random search over directions of full budget: the best observation met, ``[S, B, *observation]``.
+
+    Args:
+        search: its objective and initial share of features.
+        victim: asked at the truth, at the start and once a round.
+        obs: true observations ``[S, B, *observation]``.
+        budget: what may be spent.
+        target: actions wanted of the victim.
+        z: direction to start from, as ``obs``.
+        change: (direction, a round's numbers, share of features) -> the direction to try.
+        rounds: the numbers of every round.
+    """
+    own_scores = scores_of(victim, obs)
+    goal = pose(find_objective(search.objective), victim, obs, own_scores, target)
+
+    def show(z: Tensor) -> Tensor:
+        return budget.project(obs, obs + budget.along(obs, z.to(obs.dtype)))
+
+    value = goal.value(scores_of(victim, show(z)))
+    for i, numbers in enumerate(rounds):
+        candidate = change(z, numbers, share(search.initial, i, len(rounds)))
+        other = goal.value(scores_of(victim, show(candidate)))
+        z = torch.where(per_feature(other >= value, z), candidate, z)
+        value = torch.maximum(value, other)
+    return Best(obs, goal.value(own_scores)).or_else(show(z), value).obs
+
+
+def signs(u: Tensor) -> Tensor:
+    """-1 or 1 of uniform numbers."""
+    return torch.where(u < 0.5, -1.0, 1.0)
+
+
+def between(index: Tensor, first: Tensor, length: int) -> Tensor:
+    """Whether ``index [n]`` is one of the ``length`` from ``first [S, B]`` on, ``[S, B, n]``."""
+    return (index >= first[..., None]) & (index < first[..., None] + length)
+
+
+def _check(queries: int, initial: float, objective: ObjectiveName | Objective) -> None:
+    find_objective(objective)
+    if queries < 2:
+        raise ValueError(f"queries must be at least 2, got {queries}")
+    if not 0 < initial <= 1:
+        raise ValueError(f"initial must be a share in (0, 1], got {initial}")

@@ -1,0 +1,190 @@
+"""Attacks on a victim that were computed on another: a policy at hand, or one distilled from the victim's answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from rlkit.nn import MLP, Adam
+from rlkit.streams import Stream
+from rlkit.types import Policy
+
+from ..budget import Budget
+from ..victims.base import Access, Victim, scores_of
+from .base import Attack
+
+Answers = Literal["labels", "scores"]
+NETWORK = 2  # which of a seed's networks a substitute starts from: agents have 0 and 1
+MINIBATCH = 256
+LEAST_OBSERVATIONS = 10  # so that one can be held out
+WIDER = 2.0  # how far neighbours are drawn from, in budgets
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """An attack computed on another policy, and shown to the victim, who is asked nothing.
+
+    Args:
+        attack: any.
+        source: what the attack may ask, of as many rows as the victim; row s attacks the victim's row s.
+    """
+
+    attack: Attack
+    source: Victim
+    access: ClassVar[Access] = "nothing"
+
+    @property
+    def name(self) -> str:
+        """``transferred FGSM``."""
+        return f"transferred {self.attack.name}"
+
+    def noise_width(self, num_features: int) -> int:
+        """The attack's."""
+        return self.attack.noise_width(num_features)
+
+    def propose(
+        self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
+        """What the attack shows the source."""
+        return self.attack.propose(self.source, obs, budget, u, target)
+
+
+class Substitute:
+    """Networks that imitate a victim, one per row; a victim themselves, with scores and gradients.
+
+    Made by ``distil``.
+    """
+
+    scores_are_values = False
+
+    def __init__(self, network: MLP, mean: Tensor, deviation: Tensor, queries: int) -> None:
+        self.network = network
+        self.mean, self.deviation = mean, deviation  # [S, 1, D], of the observations that it was fitted to
+        self.queries = queries  # observations that the victim was asked about in every row
+
+    @property
+    def num_seeds(self) -> int:
+        """S."""
+        return len(self.mean)
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """Logits ``[S, B, A]`` of ``[S, B, *observation]``, differentiable."""
+        return self.network((obs.flatten(2) - self.mean) / self.deviation)
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """The greedy actions ``[S, B]``, whatever ``deterministic``."""
+        with torch.no_grad():
+            return self.scores(obs).argmax(dim=-1)
+
+
+@torch.no_grad()
+def distil(
+    victim: Policy,
+    obs: Tensor,
+    budget: Budget,
+    answers: Answers = "labels",
+    neighbours: int = 4,
+    net_arch: Sequence[int] = (64, 64),
+    steps: int = 2_000,
+    learning_rate: float = 3e-3,
+    seeds: Sequence[int] | None = None,
+) -> tuple[Substitute, Tensor]:
+    """A substitute of the victim from what it answers at natural observations and near them.
+
+    Every observation is asked about as it is and with ``neighbours`` random offsets from twice the budget, because the
+    substitute is needed where the attack will go. With "labels" the network
+    learns the victim's actions by cross-entropy; with "scores" it learns them up to level and unit by least squares,
+    so that action values and logits are imitated alike.
+
+    Args:
+        victim: asked about N (1 + neighbours) observations in every row.
+        obs: natural observations ``[S, N, *observation]``.
+        budget: of the attack that is to come.
+        answers: what is asked for.
+        neighbours: random ones of every observation.
+        net_arch: hidden widths.
+        steps: of Adam, on minibatches of up to 256.
+        learning_rate: of Adam.
+        seeds: one integer per row; None for 0, 1, ...
+
+    Returns:
+        The substitute, and its agreement ``[S]``: the share of what it asked at and near a tenth of the observations,
+        held out from the fit, at which it does as the victim.
+
+    Raises:
+        ValueError: unknown answers, scores of a victim without, fewer than 10 observations, or a number below its
+            least.
+
+    Source: Papernot et al. 2017, "Practical black-box attacks against machine learning", with random neighbours in
+    place of Jacobian-based ones.
+    """
+    if answers not in get_args(Answers):
+        raise ValueError(f"answers must be one of {', '.join(get_args(Answers))}, got {answers!r}")
+    if answers == "scores" and not hasattr(victim, "scores"):
+        raise ValueError(f"{type(victim).__name__} has no scores: use answers='labels'")
+    if neighbours < 0 or steps < 1 or not learning_rate > 0:
+        raise ValueError(
+            "neighbours must not be negative, steps at least 1 and learning_rate positive, got "
+            f"{neighbours}, {steps} and {learning_rate}"
+        )
+    num_obs = obs.shape[1]
+    if num_obs < LEAST_OBSERVATIONS:
+        raise ValueError(f"a substitute needs at least {LEAST_OBSERVATIONS} observations, got {num_obs}")
+    rows = tuple(range(len(obs)) if seeds is None else seeds)
+    stream = Stream(rows, "substitute", math.prod(obs.shape[2:]) + 1, device=obs.device)
+    asked = _with_neighbours(obs, budget, neighbours, stream)  # [S, M, *observation]
+    action = victim.act(asked, True)  # [S, M]
+    wanted = _wanted(victim, asked, action, answers)  # [S, M, A]
+    features = asked.flatten(2).to(torch.float32)
+    mean, deviation = features.mean(dim=1, keepdim=True), features.std(dim=1, keepdim=True)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    network = MLP((features.shape[-1], *net_arch, wanted.shape[-1]), rows, device=obs.device, copy=NETWORK)
+    held_out = num_obs // 10 * (1 + neighbours)
+    order = held_out + stream.take(asked.shape[1] - held_out)[..., 0].argsort(dim=0).T  # [S, M - held out]
+    _fit(network, (features - mean) / deviation, wanted, order, answers, steps, learning_rate)
+    substitute = Substitute(network, mean, deviation, asked.shape[1])
+    same = substitute.act(asked[:, :held_out]) == action[:, :held_out]
+    return substitute, same.double().mean(dim=1)
+
+
+def _with_neighbours(obs: Tensor, budget: Budget, neighbours: int, stream: Stream) -> Tensor:
+    """Each observation followed by random ones near it, ``[S, N, ...] -> [S, N (1 + neighbours), ...]``."""
+    truth = obs.repeat_interleave(neighbours, dim=1)
+    numbers = stream.take(truth.shape[1]).movedim(0, 1)  # [S, N neighbours, D + 1]
+    near = budget.cut(truth + WIDER * budget.sample(truth, numbers))
+    near = near.reshape(*obs.shape[:2], neighbours, *obs.shape[2:])
+    return torch.cat([obs[:, :, None], near], dim=2).flatten(1, 2)
+
+
+def _wanted(victim: Policy, asked: Tensor, action: Tensor, answers: Answers) -> Tensor:
+    """What the network shall give, ``[S, M, A]``: 1 at the action, or scores of mean 0 and deviation 1 in every row."""
+    if answers == "labels":
+        space = getattr(victim, "action_space", None)
+        num_actions = int(action.amax(dim=(0, 1))) + 1 if space is None else int(space.n)
+        return torch.nn.functional.one_hot(action, num_actions).to(torch.float32)
+    scores = scores_of(victim, asked).to(torch.float32)  # type: ignore[arg-type]  # it has scores
+    centred = scores - scores.mean(dim=-1, keepdim=True)
+    deviation = centred.std(dim=(1, 2), keepdim=True)
+    return centred / torch.where(deviation > 0, deviation, 1.0)
+
+
+def _fit(
+    network: MLP, x: Tensor, wanted: Tensor, order: Tensor, answers: Answers, steps: int, learning_rate: float
+) -> None:
+    """Adam on minibatches taken from ``order [S, n]`` in turn, again from its start at its end."""
+    optimiser = Adam(network.flat)
+    rates = torch.full((len(x),), learning_rate, device=x.device)
+    active = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    row = torch.arange(len(x), device=x.device)[:, None]
+    size = min(MINIBATCH, order.shape[1])
+    for i in range(steps):
+        picked = order.roll(-i * size, dims=1)[:, :size]
+        output, pullback = network.vjp(x[row, picked])  # [S, size, A]
+        predicted = output.softmax(dim=-1) if answers == "labels" else output
+        # the slope of cross-entropy by logits, and of half the squared error, are the same difference
+        optimiser.step(pullback((predicted - wanted[row, picked]) / size), rates, active)

@@ -1,0 +1,112 @@
+"""One offset for every observation, found once and used blindly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rlkit.types import Policy
+
+from ..budget import Budget
+from ..objectives import MARGIN, pose
+from ..victims.base import Access, Victim, linearise
+from .best import Best
+
+
+@dataclass(frozen=True, eq=False)
+class Universal:
+    """The same offset whatever is observed; asks the victim nothing.
+
+    Args:
+        offset: ``[S, *observation]``, one of each row, for example of ``universal_offset``.
+        label: how reports call it.
+    """
+
+    offset: Tensor
+    label: str = "universal"
+    access: ClassVar[Access] = "nothing"
+
+    @property
+    def name(self) -> str:
+        """The label."""
+        return self.label
+
+    def noise_width(self, num_features: int) -> int:
+        """None needed."""
+        return 0
+
+    def propose(
+        self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
+    ) -> Tensor:
+        """``obs`` plus the offset, whatever the target."""
+        return obs + self.offset[:, None]
+
+
+@torch.no_grad()
+def universal_offset(
+    victim: Victim,
+    obs: Tensor,
+    budget: Budget,
+    steps: int = 100,
+    step: float = 0.1,
+    target: Tensor | None = None,
+) -> Tensor:
+    """One offset of every row that flips many observations, ``[S, *observation]``.
+
+    Projected gradient ascent on a smooth count of flips, the mean over observations of ``sigmoid(margin / reach)``,
+    where reach is what the budget can add to a margin, to first order, in the median: what is flipped already or out of
+    reach pulls little. Observations of different actions pull in different directions, so it is run from no offset and
+    from the steepest one towards each action. Of all offsets met, the one that flips most is kept, of those the one of
+    the largest mean.
+
+    Args:
+        victim: asked about all observations 1 + (1 + A) (1 + steps) times.
+        obs: natural observations ``[S, N, *observation]``.
+        budget: its epsilon is one number; observations are cut at its bounds, the offset is not.
+        steps: of ascent, from every start.
+        step: a step's length in epsilon, shrinking linearly to 0.
+        target: actions ``[S, N]`` that the victim shall choose.
+
+    Raises:
+        ValueError: a budget of several epsilons, steps below one or a step that is not positive, and what
+            ``rlkit.adversarial.perturb`` refuses.
+
+    Source: Moosavi-Dezfooli et al. 2017, "Universal adversarial perturbations", for the aim; Shafahi et al. 2020,
+    "Universal adversarial training", section 3, for ascent on a loss that does not reward what has flipped.
+    """
+    if torch.as_tensor(budget.epsilon).numel() != 1:
+        raise ValueError("a universal offset has one epsilon: pass a budget with a number")
+    if steps < 1 or not step > 0:
+        raise ValueError(f"steps must be at least 1 and step positive, got {steps} and {step}")
+    budget.check(obs)
+    scores, pullback = linearise(victim, obs)
+    goal = pose(MARGIN, victim, obs, scores, target)
+    free = replace(budget, low=-math.inf, high=math.inf)
+    origin = torch.zeros_like(obs[:, :1])  # [S, 1, ...]
+    _, slope = goal.value_and_slope(scores)
+    reach = (budget.dual_norm(pullback(slope)) * budget.per_example(obs).flatten(1)).median(dim=1, keepdim=True).values
+    reach = torch.where(reach > 0, reach, 1.0)  # [S, 1]
+    uphill = [pullback(preferred(b, scores)).mean(dim=1, keepdim=True) for b in range(scores.shape[-1])]
+    best = Best(origin, torch.full(origin.shape[:2], -math.inf, dtype=obs.dtype, device=obs.device))
+    for start in (origin, *(free.steepest(origin, gradient) for gradient in uphill)):
+        offset = start
+        for i in range(steps + 1):
+            scores, pullback = linearise(victim, budget.cut(obs + offset))
+            lead, slope = goal.value_and_slope(scores)  # [S, N]
+            soft = torch.sigmoid(lead / reach)
+            best = best.or_else(offset, (lead > 0).sum(dim=1, keepdim=True) + soft.mean(dim=1, keepdim=True))
+            gradient = pullback(slope * (soft * (1.0 - soft))[..., None]).mean(dim=1, keepdim=True)
+            length = step * (1.0 - i / steps)
+            offset = free.project(origin, offset + length * free.steepest(origin, gradient))
+    return best.obs[:, 0]
+
+
+def preferred(action: int, scores: Tensor) -> Tensor:
+    """The slope that raises one action's score above the mean of all, ``[S, N, A]``."""
+    slope = torch.full_like(scores, -1.0 / scores.shape[-1])
+    slope[..., action] += 1.0
+    return slope

@@ -1,0 +1,1 @@
+"""Measures of robustness; ``rlkit.adversarial`` exports them."""

@@ -1,0 +1,217 @@
+"""Is it the victim that is robust, or the attack that is weak? Carlini et al.'s checklist, run.
+
+An attack that fails proves nothing, and one that fails for a reason gives itself away: weak attacks beat strong ones,
+random numbers beat gradients, more steps still help. ``examine`` attacks the same states in all these ways and
+``warnings_of`` says in words what should not be.
+
+Source: Carlini, Athalye, Papernot et al. 2019, "On evaluating adversarial robustness", section 5; Athalye, Carlini &
+Wagner 2018, "Obfuscated gradients give a false sense of security", section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.statistics import difference_interval
+from rlkit.streams import Stream
+
+from ..attacks.base import Attack, sweep
+from ..attacks.best_of import BestOf
+from ..attacks.gradient import FGSM, PGD
+from ..attacks.noise import Noise
+from ..attacks.transfer import Transfer
+from ..budget import Budget
+from ..objectives import MARGIN, cross_entropy, pose
+from ..victims.base import Victim, scores_of, value_and_gradient
+from .robustness_curve import RobustnessCurve
+
+Shares = NDArray[np.float64]  # [L], of all states and rows, at every epsilon
+
+TOLERANCE = 0.01  # of states: smaller differences are no reason to worry
+ENOUGH = 0.05  # of states without a gradient, or with a saturated output, to say so
+DRAWS = 20  # of noise, of which the best stands against one gradient attack
+
+
+class Checked(NamedTuple):
+    """The attacks that are held against each other."""
+
+    steps: Attack = PGD(20)  # the one whose results are to be trusted
+    step: Attack = FGSM()
+    more: Attack = PGD(100)  # as ``steps`` with more of them
+    noise: Attack = BestOf((Noise("sign"), Noise("uniform")) * (DRAWS // 2))
+
+
+class Examination(NamedTuple):
+    """What the attacks did at the same states: shares whose action changes, over all rows, at L epsilons."""
+
+    epsilons: tuple[float, ...]  # L, rising
+    attacks: Checked
+    steps: Shares  # [L]
+    step: Shares  # [L]
+    more: Shares  # [L]
+    noise: Shares  # [L]
+    transferred: Mapping[str, Shares]  # [L] by source
+    without_gradient: float  # share of states at which the gradient of the margin is zero
+    saturated: float  # share of states at which cross-entropy is 0 in the scores' own arithmetic
+
+
+class Warned(NamedTuple):
+    """One thing that should not be."""
+
+    check: str
+    message: str
+
+
+def examine(
+    victim: Victim,
+    obs: Tensor,
+    budget: Budget,
+    epsilons: Sequence[float],
+    sources: Mapping[str, Victim] | None = None,
+    seeds: Sequence[int] | None = None,
+    attacks: Checked | None = None,
+) -> Examination:
+    """Attack the same states in every way that the checklist compares.
+
+    Args:
+        victim: gives scores.
+        obs: true observations ``[S, B, *observation]``, for example of ``visited``.
+        budget: norm, scale, mask and bounds; its epsilon is not used.
+        epsilons: in units of the budget's scale.
+        sources: other victims of S rows, by name, on which the attack is made and transferred; None for none.
+        seeds: of the random numbers, one per row; None for 0, 1, ...
+        attacks: which ones; None for those of ``Checked``.
+
+    Raises:
+        ValueError: what ``sweep`` refuses.
+    """
+    which = Checked() if attacks is None else attacks
+    rising = tuple(sorted(float(epsilon) for epsilon in epsilons))
+    features = obs[0, 0].numel()
+
+    def share(attack: Attack) -> Shares:
+        width = attack.noise_width(features)
+        u = Stream(range(len(obs)) if seeds is None else seeds, "attack", width, obs.shape[1], obs.device).next()
+        success = sweep(attack, victim, obs, budget, rising, u if width else None).success  # [L, S, B]
+        found: Shares = success.to(torch.float64).mean(dim=(1, 2)).cpu().numpy()
+        return found
+
+    scores = scores_of(victim, obs)
+    _, gradient = value_and_gradient(victim, pose(MARGIN, victim, obs, scores), obs)
+    flat = (budget.extent(obs) * gradient == 0).flatten(2).all(dim=-1)  # [S, B]
+    certain = cross_entropy(scores, scores.argmax(dim=-1)) == 0  # [S, B]
+    return Examination(
+        rising,
+        which,
+        share(which.steps),
+        share(which.step),
+        share(which.more),
+        share(which.noise),
+        {name: share(Transfer(which.steps, source)) for name, source in (sources or {}).items()},
+        float(flat.to(torch.float64).mean(dim=(0, 1))),
+        float(certain.to(torch.float64).mean(dim=(0, 1))),
+    )
+
+
+def warnings_of(examined: Examination) -> tuple[Warned, ...]:
+    """What should not be, in the words of a report; none where nothing is suspicious.
+
+    Differences of at most 1 % of the states are let pass, and so are up to 5 % without a gradient or saturated.
+    """
+    attacks = examined.attacks
+    name = attacks.steps.name
+    found = [
+        _stronger("PGD weaker than FGSM", attacks.step.name, examined.step, "is caught on something", examined),
+        _falling(examined),
+        _stronger("more steps still help", attacks.more.name, examined.more, "has not converged: use more", examined),
+        *(
+            _stronger(
+                "transfer beats white-box",
+                f"{name} made on {source}",
+                shares,
+                "is misled by the victim's own gradient",
+                examined,
+            )
+            for source, shares in examined.transferred.items()
+        ),
+        _common(
+            "zero gradients",
+            examined.without_gradient,
+            "the gradient is exactly zero: attacks that follow it stay where they are. Use RandomSearch, Boundary or "
+            "a transferred attack",
+        ),
+        _common(
+            "saturated outputs",
+            examined.saturated,
+            "the cross-entropy of the scores is exactly 0, and so is its gradient. Use the margin",
+        ),
+        _stronger(
+            "noise beats gradients", attacks.noise.name, examined.noise, "does not find what chance finds", examined
+        ),
+    ]
+    return tuple(warned for warned in found if warned is not None)
+
+
+def curve_warnings(curve: RobustnessCurve, confidence: float = 0.95) -> tuple[Warned, ...]:
+    """Where the return under an attack rises with epsilon, beyond the interval over training seeds.
+
+    A larger budget contains the smaller one. Returns need not fall with it all the same, because an attack on single
+    steps does not aim at the return; where they do not, the smaller epsilon is the better attack.
+    """
+    order = np.argsort(curve.epsilons)
+    means = curve.returns.mean(axis=-1)[:, order]  # [K, L, S]
+    epsilons = np.asarray(curve.epsilons)[order]
+    found = []
+    for attack, levels in zip(curve.attacks, means, strict=True):
+        for i, (less, more) in enumerate(pairwise(levels)):
+            gain = difference_interval(more, less, confidence, paired=True)
+            if gain.lower > 0:
+                found.append(
+                    Warned(
+                        "curve not monotone",
+                        f"the return under {attack} rises by {gain.value:.4g} from epsilon {epsilons[i]:g} to "
+                        f"{epsilons[i + 1]:g}: the attack does not use its budget, read the lower return for both",
+                    )
+                )
+    return tuple(found)
+
+
+def _stronger(check: str, other: str, shares: Shares, why: str, examined: Examination) -> Warned | None:
+    """A warning if another attack changes more actions than ``steps`` at some epsilon; the worst one is named."""
+    lead = shares - examined.steps
+    worst = int(lead.argmax(axis=0))
+    if lead[worst] <= TOLERANCE:
+        return None
+    name = examined.attacks.steps.name
+    return Warned(
+        check,
+        f"at epsilon {examined.epsilons[worst]:g} {other} changes {shares[worst]:.1%} of the actions and {name} only "
+        f"{examined.steps[worst]:.1%}: {name} {why}",
+    )
+
+
+def _falling(examined: Examination) -> Warned | None:
+    """A warning if fewer actions change at a larger epsilon."""
+    steps = examined.steps
+    falls = np.maximum.accumulate(steps, axis=0) - steps
+    worst = int(falls.argmax(axis=0))
+    if falls[worst] <= TOLERANCE:
+        return None
+    name = examined.attacks.steps.name
+    return Warned(
+        "curve not monotone",
+        f"{name} changes {steps[worst]:.1%} of the actions at epsilon {examined.epsilons[worst]:g} and "
+        f"{steps[:worst].max(axis=0):.1%} at a smaller one: a larger budget contains the smaller",
+    )
+
+
+def _common(check: str, share: float, what: str) -> Warned | None:
+    """A warning if something holds at more than a few states."""
+    return Warned(check, f"at {share:.1%} of the states {what}") if share > ENOUGH else None

@@ -1,0 +1,80 @@
+"""Adversarial distance as a curve: at how many states an attack succeeds within each epsilon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.statistics import Estimate, share_interval
+
+from ..attacks.base import Attack, sweep
+from ..attacks.deepfool import adversarial_distance
+from ..budget import Budget
+from ..victims.base import Victim
+
+
+class DistanceCurve(NamedTuple):
+    """The smallest epsilons found, and how they are distributed over states."""
+
+    attack: str
+    epsilons: tuple[float, ...]  # L
+    distance: Tensor  # [S, B], an upper bound on the true one; infinite where the attack found nothing
+    queries: int
+
+    @property
+    def flipped(self) -> NDArray[np.float64]:
+        """Share of states with a distance of at most each epsilon, ``[L, S]``; it cannot fall."""
+        within = torch.stack([self.distance <= epsilon for epsilon in self.epsilons])
+        share: NDArray[np.float64] = within.to(torch.float64).mean(dim=-1).cpu().numpy()
+        return share
+
+    @property
+    def median(self) -> NDArray[np.float64]:
+        """Median distance of every row, ``[S]``; infinite where the attack fails at more than half of the states."""
+        middle: NDArray[np.float64] = self.distance.to(torch.float64).median(dim=1).values.cpu().numpy()
+        return middle
+
+    def points(self, confidence: float = 0.95) -> tuple[Estimate[float], ...]:
+        """The curve, L shares with intervals over rows."""
+        return tuple(share_interval(row, confidence) for row in self.flipped)
+
+
+def distance_curve(
+    attack: Attack,
+    victim: Victim,
+    obs: Tensor,
+    budget: Budget,
+    epsilons: Sequence[float],
+    halvings: int = 10,
+    u: Tensor | None = None,
+) -> DistanceCurve:
+    """The adversarial distance of every state: the smallest of the epsilons that succeeds, and bisection below it.
+
+    So no share of the curve is less than that of the attack at this epsilon alone, though its success need not be
+    monotone: an attack that spends its whole budget may leap over what it looks for.
+
+    Args:
+        attack: see ``adversarial_distance``.
+        victim: under attack.
+        obs: true observations ``[S, B, *observation]``, for example of ``visited``.
+        budget: norm, scale, mask and bounds; its epsilon is not used.
+        epsilons: L of them, in units of the budget's scale.
+        halvings: see ``adversarial_distance``.
+        u: see ``adversarial_distance``.
+
+    Raises:
+        ValueError: what ``sweep`` and ``adversarial_distance`` refuse.
+    """
+    tried = sweep(attack, victim, obs, budget, epsilons, u)  # [L, S, B]
+    found = torch.where(tried.success, tried.distance, torch.inf).amin(dim=0)
+    below = replace(budget, epsilon=found.clamp(max=float(max(epsilons))))
+    nearest = adversarial_distance(attack, victim, obs, below, halvings, u)
+    queries = len(epsilons) * tried.queries + nearest.queries
+    distance = torch.minimum(found, nearest.distance)
+    return DistanceCurve(attack.name, tuple(float(each) for each in epsilons), distance, queries)

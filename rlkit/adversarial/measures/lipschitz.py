@@ -1,0 +1,96 @@
+"""How fast scores can change: an estimate from data, a bound from the weights, and the radius that follows.
+
+``max over data of |grad f| <= Lip(f) <= bound``. The left is an estimate from below and certifies nothing; the right is
+the product of the layers' norms, true everywhere and usually far too large.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlkit.nn import MLP
+
+from ..budget import DUAL, ORDER, Budget
+from ..objectives import MARGIN, pose
+from ..victims.base import Victim, linearise, scores_of, value_and_gradient
+
+
+@torch.no_grad()
+def steepness(victim: Victim, obs: Tensor, budget: Budget) -> Tensor:
+    """The largest gradient of every score over data, in the dual norm of the budget: ``[S, A]``.
+
+    Args:
+        victim: gives scores.
+        obs: the data, ``[S, B, *observation]``.
+        budget: norm, scale and mask; scores change by at most so much per epsilon, at these observations.
+    """
+    scores, pullback = linearise(victim, obs)
+    slopes = torch.eye(scores.shape[-1], dtype=scores.dtype, device=scores.device)
+    gradients = [budget.dual_norm(pullback(slope.expand(scores.shape))) for slope in slopes]  # A x [S, B]
+    return torch.stack([gradient.amax(dim=1) for gradient in gradients], dim=-1)
+
+
+@torch.no_grad()
+def lipschitz_bound(network: MLP, budget: Budget) -> Tensor:
+    """A Lipschitz constant of every output of a fully connected network in the budget's norm and scale: ``[S, A]``.
+
+    The product of the hidden layers' operator norms, times the dual norm of the output's weights; relu and tanh are
+    1-Lipschitz. Exact for a linear network.
+
+    Args:
+        network: of flat observations, with relu or tanh between layers.
+        budget: norm, scale and mask.
+
+    Raises:
+        ValueError: convolutions or a radial basis.
+
+    Source: Szegedy et al. 2014, "Intriguing properties of neural networks", section 4.3.
+    """
+    if network.convolutions or network.basis is not None:
+        raise ValueError("the bound is for fully connected networks: no convolutions, no radial basis")
+    weights = [weight.detach().clone() for weight in network.parameters[::2]]  # [S, in, out]
+    weights[0] *= budget.extent(weights[0][:, None, :, 0])[:, None]
+    *hidden, output = weights
+    gain = torch.ones(len(output), 1, device=output.device, dtype=output.dtype)
+    for weight in hidden:
+        # inputs move by x W: the operator norm of W^T
+        gain = gain * torch.linalg.matrix_norm(weight.mT, ord=ORDER[budget.norm])[:, None]
+    bound: Tensor = gain * torch.linalg.vector_norm(output, ord=DUAL[budget.norm], dim=1)
+    return bound
+
+
+def margin_radius(scores: Tensor, lipschitz: Tensor) -> Tensor:
+    """``min over j of (f_i - f_j) / (L_i + L_j)`` for the greedy i, ``[S, B]``: no smaller change makes j greedy.
+
+    With one constant L for all it is ``(f_i - f_j) / (2 L)``. A proof where L is a bound, an estimate where L is one.
+
+    Args:
+        scores: at the truth, ``[S, B, A]``.
+        lipschitz: of every score in some norm and scale, in which the radius is, ``[S, A]``.
+
+    Source: Hein & Andriushchenko 2017, "Formal guarantees on the robustness of a classifier against adversarial
+    manipulation", theorem 2.1, with global constants.
+    """
+    greedy = scores.argmax(dim=-1, keepdim=True)  # [S, B, 1]
+    speeds = lipschitz[:, None].expand(scores.shape)
+    gap = scores.gather(-1, greedy) - scores
+    together = speeds.gather(-1, greedy) + speeds
+    radius = torch.where(together > 0, gap / torch.where(together > 0, together, 1.0), torch.inf)
+    return radius.masked_fill(torch.nn.functional.one_hot(greedy[..., 0], scores.shape[-1]).bool(), torch.inf).amin(-1)
+
+
+@torch.no_grad()
+def first_order_flip(victim: Victim, obs: Tensor, budget: Budget) -> Tensor:
+    """The epsilon at which the linearised victim changes its action, ``[S, B]``.
+
+    How far the greedy action leads over the dual norm of that lead's gradient, against the runner-up at the truth. For
+    linear scores with weights w and the norm "inf" it is ``(w . x + b) / |w|_1``, exactly; for others a prediction,
+    infinite where the gradient is zero.
+
+    Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", section 3.
+    """
+    goal = pose(MARGIN, victim, obs, scores_of(victim, obs))
+    behind, gradient = value_and_gradient(victim, goal, obs)
+    gain = budget.dual_norm(gradient)
+    return torch.where(gain > 0, -behind / torch.where(gain > 0, gain, 1.0), torch.inf)

@@ -1,0 +1,171 @@
+"""Return against epsilon: how wrong observations may be before a policy fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rlkit.evaluation import Abreast, rollout
+from rlkit.statistics import Estimate, difference_interval, mean_interval, share_interval
+from rlkit.types import Env
+
+from ..attacked_policy import AttackedPolicy
+from ..attacks.base import Attack
+from ..budget import Budget, apart
+from ..timing import Timing
+from ..victims.base import Victim
+
+MakeEnv = Callable[[int], Env]  # E -> an environment of E copies, of which copy e plays evaluation episode e
+NATURAL = "natural"
+
+
+class CurvePoint(NamedTuple):
+    """One attack at one epsilon, over training seeds."""
+
+    attack: str
+    epsilon: float
+    mean_return: Estimate[float]  # over seeds, of each seed's mean over episodes
+    change: Estimate[float]  # of that mean from the natural one, paired by seed
+    flip_rate: Estimate[float]  # over seeds, of each seed's share of steps whose greedy action was changed
+    attack_rate: Estimate[float]  # over seeds, of each seed's share of steps at which the truth was not shown
+    capped: int  # episodes cut off by the step cap
+
+
+class RobustnessCurve(NamedTuple):
+    """Every episode of an attacked evaluation. K attacks, L epsilons, S training seeds, E paired episodes."""
+
+    attacks: tuple[str, ...]  # K names
+    epsilons: tuple[float, ...]  # L, in the budget's units
+    budget: Budget  # the others' common one; its own epsilon is the last
+    natural: NDArray[np.float64]  # [S, E] returns without attack
+    returns: NDArray[np.float64]  # [K, L, S, E]
+    lengths: NDArray[np.int64]  # [K, L, S, E] steps
+    flips: NDArray[np.int64]  # [K, L, S, E] steps whose greedy action was changed
+    attacked: NDArray[np.int64]  # [K, L, S, E] steps at which something else than the truth was shown
+    capped: NDArray[np.bool_]  # [K, L, S, E]
+    natural_capped: NDArray[np.bool_]  # [S, E]
+    timing: str  # when was attacked, and how often at most
+
+    def points(self, confidence: float = 0.95) -> tuple[CurvePoint, ...]:
+        """The curve with intervals over training seeds, natural first, then by attack and epsilon.
+
+        Episodes are averaged within a seed first: the seed is what is replicated. With one seed nothing is known
+        about the next one, and the intervals are infinite.
+        """
+        natural = self.natural.mean(axis=-1)  # [S]
+        steps = self.lengths.sum(axis=-1)  # [K, L, S]
+        rates, shares = self.flips.sum(axis=-1) / steps, self.attacked.sum(axis=-1) / steps  # [K, L, S]
+
+        def point(
+            attack: str, epsilon: float, means: NDArray, rates: NDArray, shares: NDArray, capped: NDArray
+        ) -> CurvePoint:
+            return CurvePoint(
+                attack,
+                epsilon,
+                mean_interval(means, confidence),
+                difference_interval(means, natural, confidence, paired=True),
+                share_interval(rates, confidence),
+                share_interval(shares, confidence),
+                int(capped.sum(axis=None)),
+            )
+
+        return (
+            point(NATURAL, 0.0, natural, np.zeros_like(natural), np.zeros_like(natural), self.natural_capped),
+            *(
+                point(attack, epsilon, self.returns[k, i].mean(axis=-1), rates[k, i], shares[k, i], self.capped[k, i])
+                for k, attack in enumerate(self.attacks)
+                for i, epsilon in enumerate(self.epsilons)
+            ),
+        )
+
+
+def robustness_curve(
+    policy: Victim,
+    make_env: MakeEnv,
+    attacks: Sequence[Attack],
+    epsilons: Sequence[float],
+    budget: Budget | None = None,
+    episodes: int = 100,
+    deterministic: bool = True,
+    max_steps: int | None = None,
+    seeds: Sequence[int] | None = None,
+    timing: Timing | None = None,
+    attacks_per_episode: int | None = None,
+) -> RobustnessCurve:
+    """Play the same episodes without attack and under every attack at every epsilon.
+
+    All epsilons of an attack are one rollout, side by side along the copies.
+
+    Args:
+        policy: the victim, S training seeds.
+        make_env: makes the evaluation environment of a number of copies afresh; copy e plays the same episode, with
+            the same noise, every time and for every row: all comparisons are paired.
+        attacks: of different names.
+        epsilons: in units of the budget's scale. At 0 the returns are the natural ones exactly.
+        budget: norm, scale, mask and bounds; its epsilon is not used. None for the norm "inf" in raw units.
+        episodes: E.
+        deterministic: whether the victim acts greedily. Attacks aim at its greedy action either way.
+        max_steps: see ``rollout``.
+        seeds: of random attacks, see ``AttackedPolicy``; the same numbers for every attack and epsilon.
+        timing: when to attack; None for always.
+        attacks_per_episode: how often at most; None for no limit.
+
+    Warns:
+        RuntimeWarning: episodes reached the step cap.
+
+    Raises:
+        ValueError: no attack, two of one name, no epsilon or one that is negative or NaN, fewer than one episode, or
+            an environment of another number of copies.
+    """
+    names = tuple(attack.name for attack in attacks)
+    if not names or len(set(names)) < len(names) or NATURAL in names:
+        raise ValueError(f"attacks must be one or more of different names, none called {NATURAL!r}, got {list(names)}")
+    if len(epsilons) == 0:
+        raise ValueError("epsilons must hold at least one number, got none")
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    own = budget or Budget(0.0)
+    budgets = [replace(own, epsilon=float(epsilon)) for epsilon in epsilons]
+    each = replace(own, epsilon=torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(episodes))  # [L E]
+    groups = len(epsilons)
+    attackers = [
+        AttackedPolicy(policy, attack, each, seeds, None, timing, attacks_per_episode, groups, once=True)
+        for attack in attacks
+    ]
+
+    def made() -> Env:
+        env = make_env(episodes)
+        if env.num_envs != episodes:
+            raise ValueError(
+                f"make_env({episodes}) made an environment of {env.num_envs} copies, it must be {episodes}"
+            )
+        return env
+
+    natural = rollout(policy, made(), max_steps, deterministic)
+    played = [
+        rollout(policy, Abreast([made() for _ in epsilons]), max_steps, deterministic, attacker.perturb)
+        for attacker in attackers
+    ]
+
+    def gathered(field: str) -> NDArray:
+        """``[K, L, S, E]``."""
+        return np.stack([apart(getattr(one, field), groups).movedim(1, 0).cpu().numpy() for one in played])
+
+    return RobustnessCurve(
+        attacks=names,
+        epsilons=tuple(float(epsilon) for epsilon in epsilons),
+        budget=budgets[-1],
+        natural=natural.returns.cpu().numpy(),
+        returns=gathered("returns"),
+        lengths=gathered("lengths"),
+        flips=gathered("flips"),
+        attacked=gathered("attacks"),
+        capped=gathered("capped"),
+        natural_capped=natural.capped.cpu().numpy(),
+        timing=attackers[0].describe_timing(),
+    )

@@ -1,0 +1,78 @@
+"""What a policy looks at: the derivative of a score by every feature of the observation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlkit.evaluation import walk
+from rlkit.types import Env
+
+from ..budget import Budget
+from ..victims.base import Victim, linearise
+
+
+def saliency(victim: Victim, obs: Tensor, action: Tensor | None = None, budget: Budget | None = None) -> Tensor:
+    """``|d score_a / d x_i|`` of every feature, ``[S, B, *observation]``.
+
+    Args:
+        victim: gives scores.
+        obs: ``[S, B, *observation]``.
+        action: a, ``[S, B]`` int64; None for the greedy one.
+        budget: its scale makes derivatives of different features comparable, and masked ones 0; None for raw units.
+
+    Raises:
+        ValueError: an action that the victim has not.
+
+    Source: Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", section 3.
+    """
+    scores, pullback = linearise(victim, obs)
+    num_actions = scores.shape[-1]
+    chosen = scores.argmax(dim=-1) if action is None else action
+    if ((chosen < 0) | (chosen >= num_actions)).any():
+        raise ValueError(f"actions must be 0 to {num_actions - 1}, got {chosen.flatten().tolist()}")
+    slope = pullback(torch.nn.functional.one_hot(chosen, num_actions).to(scores.dtype)).abs()
+    return slope if budget is None else slope * budget.extent(obs)
+
+
+class SaliencyOfEpisode(NamedTuple):
+    """One episode with what mattered at each of its T steps."""
+
+    obs: Tensor  # [T, *observation]
+    action: Tensor  # [T] int64
+    saliency: Tensor  # [T, *observation]
+
+
+@torch.no_grad()
+def episode_saliencies(
+    victim: Victim, env: Env, copy: int = 0, budget: Budget | None = None, max_steps: int | None = None
+) -> tuple[SaliencyOfEpisode, ...]:
+    """The saliency of the greedy action over a natural episode of every row, S of them.
+
+    Args:
+        victim: S rows.
+        env: newly made; all copies are played.
+        copy: whose episodes.
+        budget: see ``saliency``.
+        max_steps: see ``rollout``.
+    """
+    steps = [
+        (
+            step.running[:, copy],
+            step.obs[:, copy],
+            step.transition.action[:, copy],
+            saliency(victim, step.obs[:, copy : copy + 1], budget=budget)[:, 0],
+        )
+        for step in walk(victim, env, max_steps)
+    ]
+    running, *fields = (torch.stack(field, dim=1) for field in zip(*steps, strict=True))  # [S, T, ...]
+    return tuple(SaliencyOfEpisode(*(field[row][counted] for field in fields)) for row, counted in enumerate(running))
+
+
+def episode_saliency(
+    victim: Victim, env: Env, row: int = 0, copy: int = 0, budget: Budget | None = None, max_steps: int | None = None
+) -> SaliencyOfEpisode:
+    """``episode_saliencies`` of one training seed."""
+    return episode_saliencies(victim, env, copy, budget, max_steps)[row]

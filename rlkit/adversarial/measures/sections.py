@@ -1,0 +1,72 @@
+"""Scores along a line of observations and over a plane of them: how straight a policy is around a state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..budget import Budget
+from ..objectives import MARGIN, margin, pose
+from ..victims.base import Victim, scores_of, value_and_gradient
+
+
+@torch.no_grad()
+def along_ray(victim: Victim, obs: Tensor, direction: Tensor, budget: Budget, radii: Sequence[float]) -> Tensor:
+    """Scores ``[L, S, B, A]`` at ``obs + radius direction`` for L radii, of which negative ones go the other way.
+
+    Args:
+        victim: asked at all of them.
+        obs: true observations ``[S, B, *observation]``.
+        direction: offsets of the same shape in units of the budget's scale; brought to length 1 in its norm.
+        budget: norm, scale, mask and bounds; its epsilon is not used.
+        radii: in units of the budget's scale.
+
+    Raises:
+        ValueError: no radius, or one that is not finite.
+
+    Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", figure 4.
+    """
+    if not radii or not all(abs(radius) < torch.inf for radius in radii):
+        raise ValueError(f"radii must be one or more finite numbers, got {list(radii)}")
+    unit = replace(budget, epsilon=1.0).along(obs, direction)
+    return torch.stack([scores_of(victim, budget.cut(obs + radius * unit)) for radius in radii])
+
+
+class Section(NamedTuple):
+    """A plane through every true observation: the steepest direction across, a random one up."""
+
+    radii: Tensor  # [L] along both axes, in units of the budget's scale
+    margin: Tensor  # [L up, L across, S, B], how far the best other action leads; negative where nothing changes
+    action: Tensor  # [L up, L across, S, B] int64
+    scores: Tensor  # [L up, L across, S, B, A]
+
+
+@torch.no_grad()
+def cross_section(victim: Victim, obs: Tensor, budget: Budget, radii: Sequence[float], u: Tensor) -> Section:
+    """The victim over the plane of the steepest direction of the margin at the truth and random signs.
+
+    A steep side across and none up is an adversarial direction; where both look alike, so does noise.
+
+    Args:
+        victim: asked L^2 times about every state.
+        obs: true observations ``[S, B, *observation]``.
+        budget: norm, scale, mask and bounds; its epsilon is not used.
+        radii: L, of either sign, in units of the budget's scale.
+        u: uniforms ``[S, B, D]`` for the random signs.
+
+    Raises:
+        ValueError: see ``along_ray``.
+    """
+    unit = replace(budget, epsilon=1.0)
+    goal = pose(MARGIN, victim, obs, scores_of(victim, obs))
+    across = unit.steepest(obs, value_and_gradient(victim, goal, obs)[1])
+    up = unit.sample_signs(obs, u)
+    own = victim.act(obs, True)
+    scores = torch.stack(
+        [along_ray(victim, budget.cut(obs + radius * up), budget.in_units(across), budget, radii) for radius in radii]
+    )
+    return Section(torch.tensor(radii), margin(scores, own.expand(scores.shape[:-1])), scores.argmax(dim=-1), scores)

@@ -1,0 +1,1 @@
+"""Policies as attacks see them; ``rlkit.adversarial`` exports them."""

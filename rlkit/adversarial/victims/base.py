@@ -1,0 +1,278 @@
+"""What an attack may ask of a policy.
+
+``act`` alone makes a victim of attacks that see actions; ``scores``, Q-values or logits, of those that see scores or
+their gradients. Agents of ours, ensembles and ``rlkit.sb3.SB3Policy`` are victims as they are; ``ModuleVictim`` makes
+one of torch modules, ``LabelVictim`` of anything that predicts actions, ``OneHot`` of a victim whose observations are
+integers. Attacks never change a victim, nor the ``grad``, the training mode or the ``requires_grad`` of its modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from rlkit.nn import encode, in_evaluation_mode
+from rlkit.types import Policy, Starts
+
+from ..objectives import Goal
+
+Access = Literal["nothing", "actions", "scores", "gradients"]  # what an attack asks for, from least to most
+
+
+class Victim(Protocol):
+    """A policy whose scores can be asked for, and differentiated if an attack uses gradients."""
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """Actions ``[S, B]`` int64 of ``[S, B, *observation]``."""
+        ...
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """One number per action ``[S, B, A]``, Q-values or logits, whose argmax is the greedy action."""
+        ...
+
+
+class ModuleVictim:
+    """Torch modules ``[B, *observation] -> [B, A]`` as a victim, one per row of the seed axis.
+
+    They compute in evaluation mode (no dropout, frozen batch statistics) and are back in their own mode afterwards.
+
+    Args:
+        modules: one module, or one per training seed.
+        scores_are_values: whether they give action values, else logits.
+
+    Raises:
+        ValueError: no module.
+    """
+
+    def __init__(self, modules: nn.Module | Sequence[nn.Module], scores_are_values: bool = False) -> None:
+        self.modules = (modules,) if isinstance(modules, nn.Module) else tuple(modules)
+        if not self.modules:
+            raise ValueError("modules must hold at least one torch module, got none")
+        self.scores_are_values = scores_are_values
+
+    @property
+    def num_seeds(self) -> int:
+        """S, one row per module."""
+        return len(self.modules)
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """``[S, B, *observation] -> [S, B, A]``, differentiable.
+
+        Raises:
+            ValueError: the observations have another number of rows than there are modules.
+        """
+        if len(obs) != self.num_seeds:
+            raise ValueError(f"obs must have one row per module, {self.num_seeds}, got {len(obs)}")
+        with in_evaluation_mode(self.modules):
+            return torch.stack([module(row) for module, row in zip(self.modules, obs, strict=True)])
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """The actions of the highest score ``[S, B]``.
+
+        Raises:
+            ValueError: ``deterministic=False``: a module does not say how it would sample.
+        """
+        _refuse_sampling(deterministic, "a module")
+        with torch.no_grad():
+            return self.scores(obs).argmax(dim=-1)
+
+
+class LabelVictim:
+    """Anything that predicts actions, and nothing else, as a victim: a decision tree, a rule, a remote service.
+
+    Args:
+        model: one function or object with ``predict`` (scikit-learn's, stable-baselines3's), or one per training
+            seed: observations ``[n, *observation]`` as a numpy array -> actions ``[n]``.
+
+    Raises:
+        ValueError: no model, or one that is neither callable nor has ``predict``.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.models = tuple(model) if isinstance(model, Sequence) else (model,)
+        if not self.models:
+            raise ValueError("model must hold at least one model, got none")
+        self._predict = [_prediction(each) for each in self.models]
+
+    @property
+    def num_seeds(self) -> int:
+        """S, one row per model."""
+        return len(self.models)
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """Actions ``[S, B]`` int64.
+
+        Raises:
+            ValueError: ``deterministic=False``, another number of rows than models, or predictions of another shape.
+        """
+        _refuse_sampling(deterministic, "a model that predicts")
+        if len(obs) != self.num_seeds:
+            raise ValueError(f"obs must have one row per model, {self.num_seeds}, got {len(obs)}")
+        rows = [np.asarray(predict(row.cpu().numpy())) for predict, row in zip(self._predict, obs, strict=True)]
+        for row in rows:
+            if row.shape != (obs.shape[1],):
+                raise ValueError(f"predict must give one action per observation, [{obs.shape[1]}], got {row.shape}")
+        return torch.from_numpy(np.stack(rows).astype(np.int64)).to(obs.device)
+
+
+class OneHot:
+    """A victim of integer observations as one of their one-hot codes, which can be attacked.
+
+    The attack acts on the code ``[S, B, n]``: what the victim is shown is n real numbers instead of a unit vector.
+
+    Args:
+        victim: gives ``scores`` and ``act`` of codes, as agents of ours and ``SB3Policy`` do.
+        space: of the observations; None for ``victim.observation_space``.
+
+    Raises:
+        ValueError: a space that is not Discrete.
+    """
+
+    def __init__(self, victim: Victim, space: spaces.Space[Any] | None = None) -> None:
+        found = getattr(victim, "observation_space", None) if space is None else space
+        if not isinstance(found, spaces.Discrete):
+            raise ValueError(f"one-hot codes are for Discrete observations, got {found}")
+        self.victim, self.space = victim, found
+        self.num_seeds: int | None = getattr(victim, "num_seeds", None)
+        self.seeds: Sequence[int] | None = getattr(victim, "seeds", None)
+        self.scores_are_values = bool(getattr(victim, "scores_are_values", False))
+        self.starts: Starts = getattr(victim, "starts", Starts())
+        if hasattr(victim, "values"):
+            self.values: Callable[[Tensor], Tensor] = lambda obs: victim.values(self.encode(obs))
+
+    def encode(self, obs: Tensor) -> Tensor:
+        """Integers ``[S, B]`` as codes ``[S, B, n]``; codes as they are."""
+        return encode(obs, self.space)
+
+    def scores(self, obs: Tensor) -> Tensor:
+        """The victim's, of integers or codes."""
+        return self.victim.scores(self.encode(obs))
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """The victim's, of integers or codes."""
+        return self.victim.act(self.encode(obs), deterministic)
+
+
+class Counted:
+    """A victim that counts how many observations it was asked about, ``asked``; otherwise the same."""
+
+    def __init__(self, victim: Policy) -> None:
+        self.victim = victim
+        self.asked = 0
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """The victim's, counted."""
+        self.asked += obs.shape[0] * obs.shape[1]
+        return self.victim.act(obs, deterministic)
+
+    @property
+    def scores(self) -> Callable[[Tensor], Tensor]:
+        """The victim's, counted.
+
+        Raises:
+            AttributeError: the victim has none.
+        """
+        found = self.victim.scores  # type: ignore[attr-defined]
+
+        def counted(obs: Tensor) -> Tensor:
+            self.asked += obs.shape[0] * obs.shape[1]
+            scores: Tensor = found(obs)
+            return scores
+
+        return counted
+
+    @property
+    def scores_and_pullback(self) -> Callable[[Tensor], Any]:
+        """The victim's, counted.
+
+        Raises:
+            AttributeError: the victim has none.
+        """
+        found = self.victim.scores_and_pullback  # type: ignore[attr-defined]
+
+        def counted(obs: Tensor) -> Any:
+            answer = found(obs)
+            self.asked += 0 if answer is None else obs.shape[0] * obs.shape[1]
+            return answer
+
+        return counted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.victim, name)
+
+
+class Linearised(NamedTuple):
+    """Scores and how they change with the observation, to first order."""
+
+    scores: Tensor  # [S, B, A], without gradients
+    pullback: Callable[[Tensor], Tensor]  # d value / d scores [S, B, A] -> d value / d obs [S, B, *observation]
+
+
+def scores_of(victim: Victim, obs: Tensor) -> Tensor:
+    """The victim's scores ``[S, B, A]`` without gradients.
+
+    Raises:
+        ValueError: scores of another shape.
+    """
+    with torch.no_grad():
+        return _checked(victim.scores(obs), obs)
+
+
+def linearise(victim: Victim, obs: Tensor) -> Linearised:
+    """Scores of observations and the pullback of their gradients; no parameter gets a gradient.
+
+    A victim whose gradients are written out by hand has a method ``scores_and_pullback``, which may decline by None.
+
+    Raises:
+        ValueError: the victim's scores are not ``[S, B, A]`` or do not depend differentiably on the observation.
+    """
+    by_hand = victim.scores_and_pullback(obs) if hasattr(victim, "scores_and_pullback") else None
+    if by_hand is not None:
+        return Linearised(*by_hand)
+    with torch.enable_grad():
+        x = obs.detach().clone().requires_grad_()
+        scores = _checked(victim.scores(x), obs)
+    if not scores.requires_grad:
+        raise ValueError("the victim's scores do not depend differentiably on obs: take no_grad out of scores")
+
+    def pullback(slope: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(scores, x, slope, retain_graph=True)
+        return gradient
+
+    return Linearised(scores.detach(), pullback)
+
+
+def value_and_gradient(victim: Victim, goal: Goal, obs: Tensor) -> tuple[Tensor, Tensor]:
+    """A goal's value ``[S, B]`` and gradient ``[S, B, *observation]`` at observations, each example's own."""
+    scores, pullback = linearise(victim, obs)
+    value, slope = goal.value_and_slope(scores)
+    return value, pullback(slope)
+
+
+def _checked(scores: Tensor, obs: Tensor) -> Tensor:
+    if scores.dim() != 3 or scores.shape[:2] != obs.shape[:2]:
+        raise ValueError(f"scores of {list(obs.shape)} observations must be [S, B, A], got {list(scores.shape)}")
+    return scores
+
+
+def _refuse_sampling(deterministic: bool, what: str) -> None:
+    if not deterministic:
+        raise ValueError(f"{what} does not say how it would sample actions: use deterministic=True")
+
+
+def _prediction(model: Any) -> Callable[[Any], Any]:
+    """``model.predict`` or the model itself, without the state that stable-baselines3 returns beside the actions."""
+    predict = getattr(model, "predict", model)
+    if not callable(predict):
+        raise ValueError(f"a model needs predict or to be callable, got {type(model).__name__}")
+
+    def actions(obs: Any) -> Any:
+        predicted = predict(obs)
+        return predicted[0] if isinstance(predicted, tuple) else predicted
+
+    return actions

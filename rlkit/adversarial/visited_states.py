@@ -1,0 +1,35 @@
+"""The states that a policy's robustness is measured at."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlkit.evaluation import walk
+from rlkit.types import Env, Policy
+
+
+@torch.no_grad()
+def visited(policy: Policy, env: Env, count: int, max_steps: int | None = None) -> Tensor:
+    """True observations of natural episodes, ``[S, count, *observation]``: every row's own, evenly spread over them.
+
+    One greedy episode per copy. A row that sees fewer than ``count`` observations repeats some.
+
+    Args:
+        policy: acts on ``[S, B, *observation]``.
+        env: newly made.
+        count: observations per row.
+        max_steps: see ``rollout``.
+
+    Raises:
+        ValueError: count below one.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    steps = [(step.obs, step.running) for step in walk(policy, env, max_steps)]
+    obs, running = (torch.stack(field, dim=2) for field in zip(*steps, strict=True))  # [S, B, T, ...], [S, B, T]
+    rows = []
+    for seen, counted in zip(obs, running, strict=True):
+        own = seen[counted]  # [n, *observation], episode by episode
+        rows.append(own[torch.linspace(0, len(own) - 1, count, device=own.device).round().long()])
+    return torch.stack(rows)

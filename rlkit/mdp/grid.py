@@ -1,0 +1,198 @@
+"""A finite MDP that lives on a grid map, kept as the map instead of a table.
+
+A table of a million tiles takes 300 MB; the map takes 26. What a move does is read from the neighbouring tiles (a
+stencil), so one sweep over all states runs at the speed of memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .tabular import TabularMDP, frozen, verified_limit, verify_start
+
+MOVES = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])  # left, down, right, up: (row, column); a turn is +-1 modulo 4
+SUM_TOLERANCE = 1e-9
+NO_STATE = -1
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class GridMDP:
+    """A walk on a grid of ``rows x columns`` tiles; states are the open tiles, numbered row by row from the top left.
+
+    Actions are 0 left, 1 down, 2 right, 3 up. A move goes ahead, to either side or back with the given ``chances``
+    (ahead, each side, behind). It pays ``step_reward`` of the tile it leaves and ``entry_reward`` of the tile it
+    enters; a move into a wall or over the border stays, and pays ``bump_reward`` instead of the entry. Entering a
+    ``terminal`` tile ends the episode. ``to_tabular()`` is the same problem as a table, entry by entry.
+
+    Rewards are numbers or arrays ``[rows, columns]``. The arrays are copied, verified and read-only.
+
+    Raises:
+        ValueError: no open tile, shapes that disagree, chances that are negative, do not sum to one or go back more
+            likely than ahead, a reward that is not finite, a start that is no distribution, a ``max_steps`` that is
+            not a positive integer.
+    """
+
+    open: NDArray[np.bool_]  # [rows, columns], False for walls
+    terminal: NDArray[np.bool_]  # [rows, columns]
+    entry_reward: NDArray[np.float64]  # [rows, columns]
+    step_reward: NDArray[np.float64]  # [rows, columns]
+    bump_reward: float
+    chances: tuple[float, float, float]  # ahead, each side, behind
+    start: NDArray[np.float64]  # [N]
+    max_steps: int | None
+    name: str
+
+    def __init__(
+        self,
+        open: ArrayLike,
+        terminal: ArrayLike,
+        entry_reward: ArrayLike = 0.0,
+        step_reward: ArrayLike = 0.0,
+        bump_reward: float = 0.0,
+        chances: tuple[float, float, float] = (1.0, 0.0, 0.0),
+        start: ArrayLike | None = None,
+        max_steps: int | None = None,
+        name: str = "",
+    ) -> None:
+        """Copy, verify and freeze; ``start=None`` means uniform over the open tiles that end nothing."""
+        tiles = frozen(open, np.bool_, "open")
+        if tiles.ndim != 2 or not tiles.any():
+            raise ValueError(f"open has shape {tiles.shape} and {np.count_nonzero(tiles)} open tiles: expected a map")
+        ends = frozen(terminal, np.bool_, "terminal")
+        if ends.shape != tiles.shape:
+            raise ValueError(f"terminal has shape {ends.shape}: expected {tiles.shape}, to agree with open")
+        object.__setattr__(self, "open", tiles)
+        object.__setattr__(self, "terminal", ends)
+        for field, given in (("entry_reward", entry_reward), ("step_reward", step_reward)):
+            object.__setattr__(self, field, _verified_rewards(given, tiles, field))
+        if not np.isfinite(bump_reward):
+            raise ValueError(f"bump_reward {bump_reward}: give a finite number")
+        object.__setattr__(self, "bump_reward", float(bump_reward))
+        object.__setattr__(self, "chances", _verified_chances(chances))
+        going_on = (tiles & ~ends)[tiles]  # [N]
+        if start is None:
+            weights = going_on if going_on.any() else np.ones_like(going_on)
+            start = weights / np.count_nonzero(weights)
+        first = frozen(start, np.float64, "start")
+        if first.shape != going_on.shape:
+            raise ValueError(f"start has shape {first.shape}: expected {going_on.shape}, one entry per open tile")
+        verify_start(first)
+        object.__setattr__(self, "start", first)
+        object.__setattr__(self, "max_steps", verified_limit(max_steps))
+        object.__setattr__(self, "name", name)
+
+    @property
+    def num_states(self) -> int:
+        """N, the number of open tiles."""
+        return len(self.start)
+
+    @property
+    def num_actions(self) -> int:
+        """Four."""
+        return len(MOVES)
+
+    @cached_property
+    def state_of(self) -> NDArray[np.int32]:
+        """The state of a tile, -1 for a wall, with a border of walls: ``[rows + 2, columns + 2]``."""
+        states = np.full(self.open.shape, NO_STATE, np.int32)
+        states[self.open] = np.arange(self.num_states, dtype=np.int32)
+        bordered: NDArray[np.int32] = np.pad(states, 1, constant_values=NO_STATE)
+        bordered.flags.writeable = False
+        return bordered
+
+    def of_states(self, per_tile: NDArray) -> NDArray:
+        """Entries of the open tiles: ``[rows, columns]`` -> ``[N]``."""
+        return np.asarray(per_tile[self.open])
+
+    def to_map(self, per_state: ArrayLike, wall: float = np.nan) -> NDArray:
+        """Entries of the states laid out as the map: ``[..., N]`` -> ``[..., rows, columns]``."""
+        given = np.asarray(per_state)
+        laid_out = np.full((*given.shape[:-1], *self.open.shape), wall, np.result_type(given, wall))
+        laid_out[..., self.open] = given
+        return laid_out
+
+    @cached_property
+    def tabular(self) -> TabularMDP:
+        """The same problem as a table ``[N, 4, K]``, made once; ``map_of`` finds this map again.
+
+        Outcome k of an action is the move in the k-th direction it may slip to, in the order side, ahead, side,
+        behind; those of chance 0 are left out. A terminal tile leads to itself with nothing.
+        """
+        ahead, side, behind = self.chances
+        turns = [(turn, chance) for turn, chance in ((-1, side), (0, ahead), (1, side), (2, behind)) if chance > 0]
+        directions = (np.arange(len(MOVES))[:, None] + np.array([turn for turn, _ in turns])) % len(MOVES)  # [A, K]
+        shape = (self.num_states, len(MOVES), len(turns))
+        successor, reward = np.empty(shape, np.int32), np.empty(shape)
+        terminated, probability = np.empty(shape, np.bool_), np.empty(shape)
+        probability[:] = [chance for _, chance in turns]
+        for direction in range(len(MOVES)):
+            where = directions == direction  # [A, K]
+            target, gain, ends = self.move(direction)
+            successor[:, where], reward[:, where] = target[:, None], gain[:, None]
+            terminated[:, where] = ends[:, None]
+        for array in (successor, probability, reward, terminated):
+            array.flags.writeable = False  # so that the table takes them without a copy
+        table = TabularMDP(
+            successor, probability, reward, terminated, start=self.start, max_steps=self.max_steps, name=self.name
+        )
+        object.__setattr__(table, "_grid", self)
+        return table
+
+    def move(self, direction: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.bool_]]:
+        """Successor, reward and whether the episode ends for a step that goes in ``direction``, ``[N]`` each."""
+        rows, columns = self.open.shape
+        down, right = MOVES[direction]
+        neighbour = self.state_of[1 + down : 1 + down + rows, 1 + right : 1 + right + columns][self.open]  # [N]
+        here = np.arange(self.num_states, dtype=np.int32)
+        over, blocked = self.of_states(self.terminal), neighbour < 0  # [N]
+        entered = np.where(blocked, here, neighbour)
+        gain = np.where(blocked, self.bump_reward, self.of_states(self.entry_reward)[entered])
+        reward = np.where(over, 0.0, self.of_states(self.step_reward) + gain)
+        successor = np.where(over, here, entered)
+        return successor, reward, over | over[successor]
+
+    def to_tabular(self) -> TabularMDP:
+        """``tabular``, the same problem as a table."""
+        return self.tabular
+
+    def __repr__(self) -> str:
+        """Sizes, limit and name; not the map."""
+        rows, columns = self.open.shape
+        return (
+            f"GridMDP({rows} x {columns}, num_states={self.num_states}, chances={self.chances}, "
+            f"max_steps={self.max_steps}, name={self.name!r})"
+        )
+
+
+def map_of(mdp: TabularMDP | GridMDP) -> GridMDP | None:
+    """The map of a problem: itself, or the one that its table was made from by ``GridMDP.to_tabular``; solvers use it.
+    A table changed by ``dataclasses.replace`` has none."""
+    return mdp if isinstance(mdp, GridMDP) else vars(mdp).get("_grid")
+
+
+def _verified_rewards(given: ArrayLike, tiles: NDArray[np.bool_], field: str) -> NDArray[np.float64]:
+    """Rewards of every tile, ``[rows, columns]``; those of walls are set to zero, they are never paid."""
+    array = np.asarray(given, dtype=np.float64)
+    if array.shape not in ((), tiles.shape):
+        raise ValueError(f"{field} has shape {array.shape}: expected a number or {tiles.shape}, to agree with open")
+    rewards = np.where(tiles, array, 0.0)
+    if not np.isfinite(rewards).all():
+        row, column = np.argwhere(~np.isfinite(rewards))[0]
+        raise ValueError(f"{field} {rewards[row, column]} at row {row}, column {column}: rewards are finite")
+    rewards.flags.writeable = False
+    return rewards
+
+
+def _verified_chances(chances: tuple[float, float, float]) -> tuple[float, float, float]:
+    """(ahead, each side, behind) as floats, else a ValueError."""
+    ahead, side, behind = (float(chance) for chance in chances)
+    if not min(ahead, side, behind) >= 0 or abs(ahead + 2 * side + behind - 1) > SUM_TOLERANCE or behind > ahead:
+        raise ValueError(
+            f"chances {chances} of going ahead, to each side and behind: they must not be negative, ahead + 2 side + "
+            "behind must be 1, and behind must not exceed ahead (else name the actions the other way round)"
+        )
+    return ahead, side, behind

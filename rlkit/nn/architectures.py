@@ -1,0 +1,115 @@
+"""Which network reads which observations: linear, radial basis functions, multilayer perceptron, convolutional."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from .convolution import convolutions
+from .encoding import num_features
+from .layers import Activation
+from .mlp import MLP
+from .rbf import RadialBasis
+
+NetworkName = Literal["auto", "mlp", "linear", "rbf", "cnn"]
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "mlp": (),
+    "linear": (),
+    "rbf": ("centres", "width"),
+    "cnn": ("layers",),
+}
+SMALL_CNN = ((16, 3, 1),)  # (filters, kernel, stride): MinAtar's (Young & Tian 2019), for images of about 10 x 10
+
+
+class Architecture:
+    """Makes networks of one shape for the observations of one space.
+
+    - ``"mlp"``: fully connected, hidden widths ``net_arch``;
+    - ``"linear"``: no hidden layer, whatever ``net_arch`` says;
+    - ``"rbf"``: fixed Gaussians, then linear; options ``centres`` and ``width``, see ``RadialBasis``;
+    - ``"cnn"``: convolutions without padding, option ``layers`` of (filters, kernel, stride), one of 16 filters of
+      3 x 3 by default, then fully connected, ``net_arch``;
+    - ``"auto"``: "cnn" for images, which are Boxes of three axes, else "mlp".
+
+    Args:
+        space: of the observations, Box or Discrete.
+        seeds: one integer per row.
+        network: which.
+        net_arch: hidden widths of fully connected layers.
+        activation: between layers, convolutions included.
+        device: where the parameters live.
+        options: of the network, by name.
+        normalised: whether observations arrive with mean 0 and deviation 1, and so without the space's bounds.
+
+    Raises:
+        ValueError: an unknown network or option, or a space that the network cannot read.
+    """
+
+    def __init__(
+        self,
+        space: spaces.Space[Any],
+        seeds: Sequence[int],
+        network: NetworkName = "auto",
+        net_arch: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        device: torch.device | str = "cpu",
+        options: Mapping[str, Any] | None = None,
+        normalised: bool = False,
+    ) -> None:
+        if network not in get_args(NetworkName):
+            raise ValueError(f"network must be one of {', '.join(get_args(NetworkName))}, got {network!r}")
+        shape = space.shape or ()
+        name = ("cnn" if len(shape) == 3 else "mlp") if network == "auto" else network
+        options = dict(options or {})
+        for option in options:
+            if option not in OPTIONS[name]:
+                known = ", ".join(OPTIONS[name]) or "none"
+                raise ValueError(f"unknown option {option!r} of network {name!r}: known are {known}")
+        self.seeds, self.activation, self.device = tuple(seeds), activation, device
+        self.hidden = tuple(net_arch) if name in ("mlp", "cnn") else ()
+        self.convolutions = convolutions(shape, options.get("layers", SMALL_CNN)) if name == "cnn" else []
+        self.basis: RadialBasis | None = None
+        self.num_inputs = num_features(space)
+        if self.convolutions:
+            self.num_inputs = self.convolutions[-1].num_outputs
+        if name == "rbf":
+            if not isinstance(space, spaces.Box) or len(shape) != 1:
+                raise ValueError(f"radial basis functions need a Box of one axis, got {space}: use network='linear'")
+            nowhere = np.full(shape, np.inf)
+            low, high = (-nowhere, nowhere) if normalised else (space.low, space.high)
+            self.basis = RadialBasis(low, high, self.seeds, device=device, **options)
+            self.num_inputs = self.basis.centres.shape[1]
+
+    def policy(self, num_actions: int, orthogonal: bool) -> MLP:
+        """Logits of a policy, which with orthogonal weights begins near uniform: stable-baselines3's."""
+        return self.network(num_actions, 0.01 if orthogonal else None)
+
+    def value(self, orthogonal: bool) -> MLP:
+        """State values, beside a policy."""
+        return self.network(1, 1.0 if orthogonal else None, copy=1)
+
+    def network(self, outputs: int, gain: float | None = None, copy: int = 0) -> MLP:
+        """S networks of this shape.
+
+        Args:
+            outputs: width of the output.
+            gain: of the output layer, for orthogonal weights, with sqrt(2) in the layers before as in
+                stable-baselines3; None for torch's default.
+            copy: which of an agent's networks this is; different ones begin differently.
+        """
+        inside = [math.sqrt(2.0)] * (len(self.convolutions) + len(self.hidden))
+        return MLP(
+            (self.num_inputs, *self.hidden, outputs),
+            self.seeds,
+            self.activation,
+            self.device,
+            None if gain is None else [*inside, gain],
+            copy,
+            self.convolutions,
+            self.basis,
+        )

@@ -1,0 +1,134 @@
+"""Affine maps on the seed axis and their derivatives, written so that a row's bits do not depend on S."""
+
+from __future__ import annotations
+
+import math
+import sys
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .matmul import ALIGNMENT, THIN, TORCH, Products, fastest, onednn_layer, thin_affine
+
+Activation = Literal["relu", "tanh"]
+
+
+class Chosen(NamedTuple):
+    """Who does each of a layer's products."""
+
+    output: Products
+    weight_gradient: Products
+    input_slope: Products
+
+
+class Layer:
+    """S affine maps and their activation, with products for training: no graph is recorded.
+
+    Weights are stored ``[in, out]`` or ``[out, in]``, whichever ends in whole cache lines or else in the longer axis:
+    products run along it.
+
+    Args:
+        flat: weights, then biases, ``[S, in out + out]``, kept as views.
+        n_in: width of the input.
+        n_out: width of the output.
+        activation: applied to the output.
+    """
+
+    def __init__(self, flat: Tensor, n_in: int, n_out: int, activation: Activation | Literal["none"]) -> None:
+        weight, bias = flat[:, : n_in * n_out], flat[:, n_in * n_out :]
+        self.out_first = is_stored_out_first(n_in, n_out)
+        self.weight = weight.view(-1, n_out, n_in).mT if self.out_first else weight.view(-1, n_in, n_out)
+        self.weight_mT = self.weight.mT  # [S, out, in]
+        self.bias = bias[:, None]  # [S, 1, out]
+        self.rows = list(zip(self.weight_mT.unbind(0), bias.unbind(0), strict=True))  # S pairs, as oneDNN wants them
+        self.activation = activation
+        # the minibatch from which tanh is made of the sigmoid
+        vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and n_in > 1
+        self.sigmoid_from = math.ceil(SIGMOID_WORK / n_out) if vectors else sys.maxsize
+        self._chosen: dict[int, Chosen] = {}
+
+    def output(self, x: Tensor, minibatch: int) -> Tensor:
+        """``[S, M, in] -> [S, M, out]``."""
+        affine = self._by(minibatch).output.affine
+        if affine is None:
+            return onednn_layer(x, self.rows, self.activation)
+        if minibatch >= self.sigmoid_from:
+            # tanh(y) = 2 sigmoid(2 y) - 1, where the product gives 2 y
+            return _twice_less_one_(affine(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_())
+        y = affine(self.bias, x, self.weight)
+        if self.activation == "none":
+            return y
+        return y.relu_() if self.activation == "relu" else y.tanh_()
+
+    def graph(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The affine map alone for autograd, of given leaves: ``[S, M, in] -> [S, M, out]``."""
+        return thin_affine(bias, x, weight)
+
+    def gradients(self, x: Tensor, slope: Tensor, minibatch: int) -> list[Tensor]:
+        """d loss / d bias ``[S, out]`` and d loss / d weight as stored ``[S, in out]``, from the end of ``flat``.
+
+        x is the input ``[S, M, in]``, slope d loss / d output ``[S, M, out]``.
+        """
+        return [slope.sum(dim=1), self.weight_gradient(x, slope, minibatch)]
+
+    def weight_gradient(self, x: Tensor, slope: Tensor, minibatch: int) -> Tensor:
+        """d loss / d weight as stored, ``[S, in out]``, from the input ``[S, M, in]`` and d loss / d output."""
+        left, right = (slope, x) if self.out_first else (x, slope)
+        return self._by(minibatch).weight_gradient.product(left.mT, right).flatten(1)
+
+    def input_slope(self, slope: Tensor, minibatch: int) -> Tensor:
+        """d loss / d input ``[S, M, in]`` from d loss / d output ``[S, M, out]``."""
+        return self._by(minibatch).input_slope.product(slope, self.weight_mT)
+
+    def _by(self, minibatch: int) -> Chosen:
+        return self._chosen.get(minibatch) or self._choose(minibatch)
+
+    def _choose(self, minibatch: int) -> Chosen:
+        n_in, n_out = self.weight.shape[1:]
+        others = THIN if 1 in (n_in, n_out) else TORCH
+        if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32:
+            chosen = Chosen(others, others, others)
+        else:
+            height, width = (n_out, n_in) if self.out_first else (n_in, n_out)
+            by = partial(fastest, in_lines=n_in % ALIGNMENT == n_out % ALIGNMENT == 0, others=others)
+            chosen = Chosen(
+                output=by(minibatch, n_in, n_out),
+                weight_gradient=by(height, minibatch, width),
+                input_slope=by(minibatch, n_out, n_in),
+            )
+        self._chosen[minibatch] = chosen
+        return chosen
+
+
+def _twice_less_one_(y: Tensor) -> Tensor:
+    """2 y - 1 in place, in one pass."""
+    return torch.add(MINUS_ONE, y, alpha=2.0, out=y)
+
+
+MINUS_ONE = torch.tensor(-1.0)
+# torch's sigmoid is six times as fast as its tanh, and what is made of it within 2e-7 of tanh. Only where a row is
+# large, for three operations instead of one, and in whole vectors, because the last few elements of a tensor are
+# computed otherwise.
+SIGMOID_WORK = 2**11  # elements of a row from which it wins
+
+
+def through(activation: Activation, slope: Tensor, y: Tensor) -> Tensor:
+    """The slope, which is overwritten, times the activation's derivative read off its output: 1 - y^2, or y > 0."""
+    if activation == "relu":
+        slope = torch.ops.aten.threshold_backward.grad_input(slope, y, 0.0, grad_input=slope)
+    else:
+        slope = torch.ops.aten.tanh_backward.grad_input(slope, y, grad_input=slope)
+    return slope
+
+
+def is_stored_out_first(n_in: int, n_out: int) -> bool:
+    """Whether a layer of these widths keeps its weights as ``[out, in]``."""
+    return (n_in % ALIGNMENT == 0, n_in > n_out) > (n_out % ALIGNMENT == 0, n_out > n_in)
+
+
+def as_stored(parameter: Tensor) -> Tensor:
+    """A weight or bias ``[S, in, out]`` in the order in which ``flat`` keeps it, ``[S, in out]``."""
+    n_in, n_out = parameter.shape[1:]
+    return (parameter.mT if is_stored_out_first(n_in, n_out) else parameter).flatten(1)

@@ -1,0 +1,256 @@
+"""Networks with a leading seed axis: S networks of one shape evaluated as one.
+
+A layer's weights are ``[S, in, out]`` and its application is one ``baddbmm``, so row s depends on row s alone and
+equals, to the bit on CPU, what a stack of one would give. All parameters of a stack live in one matrix
+``flat [S, P]``: an optimiser step, a target-network copy and a gradient norm are each a single operation on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from .convolution import ChannelsFirst, ChannelsLast, Convolution, ConvolutionLayer
+from .initialization import initial_numbers, orthogonal, uniform_linear
+from .layers import Activation, Layer, as_stored, is_stored_out_first, through
+from .matmul import ALIGNMENT
+from .rbf import RadialBasis
+from .torch_modules import linear_module
+
+
+class Pullback(Protocol):
+    """d loss / d output ``[S, M, out]`` -> d loss / d parameters ``[S, P]``, written into ``out`` if that is given."""
+
+    def __call__(self, slope: Tensor, out: Tensor | None = None) -> Tensor:
+        """The slope may be overwritten."""
+        ...
+
+
+class MLP:
+    """S multilayer perceptrons side by side: ``[S, M, in] -> [S, M, out]``.
+
+    The initial weights are torch's default for ``nn.Linear`` and ``nn.Conv2d``, uniform on +-1/sqrt(in) for weights and
+    biases (what stable-baselines3's DQN starts from), or orthogonal with ``gains`` (what its A2C and PPO start from),
+    drawn from the stream (seed, "init", copy).
+
+    Inside, hidden layers are widened to multiples of 16 by units whose weights are zero and stay so, because what gives
+    nothing and is asked by nobody has no gradient: products of whole cache lines round alike for any S. Files and plain
+    modules do not have these units, see ``columns``.
+
+    Args:
+        sizes: widths from input to output, for example ``(4, 64, 64, 2)``; behind convolutions, the first is theirs.
+        seeds: one integer per row.
+        activation: between the layers; the output is linear.
+        device: where the parameters live.
+        gains: of every layer, for orthogonal weights and zero biases.
+        copy: which of an agent's networks this is: networks of one agent draw from different streams.
+        convolutions: what the input goes through first, as a flat image.
+        basis: fixed features of the input, before anything that is learned.
+
+    Raises:
+        ValueError: fewer than two sizes, a size below one, gains of another number than layers, or an unknown
+            activation.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        seeds: Sequence[int],
+        activation: Activation = "relu",
+        device: torch.device | str = "cpu",
+        gains: Sequence[float] | None = None,
+        copy: int = 0,
+        convolutions: Sequence[Convolution] = (),
+        basis: RadialBasis | None = None,
+    ) -> None:
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"sizes must be at least two positive widths, got {tuple(sizes)}")
+        if activation not in get_args(Activation):
+            raise ValueError(f"activation must be one of {', '.join(get_args(Activation))}, got {activation!r}")
+        self.sizes = tuple(sizes)
+        self.activation = activation
+        self.convolutions = tuple(convolutions)
+        self.basis = basis
+        self._widths = (sizes[0], *(_whole_lines(width) for width in sizes[1:-1]), sizes[-1])
+        layers = self._shapes(self.sizes)
+        numbers = initial_numbers(layers, seeds, copy)
+        compact = uniform_linear(layers, numbers) if gains is None else orthogonal(layers, numbers, gains)
+        widened = self._shapes(self._widths)
+        self.columns = _columns(layers, widened).to(device)
+        count = sum((n_in + 1) * n_out for n_in, n_out in widened)
+        flat = torch.zeros(len(compact), _whole_lines(count), device=device)  # every row begins a cache line
+        flat[:, self.columns] = compact.to(device, torch.float32)
+        self.place(flat)
+
+    def _shapes(self, widths: Sequence[int]) -> list[tuple[int, int]]:
+        """(in, out) of every layer."""
+        return [(c.patch, c.filters) for c in self.convolutions] + list(pairwise(widths))
+
+    def place(self, flat: Tensor) -> None:
+        """Let the parameters be this matrix ``[S, P]`` from now on, for example a part of a larger one."""
+        self.flat = flat
+        self._attach()
+
+    def _attach(self) -> None:
+        """Make the layers, whose weights and biases are views of ``flat``."""
+        self._layers: list[Layer | ConvolutionLayer] = []
+        shapes, start = self._shapes(self._widths), 0
+        for i, (n_in, n_out) in enumerate(shapes):
+            stop = start + (n_in + 1) * n_out
+            own: Tensor = self.flat[:, start:stop]
+            if i < len(self.convolutions):
+                self._layers.append(ConvolutionLayer(own, self.convolutions[i], self.activation))
+            else:
+                activation = "none" if i == len(shapes) - 1 else self.activation
+                self._layers.append(Layer(own, n_in, n_out, activation))
+            start = stop
+        # weight [S, in, out] and bias [S, 1, out] of each layer in turn, as leaves for autograd
+        self._padding = torch.zeros_like(self.flat[:, start:])
+        self.parameters = [t.detach().requires_grad_() for layer in self._layers for t in (layer.weight, layer.bias)]
+
+    @property
+    def blocks(self) -> dict[str, Tensor]:
+        """Weights and biases of every layer by name, ``[S, in, out]`` and ``[S, 1, out]``."""
+        kinds = ("weights", "biases")
+        return {f"{kinds[i % 2]} of layer {i // 2 + 1}": block for i, block in enumerate(self.parameters)}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``[S, M, in] -> [S, M, out]``, differentiable in x and in ``parameters`` where gradients are enabled."""
+        if not torch.is_grad_enabled():
+            return self._activations(x)[-1]
+        if x.shape[1] < ALIGNMENT:
+            return self(_pad_minibatch(x))[:, : x.shape[1]]
+        x = x if self.basis is None else self.basis(x)
+        for i, layer in enumerate(self._layers):
+            x = layer.graph(x, self.parameters[2 * i], self.parameters[2 * i + 1])
+            if i < len(self._layers) - 1:
+                x = torch.relu(x) if self.activation == "relu" else torch.tanh(x)
+        return x
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Gradient of a scalar with respect to every parameter, ``[S, P]``, in the order of ``flat``.
+
+        The loss is a sum over seeds, so row s is the gradient of seed s's own loss.
+        """
+        gradients = [as_stored(gradient) for gradient in torch.autograd.grad(loss, self.parameters)]
+        return torch.cat([*gradients, self._padding], dim=1)
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
+        """The output ``[S, M, out]`` and the pullback: d loss / d output ``[S, M, out]`` -> d loss / d flat ``[S, P]``.
+
+        Backpropagation (Rumelhart, Hinton & Williams 1986) written out: the numbers of ``gradient`` of a loss on
+        ``self(x)``, at half the price for small networks. x is taken as constant.
+        """
+        if x.shape[1] < ALIGNMENT:
+            output, pull = self.vjp(_pad_minibatch(x))
+            return output[:, : x.shape[1]], lambda slope, out=None: pull(_pad_minibatch(slope), out)
+        minibatch, activations = x.shape[1], self._activations(x)
+
+        def pullback(slope: Tensor, out: Tensor | None = None) -> Tensor:
+            gradients = [self._padding]  # from the end of ``flat`` to its start
+            for i in reversed(range(len(self._layers))):
+                layer, h = self._layers[i], activations[i]
+                gradients += layer.gradients(h, slope, minibatch)
+                if i > 0:
+                    slope = through(self.activation, layer.input_slope(slope, minibatch), h)  # [S, M, in]
+            return torch.cat(gradients[::-1], dim=1, out=out)
+
+        return activations[-1], pullback
+
+    def input_vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output ``[S, M, out]`` and the pullback to the input: d loss / d output ``[S, M, out]`` -> d loss / d x.
+
+        As ``vjp``, with the parameters taken as constant and no graph recorded. For networks of layers alone.
+
+        Raises:
+            ValueError: convolutions or a radial basis.
+        """
+        if self.convolutions or self.basis is not None:
+            raise ValueError("gradients by the input are written out for layers alone: differentiate self(x) instead")
+        if x.shape[1] < ALIGNMENT:
+            output, pull = self.input_vjp(_pad_minibatch(x))
+            return output[:, : x.shape[1]], lambda slope: pull(_pad_minibatch(slope))[:, : x.shape[1]]
+        minibatch, activations = x.shape[1], self._activations(x)
+
+        def pullback(slope: Tensor) -> Tensor:
+            for layer, h in zip(reversed(self._layers[1:]), reversed(activations[:-1]), strict=False):
+                slope = through(self.activation, layer.input_slope(slope, minibatch), h)
+            return self._layers[0].input_slope(slope, minibatch)
+
+        return activations[-1], pullback
+
+    def _activations(self, x: Tensor) -> list[Tensor]:
+        """What the first layer reads and the output of every layer, without gradients."""
+        minibatch, x = x.shape[1], x.detach()  # numpy's products take no leaves
+        activations = [x if self.basis is None else self.basis(x)]
+        for layer in self._layers:
+            activations.append(layer.output(activations[-1], minibatch))
+        return activations
+
+    def copy(self) -> MLP:
+        """A separate stack with the same parameters, for example a target network."""
+        return self._like(torch.clone)
+
+    def rows(self, rows: slice) -> MLP:
+        """A separate stack of some of the rows."""
+        return self._like(lambda of_rows: of_rows[rows].clone())
+
+    def repeated(self, copies: int) -> MLP:
+        """A separate stack with every row ``copies`` times: ``[S copies]`` rows, the copies of a row together."""
+        return self._like(lambda of_rows: of_rows.repeat_interleave(copies, dim=0))
+
+    def _like(self, pick: Callable[[Tensor], Tensor]) -> MLP:
+        """A stack of the same shape with other rows: ``pick`` says which, ``[S, ...] -> [S', ...]``."""
+        twin = object.__new__(MLP)
+        twin.sizes, twin._widths, twin.activation = self.sizes, self._widths, self.activation
+        twin.convolutions, twin.columns = self.convolutions, self.columns
+        twin.basis = None if self.basis is None else self.basis.like(pick)
+        twin.place(pick(self.flat))
+        return twin
+
+    def seed(self, row: int) -> nn.Sequential:
+        """Row ``row`` as a plain torch module on features ``[M, in]``, with parameters of its own."""
+        modules: list[nn.Module] = [] if self.basis is None else [self.basis.seed(row)]
+        if self.convolutions:
+            modules.append(ChannelsFirst(self.convolutions[0]))
+        weights = (weight.detach()[row] for weight in self.parameters[::2])
+        biases = (bias.detach()[row, 0] for bias in self.parameters[1::2])
+        shapes = self._shapes(self.sizes)
+        for i, (weight, bias, (n_in, n_out)) in enumerate(zip(weights, biases, shapes, strict=True)):
+            if i < len(self.convolutions):
+                modules.append(self.convolutions[i].module(weight, bias))
+            else:
+                modules.append(linear_module(weight[:n_in, :n_out], bias[:n_out]))
+            modules.append(nn.ReLU() if self.activation == "relu" else nn.Tanh())
+            if i == len(self.convolutions) - 1:
+                modules.append(ChannelsLast())
+        return nn.Sequential(*modules[:-1])
+
+
+def _whole_lines(width: int) -> int:
+    """The next multiple of a cache line."""
+    return -(-width // ALIGNMENT) * ALIGNMENT
+
+
+def _columns(layers: Sequence[tuple[int, int]], widened: Sequence[tuple[int, int]]) -> Tensor:
+    """Where the parameters of layers lie in the ``flat`` of widened ones: ``[count]`` int64.
+
+    In the order of the layers' own weights as stored, then biases.
+    """
+    parts, start = [], 0
+    for (n_in, n_out), (wide_in, wide_out) in zip(layers, widened, strict=True):
+        weights = start + torch.arange(wide_in * wide_out)
+        out_first = is_stored_out_first(wide_in, wide_out)
+        places = weights.view(wide_out, wide_in).T if out_first else weights.view(wide_in, wide_out)
+        parts += [as_stored(places[None, :n_in, :n_out])[0], start + wide_in * wide_out + torch.arange(n_out)]
+        start += (wide_in + 1) * wide_out
+    return torch.cat(parts)
+
+
+def _pad_minibatch(x: Tensor) -> Tensor:
+    """Zeros after few observations: products of fewer round differently for one row and for many."""
+    return nn.functional.pad(x, (0, 0, 0, ALIGNMENT - x.shape[1]))

@@ -1,0 +1,190 @@
+"""Optimisers over rows: S optimisers as elementwise operations on ``[S, P]``.
+
+Each row may have a learning rate of its own, is clipped by its own norm, and counts its own steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .matmul import ALIGNMENT
+
+
+@contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Within, this thread rounds denormal numbers to zero, as GPUs do.
+
+    The first moment of a unit that has died decays towards zero and stays denormal for thousands of updates,
+    and arithmetic on denormals takes ten times as long.
+    """
+    already = bool(torch.tensor(1e-39) * 1.0 == 0.0)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
+
+
+def row_norm(gradient: Tensor) -> Tensor:
+    """Euclidean norm of each row, ``[S, P] -> [S]``."""
+    norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)
+    return norm
+
+
+def clip_rows_(gradient: Tensor, norm: Tensor, max_norm: Tensor | float) -> Tensor:
+    """Scale each row in place to norm at most ``max_norm`` (Pascanu et al. 2013), ``[S, P]``."""
+    return gradient.mul_((max_norm / norm.clamp(min=max_norm))[:, None])
+
+
+def known_within(norm: Tensor, max_norm: Tensor) -> bool:
+    """Whether no row's norm ``[S]`` is above its limit or NaN, where that is known: a device is not waited for."""
+    if norm.device.type != "cpu":
+        return False
+    # numbers of Python: three operations on a few numbers cost more in torch
+    return all(n <= most for n, most in zip(norm.tolist(), max_norm.tolist(), strict=True))
+
+
+class Optimizer(Protocol):
+    """S optimisers side by side."""
+
+    def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """One step of every active row down its gradient: ``[S, P]``, ``[S]`` and ``[S]`` bool."""
+        ...
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, algorithm 1), one independent optimiser per row.
+
+    Args:
+        parameters: ``[S, P]``, updated in place.
+        betas: decay of the two moments.
+        eps: added to the root of the second moment.
+    """
+
+    def __init__(self, parameters: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+        self.parameters = parameters
+        self.betas = betas
+        self.eps = eps
+        self.gradient = torch.empty_like(parameters)  # [S, P], for pullbacks to write into
+        self.first = torch.zeros_like(parameters)  # [S, P]
+        self.second = torch.zeros_like(parameters)  # [S, P]
+        self.steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)  # [S]
+        self._idle = torch.zeros(len(parameters), device=parameters.device)  # [S], 1 where a row sits out a step
+        tensors = (parameters, self.first, self.second, self.steps, self._idle)
+        self._rows = list(zip(*(tensor.unbind(0) for tensor in tensors), strict=True))
+        # rows of whole cache lines round in one piece as they do one by one
+        self._lines = parameters.is_contiguous() and parameters.shape[1] % ALIGNMENT == 0
+
+    def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """One step of every active row; the others keep their parameters to the bit.
+
+        Args:
+            gradient: ``[S, P]``.
+            learning_rate: ``[S]``.
+            active: ``[S]`` bool.
+        """
+        self.steps += active
+        if self.parameters.device.type == "cpu":
+            self._step_by_row(gradient, learning_rate, active)
+        else:
+            self._step_elementwise(gradient, learning_rate, active)
+
+    def _step_by_row(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """Torch's fused kernel on each row: on a CPU one pass over the memory instead of nine."""
+        torch.logical_not(active, out=self._idle)
+        if len(self._rows) > 1 and self._lines and self._alike(learning_rate, active):
+            moments = self.first.view(-1), self.second.view(-1)
+            whole = (self.parameters.view(-1), *moments, self.steps[0], self._idle[0])
+            self._fused(whole, gradient.flatten(), learning_rate[0])
+            return
+        given = zip(_rows(gradient), _rows(learning_rate), strict=True)
+        for row, (g, rate) in zip(self._rows, given, strict=True):
+            self._fused(row, g, rate)
+
+    def _alike(self, learning_rate: Tensor, active: Tensor) -> bool:
+        """Whether all rows take the same step: together, at one rate, after as many steps."""
+        same = active & (learning_rate == learning_rate[0]) & (self.steps == self.steps[0])
+        return bool(same.all())
+
+    def _fused(self, row: tuple[Tensor, ...], gradient: Tensor, rate: Tensor) -> None:
+        """Step a row: its parameters, two moments, number of steps and whether it is idle."""
+        (parameters, first, second, steps, idle), (beta1, beta2) = row, self.betas
+        torch._fused_adam_(
+            (parameters,), (gradient,), (first,), (second,), (), (steps,),
+            lr=rate, beta1=beta1, beta2=beta2, eps=self.eps, weight_decay=0.0, amsgrad=False, maximize=False,
+            found_inf=idle,
+        )  # fmt: skip
+
+    def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """The same in operations over all rows: on a GPU a kernel per row would be slower."""
+        beta1, beta2 = self.betas
+        gradient = torch.where(active[:, None], gradient, 0.0)
+        self.first.lerp_(gradient, 1.0 - beta1)
+        self.second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
+        correction1 = 1.0 - beta1**self.steps  # [S] float64
+        correction2 = 1.0 - beta2**self.steps
+        # an idle row has learning rate 0 and finite moments, so it subtracts exactly 0
+        rate = torch.where(active, learning_rate / correction1, 0.0).to(gradient.dtype)
+        scale = correction2.rsqrt().where(active, 1.0).to(gradient.dtype)
+        denominator = self.second.sqrt().mul_(scale[:, None]).add_(self.eps)
+        self.parameters.addcdiv_(self.first * -rate[:, None], denominator)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and step counts, for a checkpoint."""
+        return {"first": self.first, "second": self.second, "steps": self.steps}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved moments."""
+        self.first.copy_(state["first"])
+        self.second.copy_(state["second"])
+        self.steps.copy_(state["steps"])
+
+
+def _rows(x: Tensor) -> Sequence[Tensor]:
+    """``[S, ...] -> S x [...]``, views; ``unbind`` at a third of its price where there is one row."""
+    return x.unbind(0) if x.shape[0] > 1 else (x.squeeze(0),)
+
+
+class RMSprop:
+    """RMSprop (Hinton 2012, lecture 6e), one independent optimiser per row, as torch writes it.
+
+    v <- alpha v + (1 - alpha) g^2, theta <- theta - rate g / (sqrt(v) + eps).
+
+    Args:
+        parameters: ``[S, P]``, updated in place.
+        alpha: decay of the second moment.
+        eps: added to its root.
+    """
+
+    def __init__(self, parameters: Tensor, alpha: float = 0.99, eps: float = 1e-8) -> None:
+        self.parameters = parameters
+        self.alpha = alpha
+        self.eps = eps
+        self.gradient = torch.empty_like(parameters)  # [S, P], for pullbacks to write into
+        self.second = torch.zeros_like(parameters)  # [S, P]
+
+    def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """One step of every active row; the others keep their parameters to the bit.
+
+        Args:
+            gradient: ``[S, P]``.
+            learning_rate: ``[S]``.
+            active: ``[S]`` bool.
+        """
+        gradient = torch.where(active[:, None], gradient, 0.0)
+        self.second.mul_(self.alpha).addcmul_(gradient, gradient, value=1.0 - self.alpha)
+        rate = torch.where(active, -learning_rate, 0.0).to(gradient.dtype)
+        self.parameters.addcdiv_(gradient.mul_(rate[:, None]), self.second.sqrt().add_(self.eps))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The moment, for a checkpoint."""
+        return {"second": self.second}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a saved moment."""
+        self.second.copy_(state["second"])

@@ -1,0 +1,1 @@
+"""Solution methods, one algorithm a file; ``rlkit.planning`` exports them."""

@@ -1,0 +1,230 @@
+"""Modified policy iteration: improve once, then evaluate roughly by cheap sweeps for the policy found."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlkit.mdp import TabularMDP
+
+from ..certify import Goal, bounds_from, concluded, verified_goal, verified_iterations
+from ..chain import policy_chain
+from ..kernels.jit import COMPILED
+from ..kernels.sweeps import back_up_best, choose_rows, evaluate_by_backups, iterate_in_place, unrolled_outcomes
+from ..operators import Array, Problem, as_table, ended_by_zero, greedy, highest, q_backup, rounding_bound
+from ..solution import Solution
+
+CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
+REDUCTION = 0.03  # evaluation stops where sweeps change values by this share of what the improvement changed
+
+LOOK = 200  # Gauss-Seidel sweeps between two looks at how fast values still change
+LOOKS = 20  # at least, before a limited number of sweeps is used up
+STALLS = 200  # improvements without a smaller spread after which no smaller one is expected
+
+
+def modified_policy_iteration(
+    mdp: Problem,
+    gamma: float,
+    tolerance: float = 1e-9,
+    max_iterations: int | None = None,
+    sweeps: int = 24,
+    initial: Array | None = None,
+) -> Solution:
+    """The optimum by one improvement and up to ``sweeps`` evaluation sweeps in turn (Puterman & Shin 1978).
+
+    An evaluation sweep looks at one action of a state instead of all. Where episodes end, every sweep is
+    Gauss-Seidel's, to and fro, from a lower bound of the optimum, so that values only rise. Where nothing ever ends,
+    sweeps are Jacobi's: the values then rise together, the bounds see through that, and the start of each evaluation
+    is moved to their middle (MacQueen 1966).
+
+    ``initial [N]`` is a value function to start from; it is lowered until ``B initial >= initial``. ``iterations``
+    counts sweeps of either kind, and ``max_iterations`` limits them: it gives up as soon as the rate so far shows
+    that more than twice as many would be needed.
+
+    Raises:
+        ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows.
+        NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
+    """
+    goal = verified_goal("modified_policy_iteration", mdp, gamma, tolerance)
+    verified_iterations(max_iterations)
+    table = as_table(mdp)
+    value = from_below(goal, table, initial)  # [N + 1]
+    budget = Budget(sweeps, math.inf if max_iterations is None else max_iterations)
+    continuing = goal.size.continuation_low >= CONTINUING
+    sweep = _by_backups if continuing or not COMPILED else _in_place
+    work = (2 * 8 + 2 * 4 + 8 + 12 * table.num_successors) * table.num_states  # two values, a policy, its rows
+    enough, done = goal.residual, 0
+    while True:
+        value, change, done = sweep(goal, table, value, budget, enough, done)
+        certificate = bounds_from(goal, value[:-1])
+        tired = change > enough or done >= budget.total
+        solution = concluded(goal, certificate, done, work, stuck=change == 0, tired=tired)
+        if solution is not None:
+            return solution
+        enough = change / 2
+
+
+class Budget(NamedTuple):
+    """How many sweeps there may be."""
+
+    evaluation: int  # after an improvement
+    total: float  # infinite without a limit
+
+
+class Rows(NamedTuple):
+    """Work space for the rows of a policy, in one piece."""
+
+    action: NDArray[np.int32]  # [N], whose rows they are; -1 where none has been copied
+    arrival: NDArray[np.int32]  # [N, K]
+    probability: Array  # [N, K]
+    reward: Array  # [N]
+
+    @classmethod
+    def of(cls, mdp: TabularMDP) -> Rows:
+        """Space for a policy of ``mdp``."""
+        shape = (mdp.num_states, mdp.num_successors)
+        nothing = np.full(mdp.num_states, -1, np.int32)
+        return cls(nothing, np.empty(shape, np.int32), np.empty(shape), np.empty(mdp.num_states))
+
+    def choose(self, mdp: TabularMDP, policy: NDArray[np.int32]) -> None:
+        """Copy the rows of ``policy [N]``, those that are not here yet."""
+        unrolled = unrolled_outcomes(mdp.num_successors)
+        choose_rows(mdp.arrival, mdp.probability, mdp.expected_reward, policy, *self, unrolled)
+
+
+class Progress(NamedTuple):
+    """How far the values were from a fixed point after so many sweeps."""
+
+    sweeps: int
+    change: float
+
+    def hopeless(self, now: Progress, enough: float, limit: float) -> bool:
+        """Whether at the rate since then more than twice ``limit`` sweeps will be needed, known early."""
+        if now.sweeps < limit / 3 or not 0 < enough < now.change:
+            return False
+        rate = math.log(self.change / now.change) / (now.sweeps - self.sweeps) if now.change < self.change else 0.0
+        return now.sweeps + math.log(now.change / enough) / max(rate, 1e-300) > 2 * limit
+
+
+def given_up(seen: list[Progress], enough: float, limit: float) -> bool:
+    """Whether the limit is reached, or far off at the rate of the last looks."""
+    return seen[-1].sweeps >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
+
+
+def from_below(goal: Goal, table: TabularMDP, initial: Array | None) -> Array:
+    """A value function with ``B V >= V``, ``[N + 1]``: a constant, or ``initial`` lowered."""
+    if initial is None:
+        worst = min(float(table.expected_reward.min(axis=(0, 1))), 0.0)
+        return ended_by_zero(np.full(table.num_states, worst / (1 - goal.gamma * goal.size.continuation_high)))
+    given = verified_initial(goal, initial)
+    return ended_by_zero(given + min(bounds_from(goal, given).shifts.lower, 0.0))
+
+
+def verified_initial(goal: Goal, initial: Array) -> Array:
+    """Values ``[N]`` to start from, else a ValueError."""
+    given: Array = np.asarray(initial, dtype=np.float64)
+    if given.shape != (goal.mdp.num_states,) or not np.isfinite(given).all():
+        raise ValueError(f"initial has shape {given.shape}: expected {(goal.mdp.num_states,)} finite values")
+    return given
+
+
+def _in_place(
+    goal: Goal, mdp: TabularMDP, value: Array, budget: Budget, enough: float, done: int
+) -> tuple[Array, float, int]:
+    """Gauss-Seidel sweeps of both kinds until an improvement changes no value by more than ``enough``, or gives up.
+
+    Returns the values ``[N + 1]``, the largest change and the number of sweeps ``done``, earlier ones included.
+    """
+    arrays = (mdp.arrival, mdp.probability, mdp.expected_reward, *Rows.of(mdp))
+    policy = np.zeros(mdp.num_states, np.int32)
+    unrolled = unrolled_outcomes(mdp.num_successors)
+    seen: list[Progress] = []
+    until_look = int(min(LOOK, budget.total / LOOKS))
+    while True:
+        left = int(min(budget.total - done, 2**62))
+        change, sweeps = iterate_in_place(
+            *arrays, value, goal.gamma, policy, budget.evaluation, REDUCTION, enough, until_look, left, unrolled
+        )
+        done += sweeps
+        seen.append(Progress(done, change))
+        if change <= enough or given_up(seen, enough, budget.total):
+            return value, change, done
+
+
+def _by_backups(
+    goal: Goal, mdp: TabularMDP, value: Array, budget: Budget, enough: float, done: int
+) -> tuple[Array, float, int]:
+    """As ``_in_place``, by Jacobi sweeps; where nothing ends, the change is the spread of the changes of all states.
+
+    On a periodic chain errors swing from state to state and fade by gamma a sweep only, until the fading is less than
+    a rounding. So where the spread does not fall the mean of two iterates is taken (the aperiodicity transformation,
+    Puterman 1994, section 8.5.4). Rounding stops it too: the change is then reported as 0, as no more is to be had.
+    """
+    continuing = goal.size.continuation_low >= CONTINUING
+    policy = np.zeros(mdp.num_states, np.int32)
+    rows = Rows.of(mdp)
+    best = np.zeros_like(value)
+    seen: list[Progress] = []
+    least_spread, stalled = math.inf, 0
+    while True:
+        least, largest = _improve(mdp, value, goal.gamma, best, policy)
+        done += 1
+        spread = largest - least if continuing else max(largest, 0.0) - min(least, 0.0)
+        seen.append(Progress(done, spread))
+        stalled = stalled + 1 if spread >= least_spread else 0
+        if stalled > STALLS or (stalled > 0 and spread <= 4 * rounding_bound(goal.size, value, goal.gamma)):
+            return value, 0.0, done
+        if spread <= enough or given_up(seen, enough, budget.total):
+            return value, spread, done
+        least_spread = min(least_spread, spread)
+        if stalled > 0:
+            best = (value + best) / 2
+        value, best = best, value
+        if continuing and abs(least + largest) > 2 * spread:
+            value[:-1] += goal.gamma * (least + largest) / 2 / (1 - goal.gamma)
+        allowed = int(min(budget.evaluation, max(budget.total - done, 0)))
+        done += _evaluate(mdp, rows, value, best, goal.gamma, policy, allowed, REDUCTION * spread, continuing)
+
+
+def _improve(
+    mdp: TabularMDP, value: Array, gamma: float, best: Array, policy: NDArray[np.int32]
+) -> tuple[float, float]:
+    """``back_up_best`` of a table, compiled or by array operations."""
+    if COMPILED:
+        unrolled = unrolled_outcomes(mdp.num_successors)
+        return back_up_best(mdp.arrival, mdp.probability, mdp.expected_reward, value, gamma, best, policy, unrolled)
+    q = q_backup(mdp, value[:-1], gamma)
+    policy[:] = greedy(q)
+    best[:-1] = highest(q)
+    change = best[:-1] - value[:-1]
+    return float(change.min(axis=0)), float(change.max(axis=0))
+
+
+def _evaluate(
+    mdp: TabularMDP,
+    rows: Rows,
+    value: Array,
+    other: Array,
+    gamma: float,
+    policy: NDArray[np.int32],
+    sweeps: int,
+    enough: float,
+    continuing: bool,
+) -> int:
+    """``evaluate_by_backups`` of a table, compiled or by array operations; the number of sweeps done."""
+    if COMPILED and continuing:
+        unrolled = unrolled_outcomes(mdp.num_successors)
+        rows.choose(mdp, policy)
+        return evaluate_by_backups(*rows[1:], value, other, gamma, sweeps, enough, unrolled)
+    reward, continuation = policy_chain(mdp, policy)
+    for done in range(sweeps):
+        new = reward + gamma * (continuation @ value[:-1])
+        change = new - value[:-1]
+        value[:-1] = new
+        least, largest = float(change.min(axis=0)), float(change.max(axis=0))
+        if (largest - least if continuing else max(largest, -least)) <= enough:
+            return done + 1
+    return sweeps

@@ -1,0 +1,130 @@
+"""What a learner from replay has experienced, and how minibatches are made of it (Lin 1992; Schaul et al. 2016).
+
+The rings are in ``replay.py``, the tree of priorities in ``prioritised.py``; here is which of them is asked for what.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlkit.checkpoint import part
+from rlkit.types import Transition, combined
+
+from .buffer import ReplayBuffer
+from .prioritized import Priorities
+
+SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that nothing is never sampled again
+
+
+class Minibatch(NamedTuple):
+    """Transitions of up to n steps and what their update needs to know."""
+
+    transition: Transition  # [S, M, ...]
+    discount: Tensor  # of the bootstrap, [S, M] or [S, 1]
+    importance: Tensor | None  # what each derivative is multiplied by, [S, M] float64; None: nothing
+
+
+class Memory:
+    """The last transitions of each seed, sampled uniformly, by priority, or the latest in their order.
+
+    There is room for nothing until ``reserve`` is called.
+
+    Args:
+        copies: transitions per seed that are stored at once.
+        gamma: discount, ``[S]``.
+        n_steps: rewards that a transition sums before its bootstrap.
+        alpha: exponent of the priorities in the chance of being sampled, ``[S]``; rows of 0, and None, sample
+            uniformly, by age.
+        beta: exponent of the importance weights at the start of training, ``[S]``; it grows to 1.
+        latest: whether a minibatch is the latest transitions, the oldest of them first.
+    """
+
+    def __init__(
+        self,
+        copies: int,
+        gamma: Tensor,
+        n_steps: int = 1,
+        alpha: Tensor | None = None,
+        beta: Tensor | None = None,
+        latest: bool = False,
+    ) -> None:
+        self.copies, self.gamma, self.n_steps = copies, gamma, n_steps
+        self.alpha, self.beta, self.latest = alpha, beta, latest
+        self.capacity = 0
+        self.replay: ReplayBuffer | None = None  # made when the first transition shows what there is to store
+        self.priorities: Priorities | None = None
+        self._sampled: Tensor | None = None  # slots whose errors will be told, [S, M]
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for so many transitions per seed, keeping what is stored; what there is room for already stays."""
+        if self.replay is None:
+            self.capacity = capacity
+        elif self.replay.capacity < capacity:
+            self.replay.grow(capacity)
+            if self.priorities is not None:
+                self.priorities.grow(capacity)
+
+    def add(self, segment: Transition) -> None:
+        """Store steps of every copy, ``[S, T, B, ...]`` each field, over the oldest."""
+        if self.replay is None:
+            self._make(combined([segment], lambda fields: fields[0][:, 0]))
+        assert self.replay is not None
+        self.replay.add(segment)
+        if self.priorities is not None:
+            self.priorities.add(segment.reward.shape[1] * self.copies)
+
+    def _make(self, example: Transition) -> None:
+        """Rings for transitions such as this one ``[S, B, ...]``, and priorities if they are asked for."""
+        self.replay = ReplayBuffer(self.capacity, example)
+        if self.alpha is not None:
+            self.priorities = Priorities(self.capacity, self.alpha)
+
+    def sample(self, u: Tensor, remaining: float = 1.0) -> Minibatch:
+        """Minibatches side by side: uniform numbers ``u [count, S, M]`` -> fields ``[S, count M, ...]``.
+
+        Args:
+            u: not read where the latest transitions are asked for.
+            remaining: share of training that is still to come, from which beta follows.
+        """
+        assert self.replay is not None, "nothing is stored yet"
+        importance = None
+        u = self.latest_numbers(*u.shape) if self.latest else u.movedim(0, 1).flatten(1)  # [S, count M]
+        if self.priorities is not None and self.beta is not None:
+            self._sampled, probability = self.priorities.choose(u)
+            u = torch.where(self.priorities.alpha == 0.0, u, self.priorities.rank(self._sampled))
+            importance = self.priorities.importance(probability, 1.0 + (self.beta - 1.0) * remaining)
+        if self.n_steps == 1:
+            return Minibatch(self.replay.sample(u), self.gamma[:, None], importance)
+        return Minibatch(*self.replay.sample_n_step(u, self.n_steps, self.gamma), importance)
+
+    def latest_numbers(self, count: int, num_seeds: int, size: int) -> Tensor:
+        """Numbers at which the rings give their latest ``size`` transitions, ``count`` times: ``[S, count size]``."""
+        assert self.replay is not None, "nothing is stored yet"
+        stored = self.replay.added.clamp(max=self.replay.capacity)
+        age = torch.arange(size, 0, -1, device=stored.device) - 0.5
+        return (1.0 - (age / stored).double()).clamp(min=0.0).expand(num_seeds, -1).repeat(1, count)
+
+    def feedback(self, error: Tensor) -> None:
+        """The errors Q - y ``[S, count M]`` of what was sampled last: their sizes are its new priorities."""
+        if self.priorities is not None and self._sampled is not None:
+            self.priorities.update(self._sampled, error.abs() + SMALLEST_PRIORITY)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything stored, for a checkpoint."""
+        parts = {"replay": self.replay, "priorities": self.priorities}
+        kept = {name: part.state_dict() for name, part in parts.items() if part is not None}
+        return {f"{name}/{key}": tensor for name, state in kept.items() for key, tensor in state.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a saved memory, with the room that it had."""
+        if not state:
+            return
+        rings = {name: ring for name, ring in part(state, "replay/").items() if name != "added"}
+        self.capacity = rings["reward"].shape[1]
+        self._make(Transition(**{name: ring[:, : self.copies] for name, ring in rings.items()}))
+        for name, kept in (("replay", self.replay), ("priorities", self.priorities)):
+            if kept is not None:
+                kept.load_state(part(state, f"{name}/"))

@@ -1,0 +1,432 @@
+"""A2C and PPO against stable-baselines3, against each other, and on problems whose values are known."""
+
+import math
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from double import DoubleFeatures
+from hypothesis import given
+from hypothesis import strategies as st
+from stable_baselines3 import A2C as SB3A2C
+from stable_baselines3 import PPO as SB3PPO
+from stable_baselines3.common.logger import Logger
+from torch import nn
+
+from rlkit.agents import A2C, PPO
+from rlkit.agents.a2c import a2c_loss
+from rlkit.agents.core.on_policy import play
+from rlkit.agents.ppo import Experience, ppo_loss
+from rlkit.envs.probes import PROBES
+from rlkit.exploration import categorical
+from rlkit.losses import clipped_squared, clipped_surrogate, entropy, explained_variance, standardised
+from rlkit.nn import MLP, ActorCritic, Adam, RMSprop
+from rlkit.schedules import SCHEDULES, factor
+
+# One update against stable-baselines3's
+
+
+def in_double(agent):
+    """The same agent computing in float64. The peer clips by norm + 1e-6, which is the largest difference left."""
+    agent.actor_critic.place(agent.actor_critic.flat.double())
+    flat, optimizer = agent.actor_critic.flat, agent.optimizer
+    rms = isinstance(optimizer, RMSprop)
+    agent.optimizer = RMSprop(flat, eps=optimizer.eps) if rms else Adam(flat, eps=optimizer.eps)
+    for name in vars(agent.per_row):
+        setattr(agent.per_row, name, torch.tensor([getattr(agent.config, name)], dtype=torch.float64))
+    agent.features = lambda obs: obs.double()
+
+
+def linears(policy):
+    """stable-baselines3's layers in the order of ours: the policy's, then the value's."""
+    extractor = policy.mlp_extractor
+    return [
+        *(layer for layer in extractor.policy_net if isinstance(layer, nn.Linear)),
+        policy.action_net,
+        *(layer for layer in extractor.value_net if isinstance(layer, nn.Linear)),
+        policy.value_net,
+    ]
+
+
+def peer_of(agent, algorithm, **settings):
+    """stable-baselines3's algorithm with the parameters of an agent of one seed."""
+    env = gymnasium.make("CartPole-v1")
+    policy_kwargs = {"features_extractor_class": DoubleFeatures}
+    peer = algorithm("MlpPolicy", env, device="cpu", seed=0, policy_kwargs=policy_kwargs, **settings)
+    peer.policy.double()
+    peer.set_logger(Logger(None, []))
+    networks = (agent.actor_critic.policy, agent.actor_critic.value)
+    modules = [layer for network in networks for layer in network.seed(0) if isinstance(layer, nn.Linear)]
+    for theirs, ours in zip(linears(peer.policy), modules, strict=True):
+        theirs.load_state_dict(ours.state_dict())
+    return peer
+
+
+def fill(peer, batch, gamma):
+    """Give the peer's buffer a segment ``[1, T, 1]``, as its ``collect_rollouts`` would."""
+    buffer, policy = peer.rollout_buffer, peer.policy
+    buffer.reset()
+    for name in ("rewards", "returns", "values", "advantages", "log_probs", "episode_starts"):
+        setattr(buffer, name, getattr(buffer, name).astype(np.float64))
+    start = np.ones(1)
+    with torch.no_grad():
+        for t in range(buffer.buffer_size):
+            obs, next_obs = batch.obs[0, t], batch.next_obs[0, t]
+            reward = batch.reward[0, t].double().numpy()
+            if batch.truncated[0, t, 0] and not batch.terminated[0, t, 0]:
+                reward = reward + gamma * policy.predict_values(next_obs)[0].numpy()
+            values, log_p, _ = policy.evaluate_actions(obs, batch.action[0, t])
+            buffer.add(obs.numpy(), batch.action[0, t].numpy()[:, None], reward, start, values, log_p)
+            start = batch.done[0, t].numpy()
+        buffer.compute_returns_and_advantage(policy.predict_values(batch.next_obs[0, -1]), start)
+
+
+def parameters(agent):
+    networks = (agent.actor_critic.policy, agent.actor_critic.value)
+    return torch.cat([p.flatten() for network in networks for p in network.seed(0).parameters()]).detach()
+
+
+def their_parameters(peer):
+    return torch.cat([p.flatten() for layer in linears(peer.policy) for p in layer.parameters()]).detach()
+
+
+COMMON = {"gamma": 0.9, "gae_lambda": 0.8, "ent_coef": 0.02, "vf_coef": 0.7, "learning_rate": 1e-2}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"normalize_advantage": True, "max_grad_norm": 100.0}, {"use_rms_prop": False}],
+)
+def test_an_update_of_a2c_is_stable_baselines3s(settings):
+    settings = {**COMMON, "n_steps": 80, **settings}
+    agent = A2C("CartPole-v1", env_kwargs={"max_steps": 18}, seeds=[5], device="cpu", ortho_init=False, **settings)
+    in_double(agent)
+    peer = peer_of(agent, SB3A2C, **settings)
+    ends = torch.zeros(2)  # by time limit, by falling
+    for _ in range(3):  # moments and all
+        batch = play(agent, 80)
+        ends += torch.stack([batch.truncated.sum(), batch.terminated.sum()])
+        fill(peer, batch, agent.config.gamma)
+        agent.update(batch)
+        peer.train()
+        torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
+    assert (ends > 0).all()
+    logged, ours = peer.logger.name_to_value, agent.run.means
+    ours.read()
+    agent.update(batch := play(agent, 80))
+    fill(peer, batch, agent.config.gamma)
+    peer.train()
+    means = ours.read()
+    assert float(means["policy_loss"][0]) == pytest.approx(logged["train/policy_loss"], abs=1e-6)
+    assert float(means["value_loss"][0]) == pytest.approx(logged["train/value_loss"], rel=1e-6)
+    assert float(means["entropy"][0]) == pytest.approx(-logged["train/entropy_loss"], rel=1e-6)
+    assert float(means["explained_variance"][0]) == pytest.approx(logged["train/explained_variance"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"normalize_advantage": False, "max_grad_norm": 100.0, "clip_range": 0.02},
+        {"clip_range_vf": 0.01},
+        {"target_kl": 1e-4},
+    ],
+)
+def test_an_update_of_ppo_is_stable_baselines3s(settings):
+    """One minibatch an epoch: the peer shuffles by a global generator."""
+    settings = {**COMMON, "n_steps": 80, "batch_size": 80, "n_epochs": 4, **settings}
+    agent = PPO("CartPole-v1", env_kwargs={"max_steps": 18}, seeds=[5], device="cpu", ortho_init=False, **settings)
+    in_double(agent)
+    peer = peer_of(agent, SB3PPO, **settings)
+    ends = torch.zeros(2)  # by time limit, by falling
+    for _ in range(3):
+        batch = play(agent, 80)
+        ends += torch.stack([batch.truncated.sum(), batch.terminated.sum()])
+        fill(peer, batch, agent.config.gamma)
+        experience = agent.experience(batch)
+        np.testing.assert_allclose(experience.advantage[0], peer.rollout_buffer.advantages[:, 0], atol=1e-8)
+        np.testing.assert_allclose(experience.target[0], peer.rollout_buffer.returns[:, 0], atol=1e-8)
+        going_on = torch.tensor([True])
+        for minibatch in agent.minibatches(experience):
+            going_on = agent.update(minibatch, going_on)
+        assert bool(going_on) == ("target_kl" not in settings)
+        peer.train()
+        torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
+    assert (ends > 0).all()
+    means, logged = agent.run.means.read(), peer.logger.name_to_value
+    assert set(means) >= {"approx_kl", "clip_fraction", "entropy", "gradient_norm"}
+    assert "train/approx_kl" in logged
+
+
+@pytest.mark.parametrize("algorithm", [A2C, PPO])
+def test_defaults_are_stable_baselines3s(algorithm):
+    import inspect
+
+    peer = {A2C: SB3A2C, PPO: SB3PPO}[algorithm]
+    theirs = {name: p.default for name, p in inspect.signature(peer.__init__).parameters.items()}
+    ours = algorithm.config_class()
+    shared = [name for name in vars(ours) if name in theirs]
+    assert len(shared) >= 10
+    assert {name: getattr(ours, name) for name in shared} == {name: theirs[name] for name in shared}
+
+
+# The two algorithms agree where they should
+
+
+def test_a2c_is_ppo_with_one_epoch_of_one_minibatch():
+    shared = {"n_steps": 6, "gae_lambda": 1.0, "learning_rate": 1e-3, "normalize_advantage": False, "ent_coef": 0.01}
+    a2c = A2C("CartPole-v1", seeds=range(3), num_envs=2, device="cpu", use_rms_prop=False, **shared)
+    ppo = PPO("CartPole-v1", seeds=range(3), num_envs=2, device="cpu", n_epochs=1, batch_size=12, **shared)
+    assert torch.equal(a2c.actor_critic.flat, ppo.actor_critic.flat)
+    a2c.learn(600)
+    ppo.learn(600)
+    torch.testing.assert_close(a2c.actor_critic.flat, ppo.actor_critic.flat, atol=1e-6, rtol=1e-5)
+    np.testing.assert_array_equal(a2c.history["episode_return"], ppo.history["episode_return"])
+
+
+def test_a2c_is_ppo_with_a2cs_optimiser():
+    shared = {"n_steps": 5, "gae_lambda": 1.0, "learning_rate": 7e-4, "normalize_advantage": False}
+    a2c = A2C("CartPole-v1", seeds=range(2), device="cpu", **shared)
+    ppo = PPO("CartPole-v1", seeds=range(2), device="cpu", n_epochs=1, batch_size=5, **shared)
+    ppo.optimizer = RMSprop(ppo.actor_critic.flat, eps=1e-5)
+    a2c.learn(300)
+    ppo.learn(300)
+    torch.testing.assert_close(a2c.actor_critic.flat, ppo.actor_critic.flat, atol=1e-6, rtol=1e-5)
+
+
+# Losses and their derivatives
+
+
+def test_derivatives_of_the_losses_are_autograds():
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    logits, value = normal(2, 50, 3).requires_grad_(), normal(2, 50).requires_grad_()
+    action = torch.randint(3, (2, 50), generator=generator)
+    ent_coef, vf_coef = torch.tensor([0.1, 0.5]).double(), torch.tensor([0.5, 2.0]).double()
+    advantage, target = normal(2, 50), normal(2, 50)
+    for bonus in (ent_coef, None):
+        losses, *slopes = a2c_loss(logits, value, action, advantage, target, bonus, vf_coef)
+        for slope, expected in zip(slopes, torch.autograd.grad(losses.loss.sum(dim=0), (logits, value)), strict=True):
+            torch.testing.assert_close(slope, expected)
+
+    old_log_p = logits.detach().log_softmax(dim=-1).gather(-1, action[..., None])[..., 0] + 0.3 * normal(2, 50)
+    taken = nn.functional.one_hot(action, 3).double()
+    old_value = value.detach() + 0.3 * normal(2, 50)
+    batch = Experience(normal(2, 50, 1), action, taken, old_log_p, old_value, advantage, target)
+    clip = torch.tensor([0.1, 0.3]).double()
+    for clip_vf, bonus in ((None, ent_coef), (clip, ent_coef), (clip, None)):
+        losses, change, *slopes = ppo_loss(logits, value, batch, clip, clip_vf, bonus, vf_coef)
+        assert (change.clip_fraction > 0.1).all()
+        for slope, expected in zip(slopes, torch.autograd.grad(losses.loss.sum(dim=0), (logits, value)), strict=True):
+            torch.testing.assert_close(slope, expected)
+
+
+def test_the_clipped_surrogate_by_hand():
+    ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
+    advantage = torch.tensor([2.0, -2.0, 2.0, -2.0, 3.0])
+    loss, slope = clipped_surrogate(ratio, advantage, torch.tensor(0.2))
+    torch.testing.assert_close(loss, torch.tensor([-2.4, 3.0, -1.0, 1.6, -3.3]))
+    torch.testing.assert_close(slope, torch.tensor([0.0, 3.0, -1.0, 0.0, -3.3]))
+
+
+def test_the_clipped_value_by_hand():
+    value, old, target = torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.9]), torch.tensor([3.0, 3.0])
+    loss, slope = clipped_squared(value, old, target, torch.tensor(0.5))
+    torch.testing.assert_close(loss, torch.tensor([6.25, 4.0]))
+    torch.testing.assert_close(slope, torch.tensor([0.0, -4.0]))
+
+
+def test_entropy_by_hand():
+    log_p = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]).log()
+    torch.testing.assert_close(entropy(log_p), torch.tensor([math.log(2.0), 0.0]))
+
+
+def test_standardised_and_explained_variance_are_by_row():
+    x = torch.tensor([[1.0, 3.0], [10.0, 30.0]])
+    torch.testing.assert_close(standardised(x), torch.tensor([[-1.0, 1.0]] * 2) / math.sqrt(2))
+    assert explained_variance(x, x).tolist() == [1.0, 1.0]
+    assert explained_variance(torch.zeros(2, 2), x).tolist() == [0.0, 0.0]
+
+
+# Sampling
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=6), st.floats(0, 1, exclude_max=True))
+def test_a_sampled_action_is_the_interval_that_u_falls_in(logits, u):
+    logits = torch.tensor(logits, dtype=torch.float64)
+    ends = torch.softmax(logits, dim=0).cumsum(dim=0)
+    action = int(categorical(logits, torch.tensor(u, dtype=torch.float64)))
+    assert (0.0 if action == 0 else float(ends[action - 1])) <= u
+    assert action == len(logits) - 1 or u < float(ends[action])
+
+
+def test_sampled_actions_have_the_policys_probabilities():
+    agent = PPO("CartPole-v1", seeds=range(2), device="cpu", ortho_init=False)
+    obs = torch.randn(2, 1, 4, generator=torch.Generator().manual_seed(1)).expand(2, 20_000, 4) * 3
+    probabilities = agent.action_probabilities(obs)[:, 0]  # [S, A]
+    share = agent.act(obs, deterministic=False).float().mean(dim=1)
+    torch.testing.assert_close(share, probabilities[:, 1], atol=0.015, rtol=0.0)
+    assert torch.equal(agent.act(obs)[:, 0], probabilities.argmax(dim=1))
+    sampled, greedy = agent.evaluate(5, deterministic=False), agent.evaluate(5)
+    assert not np.array_equal(sampled, greedy)
+    np.testing.assert_array_equal(sampled, agent.evaluate(5, deterministic=False))
+
+
+# Tools
+
+
+def test_rmsprop_on_rows_is_torchs_on_each_row():
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(3, 7, dtype=torch.float64, generator=generator)
+    rates = torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
+    rows = [nn.Parameter(row.clone()) for row in flat]
+    peers = [torch.optim.RMSprop([row], lr=float(rate), alpha=0.99, eps=1e-5) for row, rate in zip(rows, rates)]  # noqa: B905
+    ours = RMSprop(flat, eps=1e-5)
+    for _ in range(30):
+        gradient = torch.randn(3, 7, dtype=torch.float64, generator=generator)
+        ours.step(gradient.clone(), rates, torch.ones(3, dtype=torch.bool))
+        for row, peer, g in zip(rows, peers, gradient, strict=True):
+            row.grad = g
+            peer.step()
+    torch.testing.assert_close(flat, torch.stack([row.detach() for row in rows]))
+    before = flat.clone()
+    ours.step(torch.full((3, 7), torch.nan, dtype=torch.float64), rates, torch.tensor([False] * 3))
+    assert torch.equal(flat, before)
+    assert torch.isfinite(ours.second).all()
+
+
+@pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (64, 8, 1), (3, 3)])
+def test_orthogonal_weights_have_orthonormal_rows_or_columns_and_zero_biases(sizes):
+    gains = [2.0] * (len(sizes) - 1)
+    stack = MLP(sizes, range(3), gains=gains)
+    for layer in [layer for row in range(3) for layer in stack.seed(row) if isinstance(layer, nn.Linear)]:
+        short = layer.weight if layer.out_features <= layer.in_features else layer.weight.T
+        torch.testing.assert_close((short @ short.T).detach(), 4.0 * torch.eye(len(short)), atol=1e-5, rtol=0.0)
+        assert (layer.bias == 0.0).all()
+    assert torch.equal(MLP(sizes, [2], gains=gains).flat[0], stack.flat[2])
+    assert not torch.equal(MLP(sizes, [2], gains=gains, copy=1).flat, MLP(sizes, [2], gains=gains).flat)
+
+
+def test_orthogonal_weights_are_uniform_over_rotations():
+    weights = MLP((2, 2), range(4000), gains=[1.0]).parameters[0].detach()  # [S, 2, 2]
+    angle = torch.atan2(weights[:, 0, 1], weights[:, 0, 0]) / (2 * math.pi) + 0.5
+    quantiles = (torch.arange(4000) + 0.5) / 4000
+    assert float((angle.sort().values - quantiles).abs().max()) < 0.026  # Kolmogorov-Smirnov at 99 %
+    assert abs(float((torch.det(weights) > 0).float().mean(dim=0)) - 0.5) < 0.03
+
+
+def test_an_actor_critic_is_two_networks_in_one_matrix():
+    both = ActorCritic(MLP((4, 8, 2), range(3), "tanh"), MLP((4, 8, 1), range(3), "tanh", copy=1))
+    x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    logits, values, pullback = both.vjp(x)
+    torch.testing.assert_close(logits, both.policy(x).detach())
+    torch.testing.assert_close(values, both.value(x)[..., 0].detach())
+    loss = both.policy(x).square().sum(), both.value(x).square().sum()
+    expected = torch.cat([both.policy.gradient(loss[0]), both.value.gradient(loss[1])], dim=1)
+    torch.testing.assert_close(pullback(2 * logits, 2 * values), expected)
+    both.flat.zero_()
+    assert (both.policy(x) == 0).all()
+    assert float(MLP((4, 8, 2), range(3), "tanh", gains=[math.sqrt(2), 0.01])(x).detach().abs().max()) < 0.05
+
+
+def test_schedules_at_their_ends_and_in_between():
+    assert [factor(name, 0.0) for name in SCHEDULES] == [1.0] * 5
+    assert [factor(name, 1.0) for name in SCHEDULES] == pytest.approx([1.0, 0.0, 0.1, 0.1, 0.1])
+    assert factor("linear", 0.25) == 0.75
+    assert factor("exponential", 0.5) == pytest.approx(10**-0.5)
+    assert factor("inverse", 0.5) == pytest.approx(1 / 5.5)
+    assert [factor("step", x) for x in (0.3, 0.4, 0.6, 0.7)] == pytest.approx([1, 10**-0.5, 10**-0.5, 0.1])
+    with pytest.raises(ValueError, match="cosine"):
+        factor("cosine", 0.5)
+
+
+# Learning
+
+
+@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        (A2C, {"learning_rate": 5e-3, "n_steps": 8, "use_rms_prop": False}),
+        (
+            PPO,
+            {"learning_rate": 1e-2, "n_steps": 32, "batch_size": 64, "n_epochs": 4, "learning_rate_schedule": "linear"},
+        ),
+    ],
+)
+def test_the_probes_are_learned_to_their_exact_values(name, algorithm, settings):
+    probe = PROBES[name]()
+    common = {"gamma": 0.8, "net_arch": (32,), "gae_lambda": 0.9}
+    agent = algorithm(f"rlkit/probe-{name}", seeds=range(3), num_envs=4, device="cpu", **common, **settings)
+    agent.learn(6000)
+    observations = torch.from_numpy(probe.observations()).expand(3, -1, -1)
+    q = probe.q_values(0.8)
+    np.testing.assert_allclose(
+        agent.values(observations).numpy(), np.broadcast_to(q.max(axis=1), (3, len(q))), atol=0.2
+    )
+    right = (q == q.max(axis=1, keepdims=True)).astype(float)
+    assert ((agent.action_probabilities(observations).numpy() * right).sum(axis=2) > 0.9).all()
+
+
+def test_minibatches_are_a_partition_of_each_rows_own_batch():
+    settings = {"n_steps": 8, "batch_size": 4, "n_epochs": 3, "normalize_advantage": False}
+    agent = PPO("CartPole-v1", seeds=range(3), num_envs=2, device="cpu", **settings)
+    number = torch.arange(48.0).view(3, 16)
+    batch = Experience(number[..., None], number.long(), number[..., None], number, number, number, number)
+    parts = list(agent.minibatches(batch))
+    assert len(parts) == 12
+    assert all(torch.equal(part.features[..., 0], part.advantage) for part in parts)
+    epochs = [torch.cat([part.advantage for part in parts[i : i + 4]], dim=1) for i in (0, 4, 8)]
+    for whole, other in zip(epochs, [number, *epochs], strict=False):
+        assert torch.equal(whole.sort(dim=1).values, number)
+        assert not torch.equal(whole, other)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "message"),
+    [
+        (PPO, {"batch_size": 100}, "does not divide"),
+        (PPO, {"batch_size": 1}, "batch_size"),
+        (PPO, {"clip_range": 0.0}, "clip_range"),
+        (PPO, {"clip_range_vf": -1.0}, "clip_range_vf"),
+        (PPO, {"target_kl": 0.0}, "target_kl"),
+        (PPO, {"n_epochs": 0}, "n_epochs"),
+        (PPO, {"clip_range_schedule": "cosine"}, "clip_range_schedule"),
+        (A2C, {"n_steps": 0}, "n_steps"),
+        (A2C, {"n_steps": 1, "normalize_advantage": True}, "two transitions"),
+        (A2C, {"learning_rate_schedule": "cosine"}, "learning_rate_schedule"),
+        (A2C, {"gae_lambda": 1.1}, "gae_lambda"),
+        (A2C, {"ent_coef": -0.1}, "ent_coef"),
+        (A2C, {"n_epochs": 3}, "unknown hyper-parameter"),
+    ],
+)
+def test_bad_settings_are_refused_when_the_agent_is_made(algorithm, settings, message):
+    with pytest.raises(ValueError, match=message):
+        algorithm("CartPole-v1", device="cpu", **settings)
+
+
+@pytest.mark.parametrize("algorithm", [A2C, PPO])
+def test_a_saved_agent_comes_back(algorithm, tmp_path):
+    from rlkit.agents import load
+
+    agent = algorithm("CartPole-v1", seeds=range(2), num_envs=2, device="cpu", n_steps=32).learn(200)
+    path = tmp_path / "agent.safetensors"
+    agent.save(path)
+    loaded = load(path, device="cpu")
+    obs = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded.scores(obs), agent.scores(obs))
+    assert torch.equal(loaded.values(obs), agent.values(obs))
+    assert torch.equal(agent[1].values(obs[1:]), agent.values(obs)[1:])
+    with pytest.raises(ValueError, match="another environment"):
+        algorithm.load(path, "Acrobot-v1", device="cpu")
+
+
+@pytest.mark.parametrize("algorithm", [A2C, PPO])
+def test_a_preset_may_say_how_many_copies(algorithm):
+    assert algorithm("CartPole-v1", device="cpu").env.num_envs == 1
+    assert algorithm("CartPole-v1", device="cpu", preset="tuned").env.num_envs == 8
+    assert algorithm("CartPole-v1", device="cpu", preset="rl-zoo", num_envs=16).env.num_envs == 16

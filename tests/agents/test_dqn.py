@@ -1,0 +1,228 @@
+"""DQN against known values, hand-computed updates and stable-baselines3's clocks."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from double import DoubleFeatures
+from stable_baselines3 import DQN as SB3DQN
+from stable_baselines3.common.buffers import NStepReplayBuffer
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+
+from rlkit.agents import DQN
+from rlkit.envs import GridWorld
+from rlkit.losses import huber, td_error
+from rlkit.nn import Adam
+from rlkit.planning import backward_induction, evaluate_finite, start_value
+from rlkit.replay import ReplayBuffer
+from rlkit.types import Transition, segment
+
+
+def test_the_loss_by_hand():
+    q = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    action, target = torch.tensor([[1, 0]]), torch.tensor([[2.5, 13.0]])
+    # errors -0.5 and -10: 0.5 * 0.25 and 10 - 0.5, mean over the minibatch
+    assert huber(td_error(q, action, target)).mean(dim=1).tolist() == [(0.125 + 9.5) / 2]
+
+
+def test_epsilon_and_target_clock_are_stable_baselines3s():
+    """The peer is stepped; at every step its exploration rate and its count of target updates are read."""
+    settings = {
+        "learning_starts": 0,
+        "train_freq": 4,
+        "target_update_interval": 30,
+        "exploration_fraction": 0.3,
+        "exploration_final_eps": 0.1,
+    }
+    rates, updates = [], []
+    peer = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, **settings)
+    on_step = peer._on_step
+
+    def watched():
+        before = next(iter(peer.q_net_target.parameters())).clone()
+        on_step()
+        rates.append(peer.exploration_rate)
+        updates.append(not torch.equal(before, next(iter(peer.q_net_target.parameters()))))
+
+    peer._on_step = watched
+    peer.learn(200)
+
+    agent = DQN("CartPole-v1", device="cpu", **settings)
+    agent.run.end = 200
+    agent._start()
+    ours, ours_updates = [], []
+    for step in range(200):
+        before = agent.target_network.flat.clone()
+        agent.collect()
+        ours.append(float(agent.epsilon()))
+        ours_updates.append(not torch.equal(before, agent.target_network.flat))
+        if step % 4 == 3:
+            agent.update()
+    np.testing.assert_allclose(ours, rates, atol=1e-6)
+    assert ours_updates == updates
+    assert sum(updates) == 6
+
+
+def test_an_update_is_the_formula():
+    """Loss, clipped gradient and Adam's first step, with autograd on a plain torch module as the oracle."""
+    agent = DQN("CartPole-v1", seeds=[3], device="cpu", learning_starts=0, max_grad_norm=0.5, learning_rate=1e-2)
+    agent.run.end = 1000
+    agent._start()
+    for _ in range(40):
+        agent.collect()
+    agent.network.flat += 0.1  # away from the target network
+    online, target = agent.network.seed(0), agent.target_network.seed(0)
+    for module, stack in ((online, agent.network), (target, agent.target_network)):
+        probe = torch.randn(5, 4)
+        torch.testing.assert_close(module(probe), stack(probe[None])[0].detach())
+    counter = agent._sample.state_dict()
+    batch = agent.memory.replay.sample(agent._sample.next())
+    agent._sample.load_state(counter)
+
+    y = batch.reward[0] + 0.99 * ~batch.terminated[0] * target(batch.next_obs[0]).max(dim=1).values
+    chosen = online(batch.obs[0])[torch.arange(32), batch.action[0]]
+    loss = torch.nn.functional.smooth_l1_loss(chosen, y.detach())
+    adam = torch.optim.Adam(online.parameters(), lr=1e-2)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(online.parameters(), 0.5)
+    adam.step()
+    agent.update()
+    probe = torch.randn(50, 4)
+    torch.testing.assert_close(agent.network(probe[None])[0].detach(), online(probe).detach(), atol=1e-4, rtol=1e-4)
+    assert float(agent.run.means.read()["loss"][0]) == pytest.approx(float(loss.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_grad_norm": 0.05}, {"n_steps": 3, "gamma": 0.9}])
+def test_an_update_is_stable_baselines3s(settings, monkeypatch):
+    """With its weights and the same minibatches: targets, losses and all parameters after each of three updates."""
+    settings = {"learning_starts": 0, "batch_size": 64, "learning_rate": 1e-2, **settings}
+    agent = DQN("CartPole-v1", env_kwargs={"max_steps": 18}, seeds=[3], device="cpu", **settings)
+    agent.run.end = 1000
+    agent._start()
+    agent.collect(200)
+    assert agent.memory.replay.state_dict()["truncated"][0, :200].any()
+    peer = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, target_update_interval=10**6,
+                  policy_kwargs={"features_extractor_class": DoubleFeatures}, **settings)  # fmt: skip
+    peer.policy.double()
+    peer.set_logger(Logger(None, []))
+    for network in (agent.network, agent.target_network):  # the peer's weights, in our order and in double
+        network.place(network.flat.double())
+    for network, module in ((agent.network, peer.q_net), (agent.target_network, peer.q_net_target)):
+        layers = [layer for layer in module.q_net if isinstance(layer, torch.nn.Linear)]
+        with torch.no_grad():
+            for layer, weights, biases in zip(layers, *[iter(network.blocks.values())] * 2, strict=True):
+                weights[0].copy_(layer.weight.T)
+                biases[0, 0].copy_(layer.bias)
+    agent.target_network.flat += 0.1
+    with torch.no_grad():
+        for parameter in peer.q_net_target.parameters():
+            parameter += 0.1
+    agent.optimizer = Adam(agent.network.flat)
+    for name in vars(agent.per_row):
+        setattr(agent.per_row, name, torch.tensor([getattr(agent.config, name)], dtype=torch.float64))
+    agent.memory.gamma = agent.per_row.gamma
+    agent.features = lambda obs: obs.double()
+
+    seen = []
+    smooth_l1_loss = torch.nn.functional.smooth_l1_loss
+    monkeypatch.setattr(
+        "stable_baselines3.dqn.dqn.F.smooth_l1_loss", lambda q, y: seen.append(y) or smooth_l1_loss(q, y)
+    )
+    for _ in range(3):
+        counter = agent._sample.state_dict()
+        u, gamma = agent._sample.next(), agent.per_row.gamma
+        agent._sample.load_state(counter)
+        if agent.config.n_steps == 1:
+            batch, discount = agent.memory.replay.sample(u), gamma[:, None]
+        else:
+            batch, discount = agent.memory.replay.sample_n_step(u, agent.config.n_steps, gamma)
+        column = (batch.action, batch.terminated.double(), batch.reward.double(), discount.expand(1, 64))
+        action, done, reward, discounts = (field[0, :, None] for field in column)
+        samples = ReplayBufferSamples(batch.obs[0], action, batch.next_obs[0], done, reward, discounts)
+        monkeypatch.setattr(peer.replay_buffer, "sample", lambda *_, samples=samples, **__: samples)
+        target = agent.target(batch, discount)
+        agent.update()
+        peer.train(gradient_steps=1, batch_size=64)
+        torch.testing.assert_close(target[0], seen[-1][:, 0], atol=1e-9, rtol=0.0)
+        loss = peer.logger.name_to_value["train/loss"]
+        assert float(agent.run.means.read()["loss"][0]) == pytest.approx(loss, abs=1e-9)
+        ours = [p for layer in agent.network.seed(0) for p in layer.parameters()]
+        for own, theirs in zip(ours, peer.q_net.q_net.parameters(), strict=True):
+            torch.testing.assert_close(own, theirs, atol=1e-5, rtol=0.0)
+
+
+def test_a_timeout_keeps_its_bootstrap():
+    agent = DQN("CartPole-v1", env_kwargs={"max_steps": 5}, device="cpu", learning_starts=0)
+    agent.run.end = 100
+    agent._start()
+    for _ in range(50):
+        agent.collect()
+    stored = agent.memory.replay.state_dict()
+    assert not stored["terminated"][0, :50].any()  # five steps never fall, and a timeout is not an end
+
+
+def test_linear_learning_rate_reaches_zero():
+    agents = [
+        DQN("CartPole-v1", device="cpu", learning_starts=0, learning_rate=1e-3, learning_rate_schedule=schedule)
+        for schedule in ("constant", "linear")
+    ]
+    moved = []
+    for agent in agents:
+        before = None
+        for done in agent.training(1000, every=960):
+            if done == 960:
+                before = agent.network.flat.clone()
+        moved.append(float((agent.network.flat - before).norm()))
+    assert moved[1] < 0.2 * moved[0]
+
+
+@pytest.mark.slow
+def test_a_slippery_grid_is_learned_to_within_five_percent_of_the_exact_optimum():
+    world = GridWorld("frozenlake-4x4", observation="onehot")
+    best = start_value(world.mdp, backward_induction(world.mdp).value[0])
+    agent = DQN(
+        world,
+        seeds=range(10),
+        device="cpu",
+        learning_rate=2e-3,
+        learning_rate_schedule="linear",
+        learning_starts=500,
+        batch_size=64,
+        target_update_interval=200,
+        exploration_fraction=1.0,
+        exploration_final_eps=0.3,
+    ).learn(30_000)
+    observations = torch.tensor(world.observations()).expand(10, -1, -1)
+    greedy = agent.q_values(observations).argmax(dim=2).numpy()  # [S, N]
+    exact = start_value(world.mdp, evaluate_finite(world.mdp, greedy)[..., 0, :])  # [S]
+    assert np.median(exact) >= 0.95 * best
+
+
+def test_n_step_samples_are_stable_baselines3s():
+    """The same CartPole episodes, time limits included, through a ring that wraps."""
+    env = gymnasium.make("CartPole-v1", max_episode_steps=15)
+    peer = NStepReplayBuffer(200, env.observation_space, env.action_space, "cpu", n_steps=5, gamma=0.9)
+    ours, rng = None, np.random.default_rng(0)
+    obs, _ = env.reset(seed=0)
+    for step in range(300):
+        action = int(rng.integers(2))
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        reward = float(reward) + step
+        timeout = {"TimeLimit.truncated": truncated and not terminated}
+        done = terminated or truncated
+        peer.add(obs[None], next_obs[None], np.array([[action]]), np.array([reward]), np.array([done]), [timeout])
+        values = (obs, action, reward, next_obs, terminated, truncated)
+        transition = Transition(*(torch.as_tensor(value)[None, None] for value in values))
+        ours = ours or ReplayBuffer(200, transition)
+        ours.add(segment([transition]))
+        obs = env.reset()[0] if done else next_obs
+    oldest_first = (np.arange(200) + peer.pos) % 200
+    expected = peer._get_samples(oldest_first)
+    batch, discount = ours.sample_n_step((torch.arange(200)[None] + 0.5).double() / 200, 5, torch.tensor([0.9]))
+    assert torch.equal(batch.obs[0], expected.observations)
+    assert torch.equal(batch.action[0], expected.actions[:, 0])
+    assert torch.equal(batch.next_obs[0], expected.next_observations)
+    assert torch.equal(batch.terminated[0], expected.dones[:, 0].bool())
+    torch.testing.assert_close(batch.reward[0].float(), expected.rewards[:, 0])
+    torch.testing.assert_close(discount[0], expected.discounts[:, 0])

@@ -1,0 +1,415 @@
+"""The command line: what scripts read, exit codes, one-line errors, and whole files after Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import gymnasium
+import pytest
+import stable_baselines3
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+import rlkit
+import rlkit.sb3
+from rlkit.agents import DQN, load
+from rlkit.evaluation import evaluate_policy
+from rlkit.experiments.cli import COMMANDS, main
+from rlkit.experiments.workflows.attack import Unit
+from rlkit.experiments.workflows.attack_timing import TimingName
+from rlkit.experiments.workflows.measures import MeasureName
+from rlkit.experiments.workflows.train import interruptible
+from rlkit.mdp import TabularMDP
+from rlkit.planning.solve import Method
+
+QUICK = ("learning_starts=50", "batch_size=16", "net_arch=16,", "train_freq=4", "gradient_steps=1")
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *args: str) -> dict:
+    """Run a command with --json; its standard output must be one JSON object and nothing else."""
+    assert main([*args, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def misuse(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Run a command that must be refused: exit code 2, one line on stderr, nothing on stdout."""
+    assert main(list(args)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("rlkit: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def broken(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Run a command that something outside makes fail: exit code 1 and one line on stderr."""
+    assert main(list(args)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rlkit: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def needy() -> gymnasium.Env:
+    raise gymnasium.error.DependencyNotInstalled("Box2D is not installed, run `pip install gymnasium[box2d]`")
+
+
+gymnasium.register("Needy-v0", entry_point=needy)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run of three seeds."""
+    out = tmp_path_factory.mktemp("runs") / "cartpole"
+    args = ["train", "--seeds", "3", "--first-seed", "5", "--steps", "400", "--episodes", "3", "--out", str(out)]
+    assert main([*args, "--set", *QUICK, "--json"]) == 0
+    return out
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "demo"]
+)
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Example: rlkit {command} " in text
+    assert "--json" in text
+
+
+def test_training_takes_the_defaults_where_nothing_is_tuned_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("--algo", "a2c", "--seeds", "1", "--steps", "20", "--episodes", "1")
+    args = ("train", *short, "--env", "rlkit/probe-delayed-reward", "--out", str(tmp_path), "--json")
+    assert main(list(args)) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["settings"]["preset"] == "sb3"
+    assert "There is no tuned preset of a2c for rlkit/probe-delayed-reward" in said.err
+
+
+def test_help_lists_every_command_and_needs_no_torch() -> None:
+    code = "import sys; from rlkit.experiments.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for command in ("train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "demo"):
+        assert f" {command} " in said
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rlkit {rlkit.__version__}\n"
+
+
+def test_train_leaves_policy_log_and_record(folder: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    assert record["kind"] == "train"
+    settings = record["settings"]
+    assert settings["environment"] == "CartPole-v1"
+    assert settings["backend"] == "rlkit on cpu"
+    assert settings["training_seeds"] == [5, 6, 7]
+    assert settings["hyperparameters"]["net_arch"] == [16]
+    assert settings["preset"] == "tuned"
+    assert {"rlkit", "python", "torch", "gymnasium", "numpy", "machine"} <= set(record["versions"])
+    assert record["results"]["timesteps"] == 400
+    assert record["results"]["finished"] is True
+    agent = load(folder / "agent.safetensors", device="cpu")
+    assert agent.seeds == (5, 6, 7)
+    assert agent.evaluate(3).mean(1).tolist() == record["results"]["seed_returns"]
+    with (folder / "training.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seed"] for row in rows[:3]] == ["5", "6", "7"]
+    assert rows[-1]["timesteps"] == "400"
+    assert not list(folder.glob("*.part"))
+
+
+def test_the_mean_is_shown_with_its_interval(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = str(folder / "agent.safetensors")
+    assert main(["evaluate", policy, "--episodes", "3", "--out", str(folder / "evaluated")]) == 0
+    said = capsys.readouterr().out
+    mean = json.loads((folder / "evaluated" / "run.json").read_text())["results"]["return"]
+    shown = f"{mean['value']:.4g} [{mean['lower']:.4g}, {mean['upper']:.4g}]"
+    assert f"Mean return over 3 training seeds: {shown} (95%, Student t)." in said
+
+
+def test_the_log_for_tensorboard_is_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    command = ["train", "--env", "CartPole-v1", "--seeds", "2", "--steps", "300", "--episodes", "1", "--algo", "a2c"]
+    assert main([*command, "--tensorboard", "--out", str(tmp_path)]) == 0
+    with (tmp_path / "training.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["seed"] == "1"]
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "seed-1")).Reload()
+    for name in ("policy_loss", "entropy", "gradient_norm"):
+        logged = {scalar.step: scalar.value for scalar in events.Scalars(name)}
+        assert logged == pytest.approx({int(row["timesteps"]): float(row[name]) for row in rows}, rel=1e-6)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main([*command, "--tensorboard", "--out", str(tmp_path / "without")]) == 2
+    assert not (tmp_path / "without").exists()
+
+
+def test_training_from_the_command_line_is_training_in_python(folder: Path) -> None:
+    agent = DQN(
+        "CartPole-v1", seeds=[5, 6, 7], device="cpu", preset="tuned",
+        learning_starts=50, batch_size=16, net_arch=(16,), train_freq=4, gradient_steps=1,
+    ).learn(400)  # fmt: skip
+    assert (load(folder / "agent.safetensors", device="cpu").network.flat == agent.network.flat).all()
+
+
+def test_a_row_of_hyperparameters_per_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run_json(
+        capsys, "train", "--seeds", "2", "--steps", "100", "--episodes", "1", "--out", str(tmp_path / "a"),
+        "--set", *QUICK, "learning_rate=1e-3,2e-3",
+    )  # fmt: skip
+    assert out["settings"]["hyperparameters"]["learning_rate"] == [1e-3, 2e-3]
+
+
+def test_evaluate_gives_the_interval_over_seeds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run_json(capsys, "evaluate", str(folder / "agent.safetensors"), "--episodes", "4")
+    returns = load(folder / "agent.safetensors", device="cpu").evaluate(4)
+    assert out["results"]["seed_returns"] == returns.mean(1).tolist()
+    assert out["results"]["return"]["n"] == 3
+    assert out["results"]["return"]["value"] == pytest.approx(float(returns.mean()))
+    assert out["settings"]["evaluation_seeds"] == [10_000, 10_003]
+
+
+def test_solve_gives_frozen_lakes_published_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run_json(capsys, "solve", "FrozenLake-v1", "--gamma", "0.99")
+    results = out["results"]
+    assert results["start_lower"] <= 0.5420259320 + 1e-9
+    assert results["start_upper"] >= 0.5420259320 - 1e-9
+    assert results["start_upper"] - results["start_lower"] <= 1e-9
+    assert results["limited_optimum"] == pytest.approx(0.7441902879, abs=1e-9)
+    assert results["discounted_policy_under_limit"] == pytest.approx(0.7402, abs=1e-4)
+
+    twin = run_json(capsys, "solve", "frozenlake-4x4", "--out", str(tmp_path / "lake"))
+    assert twin["results"]["start_value"] == pytest.approx(results["start_value"], abs=1e-9)
+    assert (tmp_path / "lake" / "values.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "lake" / "values.csv").read_text().splitlines()) == 1 + 16
+
+
+def test_solve_reads_a_map_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "corridor.txt"
+    path.write_text("S..G\n")
+    out = run_json(capsys, "solve", str(path), "--gamma", "0.9", "--env-kwargs", "slip=0.0")
+    assert out["results"]["start_value"] == pytest.approx(0.81)  # three steps, the last one pays 1
+    assert out["results"]["step_limit"] is None
+    out = run_json(capsys, "solve", str(path), "--gamma", "0.9", "--limit", "2")
+    assert out["results"]["limited_optimum"] == 0.0
+
+
+def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ("--attacks", "noise", "fgsm", "--epsilons", "0", "0.5", "--episodes", "3", "--out", str(tmp_path / "a"))
+    out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
+    points = out["results"]["curves"]["rlkit DQN"]
+    assert [(point["attack"], point["epsilon"]) for point in points] == [
+        ("natural", 0.0), ("sign noise", 0.0), ("sign noise", 0.5), ("FGSM", 0.0), ("FGSM", 0.5)
+    ]  # fmt: skip
+    for point in (points[1], points[3]):
+        assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
+    assert out["settings"]["epsilon_unit"] == "standard deviations of natural observations"
+    assert (tmp_path / "a" / "attacks.png").exists()
+    assert "under attack" in (tmp_path / "a" / "report.html").read_text()
+    assert out["results"]["aliasing_epsilon"] is None
+    assert isinstance(out["results"]["warnings"]["rlkit DQN"], list)
+
+
+@pytest.mark.parametrize("norm", ["1", "2"])
+def test_every_attack_from_the_command_line(folder: Path, norm: str, capsys: pytest.CaptureFixture[str]) -> None:
+    named = ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best")
+    args = ("--norm", norm, "--epsilons", "0.2", "--episodes", "1", "--attacks", *named)
+    out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
+    assert len(out["results"]["curves"]["rlkit DQN"]) == 1 + len(named)
+    assert out["settings"]["norm"] == norm
+
+
+def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = DQN("rlkit/GridWorld-v0", device="cpu", env_kwargs={"observation": "coordinates", "max_steps": 5})
+    agent.save(tmp_path / "grid.safetensors")
+    args = ("--unit", "raw", "--epsilons", "0.1", "0.25", "--attacks", "fgsm", "--episodes", "2")
+    assert main(["attack", str(tmp_path / "grid.safetensors"), *args, "--out", str(tmp_path / "a")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "From epsilon 0.1667 on" in said
+    assert "no policy can act rightly in both" in said
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    (table,) = record["tables"]
+    place = table["columns"].index("of where states read alike")
+    assert [row[place] for row in table["rows"]] == [0.0, pytest.approx(0.6), pytest.approx(1.5)]
+    assert "checklist found nothing suspicious" in said or "Warning, rlkit DQN" in said
+
+
+def test_watch_writes_the_very_episode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = folder / "agent.safetensors"
+    gif = tmp_path / "a.gif"
+    out = run_json(capsys, "watch", str(policy), "--mode", "gif", "--row", "1", "--out", str(gif), "--max-steps", "5")
+    assert out == {"returns": [5.0], "file": str(gif)}
+    assert gif.read_bytes().startswith(b"GIF89a")
+
+
+def test_watch_shows_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = DQN("rlkit/GridWorld-v0", device="cpu", env_kwargs={"map": "frozenlake-4x4", "max_steps": 3})
+    agent.save(tmp_path / "grid.safetensors")
+    assert main(["watch", str(tmp_path / "grid.safetensors"), "--mode", "ansi"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("episode 0, step 0, return 0\n[S] .  .  . \n")
+    assert "returns: 0" in said
+
+
+def test_misuse_is_one_line_and_leaves_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy = str(folder / "agent.safetensors")
+    assert "did you mean 'CartPole-v1'" in misuse(capsys, "train", "--env", "CartPole-v2")
+    assert "is continuous" in misuse(capsys, "train", "--env", "Pendulum-v1")
+    assert "did you mean 'learning_rate'" in misuse(capsys, "train", "--set", "learning_rat=1")
+    assert "learning_rate" in misuse(capsys, "train", "--set", "learning_rate=fast")
+    assert "NAME=VALUE" in misuse(capsys, "train", "--set", "learning_rate")
+    assert "given twice" in misuse(capsys, "train", "--set", "gamma=1", "gamma=0.9")
+    assert "pip install" in broken(capsys, "train", "--env", "Needy-v0")
+    assert "pole_length" in misuse(capsys, "train", "--env-kwargs", "pole_length=1")
+    assert "unknown preset 'best'" in misuse(capsys, "train", "--preset", "best")
+    assert "seeds must be at least 1" in misuse(capsys, "train", "--seeds", "0")
+    assert "steps must be at least 1" in misuse(capsys, "train", "--steps", "0")
+    assert "holds a run already" in misuse(capsys, "train", "--out", str(folder))
+    assert "no file" in misuse(capsys, "evaluate", "nothing.safetensors")
+    assert "episodes must be at least 1" in misuse(capsys, "evaluate", policy, "--episodes", "0")
+    assert "did you mean 'frozenlake-4x4'" in misuse(capsys, "solve", "frozenlake-4")
+    assert "gamma" in misuse(capsys, "solve", "frozenlake-4x4", "--gamma", "1.5")
+    assert "tiles_per_row" in misuse(capsys, "solve", "frozenlake-4x4", "--env-kwargs", "tiles_per_row=3")
+    assert "transition table" in misuse(capsys, "solve", "Acrobot-v1")
+    assert "epsilon" in misuse(capsys, "attack", policy, "--epsilons=-1", "--episodes", "1")
+    assert "did you mean 'fgsm'" in misuse(capsys, "attack", policy, "--attacks", "fgms", "--episodes", "1")
+    assert "norm must be one of" in misuse(capsys, "attack", policy, "--norm", "3", "--episodes", "1")
+    assert "another environment" in misuse(capsys, "attack", policy, "--env", "Acrobot-v1", "--episodes", "1")
+    assert "--row must be 0 to 2" in misuse(capsys, "watch", policy, "--mode", "gif", "--row", "3")
+    assert "holds no run.json" in misuse(capsys, "report", ".")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_in_memory_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    huge = ("--steps", str(10**12), "--set", f"buffer_size={10**12}", "--out", str(tmp_path / "huge"))
+    assert "lower buffer_size or train fewer seeds" in misuse(capsys, "train", *huge, "--json")
+
+
+def test_files_that_are_no_policies(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((folder / "agent.safetensors").read_bytes()[:300])
+    assert "cut short" in misuse(capsys, "evaluate", str(cut))
+    zipped = tmp_path / "model.zip"
+    zipped.write_bytes(b"PK\x03\x04")
+    assert "--algo" in misuse(capsys, "evaluate", str(zipped))
+    both = ("--algo", "DQN", "--env", "CartPole-v1")
+    assert "trust" in misuse(capsys, "evaluate", str(zipped), *both)
+    assert "truncated" in misuse(capsys, "evaluate", str(zipped), *both, "--trust")
+
+
+def test_a_model_behind_vec_normalize_is_evaluated_and_attacked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    envs = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
+    envs.seed(0)
+    model = stable_baselines3.PPO("MlpPolicy", envs, n_steps=64, batch_size=64, n_epochs=1, device="cpu", seed=0)
+    model.learn(64)
+    zipped, statistics = tmp_path / "model.zip", tmp_path / "normalize.pkl"
+    model.save(zipped)
+    envs.save(str(statistics))
+    given = (str(zipped), "--algo", "PPO", "--env", "CartPole-v1", "--vec-normalize", str(statistics))
+    assert "trust" in misuse(capsys, "evaluate", *given)
+    behind = run_json(capsys, "evaluate", *given, "--trust", "--episodes", "3")
+    policy = rlkit.sb3.SB3Policy(model, envs)
+    mean, _ = evaluate_policy(policy, gymnasium.make("CartPole-v1"), n_eval_episodes=3)
+    assert behind["results"]["return"]["value"] == mean
+    short = ("--trust", "--episodes", "2", "--epsilons", "0.5", "--attacks", "fgsm", "--timing", "value")
+    attacked = run_json(capsys, "attack", *given, *short)
+    assert attacked["results"]["return"]["value"] > 0
+    assert "value above" in attacked["settings"]["timing"]
+    agent = str(folder / "agent.safetensors")
+    assert "holds its own moments" in misuse(capsys, "evaluate", agent, "--vec-normalize", str(statistics))
+
+
+def test_a_grid_world_policy_in_indices_cannot_be_attacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = DQN("rlkit/GridWorld-v0", device="cpu")
+    agent.save(tmp_path / "grid.safetensors")
+    assert "onehot" in misuse(capsys, "attack", str(tmp_path / "grid.safetensors"))
+
+
+def test_unknown_arguments_are_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--sed", "3"]) == 2
+    assert main([]) == 2
+    capsys.readouterr()
+
+
+def test_an_unreachable_tolerance_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "can certify" in misuse(capsys, "solve", "frozenlake-4x4", "--tolerance", "1e-30")
+
+
+def test_the_first_interrupt_asks_and_the_second_insists() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_interrupted_training_keeps_what_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iteration, done = DQN.iteration, []
+
+    def interrupted(agent: DQN) -> None:
+        iteration(agent)
+        done.append(agent.num_timesteps)
+        if len(done) == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(DQN, "iteration", interrupted)
+    out = tmp_path / "run"
+    args = ["train", "--steps", "5000", "--seeds", "2", "--episodes", "2", "--out", str(out), "--json"]
+    assert main([*args, "--set", *QUICK]) == 130
+    said = capsys.readouterr()
+    results = json.loads(said.out)["results"]
+    assert results["finished"] is False
+    assert results["timesteps"] == 200  # the end of the logging interval in which Ctrl-C came, at step 120
+    assert "interrupted" in said.err
+    assert load(out / "agent.safetensors", device="cpu").num_timesteps == 200
+    assert json.loads((out / "run.json").read_text())["results"]["timesteps"] == 200
+    assert not list(out.glob(".*.part"))
+
+
+@pytest.mark.parametrize("algo", ["a2c", "ppo", "reinforce"])
+def test_every_algorithm_trains_from_the_command_line(algo: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = ["--seeds", "2", "--steps", "600", "--episodes", "2", "--json", "--out", str(tmp_path / algo)]
+    assert main(["train", "--algo", algo, *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["copies_per_seed"] >= 1
+    assert main(["evaluate", str(tmp_path / algo / "agent.safetensors"), "--episodes", "2", "--json"]) == 0
+
+
+def test_a_saved_table_is_solved(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    TabularMDP.from_gymnasium(gymnasium.make("FrozenLake-v1")).save(tmp_path / "lake.npz")
+    assert main(["solve", str(tmp_path / "lake.npz"), "--json"]) == 0
+    assert "0.542" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "known"),
+    [
+        ("solve", "method", Method),
+        ("attack", "unit", Unit),
+        ("attack", "timing", TimingName),
+        ("attack", "measures", MeasureName),
+        ("hijack", "unit", Unit),
+    ],
+)
+def test_choices_that_are_listed_for_a_quick_help_are_those_there_are(command, option, known):
+    listed = get_type_hints(COMMANDS[command])[option]
+    if option == "measures":
+        listed, _ = get_args(listed)  # any number of them
+    assert get_args(listed) == get_args(known)

@@ -1,0 +1,66 @@
+"""The matched comparison at tiny sizes, and its statistics on rows that are made up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rlkit.experiments.studies.common import rows
+from rlkit.experiments.studies.common.scores import Score
+from rlkit.experiments.studies.matched import run, settings
+from rlkit.experiments.studies.matched.run import PEER, difference_table, main, picture
+from rlkit.experiments.studies.matched.settings import CASES, Case
+from rlkit.experiments.workflows.compare import order_for
+from rlkit.experiments.workflows.train import Training
+from rlkit.statistics import difference_interval
+
+ROWS = [
+    Score("one", maker, seed, 10, float(seed + shift), None if shift else float(seed), 1.0)
+    for maker, shift, count in (("rlkit", 0, 4), (PEER, 2, 3))
+    for seed in range(count)
+]
+
+
+def test_the_difference_is_welchs_over_seeds():
+    (line,) = difference_table(ROWS).rows  # nothing sampled on one side: one line
+    assert line[:3] == ("one", "greedy", "4, 3")
+    assert line[-1] == difference_interval([0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0])
+
+
+def test_the_picture_has_a_panel_per_case_and_a_strip_per_side():
+    others = [replace(row, case="two", sampled=5.0) for row in ROWS]
+    panels = picture([*ROWS, *others]).axes
+    assert [panel.get_title() for panel in panels] == ["one", "two"]
+    assert [len(panel.get_xticks()) for panel in panels] == [3, 4]
+
+
+def test_every_case_can_be_ordered_and_has_the_seeds_asked_for():
+    for case in CASES:
+        agent = replace(case.training, seeds=(0,)).make_agent()
+        assert order_for(case.training, agent.config, case.peer_seeds).num_envs == agent.env.num_envs
+        assert case.training.seeds == tuple(range(30))
+        assert len(case.peer_seeds) >= 10
+
+
+def test_an_unknown_case_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["cartpole-ppq"])
+    assert "did you mean 'cartpole-ppo'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_both_sides_are_trained_once(tmp_path, monkeypatch, capsys):
+    tiny = Training("CartPole-v1", "ppo", (0, 1), 512, "rl-zoo", num_envs=8)
+    monkeypatch.setattr(run, "CASES", (Case("tiny", tiny, (5,)),))
+    arguments = ["--rows", str(tmp_path / "rows.csv"), "--figure", str(tmp_path / "figure.png")]
+    assert main(arguments) == 0
+    known = rows.read(tmp_path / "rows.csv", Score)
+    assert [(row.maker, row.seed, row.steps) for row in known] == [("rlkit", 0, 512), ("rlkit", 1, 512), (PEER, 5, 512)]
+    assert all(np.isfinite([row.greedy, row.sampled, row.cpu_seconds]).all() for row in known)
+    assert "progress -> 0.001 max(progress, 0)" in capsys.readouterr().out
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(run, "train", None)  # nothing is left to train
+    monkeypatch.setattr(run, "peer_score", None)
+    assert main(arguments) == 0
+    assert rows.read(tmp_path / "rows.csv", Score) == known
+    assert settings.CASES is CASES

@@ -1,0 +1,214 @@
+"""Ledger and report: what is written can be read again, and a page needs nothing but itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from rlkit.experiments.cli import main
+from rlkit.experiments.report import ledger
+from rlkit.experiments.report.html import cell_text, write_report
+from rlkit.experiments.report.ledger import Picture, Run, Table
+from rlkit.plotting import Curve, Reference, filled_forward, learning_curves, png, robustness_curves, strips
+from rlkit.statistics import Estimate, mean_interval
+
+ESTIMATE = mean_interval([480.0, 490.0, 500.0])
+UNKNOWN = mean_interval([480.0])  # one seed: an infinite interval
+ROWS = (("ours", ESTIMATE, True), ("x", UNKNOWN, None))
+
+
+def small_picture() -> bytes:
+    return png(learning_curves({"a": Curve([0, 1], np.eye(2))}))
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(
+        kind="evaluate",
+        title="DQN & <friends>",
+        settings={"environment": "CartPole-v1", "backend": "gymnasium", "training_seeds": (0, 1, 2), "kwargs": {}},
+        results={"return": ESTIMATE, "other": UNKNOWN, "seed_returns": np.array([480.0, 490.0, 500.0])},
+        tables=(Table("returns", "Returns", ("policy", "return", "solved"), ROWS),),
+        pictures=(Picture("curve", "A curve", small_picture()),),
+        notes=("A note.",),
+    )
+
+
+def test_what_is_written_is_read_again(run: Run, tmp_path: Path) -> None:
+    ledger.write(run, tmp_path)
+    again = ledger.read(tmp_path)
+    assert again.results["return"] == ESTIMATE
+    assert again.results["other"].lower == -math.inf
+    assert again.results["seed_returns"] == (480.0, 490.0, 500.0)
+    assert (again.tables, again.pictures, again.notes, again.title) == (run.tables, run.pictures, run.notes, run.title)
+    assert again.versions == run.versions
+    assert ledger.record(again) == ledger.record(run)
+
+
+def test_json_is_strict(run: Run, tmp_path: Path) -> None:
+    ledger.write(run, tmp_path)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads((tmp_path / "run.json").read_text(), parse_constant=refuse)
+
+
+def test_estimates_in_csv_are_three_columns(run: Run, tmp_path: Path) -> None:
+    ledger.write(run, tmp_path)
+    with (tmp_path / "returns.csv").open(newline="") as file:
+        header, ours, _ = csv.reader(file)
+    assert header == ["policy", "return", "return lower", "return upper", "solved"]
+    assert ours == ["ours", "490.0", str(ESTIMATE.lower), str(ESTIMATE.upper), "True"]
+
+
+def test_an_older_run_is_only_replaced_on_request(run: Run, tmp_path: Path) -> None:
+    ledger.write(run, tmp_path)
+    with pytest.raises(ValueError, match="holds a run already"):
+        ledger.new_folder(tmp_path)
+    assert (tmp_path / "run.json").exists()
+    ledger.new_folder(tmp_path, overwrite=True)
+    assert not (tmp_path / "run.json").exists()  # until the new one is complete
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file"):
+        ledger.new_folder(tmp_path / "file")
+
+
+def test_a_record_that_was_cut_short_is_refused(run: Run, tmp_path: Path) -> None:
+    ledger.write(run, tmp_path)
+    path = tmp_path / "run.json"
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(ValueError, match="cut short"):
+        ledger.read(tmp_path)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="not the record of a run"):
+        ledger.read(tmp_path)
+
+
+def test_runs_are_found_one_level_below(run: Run, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        ledger.write(run, tmp_path / name)
+    assert list(ledger.find([tmp_path])) == [tmp_path / "a", tmp_path / "b"]
+    assert list(ledger.find([tmp_path / "b"])) == [tmp_path / "b"]
+    with pytest.raises(FileNotFoundError, match=r"holds no run\.json"):
+        list(ledger.find([tmp_path / "nothing"]))
+
+
+def test_the_page_is_self_contained_and_says_what_is_known(run: Run, tmp_path: Path) -> None:
+    page, numbers, lines = write_report(tmp_path / "out" / "report.html", "Title", [run])
+    html = page.read_text()
+    assert not re.search(r"https?:|src=\"(?!data:)|<link|<script|@import", html)
+    assert "DQN &amp; &lt;friends&gt;" in html  # escaped
+    assert html.index("Natural return") < html.index("<section>")
+    for fact in ("490 [465.2, 514.8]", "480 [unknown]", "gymnasium", "CartPole-v1", "A note.", "A curve"):
+        assert fact in html
+    assert html.count("data:image/png;base64,") == 1
+    assert json.loads(numbers.read_text())["runs"][0]["results"]["return"]["value"] == 490.0
+    with lines.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"section": "DQN & <friends>", "table": "returns", "row": "0", "column": "return", "value": "490.0"} in rows
+
+
+def test_a_report_of_nothing_or_of_another_kind_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one run"):
+        write_report(tmp_path / "a.html", "Title", [])
+    with pytest.raises(ValueError, match=r"ends in \.html"):
+        write_report(tmp_path / "a.pdf", "Title", [run])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_command(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        ledger.write(run, tmp_path / name)
+    args = ["report", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "r.html"), "--json"]
+    assert main(args) == 0
+    assert json.loads(capsys.readouterr().out)["report"] == str(tmp_path / "r.html")
+    assert (tmp_path / "r.html").read_text().count("<section>") == 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (0.74419, "0.7442"),
+        (500.0, "500"),
+        (3, "3"),
+        (True, "yes"),
+        (None, ""),
+        ("ours", "ours"),
+        (Estimate(1.0, 0.5, 1.5, 8, 0.95, "Student t"), "1 [0.5, 1.5]"),
+        (math.nan, "nan"),
+    ],
+)
+def test_how_a_cell_is_shown(cell: object, text: str) -> None:
+    assert cell_text(cell) == text
+
+
+def test_gaps_are_filled_forward_and_starts_stay_empty() -> None:
+    nan = math.nan
+    filled = filled_forward([[nan, 1.0], [2.0, nan], [nan, 3.0]])
+    np.testing.assert_array_equal(filled, [[nan, 1.0], [2.0, 1.0], [2.0, 3.0]])
+
+
+def test_learning_curves_draw_mean_seeds_and_reference() -> None:
+    x, y = np.arange(4), np.arange(12.0).reshape(4, 3)
+    figure = learning_curves({"ours": Curve(x, y)}, references=[Reference("optimum", 12.0)], ylabel="exact return")
+    (axes,) = figure.axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["ours, mean of 3 seeds, 95 % interval", "optimum"]
+    mean = next(line for line in axes.lines if line.get_label() == labels[0])
+    np.testing.assert_allclose(mean.get_ydata(), y.mean(axis=1))
+    assert axes.get_ylabel() == "exact return"
+    assert axes.get_xlabel() == "environment steps per seed"
+
+
+def test_two_seeds_get_no_band_and_one_no_mean() -> None:
+    figure = learning_curves({"b": Curve([0, 1], np.eye(2)), "c": Curve([0, 1], [[1.0], [2.0]])})
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["b, mean of 2 seeds, too few for a band", "c, 1 seed"]
+    assert not figure.axes[0].collections
+
+
+def test_robustness_curves_are_panels_of_one_height() -> None:
+    falling = Curve([0.0, 0.1], [[500.0, 400.0, 450.0], [100.0, 90.0, 110.0]])
+    policies = {"ours": {"FGSM": falling, "noise": falling}, "theirs": {"FGSM": Curve([0.0, 0.1], [[9.0], [8.0]])}}
+    figure = robustness_curves(policies, xlabel="epsilon [standard deviations]")
+    assert [axes.get_title() for axes in figure.axes] == ["ours", "theirs"]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    assert figure.axes[0].get_xlabel() == "epsilon [standard deviations]"
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["FGSM, 1 seed"]
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_nothing_to_draw_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one curve"):
+        learning_curves({})
+    with pytest.raises(ValueError, match="at least one policy"):
+        robustness_curves({}, xlabel="epsilon")
+    with pytest.raises(ValueError, match=r"x of shape \(3,\)"):
+        learning_curves({"a": Curve([0, 1, 2], np.eye(2))})
+
+
+def test_strips_show_every_seed_and_the_interval_of_the_mean() -> None:
+    axes = Figure().add_subplot()
+    strips(axes, {"ours": [1.0, 3.0, 2.0], "theirs": [4.0, 6.0]}, "return", "two sides")
+    dots = [line for line in axes.lines if line.get_linestyle() == "None" and line.get_marker() == "o"]
+    assert [sorted(line.get_ydata()) for line in dots] == [[1.0, 2.0, 3.0], [4.0, 6.0]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["ours", "theirs"]
+    expected, known = mean_interval([1.0, 2.0, 3.0]), axes.containers
+    (segment,) = known[0].lines[2][0].get_segments()
+    np.testing.assert_allclose(segment[:, 1], [expected.lower, expected.upper])
+    (nothing,) = known[1].lines[2][0].get_segments()  # two seeds: no interval worth drawing
+    np.testing.assert_allclose(nothing[:, 1], [5.0, 5.0])
+    with pytest.raises(ValueError, match="at least one group"):
+        strips(axes, {}, "return")
+    with pytest.raises(ValueError, match="one number per seed"):
+        strips(axes, {"square": np.eye(2)}, "return")

@@ -1,0 +1,52 @@
+"""The judgement of the tuned presets at tiny sizes."""
+
+import numpy as np
+import pytest
+
+from rlkit.experiments.studies.common import rows
+from rlkit.experiments.studies.common.scores import Point, Score, curve
+from rlkit.experiments.studies.tuned import run
+from rlkit.experiments.studies.tuned.run import is_met, main, verdict
+from rlkit.experiments.studies.tuned.settings import CASES, Case, Target
+from rlkit.experiments.workflows.train import Training
+
+
+def test_the_seeds_had_no_part_in_tuning():
+    assert all(seed < 1000 for case in CASES for seed in case.training.seeds)
+    assert all((case.training.preset == "tuned") != case.name.endswith(("-first", "-second")) for case in CASES)
+    for case in CASES:
+        assert len(case.training.seeds) == (30 if any(target.solved for target in case.targets) else 10)
+
+
+def test_a_target_is_a_number_of_seeds_or_the_median():
+    returns = np.array([500.0, 500.0, 475.0, 474.9])
+    assert is_met(Target(475.0, solved=3), returns)
+    assert not is_met(Target(475.0, solved=4), returns)
+    assert is_met(Target(487.5), returns)
+    assert not is_met(Target(487.6), returns)
+    assert str(Target(475.0, solved=3)) == "475 by 3 seeds"
+    assert str(Target(-80.0)) == "-80 by the median"
+
+
+def test_failures_are_named():
+    case = Case("c", Training("CartPole-v1", "ppo", (0, 1), 10), (Target(475.0, solved=2), Target(400.0)))
+    known = [Score("c", "rlkit", seed, 10, earned, None, 1.0) for seed, earned in ((0, 500.0), (1, 321.5))]
+    counted, median = verdict([case, case._replace(name="no rows yet")], known).rows
+    assert counted[-3:] == ("1: 321.5", "475 by 2 seeds", "missed")
+    assert median[-1] == "met"
+
+
+def test_cases_are_trained_once_and_drawn(tmp_path, monkeypatch):
+    case = Case("tiny", Training("CartPole-v1", "a2c", (0, 1), 800, "tuned", num_envs=None), (Target(1.0),))
+    monkeypatch.setattr(run, "CASES", (case,))
+    arguments = ["--data", str(tmp_path), "--figures", str(tmp_path)]
+    assert main(arguments) == 0
+    known = rows.read(tmp_path / "tuned.csv", Score)
+    assert [(row.case, row.seed) for row in known] == [("tiny", 0), ("tiny", 1)]
+    assert np.asarray(curve(rows.read(tmp_path / "curve-tiny.csv", Point)).y).shape[1] == 2
+    assert (tmp_path / "curve-tiny.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(run, "train", None)
+    assert main(arguments) == 0
+    assert rows.read(tmp_path / "tuned.csv", Score) == known
+    with pytest.raises(SystemExit):
+        main(["tinny"])

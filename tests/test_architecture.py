@@ -1,0 +1,120 @@
+"""The structure, read from the code: arrows point down and there are no circles."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from source_tree import ROOT, module_name, source_files
+
+# folder -> the folders it may import from, itself included
+ALLOWED = {
+    "rlkit": {"rlkit"},
+    "envs": {"rlkit", "envs"},
+    "agents": {"rlkit", "envs", "agents"},
+    "experiments": {"rlkit", "envs", "agents", "experiments"},
+}
+
+
+def folder_of(module: str) -> str:
+    """The folder that an rlkit module comes from: rlkit.envs.cartpole -> envs, rlkit.mdp.tabular -> rlkit."""
+    second = [*module.split("."), ""][1]
+    return second if second in ALLOWED and second != "rlkit" else "rlkit"
+
+
+def imports(source: Path) -> list[tuple[str, bool]]:
+    """(rlkit module, at the top level) for every import of this package in a file."""
+    tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
+    name = module_name(source)
+    package = name if source.name == "__init__.py" else name.rpartition(".")[0]
+    found = []
+    for node in ast.walk(tree):
+        top = any(node is statement for statement in tree.body)
+        if isinstance(node, ast.Import):
+            found += [(alias.name, top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            found += [(module, top)] + [(f"{module}.{alias.name}", top) for alias in node.names]
+    return [(module, top) for module, top in found if module.split(".")[0] == "rlkit"]
+
+
+MODULES = {module_name(source): source for source in source_files()}
+
+
+@pytest.mark.parametrize("source", source_files(), ids=str)
+def test_arrows_point_down(source):
+    above = {module for module, _ in imports(source) if folder_of(module) not in ALLOWED[source.parts[0]]}
+    assert not above, f"{source} imports {above}"
+
+
+def package_of(module: str) -> str:
+    """The package at the second level that holds a module: rlkit.planning.bounds -> rlkit.planning."""
+    return ".".join(module.split(".")[:2])
+
+
+PACKAGES = {package_of(module_name(source)) for source in source_files() if source.name == "__init__.py"}
+INNER = {"core", "kernels", "methods", "attacks", "victims", "measures"}  # reached through the package above them
+
+
+@pytest.mark.parametrize("source", source_files(), ids=str)
+def test_imports_are_relative_inside_a_package_and_absolute_across(source):
+    package = package_of(module_name(source))
+    for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("rlkit."):
+            inside = package_of(node.module) == package and package in PACKAGES
+            assert not inside, f"{source} should import {node.module} relatively"
+
+
+@pytest.mark.parametrize("source", source_files(), ids=str)
+def test_inner_folders_are_reached_through_their_package(source):
+    package = package_of(module_name(source))
+    if source.parts[:2] == ("experiments", "benchmarks"):
+        return  # what is timed are the insides
+    for module, _ in imports(source):
+        if package_of(module) in PACKAGES - {package, "rlkit"}:
+            assert not INNER & set(module.split(".")[2:]), f"{source} reaches into {module}"
+
+
+def test_agents_call_two_things_of_envs():
+    names = set()
+    for source in source_files():
+        if source.parts[0] == "agents":
+            names |= {module for module, _ in imports(source) if module.startswith("rlkit.envs")}
+            text = (ROOT / source).read_text(encoding="utf-8")
+            names |= set(re.findall(r"rlkit\.envs\.\w+", text))
+    assert names <= {"rlkit.envs", *(f"rlkit.envs.{name}" for name in ("make", "registered_id", "Dynamics"))}, names
+
+
+def test_there_are_no_circles():
+    arrows = {
+        name: {module for module, top in imports(source) if top and module in MODULES and module != name}
+        for name, source in MODULES.items()
+    }
+    # a package's __init__ gathers its modules; a module that asks its own package for a name is a circle
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for next_name in sorted(arrows[name]):
+                if not next_name.startswith(f"{name}.") or not path:
+                    visit(next_name, (*path, name))
+            done.add(name)
+
+    for name in sorted(arrows):
+        visit(name, ())
+
+
+def test_no_forbidden_names():
+    forbidden = {"utils", "helpers", "manager", "util", "helper", "misc"}
+    assert not {str(source) for source in source_files() if forbidden & set(source.with_suffix("").parts)}
+
+
+def test_nothing_seeds_or_reads_a_global_generator():
+    wrong = ("torch.manual_seed", "np.random.seed", "random.seed(", "np.random.rand", "torch.rand(", "torch.randn(")
+    for source in source_files():
+        if source.parts[0] == "experiments":
+            continue  # the peers need their global seeds
+        text = (ROOT / source).read_text(encoding="utf-8")
+        assert not [call for call in wrong if call in text], source
