@@ -18,8 +18,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rlkit.exploration import masked
-from rlkit.losses import explained_variance, kl_divergence, log_softmax, one_hot, score_slope, standardised
+from rlkit.exploration import mask_logits
+from rlkit.losses import explained_variance, kl_divergence, log_softmax, one_hot, score_grad, standardized
 from rlkit.nn import MLP, Adam, RMSprop
 from rlkit.types import Transition
 
@@ -53,10 +53,10 @@ def a2c_loss(
     """
     log_p = log_softmax(logits)
     policy_loss = -advantage * log_p.gather(-1, action[..., None])[..., 0]
-    policy_slope = score_slope(log_p, one_hot(action, log_p), advantage)
+    policy_grad = score_grad(log_p, one_hot(action, log_p), advantage)
     error = value - target
-    losses, logits_slope = with_entropy(log_p, policy_loss, policy_slope, error.square(), ent_coef, vf_coef)
-    return losses, logits_slope, 2.0 / action.shape[1] * vf_coef[:, None] * error
+    losses, logits_grad = with_entropy(log_p, policy_loss, policy_grad, error.square(), ent_coef, vf_coef)
+    return losses, logits_grad, 2.0 / action.shape[1] * vf_coef[:, None] * error
 
 
 class A2C(Agent):
@@ -87,20 +87,20 @@ class A2C(Agent):
         """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)  # [S, T B, ...]
         logits, value, pullback = self.actor_critic.vjp(features)
-        logits = masked(logits, allowed(batch))
+        logits = mask_logits(logits, allowed(batch))
         advantage = advantages(self, batch, value)
         target = advantage + value
         if self.config.normalize_advantage:
-            advantage = standardised(advantage)
-        losses, logits_slope, value_slope = a2c_loss(
+            advantage = standardized(advantage)
+        losses, logits_grad, value_grad = a2c_loss(
             logits, value, action, advantage, target, self._ent_coef, self.per_row.vf_coef
         )
-        learning_rate = self.run.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        gradient = pullback(logits_slope, value_slope, self.optimizer.gradient)
-        norm = self.run.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
+        learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
+        gradient = pullback(logits_grad, value_grad, self.optimizer.gradient)
+        norm = self.training_state.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
         if self._updates % KL_EVERY == 0:
-            after = masked(self.actor_critic.policy(features), allowed(batch))
-            self.run.means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))
+            after = mask_logits(self.actor_critic.policy(features), allowed(batch))
+            self.training_state.means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))
         self._updates += 1
         variance = explained_variance(value, target)
-        self.run.means.add(losses, gradient_norm=norm, explained_variance=variance)
+        self.training_state.means.add(losses, gradient_norm=norm, explained_variance=variance)

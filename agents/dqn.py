@@ -23,8 +23,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rlkit.exploration import allowed_action, exploration, linear_schedule, masked, somewhere
-from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error, td_slope
+from rlkit.exploration import allowed_action, any_per_step, exploration, linear_schedule, mask_logits
+from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error, td_grad
 from rlkit.nn import MLP, Adam, Dueling
 from rlkit.replay import Memory
 from rlkit.streams import Stream
@@ -52,7 +52,7 @@ class DQN(Agent):
         architecture = config.architecture(self.observation_space, self.seeds, self.device)
         self.network: MLP | Dueling = architecture.network(self.num_actions)
         if config.dueling:
-            self.network = Dueling(self.network, architecture.network(1, copy=1))
+            self.network = Dueling(self.network, architecture.network(1, network_index=1))
         self.target_network = self.network.copy()
         self.optimizer = Adam(self.network.flat)
         alpha = None if is_everywhere(0.0, config.priority_exponent) else per_row.priority_exponent
@@ -77,7 +77,7 @@ class DQN(Agent):
         """Epsilon-greedy steps of every copy into the replay memory; then the target network's clock."""
         before = self.num_timesteps // self.env.num_envs
         batch = segment(self._play(steps))
-        self.note(batch)
+        self.record(batch)
         self.memory.add(batch)
         if self.config.target_clock == "steps":
             interval = max(self.config.target_update_interval // self.env.num_envs, 1)
@@ -89,13 +89,15 @@ class DQN(Agent):
         if self.config.single_coin:
             u = torch.cat([u[:, :, :1, :1].expand(-1, -1, u.shape[2], -1), u[..., 1:]], dim=-1)
         epsilons = self.epsilons(steps)  # [T, S]
-        self.run.means.add(epsilon=epsilons[-1])
+        self.training_state.means.add(epsilon=epsilons[-1])
         explores, random = exploration(epsilons[..., None], u, self.num_actions)
         taken = []
-        for t, (some_explore, some_do_not) in enumerate(zip(somewhere(explores), somewhere(~explores), strict=True)):
+        for t, (some_explore, some_do_not) in enumerate(
+            zip(any_per_step(explores), any_per_step(~explores), strict=True)
+        ):
             mask = self.env.action_mask
             if some_do_not:
-                action = masked(self.scores(self.env.obs), mask).argmax(dim=-1)
+                action = mask_logits(self.scores(self.env.obs), mask).argmax(dim=-1)
             if some_explore:
                 chosen = random[t] if mask is None else allowed_action(u[t, ..., 1], mask)
                 action = torch.where(explores[t], chosen, action) if some_do_not else chosen
@@ -110,27 +112,29 @@ class DQN(Agent):
         """
         config = self.config
         batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
-        if self.normaliser is not None:
-            batch = batch._replace(reward=self.normaliser.rewards(batch.reward, config.n_steps))
+        if self.normalizer is not None:
+            batch = batch._replace(reward=self.normalizer.rewards(batch.reward, config.n_steps))
         features, target = self.features(batch.obs), self.target(batch, discount)
-        share = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size
-        learning_rate = self.run.scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
-        loss, loss_slope = LOSSES[config.loss]
+        action_weights = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size
+        learning_rate = self.training_state.scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
+        loss, loss_grad = LOSSES[config.loss]
         outputs, norms = [], []
-        minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, share, target[..., None]))
+        minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, action_weights, target[..., None]))
         for x, a, y in zip(*minibatches, strict=True):
             q, pullback = self.network.vjp(x)
-            slope = td_slope(q, a, y, loss_slope)
-            slope = slope if importance is None else importance[..., None].to(slope.dtype) * slope
-            gradient = pullback(slope, self.optimizer.gradient)
-            norms.append(self.run.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm))
+            grad = td_grad(q, a, y, loss_grad)
+            grad = grad if importance is None else importance[..., None].to(grad.dtype) * grad
+            gradient = pullback(grad, self.optimizer.gradient)
+            norms.append(
+                self.training_state.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
+            )
             outputs.append(q)
         error = td_error(torch.cat(outputs, dim=1), batch.action, target)  # [S, count M]
-        self.memory.feedback(error)
+        self.memory.update_priorities(error)
         by_update = error.view(self.num_seeds, count, -1)
         losses, sizes = loss(by_update).mean(dim=2), by_update.abs().mean(dim=2)  # [S, count], unweighted
-        self.run.check_loss(losses.sum(dim=1))  # it may be infinite while the gradient is not
-        self.run.means.extend(loss=losses, td_error=sizes, gradient_norm=torch.stack(norms, dim=1))
+        self.training_state.check_loss(losses.sum(dim=1))  # it may be infinite while the gradient is not
+        self.training_state.means.extend(loss=losses, td_error=sizes, gradient_norm=torch.stack(norms, dim=1))
         before, self._updates = self._updates, self._updates + count
         if config.target_clock == "updates":
             interval = config.target_update_interval
@@ -142,9 +146,9 @@ class DQN(Agent):
             features = self.features(batch.next_obs)
             next_q, mask = self.target_network(features), batch.next_action_mask
             if self.config.double:
-                online = masked(self.network(features), mask)
+                online = mask_logits(self.network(features), mask)
                 return double_q_target(batch.reward, batch.terminated, online, next_q, discount)
-            return q_learning_target(batch.reward, batch.terminated, masked(next_q, mask), discount)
+            return q_learning_target(batch.reward, batch.terminated, mask_logits(next_q, mask), discount)
 
     def _update_target(self, ticks: int) -> None:
         """Move theta- towards theta ``ticks`` times; theta stood still meanwhile, so that is one move."""
@@ -156,7 +160,7 @@ class DQN(Agent):
         per_row = self.per_row
         timesteps = self.num_timesteps + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
         scheduled = linear_schedule(
-            timesteps / max(self.run.end, 1),
+            timesteps / max(self.training_state.end, 1),
             per_row.exploration_fraction,
             per_row.exploration_initial_eps,
             per_row.exploration_final_eps,

@@ -22,15 +22,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlkit.exploration import masked
+from rlkit.exploration import mask_logits
 from rlkit.losses import (
     clipped_squared,
     clipped_surrogate,
     explained_variance,
     log_softmax,
     one_hot,
-    score_slope,
-    standardised,
+    score_grad,
+    standardized,
 )
 from rlkit.nn import MLP, Adam
 from rlkit.streams import Stream
@@ -85,18 +85,18 @@ def ppo_loss(
     log_p = log_softmax(logits)
     log_ratio = log_p.gather(-1, batch.action[..., None])[..., 0] - batch.old_log_p  # [S, M]
     ratio = log_ratio.exp()
-    surrogate, surrogate_slope = clipped_surrogate(ratio, batch.advantage, clip_range[:, None])
+    surrogate, surrogate_grad = clipped_surrogate(ratio, batch.advantage, clip_range[:, None])
     clip_value = None if clip_range_vf is None else clip_range_vf[:, None]
-    error, error_slope = clipped_squared(value, batch.old_value, batch.target, clip_value)
+    error, error_grad = clipped_squared(value, batch.old_value, batch.target, clip_value)
     # the surrogate is a policy gradient whose weight is its derivative by log pi
-    policy_slope = score_slope(log_p, batch.taken, -surrogate_slope)
-    losses, logits_slope = with_entropy(log_p, surrogate, policy_slope, error, ent_coef, vf_coef)
+    policy_grad = score_grad(log_p, batch.taken, -surrogate_grad)
+    losses, logits_grad = with_entropy(log_p, surrogate, policy_grad, error, ent_coef, vf_coef)
     distance = ratio - 1.0
     change = Change(
         approx_kl=(distance - log_ratio).mean(dim=1),
         clip_fraction=(distance.abs() > clip_range[:, None]).to(ratio.dtype).mean(dim=1),
     )
-    return losses, change, logits_slope, vf_coef[:, None] * error_slope / ratio.shape[1]
+    return losses, change, logits_grad, vf_coef[:, None] * error_grad / ratio.shape[1]
 
 
 class PPO(Agent):
@@ -126,7 +126,7 @@ class PPO(Agent):
     def iteration(self) -> None:
         """``n_steps`` steps of every copy, then ``n_epochs`` passes over them in minibatches."""
         batch = self.experience(play(self, self.config.n_steps))
-        self.run.means.add(explained_variance=explained_variance(batch.old_value, batch.target))
+        self.training_state.means.add(explained_variance=explained_variance(batch.old_value, batch.target))
         going_on = torch.ones_like(self.active)  # [S], False once the policy has moved too far from this batch's
         for minibatch in self.minibatches(batch):
             going_on = self.update(minibatch, going_on)
@@ -137,7 +137,7 @@ class PPO(Agent):
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)
         value, mask = self.actor_critic.values(features), allowed(batch)
         advantage = advantages(self, batch, value)
-        log_p = log_softmax(masked(self.actor_critic.policy(features), mask))
+        log_p = log_softmax(mask_logits(self.actor_critic.policy(features), mask))
         old_log_p = log_p.gather(-1, action[..., None])[..., 0]
         taken = one_hot(action, log_p)
         return Experience(features, action, taken, old_log_p, value, advantage, advantage + value, mask)
@@ -146,7 +146,7 @@ class PPO(Agent):
         """``n_epochs`` random partitions of each row's batch; a single minibatch needs no order."""
         size = self.config.batch_size
         if size == self._batch:
-            yield from [self._normalised(batch)] * self.config.n_epochs
+            yield from [self._normalized(batch)] * self.config.n_epochs
             return
         rows = torch.arange(self.num_seeds, device=self.device)[:, None] * self._batch
         for _ in range(self.config.n_epochs):
@@ -155,27 +155,29 @@ class PPO(Agent):
             shuffled = [field.flatten(0, 1).index_select(0, order).view(field.shape) for field in fields]
             parts = [torch.split(field, size, dim=1) for field in shuffled]
             for minibatch in zip(*parts, strict=True):
-                yield self._normalised(Experience(*minibatch))
+                yield self._normalized(Experience(*minibatch))
 
-    def _normalised(self, minibatch: Experience) -> Experience:
+    def _normalized(self, minibatch: Experience) -> Experience:
         advantage = minibatch.advantage
-        return minibatch._replace(advantage=standardised(advantage)) if self.config.normalize_advantage else minibatch
+        return minibatch._replace(advantage=standardized(advantage)) if self.config.normalize_advantage else minibatch
 
     @torch.inference_mode()
     def update(self, batch: Experience, going_on: Tensor) -> Tensor:
         """One gradient step of every row that is ``going_on [S]``; returns which still are."""
         config, per_row = self.config, self.per_row
-        clip_range = self.run.scheduled(per_row.clip_range, config.clip_range_schedule)
+        clip_range = self.training_state.scheduled(per_row.clip_range, config.clip_range_schedule)
         limited = config.clip_range_vf is not None
-        clip_range_vf = self.run.scheduled(per_row.clip_range_vf, config.clip_range_schedule) if limited else None
+        clip_range_vf = (
+            self.training_state.scheduled(per_row.clip_range_vf, config.clip_range_schedule) if limited else None
+        )
         logits, value, pullback = self.actor_critic.vjp(batch.features)
-        logits = masked(logits, batch.action_mask)
-        losses, change, logits_slope, value_slope = ppo_loss(
+        logits = mask_logits(logits, batch.action_mask)
+        losses, change, logits_grad, value_grad = ppo_loss(
             logits, value, batch, clip_range, clip_range_vf, self._ent_coef, per_row.vf_coef
         )
         going_on = going_on & ~(change.approx_kl > 1.5 * self._target_kl)
-        learning_rate = self.run.scheduled(per_row.learning_rate, config.learning_rate_schedule)
-        gradient = pullback(logits_slope, value_slope, self.optimizer.gradient)
-        norm = self.run.descend(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
-        self.run.means.add(losses, change, gradient_norm=norm)
+        learning_rate = self.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
+        gradient = pullback(logits_grad, value_grad, self.optimizer.gradient)
+        norm = self.training_state.descend(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
+        self.training_state.means.add(losses, change, gradient_norm=norm)
         return going_on

@@ -105,7 +105,7 @@ DQN_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 RL_ZOO_A2C_CARTPOLE: dict[str, Any] = {"num_envs": 8}
 
 # For 500,000 steps per seed of Acrobot-v1 and a million of MountainCar-v0.
-RL_ZOO_A2C_NORMALISED: dict[str, Any] = {"num_envs": 16, "normalize_observations": True, "normalize_rewards": True}
+RL_ZOO_A2C_NORMALIZED: dict[str, Any] = {"num_envs": 16, "normalize_observations": True, "normalize_rewards": True}
 
 # A learning rate that falls to zero keeps the last policy good, and more seeds learn the shorter horizon of 0.98.
 # Chosen on seeds 1000 to 1029, all of which ended at 500 after 300,000 steps (28 of 30 above 475 with 0.99).
@@ -195,8 +195,8 @@ A2C_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "sb3": {"*": {}},
     "rl-zoo": {
         "CartPole-v1": RL_ZOO_A2C_CARTPOLE,
-        "Acrobot-v1": RL_ZOO_A2C_NORMALISED,
-        "MountainCar-v0": RL_ZOO_A2C_NORMALISED,
+        "Acrobot-v1": RL_ZOO_A2C_NORMALIZED,
+        "MountainCar-v0": RL_ZOO_A2C_NORMALIZED,
     },
     "tuned": {"CartPole-v1": TUNED_A2C_CARTPOLE, "rlkit/GridWorld-v0": TUNED_A2C_GRIDWORLD},
 }

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from rlkit.baselines import MovingAverage, leave_one_out_mean, optimal_constant, time_dependent_mean
-from rlkit.exploration import masked
-from rlkit.losses import entropy, entropy_slope, explained_variance, kl_divergence, log_softmax, one_hot, score_slope
+from rlkit.exploration import mask_logits
+from rlkit.losses import entropy, entropy_grad, explained_variance, kl_divergence, log_softmax, one_hot, score_grad
 from rlkit.nn import MLP, Adam
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
 from rlkit.types import Transition, by_copy
@@ -79,17 +79,19 @@ class REINFORCE(Agent):
         """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
         returns = self.returns(batch)
         gradient, log_p, loss = self.gradients(batch, returns)  # [S, B, P]
-        learning_rate = self.run.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        norm = self.run.descend(self.optimizer, gradient.mean(dim=1), learning_rate, self.per_row.max_grad_norm)
+        learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
+        norm = self.training_state.descend(
+            self.optimizer, gradient.mean(dim=1), learning_rate, self.per_row.max_grad_norm
+        )
         after = self._log_p(batch, self.policy.repeated(self.env.num_envs)(by_copy(self.features(batch.obs))))
-        self.run.means.add(
+        self.training_state.means.add(
             policy_loss=loss,
             entropy=entropy(log_p).mean(dim=1).view(norm.shape[0], -1).mean(dim=1),
             kl=kl_divergence(log_p, after).mean(dim=1).view(norm.shape[0], -1).mean(dim=1),
             gradient_norm=norm,
         )
         if self.env.num_envs > 1:  # of the mean over copies, summed over parameters
-            self.run.means.add(gradient_variance=gradient.var(dim=1).sum(dim=1) / self.env.num_envs)
+            self.training_state.means.add(gradient_variance=gradient.var(dim=1).sum(dim=1) / self.env.num_envs)
         if self.config.baseline == "value":
             self.fit_value(batch, returns)
 
@@ -140,16 +142,16 @@ class REINFORCE(Agent):
         log_p, action = self._log_p(batch, logits), by_copy(batch.action)
         taken = one_hot(action, log_p)
 
-        def gradient_by_copy(slope: Tensor) -> Tensor:
+        def gradient_by_copy(grad: Tensor) -> Tensor:
             """Of a loss, given its derivative by the logits: ``[S B, T, A] -> [S, B, P]``."""
-            return pullback(slope).view(seeds, copies, -1)
+            return pullback(grad).view(seeds, copies, -1)
 
-        gradient = gradient_by_copy(score_slope(log_p, taken, by_copy(weight)))
+        gradient = gradient_by_copy(score_grad(log_p, taken, by_copy(weight)))
         if self.config.baseline == "optimal":
-            score = gradient_by_copy(score_slope(log_p, taken, by_copy(counted.to(weight.dtype))))
+            score = gradient_by_copy(score_grad(log_p, taken, by_copy(counted.to(weight.dtype))))
             gradient = gradient - optimal_constant(gradient, score)[..., None] * score
         if self.config.ent_coef != 0.0:
-            bonus = gradient_by_copy(-entropy_slope(log_p))
+            bonus = gradient_by_copy(-entropy_grad(log_p))
             gradient = gradient + self.per_row.ent_coef[:, None, None] * bonus
         loss = -(by_copy(weight) * log_p.gather(-1, action[..., None])[..., 0]).mean(dim=1)
         return Gradients(gradient / steps, log_p, loss.view(seeds, copies).mean(dim=1))
@@ -162,14 +164,14 @@ class REINFORCE(Agent):
             error = value[..., 0] - target
             gradient = pullback(2.0 / error.shape[1] * error[..., None], self.value_optimizer.gradient)
             learning_rate, max_norm = self.per_row.value_learning_rate, self.per_row.max_grad_norm
-            self.run.descend(self.value_optimizer, gradient, learning_rate, max_norm)
+            self.training_state.descend(self.value_optimizer, gradient, learning_rate, max_norm)
             if i == 0:
                 variance = explained_variance(value[..., 0], target)
-                self.run.means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)
+                self.training_state.means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)
 
     def _log_p(self, batch: Transition, logits: Tensor) -> Tensor:
         """log pi of what was allowed, by copy ``[S B, T, A]``."""
-        return log_softmax(masked(logits, None if batch.action_mask is None else by_copy(batch.action_mask)))
+        return log_softmax(mask_logits(logits, None if batch.action_mask is None else by_copy(batch.action_mask)))
 
     def _value_of(self, obs: Tensor) -> Tensor:
         """V of a segment's observations, ``[S, T, B, ...] -> [S, T, B]``."""

@@ -19,7 +19,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from rlkit.exploration import epsilon_greedy, greedy_mixture, linear_schedule, masked
+from rlkit.exploration import epsilon_greedy, epsilon_greedy_probs, linear_schedule, mask_logits
 from rlkit.types import segment
 
 from .configs import TabularQConfig
@@ -27,7 +27,7 @@ from .core.agent import Agent
 from .presets import TABULAR_PRESETS
 
 
-class Table:
+class QTable:
     """S tables ``[S, N, A]`` float64 in one matrix ``flat [S, N A]``."""
 
     def __init__(self, num_states: int, num_actions: int, initial: Tensor) -> None:
@@ -56,12 +56,12 @@ class TabularQ(Agent):
     saved = ("updates",)  # learning goes on at the rate where it was
     config: TabularQConfig
 
-    def _build(self) -> dict[str, Table]:
+    def _build(self) -> dict[str, QTable]:
         space = self.observation_space
         if not isinstance(space, spaces.Discrete):
             raise ValueError(f"a table needs Discrete observations, got {space}: use DQN, which does not")
         self._first_state = int(space.start)
-        self.table = Table(int(space.n), self.num_actions, self.per_row.initial_value)
+        self.table = QTable(int(space.n), self.num_actions, self.per_row.initial_value)
         self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
         self._action = epsilon_greedy(
             self.scores(self.env.obs), self.epsilon()[:, None], self.explore.next(), self.env.action_mask
@@ -72,15 +72,15 @@ class TabularQ(Agent):
         """One step of every copy, and one update of the entry that each of them was in."""
         epsilon, u = self.epsilon()[:, None], self.explore.next()
         transition = self.env.step(self._action)
-        self.note(segment([transition]))
+        self.record(segment([transition]))
         next_q, mask = self.scores(transition.next_obs), transition.next_action_mask  # [S, B, A]
         next_action = epsilon_greedy(next_q, epsilon, u, mask)
         if self.config.algorithm == "q-learning":
-            next_value = masked(next_q, mask).amax(dim=-1)
+            next_value = mask_logits(next_q, mask).amax(dim=-1)
         elif self.config.algorithm == "sarsa":
             next_value = next_q.gather(-1, next_action[..., None])[..., 0]
         else:
-            next_value = (greedy_mixture(next_q, epsilon, mask) * next_q).sum(dim=-1)
+            next_value = (epsilon_greedy_probs(next_q, epsilon, mask) * next_q).sum(dim=-1)
         target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
         # where the episode goes on this is next_action
         self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u, self.env.action_mask)
@@ -92,14 +92,14 @@ class TabularQ(Agent):
         total = torch.zeros_like(self.table.flat).scatter_add_(1, entry, error)
         met = torch.zeros_like(self.table.flat).scatter_add_(1, entry, torch.ones_like(error)).gather(1, entry)
         mean = total.gather(1, entry) / met
-        healthy = self.run.healthy(mean.sum(dim=1))[:, None]
+        deactivate_nonfinite = self.training_state.deactivate_nonfinite(mean.sum(dim=1))[:, None]
         count = self.updates.gather(1, entry) + 1.0
         rate = self.per_row.learning_rate[:, None] / count ** self.per_row.power[:, None]
         moved = self.table.flat.gather(1, entry) + rate * mean
         # copies that met in one entry write the same number there
-        self.table.flat.scatter_(1, entry, torch.where(healthy, moved, self.table.flat.gather(1, entry)))
+        self.table.flat.scatter_(1, entry, torch.where(deactivate_nonfinite, moved, self.table.flat.gather(1, entry)))
         self.updates.scatter_(1, entry, count)
-        self.run.means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
+        self.training_state.means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
 
     def epsilon(self) -> Tensor:
         """The present probability of a random action, ``[S]``."""

@@ -12,7 +12,7 @@ from .foreign import ForeignEnv
 from .gridworld import GridWorld
 from .make import find_dynamics, make, registered_id
 from .maps import Tile, random_map
-from .rewarded import Rewarded
+from .rewarded import RewardOverride
 from .tabular import TabularDynamics
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Dynamics",
     "ForeignEnv",
     "GridWorld",
-    "Rewarded",
+    "RewardOverride",
     "TabularDynamics",
     "Tile",
     "find_dynamics",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit.adversarial import Budget, Moves, OneHot, Victim
+from rlkit.adversarial import AdversaryActions, Budget, OneHot, Victim
 
 from .dynamics import Array, Dynamics
 
@@ -30,7 +30,7 @@ class AdversaryDynamics:
         ValueError: observations that the budget does not fit; in ``transition``, a victim of another number of rows.
     """
 
-    def __init__(self, dynamics: Dynamics, victim: Victim, moves: Moves, budget: Budget) -> None:
+    def __init__(self, dynamics: Dynamics, victim: Victim, moves: AdversaryActions, budget: Budget) -> None:
         self.dynamics, self.victim, self.moves, self.budget = dynamics, victim, moves, budget
         self.observation_space = dynamics.observation_space
         self.action_space: Any = moves.action_space  # Discrete for agents of ours; Box for others

@@ -10,7 +10,7 @@ from .dynamics import Array, Dynamics
 Reward = Callable[[Array, Array, Array, Array], Array]  # state, action, next state, terminated -> reward [...]
 
 
-class Rewarded:
+class RewardOverride:
     """``dynamics`` with their reward replaced; everything that happens in them is the same, to the bit.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def masked(scores: Tensor, mask: Tensor | None) -> Tensor:
+def mask_logits(scores: Tensor, mask: Tensor | None) -> Tensor:
     """Scores ``[..., A]`` with -inf for every action that ``mask [..., A]`` bool does not allow; None allows all.
 
     As logits they give such an action probability 0 and pass no derivative to it (Huang & Ontanon 2022).
@@ -29,7 +29,7 @@ def epsilon_greedy(q: Tensor, epsilon: Tensor | float, u: Tensor, mask: Tensor |
     explores, random = exploration(epsilon, u, num_actions=q.shape[-1])
     if mask is not None:
         random = allowed_action(u[..., 1], mask)
-    return torch.where(explores, random, masked(q, mask).argmax(dim=-1))
+    return torch.where(explores, random, mask_logits(q, mask).argmax(dim=-1))
 
 
 def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,7 @@ def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[T
     return u[..., 0] < epsilon, (u[..., 1] * num_actions).long()  # u < 1, so the action is below num_actions
 
 
-def somewhere(chosen: Tensor) -> list[bool]:
+def any_per_step(chosen: Tensor) -> list[bool]:
     """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
     return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)
 
@@ -60,7 +60,7 @@ def allowed_action(u: Tensor, mask: Tensor) -> Tensor:
     return (mask.cumsum(dim=-1)[..., :-1] <= rank[..., None]).sum(dim=-1)
 
 
-def greedy_mixture(q: Tensor, epsilon: Tensor | float, mask: Tensor | None = None) -> Tensor:
+def epsilon_greedy_probs(q: Tensor, epsilon: Tensor | float, mask: Tensor | None = None) -> Tensor:
     """The probabilities that ``epsilon_greedy`` acts by: epsilon / A each, and 1 - epsilon more for the greedy action.
 
     With a mask A counts the actions allowed, and the others have 0.
@@ -78,7 +78,7 @@ def greedy_mixture(q: Tensor, epsilon: Tensor | float, mask: Tensor | None = Non
         uniform = (epsilon / q.shape[-1]).expand(q.shape)
     else:
         uniform = epsilon / mask.sum(dim=-1, keepdim=True).clamp(min=1) * mask
-    return uniform.scatter_add(-1, masked(q, mask).argmax(dim=-1, keepdim=True), 1.0 - epsilon)
+    return uniform.scatter_add(-1, mask_logits(q, mask).argmax(dim=-1, keepdim=True), 1.0 - epsilon)
 
 
 def linear_schedule(step: Tensor | float, total: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def categorical(logits: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor
     Returns:
         actions ``[...]`` int64: the number of actions whose cumulative probability is at most u.
     """
-    cumulative = torch.softmax(masked(logits, mask), dim=-1).cumsum(dim=-1)
+    cumulative = torch.softmax(mask_logits(logits, mask), dim=-1).cumsum(dim=-1)
     if mask is None:
         # rounding cannot make an action A
         return (cumulative[..., :-1] <= u[..., None]).sum(dim=-1)

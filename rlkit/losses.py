@@ -47,13 +47,13 @@ def huber(error: Tensor, delta: float = 1.0) -> Tensor:
     return clipped * (error - 0.5 * clipped)
 
 
-def huber_slope(error: Tensor, delta: float = 1.0) -> Tensor:
+def huber_grad(error: Tensor, delta: float = 1.0) -> Tensor:
     """Derivative of ``huber``: the error clipped to +-delta, elementwise."""
     return error.clamp(-delta, delta)
 
 
 LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {  # and their derivatives
-    "huber": (huber, huber_slope),
+    "huber": (huber, huber_grad),
     "squared": (squared, lambda error: error),
 }
 
@@ -63,7 +63,7 @@ def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
     return q.gather(-1, action[..., None])[..., 0] - target
 
 
-def td_slope(q: Tensor, share: Tensor, target: Tensor, slope: Callable[[Tensor], Tensor] = huber_slope) -> Tensor:
+def td_grad(q: Tensor, share: Tensor, target: Tensor, grad: Callable[[Tensor], Tensor] = huber_grad) -> Tensor:
     """Derivative by q of the mean over M of the loss of Q(s, a) - y, ``[S, M, A]``.
 
     Args:
@@ -72,7 +72,7 @@ def td_slope(q: Tensor, share: Tensor, target: Tensor, slope: Callable[[Tensor],
         target: y, ``[S, M, 1]``.
         slope: derivative of the loss by the error; that of half the square is the error itself.
     """
-    return slope(q - target) * share
+    return grad(q - target) * share
 
 
 # Policies that are softmax(logits). Derivatives are by the logits and written out: they are short, and an
@@ -105,7 +105,7 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return torch.where(log_p > -math.inf, log_p.exp() * (log_p - log_q), 0.0).sum(dim=-1)
 
 
-def score_slope(log_p: Tensor, taken: Tensor, weight: Tensor) -> Tensor:
+def score_grad(log_p: Tensor, taken: Tensor, weight: Tensor) -> Tensor:
     """Derivative of -weight log pi(a) by the logits, weight (pi - 1_a): ``[..., A]``.
 
     With the return or the advantage as weight it is the policy gradient (Williams 1992; Sutton et al. 2000).
@@ -118,7 +118,7 @@ def score_slope(log_p: Tensor, taken: Tensor, weight: Tensor) -> Tensor:
     return weight[..., None] * (log_p.exp() - taken)
 
 
-def entropy_slope(log_p: Tensor) -> Tensor:
+def entropy_grad(log_p: Tensor) -> Tensor:
     """Derivative of the entropy H by the logits, -pi (log pi + H): ``[..., A]``."""
     p = log_p.exp()
     return -p * (torch.where(p > 0, log_p, 0.0) + entropy(log_p)[..., None])
@@ -146,11 +146,11 @@ def clipped_squared(
     change = value - old_value
     clipped = change if clip_range is None else change.clamp(-clip_range, clip_range)
     error = old_value + clipped - target
-    slope = 2.0 * error
-    return error.square(), slope if clip_range is None else torch.where(change.abs() > clip_range, 0.0, slope)
+    grad = 2.0 * error
+    return error.square(), grad if clip_range is None else torch.where(change.abs() > clip_range, 0.0, grad)
 
 
-def standardised(advantage: Tensor) -> Tensor:
+def standardized(advantage: Tensor) -> Tensor:
     """Each row with mean 0 and standard deviation 1, ``[S, M]``; the deviation is unbiased, as torch's ``std``."""
     centred = advantage - advantage.mean(dim=1, keepdim=True)
     return centred / (advantage.std(dim=1, keepdim=True) + 1e-8)

@@ -28,7 +28,7 @@ ALGORITHMS = ("DQN", "A2C", "PPO")
 Question = Callable[[Any, Tensor, bool], Tensor]
 
 
-class Normalisation(NamedTuple):
+class Normalization(NamedTuple):
     """What a ``VecNormalize`` does to observations: (x - mean) / sqrt(variance + epsilon), cut at +-clip."""
 
     mean: Tensor  # [*observation] float64
@@ -71,7 +71,7 @@ class SB3Policy:
         if len(given) != len(self.models):
             raise ValueError(f"vec_normalize has {len(given)} for {len(self.models)} models: give one, or one for each")
         self.vec_normalize = given
-        self._normalisations = [None if one is None else _normalisation(one) for one in given]
+        self._normalizations = [None if one is None else _normalization(one) for one in given]
         if not self.models:
             raise ValueError("models must hold at least one stable-baselines3 model, got none")
         for model in self.models:
@@ -81,10 +81,10 @@ class SB3Policy:
                     f"models must share their spaces, got {model.observation_space} and {self.observation_space}, "
                     f"{model.action_space} and {self.action_space}"
                 )
-        for normalisation in self._normalisations:
-            if normalisation is not None and normalisation.mean.numel() != math.prod(self.observation_space.shape):
+        for normalization in self._normalizations:
+            if normalization is not None and normalization.mean.numel() != math.prod(self.observation_space.shape):
                 raise ValueError(
-                    f"vec_normalize is of observations of shape {tuple(normalisation.mean.shape)}, the models are of "
+                    f"vec_normalize is of observations of shape {tuple(normalization.mean.shape)}, the models are of "
                     f"{self.observation_space.shape}: pass the one that was saved with them"
                 )
 
@@ -142,8 +142,8 @@ class SB3Policy:
         """Every model's answer to its row of observations, ``[S, B, ...]``."""
         if len(obs) != self.num_seeds:
             raise ValueError(f"obs must have one row per model, {self.num_seeds}, got {len(obs)}: shape it [S, B, ...]")
-        rows = zip(self.models, obs, self._normalisations, strict=True)
-        return torch.stack([_asked(model, question, row, normalisation) for model, row, normalisation in rows])
+        rows = zip(self.models, obs, self._normalizations, strict=True)
+        return torch.stack([_asked(model, question, row, normalization) for model, row, normalization in rows])
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
         """The models' deterministic actions ``[S, B]`` for ``[S, B, *observation]``, those of ``model.predict``.
@@ -238,7 +238,7 @@ def _read_vec_normalize(file: Path) -> VecNormalize:
     return read
 
 
-def _normalisation(vec_normalize: VecNormalize) -> Normalisation | None:
+def _normalization(vec_normalize: VecNormalize) -> Normalization | None:
     """What it does to observations; None where it normalises rewards alone."""
     if not vec_normalize.norm_obs:
         return None
@@ -246,7 +246,7 @@ def _normalisation(vec_normalize: VecNormalize) -> Normalisation | None:
     if isinstance(statistics, dict):
         raise ValueError(f"vec_normalize is of Dict observations, {sorted(statistics)}: only Box ones are supported")
     mean, variance = torch.as_tensor(statistics.mean).double(), torch.as_tensor(statistics.var).double()
-    return Normalisation(mean, variance, float(vec_normalize.epsilon), float(vec_normalize.clip_obs))
+    return Normalization(mean, variance, float(vec_normalize.epsilon), float(vec_normalize.clip_obs))
 
 
 def layers_of(model: Any) -> torch.nn.Sequential:
@@ -289,13 +289,13 @@ def _check_supported(model: Any) -> None:
         raise ValueError(f"{name} has actions {model.action_space}: only Discrete actions are supported")
 
 
-def _asked(model: Any, question: Question, obs: Tensor, normalisation: Normalisation | None) -> Tensor:
+def _asked(model: Any, question: Question, obs: Tensor, normalization: Normalization | None) -> Tensor:
     """A model's answer ``[B, ...]`` to observations ``[B, *observation]`` as its environment gives them."""
-    if normalisation is not None and obs.shape[1:] == normalisation.mean.shape:  # else it has seen channels first
-        obs, normalisation = normalisation(obs), None
+    if normalization is not None and obs.shape[1:] == normalization.mean.shape:  # else it has seen channels first
+        obs, normalization = normalization(obs), None
     obs = _channels_first(obs.to(model.device), model.observation_space.shape)
-    if normalisation is not None:
-        obs = normalisation(obs)
+    if normalization is not None:
+        obs = normalization(obs)
     with in_evaluation_mode((model.policy,)):
         return question(model.policy, obs, _is_code(obs, model.observation_space))
 

@@ -122,7 +122,7 @@ class Starts(NamedTuple):
     observation: int = 0
     action: int = 0
 
-    def counted(self, obs: Tensor) -> Tensor:
+    def to_zero_based(self, obs: Tensor) -> Tensor:
         """The environment's own observations as its ``Env`` has them; what is floating is no number of a state."""
         return obs if self.observation == 0 or obs.is_floating_point() else obs - self.observation
 

@@ -118,3 +118,13 @@ def test_nothing_seeds_or_reads_a_global_generator():
             continue  # the peers need their global seeds
         text = (ROOT / source).read_text(encoding="utf-8")
         assert not [call for call in wrong if call in text], source
+
+
+def test_no_class_name_stands_twice():
+    classes = [
+        node.name
+        for source in source_files()
+        for node in ast.parse((ROOT / source).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert not {name for name in classes if classes.count(name) > 1}

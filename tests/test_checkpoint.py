@@ -30,7 +30,7 @@ def same(a, b):
     assert set(a.history) == set(b.history)
     for name, rows in a.history.items():
         np.testing.assert_array_equal(rows, b.history[name], err_msg=name)
-    assert (a.num_timesteps, a.run.end) == (b.num_timesteps, b.run.end)
+    assert (a.num_timesteps, a.training_state.end) == (b.num_timesteps, b.training_state.end)
     assert torch.equal(a.env.obs, b.env.obs)
 
 

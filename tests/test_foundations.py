@@ -13,7 +13,7 @@ from torch import nn
 
 from rlkit.checkpoint import load_metadata, load_tensors, save_tensors
 from rlkit.exploration import epsilon_greedy, linear_schedule
-from rlkit.losses import huber, huber_slope, log_softmax, q_learning_target, squared
+from rlkit.losses import huber, huber_grad, log_softmax, q_learning_target, squared
 from rlkit.nn import MLP, Adam, clip_rows_, encode, flush_denormals, known_within, num_features, row_norm, thin_affine
 from rlkit.replay import ReplayBuffer, replay_bytes
 from rlkit.tracking import EpisodeReturns, Means
@@ -28,7 +28,7 @@ def test_a_row_is_the_plain_torch_network_of_that_row(sizes, activation):
     stack = MLP(sizes, range(3), activation)
     x = torch.randn(3, 10, sizes[0])
     for row in range(3):
-        torch.testing.assert_close(stack(x)[row], stack.seed(row)(x[row]))
+        torch.testing.assert_close(stack(x)[row], stack.as_module(row)(x[row]))
 
 
 @pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (16, 64, 64, 4), (4, 32, 1), (1, 16, 3)])
@@ -52,16 +52,16 @@ def test_rows_and_their_gradients_are_bitwise_those_of_a_stack_of_one(sizes, bat
 @pytest.mark.parametrize("batch", [1, 5, 64, 512])
 def test_rows_without_autograd_are_bitwise_those_of_a_stack_of_one(sizes, batch):
     many = MLP(sizes, range(8))
-    x, slope = torch.randn(8, batch, sizes[0]), torch.randn(8, batch, sizes[-1])
+    x, grad = torch.randn(8, batch, sizes[0]), torch.randn(8, batch, sizes[-1])
     outputs, pullback = many.vjp(x)
-    gradient = pullback(slope)
+    gradient = pullback(grad)
     with torch.no_grad():
         torch.testing.assert_close(many(x), outputs)
     for row in (0, 5, 7):
         one = MLP(sizes, [row])
         output, pullback = one.vjp(x[row : row + 1])
         assert torch.equal(output[0], outputs[row])
-        assert torch.equal(pullback(slope[row : row + 1])[0], gradient[row])
+        assert torch.equal(pullback(grad[row : row + 1])[0], gradient[row])
         with torch.no_grad():
             assert torch.equal(one(x[row : row + 1])[0], many(x)[row])
 
@@ -71,22 +71,22 @@ def test_rows_without_autograd_are_bitwise_those_of_a_stack_of_one(sizes, batch)
 @pytest.mark.parametrize("batch", [1, 5, 64])
 def test_the_pullback_is_autograds_gradient(sizes, activation, batch):
     stack = MLP(sizes, range(3), activation)
-    x, slope = torch.randn(3, batch, sizes[0]), torch.randn(3, batch, sizes[-1])
+    x, grad = torch.randn(3, batch, sizes[0]), torch.randn(3, batch, sizes[-1])
     output, pullback = stack.vjp(x)
     expected = stack(x)
     torch.testing.assert_close(output, expected.detach())
-    torch.testing.assert_close(pullback(slope), stack.gradient((expected * slope).sum()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pullback(grad), stack.gradient((expected * grad).sum()), rtol=1e-4, atol=1e-5)
 
 
 def test_large_products_go_the_other_way_to_the_same_numbers(monkeypatch):
     stack = MLP((4, 256, 256, 2), range(2))
-    x, slope = torch.randn(2, 64, 4), torch.randn(2, 64, 2)
+    x, grad = torch.randn(2, 64, 4), torch.randn(2, 64, 2)
     output, pullback = stack.vjp(x)
-    gradient = pullback(slope)
+    gradient = pullback(grad)
     monkeypatch.setattr("rlkit.nn.matmul.ONEDNN_LINEAR", None)
     plain_output, plain_pullback = stack.copy().vjp(x)
     torch.testing.assert_close(output, plain_output)
-    torch.testing.assert_close(gradient, plain_pullback(slope), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradient, plain_pullback(grad), rtol=1e-4, atol=1e-5)
 
 
 def test_initial_weights_are_uniform_within_torchs_bound():
@@ -183,7 +183,7 @@ def test_huber_is_torchs(error):
     value = torch.tensor([error])
     expected = nn.functional.huber_loss(value, torch.zeros(1), reduction="none")
     torch.testing.assert_close(huber(value), expected)
-    assert float(huber_slope(value)) == pytest.approx(max(-1.0, min(1.0, error)))
+    assert float(huber_grad(value)) == pytest.approx(max(-1.0, min(1.0, error)))
     torch.testing.assert_close(squared(value), 0.5 * value**2)
 
 

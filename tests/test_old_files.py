@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rlkit.agents import load, resume
-from rlkit.checkpoint import load_tensors
+from rlkit.agents.core.serialization import read_tensors
 
 DATA = Path(__file__).resolve().parent / "data" / "0.1.0"
 ALL = pytest.mark.parametrize("name", ["dqn", "a2c", "ppo", "reinforce", "tabularq"])
@@ -26,7 +26,7 @@ def test_a_run_of_before_resumes_and_ends_as_it_did(name):
     agent = resume(DATA / f"{name}_run.safetensors", device="cpu")
     assert (agent.num_timesteps, agent.timesteps_left) == (256, 256)
     agent.learn(agent.timesteps_left)
-    finished = load_tensors(DATA / f"{name}_finished.safetensors")
+    finished = read_tensors(DATA / f"{name}_finished.safetensors")
     for part, network in agent.networks.items():  # another machine may round the last bits differently
         parameters = network.flat[:, network.columns]
         assert torch.isfinite(parameters).all()

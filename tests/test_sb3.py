@@ -99,8 +99,8 @@ def test_scores_have_the_gradient_of_finite_differences(algorithm: type[BaseAlgo
     for j in range(4):
         step = torch.zeros(4).index_fill(0, torch.tensor(j), 1e-2)
         with torch.no_grad():
-            slope = (policy.scores(x + step) - policy.scores(x - step))[0, 0, 0] / 2e-2
-        assert gradient[0, 0, j].item() == pytest.approx(slope.item(), abs=5e-3)
+            grad = (policy.scores(x + step) - policy.scores(x - step))[0, 0, 0] / 2e-2
+        assert gradient[0, 0, j].item() == pytest.approx(grad.item(), abs=5e-3)
     assert gradient.abs().sum(dim=-1).item() > 0.01
 
 
@@ -211,10 +211,10 @@ def their_values(model: Any, obs: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-@pytest.mark.parametrize("normalised", [False, True], ids=["bare", "normalised"])
-def test_values_are_those_of_the_models_own_critic(algorithm: type[BaseAlgorithm], normalised: bool) -> None:
+@pytest.mark.parametrize("normalized", [False, True], ids=["bare", "normalized"])
+def test_values_are_those_of_the_models_own_critic(algorithm: type[BaseAlgorithm], normalized: bool) -> None:
     models = [make(algorithm, seed=seed) for seed in (4, 5)]
-    envs = normalising() if normalised else None
+    envs = normalizing() if normalized else None
     values = SB3Policy(models, envs).values(torch.from_numpy(OBSERVATIONS).expand(2, -1, -1))
     shown = OBSERVATIONS if envs is None else envs.normalize_obs(OBSERVATIONS)
     assert values.shape == (2, 1000)
@@ -225,14 +225,14 @@ def test_values_are_those_of_the_models_own_critic(algorithm: type[BaseAlgorithm
 
 @pytest.mark.parametrize("algorithm", MODELS)
 def test_values_have_the_gradient_of_finite_differences(algorithm: type[BaseAlgorithm]) -> None:
-    policy = SB3Policy(make(algorithm), normalising(clip_obs=10.0))
+    policy = SB3Policy(make(algorithm), normalizing(clip_obs=10.0))
     x = torch.from_numpy(OBSERVATIONS[:1])[None].requires_grad_()
     (gradient,) = torch.autograd.grad(policy.values(x).sum(dim=(0, 1)), x)
     for j in range(4):
         step = torch.zeros(4).index_fill(0, torch.tensor(j), 1e-3)
         with torch.no_grad():
-            slope = (policy.values(x + step) - policy.values(x - step))[0, 0] / 2e-3
-        assert gradient[0, 0, j].item() == pytest.approx(slope.item(), abs=5e-3)
+            grad = (policy.values(x + step) - policy.values(x - step))[0, 0] / 2e-3
+        assert gradient[0, 0, j].item() == pytest.approx(grad.item(), abs=5e-3)
     assert gradient.abs().sum(dim=-1).item() > 0.01
     assert all(parameter.grad is None for parameter in policy.models[0].policy.parameters())
 
@@ -259,7 +259,7 @@ def test_a_value_guided_timing_asks_the_models(algorithm: type[BaseAlgorithm]) -
 # Behind VecNormalize
 
 
-def normalising(env: str = "CartPole-v1", **settings: Any) -> VecNormalize:
+def normalizing(env: str = "CartPole-v1", **settings: Any) -> VecNormalize:
     """With statistics of a few random steps, far from mean 0 and variance 1, and cuts that bite."""
     envs = VecNormalize(DummyVecEnv([lambda: gymnasium.make(env)] * 2), **{"clip_obs": 1.5, **settings})
     envs.seed(0)
@@ -272,7 +272,7 @@ def normalising(env: str = "CartPole-v1", **settings: Any) -> VecNormalize:
 
 @pytest.mark.parametrize("algorithm", MODELS)
 def test_behind_vec_normalize_actions_are_those_of_predict(algorithm: type[BaseAlgorithm], tmp_path: Path) -> None:
-    model, envs = make(algorithm), normalising()
+    model, envs = make(algorithm), normalizing()
     model.save(tmp_path / "model.zip")
     envs.save(str(tmp_path / "normalize.pkl"))
     theirs = model.predict(envs.normalize_obs(OBSERVATIONS), deterministic=True)[0].tolist()
@@ -287,8 +287,8 @@ def test_behind_vec_normalize_actions_are_those_of_predict(algorithm: type[BaseA
     assert torch.equal(policy.scores(torch.from_numpy(OBSERVATIONS)[None]), SB3Policy(model).scores(shown))
 
 
-def test_the_normalisation_is_inside_the_graph() -> None:
-    model, envs = make(PPO), normalising(clip_obs=2.0)
+def test_the_normalization_is_inside_the_graph() -> None:
+    model, envs = make(PPO), normalizing(clip_obs=2.0)
     policy = SB3Policy(model, envs)
     x = torch.from_numpy(0.3 * OBSERVATIONS[:20])[None].requires_grad_()
     (gradient,) = torch.autograd.grad(policy.scores(x)[..., 0].sum(dim=(0, 1)), x)
@@ -302,7 +302,7 @@ def test_the_normalisation_is_inside_the_graph() -> None:
 
 
 def test_statistics_stand_still_and_rows_have_their_own() -> None:
-    models, envs = [make(DQN, seed=seed) for seed in (1, 2)], [normalising(), normalising(clip_obs=0.5)]
+    models, envs = [make(DQN, seed=seed) for seed in (1, 2)], [normalizing(), normalizing(clip_obs=0.5)]
     policy = SB3Policy(models, envs)
     obs = torch.from_numpy(OBSERVATIONS[:50]).expand(2, -1, -1)
     before = envs[0].obs_rms.mean.copy()
@@ -310,13 +310,13 @@ def test_statistics_stand_still_and_rows_have_their_own() -> None:
         theirs = models[s].predict(envs[s].normalize_obs(OBSERVATIONS[:50]), deterministic=True)[0]
         assert policy.act(obs)[s].tolist() == theirs.tolist()
     assert (envs[0].obs_rms.mean == before).all()
-    rewards_only = SB3Policy(models[0], normalising(norm_obs=False))
+    rewards_only = SB3Policy(models[0], normalizing(norm_obs=False))
     assert torch.equal(rewards_only.scores(obs[:1]), SB3Policy(models[0]).scores(obs[:1]))
 
 
-def test_a_normalisation_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_a_normalization_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     make(DQN).save(tmp_path / "model.zip")
-    envs = normalising()
+    envs = normalizing()
     envs.save(str(tmp_path / "normalize.pkl"))
     with pytest.raises(ValueError, match="was not opened"):
         rlkit.sb3.load(tmp_path / "model.zip", "DQN", vec_normalize=tmp_path / "normalize.pkl")

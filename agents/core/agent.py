@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlkit.devices import usable_device
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.nn import encode, flush_denormals, normaliser
+from rlkit.nn import encode, flush_denormals, normalizer
 from rlkit.streams import Stream, as_seeds
 from rlkit.types import Env, Transition
 
@@ -28,7 +28,7 @@ from .policy import NetworkPolicy
 from .progress import progress
 from .sb3_hints import ARGUMENTS, OF_LEARN, ORDER, answering
 from .serialization import read_policy, read_run, write_policy, write_run
-from .training_state import Divergence, HasParameters, Run
+from .training_state import Divergence, HasParameters, TrainingState
 
 
 class Agent(NetworkPolicy):
@@ -82,18 +82,18 @@ class Agent(NetworkPolicy):
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
         self.starts = getattr(self.env, "starts", self.starts)
         self.num_actions = int(self.action_space.n)
-        self.run = Run(self.seeds, copies, self.device)
+        self.training_state = TrainingState(self.seeds, copies, self.device)
         coins = 2 if self.scores_are_values else 1  # epsilon-greedy: whether to explore, and the action then
         self.explore = Stream(self.seeds, "explore", coins, copies, self.device)
-        self.normaliser = normaliser(
+        self.normalizer = normalizer(
             self.observation_space,
             copies,
             self.per_row.gamma,
             getattr(self.config, "normalize_observations", False),  # a table's configuration has neither
             getattr(self.config, "normalize_rewards", False),
         )
-        normalised = {} if self.normaliser is None else {"normaliser": self.normaliser}
-        self.networks = {**self._build(), **normalised}
+        normalized = {} if self.normalizer is None else {"normalizer": self.normalizer}
+        self.networks = {**self._build(), **normalized}
         self.score_network = self.networks["q" if self.scores_are_values else "policy"]
 
     # What an algorithm's file gives
@@ -138,7 +138,7 @@ class Agent(NetworkPolicy):
         every = max(total_timesteps // 100, 1) if every is None else every
         if total_timesteps < 1 or every < 1:
             raise ValueError(f"total_timesteps and every must be at least 1, got {total_timesteps} and {every}")
-        self.run.end = self.num_timesteps + total_timesteps
+        self.training_state.end = self.num_timesteps + total_timesteps
         self._start()
         return self._iterations(every)
 
@@ -147,10 +147,10 @@ class Agent(NetworkPolicy):
         while self.timesteps_left:
             with flush_denormals():
                 self.iteration()
-            self.run.note_divergence()
+            self.training_state.record_divergences()
             if self.num_timesteps >= due or not self.timesteps_left:
                 due += every
-                self.run.write_row()
+                self.training_state.write_row()
                 yield self.num_timesteps
         for divergence in self.divergences:
             warnings.warn(str(divergence), RuntimeWarning, stacklevel=2)
@@ -158,42 +158,42 @@ class Agent(NetworkPolicy):
     @property
     def num_timesteps(self) -> int:
         """Environment steps per seed so far, over all its copies."""
-        return self.run.timesteps
+        return self.training_state.timesteps
 
     @property
     def timesteps_left(self) -> int:
         """How many of the timesteps that were asked for have not been done."""
-        return max(self.run.end - self.run.timesteps, 0)
+        return max(self.training_state.end - self.training_state.timesteps, 0)
 
     @property
     def progress_remaining(self) -> float:
         """1 at the first step of training, 0 at its end: what schedules are functions of."""
-        return self.run.remaining
+        return self.training_state.remaining
 
     @property
     def active(self) -> Tensor:
         """Which rows still learn, ``[S]`` bool."""
-        return self.run.active
+        return self.training_state.active
 
     @property
     def history(self) -> dict[str, np.ndarray]:
         """The training log: each name as ``[rows, S]``, NaN where a row did not have it."""
-        return self.run.history
+        return self.training_state.history
 
     @property
     def divergences(self) -> tuple[Divergence, ...]:
         """The rows that stopped learning, with the step and what was not finite; the others went on without them."""
-        return self.run.divergences(self.networks)
+        return self.training_state.divergences(self.networks)
 
     # Experience
 
-    def note(self, batch: Transition) -> None:
+    def record(self, batch: Transition) -> None:
         """Count a segment ``[S, T, B, ...]`` just played, log it, and let it enter the moments of a normaliser."""
-        self.run.timesteps += batch.reward.shape[1] * self.run.num_envs
-        self.run.returns.add(batch)
-        if self.normaliser is not None:
+        self.training_state.timesteps += batch.reward.shape[1] * self.training_state.num_envs
+        self.training_state.returns.add(batch)
+        if self.normalizer is not None:
             features = encode(batch.obs, self.observation_space)
-            self.normaliser.update(features, batch.reward, batch.done, self.active)
+            self.normalizer.update(features, batch.reward, batch.done, self.active)
 
     # The policy
 
@@ -220,7 +220,7 @@ class Agent(NetworkPolicy):
             network.flat.copy_(self.networks[name].flat[row : row + 1])
         for name in self.saved:
             getattr(twin, name).copy_(getattr(self, name)[row : row + 1])
-        twin.run.timesteps, twin.run.end = self.run.timesteps, self.run.end
+        twin.training_state.timesteps, twin.training_state.end = self.training_state.timesteps, self.training_state.end
         return twin
 
     # Files

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlkit.exploration import categorical
-from rlkit.losses import entropy, entropy_slope
+from rlkit.losses import entropy, entropy_grad
 from rlkit.nn import ActorCritic
 from rlkit.returns import gae
 from rlkit.types import Transition, segment
@@ -33,8 +33,8 @@ def play(agent: Agent, steps: int) -> Transition:
     with torch.no_grad():
         numbers = agent.explore.take(steps)[..., 0]  # [T, S, B]
         batch = segment([env.step(categorical(agent.scores(env.obs), u, env.action_mask)) for u in numbers])
-    agent.note(batch)
-    return batch if agent.normaliser is None else batch._replace(reward=agent.normaliser.rewards(batch.reward))
+    agent.record(batch)
+    return batch if agent.normalizer is None else batch._replace(reward=agent.normalizer.rewards(batch.reward))
 
 
 def advantages(agent: Agent, batch: Transition, value: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Losses(NamedTuple):
 def with_entropy(
     log_p: Tensor,
     policy_loss: Tensor,
-    policy_slope: Tensor,
+    policy_grad: Tensor,
     value_loss: Tensor,
     ent_coef: Tensor | None,
     vf_coef: Tensor,
@@ -83,5 +83,5 @@ def with_entropy(
     mean_entropy = entropy(log_p).mean(dim=1)
     bonus = 0.0 if ent_coef is None else ent_coef * mean_entropy
     if ent_coef is not None:
-        policy_slope = policy_slope - ent_coef[:, None, None] * entropy_slope(log_p)
-    return Losses(policy - bonus + vf_coef * value, policy, value, mean_entropy), policy_slope / log_p.shape[1]
+        policy_grad = policy_grad - ent_coef[:, None, None] * entropy_grad(log_p)
+    return Losses(policy - bonus + vf_coef * value, policy, value, mean_entropy), policy_grad / log_p.shape[1]

@@ -11,8 +11,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.exploration import categorical, epsilon_greedy, greedy_mixture, masked
-from rlkit.nn import MLP, Normaliser, encode
+from rlkit.exploration import categorical, epsilon_greedy, epsilon_greedy_probs, mask_logits
+from rlkit.nn import MLP, Normalizer, encode
 from rlkit.streams import Stream
 from rlkit.types import Env, Starts
 
@@ -57,7 +57,7 @@ class ScoredPolicy:
         with torch.no_grad():
             scores = self.scores(obs)
         if deterministic:
-            return masked(scores, action_mask).argmax(dim=-1)
+            return mask_logits(scores, action_mask).argmax(dim=-1)
         if self.scores_are_values:
             u = self._uniform(copies=scores.shape[1], width=2)
             return epsilon_greedy(scores, self.epsilon()[:, None], u, action_mask)
@@ -71,8 +71,8 @@ class ScoredPolicy:
         with torch.no_grad():
             scores = self.scores(obs)
         if self.scores_are_values:
-            return greedy_mixture(scores, self.epsilon()[:, None], action_mask)
-        return torch.softmax(masked(scores, action_mask), dim=-1)
+            return epsilon_greedy_probs(scores, self.epsilon()[:, None], action_mask)
+        return torch.softmax(mask_logits(scores, action_mask), dim=-1)
 
     def q_values(self, obs: Tensor) -> Tensor:
         """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients.
@@ -112,12 +112,12 @@ class ScoredPolicy:
         shape = self.observation_space.shape or ()
         if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
             raise ValueError(f"observation has shape {obs.shape}, expected {shape} or (n, *{shape})")
-        batch = self._counted(obs).reshape(1, -1, *shape).to(self.device)
+        batch = self._to_zero_based(obs).reshape(1, -1, *shape).to(self.device)
         mask = None if action_masks is None else self._mask_of(action_masks, copies=batch.shape[1])
         actions: np.ndarray = self.act(batch, deterministic, mask)[0].cpu().numpy() + self.starts.action  # [n]
         return (actions if obs.ndim > len(shape) else actions[0]), state
 
-    def _counted(self, obs: np.ndarray) -> Tensor:
+    def _to_zero_based(self, obs: np.ndarray) -> Tensor:
         """The environment's own observations as its ``Env`` counts them; only Discrete ones can differ."""
         if not isinstance(self.observation_space, spaces.Discrete):
             return torch.as_tensor(obs)
@@ -129,7 +129,7 @@ class ScoredPolicy:
         wrong = obs[(obs < own.start) | (obs >= own.start + own.n)]
         if wrong.size:
             raise ValueError(f"observation {wrong[0]} is not in {own}: pass one of its integers")
-        return self.starts.counted(torch.as_tensor(obs.astype(np.int64)))
+        return self.starts.to_zero_based(torch.as_tensor(obs.astype(np.int64)))
 
     def _mask_of(self, action_masks: np.ndarray, copies: int) -> Tensor:
         """The actions allowed, ``[A]`` or ``[n, A]`` -> ``[1, n, A]`` bool."""
@@ -172,12 +172,12 @@ class NetworkPolicy(ScoredPolicy):
 
     networks: dict[str, Any]  # by name: "q" or "policy" gives the scores, "value" the values of states
     score_network: Any  # the first of them
-    normaliser: Normaliser | None
+    normalizer: Normalizer | None
 
     def features(self, obs: Tensor) -> Tensor:
         """Observations as the networks read them, in their dtype: ``[S, ..., *observation] -> [S, ..., D]``."""
         features = encode(obs, self.observation_space)
-        features = features if self.normaliser is None else self.normaliser.observations(features)
+        features = features if self.normalizer is None else self.normalizer.observations(features)
         return features.to(self.score_network.flat.dtype)
 
     def scores(self, obs: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ class NetworkPolicy(ScoredPolicy):
         """
         network = self.score_network
         plain = isinstance(network, MLP) and not network.convolutions and network.basis is None
-        if not plain or self.normaliser is not None or obs.dim() != 3 or obs.dtype != network.flat.dtype:
+        if not plain or self.normalizer is not None or obs.dim() != 3 or obs.dtype != network.flat.dtype:
             return None
         with torch.no_grad():
             scores, pullback = network.input_vjp(obs)

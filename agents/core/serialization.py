@@ -18,22 +18,23 @@ from rlkit.types import Env
 
 from .env_source import EnvSource, Source
 from .hyperparameters import as_given
-from .training_state import HasParameters, Run
+from .training_state import HasParameters, TrainingState
 
 POLICY, CHECKPOINT = "rlkit.agent", "rlkit.checkpoint"  # what a file's header is called
 WRITTEN_BY = {POLICY: "a policy, as agent.save writes them", CHECKPOINT: "a run, as agent.checkpoint writes them"}
-ALWAYS = ("env", "run", "explore", "normaliser")  # what every checkpoint holds beside the networks
+ALWAYS = ("env", "training_state", "explore", "normalizer")  # what every checkpoint holds beside the networks
+RENAMED = {"run": "training_state", "normaliser": "normalizer"}  # parts of files of version 0.1.0
 
 
-class Trained(Protocol):
+class TrainedAgent(Protocol):
     """What of an agent goes into a file, and how one is made again."""
 
     seeds: tuple[int, ...]
     source: Source
-    run: Run
+    training_state: TrainingState
     env: Env
     config: Any
-    normaliser: Any
+    normalizer: Any
     device: torch.device
 
     def __init__(self, env: EnvSource, **settings: Any) -> None: ...
@@ -54,18 +55,18 @@ class Trained(Protocol):
         ...
 
 
-AnAgent = TypeVar("AnAgent", bound=Trained)
+AgentType = TypeVar("AgentType", bound=TrainedAgent)
 
 
-def write_policy(agent: Trained, path: str | Path) -> None:
+def write_policy(agent: TrainedAgent, path: str | Path) -> None:
     """Write the policies of all rows."""
     parameters = {name: network.flat[:, network.columns] for name, network in agent.networks.items()}
     save_tensors(path, parameters | state_of(agent, agent.saved), {POLICY: json.dumps(_header(agent))})
 
 
-def read_policy(cls: type[AnAgent], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AnAgent:
+def read_policy(cls: type[AgentType], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AgentType:
     """The agent that ``write_policy`` wrote; see ``Agent.load``."""
-    header, tensors = read_header(path), load_tensors(path)
+    header, tensors = read_header(path), read_tensors(path)
     agent = _made_from(cls, path, header, env, device)
     for name, network in agent.networks.items():
         found = tuple(tensors[name].shape) if name in tensors else None
@@ -77,11 +78,11 @@ def read_policy(cls: type[AnAgent], path: str | Path, env: EnvSource | None, dev
             )
         network.flat[:, network.columns] = tensors[name].to(network.flat)
     restore(agent, (name for name in agent.saved if name in tensors), tensors)  # older files have none of them
-    agent.run.timesteps = agent.run.end = header["num_timesteps"]
+    agent.training_state.timesteps = agent.training_state.end = header["num_timesteps"]
     return agent
 
 
-def write_run(agent: Trained, path: str | Path) -> None:
+def write_run(agent: TrainedAgent, path: str | Path) -> None:
     """Write the whole run; see ``Agent.checkpoint``."""
     if not hasattr(agent.env, "state_dict"):
         raise ValueError(
@@ -89,23 +90,23 @@ def write_run(agent: Trained, path: str | Path) -> None:
             "save the policy with save, or train in an environment of rlkit"
         )
     networks = {
-        f"network/{name}": network.flat for name, network in agent.networks.items() if network is not agent.normaliser
+        f"network/{name}": network.flat for name, network in agent.networks.items() if network is not agent.normalizer
     }
     kept = state_of(agent, (*ALWAYS, *agent.checkpointed))
     save_tensors(path, networks | kept, {CHECKPOINT: json.dumps(_header(agent))})
 
 
-def read_run(cls: type[AnAgent], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AnAgent:
+def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AgentType:
     """The run that ``write_run`` wrote; see ``Agent.resume``."""
     agent = _made_from(cls, path, read_header(path, CHECKPOINT), env, device)
-    state = {name: tensor.to(agent.device) for name, tensor in load_tensors(path).items()}
+    state = {name: tensor.to(agent.device) for name, tensor in read_tensors(path).items()}
     for name, flat in part(state, "network/").items():
         agent.networks[name].flat.copy_(flat)
     restore(agent, (*ALWAYS, *agent.checkpointed), state)
     return agent
 
 
-def _header(agent: Trained) -> dict[str, Any]:
+def _header(agent: TrainedAgent) -> dict[str, Any]:
     """What makes an agent like this one, as JSON."""
     source = agent.source
     return {
@@ -117,7 +118,7 @@ def _header(agent: Trained) -> dict[str, Any]:
         "seeds": agent.seeds,
         "num_envs": agent.env.num_envs,
         "config": asdict(agent.config),
-        "num_timesteps": agent.run.timesteps,
+        "num_timesteps": agent.training_state.timesteps,
     }
 
 
@@ -136,9 +137,15 @@ def read_header(path: str | Path, kind: str = POLICY) -> dict[str, Any]:
     return header
 
 
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of an agent's file, old names replaced; errors as of ``load_tensors``."""
+    parts = ((name.partition("/"), tensor) for name, tensor in load_tensors(path).items())
+    return {RENAMED.get(first, first) + slash + rest: tensor for (first, slash, rest), tensor in parts}
+
+
 def _made_from(
-    cls: type[AnAgent], path: str | Path, header: dict[str, Any], env: EnvSource | None, device: str | torch.device
-) -> AnAgent:
+    cls: type[AgentType], path: str | Path, header: dict[str, Any], env: EnvSource | None, device: str | torch.device
+) -> AgentType:
     """A fresh agent as the header of a file says."""
     if header["algorithm"] != cls.__name__:
         raise ValueError(f"{path} holds a {header['algorithm']}, not a {cls.__name__}: use rlkit.agents.load")

@@ -41,7 +41,7 @@ class Divergence(NamedTuple):
         )
 
 
-class Run:
+class TrainingState:
     """The bookkeeping of a training of S rows.
 
     Args:
@@ -87,12 +87,12 @@ class Run:
         """
         norm = row_norm(gradient)
         if not known_within(norm, max_norm):
-            self.healthy(norm)
+            self.deactivate_nonfinite(norm)
             clip_rows_(gradient, norm, max_norm)
         optimizer.step(gradient, learning_rate, self.active if rows is None else self.active & rows)
         return norm
 
-    def healthy(self, number: Tensor) -> Tensor:
+    def deactivate_nonfinite(self, number: Tensor) -> Tensor:
         """Which rows may be updated, ``[S]`` bool: one whose gradient norm or loss is not finite stops for good."""
         self.active &= number < math.inf  # NaN compares false
         return self.active
@@ -100,9 +100,9 @@ class Run:
     def check_loss(self, loss: Tensor) -> None:
         """Stop the rows whose loss ``[S]`` is not finite though their gradient was, and remember what it was."""
         self.returns.unsound["loss"] |= self.active & ~loss.isfinite()
-        self.healthy(loss)
+        self.deactivate_nonfinite(loss)
 
-    def note_divergence(self) -> None:
+    def record_divergences(self) -> None:
         """Remember the step of the rows that have stopped since this was last called."""
         self.diverged_at.masked_fill_(~self.active & (self.diverged_at < 0), self.timesteps)
 

@@ -23,7 +23,7 @@ from rlkit.adversarial import PGD, Budget, RobustnessCurve, robustness_curve
 from rlkit.agents import PPO
 from rlkit.evaluation import EVALUATION_SEED
 
-from ..report.ledger import Cell, Table
+from ..report.ledger import Cell, ReportTable
 from ..report.terminal import show_table
 from ..studies.common.tasks import CARTPOLE
 from ..studies.robustness.settings import SEEDS
@@ -58,7 +58,7 @@ def foolbox(agent: Any, episodes: int) -> Timed:
     from foolbox.models.pytorch import PyTorchModel
 
     scale = torch.tensor(CARTPOLE.scale)
-    network = agent.actor_critic.policy.seed(0)
+    network = agent.actor_critic.policy.as_module(0)
     network[0].weight.data *= scale  # of observations in standard deviations
     model = PyTorchModel(network.eval(), bounds=(-BOUND, BOUND), device="cpu")
     attack = LinfPGD(rel_stepsize=PGD().step / STEPS, steps=STEPS, random_start=False)
@@ -84,7 +84,7 @@ def foolbox(agent: Any, episodes: int) -> Timed:
     return Timed(int(steps.sum(axis=0)), *seconds, tuple((flips / steps).tolist()))
 
 
-def table(mine: Timed, alone: Timed, peer: Timed) -> Table:
+def table(mine: Timed, alone: Timed, peer: Timed) -> ReportTable:
     """Rates and flip rates; the flip rates to compare are of the episodes that both sides played."""
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, one.steps, one.cpu_seconds, one.wall_seconds, one.steps / one.cpu_seconds, *one.flip_rates)
@@ -96,7 +96,7 @@ def table(mine: Timed, alone: Timed, peer: Timed) -> Table:
     )
     flips = (f"flips at {epsilon:g}" for epsilon in CARTPOLE.epsilons)
     columns = ("side", "attacked steps", "CPU seconds", "wall seconds", "steps per CPU second", *flips)
-    return Table("attacks", "PGD-20 on PPO, CartPole-v1, one thread", columns, rows, digits=3)
+    return ReportTable("attacks", "PGD-20 on PPO, CartPole-v1, one thread", columns, rows, digits=3)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Work = Callable[[], int]  # does the work; how many environment steps that were
 
 
-class Case(NamedTuple):
+class BenchmarkCase(NamedTuple):
     """One comparison: the same arguments for both sides."""
 
     name: str
@@ -28,13 +28,21 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("stepping-64", "CartPole, 64 copies", "batched", "gymnasium", {"copies": 64, "steps": 8192}, None),
-    Case("stepping-1024", "CartPole, 1,024 copies", "batched", "gymnasium", {"copies": 1024, "steps": 4096}, 1.0),
-    Case("stepping-16384", "CartPole, 16,384 copies", "batched", "gymnasium", {"copies": 16384, "steps": 256}, None),
-    Case("dqn-one-seed", "DQN 256-256, one seed", "dqn", "sb3-dqn", {"width": 256, "seeds": 1, "steps": 50_000}, 3.0),
-    Case("dqn-many-seeds", "DQN 64-64, 16 seeds", "dqn", "sb3-dqn", {"width": 64, "seeds": 16, "steps": 20_000}, 8.0),
+    BenchmarkCase("stepping-64", "CartPole, 64 copies", "batched", "gymnasium", {"copies": 64, "steps": 8192}, None),
+    BenchmarkCase(
+        "stepping-1024", "CartPole, 1,024 copies", "batched", "gymnasium", {"copies": 1024, "steps": 4096}, 1.0
+    ),
+    BenchmarkCase(
+        "stepping-16384", "CartPole, 16,384 copies", "batched", "gymnasium", {"copies": 16384, "steps": 256}, None
+    ),
+    BenchmarkCase(
+        "dqn-one-seed", "DQN 256-256, one seed", "dqn", "sb3-dqn", {"width": 256, "seeds": 1, "steps": 50_000}, 3.0
+    ),
+    BenchmarkCase(
+        "dqn-many-seeds", "DQN 64-64, 16 seeds", "dqn", "sb3-dqn", {"width": 64, "seeds": 16, "steps": 20_000}, 8.0
+    ),
     *(
-        Case(
+        BenchmarkCase(
             f"{algo}-{name}", f"{algo.upper()}, {title}", algo, f"sb3-{algo}", {"seeds": seeds, "steps": steps}, target
         )
         for algo, steps in (("ppo", 8192), ("a2c", 8000))

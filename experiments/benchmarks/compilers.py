@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from rlkit.planning.certify import verified_goal
+from rlkit.planning.certify import verified_task
 from rlkit.planning.kernels.stencil import stencil, sweep
 from rlkit.planning.methods.device_iteration import sweeps_of
 
@@ -28,7 +28,7 @@ def main() -> None:
     tiles = stencil(grid, GAMMA)
     loop = least_seconds(lambda: sweep(tiles, 10), REPEATS) / 11  # the residual is an eleventh sweep
     print(f"numba          {loop * 1e3:8.2f} ms")
-    goal = verified_goal("compilers", grid, GAMMA, TRUE_ERROR)
+    goal = verified_task("compilers", grid, GAMMA, TRUE_ERROR)
     backup = sweeps_of([goal], torch.device("cpu"), torch.float64).backup
     value = torch.zeros(grid.num_states, 1, dtype=torch.float64)
     print(f"torch          {least_seconds(lambda: backup(value), REPEATS) * 1e3:8.2f} ms", flush=True)

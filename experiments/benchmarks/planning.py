@@ -39,7 +39,7 @@ OURS = "rlkit"
 SLOW = 2.0  # seconds; a peer that takes longer is not repeated
 
 
-class Timing(NamedTuple):
+class SolverTiming(NamedTuple):
     """One solver on one instance; seconds are CPU time of its solve call."""
 
     instance: str
@@ -72,7 +72,7 @@ def ours(instance: Instance) -> Iterator[Solver]:
         yield "rlkit, map", lambda: lambda: solve(grid, instance.gamma, TRUE_ERROR).value
 
 
-class Rows(NamedTuple):
+class SolverTimings(NamedTuple):
     """A problem as peers take it. Where episodes end, one more state is where they have ended; where none does there is
     no such state, as solvers that look at the span of the changes are slow on a chain that it cuts in two."""
 
@@ -83,7 +83,7 @@ class Rows(NamedTuple):
     ending: bool  # whether the last state, with its one row, is where episodes have ended
 
 
-def rows_of(mdp: TabularMDP) -> Rows:
+def rows_of(mdp: TabularMDP) -> SolverTimings:
     """The rows of a table, state by state."""
     states, actions = mdp.num_states, mdp.num_actions
     pointers = np.arange(states * actions + 1) * mdp.num_successors
@@ -97,7 +97,7 @@ def rows_of(mdp: TabularMDP) -> Rows:
         last = sparse.csr_matrix(([1.0], ([0], [states])), shape=(1, states + 1))
         rows = sparse.vstack([rows, last]).tocsr()
         reward, state, action = np.append(reward, 0.0), np.append(state, states), np.append(action, 0)
-    return Rows(rows, reward, state, action, ending)
+    return SolverTimings(rows, reward, state, action, ending)
 
 
 def quantecon(instance: Instance) -> Iterator[Solver]:
@@ -184,7 +184,7 @@ def toolbox(instance: Instance) -> Iterator[Solver]:
     yield "pymdptoolbox, value iteration", build
 
 
-class Run:
+class SolverRun:
     """A solver under the clock, called once as soon as it is built."""
 
     def __init__(self, instance: Instance, solver: Solver) -> None:
@@ -207,21 +207,23 @@ class Run:
         return value
 
     @property
-    def timing(self) -> Timing:
+    def timing(self) -> SolverTiming:
         """What is known so far. The first call of a fast solver is not counted."""
         counted = slice(0 if self.slow else 1, None)
         seconds, wall = tuple(self.seconds[counted]), tuple(self.wall[counted])
-        return Timing(self.instance.name, self.instance.gamma, self.solver, seconds, wall, self.building, self.error)
+        return SolverTiming(
+            self.instance.name, self.instance.gamma, self.solver, seconds, wall, self.building, self.error
+        )
 
 
-def measure(instance: Instance, solvers: list[Solver], repeats: int) -> Iterator[Timing]:
+def measure(instance: Instance, solvers: list[Solver], repeats: int) -> Iterator[SolverTiming]:
     """Times of every solver. Fast ones take turns; a slow peer is called once, ours again after each of them.
 
     A slow solver's timing comes as soon as there is one, and once more at the end if it was called again.
     """
-    runs: list[Run] = []
+    runs: list[SolverRun] = []
     for solver in solvers:
-        run = Run(instance, solver)
+        run = SolverRun(instance, solver)
         runs.append(run)
         if not run.slow:
             continue
@@ -237,7 +239,7 @@ def measure(instance: Instance, solvers: list[Solver], repeats: int) -> Iterator
     yield from (run.timing for run in runs if not run.slow or len(run.seconds) > 1)
 
 
-def ratios(timings: list[Timing]) -> Iterator[str]:
+def ratios(timings: list[SolverTiming]) -> Iterator[str]:
     """How many times longer than ours the best of each peer takes, by the least times; only answers that pass count.
 
     A peer that was called once is divided by the mean of our calls: its one call had no choice either.
@@ -256,7 +258,7 @@ def ratios(timings: list[Timing]) -> Iterator[str]:
         yield f"{ours.instance:22} {ours.gamma:<7g} {ours.solver:14} {min(ours.seconds) * 1e3:10.2f} ms   {told}"
 
 
-def line(timing: Timing) -> str:
+def line(timing: SolverTiming) -> str:
     """A timing as it is printed."""
     missed = "" if timing.passes else f"  MISSES {TRUE_ERROR:g}"
     return (
@@ -282,7 +284,7 @@ def main(args: list[str] | None = None) -> None:
             print(f"{name} is not installed: left out")
         else:
             peers.append(peer)
-    timings: dict[tuple[str, float, str], Timing] = {}
+    timings: dict[tuple[str, float, str], SolverTiming] = {}
     told = sys.argv[1:] if args is None else args
     for instance in instances((10, 1000) if options.large else (100, 300)):
         if options.only not in instance.name or (options.large and not instance.name.startswith("grid")):

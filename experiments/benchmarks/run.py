@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from rlkit.nn import numpy_is_ahead, openblas_kernels
 
-from ..report.ledger import Table, to_json, versions, write_text
+from ..report.ledger import ReportTable, to_json, versions, write_text
 from ..report.terminal import say, show_table
 from ..workflows.compare.sb3_process import THREAD_VARIABLES
-from .cases import CASES, Case
+from .cases import CASES, BenchmarkCase
 
 
 class Repetition(NamedTuple):
@@ -34,10 +34,10 @@ class Repetition(NamedTuple):
         return self.steps / self.cpu_seconds
 
 
-class Measured(NamedTuple):
+class Timings(NamedTuple):
     """A case with what was measured; repetition i of both sides stood side by side."""
 
-    case: Case
+    case: BenchmarkCase
     ours: tuple[Repetition, ...]
     peer: tuple[Repetition, ...]
 
@@ -51,7 +51,7 @@ class WorkerFailed(RuntimeError):
     """A side's process ended before it had answered; what it said is on the standard error."""
 
 
-def measure(case: Case, repetitions: int) -> Measured:
+def measure(case: BenchmarkCase, repetitions: int) -> Timings:
     """Both sides in turn.
 
     Raises:
@@ -59,7 +59,7 @@ def measure(case: Case, repetitions: int) -> Measured:
     """
     with worker(case.ours, case.arguments) as ours, worker(case.peer, case.arguments) as peer:
         pairs = [(ask(ours), ask(peer)) for _ in range(repetitions)]
-    return Measured(case, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+    return Timings(case, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def answer(process: subprocess.Popen[str]) -> str:
     return line
 
 
-def ratio_table(measured: Sequence[Measured]) -> Table:
+def ratio_table(measured: Sequence[Timings]) -> ReportTable:
     """Rates and ratios, one row per case."""
     rows = []
     for one in measured:
@@ -109,10 +109,10 @@ def ratio_table(measured: Sequence[Measured]) -> Table:
         verdict = None if target is None else f"{'met' if middle >= target else 'missed'}: at least {target:g}"
         rows.append((one.case.title, one.case.peer, *rates, least, middle, greatest, verdict))
     columns = ("work", "peer", "ours, steps/s", "peer, steps/s", "ratio, least", "median", "greatest", "target")
-    return Table("benchmarks", "Environment steps per CPU second on one thread", columns, tuple(rows), digits=3)
+    return ReportTable("benchmarks", "Environment steps per CPU second on one thread", columns, tuple(rows), digits=3)
 
 
-def record(measured: Sequence[Measured]) -> str:
+def record(measured: Sequence[Timings]) -> str:
     """Everything measured, as JSON."""
     cases = [
         {
@@ -133,7 +133,7 @@ def multiplier() -> str:
     return f"{'numpy' if numpy_is_ahead() else 'torch'} (OpenBLAS kernels: {kernels})"
 
 
-def chosen(names: Sequence[str]) -> tuple[Case, ...]:
+def chosen(names: Sequence[str]) -> tuple[BenchmarkCase, ...]:
     """The cases whose names begin with one of ``names``; all without any.
 
     Raises:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from .options import Episodes, Output, PolicyFile, at_least_one
+from .options import EvaluationOptions, Output, PolicyOptions, at_least_one
 
 
 def attack(
-    player: PolicyFile,
-    judging: Episodes,
+    policy_options: PolicyOptions,
+    evaluation_options: EvaluationOptions,
     output: Output,
     attacks: tuple[str, ...] = ("noise", "fgsm", "pgd"),
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0),
@@ -51,13 +51,13 @@ def attack(
     from ..workflows.attack_timing import timing_of
     from ..workflows.measures import with_measures
 
-    at_least_one("episodes", judging.episodes)
-    subject = player.open()
+    at_least_one("episodes", evaluation_options.episodes)
+    subject = policy_options.open()
     threatened = threat(subject, attacks, epsilons, unit, cast(NormName, norm))._replace(
         timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode
     )
-    run = run_attack([subject], threatened, judging.episodes, judging.first_seed)
-    run = with_measures(run, subject, threatened, measures, judging.first_seed)
+    run = run_attack([subject], threatened, evaluation_options.episodes, evaluation_options.first_seed)
+    run = with_measures(run, subject, threatened, measures, evaluation_options.first_seed)
     code = output.finish(run)
     if output.out is not None:
         write_report(output.out / "report.html", run.title, [run])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .options import DONE, Lesson, Output, at_least_one, seeds_from
+from .options import DONE, Output, TrainingOptions, at_least_one, seeds_from
 
 
 def compare(
-    lesson: Lesson,
+    training_options: TrainingOptions,
     output: Output,
     algo: Literal["dqn", "a2c", "ppo"] = "dqn",
     peer_seeds: int = 2,
@@ -34,11 +34,11 @@ def compare(
 
     require_peer()
     at_least_one("episodes", episodes)
-    theirs = seeds_from(lesson.first_seed, peer_seeds)
-    training = lesson.training(algo)
+    theirs = seeds_from(training_options.first_seed, peer_seeds)
+    training = training_options.training(algo)
     training.make_agent()  # refuses bad input before a folder is made
-    lesson.tell_preset(training, output)
-    folder = output.folder("compare", lesson.env)
+    training_options.tell_preset(training, output)
+    folder = output.folder("compare", training_options.env)
     announce = (lambda table: None) if output.json else terminal.show_table
     run = run_comparison(training, theirs, folder, episodes, None if output.json else progress, announce)
     ledger.write(run, folder)

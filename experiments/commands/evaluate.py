@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .options import Episodes, Output, PolicyFile
+from .options import EvaluationOptions, Output, PolicyOptions
 
 
 def evaluate(
-    player: PolicyFile,
-    judging: Episodes,
+    policy_options: PolicyOptions,
+    evaluation_options: EvaluationOptions,
     output: Output,
     sampled: bool = False,
 ) -> int:
@@ -22,4 +22,6 @@ def evaluate(
     """
     from ..workflows.evaluate import evaluate as run_evaluation
 
-    return output.finish(run_evaluation(player.open(), judging.episodes, sampled, judging.first_seed))
+    return output.finish(
+        run_evaluation(policy_options.open(), evaluation_options.episodes, sampled, evaluation_options.first_seed)
+    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .options import Episodes, Output, PolicyFile, at_least_one
+from .options import EvaluationOptions, Output, PolicyOptions, at_least_one
 
 
 def hijack(
-    player: PolicyFile,
-    judging: Episodes,
+    policy_options: PolicyOptions,
+    evaluation_options: EvaluationOptions,
     output: Output,
     toward: str,
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0),
@@ -34,6 +34,15 @@ def hijack(
     """
     from ..workflows.hijack import hijack as run_hijack
 
-    at_least_one("episodes", judging.episodes)
-    run = run_hijack(player.open(), toward, epsilons, unit, norm, judging.episodes, judging.first_seed, points)
+    at_least_one("episodes", evaluation_options.episodes)
+    run = run_hijack(
+        policy_options.open(),
+        toward,
+        epsilons,
+        unit,
+        norm,
+        evaluation_options.episodes,
+        evaluation_options.first_seed,
+        points,
+    )
     return output.finish(run)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from ..report.ledger import Run
+    from ..report.ledger import RunRecord
     from ..workflows.policies import Subject
     from ..workflows.train import Training
 
@@ -41,7 +41,7 @@ class Output:
 
         return ledger.new_folder(self.out or Path("runs", f"{what}-{env.replace('/', '-')}"), self.overwrite)
 
-    def finish(self, run: Run) -> int:
+    def finish(self, run: RunRecord) -> int:
         """Write a run where that is wanted, and show it."""
         from ..report import ledger, terminal
 
@@ -58,7 +58,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class PolicyFile:
+class PolicyOptions:
     """Who plays.
 
     Args:
@@ -89,7 +89,7 @@ class PolicyFile:
 
 
 @dataclass(frozen=True)
-class Episodes:
+class EvaluationOptions:
     """How it is judging.
 
     Args:
@@ -102,7 +102,7 @@ class Episodes:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingOptions:
     """What is trained.
 
     Args:

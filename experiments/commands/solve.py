@@ -7,7 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from .options import Output, Pairs, PolicyFile, pairs
+from .options import Output, Pairs, PolicyOptions, pairs
 
 
 def solve(
@@ -22,7 +22,7 @@ def solve(
         "value iteration",
         "gauss-seidel",
         "modified policy iteration",
-        "prioritised sweeping",
+        "prioritized sweeping",
         "inexact policy iteration",
         "policy iteration",
         "stencil",
@@ -61,7 +61,7 @@ def solve(
     if dynamics is not None:
         if limit is not None or prove or method != "auto":
             raise ValueError(f"{problem} is solved on a lattice: leave out --limit, --prove and --method")
-        learned = None if policy is None else PolicyFile(policy).open()
+        learned = None if policy is None else PolicyOptions(policy).open()
         run = solve_cartpole(dynamics, problem, points or 15, gamma, tolerance, device, learned)
         return output.finish(run)
     if points is not None or policy is not None:

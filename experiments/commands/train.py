@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .options import DONE, INTERRUPTED, Lesson, Output, at_least_one
+from .options import DONE, INTERRUPTED, Output, TrainingOptions, at_least_one
 
 
 def train(
-    lesson: Lesson,
+    training_options: TrainingOptions,
     output: Output,
     algo: Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"] = "dqn",
     backend: Literal["auto", "gymnasium"] = "auto",
@@ -38,11 +38,11 @@ def train(
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
-    training = lesson.training(algo, backend, device)
+    training = training_options.training(algo, backend, device)
     at_least_one("episodes", episodes)
     agent = training.make_agent()
-    lesson.tell_preset(training, output)
-    folder = output.folder(algo, lesson.env)
+    training_options.tell_preset(training, output)
+    folder = output.folder(algo, training_options.env)
     run, finished = train_and_write(training, agent, folder, episodes, None if output.json else progress, tensorboard)
     ledger.write(run, folder)
     terminal.show(run, output.json)

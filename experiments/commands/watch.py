@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .options import DONE, Json, PolicyFile, at_least_one
+from .options import DONE, Json, PolicyOptions, at_least_one
 
 
 def watch(
-    player: PolicyFile,
+    policy_options: PolicyOptions,
     mode: Literal["human", "ansi", "gif"] = "human",
     episodes: int = 1,
     row: int = 0,
@@ -47,7 +47,7 @@ def watch(
     from ..workflows.watch import watch as run_watch
 
     at_least_one("episodes", episodes)
-    subject = player.open()
+    subject = policy_options.open()
     if mode == "human" and not has_display():
         raise ValueError("no window can be opened (no display, or no toolkit for matplotlib): use --mode gif or ansi")
     tampering = None

@@ -13,13 +13,13 @@ from rlkit.agents import DQN
 
 from ..report import ledger, terminal
 from ..report.html import write_report
-from ..report.ledger import Cell, Run, Table
+from ..report.ledger import Cell, ReportTable, RunRecord
 from ..report.terminal import Bars
 from ..workflows.attack import attack_run, curve, threat
 from ..workflows.compare import Comparison, Peer, comparison_run, hyperparameter_table, order_for, require_peer
 from ..workflows.compare.analysis import judged
 from ..workflows.policies import of_agent
-from ..workflows.train import ExactCurve, Trained, train, write_log
+from ..workflows.train import ExactCurve, TrainingResult, train, write_log
 from .grid import GridExact, GridResult, grid_result, solved_grid
 from .settings import FULL, QUICK, Demo
 
@@ -31,11 +31,11 @@ class Outcome(NamedTuple):
 
     grid: GridResult
     comparison: Comparison
-    compare: Run
-    attack: Run
+    compare: RunRecord
+    attack: RunRecord
 
     @property
-    def runs(self) -> tuple[Run, Run, Run]:
+    def runs(self) -> tuple[RunRecord, RunRecord, RunRecord]:
         """In the order of the report."""
         return self.grid.run, self.compare, self.attack
 
@@ -102,7 +102,7 @@ def _carry_out(settings: Demo, grid_folder: Path, cartpole_folder: Path, quiet: 
     )
 
 
-def _introduce(settings: Demo, exact: GridExact, hyperparameters: Table) -> None:
+def _introduce(settings: Demo, exact: GridExact, hyperparameters: ReportTable) -> None:
     """What is going to happen, before it takes minutes."""
     grid, cartpole = settings.grid, settings.cartpole
     terminal.say(
@@ -117,13 +117,13 @@ def _introduce(settings: Demo, exact: GridExact, hyperparameters: Table) -> None
     terminal.show_table(hyperparameters)
 
 
-def _keep(trained: Trained, folder: Path) -> None:
+def _keep(trained: TrainingResult, folder: Path) -> None:
     """Policy and log, as soon as there are any."""
     trained.agent.save(folder / "agent.safetensors")
     write_log(folder / "training.csv", trained.agent.seeds, trained.agent.history)
 
 
-def verdict(settings: Demo, outcome: Outcome) -> tuple[Table, bool]:
+def verdict(settings: Demo, outcome: Outcome) -> tuple[ReportTable, bool]:
     """The one table at the end, and whether every target in it is met."""
     grid, comparison, numbers = outcome.grid, outcome.comparison, outcome.compare.results
     solved = int((comparison.our_play.seed_means >= settings.cartpole_return).sum(axis=0))
@@ -158,7 +158,7 @@ def verdict(settings: Demo, outcome: Outcome) -> tuple[Table, bool]:
         (f"CPU seconds per seed, {theirs}", numbers["peer_cpu_seconds_per_seed"], None, None),
         *_attacked_rows(settings, outcome),
     ]
-    return Table("summary", "Summary", ("what", "value", "wanted", "met"), tuple(rows)), all(targets)
+    return ReportTable("summary", "Summary", ("what", "value", "wanted", "met"), tuple(rows)), all(targets)
 
 
 def _attacked_rows(settings: Demo, outcome: Outcome) -> list[tuple[Cell, ...]]:

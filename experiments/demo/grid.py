@@ -15,7 +15,7 @@ from rlkit.envs.render import draw_values
 from rlkit.plotting import Curve, png
 from rlkit.statistics import Estimate, median_interval
 
-from ..report.ledger import Picture, Run, Table
+from ..report.ledger import Picture, ReportTable, RunRecord
 from ..workflows.exact import (
     Exact,
     all_scores,
@@ -27,7 +27,7 @@ from ..workflows.exact import (
     mistakes_picture,
 )
 from ..workflows.policies import backend_of, of_agent
-from ..workflows.train import Trained, Training
+from ..workflows.train import Training, TrainingResult
 
 
 class GridExact(NamedTuple):
@@ -43,7 +43,7 @@ class GridExact(NamedTuple):
 class GridResult(NamedTuple):
     """The numbers that the demo judges."""
 
-    run: Run
+    run: RunRecord
     optimum: float
     median: Estimate[float]  # over seeds, of the exact return of the final greedy policy
 
@@ -58,7 +58,7 @@ def solved_grid(training: Training, gamma: float) -> GridExact:
     return GridExact(grid, exact, exact.limited.horizon, exact.stationary, exact.limited.error_bound)
 
 
-def grid_result(training: Training, trained: Trained, known: GridExact, curve: Curve) -> GridResult:
+def grid_result(training: Training, trained: TrainingResult, known: GridExact, curve: Curve) -> GridResult:
     """The record of the grid part."""
     agent, exact = trained.agent, known.exact
     assert isinstance(agent, DQN)
@@ -72,7 +72,7 @@ def grid_result(training: Training, trained: Trained, known: GridExact, curve: C
         "cpu_seconds_per_seed": trained.cpu_seconds / agent.num_seeds,
         "curve": {"timesteps": curve.x, "returns": curve.y},
     }
-    run = Run(
+    run = RunRecord(
         kind="grid",
         title=f"{subject.name} on the slippery grid {known.grid.name} against the exact optimum",
         settings={
@@ -103,7 +103,7 @@ def grid_result(training: Training, trained: Trained, known: GridExact, curve: C
     return GridResult(run, exact.optimum, median)
 
 
-def _reference_table(known: GridExact, median: Estimate[float]) -> Table:
+def _reference_table(known: GridExact, median: Estimate[float]) -> ReportTable:
     """Learned beside exact."""
     optimum, gamma = known.exact.optimum, known.exact.by_gamma.gamma
     rows = (
@@ -112,7 +112,7 @@ def _reference_table(known: GridExact, median: Estimate[float]) -> Table:
         (f"exactly optimal policy of gamma {gamma:g}", known.stationary, optimum - known.stationary),
     )
     title = f"Expected return of an episode of at most {known.horizon} steps"
-    return Table("exact", title, ("policy", "return", "regret"), rows)
+    return ReportTable("exact", title, ("policy", "return", "regret"), rows)
 
 
 def _value_picture(agent: DQN, returns: NDArray[np.float64], known: GridExact) -> Picture:

@@ -14,12 +14,12 @@ import jinja2
 
 from rlkit.statistics import Estimate
 
-from .ledger import Run, Table, flattened, plain, record, to_json, write_csv, write_text
+from .ledger import ReportTable, RunRecord, flattened, plain, record, to_json, write_csv, write_text
 
 LONGEST_TABLE = 40  # rows shown in full; longer ones are folded
 
 
-def write_report(path: Path, title: str, runs: Sequence[Run], headline: Table | None = None) -> list[Path]:
+def write_report(path: Path, title: str, runs: Sequence[RunRecord], headline: ReportTable | None = None) -> list[Path]:
     """Write ``path`` (HTML), and beside it the same numbers as ``.json`` and ``.csv``; the three paths.
 
     Args:
@@ -46,7 +46,7 @@ def write_report(path: Path, title: str, runs: Sequence[Run], headline: Table | 
     return [path, numbers, lines]
 
 
-def natural_returns(runs: Sequence[Run]) -> Table | None:
+def natural_returns(runs: Sequence[RunRecord]) -> ReportTable | None:
     """What every run's policy earns when nobody interferes; None if no run has a return."""
     rows = tuple(
         (
@@ -58,10 +58,10 @@ def natural_returns(runs: Sequence[Run]) -> Table | None:
         for run in runs
         if isinstance(run.results.get("return"), Estimate)
     )
-    return Table("summary", "Natural return", ("run", "backend", "seeds", "return"), rows) if rows else None
+    return ReportTable("summary", "Natural return", ("run", "backend", "seeds", "return"), rows) if rows else None
 
 
-def render(title: str, runs: Sequence[Run], headline: Table | None, files: Sequence[str]) -> str:
+def render(title: str, runs: Sequence[RunRecord], headline: ReportTable | None, files: Sequence[str]) -> str:
     """The page as a string."""
     source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -94,7 +94,7 @@ def setting_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(plain(value))
 
 
-def numeric_columns(table: Table) -> list[bool]:
+def numeric_columns(table: ReportTable) -> list[bool]:
     """Which columns are aligned as numbers: those that hold nothing else."""
 
     def is_number(cell: Any) -> bool:
@@ -109,7 +109,7 @@ def embedded(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _long_format(runs: Sequence[Run], headline: Table | None) -> Iterator[tuple[Any, ...]]:
+def _long_format(runs: Sequence[RunRecord], headline: ReportTable | None) -> Iterator[tuple[Any, ...]]:
     """Every cell of every table on a line of its own: tables of any columns share one file."""
     tables = [("summary", headline)] if headline is not None else []
     tables += [(run.title, table) for run in runs for table in run.tables]
@@ -120,6 +120,6 @@ def _long_format(runs: Sequence[Run], headline: Table | None) -> Iterator[tuple[
                 yield section, table.name, number, column, value
 
 
-def summary(run: Run) -> Mapping[str, Any]:
+def summary(run: RunRecord) -> Mapping[str, Any]:
     """What ``--json`` prints of a run: its results beside what was asked."""
     return {"kind": run.kind, "settings": run.settings, "results": run.results, "versions": run.versions}

@@ -30,7 +30,7 @@ PACKAGES = ("torch", "gymnasium", "numpy", "scipy", "stable-baselines3")
 Cell = str | int | float | bool | None | Estimate[float]
 
 
-class Table(NamedTuple):
+class ReportTable(NamedTuple):
     """Numbers with their names."""
 
     name: str  # of its CSV file
@@ -49,14 +49,14 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """The outcome of one command: what was asked, what came out, and how it is shown."""
 
     kind: str  # the command
     title: str
     settings: Mapping[str, Any]  # environment, backend, seeds, hyper-parameters: what is needed to do it again
     results: Mapping[str, Any]  # every number, for scripts; "return" is the natural return where there is one
-    tables: tuple[Table, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
@@ -89,7 +89,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Path:
     return folder
 
 
-def write(run: Run, folder: Path) -> None:
+def write(run: RunRecord, folder: Path) -> None:
     """Write everything of ``run`` into an existing folder."""
     for table in run.tables:
         write_csv(folder / f"{table.name}.csv", *flattened(table))
@@ -98,7 +98,7 @@ def write(run: Run, folder: Path) -> None:
     write_text(folder / RECORD, to_json(record(run)))
 
 
-def record(run: Run) -> dict[str, Any]:
+def record(run: RunRecord) -> dict[str, Any]:
     """A run as what JSON knows; pictures are named, not included."""
     return {
         "kind": run.kind,
@@ -112,7 +112,7 @@ def record(run: Run) -> dict[str, Any]:
     }
 
 
-def read(folder: str | Path) -> Run:
+def read(folder: str | Path) -> RunRecord:
     """The run in a folder.
 
     Raises:
@@ -125,7 +125,7 @@ def read(folder: str | Path) -> Run:
         raise FileNotFoundError(f"{folder} holds no {RECORD}: give a folder that a command wrote with --out")
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        return Run(
+        return RunRecord(
             kind=saved["kind"],
             title=saved["title"],
             settings=restored(saved["settings"]),
@@ -156,7 +156,7 @@ def find(paths: Iterable[str | Path]) -> Iterator[Path]:
         yield from found
 
 
-def flattened(table: Table) -> tuple[list[str], list[list[Any]]]:
+def flattened(table: ReportTable) -> tuple[list[str], list[list[Any]]]:
     """Header and rows of a table for CSV: a column with estimates becomes value, lower and upper."""
     wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
     header: list[str] = []
@@ -233,5 +233,5 @@ def restored(value: Any) -> Any:
     return {key: restored(part) for key, part in value.items()}
 
 
-def _read_table(saved: dict[str, Any]) -> Table:
-    return Table(**{**saved, "columns": tuple(saved["columns"]), "rows": restored(saved["rows"])})
+def _read_table(saved: dict[str, Any]) -> ReportTable:
+    return ReportTable(**{**saved, "columns": tuple(saved["columns"]), "rows": restored(saved["rows"])})

@@ -13,10 +13,10 @@ from rich.table import Table as RichTable
 from rlkit.agents import Agent
 
 from .html import LONGEST_TABLE, cell_text, numeric_columns, summary
-from .ledger import Run, Table, to_json
+from .ledger import ReportTable, RunRecord, to_json
 
 
-def show(run: Run, as_json: bool, shown: Container[str] = ()) -> None:
+def show(run: RunRecord, as_json: bool, shown: Container[str] = ()) -> None:
     """A run's tables and notes, without the tables that were ``shown`` before, or one JSON object."""
     if as_json:
         print(to_json(summary(run)), end="")
@@ -28,7 +28,7 @@ def show(run: Run, as_json: bool, shown: Container[str] = ()) -> None:
         say(note)
 
 
-def show_table(table: Table) -> None:
+def show_table(table: ReportTable) -> None:
     """One table."""
     drawn = RichTable(title=table.title, title_justify="left", title_style="bold", header_style="", box=None)
     for column, is_numeric in zip(table.columns, numeric_columns(table), strict=True):

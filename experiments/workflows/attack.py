@@ -16,12 +16,12 @@ from rlkit.adversarial import (
     BestOf,
     Boundary,
     Budget,
+    ChecklistWarning,
     CurvePoint,
     Noise,
     RandomSearch,
     RobustnessCurve,
     Timing,
-    Warned,
     aliasing_epsilon,
     curve_warnings,
     examine,
@@ -33,7 +33,7 @@ from rlkit.envs import GridWorld, find_dynamics
 from rlkit.evaluation import EVALUATION_SEED, observation_std
 from rlkit.plotting import Curve, Reference, png, robustness_curves
 
-from ..report.ledger import Picture, Run, Table
+from ..report.ledger import Picture, ReportTable, RunRecord
 from .policies import Subject, backend_of
 
 AttackName = Literal["noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best"]
@@ -110,7 +110,7 @@ def threat(
     return Threat(tuple(attacks), tuple(sorted(set(epsilons))), budget, UNITS[unit], aliasing=alike)
 
 
-def checked(subject: Subject, threat: Threat, first_seed: int = EVALUATION_SEED) -> tuple[Warned, ...] | None:
+def checked(subject: Subject, threat: Threat, first_seed: int = EVALUATION_SEED) -> tuple[ChecklistWarning, ...] | None:
     """The checklist's warnings about a subject at states of its natural episodes; None where it gives no scores."""
     if not hasattr(subject.policy, "scores"):
         return None
@@ -133,7 +133,9 @@ def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVA
     )
 
 
-def attack(subjects: Sequence[Subject], threat: Threat, episodes: int = 100, first_seed: int = EVALUATION_SEED) -> Run:
+def attack(
+    subjects: Sequence[Subject], threat: Threat, episodes: int = 100, first_seed: int = EVALUATION_SEED
+) -> RunRecord:
     """Attack one or more policies of the same environment, the same way.
 
     Raises:
@@ -147,8 +149,8 @@ def attack_run(
     subjects: Sequence[Subject],
     measured: Sequence[RobustnessCurve],
     threat: Threat,
-    checks: Sequence[tuple[Warned, ...] | None] | None = None,
-) -> Run:
+    checks: Sequence[tuple[ChecklistWarning, ...] | None] | None = None,
+) -> RunRecord:
     """The record of attacks on policies of one environment; the first policy is the one that the run is about.
 
     Args:
@@ -164,7 +166,7 @@ def attack_run(
     found_by = dict(zip(curves, [None] * len(curves) if checks is None else checks, strict=True))
     clean = [name for name, found in found_by.items() if found == ()]
     warnings = {name: (*(found_by[name] or ()), *curve_warnings(each)) for name, each in curves.items()}
-    return Run(
+    return RunRecord(
         kind="attack",
         title=f"{names} on {first.env} under attack",
         settings={
@@ -214,7 +216,7 @@ def threat_settings(threat: Threat) -> dict[str, Any]:
     }
 
 
-def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> Table:
+def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> ReportTable:
     """Every point of every policy's curve, natural return first."""
     rows = tuple(
         (
@@ -236,7 +238,9 @@ def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> T
         "policy", "attack", "epsilon", *alike, "return", "change", "share of steps attacked",
         "share of actions flipped", "capped episodes",
     )  # fmt: skip
-    return Table("attacks", f"Return against epsilon, in {threat.unit} (norm {threat.budget.norm})", columns, rows)
+    return ReportTable(
+        "attacks", f"Return against epsilon, in {threat.unit} (norm {threat.budget.norm})", columns, rows
+    )
 
 
 def curve_picture(measured: Mapping[str, RobustnessCurve], threat: Threat) -> Picture:

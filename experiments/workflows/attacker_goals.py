@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rlkit.adversarial import TablePolicy
-from rlkit.envs import CartPole, Dynamics, GridWorld, Rewarded, find_dynamics
+from rlkit.envs import CartPole, Dynamics, GridWorld, RewardOverride, find_dynamics
 from rlkit.mdp import TabularMDP
 from rlkit.planning import solve
 from rlkit.types import Policy
@@ -24,10 +24,10 @@ SIDES = {"left": -1.0, "right": 1.0}
 TOLERANCE = 1e-6  # of the lattice's optimum, whose error is far larger
 
 
-class Scheme(NamedTuple):
+class AttackerGoal(NamedTuple):
     """What the attacker wants, and how it would go about it if it could act."""
 
-    wish: str
+    description: str
     policies: Mapping[str, Policy]  # one or more of the attacker's, by name
     dynamics: Dynamics  # the victim's world with the attacker's reward
 
@@ -49,7 +49,7 @@ class SetPoint:
         return ((obs - self.origin.to(obs)) @ self.gains.to(obs) > 0).long()
 
 
-def scheme_of(subject: Subject, toward: str, points: int | None = None) -> Scheme:
+def scheme_of(subject: Subject, toward: str, points: int | None = None) -> AttackerGoal:
     """The attacker's problem in the world of ``subject``.
 
     Args:
@@ -73,7 +73,7 @@ def scheme_of(subject: Subject, toward: str, points: int | None = None) -> Schem
     raise ValueError(f"hijacking is set up for CartPole-v1 and rlkit/GridWorld-v0, not for {subject.env}")
 
 
-def _side_of_the_track(pole: CartPole, toward: str, points: int | None) -> Scheme:
+def _side_of_the_track(pole: CartPole, toward: str, points: int | None) -> AttackerGoal:
     if toward not in SIDES:
         raise ValueError(f"--toward must be left or right on the cart-pole, got {toward!r}")
     side = SIDES[toward]
@@ -81,15 +81,15 @@ def _side_of_the_track(pole: CartPole, toward: str, points: int | None) -> Schem
     def reward(state: Any, action: Any, next_state: Any, terminated: Any) -> Any:
         return 1.0 * ((side * next_state[..., 0] >= ENOUGH) & ~terminated)
 
-    wish = f"steps with the pole up and the cart at least {ENOUGH:g} m to the {toward}"
-    world = Rewarded(pole, reward)
+    description = f"steps with the pole up and the cart at least {ENOUGH:g} m to the {toward}"
+    world = RewardOverride(pole, reward)
     policies: dict[str, Policy] = {"controller": SetPoint(side * SET_POINT)}
     if points is not None:
         policies["lattice"] = GreedyPolicy(solved(pole, points, GAMMA, TOLERANCE, paid_by=world))
-    return Scheme(wish, policies, world)
+    return AttackerGoal(description, policies, world)
 
 
-def _goal_of_the_grid(grid: GridWorld, toward: str) -> Scheme:
+def _goal_of_the_grid(grid: GridWorld, toward: str) -> AttackerGoal:
     ends = grid.mdp.terminated & (grid.mdp.probability > 0)
     letters = grid.letters[tuple(grid.tile_of.T)]  # [N]
     wanted = ends & (letters == toward)[grid.mdp.successor]  # [N, A, K]
@@ -97,11 +97,11 @@ def _goal_of_the_grid(grid: GridWorld, toward: str) -> Scheme:
         known = sorted(set(letters[grid.mdp.successor[ends]].tolist()))
         raise ValueError(f"--toward must be a tile that ends the episode, {', '.join(known)}, got {toward!r}")
     old = grid.mdp
-    wish = TabularMDP(old.successor, old.probability, wanted, old.terminated, old.start, old.max_steps, old.name)
+    description = TabularMDP(old.successor, old.probability, wanted, old.terminated, old.start, old.max_steps, old.name)
     targets = torch.as_tensor(letters == toward)
 
     def reward(state: Any, action: Any, next_state: Any, terminated: Any) -> Any:
         return 1.0 * (targets.numpy()[next_state[..., 0]] & terminated)
 
-    policy = TablePolicy(grid.observations().copy(), solve(wish, GAMMA).policy)
-    return Scheme(f"share of episodes that end at {toward}", {"optimum": policy}, Rewarded(grid, reward))
+    policy = TablePolicy(grid.observations().copy(), solve(description, GAMMA).policy)
+    return AttackerGoal(f"share of episodes that end at {toward}", {"optimum": policy}, RewardOverride(grid, reward))

@@ -13,7 +13,7 @@ from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.statistics import Estimate, mean_interval
 from rlkit.types import Env
 
-from ..report.ledger import Run, Table
+from ..report.ledger import ReportTable, RunRecord
 from .exact import FINAL_WORK, exact_of, exact_part
 from .policies import Subject, backend_of
 
@@ -42,14 +42,14 @@ def play(policy: Victim, env: Env, deterministic: bool = True) -> Played:
     return Played(episodes.returns.cpu().numpy(), episodes.lengths.cpu().numpy(), episodes.capped.cpu().numpy())
 
 
-def seed_table(seeds: Sequence[int], played: Played) -> Table:
+def seed_table(seeds: Sequence[int], played: Played) -> ReportTable:
     """Returns by training seed."""
     columns = ("seed", "mean return", "standard deviation", "least", "greatest", "mean length")
     rows = tuple(
         (seed, *(float(number) for number in (row.mean(), row.std(), row.min(), row.max(), length.mean())))
         for seed, row, length in zip(seeds, played.returns, played.lengths, strict=True)
     )
-    return Table("returns", f"Return of {played.returns.shape[1]} episodes by training seed", columns, rows)
+    return ReportTable("returns", f"Return of {played.returns.shape[1]} episodes by training seed", columns, rows)
 
 
 def returns_of(seeds: Sequence[int], played: Played) -> dict[str, Any]:
@@ -63,7 +63,9 @@ def returns_of(seeds: Sequence[int], played: Played) -> dict[str, Any]:
     }
 
 
-def evaluate(subject: Subject, episodes: int = 100, sampled: bool = False, first_seed: int = EVALUATION_SEED) -> Run:
+def evaluate(
+    subject: Subject, episodes: int = 100, sampled: bool = False, first_seed: int = EVALUATION_SEED
+) -> RunRecord:
     """Play ``episodes`` episodes of every training seed; episode e starts from ``reset(seed=first_seed + e)``.
 
     Raises:
@@ -75,7 +77,7 @@ def evaluate(subject: Subject, episodes: int = 100, sampled: bool = False, first
     played = play(subject.policy, env, deterministic=not sampled)
     exact = exact_of(subject.policy, subject.env, subject.env_kwargs, FINAL_WORK)
     part = exact_part(subject.name, subject.seeds, subject.policy, exact, None, sampled)
-    return Run(
+    return RunRecord(
         kind="evaluate",
         title=f"{subject.name} on {subject.env}, {'sampled' if sampled else 'greedy'} actions",
         settings={

@@ -22,15 +22,15 @@ from rlkit.planning import (
     backward_induction,
     evaluate,
     evaluate_finite,
-    mistakes,
     q_error,
     solve,
     start_value,
     state_regret,
+    suboptimal_probability,
 )
 from rlkit.plotting import Curve, Reference, learning_curves, png
 
-from ..report.ledger import Picture, Table
+from ..report.ledger import Picture, ReportTable
 from .policies import Scored
 from .solve import Lake, lake_of
 
@@ -93,7 +93,7 @@ class Judgement(NamedTuple):
 
     returns: Floats  # [S], under the step limit, undiscounted; at gamma without one
     discounted: Floats | None  # [S], at gamma without a step limit
-    mistakes: Floats | None  # [S, N] in [0, 1], of an action that is not optimal at gamma
+    suboptimal_probability: Floats | None  # [S, N] in [0, 1], of an action that is not optimal at gamma
     regret: Floats | None  # [S, N], of the value at gamma
     errors_at_start: Floats | None  # [S], max_a |Q - Q*| over first states; None unless ``rates_by_reward``
     errors_mean: Floats | None  # [S], over all states in which there is something to decide
@@ -189,7 +189,7 @@ def judged_exactly(policy: Scored, exact: Exact, sampled: bool = False) -> Judge
     if solution is None:
         return Judgement(returns, None, None, None, None, None)
     regret = state_regret(problem.mdp, followed, solution)
-    wrong = mistakes(followed, solution)
+    wrong = suboptimal_probability(followed, solution)
     start, deciding = problem.mdp.start, ~problem.mdp.ended
     errors: tuple[Floats | None, Floats | None] = (None, None)
     if rates_by_reward(policy):
@@ -199,27 +199,27 @@ def judged_exactly(policy: Scored, exact: Exact, sampled: bool = False) -> Judge
     return Judgement(returns, value, wrong, regret, *errors)
 
 
-class Part(NamedTuple):
+class ExactPart(NamedTuple):
     """What exact numbers add to a run."""
 
-    tables: tuple[Table, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
     results: Mapping[str, Any] = {}
 
 
 def exact_part(
     name: str, seeds: tuple[int, ...], policy: Scored, exact: Exact | None, curve: Curve | None, sampled: bool = False
-) -> Part:
+) -> ExactPart:
     """Tables, pictures and numbers of S policies; nothing where nothing is known. ``curve`` is of training."""
     if exact is None:
-        return Part()
+        return ExactPart()
     found = judged_exactly(policy, exact, sampled)
     numbers = exact_results(seeds, exact, found)
     pictures = mistakes_picture(exact, found)
     if curve is not None:
         pictures = (curve_picture(name, exact, curve), *pictures)
         numbers["curve"] = {"timesteps": curve.x, "returns": curve.y}
-    return Part((exact_table(seeds, exact, found, sampled),), pictures, {"exact": numbers})
+    return ExactPart((exact_table(seeds, exact, found, sampled),), pictures, {"exact": numbers})
 
 
 def exact_results(seeds: tuple[int, ...], exact: Exact, found: Judgement) -> dict[str, Any]:
@@ -237,14 +237,16 @@ def exact_results(seeds: tuple[int, ...], exact: Exact, found: Judgement) -> dic
         "seed_discounted_returns": found.discounted,
         "seed_q_errors_at_start": found.errors_at_start,
         "seed_q_errors_mean": found.errors_mean,
-        "seed_mistakes": None if found.mistakes is None else found.mistakes[:, visited].sum(axis=1),
+        "seed_mistakes": None
+        if found.suboptimal_probability is None
+        else found.suboptimal_probability[:, visited].sum(axis=1),
         "deciding_states": int(visited.sum(axis=0)),
-        "state_mistakes": None if found.mistakes is None else found.mistakes.mean(axis=0),
+        "state_mistakes": None if found.suboptimal_probability is None else found.suboptimal_probability.mean(axis=0),
         "state_regrets": None if found.regret is None else found.regret.mean(axis=0),
     }
 
 
-def exact_table(seeds: tuple[int, ...], exact: Exact, found: Judgement, sampled: bool = False) -> Table:
+def exact_table(seeds: tuple[int, ...], exact: Exact, found: Judgement, sampled: bool = False) -> ReportTable:
     """Every seed's policy, and the optimum above them."""
     numbers = exact_results(seeds, exact, found)
     gamma = None if exact.discounted is None else f"gamma {exact.discounted.gamma:g}"
@@ -259,11 +261,11 @@ def exact_table(seeds: tuple[int, ...], exact: Exact, found: Judgement, sampled:
     if found.errors_mean is not None and found.errors_at_start is not None:
         columns["error of Q at start"] = [0.0, *found.errors_at_start.tolist()]
         columns["mean error of Q"] = [0.0, *found.errors_mean.tolist()]
-    if found.mistakes is not None:
+    if found.suboptimal_probability is not None:
         columns[f"states wrong, of {numbers['deciding_states']}"] = [0.0, *numbers["seed_mistakes"].tolist()]
     kind = "Sampled" if sampled else "Greedy"
     title = f"{kind} policies, exactly: expected returns, and in how many states the action is not optimal"
-    return Table("exact", title, tuple(columns), tuple(zip(*columns.values(), strict=True)))
+    return ReportTable("exact", title, tuple(columns), tuple(zip(*columns.values(), strict=True)))
 
 
 def curve_picture(name: str, exact: Exact, curve: Curve) -> Picture:
@@ -285,12 +287,12 @@ def mistakes_picture(exact: Exact, found: Judgement) -> tuple[Picture, ...]:
     grid, solution = exact.problem, exact.discounted
     if not isinstance(grid, GridWorld | Lake) or solution is None or max(grid.letters.shape) > PICTURED_TILES:
         return ()
-    assert found.mistakes is not None
+    assert found.suboptimal_probability is not None
     assert found.regret is not None
     rows, columns = grid.letters.shape
     figure = Figure(figsize=(2 * (0.62 * columns + 1.2), 0.62 * rows + 0.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    share, cost = found.mistakes.mean(axis=0), found.regret.mean(axis=0).clip(min=0)
+    share, cost = found.suboptimal_probability.mean(axis=0), found.regret.mean(axis=0).clip(min=0)
     top = max(float(cost.max(axis=0)), 1e-12)
     draw_values(grid, share, solution.optimal_actions, axes=left, limits=(0, 1), title="share of seeds that are wrong")
     draw_values(grid, cost, axes=right, limits=(0, top), title=f"mean regret at gamma {solution.gamma:g}")

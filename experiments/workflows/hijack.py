@@ -17,16 +17,25 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import rlkit.envs
-from rlkit.adversarial import FGSM, PGD, Attack, AttackedPolicy, Followed, Noise, aliasing_epsilon, follow
-from rlkit.envs import GridWorld, Rewarded
+from rlkit.adversarial import (
+    FGSM,
+    PGD,
+    Attack,
+    AttackedPolicy,
+    HijackedEpisodes,
+    Noise,
+    aliasing_epsilon,
+    hijack_rollout,
+)
+from rlkit.envs import GridWorld, RewardOverride
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import Curve, Reference, draw_curves, png
 from rlkit.statistics import mean_interval, share_interval
 from rlkit.types import Env, Policy
 
-from ..report.ledger import Picture, Run, Table
+from ..report.ledger import Picture, ReportTable, RunRecord
 from .attack import UNITS, NormName, Unit, threat
-from .attacker_goals import Scheme, scheme_of
+from .attacker_goals import AttackerGoal, scheme_of
 from .policies import Subject
 
 
@@ -54,7 +63,7 @@ def hijack(
     episodes: int = 100,
     first_seed: int = EVALUATION_SEED,
     points: int | None = None,
-) -> Run:
+) -> RunRecord:
     """Play the same episodes without attack and under every attempt at every epsilon, paid by the attacker's reward.
 
     Targeted attempts are made once for each of the attacker's policies; ``points`` asks for a second one on the
@@ -63,58 +72,58 @@ def hijack(
     Raises:
         ValueError: see ``scheme_of`` and ``rlkit.adversarial.robustness_curve``.
     """
-    scheme = scheme_of(subject, toward, points)
+    goal = scheme_of(subject, toward, points)
     threatened = threat(subject, [], epsilons, unit, norm)
     rows = len(subject.seeds)
 
     def make_env() -> Env:
         return rlkit.envs.make(
-            scheme.dynamics, seeds=[first_seed] * rows, num_envs=episodes, restart=False, noise="gymnasium", double=True
+            goal.dynamics, seeds=[first_seed] * rows, num_envs=episodes, restart=False, noise="gymnasium", double=True
         )
 
-    def play(attempt: Attempt, planner: Policy, epsilon: float) -> Followed:
+    def play(attempt: Attempt, planner: Policy, epsilon: float) -> HijackedEpisodes:
         target = planner.act if attempt.targeted else None
         budget = replace(threatened.budget, epsilon=epsilon)
         perturb = AttackedPolicy(subject.policy, attempt.attack, budget, subject.seeds, target).perturb
-        return follow(subject.policy, planner, make_env(), perturb)
+        return hijack_rollout(subject.policy, planner, make_env(), perturb)
 
-    natural = follow(subject.policy, scheme.policy, make_env())
+    natural = hijack_rollout(subject.policy, goal.policy, make_env())
     played = {
         name: [play(attempt, planner, epsilon) for epsilon in threatened.epsilons]
-        for name, attempt, planner in plans(scheme)
+        for name, attempt, planner in plans(goal)
     }
-    own = {name: follow(planner, planner, make_env()) for name, planner in scheme.policies.items()}
+    own = {name: hijack_rollout(planner, planner, make_env()) for name, planner in goal.policies.items()}
     mark = None
-    if isinstance(scheme.dynamics, Rewarded) and isinstance(scheme.dynamics.dynamics, GridWorld):
-        states = torch.as_tensor(scheme.dynamics.dynamics.observations().copy())
+    if isinstance(goal.dynamics, RewardOverride) and isinstance(goal.dynamics.dynamics, GridWorld):
+        states = torch.as_tensor(goal.dynamics.dynamics.observations().copy())
         mark = aliasing_epsilon(states, threatened.budget)
-    return hijack_run(subject, scheme, threatened.epsilons, UNITS[unit], norm, natural, played, own, mark)
+    return hijack_run(subject, goal, threatened.epsilons, UNITS[unit], norm, natural, played, own, mark)
 
 
-def plans(scheme: Scheme) -> Iterator[tuple[str, Attempt, Policy]]:
+def plans(goal: AttackerGoal) -> Iterator[tuple[str, Attempt, Policy]]:
     """Every attempt, the targeted ones towards each of the attacker's policies, with the name that tables give it."""
-    several = len(scheme.policies) > 1
+    several = len(goal.policies) > 1
     for name, attempt in ATTEMPTS.items():
-        for planner, policy in scheme.policies.items() if attempt.targeted else ():
+        for planner, policy in goal.policies.items() if attempt.targeted else ():
             yield f"{name}, {planner}" if several else name, attempt, policy
         if not attempt.targeted:
-            yield name, attempt, scheme.policy
+            yield name, attempt, goal.policy
 
 
 def hijack_run(
     subject: Subject,
-    scheme: Scheme,
+    goal: AttackerGoal,
     epsilons: Sequence[float],
     unit: str,
     norm: NormName,
-    natural: Followed,
-    played: Mapping[str, Sequence[Followed]],
-    own: Mapping[str, Followed],
+    natural: HijackedEpisodes,
+    played: Mapping[str, Sequence[HijackedEpisodes]],
+    own: Mapping[str, HijackedEpisodes],
     mark: float | None,
-) -> Run:
+) -> RunRecord:
     """The record: intervals over training seeds, the natural play first, the attacker's own play last."""
 
-    def row(name: str, epsilon: float | None, followed: Followed) -> tuple[Any, ...]:
+    def row(name: str, epsilon: float | None, followed: HijackedEpisodes) -> tuple[Any, ...]:
         returns, shares = _per_seed(followed)
         return (name, epsilon, mean_interval(returns), share_interval(shares))
 
@@ -126,7 +135,7 @@ def hijack_run(
     itself = ", ".join(f"{level:.4g} ({name})" for name, level in best.items())
     columns = ("attempt", "epsilon", "attacker's return", "share of steps as the attacker wants")
     notes = [
-        f"The attacker is paid by {scheme.wish}; its own policy, acting itself, gets {itself}. Intervals are over "
+        f"The attacker is paid by {goal.description}; its own policy, acting itself, gets {itself}. Intervals are over "
         "training seeds."
     ]
     if mark is not None:
@@ -135,9 +144,9 @@ def hijack_run(
             "it one state can read as another."
         )
     figure = _figure(epsilons, unit, natural, played, best, mark)
-    return Run(
+    return RunRecord(
         kind="hijack",
-        title=f"{subject.name} on {subject.env} hijacked: {scheme.wish}",
+        title=f"{subject.name} on {subject.env} hijacked: {goal.description}",
         settings={
             "environment": subject.env,
             "env_kwargs": subject.env_kwargs,
@@ -154,13 +163,13 @@ def hijack_run(
             "attackers_own_return": best,
             "attempts": [dict(zip(("attempt", "epsilon", "return", "followed"), each, strict=True)) for each in rows],
         },
-        tables=(Table("hijack", f"What the attacker gets, epsilon in {unit} (norm {norm})", columns, rows),),
-        pictures=(Picture("hijack", f"The attacker's return: {scheme.wish}.", png(figure)),),
+        tables=(ReportTable("hijack", f"What the attacker gets, epsilon in {unit} (norm {norm})", columns, rows),),
+        pictures=(Picture("hijack", f"The attacker's return: {goal.description}.", png(figure)),),
         notes=tuple(notes),
     )
 
 
-def _per_seed(followed: Followed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _per_seed(followed: HijackedEpisodes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean return and share of steps that the victim followed, ``[S]`` each."""
     returns = followed.returns.mean(dim=1)
     shares = followed.followed.sum(dim=1).double() / followed.lengths.sum(dim=1)
@@ -170,8 +179,8 @@ def _per_seed(followed: Followed) -> tuple[NDArray[np.float64], NDArray[np.float
 def _figure(
     epsilons: Sequence[float],
     unit: str,
-    natural: Followed,
-    played: Mapping[str, Sequence[Followed]],
+    natural: HijackedEpisodes,
+    played: Mapping[str, Sequence[HijackedEpisodes]],
     best: Mapping[str, float],
     mark: float | None,
 ) -> Figure:

@@ -34,7 +34,7 @@ from rlkit.planning import solve as solve_mdp
 from rlkit.planning.solve import Method
 from rlkit.plotting import png
 
-from ..report.ledger import Picture, Run, Table
+from ..report.ledger import Picture, ReportTable, RunRecord
 from .policies import made_with
 
 GRID = "rlkit/GridWorld-v0"
@@ -162,7 +162,7 @@ def solve(
     method: Method = "auto",
     device: str | None = None,
     proved: bool = False,
-) -> Run:
+) -> RunRecord:
     """Solve a problem and say what is known about its answer; ``proved`` adds a proof in rational arithmetic.
 
     Raises:
@@ -208,7 +208,7 @@ def solve(
             "proved_optimal_actions": int(proof.optimal_actions.sum(axis=None)),
             "proved_with": proof.arithmetic,
         }
-    return Run(
+    return RunRecord(
         kind="solve",
         title=f"Exact solution of {problem.name}",
         settings={
@@ -251,7 +251,7 @@ def _proof_note(proof: Proof | None, numbers: Mapping[str, Any]) -> tuple[str, .
     )
 
 
-def _summary(numbers: Mapping[str, Any], gamma: float) -> Table:
+def _summary(numbers: Mapping[str, Any], gamma: float) -> ReportTable:
     """What the terminal shows."""
     rows: list[tuple[str, float | None, float | None, float | None]] = [
         (
@@ -269,10 +269,10 @@ def _summary(numbers: Mapping[str, Any], gamma: float) -> Table:
             (f"return in {limit} steps of the gamma-optimal policy", earned, None, None),
         ]
     columns = ("quantity", "value", "lower", "upper")
-    return Table("solution", "Exact answer, with proven bounds", columns, tuple(rows), digits=11)
+    return ReportTable("solution", "Exact answer, with proven bounds", columns, tuple(rows), digits=11)
 
 
-def _state_table(problem: Problem, solution: Solution) -> Table:
+def _state_table(problem: Problem, solution: Solution) -> ReportTable:
     """Value, bounds and optimal actions of every state."""
     mdp = problem.mdp
     places = problem.grid.tile_of.tolist() if problem.grid is not None else [(None, None)] * mdp.num_states
@@ -288,7 +288,7 @@ def _state_table(problem: Problem, solution: Solution) -> Table:
         for state in range(mdp.num_states)
     )
     columns = ("state", "row", "column", "value", "lower", "upper", "optimal actions")
-    return Table("values", "Value of every state", columns, rows, digits=6)
+    return ReportTable("values", "Value of every state", columns, rows, digits=6)
 
 
 def _value_map(problem: Problem, solution: Solution) -> tuple[Picture, ...]:

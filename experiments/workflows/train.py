@@ -19,9 +19,9 @@ from rlkit.agents import ALGORITHMS as BY_NAME
 from rlkit.agents import Agent, suggestion
 from rlkit.plotting import Curve, learning_curves, png
 
-from ..report.ledger import Picture, Run, write_csv
+from ..report.ledger import Picture, RunRecord, write_csv
 from .evaluate import Played, capped_note, mean_note, play, returns_of, seed_table
-from .exact import CURVE_WORK, Exact, Floats, Part, all_scores, exact_of, exact_part, returns_of_policy
+from .exact import CURVE_WORK, Exact, ExactPart, Floats, all_scores, exact_of, exact_part, returns_of_policy
 from .policies import backend_of, made_with, of_agent
 
 ALGORITHMS = {name.lower(): agent for name, agent in BY_NAME.items()}
@@ -73,7 +73,7 @@ def usual_preset(algo: str, env: str) -> str:
     return "sb3" if tuned is None else "tuned"
 
 
-class Trained(NamedTuple):
+class TrainingResult(NamedTuple):
     """What training left."""
 
     agent: Agent
@@ -84,7 +84,7 @@ class Trained(NamedTuple):
 
 def train(
     training: Training, agent: Agent, watch: Watch | None = None, stop: Callable[[], bool] | None = None
-) -> Trained:
+) -> TrainingResult:
     """Train until the steps are done or ``stop()`` is true; ``watch`` draws a progress bar."""
     steps = agent.training(training.steps, every=max(training.steps // LOG_ROWS, 1))
     cpu, wall = time.process_time(), time.perf_counter()
@@ -93,7 +93,7 @@ def train(
         if stop is not None and stop() and agent.num_timesteps < training.steps:
             finished = False
             break
-    return Trained(agent, finished, time.process_time() - cpu, time.perf_counter() - wall)
+    return TrainingResult(agent, finished, time.process_time() - cpu, time.perf_counter() - wall)
 
 
 class ExactCurve:
@@ -143,16 +143,18 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def training_run(training: Training, trained: Trained, played: Played, exact: ExactCurve | None = None) -> Run:
+def training_run(
+    training: Training, trained: TrainingResult, played: Played, exact: ExactCurve | None = None
+) -> RunRecord:
     """The record of a training with its evaluation, and exact numbers where there are some."""
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)
     interrupted = () if trained.finished else (f"Interrupted after {agent.num_timesteps} of {training.steps} steps.",)
     diverged = agent.divergences
-    part = Part()
+    part = ExactPart()
     if exact is not None:
         part = exact_part(subject.name, agent.seeds, agent, exact.exact, exact.curve if exact.timesteps else None)
-    return Run(
+    return RunRecord(
         kind="train",
         title=f"{subject.name} trained on {training.env}",
         settings={
@@ -232,7 +234,7 @@ def train_and_write(
     episodes: int,
     watch: Watch | None = None,
     tensorboard: bool = False,
-) -> tuple[Run, bool]:
+) -> tuple[RunRecord, bool]:
     """Train, save the policy and the log, evaluate; the run, not yet written, and whether training finished.
 
     Interrupted once, training stops after the present logging interval and what it has is saved and evaluated.

@@ -11,17 +11,17 @@ from .attacks.best_of import BestOf, GridSearch
 from .attacks.boundary import Boundary
 from .attacks.deepfool import DeepFool, Nearest, adversarial_distance
 from .attacks.gradient import FGSM, PGD
-from .attacks.learned import AdversaryEnv, Ball, Directions, LearnedAttack, Moves, Provoke, corners
+from .attacks.learned import AdversaryActions, AdversaryEnv, Ball, Directions, LearnedAttack, TargetAction, corners
 from .attacks.noise import Noise
 from .attacks.random_search import RandomSearch, Square
 from .attacks.transfer import Substitute, Transfer, distil
 from .attacks.universal import Universal, universal_offset
 from .budget import Budget
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
-from .hijack import Followed, TablePolicy, follow
+from .hijack import HijackedEpisodes, TablePolicy, hijack_rollout
 from .measures.aliasing import aliasing_epsilon
-from .measures.checklist import Checked, Examination, Warned, curve_warnings, examine, warnings_of
-from .measures.dimension import Coded, DimensionPoint, Rescaled, alignment, dimension_sweep, padded, rotated
+from .measures.checklist import Checked, ChecklistResult, ChecklistWarning, curve_warnings, examine, warnings_of
+from .measures.dimension import DimensionPoint, EncodedVictim, Rescaled, alignment, dimension_sweep, padded, rotated
 from .measures.distance import DistanceCurve, distance_curve
 from .measures.lipschitz import first_order_flip, lipschitz_bound, margin_radius, steepness
 from .measures.robustness_curve import NATURAL, CurvePoint, RobustnessCurve, robustness_curve
@@ -52,6 +52,7 @@ __all__ = [
     "OBJECTIVES",
     "PGD",
     "Access",
+    "AdversaryActions",
     "AdversaryEnv",
     "Always",
     "AtRandom",
@@ -65,7 +66,8 @@ __all__ = [
     "Boundary",
     "Budget",
     "Checked",
-    "Coded",
+    "ChecklistResult",
+    "ChecklistWarning",
     "CriticalPoint",
     "CurvePoint",
     "DecisionTrees",
@@ -73,19 +75,17 @@ __all__ = [
     "DimensionPoint",
     "Directions",
     "DistanceCurve",
+    "EncodedVictim",
     "Every",
-    "Examination",
-    "Followed",
     "GridSearch",
+    "HijackedEpisodes",
     "LabelVictim",
     "LearnedAttack",
     "ModuleVictim",
-    "Moves",
     "Nearest",
     "Noise",
     "Objective",
     "OneHot",
-    "Provoke",
     "RandomSearch",
     "Rescaled",
     "RobustnessCurve",
@@ -96,13 +96,13 @@ __all__ = [
     "Strategic",
     "Substitute",
     "TablePolicy",
+    "TargetAction",
     "Timing",
     "Transfer",
     "TransferMatrix",
     "Universal",
     "ValueGuided",
     "Victim",
-    "Warned",
     "adversarial_distance",
     "aliasing_epsilon",
     "alignment",
@@ -123,8 +123,8 @@ __all__ = [
     "expected_q",
     "expected_q_of",
     "first_order_flip",
-    "follow",
     "grow",
+    "hijack_rollout",
     "imitate",
     "kl",
     "lipschitz_bound",

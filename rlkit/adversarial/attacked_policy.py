@@ -130,7 +130,7 @@ class AttackedPolicy:
         obs = torch.as_tensor(observation, device=getattr(self.policy, "device", None))[None]  # [1, n, *observation]
         if episode_start is not None:
             self.restart(torch.as_tensor(episode_start)[None])
-        return self.act(self.starts.counted(obs), deterministic)[0].cpu().numpy() + self.starts.action, state
+        return self.act(self.starts.to_zero_based(obs), deterministic)[0].cpu().numpy() + self.starts.action, state
 
     def __getitem__(self, row: int) -> AttackedPolicy:
         """The same attacker of one row of the victim, which must have ``policy[row]``."""

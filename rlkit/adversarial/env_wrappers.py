@@ -236,7 +236,7 @@ def _perturbed(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
     """What is shown for true observations ``[n, ...]``, the difference, and where there is one."""
     device = getattr(attacker.policy, "device", None)
-    true = attacker.starts.counted(torch.as_tensor(np.array(obs), device=device))[None]  # [1, n, *observation]
+    true = attacker.starts.to_zero_based(torch.as_tensor(np.array(obs), device=device))[None]  # [1, n, *observation]
     shown = attacker.perturb(true)
     if isinstance(attacker.policy, OneHot):
         true = attacker.policy.encode(true)

@@ -17,7 +17,7 @@ from rlkit.evaluation import Perturb, walk
 from rlkit.types import Env, Policy
 
 
-class Followed(NamedTuple):
+class HijackedEpisodes(NamedTuple):
     """One episode per copy of an environment that pays the attacker's reward."""
 
     returns: Tensor  # [S, B] float64, the attacker's
@@ -26,9 +26,9 @@ class Followed(NamedTuple):
 
 
 @torch.no_grad()
-def follow(
+def hijack_rollout(
     policy: Policy, attacker: Policy, env: Env, perturb: Perturb | None = None, max_steps: int | None = None
-) -> Followed:
+) -> HijackedEpisodes:
     """Play every copy of ``env`` once and count how often the victim does the attacker's bidding.
 
     Without ``perturb``, or with noise, this is what the attacker gets by doing nothing clever. A hijacking passes
@@ -51,7 +51,7 @@ def follow(
         returns += torch.where(step.running, step.transition.reward.to(torch.float64), 0.0)
         lengths += step.running
         followed += step.running & (step.transition.action == attacker.act(step.obs, True))
-    return Followed(returns, lengths, followed)
+    return HijackedEpisodes(returns, lengths, followed)
 
 
 class TablePolicy:

@@ -152,7 +152,7 @@ def named(attack: str, objective: ObjectiveName | Objective) -> str:
     return attack if name == "margin" else f"{attack} {name}"
 
 
-class Goal(NamedTuple):
+class PosedObjective(NamedTuple):
     """An objective posed for particular observations: a function of scores."""
 
     function: Callable[..., Tensor]
@@ -163,20 +163,22 @@ class Goal(NamedTuple):
         """What is to be increased, ``[S, B, A] -> [S, B]``."""
         return self.sign * self.function(scores, *self.reference)
 
-    def value_and_slope(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_grad(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The value ``[S, B]`` and its derivatives by the scores ``[S, B, A]``."""
         with torch.enable_grad():
             leaf = scores.detach().requires_grad_()
             value = self.value(leaf)
-            (slope,) = torch.autograd.grad(value.sum(dim=(0, 1)), leaf)
-        return value.detach(), slope
+            (grad,) = torch.autograd.grad(value.sum(dim=(0, 1)), leaf)
+        return value.detach(), grad
 
-    def tiled(self, copies: int) -> Goal:
+    def tiled(self, copies: int) -> PosedObjective:
         """The goal of the same observations several times side by side, ``[S, copies B]``."""
         return self._replace(reference=tuple(tiled(each, copies) for each in self.reference))
 
 
-def pose(objective: Objective, victim: Any, obs: Tensor, scores: Tensor, target: Tensor | None = None) -> Goal:
+def pose(
+    objective: Objective, victim: Any, obs: Tensor, scores: Tensor, target: Tensor | None = None
+) -> PosedObjective:
     """The goal of an objective at true observations whose scores are ``scores [S, B, A]``.
 
     Args:
@@ -190,11 +192,11 @@ def pose(objective: Objective, victim: Any, obs: Tensor, scores: Tensor, target:
         ValueError: a target for an objective that has none, or one that is not an action.
     """
     if target is None:
-        return Goal(objective.value, objective.reference(victim, obs, scores), 1.0)
+        return PosedObjective(objective.value, objective.reference(victim, obs, scores), 1.0)
     if not objective.targetable:
         raise ValueError(f"{objective.name} has no targeted form: use margin or cross_entropy")
     if (target >= scores.shape[-1]).any():
         raise ValueError(
             f"target actions must be below the victim's {scores.shape[-1]} actions, got {int(target.amax(dim=(0, 1)))}"
         )
-    return Goal(objective.value, (target,), -1.0)
+    return PosedObjective(objective.value, (target,), -1.0)

@@ -1,16 +1,16 @@
 """Evaluation of policies: rollouts, ``evaluate_policy``, and adapters for environments of other libraries."""
 
-from .concat_env import Abreast
-from .env_adapters import Face, Infos, Stepped
+from .concat_env import ConcatEnv
+from .env_adapters import EnvAdapter, Infos, Stepped
 from .evaluate_policy import Predictor, Scores, evaluate_policy
 from .rollout import EVALUATION_SEED, STEP_CAP, Episodes, Perturb, Step, observation_std, rollout, walk
 
 __all__ = [
     "EVALUATION_SEED",
     "STEP_CAP",
-    "Abreast",
+    "ConcatEnv",
+    "EnvAdapter",
     "Episodes",
-    "Face",
     "Infos",
     "Perturb",
     "Predictor",

@@ -11,7 +11,7 @@ from torch import Tensor
 from rlkit.types import Env, Transition, combined
 
 
-class Abreast:
+class ConcatEnv:
     """G environments of S x B copies as one of S x (G B): group g is copies ``g B`` to ``g B + B - 1``.
 
     Made alike, they play the same episodes in every group, so a policy meets G treatments in one rollout.

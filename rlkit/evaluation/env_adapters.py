@@ -15,7 +15,7 @@ Infos = Sequence[dict[str, Any]]  # one a copy
 Stepped = tuple[Any, Sequence[Any], Sequence[Any], Infos]  # observations, rewards, dones, infos
 
 
-class Face(NamedTuple):
+class EnvAdapter(NamedTuple):
     """A foreign environment as n copies; every call is over all of them."""
 
     num_envs: int  # n
@@ -26,18 +26,18 @@ class Face(NamedTuple):
     masks: Callable[[Infos], NDArray[Any] | None]  # the actions allowed next [n, A]; None where infos do not say
 
 
-def face_of(env: Any) -> Face | None:
+def adapter_of(env: Any) -> EnvAdapter | None:
     """The face of a foreign environment, None for an ``Env`` of ours.
 
     Raises:
         ValueError: no known kind of environment.
     """
     if isinstance(env, VectorEnv):
-        return vector_face(env)
+        return vector_adapter(env)
     if isinstance(env, gymnasium.Env):
-        return serial_face(env)
+        return serial_adapter(env)
     if hasattr(env, "step_async") and hasattr(env, "env_is_wrapped"):
-        return stable_baselines_face(env)
+        return stable_baselines_adapter(env)
     if hasattr(env, "seeds") and hasattr(env, "num_envs"):
         return None
     raise ValueError(
@@ -46,7 +46,7 @@ def face_of(env: Any) -> Face | None:
     )
 
 
-def serial_face(env: gymnasium.Env) -> Face:
+def serial_adapter(env: gymnasium.Env) -> EnvAdapter:
     """A ``gymnasium.Env`` as one copy."""
     monitored = is_monitored(env)
 
@@ -61,10 +61,10 @@ def serial_face(env: gymnasium.Env) -> Face:
             obs, info = env.reset()  # a life lost: the episode goes on
         return _batch_of_one(obs), [reward], [done], [info]
 
-    return Face(1, _limit(env.spec), monitored, start, step, _stacked_masks)
+    return EnvAdapter(1, _limit(env.spec), monitored, start, step, _stacked_masks)
 
 
-def vector_face(env: VectorEnv) -> Face:
+def vector_adapter(env: VectorEnv) -> EnvAdapter:
     """A gymnasium ``VectorEnv``, whatever its autoreset mode: only the first episode after ``start`` counts."""
     seeds = np.arange(env.num_envs)
     mode = env.metadata.get("autoreset_mode")
@@ -91,10 +91,10 @@ def vector_face(env: VectorEnv) -> Face:
     def masks(infos: Infos) -> NDArray[Any] | None:
         return infos[0].get("action_mask")  # one dictionary for all copies, with arrays of their values
 
-    return Face(env.num_envs, _limit(env.spec), is_monitored(env) and not forgetful, start, step, masks)
+    return EnvAdapter(env.num_envs, _limit(env.spec), is_monitored(env) and not forgetful, start, step, masks)
 
 
-def stable_baselines_face(env: Any) -> Face:
+def stable_baselines_adapter(env: Any) -> EnvAdapter:
     """A stable-baselines3 ``VecEnv``."""
     from stable_baselines3.common.monitor import Monitor
 
@@ -115,7 +115,7 @@ def stable_baselines_face(env: Any) -> Face:
         spec = env.get_attr("spec", 0)[0]
     kinds = (Monitor, gymnasium.wrappers.RecordEpisodeStatistics)  # other processes can be asked for these
     monitored = is_monitored(env) or any(all(env.env_is_wrapped(kind)) for kind in kinds)
-    return Face(env.num_envs, _limit(spec), monitored, start, step, _stacked_masks)
+    return EnvAdapter(env.num_envs, _limit(spec), monitored, start, step, _stacked_masks)
 
 
 def layers(env: Any) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlkit.types import Env, Policy, Starts
 
-from .env_adapters import Face, changes_returns, face_of, frozen, generator_kept
+from .env_adapters import EnvAdapter, adapter_of, changes_returns, frozen, generator_kept
 from .rollout import EVALUATION_SEED, _act, _rollout, _step_cap, _takes, _warn_capped
 
 
@@ -82,9 +82,9 @@ def evaluate_policy(
     """
     if n_eval_episodes < 1:
         raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes}")
-    face = face_of(env)
-    cap = _step_cap(max_steps, env.max_episode_steps if face is None else face.limit)
-    if face is None:
+    adapter = adapter_of(env)
+    cap = _step_cap(max_steps, env.max_episode_steps if adapter is None else adapter.limit)
+    if adapter is None:
         if seed is not None or callback is not None or render:
             raise ValueError(
                 "a batched Env has its own noise and no callback or rendering: leave seed, callback and render out"
@@ -92,11 +92,11 @@ def evaluate_policy(
         returns, lengths, capped = _evaluate_batched(_as_policy(model), env, n_eval_episodes, deterministic, cap)
     else:
         if warn:
-            _warn_changed_rewards(face, env)
+            _warn_changed_rewards(adapter, env)
         first_seed = EVALUATION_SEED if seed is None else seed
         with frozen(env), generator_kept(env):
             rows = [
-                _evaluate_row(row, env, face, n_eval_episodes, first_seed, cap, deterministic, render, callback)
+                _evaluate_row(row, env, adapter, n_eval_episodes, first_seed, cap, deterministic, render, callback)
                 for row in _rows(model)
             ]
         returns, lengths, capped = (np.stack(part) for part in zip(*rows, strict=True))  # [S, E]
@@ -116,7 +116,7 @@ Scores = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]  # ret
 def _evaluate_row(
     model: Predictor,
     env: Any,
-    face: Face,
+    adapter: EnvAdapter,
     n_eval_episodes: int,
     first_seed: int,
     cap: int,
@@ -129,12 +129,12 @@ def _evaluate_row(
     episode_rewards = np.zeros(n_eval_episodes)
     episode_lengths = np.zeros(n_eval_episodes, dtype=np.int64)
     capped = np.zeros(n_eval_episodes, dtype=np.bool_)
-    for first in range(0, n_eval_episodes, face.num_envs):
-        running = np.arange(face.num_envs) < n_eval_episodes - first
-        (observations, infos), states = face.start(first_seed + first), None
-        episode_starts = np.ones(face.num_envs, dtype=np.bool_)
+    for first in range(0, n_eval_episodes, adapter.num_envs):
+        running = np.arange(adapter.num_envs) < n_eval_episodes - first
+        (observations, infos), states = adapter.start(first_seed + first), None
+        episode_starts = np.ones(adapter.num_envs, dtype=np.bool_)
         for _ in range(cap):
-            masks = face.masks(infos) if heeds_masks else None
+            masks = adapter.masks(infos) if heeds_masks else None
             actions, states = model.predict(
                 observations,
                 state=states,
@@ -142,7 +142,7 @@ def _evaluate_row(
                 deterministic=deterministic,
                 **({} if masks is None else {"action_masks": masks}),
             )
-            observations, rewards, dones, infos = face.step(np.asarray(actions))
+            observations, rewards, dones, infos = adapter.step(np.asarray(actions))
             for i in np.flatnonzero(running).tolist():
                 reward, done, info = rewards[i], dones[i], infos[i]
                 episode_rewards[first + i] += reward
@@ -150,15 +150,15 @@ def _evaluate_row(
                 episode_starts[i] = done
                 if callback is not None:
                     callback(locals(), globals())
-                if done and face.monitored and "episode" in info:
+                if done and adapter.monitored and "episode" in info:
                     episode_rewards[first + i], episode_lengths[first + i] = info["episode"]["r"], info["episode"]["l"]
                 # under a monitor an end that it does not report (a life lost) is not the episode's
-                running[i] = not done or (face.monitored and "episode" not in info)
+                running[i] = not done or (adapter.monitored and "episode" not in info)
             if render:
                 env.render()
             if not running.any():
                 break
-        in_use = min(face.num_envs, n_eval_episodes - first)
+        in_use = min(adapter.num_envs, n_eval_episodes - first)
         capped[first : first + in_use] = running[:in_use]
     return episode_rewards, episode_lengths, capped
 
@@ -194,7 +194,7 @@ class _PredictorOfPolicy:
         action_masks: Any = None,
     ) -> tuple[Any, Any]:
         device, starts = getattr(self.policy, "device", None), getattr(self.policy, "starts", Starts())
-        obs = starts.counted(torch.as_tensor(observation, device=device))[None]  # [1, n, *observation]
+        obs = starts.to_zero_based(torch.as_tensor(observation, device=device))[None]  # [1, n, *observation]
         mask = None
         if action_masks is not None and _takes(self.policy.act, "action_mask"):
             mask = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=device)[None]  # [1, n, A]
@@ -230,8 +230,8 @@ def _check_model(model: Any) -> None:
         raise ValueError(f"a model needs predict or act, got {type(model).__name__}")
 
 
-def _warn_changed_rewards(face: Face, env: Any) -> None:
-    if changes_returns(env, face.monitored):
+def _warn_changed_rewards(adapter: EnvAdapter, env: Any) -> None:
+    if changes_returns(env, adapter.monitored):
         warnings.warn(
             "a wrapper changes the rewards, so these are not the returns of the task: put a Monitor or "
             "RecordEpisodeStatistics below it in every copy and none above, or leave the wrapper out",

@@ -59,7 +59,7 @@ class Architecture:
         activation: Activation = "relu",
         device: torch.device | str = "cpu",
         options: Mapping[str, Any] | None = None,
-        normalised: bool = False,
+        normalized: bool = False,
     ) -> None:
         if network not in get_args(NetworkName):
             raise ValueError(f"network must be one of {', '.join(get_args(NetworkName))}, got {network!r}")
@@ -81,7 +81,7 @@ class Architecture:
             if not isinstance(space, spaces.Box) or len(shape) != 1:
                 raise ValueError(f"radial basis functions need a Box of one axis, got {space}: use network='linear'")
             nowhere = np.full(shape, np.inf)
-            low, high = (-nowhere, nowhere) if normalised else (space.low, space.high)
+            low, high = (-nowhere, nowhere) if normalized else (space.low, space.high)
             self.basis = RadialBasis(low, high, self.seeds, device=device, **options)
             self.num_inputs = self.basis.centres.shape[1]
 
@@ -91,16 +91,16 @@ class Architecture:
 
     def value(self, orthogonal: bool) -> MLP:
         """State values, beside a policy."""
-        return self.network(1, 1.0 if orthogonal else None, copy=1)
+        return self.network(1, 1.0 if orthogonal else None, network_index=1)
 
-    def network(self, outputs: int, gain: float | None = None, copy: int = 0) -> MLP:
+    def network(self, outputs: int, gain: float | None = None, network_index: int = 0) -> MLP:
         """S networks of this shape.
 
         Args:
             outputs: width of the output.
             gain: of the output layer, for orthogonal weights, with sqrt(2) in the layers before as in
                 stable-baselines3; None for torch's default.
-            copy: which of an agent's networks this is; different ones begin differently.
+            network_index: which of an agent's networks this is; different ones begin differently.
         """
         inside = [math.sqrt(2.0)] * (len(self.convolutions) + len(self.hidden))
         return MLP(
@@ -109,7 +109,7 @@ class Architecture:
             self.activation,
             self.device,
             None if gain is None else [*inside, gain],
-            copy,
+            network_index,
             self.convolutions,
             self.basis,
         )

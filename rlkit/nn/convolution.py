@@ -101,10 +101,10 @@ def patches(x: Tensor, c: Convolution) -> Tensor:
     return windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(len(x), -1, c.patch)
 
 
-def add_patches(slope: Tensor, c: Convolution) -> Tensor:
+def add_patches(grad_output: Tensor, c: Convolution) -> Tensor:
     """The adjoint of ``patches``: ``[S, M rows columns, patch] -> [S, M, height width channels]``, channels last."""
-    windows = slope.view(len(slope), -1, c.rows, c.columns, c.kernel, c.kernel, c.channels)
-    image = slope.new_zeros(*windows.shape[:2], c.height, c.width, c.channels)
+    windows = grad_output.view(len(grad_output), -1, c.rows, c.columns, c.kernel, c.kernel, c.channels)
+    image = grad_output.new_zeros(*windows.shape[:2], c.height, c.width, c.channels)
     down, right = c.rows * c.stride, c.columns * c.stride
     for i in range(c.kernel):
         for j in range(c.kernel):
@@ -135,19 +135,19 @@ class ConvolutionLayer:
         """The affine map alone for autograd, of given leaves."""
         return thin_affine(bias, patches(x, self.convolution), weight).view(len(x), x.shape[1], -1)
 
-    def gradients(self, x: Tensor, slope: Tensor, minibatch: int) -> list[Tensor]:
+    def gradients(self, x: Tensor, grad_output: Tensor, minibatch: int) -> list[Tensor]:
         """d loss / d bias and d loss / d weight as stored, from input and d loss / d output."""
-        rows, slope = patches(x, self.convolution), self._by_place(slope)
-        return self.filters.gradients(rows, slope, rows.shape[1])
+        rows, grad_output = patches(x, self.convolution), self._by_place(grad_output)
+        return self.filters.gradients(rows, grad_output, rows.shape[1])
 
-    def input_slope(self, slope: Tensor, minibatch: int) -> Tensor:
+    def input_grad(self, grad_output: Tensor, minibatch: int) -> Tensor:
         """d loss / d input from d loss / d output; the input has its channels last."""
-        slope = self._by_place(slope)
-        return add_patches(self.filters.input_slope(slope, slope.shape[1]), self.convolution)
+        grad_output = self._by_place(grad_output)
+        return add_patches(self.filters.input_grad(grad_output, grad_output.shape[1]), self.convolution)
 
-    def _by_place(self, slope: Tensor) -> Tensor:
+    def _by_place(self, grad_output: Tensor) -> Tensor:
         """``[S, M, rows columns filters] -> [S, M rows columns, filters]``."""
-        return slope.reshape(len(slope), -1, self.convolution.filters)
+        return grad_output.reshape(len(grad_output), -1, self.convolution.filters)
 
 
 class ChannelsFirst(nn.Module):

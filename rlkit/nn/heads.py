@@ -13,7 +13,7 @@ from .mlp import MLP, Pullback
 class PullbackOfBoth(Protocol):
     """The same of a policy's and a value's networks: slopes by logits ``[S, M, A]`` and by values ``[S, M]``."""
 
-    def __call__(self, logits_slope: Tensor, values_slope: Tensor, out: Tensor | None = None) -> Tensor:
+    def __call__(self, logits_grad: Tensor, values_grad: Tensor, out: Tensor | None = None) -> Tensor:
         """The slopes may be overwritten."""
         ...
 
@@ -54,10 +54,10 @@ class Dueling:
         advantage, advantage_pullback = self.advantage.vjp(x)
         value, value_pullback = self.value.vjp(x)
 
-        def pullback(slope: Tensor, out: Tensor | None = None) -> Tensor:
+        def pullback(grad_output: Tensor, out: Tensor | None = None) -> Tensor:
             out, of_advantage, of_value = _of_both(self.flat, self.advantage, out)
-            advantage_pullback(slope - slope.mean(dim=2, keepdim=True), of_advantage)
-            value_pullback(slope.sum(dim=2, keepdim=True), of_value)
+            advantage_pullback(grad_output - grad_output.mean(dim=2, keepdim=True), of_advantage)
+            value_pullback(grad_output.sum(dim=2, keepdim=True), of_value)
             return out
 
         return value + advantage - advantage.mean(dim=2, keepdim=True), pullback
@@ -92,10 +92,10 @@ class ActorCritic:
         logits, policy_pullback = self.policy.vjp(x)
         values, value_pullback = self.value.vjp(x)
 
-        def pullback(logits_slope: Tensor, values_slope: Tensor, out: Tensor | None = None) -> Tensor:
+        def pullback(logits_grad: Tensor, values_grad: Tensor, out: Tensor | None = None) -> Tensor:
             out, of_policy, of_value = _of_both(self.flat, self.policy, out)
-            policy_pullback(logits_slope, of_policy)
-            value_pullback(values_slope[..., None], of_value)
+            policy_pullback(logits_grad, of_policy)
+            value_pullback(values_grad[..., None], of_value)
             return out
 
         return logits, values[..., 0], pullback

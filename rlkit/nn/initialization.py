@@ -15,10 +15,10 @@ from rlkit.streams import Stream
 from .layers import as_stored
 
 
-def initial_numbers(layers: Sequence[tuple[int, int]], seeds: Sequence[int], copy: int) -> Tensor:
+def initial_numbers(layers: Sequence[tuple[int, int]], seeds: Sequence[int], network_index: int) -> Tensor:
     """One uniform number for every weight and bias, ``[S, count]`` float64."""
     count = sum((n_in + 1) * n_out for n_in, n_out in layers)
-    return Stream(seeds, "init", width=count, copies=copy + 1).next()[:, copy]
+    return Stream(seeds, "init", width=count, copies=network_index + 1).next()[:, network_index]
 
 
 def uniform_linear(layers: Sequence[tuple[int, int]], numbers: Tensor) -> Tensor:

@@ -10,17 +10,17 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .matmul import ALIGNMENT, THIN, TORCH, Products, fastest, onednn_layer, thin_affine
+from .matmul import ALIGNMENT, THIN, TORCH, MatmulBackend, choose_backend, onednn_layer, thin_affine
 
 Activation = Literal["relu", "tanh"]
 
 
-class Chosen(NamedTuple):
+class LayerBackends(NamedTuple):
     """Who does each of a layer's products."""
 
-    output: Products
-    weight_gradient: Products
-    input_slope: Products
+    output: MatmulBackend
+    weight_gradient: MatmulBackend
+    input_grad: MatmulBackend
 
 
 class Layer:
@@ -47,7 +47,7 @@ class Layer:
         # the minibatch from which tanh is made of the sigmoid
         vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and n_in > 1
         self.sigmoid_from = math.ceil(SIGMOID_WORK / n_out) if vectors else sys.maxsize
-        self._chosen: dict[int, Chosen] = {}
+        self._chosen: dict[int, LayerBackends] = {}
 
     def output(self, x: Tensor, minibatch: int) -> Tensor:
         """``[S, M, in] -> [S, M, out]``."""
@@ -66,37 +66,37 @@ class Layer:
         """The affine map alone for autograd, of given leaves: ``[S, M, in] -> [S, M, out]``."""
         return thin_affine(bias, x, weight)
 
-    def gradients(self, x: Tensor, slope: Tensor, minibatch: int) -> list[Tensor]:
+    def gradients(self, x: Tensor, grad_output: Tensor, minibatch: int) -> list[Tensor]:
         """d loss / d bias ``[S, out]`` and d loss / d weight as stored ``[S, in out]``, from the end of ``flat``.
 
         x is the input ``[S, M, in]``, slope d loss / d output ``[S, M, out]``.
         """
-        return [slope.sum(dim=1), self.weight_gradient(x, slope, minibatch)]
+        return [grad_output.sum(dim=1), self.weight_gradient(x, grad_output, minibatch)]
 
-    def weight_gradient(self, x: Tensor, slope: Tensor, minibatch: int) -> Tensor:
+    def weight_gradient(self, x: Tensor, grad_output: Tensor, minibatch: int) -> Tensor:
         """d loss / d weight as stored, ``[S, in out]``, from the input ``[S, M, in]`` and d loss / d output."""
-        left, right = (slope, x) if self.out_first else (x, slope)
+        left, right = (grad_output, x) if self.out_first else (x, grad_output)
         return self._by(minibatch).weight_gradient.product(left.mT, right).flatten(1)
 
-    def input_slope(self, slope: Tensor, minibatch: int) -> Tensor:
+    def input_grad(self, grad_output: Tensor, minibatch: int) -> Tensor:
         """d loss / d input ``[S, M, in]`` from d loss / d output ``[S, M, out]``."""
-        return self._by(minibatch).input_slope.product(slope, self.weight_mT)
+        return self._by(minibatch).input_grad.product(grad_output, self.weight_mT)
 
-    def _by(self, minibatch: int) -> Chosen:
+    def _by(self, minibatch: int) -> LayerBackends:
         return self._chosen.get(minibatch) or self._choose(minibatch)
 
-    def _choose(self, minibatch: int) -> Chosen:
+    def _choose(self, minibatch: int) -> LayerBackends:
         n_in, n_out = self.weight.shape[1:]
         others = THIN if 1 in (n_in, n_out) else TORCH
         if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32:
-            chosen = Chosen(others, others, others)
+            chosen = LayerBackends(others, others, others)
         else:
             height, width = (n_out, n_in) if self.out_first else (n_in, n_out)
-            by = partial(fastest, in_lines=n_in % ALIGNMENT == n_out % ALIGNMENT == 0, others=others)
-            chosen = Chosen(
+            by = partial(choose_backend, in_lines=n_in % ALIGNMENT == n_out % ALIGNMENT == 0, others=others)
+            chosen = LayerBackends(
                 output=by(minibatch, n_in, n_out),
                 weight_gradient=by(height, minibatch, width),
-                input_slope=by(minibatch, n_out, n_in),
+                input_grad=by(minibatch, n_out, n_in),
             )
         self._chosen[minibatch] = chosen
         return chosen
@@ -114,13 +114,13 @@ MINUS_ONE = torch.tensor(-1.0)
 SIGMOID_WORK = 2**11  # elements of a row from which it wins
 
 
-def through(activation: Activation, slope: Tensor, y: Tensor) -> Tensor:
+def activation_backward(activation: Activation, grad_output: Tensor, y: Tensor) -> Tensor:
     """The slope, which is overwritten, times the activation's derivative read off its output: 1 - y^2, or y > 0."""
     if activation == "relu":
-        slope = torch.ops.aten.threshold_backward.grad_input(slope, y, 0.0, grad_input=slope)
+        grad_output = torch.ops.aten.threshold_backward.grad_input(grad_output, y, 0.0, grad_input=grad_output)
     else:
-        slope = torch.ops.aten.tanh_backward.grad_input(slope, y, grad_input=slope)
-    return slope
+        grad_output = torch.ops.aten.tanh_backward.grad_input(grad_output, y, grad_input=grad_output)
+    return grad_output
 
 
 def is_stored_out_first(n_in: int, n_out: int) -> bool:

@@ -21,7 +21,7 @@ from torch import Tensor
 ALIGNMENT = 16  # float32 numbers in a cache line
 
 
-class Products(NamedTuple):
+class MatmulBackend(NamedTuple):
     """What a library does for S layers."""
 
     # ``baddbmm``: beta b + alpha x W of b [S, 1, N], x [S, M, K] and W [S, K, N]; None where ``onednn_layer`` does more
@@ -29,7 +29,7 @@ class Products(NamedTuple):
     product: Callable[[Tensor, Tensor], Tensor]  # ``bmm``: [S, M, K] x [S, K, N] -> [S, M, N]
 
 
-def fastest(height: int, summands: int, width: int, *, in_lines: bool, others: Products) -> Products:
+def choose_backend(height: int, summands: int, width: int, *, in_lines: bool, others: MatmulBackend) -> MatmulBackend:
     """Who multiplies ``[M, K] x [K, N]`` matrices of float32 on the CPU.
 
     Args:
@@ -45,7 +45,7 @@ def fastest(height: int, summands: int, width: int, *, in_lines: bool, others: P
     return NUMPY if suits_numpy and torch.get_num_threads() == 1 and numpy_is_ahead() else others
 
 
-TORCH = Products(torch.baddbmm, torch.bmm)
+TORCH = MatmulBackend(torch.baddbmm, torch.bmm)
 
 
 # A width of one, where the batched product rounds differently for one row and for many.
@@ -71,7 +71,7 @@ def thin_product(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a, b)
 
 
-THIN = Products(thin_affine, thin_product)
+THIN = MatmulBackend(thin_affine, thin_product)
 
 
 # numpy's BLAS, of float32 in the CPU's memory, without gradients. Sums are taken in MKL's blocks: so OpenBLAS's AVX-512
@@ -96,7 +96,7 @@ def numpy_product(a: Tensor, b: Tensor) -> Tensor:
     return first
 
 
-NUMPY = Products(numpy_affine, numpy_product)
+NUMPY = MatmulBackend(numpy_affine, numpy_product)
 NUMPY_WORK = 2**18  # multiply-adds of a row's product from which numpy's call pays
 NUMPY_MOST = 2**14  # numbers of a block's b, so that at least 16 rows of a are multiplied at once
 NUMPY_CUT = 2**18  # multiply-adds up to which OpenBLAS takes its kernels for small matrices, and starts no threads
@@ -190,7 +190,7 @@ def onednn_product(a: Tensor, b: Tensor) -> Tensor:
     return _together([ONEDNN_LINEAR(a_s, b_s.T, None, "none", [], "") for a_s, b_s in rows])
 
 
-ONEDNN = Products(None, onednn_product)
+ONEDNN = MatmulBackend(None, onednn_product)
 
 
 def _rows(x: Tensor) -> Sequence[Tensor]:

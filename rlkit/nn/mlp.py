@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .convolution import ChannelsFirst, ChannelsLast, Convolution, ConvolutionLayer
 from .initialization import initial_numbers, orthogonal, uniform_linear
-from .layers import Activation, Layer, as_stored, is_stored_out_first, through
+from .layers import Activation, Layer, activation_backward, as_stored, is_stored_out_first
 from .matmul import ALIGNMENT
 from .rbf import RadialBasis
 from .torch_modules import linear_module
@@ -25,7 +25,7 @@ from .torch_modules import linear_module
 class Pullback(Protocol):
     """d loss / d output ``[S, M, out]`` -> d loss / d parameters ``[S, P]``, written into ``out`` if that is given."""
 
-    def __call__(self, slope: Tensor, out: Tensor | None = None) -> Tensor:
+    def __call__(self, grad_output: Tensor, out: Tensor | None = None) -> Tensor:
         """The slope may be overwritten."""
         ...
 
@@ -35,7 +35,7 @@ class MLP:
 
     The initial weights are torch's default for ``nn.Linear`` and ``nn.Conv2d``, uniform on +-1/sqrt(in) for weights and
     biases (what stable-baselines3's DQN starts from), or orthogonal with ``gains`` (what its A2C and PPO start from),
-    drawn from the stream (seed, "init", copy).
+    drawn from the stream (seed, "init", network_index).
 
     Inside, hidden layers are widened to multiples of 16 by units whose weights are zero and stay so, because what gives
     nothing and is asked by nobody has no gradient: products of whole cache lines round alike for any S. Files and plain
@@ -47,7 +47,7 @@ class MLP:
         activation: between the layers; the output is linear.
         device: where the parameters live.
         gains: of every layer, for orthogonal weights and zero biases.
-        copy: which of an agent's networks this is: networks of one agent draw from different streams.
+        network_index: which of an agent's networks this is: networks of one agent draw from different streams.
         convolutions: what the input goes through first, as a flat image.
         basis: fixed features of the input, before anything that is learned.
 
@@ -63,7 +63,7 @@ class MLP:
         activation: Activation = "relu",
         device: torch.device | str = "cpu",
         gains: Sequence[float] | None = None,
-        copy: int = 0,
+        network_index: int = 0,
         convolutions: Sequence[Convolution] = (),
         basis: RadialBasis | None = None,
     ) -> None:
@@ -77,7 +77,7 @@ class MLP:
         self.basis = basis
         self._widths = (sizes[0], *(_whole_lines(width) for width in sizes[1:-1]), sizes[-1])
         layers = self._shapes(self.sizes)
-        numbers = initial_numbers(layers, seeds, copy)
+        numbers = initial_numbers(layers, seeds, network_index)
         compact = uniform_linear(layers, numbers) if gains is None else orthogonal(layers, numbers, gains)
         widened = self._shapes(self._widths)
         self.columns = _columns(layers, widened).to(device)
@@ -147,16 +147,18 @@ class MLP:
         """
         if x.shape[1] < ALIGNMENT:
             output, pull = self.vjp(_pad_minibatch(x))
-            return output[:, : x.shape[1]], lambda slope, out=None: pull(_pad_minibatch(slope), out)
+            return output[:, : x.shape[1]], lambda grad_output, out=None: pull(_pad_minibatch(grad_output), out)
         minibatch, activations = x.shape[1], self._activations(x)
 
-        def pullback(slope: Tensor, out: Tensor | None = None) -> Tensor:
+        def pullback(grad_output: Tensor, out: Tensor | None = None) -> Tensor:
             gradients = [self._padding]  # from the end of ``flat`` to its start
             for i in reversed(range(len(self._layers))):
                 layer, h = self._layers[i], activations[i]
-                gradients += layer.gradients(h, slope, minibatch)
+                gradients += layer.gradients(h, grad_output, minibatch)
                 if i > 0:
-                    slope = through(self.activation, layer.input_slope(slope, minibatch), h)  # [S, M, in]
+                    grad_output = activation_backward(
+                        self.activation, layer.input_grad(grad_output, minibatch), h
+                    )  # [S, M, in]
             return torch.cat(gradients[::-1], dim=1, out=out)
 
         return activations[-1], pullback
@@ -173,13 +175,13 @@ class MLP:
             raise ValueError("gradients by the input are written out for layers alone: differentiate self(x) instead")
         if x.shape[1] < ALIGNMENT:
             output, pull = self.input_vjp(_pad_minibatch(x))
-            return output[:, : x.shape[1]], lambda slope: pull(_pad_minibatch(slope))[:, : x.shape[1]]
+            return output[:, : x.shape[1]], lambda grad_output: pull(_pad_minibatch(grad_output))[:, : x.shape[1]]
         minibatch, activations = x.shape[1], self._activations(x)
 
-        def pullback(slope: Tensor) -> Tensor:
+        def pullback(grad_output: Tensor) -> Tensor:
             for layer, h in zip(reversed(self._layers[1:]), reversed(activations[:-1]), strict=False):
-                slope = through(self.activation, layer.input_slope(slope, minibatch), h)
-            return self._layers[0].input_slope(slope, minibatch)
+                grad_output = activation_backward(self.activation, layer.input_grad(grad_output, minibatch), h)
+            return self._layers[0].input_grad(grad_output, minibatch)
 
         return activations[-1], pullback
 
@@ -212,9 +214,9 @@ class MLP:
         twin.place(pick(self.flat))
         return twin
 
-    def seed(self, row: int) -> nn.Sequential:
+    def as_module(self, row: int) -> nn.Sequential:
         """Row ``row`` as a plain torch module on features ``[M, in]``, with parameters of its own."""
-        modules: list[nn.Module] = [] if self.basis is None else [self.basis.seed(row)]
+        modules: list[nn.Module] = [] if self.basis is None else [self.basis.as_module(row)]
         if self.convolutions:
             modules.append(ChannelsFirst(self.convolutions[0]))
         weights = (weight.detach()[row] for weight in self.parameters[::2])

@@ -39,7 +39,7 @@ def merged(moments: Moments, batch: Tensor) -> Moments:
     return Moments(moments.mean + change * count / total, squares / total, total)
 
 
-class Normaliser:
+class Normalizer:
     """Observations with mean 0 and deviation 1, rewards in units of the deviation of the discounted return.
 
     Everything is kept in one matrix ``flat`` ``[S, 2 (D + 1) + 1]`` float64: mean and variance of D features and of the
@@ -123,10 +123,10 @@ class Normaliser:
         return (reward / deviation).clamp(-CLIP * summed, CLIP * summed).to(reward.dtype)
 
 
-def normaliser(
+def normalizer(
     space: spaces.Space[Any], num_envs: int, gamma: Tensor, of_observations: bool, of_rewards: bool
-) -> Normaliser | None:
-    """A fresh ``Normaliser`` for observations of a space; None where neither they nor rewards are to be normalised.
+) -> Normalizer | None:
+    """A fresh ``Normalizer`` for observations of a space; None where neither they nor rewards are to be normalised.
 
     Raises:
         ValueError: one-hot codes, whose scale is one already.
@@ -135,4 +135,4 @@ def normaliser(
         raise ValueError(f"normalize_observations needs Box observations, got {space}")
     if not (of_observations or of_rewards):
         return None
-    return Normaliser(num_features(space), num_envs, gamma, of_observations, of_rewards)
+    return Normalizer(num_features(space), num_envs, gamma, of_observations, of_rewards)

@@ -81,7 +81,7 @@ class RadialBasis:
         twin.width, twin.middle, twin.scale, twin.centres = self.width, self.middle, self.scale, pick(self.centres)
         return twin
 
-    def seed(self, row: int) -> GaussianFeatures:
+    def as_module(self, row: int) -> GaussianFeatures:
         """Row ``row`` as a plain torch module."""
         return GaussianFeatures(self.centres[row], self.middle, self.scale, self.width)
 

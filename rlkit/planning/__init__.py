@@ -13,10 +13,10 @@ from .methods.interval_iteration import interval_iteration
 from .methods.lattice_iteration import lattice_iteration
 from .methods.modified_policy_iteration import modified_policy_iteration
 from .methods.policy_iteration import policy_iteration
-from .methods.prioritized_sweeping import prioritised_sweeping
+from .methods.prioritized_sweeping import prioritized_sweeping
 from .methods.stencil_iteration import stencil_iteration
 from .methods.value_iteration import value_iteration
-from .metrics import mistakes, q_error, regret, start_value, state_regret
+from .metrics import q_error, regret, start_value, state_regret, suboptimal_probability
 from .operators import Problem, bellman, bellman_q, greedy, q_backup
 from .policy_gradient import Trajectories, policy_gradient, trajectories
 from .proof import Proof, prove
@@ -41,11 +41,10 @@ __all__ = [
     "inexact_policy_iteration",
     "interval_iteration",
     "lattice_iteration",
-    "mistakes",
     "modified_policy_iteration",
     "policy_gradient",
     "policy_iteration",
-    "prioritised_sweeping",
+    "prioritized_sweeping",
     "prove",
     "q_backup",
     "q_error",
@@ -55,6 +54,7 @@ __all__ = [
     "start_value",
     "state_regret",
     "stencil_iteration",
+    "suboptimal_probability",
     "trajectories",
     "value_iteration",
 ]

@@ -18,7 +18,7 @@ from .operators import Array, Extents, Problem, choices, ended_by_zero, extents,
 from .solution import NotConverged, Solution
 
 
-class Goal(NamedTuple):
+class SolverTask(NamedTuple):
     """What a solver was asked, verified, and when it began."""
 
     mdp: Problem
@@ -34,14 +34,14 @@ class Goal(NamedTuple):
         return self.tolerance * (1 - self.gamma * self.size.continuation_high)
 
 
-def verified_goal(method: str, mdp: Problem, gamma: float, tolerance: float) -> Goal:
+def verified_task(method: str, mdp: Problem, gamma: float, tolerance: float) -> SolverTask:
     """The goal, else a ValueError."""
     began = time.perf_counter()
     size = extents(mdp)
     gamma = verified_contraction(method, gamma, size)
     if not 0 < tolerance < math.inf:
         raise ValueError(f"tolerance {tolerance}: give a positive number, the largest upper - lower to accept")
-    return Goal(mdp, size, gamma, float(tolerance), method, began)
+    return SolverTask(mdp, size, gamma, float(tolerance), method, began)
 
 
 def verified_iterations(max_iterations: int | None) -> None:
@@ -73,14 +73,14 @@ def best_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     return highest(q_backup(mdp, value, gamma))
 
 
-def bounds_from(goal: Goal, value: Array) -> Certificate:
+def bounds_from(task: SolverTask, value: Array) -> Certificate:
     """The bounds that one backup of ``value [N]`` proves."""
-    return proved(goal, value, best_backup(goal.mdp, value, goal.gamma))
+    return proved(task, value, best_backup(task.mdp, value, task.gamma))
 
 
-def proved(goal: Goal, value: Array, backed_up: Array) -> Certificate:
+def proved(task: SolverTask, value: Array, backed_up: Array) -> Certificate:
     """The bounds that ``backed_up [N]``, the backup of ``value [N]``, proves."""
-    shifts = macqueen_shifts(goal.size, value, backed_up, goal.gamma)
+    shifts = macqueen_shifts(task.size, value, backed_up, task.gamma)
     return Certificate(*shifted(value, shifts), shifts)
 
 
@@ -90,7 +90,7 @@ def at_rounding(shifts: Shifts) -> bool:
 
 
 def concluded(
-    goal: Goal,
+    task: SolverTask,
     certificate: Certificate,
     iterations: int,
     work: int = 0,
@@ -107,24 +107,24 @@ def concluded(
         ValueError: rounding is what keeps the bounds apart.
         NotConverged: tired; its ``solution`` is what there is.
     """
-    if certificate.width <= goal.tolerance:
-        return certified_from_below(goal, certificate, iterations, work)
+    if certificate.width <= task.tolerance:
+        return certified_from_below(task, certificate, iterations, work)
     if stuck or at_rounding(certificate.shifts):
-        raise below_rounding(goal, certificate.width)
+        raise below_rounding(task, certificate.width)
     if tired:
-        raise out_of_iterations(goal, certified_from_below(goal, certificate, iterations, work), unit)
+        raise out_of_iterations(task, certified_from_below(task, certificate, iterations, work), unit)
     return None
 
 
-def certified_from_below(goal: Goal, certificate: Certificate, iterations: int, work: int = 0) -> Solution:
+def certified_from_below(task: SolverTask, certificate: Certificate, iterations: int, work: int = 0) -> Solution:
     """The solution whose policy is greedy to the lower bound; ``work`` is the bytes of the method's own arrays.
 
     With L the lower bound the policy earns at least ``L + min(BL - L) / (1 - gamma m)``, as ``macqueen_shifts`` says.
     """
     lower, upper, _ = certificate
-    width, uncertain = certificate.width, doubt(goal.size, lower, lower, upper, goal.gamma)
-    value, policy, optimal = choices(goal.mdp, lower, goal.gamma, uncertain)
-    earned = macqueen_shifts(goal.size, lower, value, goal.gamma).lower
+    width, uncertain = certificate.width, doubt(task.size, lower, lower, upper, task.gamma)
+    value, policy, optimal = choices(task.mdp, lower, task.gamma, uncertain)
+    earned = macqueen_shifts(task.size, lower, value, task.gamma).lower
     return Solution(
         value=value,
         ahead=lower,
@@ -134,13 +134,13 @@ def certified_from_below(goal: Goal, certificate: Certificate, iterations: int, 
         upper=upper,
         policy_loss_bound=math.nextafter(width - earned, math.inf),
         iterations=iterations,
-        seconds=time.perf_counter() - goal.began,
-        converged=width <= goal.tolerance,
-        gamma=goal.gamma,
-        tolerance=goal.tolerance,
-        mdp=goal.mdp,
-        method=goal.method.replace("_", " "),
-        bytes=problem_bytes(goal.mdp) + work + optimal.nbytes + 5 * value.nbytes,
+        seconds=time.perf_counter() - task.began,
+        converged=width <= task.tolerance,
+        gamma=task.gamma,
+        tolerance=task.tolerance,
+        mdp=task.mdp,
+        method=task.method.replace("_", " "),
+        bytes=problem_bytes(task.mdp) + work + optimal.nbytes + 5 * value.nbytes,
     )
 
 
@@ -156,20 +156,20 @@ def _bytes_once(view: np.ndarray) -> int:
     return last - first
 
 
-def out_of_iterations(goal: Goal, solution: Solution, unit: str) -> NotConverged:
+def out_of_iterations(task: SolverTask, solution: Solution, unit: str) -> NotConverged:
     """The error of a limit that came before the tolerance."""
     return NotConverged(
         f"the bounds are {solution.width:.3g} apart after {solution.iterations} {unit}, more than the tolerance "
-        f"{goal.tolerance:g}: allow more iterations or a larger tolerance (the solution so far is in .solution)",
+        f"{task.tolerance:g}: allow more iterations or a larger tolerance (the solution so far is in .solution)",
         solution,
     )
 
 
-def below_rounding(goal: Goal, width: float) -> ValueError:
+def below_rounding(task: SolverTask, width: float) -> ValueError:
     """The error of a tolerance that rounding does not allow."""
     return ValueError(
-        f"tolerance {goal.tolerance:g} is below what rounding allows at gamma {goal.gamma}: the smallest that "
-        f"{goal.method} can certify for this problem is {_two_digits_up(width)}"
+        f"tolerance {task.tolerance:g} is below what rounding allows at gamma {task.gamma}: the smallest that "
+        f"{task.method} can certify for this problem is {_two_digits_up(width)}"
     )
 
 

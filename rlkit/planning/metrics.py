@@ -65,7 +65,7 @@ def state_regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSo
     return solution.value - evaluate(mdp, policy, solution.gamma)
 
 
-def mistakes(policy: ArrayLike, solution: Solution) -> Array:
+def suboptimal_probability(policy: ArrayLike, solution: Solution) -> Array:
     """How likely a policy is to take an action that is not optimal, in each state: ``[..., N]`` in [0, 1].
 
     ``policy`` is as in ``evaluate``: integers ``[..., N]``, whose mistakes are 0 or 1, or floats ``[..., N, A]``.

@@ -11,7 +11,7 @@ import numpy as np
 
 from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP, map_of
 
-from .certify import below_rounding, verified_goal
+from .certify import below_rounding, verified_task
 from .chain import policy_chain
 from .kernels.jit import COMPILED
 from .methods.device_iteration import device_iteration
@@ -19,7 +19,7 @@ from .methods.inexact_policy_iteration import inexact_policy_iteration
 from .methods.lattice_iteration import lattice_iteration
 from .methods.modified_policy_iteration import CONTINUING, modified_policy_iteration
 from .methods.policy_iteration import policy_iteration
-from .methods.prioritized_sweeping import prioritised_sweeping
+from .methods.prioritized_sweeping import prioritized_sweeping
 from .methods.stencil_iteration import stencil_iteration
 from .methods.value_iteration import value_iteration
 from .operators import Problem, as_table, extents
@@ -30,13 +30,13 @@ Method = Literal[
     "value iteration",
     "gauss-seidel",
     "modified policy iteration",
-    "prioritised sweeping",
+    "prioritized sweeping",
     "inexact policy iteration",
     "policy iteration",
     "stencil",
 ]
 
-SWEEPS_WORTH_A_FACTORISATION = 6000  # sweeps that cost about as much as all factorisations of policy iteration
+SWEEPS_WORTH_A_FACTORIZATION = 6000  # sweeps that cost about as much as all factorisations of policy iteration
 NARROW = 8  # numbers between a state and its successors up to which factors cost next to nothing
 STATES_SWEPT_IN_A_SOLVE = 200_000  # in the time that a small or narrow policy's system takes
 STENCIL_SWEEPS = 20_000  # the same of a map's sweeps, which cost a tenth
@@ -60,7 +60,7 @@ def solve(
     up has cost a fraction of the next one.
 
     Other methods: ``"value iteration"`` (Jacobi), ``"gauss-seidel"``, ``"modified policy iteration"``,
-    ``"prioritised sweeping"``, ``"inexact policy iteration"``, ``"policy iteration"`` and, for a ``GridMDP`` or its
+    ``"prioritized sweeping"``, ``"inexact policy iteration"``, ``"policy iteration"`` and, for a ``GridMDP`` or its
     table, ``"stencil"``. For gamma = 1 see ``interval_iteration`` and ``policy_iteration``; under a step limit,
     ``backward_induction``.
 
@@ -95,7 +95,7 @@ _METHODS: dict[str, Callable[[Problem, float, float], Solution]] = {
     "value iteration": value_iteration,
     "gauss-seidel": _gauss_seidel,
     "modified policy iteration": modified_policy_iteration,
-    "prioritised sweeping": prioritised_sweeping,
+    "prioritized sweeping": prioritized_sweeping,
     "inexact policy iteration": inexact_policy_iteration,
 }
 
@@ -131,17 +131,17 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
             reason = "episodes end: values spread from the endings, Gauss-Seidel sweeps carry them along"
             if COMPILED and _many_without_reward(mdp) and gamma <= SHORT_SIGHTED:
                 reason = "many states, few rewards, a short view: work follows the values that still move"
-                return replace(prioritised_sweeping(mdp, gamma, tolerance), reason=reason)
+                return replace(prioritized_sweeping(mdp, gamma, tolerance), reason=reason)
         if _narrow(as_table(mdp)):
             sweeps = max(60, STATES_SWEPT_IN_A_SOLVE // mdp.num_states)
         else:  # where a policy's system is too large to factorise, the next method is a Krylov method, and dear
-            sweeps = SWEEPS_WORTH_A_FACTORISATION * (5 if mdp.num_states >= MANY_STATES else 1)
+            sweeps = SWEEPS_WORTH_A_FACTORIZATION * (5 if mdp.num_states >= MANY_STATES else 1)
         return replace(modified_policy_iteration(mdp, gamma, tolerance, sweeps), reason=reason)
     except NotConverged as stopped:
         partial = stopped.solution
     table = as_table(mdp)
     tried = f"after {partial.iterations} sweeps of {partial.method} its bounds were {partial.width:.2g} apart"
-    if _factorised_cheaply(table, partial):
+    if _factorized_cheaply(table, partial):
         solution = _exact(table, gamma, tolerance, partial)
         reason = f"{tried}: its policy was improved with exact evaluations"
     else:
@@ -167,11 +167,11 @@ def _on_lattice(mdp: LatticeMDP, gamma: float, tolerance: float) -> Solution:
 
 def _exact(mdp: Problem, gamma: float, tolerance: float, start: Solution | None) -> Solution:
     """Policy iteration, held to a tolerance."""
-    goal = verified_goal("policy_iteration", mdp, gamma, tolerance)
+    task = verified_task("policy_iteration", mdp, gamma, tolerance)
     solution = policy_iteration(mdp, gamma, None if start is None else start.policy)
     if solution.width > tolerance:
-        raise below_rounding(goal, solution.width)
-    return replace(solution, tolerance=goal.tolerance)
+        raise below_rounding(task, solution.width)
+    return replace(solution, tolerance=task.tolerance)
 
 
 def _narrow(mdp: TabularMDP) -> bool:
@@ -186,7 +186,7 @@ def _narrow(mdp: TabularMDP) -> bool:
     return True
 
 
-def _factorised_cheaply(mdp: TabularMDP, solution: Solution) -> bool:
+def _factorized_cheaply(mdp: TabularMDP, solution: Solution) -> bool:
     """Whether the factors of its policy's system take little memory."""
     return _narrow(mdp) or _factors(mdp, solution) <= LARGEST_FACTORS
 

@@ -1,6 +1,6 @@
 """What a learner from replay has experienced, and how minibatches are made of it (Lin 1992; Schaul et al. 2016).
 
-The rings are in ``replay.py``, the tree of priorities in ``prioritised.py``; here is which of them is asked for what.
+The rings are in ``replay.py``, the tree of priorities in ``prioritized.py``; here is which of them is asked for what.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Memory:
         age = torch.arange(size, 0, -1, device=stored.device) - 0.5
         return (1.0 - (age / stored).double()).clamp(min=0.0).expand(num_seeds, -1).repeat(1, count)
 
-    def feedback(self, error: Tensor) -> None:
+    def update_priorities(self, error: Tensor) -> None:
         """The errors Q - y ``[S, count M]`` of what was sampled last: their sizes are its new priorities."""
         if self.priorities is not None and self._sampled is not None:
             self.priorities.update(self._sampled, error.abs() + SMALLEST_PRIORITY)

@@ -241,8 +241,8 @@ def test_expected_q_belongs_to_the_true_state() -> None:
     # feature 0 moves both values alike: lowering it lowers what the victim believes and changes nothing that it does
     victim, obs = Linear(torch.tensor([[[5.0, 5.0], [1.0, -1.0]]])), torch.tensor([[[1.0, 0.2]]])
     victim.scores_are_values = True
-    slope = gradient(victim, "expected_q", obs)[0, 0]
-    assert slope[0].abs() < 1e-4 < -slope[1]
+    grad = gradient(victim, "expected_q", obs)[0, 0]
+    assert grad[0].abs() < 1e-4 < -grad[1]
     result = execute(PGD(objective="expected_q"), victim, obs, Budget(0.3, "2"))
     assert result.success.all()
     assert execute(PGD(objective=expected_q_of(raised=True)), victim, obs, Budget(0.3, "2")).success.logical_not().all()
@@ -276,11 +276,11 @@ def test_slopes_are_those_of_finite_differences(objective: Any) -> None:
     victim.scores_are_values = True
     scores, shown = normal(1, 6, 3, seed=3).double(), normal(1, 6, 3, seed=4).double()
     goal = pose(OBJECTIVES[objective], victim, obs, scores)
-    _, slope = goal.value_and_slope(shown)
+    _, grad = goal.value_and_grad(shown)
     for a in range(3):
         step = 1e-6 * nn.functional.one_hot(torch.tensor(a), 3)
         difference = (goal.value(shown + step) - goal.value(shown - step)) / 2e-6
-        torch.testing.assert_close(slope[..., a], difference, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(grad[..., a], difference, rtol=1e-6, atol=1e-8)
 
 
 # projected gradients

@@ -13,9 +13,9 @@ from gymnasium.utils.env_checker import check_env
 from torch import Tensor
 
 import rlkit.envs
-from rlkit.adversarial import FGSM, PGD, AttackedPolicy, Budget, Noise, TablePolicy, follow
+from rlkit.adversarial import FGSM, PGD, AttackedPolicy, Budget, Noise, TablePolicy, hijack_rollout
 from rlkit.agents import DQN
-from rlkit.envs import CartPole, GridWorld, Rewarded
+from rlkit.envs import CartPole, GridWorld, RewardOverride
 from rlkit.envs.gym_env import DynamicsEnv
 from rlkit.evaluation import rollout
 from rlkit.experiments.cli import main
@@ -64,7 +64,7 @@ def grid_subject(**kwargs: Any) -> Subject:
 
 def test_another_reward_in_the_same_world() -> None:
     pole = CartPole(max_steps=80)
-    angle = Rewarded(pole, lambda state, action, next_state, terminated: next_state[..., 2] * (1.0 - terminated))
+    angle = RewardOverride(pole, lambda state, action, next_state, terminated: next_state[..., 2] * (1.0 - terminated))
     steps = []
     for dynamics in (pole, angle):
         env = rlkit.envs.make(dynamics, seeds=[1, 2], num_envs=3)
@@ -74,8 +74,8 @@ def test_another_reward_in_the_same_world() -> None:
         assert torch.equal(true.terminated, paid.terminated)
         expected = torch.where(true.terminated, 0.0, true.next_obs[..., 2])
         torch.testing.assert_close(paid.reward, expected, rtol=1e-5, atol=1e-7)
-    assert Rewarded(GRID, lambda *step: np.float64(0)).render(np.array([0]), "ansi") == GRID.render(np.array([0]))
-    check_env(DynamicsEnv(Rewarded(GRID, lambda *step: 0.0)), skip_render_check=True)
+    assert RewardOverride(GRID, lambda *step: np.float64(0)).render(np.array([0]), "ansi") == GRID.render(np.array([0]))
+    check_env(DynamicsEnv(RewardOverride(GRID, lambda *step: 0.0)), skip_render_check=True)
 
 
 @pytest.mark.parametrize("kind", ["index", "onehot", "coordinates"])
@@ -97,7 +97,7 @@ def test_following_is_counted_step_by_step() -> None:
 
     pole = CartPole(max_steps=60)
     victim = Linear(torch.tensor([[[-0.1, 0.1], [-0.3, 0.3], [-3.0, 3.0], [-0.5, 0.5]]]))
-    played = follow(victim, Alternating(), episodes(pole, 3))
+    played = hijack_rollout(victim, Alternating(), episodes(pole, 3))
     env, same, total = episodes(pole, 3), torch.zeros(1, 3), torch.zeros(1, 3)
     for _ in range(60):
         action = victim.act(env.obs)
@@ -106,7 +106,7 @@ def test_following_is_counted_step_by_step() -> None:
     assert torch.equal(played.followed, same.long())
     assert torch.equal(played.returns, total.double())
     assert played.lengths.eq(60).all()
-    itself = follow(victim, victim, episodes(pole, 3))
+    itself = hijack_rollout(victim, victim, episodes(pole, 3))
     assert torch.equal(itself.followed, itself.lengths)
     assert torch.equal(itself.returns, rollout(victim, episodes(pole, 3)).returns)
 
@@ -116,27 +116,31 @@ def test_following_is_counted_step_by_step() -> None:
 
 def test_the_attackers_policy_is_the_exact_optimum_of_its_wish() -> None:
     scheme = scheme_of(grid_subject(slip=0.2), "g")
-    assert scheme.wish == "share of episodes that end at g"
-    played = follow(scheme.policy, scheme.policy, episodes(scheme.dynamics, 400))
+    assert scheme.description == "share of episodes that end at g"
+    played = hijack_rollout(scheme.policy, scheme.policy, episodes(scheme.dynamics, 400))
     share = played.returns.mean(dim=(0, 1)).item()
     # the same wish as a grid of our own whose only paying tile is g
-    wish = GridWorld("two-goal", slip=0.2, goal_reward=0.0, tiles={"g": rlkit.envs.Tile(reward=1.0, terminal=True)})
-    best = solve(wish.mdp, 0.99)
+    description = GridWorld(
+        "two-goal", slip=0.2, goal_reward=0.0, tiles={"g": rlkit.envs.Tile(reward=1.0, terminal=True)}
+    )
+    best = solve(description.mdp, 0.99)
     assert isinstance(scheme.policy, TablePolicy)
-    value = evaluate(wish.mdp, scheme.policy.actions.numpy(), 0.99)
-    assert float(start_value(wish.mdp, value)) == pytest.approx(float(start_value(wish.mdp, best.value)), abs=1e-8)
-    undiscounted = evaluate(wish.mdp, scheme.policy.actions.numpy(), 0.99999)
-    assert share == pytest.approx(float(start_value(wish.mdp, undiscounted)), abs=0.05)
+    value = evaluate(description.mdp, scheme.policy.actions.numpy(), 0.99)
+    assert float(start_value(description.mdp, value)) == pytest.approx(
+        float(start_value(description.mdp, best.value)), abs=1e-8
+    )
+    undiscounted = evaluate(description.mdp, scheme.policy.actions.numpy(), 0.99999)
+    assert share == pytest.approx(float(start_value(description.mdp, undiscounted)), abs=0.05)
 
 
 def test_a_divided_victim_is_sent_to_the_other_goal_and_noise_does_not_do_it() -> None:
     scheme = scheme_of(grid_subject(), "g")
-    assert follow(DIVIDED, scheme.policy, episodes(scheme.dynamics, 1)).returns.item() == 0.0
+    assert hijack_rollout(DIVIDED, scheme.policy, episodes(scheme.dynamics, 1)).returns.item() == 0.0
 
     def share(attack: Any, epsilon: float, targeted: bool) -> float:
         target = scheme.policy.act if targeted else None
         attacked = AttackedPolicy(DIVIDED, attack, Budget(epsilon), (3,), target)
-        played = follow(DIVIDED, scheme.policy, episodes(scheme.dynamics, 40), attacked.perturb)
+        played = hijack_rollout(DIVIDED, scheme.policy, episodes(scheme.dynamics, 40), attacked.perturb)
         assert (played.followed <= played.lengths).all()
         return played.returns.mean(dim=(0, 1)).item()
 
@@ -154,7 +158,7 @@ def test_a_divided_victim_is_sent_to_the_other_goal_and_noise_does_not_do_it() -
 @pytest.mark.parametrize(("toward", "side"), [("left", -1.0), ("right", 1.0)])
 def test_the_controller_keeps_the_pole_up_on_its_side(toward: str, side: float) -> None:
     scheme = scheme_of(pole_subject(), toward)
-    played = follow(scheme.policy, scheme.policy, episodes(scheme.dynamics, 20))
+    played = hijack_rollout(scheme.policy, scheme.policy, episodes(scheme.dynamics, 20))
     assert played.lengths.eq(500).all()
     assert (played.returns > 300).all()
     env, counted = episodes(CartPole(), 20), torch.zeros(1, 20)
@@ -170,7 +174,9 @@ def test_a_balancing_victim_is_driven_to_the_side() -> None:
     budget = Budget(0.2, scale=[0.732, 1.063, 0.122, 0.439])
 
     def paid(perturb: Any) -> float:
-        return follow(victim, scheme.policy, episodes(scheme.dynamics, 4), perturb).returns.mean(dim=(0, 1)).item()
+        return (
+            hijack_rollout(victim, scheme.policy, episodes(scheme.dynamics, 4), perturb).returns.mean(dim=(0, 1)).item()
+        )
 
     hijacked = paid(AttackedPolicy(victim, FGSM(), budget, target=scheme.policy.act).perturb)
     own = paid_itself(scheme)
@@ -181,7 +187,7 @@ def test_a_balancing_victim_is_driven_to_the_side() -> None:
 
 
 def paid_itself(scheme: Any) -> float:
-    played = follow(scheme.policy, scheme.policy, episodes(scheme.dynamics, 4))
+    played = hijack_rollout(scheme.policy, scheme.policy, episodes(scheme.dynamics, 4))
     return float(played.returns.mean(dim=(0, 1)))
 
 
@@ -196,9 +202,9 @@ def test_the_lattice_earns_more_than_the_controller() -> None:
     scheme = scheme_of(pole_subject(), "right", points=21)
     controller, lattice = scheme.policies.values()
     env = episodes(scheme.dynamics, 10)
-    played = follow(lattice, lattice, env)
+    played = hijack_rollout(lattice, lattice, env)
     assert played.lengths.eq(500).all()
-    assert (played.returns > follow(controller, controller, episodes(scheme.dynamics, 10)).returns + 50).all()
+    assert (played.returns > hijack_rollout(controller, controller, episodes(scheme.dynamics, 10)).returns + 50).all()
 
 
 # the command line

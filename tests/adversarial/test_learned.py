@@ -16,16 +16,16 @@ import rlkit.envs
 from rlkit.adversarial import (
     FGSM,
     PGD,
+    AdversaryActions,
     AdversaryEnv,
     AttackedPolicy,
     Ball,
     Budget,
     Directions,
     LearnedAttack,
-    Moves,
     Noise,
     OneHot,
-    Provoke,
+    TargetAction,
     corners,
     robustness_curve,
 )
@@ -149,7 +149,7 @@ def test_moves_by_hand() -> None:
 def test_provoking_makes_the_victim_choose_the_action_or_leaves_it_alone() -> None:
     weight = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 4, 3))).float()
     obs = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 200, 4))).float()
-    victim, moves = Linear(weight), Provoke(PGD(20), 3)
+    victim, moves = Linear(weight), TargetAction(PGD(20), 3)
     assert moves.action_space == spaces.Discrete(4)
     for action in range(3):
         shown = moves.show(victim, obs, torch.full((1, 200), action), Budget(10.0))
@@ -157,8 +157,10 @@ def test_provoking_makes_the_victim_choose_the_action_or_leaves_it_alone() -> No
     assert torch.equal(moves.show(victim, obs, torch.full((1, 200), 3), Budget(10.0)), obs)
 
 
-@pytest.mark.parametrize("moves", [corners(4), Ball((4,)), Provoke(FGSM(), 2)], ids=lambda moves: type(moves).__name__)
-def test_no_move_leaves_the_budget(moves: Moves) -> None:
+@pytest.mark.parametrize(
+    "moves", [corners(4), Ball((4,)), TargetAction(FGSM(), 2)], ids=lambda moves: type(moves).__name__
+)
+def test_no_move_leaves_the_budget(moves: AdversaryActions) -> None:
     obs = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 50, 4))).float()
     budget = Budget(0.3, "2", scale=[1.0, 2.0, 0.5, 1.0], low=-1.5, high=5.0)
     obs = obs.clamp(-1.5, 5.0)
@@ -170,12 +172,14 @@ def test_no_move_leaves_the_budget(moves: Moves) -> None:
 # the environments
 
 
-def serial(moves: Moves, budget: Budget = Budget(0.3)) -> AdversaryEnv:  # noqa: B008
+def serial(moves: AdversaryActions, budget: Budget = Budget(0.3)) -> AdversaryEnv:  # noqa: B008
     return AdversaryEnv(gymnasium.make("CartPole-v1"), Linear(POLES.weight[:1]), moves, budget)
 
 
-@pytest.mark.parametrize("moves", [corners(1), Ball((1,)), Provoke(FGSM(), 2)], ids=lambda moves: type(moves).__name__)
-def test_gymnasium_and_stable_baselines3_accept_the_environment(moves: Moves) -> None:
+@pytest.mark.parametrize(
+    "moves", [corners(1), Ball((1,)), TargetAction(FGSM(), 2)], ids=lambda moves: type(moves).__name__
+)
+def test_gymnasium_and_stable_baselines3_accept_the_environment(moves: AdversaryActions) -> None:
     from stable_baselines3.common.env_checker import check_env as their_check
 
     toy, victim = cycle_or_stay(STEPS), Smooth()
@@ -185,8 +189,10 @@ def test_gymnasium_and_stable_baselines3_accept_the_environment(moves: Moves) ->
         their_check(env)
 
 
-@pytest.mark.parametrize("moves", [corners(4), Ball((4,)), Provoke(FGSM(), 2)], ids=lambda moves: type(moves).__name__)
-def test_both_forms_are_the_same_problem(moves: Moves) -> None:
+@pytest.mark.parametrize(
+    "moves", [corners(4), Ball((4,)), TargetAction(FGSM(), 2)], ids=lambda moves: type(moves).__name__
+)
+def test_both_forms_are_the_same_problem(moves: AdversaryActions) -> None:
     one = serial(moves)
     other = DynamicsEnv(AdversaryDynamics(CartPole(), Linear(POLES.weight[:1]), moves, Budget(0.3)))
     (obs, _), (same, _) = one.reset(seed=3), other.reset(seed=3)
@@ -206,7 +212,7 @@ def test_both_forms_are_the_same_problem(moves: Moves) -> None:
 
 def test_the_adversary_sees_the_truth_and_leaving_the_victim_alone_is_natural_play() -> None:
     victim = Linear(POLES.weight[:1])
-    env, natural = serial(Provoke(FGSM(), 2)), gymnasium.make("CartPole-v1")
+    env, natural = serial(TargetAction(FGSM(), 2)), gymnasium.make("CartPole-v1")
     (obs, _), (true, _) = env.reset(seed=1), natural.reset(seed=1)
     for _ in range(60):
         assert np.array_equal(obs, true)
@@ -236,7 +242,7 @@ def test_row_s_of_the_batched_form_is_the_run_of_its_seed() -> None:
 def test_integer_observations_are_attacked_in_their_code() -> None:
     grid = GridWorld("frozenlake-4x4", slip=0.0)
     victim = OneHot(DQN(grid, net_arch=(16,), device="cpu"))
-    moves = Provoke(FGSM(), 4)
+    moves = TargetAction(FGSM(), 4)
     env = AdversaryEnv(DynamicsEnv(grid), victim, moves, Budget(10.0))
     env.reset(seed=0)
     for target in (1, 0, 3):
@@ -253,7 +259,7 @@ def test_integer_observations_are_attacked_in_their_code() -> None:
 # learning
 
 
-def trained(algorithm: type[DQN] | type[PPO], victim: Table, moves: Moves, **settings: Any) -> DQN | PPO:
+def trained(algorithm: type[DQN] | type[PPO], victim: Table, moves: AdversaryActions, **settings: Any) -> DQN | PPO:
     problem = AdversaryDynamics(cycle_or_stay(STEPS), victim, moves, ANY)
     return algorithm(problem, seeds=0, num_envs=8, device="cpu", net_arch=(16,), **settings)
 
@@ -274,7 +280,7 @@ def test_ppo_learns_the_worst_case_of_the_toy_and_noise_does_not_find_it() -> No
 
 @pytest.mark.slow
 def test_dqn_learns_which_action_to_provoke() -> None:
-    victim, moves = Smooth(), Provoke(FGSM(), 2)
+    victim, moves = Smooth(), TargetAction(FGSM(), 2)
     adversary = trained(
         DQN, victim, moves, learning_rate=3e-3, gamma=0.9, learning_starts=200, train_freq=4, gradient_steps=4,
         target_update_interval=100, exploration_fraction=0.5,
@@ -306,7 +312,7 @@ def test_our_agents_train_on_any_gymnasium_environment_of_a_victim() -> None:
     assert adversary.action_space == spaces.Discrete(17)
     assert adversary.act(torch.zeros(1, 3, 4)).shape == (1, 3)
     victims = DQN("CartPole-v1", seeds=[0, 1], net_arch=(16,), device="cpu")
-    problem = AdversaryDynamics(CartPole(), victims, Provoke(FGSM(), 2), Budget(0.5))
+    problem = AdversaryDynamics(CartPole(), victims, TargetAction(FGSM(), 2), Budget(0.5))
     pair = PPO(problem, seeds=victims.seeds, num_envs=2, n_steps=16, batch_size=32, net_arch=(16,), device="cpu")
     assert pair.learn(64).evaluate(2).shape == (2, 2)
 

@@ -17,8 +17,8 @@ from rlkit.adversarial import (
     PGD,
     Budget,
     Checked,
-    Coded,
     DeepFool,
+    EncodedVictim,
     GridSearch,
     ModuleVictim,
     Noise,
@@ -332,16 +332,16 @@ def test_the_margin_radius_of_opposite_scores_is_the_distance() -> None:
 def test_codes_change_no_action_and_no_euclidean_distance() -> None:
     victim, obs = mlp(3), normal(2, 30, DIMS)
     for encoding in (padded(DIMS, 9), rotated(DIMS, 9, normal(9, DIMS))):
-        coded = Coded(victim, encoding)
+        coded = EncodedVictim(victim, encoding)
         codes = coded.encode(obs)
         assert codes.shape == (2, 30, 9)
         assert torch.equal(coded.act(codes), victim.act(obs))
         between = (x[:, :, None] - x[:, None] for x in (codes, obs))
         assert torch.allclose(*(torch.linalg.vector_norm(each, dim=-1) for each in between), atol=1e-5)
     with pytest.raises(ValueError, match="orthonormal"):
-        Coded(victim, torch.ones(DIMS, 9))
+        EncodedVictim(victim, torch.ones(DIMS, 9))
     with pytest.raises(ValueError, match=r"\[D, n\]"):
-        Coded(victim, torch.ones(DIMS))
+        EncodedVictim(victim, torch.ones(DIMS))
     with pytest.raises(ValueError, match="at least as many numbers, got 3"):
         padded(DIMS, 3)
     with pytest.raises(ValueError, match="normal must have shape"):
@@ -413,13 +413,13 @@ class Made:
             return self.scores(obs).argmax(dim=-1)
 
 
-def slope(obs: Tensor) -> Tensor:
+def grad(obs: Tensor) -> Tensor:
     return LINEAR.scores(obs).diff(dim=-1)[..., 0]
 
 
 def masked(obs: Tensor) -> Tensor:
     """Steps of 0.2 up, and between them a gradient that points down a little."""
-    return torch.round(5.0 * slope(obs)) / 5.0 + 0.09 - 1e-4 * slope(obs)
+    return torch.round(5.0 * grad(obs)) / 5.0 + 0.09 - 1e-4 * grad(obs)
 
 
 def band(obs: Tensor) -> Tensor:
@@ -438,7 +438,7 @@ def test_nothing_is_suspicious_about_a_plain_victim() -> None:
     assert checks(LINEAR) == []
     network = Network(MLP((DIMS, 32, 3), seeds=[0, 1]))
     assert checks(network, another=Network(MLP((DIMS, 32, 3), seeds=[2, 3]))) == []
-    assert checks(Made(slope), itself=LINEAR) == []
+    assert checks(Made(grad), itself=LINEAR) == []
 
 
 def test_pgd_weaker_than_fgsm() -> None:
@@ -469,7 +469,7 @@ def test_transfer_beats_white_box_and_noise_beats_gradients() -> None:
 
 
 def test_zero_gradients() -> None:
-    flat = Made(lambda obs: torch.round(slope(obs)) + 0.4 + 0.0 * slope(obs))
+    flat = Made(lambda obs: torch.round(grad(obs)) + 0.4 + 0.0 * grad(obs))
     found = checks(flat)
     assert found[0] == "zero gradients"
     examined = examine(flat, OBS, Budget(0.0), EPSILONS)
@@ -478,9 +478,9 @@ def test_zero_gradients() -> None:
 
 
 def test_saturated_outputs() -> None:
-    assert checks(Made(lambda obs: 1e4 * slope(obs))) == ["saturated outputs"]
+    assert checks(Made(lambda obs: 1e4 * grad(obs))) == ["saturated outputs"]
     cross = Checked(steps=PGD(20, objective="cross_entropy"), more=PGD(40, objective="cross_entropy"))
-    assert "PGD weaker than FGSM" in checks(Made(lambda obs: 1e4 * slope(obs)), attacks=cross)
+    assert "PGD weaker than FGSM" in checks(Made(lambda obs: 1e4 * grad(obs)), attacks=cross)
 
 
 def test_the_examination_is_of_sweeps() -> None:

@@ -11,8 +11,8 @@ from victims import DIMS, Linear, mlp, normal, uniform
 import rlkit.envs
 from rlkit.adversarial import FGSM, PGD, AtRandom, AttackedPolicy, Budget, Noise, perturb, robustness_curve
 from rlkit.adversarial.attacks.subset import perturb_where
-from rlkit.adversarial.victims.base import Counted
-from rlkit.evaluation import Abreast, rollout
+from rlkit.adversarial.victims.base import QueryCounter
+from rlkit.evaluation import ConcatEnv, rollout
 from rlkit.types import Env
 
 BALANCER = Linear(torch.tensor([[0.0, 0.0], [0.0, 0.1], [-3.0, 3.0], [-0.5, 0.5]]).expand(2, 4, 2))
@@ -23,7 +23,7 @@ def cartpoles(copies: int, env: str = "CartPole-v1", seeds: int = 2) -> Env:
 
 
 def test_groups_abreast_are_the_environments_themselves() -> None:
-    alone, group, together = cartpoles(3), cartpoles(3), Abreast([cartpoles(3), cartpoles(3)])
+    alone, group, together = cartpoles(3), cartpoles(3), ConcatEnv([cartpoles(3), cartpoles(3)])
     group.step(torch.ones(2, 3, dtype=torch.int64))
     assert together.num_envs == 6
     for step in range(12):
@@ -39,11 +39,11 @@ def test_groups_abreast_are_the_environments_themselves() -> None:
 
 def test_groups_abreast_must_be_alike() -> None:
     with pytest.raises(ValueError, match="at least one environment"):
-        Abreast([])
+        ConcatEnv([])
     with pytest.raises(ValueError, match="num_envs 3 and 2"):
-        Abreast([cartpoles(3), cartpoles(2)])
+        ConcatEnv([cartpoles(3), cartpoles(2)])
     with pytest.raises(ValueError, match="seeds"):
-        Abreast([cartpoles(3), cartpoles(3, seeds=1)])
+        ConcatEnv([cartpoles(3), cartpoles(3, seeds=1)])
 
 
 @pytest.mark.filterwarnings("ignore:.*still running")
@@ -79,7 +79,7 @@ def test_only_what_is_attacked_is_computed() -> None:
         some = perturb_where(now, attack, victim, obs, budget, u, aim)
         assert (some[now] == whole[now]).all()
         assert (some[~now] == obs[~now]).all()
-    counted = Counted(victim)
+    counted = QueryCounter(victim)
     perturb_where(now, attack, counted, obs, budget, u)
     width = max(int(now.sum(dim=1).max()), 16)
     assert counted.asked == 2 * width * (1 + 2 * 4)

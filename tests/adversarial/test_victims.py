@@ -54,7 +54,7 @@ def numbers(attack: Attack, obs: Tensor) -> Tensor | None:
 # torch modules
 
 
-def batch_normalised() -> nn.Sequential:
+def batch_normalized() -> nn.Sequential:
     module = nn.Sequential(nn.Linear(DIMS, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
     for i, parameter in enumerate(module.parameters()):
         parameter.data = normal(*parameter.shape, seed=i)
@@ -63,7 +63,7 @@ def batch_normalised() -> nn.Sequential:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_a_module_is_left_as_it_was(attack: Attack) -> None:
-    module = batch_normalised()
+    module = batch_normalized()
     module[1].eval()
     next(module.parameters()).requires_grad_(False)
     module[4].bias.grad = torch.full((3,), 7.0)
@@ -81,18 +81,18 @@ def test_a_module_is_left_as_it_was(attack: Attack) -> None:
 
 
 def test_modules_in_training_mode_answer_as_in_evaluation_mode() -> None:
-    module = batch_normalised().train()
+    module = batch_normalized().train()
     obs = normal(1, 30, DIMS)
     victim = ModuleVictim(module)
     assert torch.equal(victim.scores(obs), victim.scores(obs))
     assert torch.equal(victim.scores(obs)[0], module.eval()(obs[0]))
 
 
-def test_a_normaliser_in_the_module_is_in_the_graph() -> None:
+def test_a_normalizer_in_the_module_is_in_the_graph() -> None:
     # the same policy with and without a normaliser of features of very different size
     scale = torch.tensor([100.0, 0.01, 1.0, 10.0])
 
-    class Normalised(nn.Module):
+    class Normalized(nn.Module):
         def __init__(self, policy: nn.Module) -> None:
             super().__init__()
             self.policy = policy
@@ -102,7 +102,7 @@ def test_a_normaliser_in_the_module_is_in_the_graph() -> None:
             return scores
 
     plain = mlp(3)
-    wrapped = ModuleVictim([Normalised(module) for module in plain.modules])
+    wrapped = ModuleVictim([Normalized(module) for module in plain.modules])
     obs = normal(2, 30, DIMS, seed=1)
     for attack in (FGSM(), PGD(5)):
         one = execute(attack, plain, obs, Budget(0.3))

@@ -20,7 +20,7 @@ from rlkit.agents.core.on_policy import play
 from rlkit.agents.ppo import Experience, ppo_loss
 from rlkit.envs.probes import PROBES
 from rlkit.exploration import categorical
-from rlkit.losses import clipped_squared, clipped_surrogate, entropy, explained_variance, standardised
+from rlkit.losses import clipped_squared, clipped_surrogate, entropy, explained_variance, standardized
 from rlkit.nn import MLP, ActorCritic, Adam, RMSprop
 from rlkit.schedules import SCHEDULES, factor
 
@@ -57,7 +57,7 @@ def peer_of(agent, algorithm, **settings):
     peer.policy.double()
     peer.set_logger(Logger(None, []))
     networks = (agent.actor_critic.policy, agent.actor_critic.value)
-    modules = [layer for network in networks for layer in network.seed(0) if isinstance(layer, nn.Linear)]
+    modules = [layer for network in networks for layer in network.as_module(0) if isinstance(layer, nn.Linear)]
     for theirs, ours in zip(linears(peer.policy), modules, strict=True):
         theirs.load_state_dict(ours.state_dict())
     return peer
@@ -84,7 +84,7 @@ def fill(peer, batch, gamma):
 
 def parameters(agent):
     networks = (agent.actor_critic.policy, agent.actor_critic.value)
-    return torch.cat([p.flatten() for network in networks for p in network.seed(0).parameters()]).detach()
+    return torch.cat([p.flatten() for network in networks for p in network.as_module(0).parameters()]).detach()
 
 
 def their_parameters(peer):
@@ -112,7 +112,7 @@ def test_an_update_of_a2c_is_stable_baselines3s(settings):
         peer.train()
         torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
     assert (ends > 0).all()
-    logged, ours = peer.logger.name_to_value, agent.run.means
+    logged, ours = peer.logger.name_to_value, agent.training_state.means
     ours.read()
     agent.update(batch := play(agent, 80))
     fill(peer, batch, agent.config.gamma)
@@ -154,7 +154,7 @@ def test_an_update_of_ppo_is_stable_baselines3s(settings):
         peer.train()
         torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
     assert (ends > 0).all()
-    means, logged = agent.run.means.read(), peer.logger.name_to_value
+    means, logged = agent.training_state.means.read(), peer.logger.name_to_value
     assert set(means) >= {"approx_kl", "clip_fraction", "entropy", "gradient_norm"}
     assert "train/approx_kl" in logged
 
@@ -185,7 +185,7 @@ def test_a2c_is_ppo_with_one_epoch_of_one_minibatch():
     np.testing.assert_array_equal(a2c.history["episode_return"], ppo.history["episode_return"])
 
 
-def test_a2c_is_ppo_with_a2cs_optimiser():
+def test_a2c_is_ppo_with_a2cs_optimizer():
     shared = {"n_steps": 5, "gae_lambda": 1.0, "learning_rate": 7e-4, "normalize_advantage": False}
     a2c = A2C("CartPole-v1", seeds=range(2), device="cpu", **shared)
     ppo = PPO("CartPole-v1", seeds=range(2), device="cpu", n_epochs=1, batch_size=5, **shared)
@@ -209,9 +209,9 @@ def test_derivatives_of_the_losses_are_autograds():
     ent_coef, vf_coef = torch.tensor([0.1, 0.5]).double(), torch.tensor([0.5, 2.0]).double()
     advantage, target = normal(2, 50), normal(2, 50)
     for bonus in (ent_coef, None):
-        losses, *slopes = a2c_loss(logits, value, action, advantage, target, bonus, vf_coef)
-        for slope, expected in zip(slopes, torch.autograd.grad(losses.loss.sum(dim=0), (logits, value)), strict=True):
-            torch.testing.assert_close(slope, expected)
+        losses, *grads = a2c_loss(logits, value, action, advantage, target, bonus, vf_coef)
+        for grad, expected in zip(grads, torch.autograd.grad(losses.loss.sum(dim=0), (logits, value)), strict=True):
+            torch.testing.assert_close(grad, expected)
 
     old_log_p = logits.detach().log_softmax(dim=-1).gather(-1, action[..., None])[..., 0] + 0.3 * normal(2, 50)
     taken = nn.functional.one_hot(action, 3).double()
@@ -219,25 +219,25 @@ def test_derivatives_of_the_losses_are_autograds():
     batch = Experience(normal(2, 50, 1), action, taken, old_log_p, old_value, advantage, target)
     clip = torch.tensor([0.1, 0.3]).double()
     for clip_vf, bonus in ((None, ent_coef), (clip, ent_coef), (clip, None)):
-        losses, change, *slopes = ppo_loss(logits, value, batch, clip, clip_vf, bonus, vf_coef)
+        losses, change, *grads = ppo_loss(logits, value, batch, clip, clip_vf, bonus, vf_coef)
         assert (change.clip_fraction > 0.1).all()
-        for slope, expected in zip(slopes, torch.autograd.grad(losses.loss.sum(dim=0), (logits, value)), strict=True):
-            torch.testing.assert_close(slope, expected)
+        for grad, expected in zip(grads, torch.autograd.grad(losses.loss.sum(dim=0), (logits, value)), strict=True):
+            torch.testing.assert_close(grad, expected)
 
 
 def test_the_clipped_surrogate_by_hand():
     ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
     advantage = torch.tensor([2.0, -2.0, 2.0, -2.0, 3.0])
-    loss, slope = clipped_surrogate(ratio, advantage, torch.tensor(0.2))
+    loss, grad = clipped_surrogate(ratio, advantage, torch.tensor(0.2))
     torch.testing.assert_close(loss, torch.tensor([-2.4, 3.0, -1.0, 1.6, -3.3]))
-    torch.testing.assert_close(slope, torch.tensor([0.0, 3.0, -1.0, 0.0, -3.3]))
+    torch.testing.assert_close(grad, torch.tensor([0.0, 3.0, -1.0, 0.0, -3.3]))
 
 
 def test_the_clipped_value_by_hand():
     value, old, target = torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.9]), torch.tensor([3.0, 3.0])
-    loss, slope = clipped_squared(value, old, target, torch.tensor(0.5))
+    loss, grad = clipped_squared(value, old, target, torch.tensor(0.5))
     torch.testing.assert_close(loss, torch.tensor([6.25, 4.0]))
-    torch.testing.assert_close(slope, torch.tensor([0.0, -4.0]))
+    torch.testing.assert_close(grad, torch.tensor([0.0, -4.0]))
 
 
 def test_entropy_by_hand():
@@ -245,9 +245,9 @@ def test_entropy_by_hand():
     torch.testing.assert_close(entropy(log_p), torch.tensor([math.log(2.0), 0.0]))
 
 
-def test_standardised_and_explained_variance_are_by_row():
+def test_standardized_and_explained_variance_are_by_row():
     x = torch.tensor([[1.0, 3.0], [10.0, 30.0]])
-    torch.testing.assert_close(standardised(x), torch.tensor([[-1.0, 1.0]] * 2) / math.sqrt(2))
+    torch.testing.assert_close(standardized(x), torch.tensor([[-1.0, 1.0]] * 2) / math.sqrt(2))
     assert explained_variance(x, x).tolist() == [1.0, 1.0]
     assert explained_variance(torch.zeros(2, 2), x).tolist() == [0.0, 0.0]
 
@@ -303,12 +303,12 @@ def test_rmsprop_on_rows_is_torchs_on_each_row():
 def test_orthogonal_weights_have_orthonormal_rows_or_columns_and_zero_biases(sizes):
     gains = [2.0] * (len(sizes) - 1)
     stack = MLP(sizes, range(3), gains=gains)
-    for layer in [layer for row in range(3) for layer in stack.seed(row) if isinstance(layer, nn.Linear)]:
+    for layer in [layer for row in range(3) for layer in stack.as_module(row) if isinstance(layer, nn.Linear)]:
         short = layer.weight if layer.out_features <= layer.in_features else layer.weight.T
         torch.testing.assert_close((short @ short.T).detach(), 4.0 * torch.eye(len(short)), atol=1e-5, rtol=0.0)
         assert (layer.bias == 0.0).all()
     assert torch.equal(MLP(sizes, [2], gains=gains).flat[0], stack.flat[2])
-    assert not torch.equal(MLP(sizes, [2], gains=gains, copy=1).flat, MLP(sizes, [2], gains=gains).flat)
+    assert not torch.equal(MLP(sizes, [2], gains=gains, network_index=1).flat, MLP(sizes, [2], gains=gains).flat)
 
 
 def test_orthogonal_weights_are_uniform_over_rotations():
@@ -320,7 +320,7 @@ def test_orthogonal_weights_are_uniform_over_rotations():
 
 
 def test_an_actor_critic_is_two_networks_in_one_matrix():
-    both = ActorCritic(MLP((4, 8, 2), range(3), "tanh"), MLP((4, 8, 1), range(3), "tanh", copy=1))
+    both = ActorCritic(MLP((4, 8, 2), range(3), "tanh"), MLP((4, 8, 1), range(3), "tanh", network_index=1))
     x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
     logits, values, pullback = both.vjp(x)
     torch.testing.assert_close(logits, both.policy(x).detach())

@@ -38,7 +38,7 @@ def test_history_counts_episodes_and_their_returns(agent):
     history = agent.history
     assert history["timesteps"][-1].tolist() == [600] * 3
     total = np.nansum(history["episodes"] * np.nan_to_num(history["episode_return"]), axis=0)
-    unfinished = agent.run.returns._running[:, 0].numpy()
+    unfinished = agent.training_state.returns._running[:, 0].numpy()
     np.testing.assert_allclose(total + unfinished, 600)  # CartPole pays one for every step
     assert {"loss", "gradient_norm"} <= set(history)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from victims import normal
 
 from rlkit.adversarial import PGD, Budget, Stacked, execute
-from rlkit.adversarial.victims.base import Counted, linearise
+from rlkit.adversarial.victims.base import QueryCounter, linearise
 from rlkit.agents import A2C, DQN, PPO, REINFORCE
 from rlkit.nn import MLP
 from rlkit.sb3 import SB3Policy, layers_of
@@ -19,11 +19,11 @@ from rlkit.sb3 import SB3Policy, layers_of
 DIMS = 4
 
 
-def by_autograd(victim: Any, obs: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+def by_autograd(victim: Any, obs: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         x = obs.clone().requires_grad_()
         scores = victim.scores(x)
-    return scores.detach(), torch.autograd.grad(scores, x, slope)[0]
+    return scores.detach(), torch.autograd.grad(scores, x, grad)[0]
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -31,41 +31,41 @@ def by_autograd(victim: Any, obs: Tensor, slope: Tensor) -> tuple[Tensor, Tensor
 @pytest.mark.parametrize("copies", [3, 200])
 def test_the_gradient_by_the_input_is_autograds(activation: Any, sizes: tuple[int, ...], copies: int) -> None:
     network = MLP(sizes, seeds=[1, 2], activation=activation)
-    x, slope = normal(2, copies, DIMS), normal(2, copies, sizes[-1], seed=1)
+    x, grad = normal(2, copies, DIMS), normal(2, copies, sizes[-1], seed=1)
     with torch.no_grad():
         output, pullback = network.input_vjp(x)
-        gradient = pullback(slope)
+        gradient = pullback(grad)
     z = x.clone().requires_grad_()
     found = network(z)
     assert torch.allclose(output, found, atol=1e-6)
-    assert torch.allclose(gradient, torch.autograd.grad(found, z, slope)[0], atol=1e-6)
+    assert torch.allclose(gradient, torch.autograd.grad(found, z, grad)[0], atol=1e-6)
     alone = MLP(sizes, seeds=[2], activation=activation).input_vjp(x[1:])
     assert torch.equal(alone[0], output[1:])
-    assert torch.equal(alone[1](slope[1:]), gradient[1:])
+    assert torch.equal(alone[1](grad[1:]), gradient[1:])
 
 
 @pytest.mark.parametrize("make", [A2C, DQN, PPO, REINFORCE])
 def test_agents_know_their_gradients(make: Any) -> None:
     agent = make("CartPole-v1", seeds=[0, 1], device="cpu")
-    obs, slope = normal(2, 20, DIMS), normal(2, 20, 2, seed=1)
-    scores, gradient = by_autograd(agent, obs, slope)
+    obs, grad = normal(2, 20, DIMS), normal(2, 20, 2, seed=1)
+    scores, gradient = by_autograd(agent, obs, grad)
     by_hand = agent.scores_and_pullback(obs)
     assert by_hand is not None
     assert torch.allclose(by_hand[0], scores, atol=1e-6)
-    assert torch.allclose(by_hand[1](slope), gradient, atol=1e-6)
-    counted = Counted(agent)
+    assert torch.allclose(by_hand[1](grad), gradient, atol=1e-6)
+    counted = QueryCounter(agent)
     linearise(counted, obs)
     assert counted.asked == 40
 
 
 def test_other_networks_decline_and_are_differentiated() -> None:
-    obs, slope = normal(1, 20, DIMS), normal(1, 20, 2, seed=1)
+    obs, grad = normal(1, 20, DIMS), normal(1, 20, 2, seed=1)
     agent = DQN("CartPole-v1", seeds=[0], device="cpu", dueling=True)
     assert agent.scores_and_pullback(obs) is None
-    counted = Counted(agent)
+    counted = QueryCounter(agent)
     _, pullback = linearise(counted, obs)
     assert counted.asked == 20
-    assert torch.equal(pullback(slope), by_autograd(agent, obs, slope)[1])
+    assert torch.equal(pullback(grad), by_autograd(agent, obs, grad)[1])
     radial = DQN("CartPole-v1", seeds=[0], device="cpu", network="rbf")
     assert radial.scores_and_pullback(obs) is None
     with pytest.raises(ValueError, match="for layers alone"):
@@ -89,8 +89,8 @@ def test_stacked_networks_give_the_networks_scores(sizes: tuple[int, ...]) -> No
     assert torch.allclose(stack.scores(obs), expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(stack.act(obs), expected.argmax(dim=-1))
     assert (stack.num_seeds, stack.seeds) == (2, (5, 6))
-    slope = normal(2, 30, sizes[-1], seed=3)
-    assert torch.allclose(stack.scores_and_pullback(obs)[1](slope), by_autograd(stack, obs, slope)[1], atol=1e-4)
+    grad = normal(2, 30, sizes[-1], seed=3)
+    assert torch.allclose(stack.scores_and_pullback(obs)[1](grad), by_autograd(stack, obs, grad)[1], atol=1e-4)
 
 
 def test_what_cannot_be_stacked() -> None:

@@ -49,7 +49,7 @@ def test_epsilon_and_target_clock_are_stable_baselines3s():
     peer.learn(200)
 
     agent = DQN("CartPole-v1", device="cpu", **settings)
-    agent.run.end = 200
+    agent.training_state.end = 200
     agent._start()
     ours, ours_updates = [], []
     for step in range(200):
@@ -67,12 +67,12 @@ def test_epsilon_and_target_clock_are_stable_baselines3s():
 def test_an_update_is_the_formula():
     """Loss, clipped gradient and Adam's first step, with autograd on a plain torch module as the oracle."""
     agent = DQN("CartPole-v1", seeds=[3], device="cpu", learning_starts=0, max_grad_norm=0.5, learning_rate=1e-2)
-    agent.run.end = 1000
+    agent.training_state.end = 1000
     agent._start()
     for _ in range(40):
         agent.collect()
     agent.network.flat += 0.1  # away from the target network
-    online, target = agent.network.seed(0), agent.target_network.seed(0)
+    online, target = agent.network.as_module(0), agent.target_network.as_module(0)
     for module, stack in ((online, agent.network), (target, agent.target_network)):
         probe = torch.randn(5, 4)
         torch.testing.assert_close(module(probe), stack(probe[None])[0].detach())
@@ -90,7 +90,7 @@ def test_an_update_is_the_formula():
     agent.update()
     probe = torch.randn(50, 4)
     torch.testing.assert_close(agent.network(probe[None])[0].detach(), online(probe).detach(), atol=1e-4, rtol=1e-4)
-    assert float(agent.run.means.read()["loss"][0]) == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert float(agent.training_state.means.read()["loss"][0]) == pytest.approx(float(loss.detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_grad_norm": 0.05}, {"n_steps": 3, "gamma": 0.9}])
@@ -98,7 +98,7 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
     """With its weights and the same minibatches: targets, losses and all parameters after each of three updates."""
     settings = {"learning_starts": 0, "batch_size": 64, "learning_rate": 1e-2, **settings}
     agent = DQN("CartPole-v1", env_kwargs={"max_steps": 18}, seeds=[3], device="cpu", **settings)
-    agent.run.end = 1000
+    agent.training_state.end = 1000
     agent._start()
     agent.collect(200)
     assert agent.memory.replay.state_dict()["truncated"][0, :200].any()
@@ -146,15 +146,15 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
         peer.train(gradient_steps=1, batch_size=64)
         torch.testing.assert_close(target[0], seen[-1][:, 0], atol=1e-9, rtol=0.0)
         loss = peer.logger.name_to_value["train/loss"]
-        assert float(agent.run.means.read()["loss"][0]) == pytest.approx(loss, abs=1e-9)
-        ours = [p for layer in agent.network.seed(0) for p in layer.parameters()]
+        assert float(agent.training_state.means.read()["loss"][0]) == pytest.approx(loss, abs=1e-9)
+        ours = [p for layer in agent.network.as_module(0) for p in layer.parameters()]
         for own, theirs in zip(ours, peer.q_net.q_net.parameters(), strict=True):
             torch.testing.assert_close(own, theirs, atol=1e-5, rtol=0.0)
 
 
 def test_a_timeout_keeps_its_bootstrap():
     agent = DQN("CartPole-v1", env_kwargs={"max_steps": 5}, device="cpu", learning_starts=0)
-    agent.run.end = 100
+    agent.training_state.end = 100
     agent._start()
     for _ in range(50):
         agent.collect()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlkit.agents import DQN
 from rlkit.envs.probes import PROBES
-from rlkit.losses import double_q_target, q_learning_target, td_slope
+from rlkit.losses import double_q_target, q_learning_target, td_grad
 from rlkit.nn import MLP, Dueling
 from rlkit.replay import Priorities, ReplayBuffer
 from rlkit.types import Transition, segment
@@ -37,11 +37,11 @@ def test_the_slope_of_the_squared_loss_is_autograds():
     loss = (0.5 * (q.gather(-1, action[..., None])[..., 0] - y).square()).mean(dim=1).sum(dim=0)
     (expected,) = torch.autograd.grad(loss, q)
     share = torch.nn.functional.one_hot(action, 3) / action.shape[1]
-    torch.testing.assert_close(td_slope(q.detach(), share, y[..., None], lambda error: error), expected)
+    torch.testing.assert_close(td_grad(q.detach(), share, y[..., None], lambda error: error), expected)
 
 
 def test_a_dueling_network_is_value_plus_centred_advantage():
-    network = Dueling(MLP((4, 8, 3), range(2)), MLP((4, 8, 1), range(2), copy=1))
+    network = Dueling(MLP((4, 8, 3), range(2)), MLP((4, 8, 1), range(2), network_index=1))
     x = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(0))
     q, pullback = network.vjp(x)
     torch.testing.assert_close(q, network(x).detach())
@@ -183,7 +183,7 @@ def test_the_probes_are_learned_to_their_exact_values(name, settings):
 
 def test_without_replay_a_minibatch_is_the_latest_transitions():
     agent = DQN("CartPole-v1", seeds=range(2), num_envs=2, device="cpu", replay=False, batch_size=6, buffer_size=20)
-    agent.run.end = 1000
+    agent.training_state.end = 1000
     agent._start()
     agent.collect(13)  # the ring has wrapped
     batch = agent.memory.sample(torch.empty(2, 2, 6)).transition
@@ -197,7 +197,7 @@ def test_one_coin_for_all_copies_or_one_for_each():
     def explored(single):
         chance = {"learning_starts": 0, "exploration_fraction": 0.0, "exploration_final_eps": 0.5}
         agent = DQN("CartPole-v1", num_envs=8, device="cpu", single_coin=single, **chance)
-        agent.run.end = 1000
+        agent.training_state.end = 1000
         agent._start()
         agent.network.flat.zero_()  # the greedy action is 0
         agent.collect(40)

@@ -209,11 +209,11 @@ def counted_only(agent, taken):
     """Leave out the padding of trajectories that ended early."""
     weights = agent.weights
 
-    def masked(batch, returns):
+    def mask_logits(batch, returns):
         weight, counted, step = weights(batch, returns)
         return weight, counted & taken, step.clamp(max=agent.env.max_episode_steps - 1)
 
-    agent.weights = masked
+    agent.weights = mask_logits
 
 
 def exact_variance(mdp, logits, baseline):

@@ -149,10 +149,10 @@ def test_a_nan_stays_in_its_row_and_stops_it(algorithm, what, named):
     with pytest.warns(RuntimeWarning, match=rf"seed 0 diverged at step \d+: {named} was not finite"):
         list(training)
     ((seed, step, culprit),) = agent.divergences
-    assert (seed, step) == (0, int(agent.run.diverged_at[0]))
+    assert (seed, step) == (0, int(agent.training_state.diverged_at[0]))
     assert re.fullmatch(named, culprit)
     assert agent.active.tolist() == [False, True, True, True]
-    assert 288 <= int(agent.run.diverged_at[0]) <= STEPS + 24
+    assert 288 <= int(agent.training_state.diverged_at[0]) <= STEPS + 24
     for name, tensor in kept(agent).items():
         assert torch.equal(tensor[1:], clean[name][1:]), name
     for flat in networks:

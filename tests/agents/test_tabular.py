@@ -8,7 +8,7 @@ import torch
 
 from rlkit.agents import TabularQ, load
 from rlkit.envs import GridWorld, TabularDynamics
-from rlkit.exploration import greedy_mixture
+from rlkit.exploration import epsilon_greedy_probs
 from rlkit.mdp import TabularMDP
 from rlkit.planning import evaluate, q_backup, solve
 
@@ -130,7 +130,9 @@ def test_a_nan_stops_its_row_alone():
 
 def test_greedy_mixture_by_hand():
     q = torch.tensor([[0.0, 3.0], [2.0, 1.0]])
-    torch.testing.assert_close(greedy_mixture(q, torch.tensor([0.2, 1.0])), torch.tensor([[0.1, 0.9], [0.5, 0.5]]))
+    torch.testing.assert_close(
+        epsilon_greedy_probs(q, torch.tensor([0.2, 1.0])), torch.tensor([[0.1, 0.9], [0.5, 0.5]])
+    )
 
 
 def test_a_table_from_a_file_and_that_of_a_row_learn_on_at_their_rate(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
 from rlkit.agents.ppo import Experience, ppo_loss
 from rlkit.envs.foreign import FaultyEnvironmentError
 from rlkit.evaluation import evaluate_policy, rollout
-from rlkit.exploration import allowed_action, categorical, epsilon_greedy, greedy_mixture, masked
+from rlkit.exploration import allowed_action, categorical, epsilon_greedy, epsilon_greedy_probs, mask_logits
 from rlkit.replay import ReplayBuffer
 from rlkit.types import Transition, segment
 
@@ -173,7 +173,7 @@ class Table:
 
     def act(self, obs, deterministic=True, action_mask=None):
         q = torch.from_numpy(OPTIMUM.clip(min=-99))[obs]
-        return masked(q if action_mask is not None else -q, action_mask).argmax(dim=-1)
+        return mask_logits(q if action_mask is not None else -q, action_mask).argmax(dim=-1)
 
 
 @pytest.mark.parametrize("kind", ["serial", "vector", "stable-baselines3"])
@@ -261,9 +261,9 @@ def test_random_actions_are_uniform_over_what_is_allowed():
     u = (torch.arange(300, dtype=torch.float64) + 0.5) / 300
     assert torch.bincount(allowed_action(u, mask.expand(300, -1)), minlength=5).tolist() == [0, 100, 0, 100, 100]
     q = torch.tensor([[9.0, 1.0, 9.0, 3.0, 2.0]])
-    torch.testing.assert_close(greedy_mixture(q, 0.3, mask[None]), torch.tensor([[0, 0.1, 0, 0.8, 0.1]]))
+    torch.testing.assert_close(epsilon_greedy_probs(q, 0.3, mask[None]), torch.tensor([[0, 0.1, 0, 0.8, 0.1]]))
     everything = torch.ones(1, 5, dtype=torch.bool)
-    torch.testing.assert_close(greedy_mixture(q, 0.3, everything), greedy_mixture(q, 0.3))
+    torch.testing.assert_close(epsilon_greedy_probs(q, 0.3, everything), epsilon_greedy_probs(q, 0.3))
     assert torch.equal(categorical(q.expand(300, -1), u, everything.expand(300, -1)), categorical(q.expand(300, -1), u))
 
 
@@ -277,12 +277,12 @@ def test_no_derivative_reaches_a_forbidden_logit():
     taken = torch.nn.functional.one_hot(action, 4).double()
     batch = Experience(value[..., None], action, taken, target - 1.0, value, target, target, mask)
     half = torch.full((2,), 0.5).double()
-    losses, _, slope, _ = ppo_loss(masked(logits, mask), value, batch, half, None, half, half)
-    assert (slope[~mask] == 0).all()
+    losses, _, grad, _ = ppo_loss(mask_logits(logits, mask), value, batch, half, None, half, half)
+    assert (grad[~mask] == 0).all()
     finite = ppo_loss(logits.masked_fill(~mask, -1e4), value, batch, half, None, half, half)[0]  # for autograd
     (expected,) = torch.autograd.grad(finite.loss.sum(dim=0), logits)
     torch.testing.assert_close(losses.loss, finite.loss)
-    torch.testing.assert_close(slope, expected)
+    torch.testing.assert_close(grad, expected)
 
 
 @pytest.mark.parametrize("n_steps", [1, 2])

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 from torch import Tensor
 
 import rlkit.envs
-from rlkit.evaluation import EVALUATION_SEED, Abreast, evaluate_policy, observation_std, rollout
+from rlkit.evaluation import EVALUATION_SEED, ConcatEnv, evaluate_policy, observation_std, rollout
 from rlkit.types import Transition
 
 
@@ -233,7 +233,7 @@ def test_an_evaluation_environment_plays_its_seeded_episodes_and_no_more(model: 
     for _ in range(2):
         assert evaluate_policy(model, env, 3, return_episode_rewards=True) == serial
     assert evaluate_policy(model, env, 2, return_episode_rewards=True)[0] == serial[0][:2]
-    for repeating in (env, Abreast([env])):
+    for repeating in (env, ConcatEnv([env])):
         with pytest.raises(ValueError, match=r"has 3 episodes, .* 4 were asked for: .* agent.evaluation_env\(4\)"):
             evaluate_policy(model, repeating, 4)
     endless = rlkit.envs.make("CartPole-v1", **seeds, backend=backend)
@@ -326,11 +326,11 @@ def test_rewards_are_raw(model: DQN) -> None:
     raw = evaluate_policy(model, gymnasium.make("CartPole-v1"), 3)
     below = TransformReward(Monitor(gymnasium.make("CartPole-v1")), lambda r: 100.0 * float(r))
     assert evaluate_policy(model, below, 3) == raw
-    normalised = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), norm_obs=False)
-    normalised.reset()
-    before = normalised.ret_rms.var
-    assert evaluate_policy(model, normalised, 3) == raw
-    assert (normalised.training, normalised.norm_reward, normalised.ret_rms.var) == (True, True, before)
+    normalized = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), norm_obs=False)
+    normalized.reset()
+    before = normalized.ret_rms.var
+    assert evaluate_policy(model, normalized, 3) == raw
+    assert (normalized.training, normalized.norm_reward, normalized.ret_rms.var) == (True, True, before)
     above = TransformReward(gymnasium.make("CartPole-v1"), lambda r: 100.0 * float(r))
     with pytest.warns(RuntimeWarning, match="changes the rewards"):
         assert evaluate_policy(model, above, 3)[0] == pytest.approx(100 * raw[0])
@@ -338,7 +338,7 @@ def test_rewards_are_raw(model: DQN) -> None:
         evaluate_policy(model, NormalizeReward(gymnasium.make("CartPole-v1")), 1)
 
 
-def test_running_normalisation_is_frozen_meanwhile(model: DQN) -> None:
+def test_running_normalization_is_frozen_meanwhile(model: DQN) -> None:
     env = NormalizeObservation(gymnasium.make("CartPole-v1"))
     before = env.obs_rms.mean.copy()
     evaluate_policy(model, env, 2)
@@ -351,7 +351,7 @@ def vectors(make: Callable[[], gymnasium.Env]) -> list[Any]:
     return [DummyVecEnv([make] * 3), *(SyncVectorEnv([make] * 3, autoreset_mode=mode) for mode in AutoresetMode)]
 
 
-def test_running_normalisation_inside_a_vector_environment_is_frozen_meanwhile(model: DQN) -> None:
+def test_running_normalization_inside_a_vector_environment_is_frozen_meanwhile(model: DQN) -> None:
     for vector in vectors(lambda: NormalizeObservation(gymnasium.make("CartPole-v1"))):
         vector.reset()
         before = [copy.obs_rms.mean.copy() for copy in vector.envs]

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from rlkit.experiments.benchmarks import run
-from rlkit.experiments.benchmarks.cases import CASES, SIDES, Case, prepared
-from rlkit.experiments.benchmarks.run import Measured, Repetition, chosen, main, measure, ratio_table, record
+from rlkit.experiments.benchmarks.cases import CASES, SIDES, BenchmarkCase, prepared
+from rlkit.experiments.benchmarks.run import Repetition, Timings, chosen, main, measure, ratio_table, record
 
-TINY = Case("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"copies": 3, "steps": 20}, 1.0)
+TINY = BenchmarkCase("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"copies": 3, "steps": 20}, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_names_choose_by_their_beginning():
 def test_ratios_are_taken_within_a_repetition():
     ours = (Repetition(100, 1.0, 2.0), Repetition(100, 2.0, 2.0), Repetition(100, 4.0, 4.0))
     peer = (Repetition(50, 1.0, 1.0), Repetition(50, 1.0, 1.0), Repetition(50, 1.0, 1.0))
-    measured = Measured(TINY, ours, peer)
+    measured = Timings(TINY, ours, peer)
     assert measured.ratios == (2.0, 1.0, 0.5)
     (row,) = ratio_table([measured]).rows
     assert row == ("CartPole, 3 copies", "gymnasium", 50.0, 50.0, 0.5, 1.0, 2.0, "met: at least 1")

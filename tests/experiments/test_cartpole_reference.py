@@ -17,7 +17,7 @@ from rlkit.experiments.cli import main
 from rlkit.experiments.workflows.cartpole import analysis, cartpole_of
 from rlkit.experiments.workflows.cartpole.reference import (
     GreedyPolicy,
-    Reference,
+    LatticeReference,
     cartpole_lattice,
     solved,
     standard_starts,
@@ -29,7 +29,7 @@ POLE = CartPole()
 
 
 @pytest.fixture(scope="module")
-def coarse() -> Reference:
+def coarse() -> LatticeReference:
     return solved(POLE, points=7, tolerance=1e-6)
 
 
@@ -60,18 +60,18 @@ def test_the_lattice_covers_the_box_with_zero_on_every_axis() -> None:
         np.testing.assert_allclose(axis, -axis[::-1], atol=1e-15)
 
 
-def test_left_and_right_are_worth_the_same(coarse: Reference) -> None:
+def test_left_and_right_are_worth_the_same(coarse: LatticeReference) -> None:
     state = np.random.default_rng(0).uniform(-0.2, 0.2, (50, 4))
     np.testing.assert_allclose(coarse.value_at(state), coarse.value_at(-state), rtol=0, atol=2e-6)
     np.testing.assert_allclose(coarse.q_at(state), coarse.q_at(-state)[:, ::-1], rtol=0, atol=2e-6)
 
 
-def test_no_state_is_worth_more_than_balancing_for_ever(coarse: Reference) -> None:
+def test_no_state_is_worth_more_than_balancing_for_ever(coarse: LatticeReference) -> None:
     assert coarse.solution.upper.max() <= 100 + 1e-6
     assert coarse.solution.value.min() >= 1 - 1e-6  # the failing step is paid too
 
 
-def test_steps_are_those_of_one_cart_after_the_other(coarse: Reference) -> None:
+def test_steps_are_those_of_one_cart_after_the_other(coarse: LatticeReference) -> None:
     start = np.random.default_rng(2).uniform(-1, 1, (20, 4)) * [2.4, 2.0, 0.2, 2.0]
     counted = []
     for state in start:
@@ -95,7 +95,7 @@ def test_what_is_doomed_falls_whatever_is_done() -> None:
     assert (steps_left(POLE, np.zeros((1, 4))) == 0).all()
 
 
-def test_nothing_is_both_balanced_and_doomed(coarse: Reference) -> None:
+def test_nothing_is_both_balanced_and_doomed(coarse: LatticeReference) -> None:
     state = np.random.default_rng(1).uniform(-1, 1, (400, 4)) * [2.4, 2.0, 0.2, 2.0]
     balanced, left = steps_balanced(coarse, state, 100), steps_left(POLE, state)
     doomed = left > 0

@@ -19,7 +19,7 @@ from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE, RL_ZOO_PPO_CARTPOLE
 from rlkit.experiments.cli import main
 from rlkit.experiments.demo.settings import QUICK as QUICK_DEMO
 from rlkit.experiments.workflows.compare import Peer, PeerResult, hyperparameter_table, order_for, peer_subject
-from rlkit.experiments.workflows.compare.sb3_job import MATCHINGS, Config, algorithm_of
+from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS, Config, algorithm_of
 from rlkit.experiments.workflows.compare.sb3_process import PeerFailed, training_curve
 from rlkit.experiments.workflows.compare.sb3_worker import make_model
 from rlkit.experiments.workflows.train import Training
@@ -57,7 +57,7 @@ def test_stable_baselines3_gets_the_very_settings(settings: dict) -> None:
 
 @pytest.mark.parametrize("config", [DQNConfig(), A2CConfig(), PPOConfig()], ids=lambda config: type(config).__name__)
 def test_no_hyper_parameter_is_lost_on_the_way(config: Config) -> None:
-    matching = MATCHINGS[algorithm_of(config)]
+    matching = HYPERPARAMETER_MAPS[algorithm_of(config)]
     said = [*matching.same, *matching.scheduled, *matching.scheduled.values(), *matching.policy, *matching.around]
     assert {field.name for field in fields(config)} == {*said, *matching.fixed, *matching.unmatched}
     make_model(order_for(TRAINING, config, (7,)), 7)  # every name is one of the peer's too
@@ -77,7 +77,7 @@ def test_actor_critics_get_the_very_settings_too(config: A2CConfig | PPOConfig) 
     model = make_model(order, 7)
     assert model.seed == 7
     assert model.n_envs == 4
-    for name in MATCHINGS[order.algorithm].same:
+    for name in HYPERPARAMETER_MAPS[order.algorithm].same:
         if hasattr(model, name):  # the rest is the optimiser's
             assert getattr(model, name) == getattr(config, name), name
     assert model.lr_schedule(1.0) == config.learning_rate
@@ -103,7 +103,7 @@ def test_a_clip_range_that_falls_stays_above_zero_at_the_peer() -> None:
     assert model.clip_range(-0.01) == 0.0
 
 
-def test_what_we_normalise_the_peer_normalises(tmp_path: Path) -> None:
+def test_what_we_normalize_the_peer_normalizes(tmp_path: Path) -> None:
     training = Training("CartPole-v1", "a2c", (0,), 40, hyperparameters={"normalize_rewards": True}, num_envs=2)
     config = training.make_agent().config
     order = order_for(training, config, (0,))
@@ -119,13 +119,13 @@ def test_what_we_normalise_the_peer_normalises(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_normalised_peer_is_judged_behind_its_moments(tmp_path: Path) -> None:
+def test_a_normalized_peer_is_judged_behind_its_moments(tmp_path: Path) -> None:
     settings = {"normalize_observations": True, "normalize_rewards": True}
     training = Training("CartPole-v1", "ppo", (0,), 2048, "rl-zoo", settings, num_envs=8)
     order = order_for(training, training.make_agent().config, (0, 1))
     with Peer(order, tmp_path) as peer:
         results = peer.results()
-    assert [result.normalisation for result in results] == [tmp_path / f"sb3-seed{seed}.pkl" for seed in (0, 1)]
+    assert [result.normalization for result in results] == [tmp_path / f"sb3-seed{seed}.pkl" for seed in (0, 1)]
     subject = peer_subject(training, "PPO", results)
     moments = [one.obs_rms for one in subject.policy.vec_normalize]
     assert all(one.count > 2000 and np.abs(one.mean).max() > 0.0 for one in moments)

@@ -46,13 +46,13 @@ def test_the_optimum_itself_is_judged_to_be_one() -> None:
     exact = known(agent)
     agent.table.flat.copy_(torch.tensor(exact.by_gamma.q.ravel()).expand(3, -1))
     found = judged_exactly(agent, exact)
-    assert found.mistakes is not None
+    assert found.suboptimal_probability is not None
     assert found.discounted is not None
     assert found.regret is not None
     assert found.errors_mean is not None
     np.testing.assert_allclose(found.returns, exact.stationary, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found.discounted, exact.by_gamma.value[0], rtol=0, atol=1e-9)
-    assert not found.mistakes.any()
+    assert not found.suboptimal_probability.any()
     assert np.abs(found.regret).max() < 1e-9
     assert not found.errors_mean.any()
 
@@ -61,14 +61,14 @@ def test_every_seed_is_judged_as_it_would_be_alone() -> None:
     agent = tabular().learn(500)
     exact, found = known(agent), judged_exactly(agent, known(agent))
     assert found.regret is not None
-    assert found.mistakes is not None
+    assert found.suboptimal_probability is not None
     for row in range(3):
         policy = agent[row].table.flat.reshape(16, 4).argmax(dim=1).numpy()
         mdp = exact.problem.mdp
         assert found.returns[row] == pytest.approx(start_value(mdp, evaluate_finite(mdp, policy)[0]), abs=1e-14)
         np.testing.assert_allclose(found.regret[row], exact.by_gamma.value - evaluate(mdp, policy, 0.99), atol=1e-14)
         wrong = ~exact.by_gamma.optimal_actions[np.arange(16), policy]
-        np.testing.assert_array_equal(found.mistakes[row], wrong)
+        np.testing.assert_array_equal(found.suboptimal_probability[row], wrong)
 
 
 def test_an_exact_return_is_what_episodes_earn_on_average() -> None:
@@ -89,9 +89,9 @@ def test_sampled_policies_are_judged_by_their_probabilities() -> None:
     mdp = exact.problem.mdp
     expected = start_value(mdp, evaluate_finite(mdp, probabilities)[:, 0])
     np.testing.assert_allclose(found.returns, expected, rtol=0, atol=1e-14)
-    assert found.mistakes is not None
+    assert found.suboptimal_probability is not None
     wrong = (probabilities * ~exact.by_gamma.optimal_actions).sum(axis=-1)
-    np.testing.assert_allclose(found.mistakes, wrong, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.suboptimal_probability, wrong, rtol=0, atol=1e-6)
     assert found.errors_mean is None  # logits are no action values
     scaled = DQN("rlkit/GridWorld-v0", device="cpu", normalize_rewards=True)
     assert judged_exactly(scaled, exact).errors_mean is None  # nor are those of other rewards the optimum's
@@ -138,7 +138,7 @@ def test_rows_of_different_gamma_are_judged_under_the_limit_alone() -> None:
     exact = known(agent)
     assert exact.discounted is None
     found = judged_exactly(agent, exact)
-    assert found.mistakes is None
+    assert found.suboptimal_probability is None
     assert exact_part("name", agent.seeds, agent, exact, None).tables[0].columns == ("policy", exact.measure, "regret")
     grid = GridWorld(max_steps=None)
     assert exact_answer(grid, None) is None

@@ -10,7 +10,7 @@ from rlkit.envs import GridWorld
 from rlkit.envs.maps import MAPS
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.grids import run
-from rlkit.experiments.studies.grids.run import Row, is_near, main, outcome_table
+from rlkit.experiments.studies.grids.run import GridRow, is_near, main, outcome_table
 from rlkit.experiments.studies.grids.settings import AGENTS, CASES, case
 from rlkit.experiments.workflows.exact import all_scores, exact_returns
 from rlkit.planning import backward_induction, evaluate_finite, solve, start_value
@@ -46,7 +46,7 @@ def test_five_percent_of_the_optimums_size():
     assert not is_near(0.949, 1.0)
     assert is_near(-13.6, -13.0)
     assert not is_near(-13.7, -13.0)
-    lines = [Row("cliff", "ppo", seed, 200, 10, earned, -13.0) for seed, earned in enumerate((-13.0, -13.0, -99.0))]
+    lines = [GridRow("cliff", "ppo", seed, 200, 10, earned, -13.0) for seed, earned in enumerate((-13.0, -13.0, -99.0))]
     (line,) = outcome_table(lines).rows
     assert line[4:6] == (3, -13.0)
     assert line[-2:] == (2, "yes")
@@ -58,13 +58,13 @@ def test_cases_are_trained_once(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "CASES", (tiny,))
     arguments = ["--data", str(tmp_path), "--figure", str(tmp_path / "curve.png")]
     assert main(arguments) == 0
-    known = rows.read(tmp_path / "grids.csv", Row)
+    known = rows.read(tmp_path / "grids.csv", GridRow)
     assert [(row.seed, row.limit, row.optimum) for row in known] == [
         (seed, 100, pytest.approx(0.7441902879, abs=1e-9)) for seed in range(3)
     ]
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(run, "train", None)
     assert main(arguments) == 0
-    assert rows.read(tmp_path / "grids.csv", Row) == known
+    assert rows.read(tmp_path / "grids.csv", GridRow) == known
     with pytest.raises(SystemExit):
         main(["dqn-atlantis"])

@@ -9,7 +9,7 @@ from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.scores import Score
 from rlkit.experiments.studies.matched import run, settings
 from rlkit.experiments.studies.matched.run import PEER, difference_table, main, picture
-from rlkit.experiments.studies.matched.settings import CASES, Case
+from rlkit.experiments.studies.matched.settings import CASES, MatchedCase
 from rlkit.experiments.workflows.compare import order_for
 from rlkit.experiments.workflows.train import Training
 from rlkit.statistics import difference_interval
@@ -51,7 +51,7 @@ def test_an_unknown_case_is_refused(capsys):
 @pytest.mark.slow
 def test_both_sides_are_trained_once(tmp_path, monkeypatch, capsys):
     tiny = Training("CartPole-v1", "ppo", (0, 1), 512, "rl-zoo", num_envs=8)
-    monkeypatch.setattr(run, "CASES", (Case("tiny", tiny, (5,)),))
+    monkeypatch.setattr(run, "CASES", (MatchedCase("tiny", tiny, (5,)),))
     arguments = ["--rows", str(tmp_path / "rows.csv"), "--figure", str(tmp_path / "figure.png")]
     assert main(arguments) == 0
     known = rows.read(tmp_path / "rows.csv", Score)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rlkit.experiments.cli import main
 from rlkit.experiments.report import ledger
 from rlkit.experiments.report.html import cell_text, write_report
-from rlkit.experiments.report.ledger import Picture, Run, Table
+from rlkit.experiments.report.ledger import Picture, ReportTable, RunRecord
 from rlkit.plotting import Curve, Reference, filled_forward, learning_curves, png, robustness_curves, strips
 from rlkit.statistics import Estimate, mean_interval
 
@@ -29,19 +29,19 @@ def small_picture() -> bytes:
 
 
 @pytest.fixture
-def run() -> Run:
-    return Run(
+def run() -> RunRecord:
+    return RunRecord(
         kind="evaluate",
         title="DQN & <friends>",
         settings={"environment": "CartPole-v1", "backend": "gymnasium", "training_seeds": (0, 1, 2), "kwargs": {}},
         results={"return": ESTIMATE, "other": UNKNOWN, "seed_returns": np.array([480.0, 490.0, 500.0])},
-        tables=(Table("returns", "Returns", ("policy", "return", "solved"), ROWS),),
+        tables=(ReportTable("returns", "Returns", ("policy", "return", "solved"), ROWS),),
         pictures=(Picture("curve", "A curve", small_picture()),),
         notes=("A note.",),
     )
 
 
-def test_what_is_written_is_read_again(run: Run, tmp_path: Path) -> None:
+def test_what_is_written_is_read_again(run: RunRecord, tmp_path: Path) -> None:
     ledger.write(run, tmp_path)
     again = ledger.read(tmp_path)
     assert again.results["return"] == ESTIMATE
@@ -52,7 +52,7 @@ def test_what_is_written_is_read_again(run: Run, tmp_path: Path) -> None:
     assert ledger.record(again) == ledger.record(run)
 
 
-def test_json_is_strict(run: Run, tmp_path: Path) -> None:
+def test_json_is_strict(run: RunRecord, tmp_path: Path) -> None:
     ledger.write(run, tmp_path)
 
     def refuse(constant: str) -> None:
@@ -61,7 +61,7 @@ def test_json_is_strict(run: Run, tmp_path: Path) -> None:
     json.loads((tmp_path / "run.json").read_text(), parse_constant=refuse)
 
 
-def test_estimates_in_csv_are_three_columns(run: Run, tmp_path: Path) -> None:
+def test_estimates_in_csv_are_three_columns(run: RunRecord, tmp_path: Path) -> None:
     ledger.write(run, tmp_path)
     with (tmp_path / "returns.csv").open(newline="") as file:
         header, ours, _ = csv.reader(file)
@@ -69,7 +69,7 @@ def test_estimates_in_csv_are_three_columns(run: Run, tmp_path: Path) -> None:
     assert ours == ["ours", "490.0", str(ESTIMATE.lower), str(ESTIMATE.upper), "True"]
 
 
-def test_an_older_run_is_only_replaced_on_request(run: Run, tmp_path: Path) -> None:
+def test_an_older_run_is_only_replaced_on_request(run: RunRecord, tmp_path: Path) -> None:
     ledger.write(run, tmp_path)
     with pytest.raises(ValueError, match="holds a run already"):
         ledger.new_folder(tmp_path)
@@ -81,7 +81,7 @@ def test_an_older_run_is_only_replaced_on_request(run: Run, tmp_path: Path) -> N
         ledger.new_folder(tmp_path / "file")
 
 
-def test_a_record_that_was_cut_short_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_record_that_was_cut_short_is_refused(run: RunRecord, tmp_path: Path) -> None:
     ledger.write(run, tmp_path)
     path = tmp_path / "run.json"
     path.write_text(path.read_text()[:200])
@@ -92,7 +92,7 @@ def test_a_record_that_was_cut_short_is_refused(run: Run, tmp_path: Path) -> Non
         ledger.read(tmp_path)
 
 
-def test_runs_are_found_one_level_below(run: Run, tmp_path: Path) -> None:
+def test_runs_are_found_one_level_below(run: RunRecord, tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).mkdir()
         ledger.write(run, tmp_path / name)
@@ -102,7 +102,7 @@ def test_runs_are_found_one_level_below(run: Run, tmp_path: Path) -> None:
         list(ledger.find([tmp_path / "nothing"]))
 
 
-def test_the_page_is_self_contained_and_says_what_is_known(run: Run, tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_says_what_is_known(run: RunRecord, tmp_path: Path) -> None:
     page, numbers, lines = write_report(tmp_path / "out" / "report.html", "Title", [run])
     html = page.read_text()
     assert not re.search(r"https?:|src=\"(?!data:)|<link|<script|@import", html)
@@ -117,7 +117,7 @@ def test_the_page_is_self_contained_and_says_what_is_known(run: Run, tmp_path: P
     assert {"section": "DQN & <friends>", "table": "returns", "row": "0", "column": "return", "value": "490.0"} in rows
 
 
-def test_a_report_of_nothing_or_of_another_kind_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_report_of_nothing_or_of_another_kind_is_refused(run: RunRecord, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one run"):
         write_report(tmp_path / "a.html", "Title", [])
     with pytest.raises(ValueError, match=r"ends in \.html"):
@@ -125,7 +125,7 @@ def test_a_report_of_nothing_or_of_another_kind_is_refused(run: Run, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_report_command(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_command(run: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         ledger.write(run, tmp_path / name)

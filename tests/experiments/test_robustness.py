@@ -18,9 +18,9 @@ from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.policy_cache import our_policy, peer_policy
 from rlkit.experiments.studies.common.tasks import CARTPOLE, TASKS
 from rlkit.experiments.studies.robustness import run, settings
-from rlkit.experiments.studies.robustness.analysis import Row, curve_table, figure, order_table, rows_of
+from rlkit.experiments.studies.robustness.analysis import AttackRow, curve_table, figure, order_table, rows_of
 from rlkit.experiments.studies.robustness.objectives import Pair, objective_table, pairs
-from rlkit.experiments.studies.robustness.settings import CASES, Case, names_of
+from rlkit.experiments.studies.robustness.settings import CASES, RobustnessCase, names_of
 from rlkit.experiments.workflows.attack import aliasing
 from rlkit.experiments.workflows.compare import order_for
 from rlkit.experiments.workflows.policies import OURS, PEER
@@ -30,7 +30,7 @@ from rlkit.plotting import png
 TINY = Training(
     "CartPole-v1", "ppo", (0, 1), 256, None, {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "net_arch": (16,)}
 )
-CASE = Case("cartpole-tiny", CARTPOLE._replace(epsilons=(0.5, 2.0)), TINY, TINY)
+CASE = RobustnessCase("cartpole-tiny", CARTPOLE._replace(epsilons=(0.5, 2.0)), TINY, TINY)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.csv"
     run.run_case(CASE, OURS, tmp_path, path)
-    known = rows.read(path, Row)
+    known = rows.read(path, AttackRow)
     assert len(known) == 2 * (1 + 2 * 2)
     agent = load(tmp_path / "cartpole-tiny" / "agent.safetensors", device="cpu")
     natural = [row.mean_return for row in rows_of(known, "cartpole-tiny", OURS, NATURAL)]
@@ -55,20 +55,20 @@ def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, m
     monkeypatch.setattr(run, "POLICIES", {OURS: our_policy})
     monkeypatch.setattr(run, "ATTACKS", {**run.ATTACKS, "best": Noise("uniform")})
     run.run_case(CASE, OURS, tmp_path, path)
-    assert len(rows.read(path, Row)) == 2 * (1 + 3 * 2)
+    assert len(rows.read(path, AttackRow)) == 2 * (1 + 3 * 2)
 
 
 @pytest.mark.slow
 def test_the_peers_models_are_trained_where_missing(small: None, tmp_path: Path) -> None:
     run.run_case(CASE, PEER, tmp_path, tmp_path / "rows.csv")
-    assert len(rows.read(tmp_path / "rows.csv", Row)) == 10
+    assert len(rows.read(tmp_path / "rows.csv", AttackRow)) == 10
     again = peer_policy(CASE.peer, tmp_path / "cartpole-tiny")
     assert isinstance(again, Stacked)
     assert again.seeds == (0, 1)
 
 
-def made(attack: str, epsilon: float, earned: list[float], case: str = "grid-x") -> list[Row]:
-    return [Row(case, OURS, seed, attack, epsilon, one, 0.25) for seed, one in enumerate(earned)]
+def made(attack: str, epsilon: float, earned: list[float], case: str = "grid-x") -> list[AttackRow]:
+    return [AttackRow(case, OURS, seed, attack, epsilon, one, 0.25) for seed, one in enumerate(earned)]
 
 
 KNOWN = [

@@ -39,7 +39,7 @@ def test_the_table_shows_bounds_method_and_reason(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    "method", ["value iteration", "gauss-seidel", "modified policy iteration", "prioritised sweeping",
+    "method", ["value iteration", "gauss-seidel", "modified policy iteration", "prioritized sweeping",
                "inexact policy iteration", "policy iteration", "stencil"],
 )  # fmt: skip
 def test_every_method_can_be_asked_for(method: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.scores import Point, Score, curve
 from rlkit.experiments.studies.tuned import run
 from rlkit.experiments.studies.tuned.run import is_met, main, verdict
-from rlkit.experiments.studies.tuned.settings import CASES, Case, Target
+from rlkit.experiments.studies.tuned.settings import CASES, Target, TunedCase
 from rlkit.experiments.workflows.train import Training
 
 
@@ -29,7 +29,7 @@ def test_a_target_is_a_number_of_seeds_or_the_median():
 
 
 def test_failures_are_named():
-    case = Case("c", Training("CartPole-v1", "ppo", (0, 1), 10), (Target(475.0, solved=2), Target(400.0)))
+    case = TunedCase("c", Training("CartPole-v1", "ppo", (0, 1), 10), (Target(475.0, solved=2), Target(400.0)))
     known = [Score("c", "rlkit", seed, 10, earned, None, 1.0) for seed, earned in ((0, 500.0), (1, 321.5))]
     counted, median = verdict([case, case._replace(name="no rows yet")], known).rows
     assert counted[-3:] == ("1: 321.5", "475 by 2 seeds", "missed")
@@ -37,7 +37,7 @@ def test_failures_are_named():
 
 
 def test_cases_are_trained_once_and_drawn(tmp_path, monkeypatch):
-    case = Case("tiny", Training("CartPole-v1", "a2c", (0, 1), 800, "tuned", num_envs=None), (Target(1.0),))
+    case = TunedCase("tiny", Training("CartPole-v1", "a2c", (0, 1), 800, "tuned", num_envs=None), (Target(1.0),))
     monkeypatch.setattr(run, "CASES", (case,))
     arguments = ["--data", str(tmp_path), "--figures", str(tmp_path)]
     assert main(arguments) == 0

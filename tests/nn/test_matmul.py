@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from matrix_products import all_products, stacks
 from source_tree import ROOT
 
-from rlkit.nn import MLP, NUMPY, ONEDNN, THIN, TORCH, fastest, onednn_layer
+from rlkit.nn import MLP, NUMPY, ONEDNN, THIN, TORCH, choose_backend, onednn_layer
 from rlkit.nn import matmul as products
 
 HEIGHTS = st.integers(2, 700)
@@ -49,12 +49,12 @@ def test_other_types_are_refused_and_not_rounded():
 @pytest.mark.parametrize("by", [THIN, *([ONEDNN] if products.ONEDNN_LINEAR else [])])
 def test_the_other_libraries_give_the_same_products(by):
     for seeds, n_in, n_out in ((1, 64, 32), (3, 64, 32), (3, 5, 7)):
-        x, slope, bias, weight = stacks(seeds, 40, n_in, n_out, 0)
+        x, grad_output, bias, weight = stacks(seeds, 40, n_in, n_out, 0)
         rows = list(zip(weight.mT, bias[:, 0], strict=True))
         affine = onednn_layer(x, rows, "none") if by is ONEDNN else by.affine(bias, x, weight)
         torch.testing.assert_close(affine, TORCH.affine(bias, x, weight))
-        torch.testing.assert_close(by.product(slope, weight.mT), TORCH.product(slope, weight.mT))
-        torch.testing.assert_close(by.product(x.mT, slope), TORCH.product(x.mT, slope))
+        torch.testing.assert_close(by.product(grad_output, weight.mT), TORCH.product(grad_output, weight.mT))
+        torch.testing.assert_close(by.product(x.mT, grad_output), TORCH.product(x.mT, grad_output))
 
 
 def test_another_number_of_rows_is_refused():
@@ -100,7 +100,7 @@ def test_numpy_is_ahead_where_it_has_avx_512_and_mkl_has_not(libraries, name, cp
 def chosen(height, summands, width, **others):
     """Who multiplies, by name, where numpy is ahead."""
     libraries = {TORCH: "torch", NUMPY: "numpy", ONEDNN: "onednn"}
-    return libraries[fastest(height, summands, width, **{"in_lines": True, "others": TORCH, **others})]
+    return libraries[choose_backend(height, summands, width, **{"in_lines": True, "others": TORCH, **others})]
 
 
 def test_the_library_is_chosen_by_the_shape(monkeypatch):
@@ -128,13 +128,13 @@ def test_cuts_are_too_small_for_threads(monkeypatch):
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_networks_are_the_same_functions_either_way(activation, monkeypatch):
     network = MLP((4, 64, 64, 2), range(3), activation)
-    x, slope = torch.randn(3, 256, 4, requires_grad=True), torch.randn(3, 256, 2)
+    x, grad_output = torch.randn(3, 256, 4, requires_grad=True), torch.randn(3, 256, 2)
     ways = []
     for ahead in (False, True):
         monkeypatch.setattr(products, "numpy_is_ahead", lambda ahead=ahead: ahead)
         twin = network.copy()
         output, pullback = twin.vjp(x)
-        ways.append((output, pullback(slope.clone()), twin.input_vjp(x)[1](slope.clone())))
+        ways.append((output, pullback(grad_output.clone()), twin.input_vjp(x)[1](grad_output.clone())))
         assert (twin._layers[1]._chosen[256].output is NUMPY) is ahead
     for mine, theirs in zip(*ways, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)

@@ -53,19 +53,19 @@ def features(case, rows, minibatch):
 @pytest.mark.parametrize("minibatch", [1, 33])
 def test_rows_are_bitwise_those_of_a_stack_of_one(case, activation, gain, minibatch):
     many, x = networks(case, range(8), activation, gain), features(case, 8, minibatch)
-    slope = torch.from_numpy(np.random.default_rng(1).normal(size=(8, minibatch, 3))).float()
+    grad_output = torch.from_numpy(np.random.default_rng(1).normal(size=(8, minibatch, 3))).float()
     output, pullback = many.vjp(x)
-    gradient, graph = pullback(slope), many(x)
-    graph_gradient = many.gradient((graph * slope).sum())
+    gradient, graph = pullback(grad_output), many(x)
+    graph_gradient = many.gradient((graph * grad_output).sum())
     for row in (0, 5):
         one = networks(case, [row], activation, gain)
         assert torch.equal(one.flat[0], many.flat[row])
         alone, pull = one.vjp(x[row : row + 1])
         assert torch.equal(alone[0], output[row])
-        assert torch.equal(pull(slope[row : row + 1])[0], gradient[row])
+        assert torch.equal(pull(grad_output[row : row + 1])[0], gradient[row])
         again = one(x[row : row + 1])
         assert torch.equal(again[0], graph[row])
-        assert torch.equal(one.gradient((again * slope[row : row + 1]).sum())[0], graph_gradient[row])
+        assert torch.equal(one.gradient((again * grad_output[row : row + 1]).sum())[0], graph_gradient[row])
 
 
 @EACH
@@ -74,11 +74,13 @@ def test_the_pullback_is_autograds_gradient_in_float64(case, activation):
     stack = networks(case, range(2), activation)
     stack.place(stack.flat.double())
     x = features(case, 2, 20).double()
-    slope = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 20, 3)))
+    grad_output = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 20, 3)))
     output, pullback = stack.vjp(x)
     graph = stack(x)
     torch.testing.assert_close(output, graph.detach(), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(pullback(slope), stack.gradient((graph * slope).sum()), rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(
+        pullback(grad_output), stack.gradient((graph * grad_output).sum()), rtol=1e-11, atol=1e-12
+    )
 
 
 @EACH
@@ -87,7 +89,7 @@ def test_a_row_is_a_plain_torch_module_and_so_is_its_gradient_by_the_input(case)
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(stack(x).square().sum(), x)
     for row in range(3):
-        plain = stack.seed(row)
+        plain = stack.as_module(row)
         own = x[row].detach().requires_grad_()
         torch.testing.assert_close(plain(own), stack(x)[row], rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(torch.autograd.grad(plain(own).square().sum(), own)[0], gradient[row])
@@ -97,7 +99,7 @@ def test_a_row_is_a_plain_torch_module_and_so_is_its_gradient_by_the_input(case)
 
 def test_torchs_convolution_of_the_same_weights_sees_the_same_image():
     stack = Architecture(PHOTO, [0], options=TWO_LAYERS).network(3)
-    modules = [module for module in stack.seed(0) if isinstance(module, nn.Conv2d)]
+    modules = [module for module in stack.as_module(0) if isinstance(module, nn.Conv2d)]
     assert [m.weight.shape for m in modules] == [(16, 3, 3, 3), (32, 16, 2, 2)]
     assert modules[1].stride == (2, 2)
     assert float(modules[0].weight.detach().abs().max()) <= 1 / math.sqrt(27)  # torch's bound
@@ -139,7 +141,7 @@ def test_any_width_gives_equal_rows_and_its_extra_units_stay_zero(width, activat
 def test_a_widened_network_starts_as_the_narrow_one():
     narrow = MLP((4, 7, 2), [3])
     numbers = narrow.flat[0, narrow.columns]
-    weight = narrow.seed(0)[0].weight.detach()
+    weight = narrow.as_module(0)[0].weight.detach()
     assert numbers[:28].tolist() == weight.T.flatten().tolist() or numbers[:28].tolist() == weight.flatten().tolist()
     assert narrow.rows(slice(0, 1)).columns is narrow.columns
 
@@ -240,7 +242,7 @@ def test_observations_of_any_dtype_are_read(algorithm, dtype):
 
     for extra in ({}, {"normalize_observations": True}):
         agent = algorithm(make, device="cpu", **settings, **extra).learn(64)
-        for flat in (network.flat for network in agent.networks.values() if network is not agent.normaliser):
+        for flat in (network.flat for network in agent.networks.values() if network is not agent.normalizer):
             assert flat.dtype == torch.float32
         seen = make().reset()[0]
         assert agent.predict(seen, deterministic=True)[0] == agent.predict(seen.tolist(), deterministic=True)[0]

@@ -13,7 +13,7 @@ from trained_rows import SMALL, Poisoned, assert_same_run
 
 from rlkit.adversarial import FGSM, AttackedPolicy, Budget
 from rlkit.agents import DQN, PPO, load
-from rlkit.nn import Moments, Normaliser, merged
+from rlkit.nn import Moments, Normalizer, merged
 
 BOTH = {"normalize_observations": True, "normalize_rewards": True}
 ALL = pytest.mark.parametrize("algorithm", SMALL, ids=lambda algorithm: algorithm.__name__)
@@ -23,8 +23,8 @@ def trained(algorithm, seeds, **chosen):
     return algorithm("CartPole-v1", seeds=seeds, device="cpu", **{**SMALL[algorithm], **chosen}).learn(192)
 
 
-def normaliser(features=4, copies=3, gamma=(0.9, 0.99)):
-    return Normaliser(features, copies, torch.tensor(gamma), True, True)
+def normalizer(features=4, copies=3, gamma=(0.9, 0.99)):
+    return Normalizer(features, copies, torch.tensor(gamma), True, True)
 
 
 @settings(max_examples=10)
@@ -59,7 +59,7 @@ def streams():
 @pytest.mark.parametrize("pieces", [(200,), (1,) * 200, (7, 93, 100)])
 def test_statistics_and_outputs_are_stable_baselines3s(streams, pieces):
     peer, obs, first, rewards, dones = streams
-    ours = normaliser(gamma=(0.9, 0.99))
+    ours = normalizer(gamma=(0.9, 0.99))
     active = torch.tensor([True, True])
 
     def both_rows(array):
@@ -85,7 +85,7 @@ def test_statistics_and_outputs_are_stable_baselines3s(streams, pieces):
 
 def test_the_scale_of_rewards_is_stable_baselines3s(streams):
     peer, obs, _, rewards, dones = streams
-    ours = normaliser(gamma=(0.9, 0.99))
+    ours = normalizer(gamma=(0.9, 0.99))
     arrays = (torch.from_numpy(array)[None].expand(2, *array.shape) for array in (obs, rewards, dones))
     ours.update(*arrays, torch.tensor([True, True]))
     np.testing.assert_allclose(ours.moments.variance[0, -1], peer.ret_rms.var, rtol=1e-6)
@@ -97,7 +97,7 @@ def test_the_scale_of_rewards_is_stable_baselines3s(streams):
 
 
 def test_a_row_that_is_not_finite_or_not_active_keeps_its_moments():
-    ours = Normaliser(2, 1, torch.full((4,), 0.9), True, True)
+    ours = Normalizer(2, 1, torch.full((4,), 0.9), True, True)
     before = ours.flat.clone()
     features, reward, done = torch.randn(4, 6, 1, 2), torch.ones(4, 6, 1), torch.zeros(4, 6, 1, dtype=torch.bool)
     features[0, 3, 0, 1] = math.nan
@@ -105,13 +105,13 @@ def test_a_row_that_is_not_finite_or_not_active_keeps_its_moments():
     ours.update(features, reward, done, torch.tensor([True, True, False, True]))
     assert torch.equal(ours.flat[:3], before[:3])
     assert not torch.equal(ours.flat[3], before[3])
-    only = Normaliser(2, 1, torch.full((1,), 0.9), False, True)
+    only = Normalizer(2, 1, torch.full((1,), 0.9), False, True)
     assert only.observations(features) is features
-    assert Normaliser(2, 1, torch.full((1,), 0.9), True, False).rewards(reward) is reward
+    assert Normalizer(2, 1, torch.full((1,), 0.9), True, False).rewards(reward) is reward
 
 
-def test_a_normaliser_goes_on_where_another_stopped():
-    one, two = normaliser(), normaliser()
+def test_a_normalizer_goes_on_where_another_stopped():
+    one, two = normalizer(), normalizer()
     generator = torch.Generator().manual_seed(0)
     parts = [(torch.randn(2, 5, 3, 4, generator=generator), torch.ones(2, 5, 3), torch.zeros(2, 5, 3).bool())] * 2
     active = torch.tensor([True, True])
@@ -120,41 +120,41 @@ def test_a_normaliser_goes_on_where_another_stopped():
     for each in (one, two):
         each.update(*parts[1], active)
     assert torch.equal(one.flat, two.flat)
-    assert not torch.equal(one.flat[0], normaliser().flat[0])
+    assert not torch.equal(one.flat[0], normalizer().flat[0])
 
 
 # Agents
 
 
 @ALL
-def test_a_row_of_a_normalised_run_is_the_run_of_its_seed_alone(algorithm):
+def test_a_row_of_a_normalized_run_is_the_run_of_its_seed_alone(algorithm):
     many = trained(algorithm, range(4), num_envs=2, **BOTH)
     for row in (0, 3):
         alone = trained(algorithm, [row], num_envs=2, **BOTH)
         assert_same_run(many, row, alone, 0)
-        assert torch.equal(many.normaliser.flat[row], alone.normaliser.flat[0])
-    assert float(many.normaliser.moments.weight[0]) == pytest.approx(many.num_timesteps)
+        assert torch.equal(many.normalizer.flat[row], alone.normalizer.flat[0])
+    assert float(many.normalizer.moments.weight[0]) == pytest.approx(many.num_timesteps)
 
 
 @ALL
 def test_statistics_are_saved_and_stand_still_in_evaluation_and_under_attack(algorithm, tmp_path):
     agent = trained(algorithm, range(2), **BOTH)
     agent.save(tmp_path / "agent.safetensors")
-    before = agent.normaliser.flat.clone()
+    before = agent.normalizer.flat.clone()
     going_on = load(tmp_path / "agent.safetensors", device="cpu").learn(192)
-    assert (going_on.normaliser.moments.weight > agent.normaliser.moments.weight + 191).all()
+    assert (going_on.normalizer.moments.weight > agent.normalizer.moments.weight + 191).all()
     obs = agent.env.obs.repeat(1, 5, 1)
     for loaded in (load(tmp_path / "agent.safetensors", device="cpu"), agent):
         returns = loaded.evaluate(3)
         assert torch.equal(loaded.scores(obs), agent.scores(obs))
         AttackedPolicy(loaded, FGSM(), Budget(0.1)).act(obs)
-        assert torch.equal(loaded.normaliser.flat, before)
+        assert torch.equal(loaded.normalizer.flat, before)
         assert returns.tolist() == agent.evaluate(3).tolist()
-    assert torch.equal(agent[1].normaliser.flat[0], before[1])
+    assert torch.equal(agent[1].normalizer.flat[0], before[1])
     torch.testing.assert_close(agent[1].scores(obs[1:]), agent.scores(obs)[1:])
     plain = trained(algorithm, range(2))
-    assert plain.normaliser is None
-    assert "normaliser" not in plain.networks
+    assert plain.normalizer is None
+    assert "normalizer" not in plain.networks
 
 
 @ALL
@@ -191,13 +191,13 @@ def test_the_reward_that_is_logged_is_the_environments():
 
 
 @ALL
-def test_one_hot_codes_are_not_normalised(algorithm):
+def test_one_hot_codes_are_not_normalized(algorithm):
     with pytest.raises(ValueError, match="needs Box observations, got Discrete"):
         algorithm("rlkit/GridWorld-v0", device="cpu", normalize_observations=True)
     agent = algorithm("rlkit/GridWorld-v0", device="cpu", normalize_rewards=True, **SMALL[algorithm])
-    assert agent.learn(8).normaliser.of_rewards
+    assert agent.learn(8).normalizer.of_rewards
 
 
-def test_gaussians_of_normalised_observations_have_no_bounds():
+def test_gaussians_of_normalized_observations_have_no_bounds():
     agent = PPO("CartPole-v1", device="cpu", network="rbf", normalize_observations=True)
     assert (agent.actor_critic.policy.basis.scale == 1.0).all()

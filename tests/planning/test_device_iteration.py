@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlkit.mdp import GridMDP, Lattice, LatticeMDP, TabularMDP
 from rlkit.planning import Problem, bellman, device_iteration, solve, solve_batch
-from rlkit.planning.certify import verified_goal
+from rlkit.planning.certify import verified_task
 from rlkit.planning.methods.device_iteration import BLOCK, block, sweeps_of
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -57,7 +57,7 @@ def test_a_device_gives_the_answer_of_the_cpu(name: str, device: str) -> None:
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_block_on_a_device_is_so_many_backups(name: str, device: str) -> None:
     mdp = PROBLEMS[name]
-    sweeps = sweeps_of([verified_goal("test", mdp, 0.9, 1e-6)], torch.device(device), torch.float64)
+    sweeps = sweeps_of([verified_task("test", mdp, 0.9, 1e-6)], torch.device(device), torch.float64)
     value = np.random.default_rng(0).normal(size=mdp.num_states)
     expected = value
     for _ in range(BLOCK):
@@ -82,7 +82,7 @@ def test_bounds_enclose_the_optimum_in_either_precision(mdp: Problem, gamma: flo
 def test_a_block_reads_no_number_back(name: str) -> None:
     # A tensor on "meta" has no numbers at all: whatever reads one, to decide something or to copy it, raises.
     mdp = PROBLEMS[name]
-    goals = [verified_goal("test", mdp, gamma, 1e-6) for gamma in (0.5, 0.9)]
+    goals = [verified_task("test", mdp, gamma, 1e-6) for gamma in (0.5, 0.9)]
     sweeps = sweeps_of(goals, torch.device("meta"), torch.float32)
     value, spread = block(sweeps, torch.zeros(mdp.num_states, 2, device="meta"))
     assert value.shape == (mdp.num_states, 2)

@@ -37,7 +37,7 @@ from rlkit.planning import (
     modified_policy_iteration,
     operators,
     policy_iteration,
-    prioritised_sweeping,
+    prioritized_sweeping,
     q_backup,
     solve,
     stencil_iteration,
@@ -54,7 +54,7 @@ TABLE_METHODS: Any = [
     "value iteration",
     "gauss-seidel",
     "modified policy iteration",
-    "prioritised sweeping",
+    "prioritized sweeping",
     "inexact policy iteration",
     "policy iteration",
 ]
@@ -215,7 +215,7 @@ def unfinished(method: str, mdp: TabularMDP) -> NotConverged:
         "jacobi": lambda: value_iteration(mdp, 0.999, max_iterations=3),
         "gauss-seidel": lambda: value_iteration(mdp, 0.999, max_iterations=3, in_place=True),
         "modified": lambda: modified_policy_iteration(mdp, 0.999, max_iterations=3),
-        "prioritised": lambda: prioritised_sweeping(mdp, 0.999, max_iterations=3),
+        "prioritised": lambda: prioritized_sweeping(mdp, 0.999, max_iterations=3),
         "inexact": lambda: inexact_policy_iteration(mdp, 0.999, max_iterations=1),
         "stencil": lambda: stencil_iteration(map_of(mdp), 0.999, max_iterations=3),  # type: ignore[arg-type]
     }
@@ -321,7 +321,7 @@ def test_slow_mixing_is_noticed_and_handed_on(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(solution.value, policy_iteration(table, 0.9999).value, rtol=0, atol=1e-6)
 
 
-def test_a_line_is_factorised_early() -> None:
+def test_a_line_is_factorized_early() -> None:
     length = 2000
     state = np.arange(length)
     ahead, back = np.minimum(state + 1, length - 1), np.maximum(state - 1, 0)
@@ -348,7 +348,7 @@ def test_many_states_with_rare_rewards_are_swept_by_priority(monkeypatch: pytest
     monkeypatch.setattr(portfolio, "RARE", 0.01)
     table = without_structure(slippery(40).tabular)
     solution = solve(table, 0.99, 1e-8)
-    assert solution.method == ("prioritised sweeping" if jit.COMPILED else "modified policy iteration")
+    assert solution.method == ("prioritized sweeping" if jit.COMPILED else "modified policy iteration")
     np.testing.assert_allclose(solution.value, policy_iteration(table, 0.99).value, rtol=0, atol=1e-8)
 
 

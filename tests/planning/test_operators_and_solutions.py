@@ -41,7 +41,6 @@ from rlkit.planning import (
     evaluate,
     evaluate_finite,
     greedy,
-    mistakes,
     policy_iteration,
     q_backup,
     q_error,
@@ -49,6 +48,7 @@ from rlkit.planning import (
     solve,
     start_value,
     state_regret,
+    suboptimal_probability,
     value_iteration,
 )
 from rlkit.planning.bounds import macqueen_shifts, shifted
@@ -542,15 +542,17 @@ def test_regret_is_zero_for_the_optimum_and_positive_otherwise() -> None:
 def test_mistakes_are_actions_that_are_not_optimal() -> None:
     solution = policy_iteration(FROZEN_LAKE, 0.99)
     policies = np.stack([solution.policy, (solution.policy + 1) % 4])
-    wrong = mistakes(policies, solution)
+    wrong = suboptimal_probability(policies, solution)
     assert wrong.shape == (2, 16)
     assert not wrong[0].any()
     rows = np.arange(16)
     np.testing.assert_array_equal(wrong[1], ~solution.optimal_actions[rows, policies[1]])
-    np.testing.assert_array_equal(mistakes(np.eye(4)[policies], solution), wrong)
-    np.testing.assert_allclose(mistakes(np.full((16, 4), 0.25), solution), 1 - solution.optimal_actions.sum(1) / 4)
+    np.testing.assert_array_equal(suboptimal_probability(np.eye(4)[policies], solution), wrong)
+    np.testing.assert_allclose(
+        suboptimal_probability(np.full((16, 4), 0.25), solution), 1 - solution.optimal_actions.sum(1) / 4
+    )
     with pytest.raises(ValueError, match="takes action 4 in state 0"):
-        mistakes(np.full(16, 4), solution)
+        suboptimal_probability(np.full(16, 4), solution)
 
 
 def test_regret_by_state_is_what_each_state_loses() -> None:

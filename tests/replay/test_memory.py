@@ -60,7 +60,7 @@ def test_priorities_are_the_errors_that_were_told():
         assert torch.equal(batch.obs, memory.replay.sample(chances.rank(slot)).obs)
         torch.testing.assert_close(importance, chances.importance(probability, 1.0 - (1.0 - beta) * remaining))
         error = torch.linspace(-2.0, 3.0, 8).view(2, 4)
-        memory.feedback(error)
+        memory.update_priorities(error)
         chances.update(slot, error.abs() + SMALLEST_PRIORITY)
         assert equal(memory.priorities.state_dict().values(), chances.state_dict().values())
 
@@ -76,7 +76,7 @@ def test_a_row_without_priorities_beside_one_with_them_samples_by_age(n_steps):
         assert torch.equal(discount[0], others[0])
         assert importance[0].tolist() == [1.0] * 4
         assert not torch.equal(ours.obs[1], theirs.obs[1])
-        mixed.feedback(torch.linspace(-2.0, 3.0, 8).view(2, 4))
+        mixed.update_priorities(torch.linspace(-2.0, 3.0, 8).view(2, 4))
 
 
 def test_the_latest_come_in_their_order_whatever_the_numbers():
@@ -90,7 +90,7 @@ def test_errors_of_uniform_samples_change_nothing():
     memory = filled()
     memory.sample(uniform())
     before = memory.sample(uniform()).transition
-    memory.feedback(torch.ones(2, 8))
+    memory.update_priorities(torch.ones(2, 8))
     assert equal(memory.sample(uniform()).transition, before)
 
 

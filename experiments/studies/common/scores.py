@@ -18,7 +18,7 @@ from rlkit.streams import Stream
 
 from ...workflows.evaluate import play
 from ...workflows.policies import Subject, of_agent
-from ...workflows.train import Trained, Training
+from ...workflows.train import Training, TrainingResult
 
 EPISODES = 100  # of the final policy, the same for every training seed and both makers
 
@@ -72,7 +72,7 @@ def of_case(rows: Sequence[Score], case: str, maker: str = "rlkit") -> list[Scor
     return sorted((row for row in rows if (row.case, row.maker) == (case, maker)), key=lambda row: row.seed)
 
 
-def our_scores(case: str, training: Training, trained: Trained) -> list[Score]:
+def our_scores(case: str, training: Training, trained: TrainingResult) -> list[Score]:
     """A row for every seed that was trained."""
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)
@@ -95,7 +95,7 @@ def scores(
     ]
 
 
-def points(trained: Trained) -> list[Point]:
+def points(trained: TrainingResult) -> list[Point]:
     """The returns of training episodes, seed by seed."""
     history = trained.agent.history
     return [

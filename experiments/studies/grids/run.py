@@ -14,19 +14,19 @@ from rlkit.plotting import SMALL_DPI, Reference, learning_curves, png
 from rlkit.statistics import median_interval
 
 from ...report import terminal
-from ...report.ledger import Cell, Table, write_bytes
+from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.exact import exact_answer, exact_returns
 from ...workflows.train import ExactCurve, train
 from ..common import rows
 from ..common.case_selection import parsed
 from ..common.scores import Point, curve
-from .settings import CASES, SHARE, Case
+from .settings import CASES, SHARE, GridCase
 
 DRAWN = "tabularq-frozenlake-4x4"  # the case whose learning curve is kept
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """What the greedy final policy of one seed is worth."""
 
     map: str
@@ -38,9 +38,11 @@ class Row:
     optimum: float  # of all policies under that limit, those that see the steps left included
 
 
-def run_case(case: Case, data: Path) -> None:
+def run_case(case: GridCase, data: Path) -> None:
     """Train the seeds that have no row in the folder, as one computation, and add their rows."""
-    done = {row.seed for row in rows.read(data / "grids.csv", Row) if (row.agent, row.map) == (case.agent, case.map)}
+    done = {
+        row.seed for row in rows.read(data / "grids.csv", GridRow) if (row.agent, row.map) == (case.agent, case.map)
+    }
     seeds = tuple(seed for seed in case.training.seeds if seed not in done)
     if not seeds:
         return
@@ -57,7 +59,7 @@ def run_case(case: Case, data: Path) -> None:
     rows.append(
         data / "grids.csv",
         [
-            Row(case.map, case.agent, seed, limit, steps, float(earned), optimum)
+            GridRow(case.map, case.agent, seed, limit, steps, float(earned), optimum)
             for seed, earned in zip(seeds, returns, strict=True)
         ],
     )
@@ -73,7 +75,7 @@ def points_of(seeds: Sequence[int], recorded: ExactCurve) -> list[Point]:
     ]
 
 
-def outcome_table(known: Sequence[Row]) -> Table:
+def outcome_table(known: Sequence[GridRow]) -> ReportTable:
     """One line per map and agent."""
     lines: list[tuple[Cell, ...]] = []
     for map, agent in dict.fromkeys((row.map, row.agent) for row in known):
@@ -93,7 +95,7 @@ def outcome_table(known: Sequence[Row]) -> Table:
         "seeds within 5 %",
         "median within 5 %",
     )
-    return Table("grids", "Exact return of the greedy final policy beside the optimum", columns, tuple(lines))
+    return ReportTable("grids", "Exact return of the greedy final policy beside the optimum", columns, tuple(lines))
 
 
 def is_near(earned: float, optimum: float) -> bool:
@@ -110,7 +112,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options, cases = parsed(parser, args, CASES)
     for case in cases:
         run_case(case, options.data)
-    known = rows.read(options.data / "grids.csv", Row)
+    known = rows.read(options.data / "grids.csv", GridRow)
     terminal.show_table(outcome_table(known))
     points = rows.read(options.data / f"curve-{DRAWN}.csv", Point)
     if points:

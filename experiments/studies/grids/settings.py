@@ -23,7 +23,7 @@ CONTINUING_LIMIT = 100  # steps of an episode on a map that never ends
 OVERRIDES: dict[str, Mapping[str, Any]] = {"sutton-barto-5x5": {"gamma": 0.9}}
 
 
-class Case(NamedTuple):
+class GridCase(NamedTuple):
     """One agent on one map."""
 
     name: str
@@ -32,7 +32,7 @@ class Case(NamedTuple):
     training: Training
 
 
-def case(agent: str, map: str) -> Case:
+def case(agent: str, map: str) -> GridCase:
     """The tuned preset of the grid world, and what a map changes in it."""
     limit = {} if MAPS[map].rules.max_steps else {"max_steps": CONTINUING_LIMIT}
     training = Training(
@@ -45,7 +45,7 @@ def case(agent: str, map: str) -> Case:
         env_kwargs={"map": map, **limit},
         num_envs=None,
     )
-    return Case(f"{agent}-{map}", agent, map, training)
+    return GridCase(f"{agent}-{map}", agent, map, training)
 
 
 CASES = tuple(case(agent, map) for map in MAPS for agent in AGENTS)

@@ -14,20 +14,20 @@ from rlkit.plotting import SMALL_DPI, png, strips
 from rlkit.statistics import difference_interval, mean_interval
 
 from ...report import terminal
-from ...report.ledger import Cell, Table, write_bytes
-from ...workflows.compare import Order, Peer, hyperparameter_table, order_for, peer_subject, require_peer
+from ...report.ledger import Cell, ReportTable, write_bytes
+from ...workflows.compare import Peer, SB3Job, hyperparameter_table, order_for, peer_subject, require_peer
 from ...workflows.policies import OURS, PEER
 from ...workflows.train import Training, train
 from ..common import rows
 from ..common.case_selection import parsed
 from ..common.scores import Score, missing, of_case, our_scores, scores
-from .settings import CASES, Case
+from .settings import CASES, MatchedCase
 
 LABELS = {OURS: OURS, PEER: "stable-\nbaselines3"}
 PANELS = 4  # side by side
 
 
-def run_case(case: Case, path: Path) -> None:
+def run_case(case: MatchedCase, path: Path) -> None:
     """Train both sides of a case as far as rows are missing in the file, and add them one by one."""
     known = rows.read(path, Score)
     config = replace(case.training, seeds=case.training.seeds[:1]).make_agent().config
@@ -44,7 +44,7 @@ def run_case(case: Case, path: Path) -> None:
         terminal.say(f"{case.name}: seed {seed} of {PEER}, {score.greedy:g}")
 
 
-def peer_score(name: str, training: Training, order: Order) -> Score:
+def peer_score(name: str, training: Training, order: SB3Job) -> Score:
     """Train the only seed of an order in a process of its own, and play its final policy.
 
     Raises:
@@ -58,7 +58,7 @@ def peer_score(name: str, training: Training, order: Order) -> Score:
     return score
 
 
-def difference_table(known: Sequence[Score]) -> Table:
+def difference_table(known: Sequence[Score]) -> ReportTable:
     """Both sides' means with their intervals and the difference, ours minus theirs; one line per case and policy."""
     lines: list[tuple[Cell, ...]] = []
     for case in dict.fromkeys(row.case for row in known):
@@ -69,7 +69,7 @@ def difference_table(known: Sequence[Score]) -> Table:
                 seeds = f"{len(ours)}, {len(theirs)}"
                 lines.append((case, kind, seeds, mean_interval(ours), mean_interval(theirs), difference))
     columns = ("case", "actions", "seeds", OURS, PEER, "difference")
-    return Table("matched", "Mean final return over seeds, with 95 % intervals", columns, tuple(lines))
+    return ReportTable("matched", "Mean final return over seeds, with 95 % intervals", columns, tuple(lines))
 
 
 def earned(known: Sequence[Score], case: str, maker: str, kind: str) -> list[float]:

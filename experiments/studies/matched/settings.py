@@ -14,7 +14,7 @@ PEER_SEEDS = tuple(range(10))
 PLAIN = {"normalize_observations": False, "normalize_rewards": False}
 
 
-class Case(NamedTuple):
+class MatchedCase(NamedTuple):
     """One comparison: the same hyper-parameters on both sides."""
 
     name: str
@@ -23,15 +23,19 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("cartpole-dqn", Training("CartPole-v1", "dqn", SEEDS, 50_000, "rl-zoo")),
-    Case("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
-    Case("cartpole-a2c", Training("CartPole-v1", "a2c", SEEDS, 500_000, "rl-zoo", num_envs=8)),
+    MatchedCase("cartpole-dqn", Training("CartPole-v1", "dqn", SEEDS, 50_000, "rl-zoo")),
+    MatchedCase("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
+    MatchedCase("cartpole-a2c", Training("CartPole-v1", "a2c", SEEDS, 500_000, "rl-zoo", num_envs=8)),
     # after the zoo's budgets every seed may stand at the greatest return there is: these stop on the way
-    Case("cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
-    Case("cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
+    MatchedCase(
+        "cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS
+    ),
+    MatchedCase(
+        "cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS
+    ),
     # the zoo's own settings, and less of everything, where not every seed has learned to swing up
-    Case("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 100_000, "rl-zoo")),
-    Case("acrobot-ppo", Training("Acrobot-v1", "ppo", SEEDS, 1_000_000, "rl-zoo", num_envs=16)),
-    Case("acrobot-dqn-short", Training("Acrobot-v1", "dqn", SEEDS, 25_000, "rl-zoo", {"net_arch": (64, 64)})),
-    Case("acrobot-ppo-short", Training("Acrobot-v1", "ppo", SEEDS, 100_000, "rl-zoo", PLAIN, num_envs=16)),
+    MatchedCase("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 100_000, "rl-zoo")),
+    MatchedCase("acrobot-ppo", Training("Acrobot-v1", "ppo", SEEDS, 1_000_000, "rl-zoo", num_envs=16)),
+    MatchedCase("acrobot-dqn-short", Training("Acrobot-v1", "dqn", SEEDS, 25_000, "rl-zoo", {"net_arch": (64, 64)})),
+    MatchedCase("acrobot-ppo-short", Training("Acrobot-v1", "ppo", SEEDS, 100_000, "rl-zoo", PLAIN, num_envs=16)),
 )

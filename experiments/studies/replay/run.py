@@ -11,7 +11,7 @@ from rlkit.plotting import SMALL_DPI, learning_curves, png
 from rlkit.statistics import Estimate, difference_interval, mean_interval
 
 from ...report import terminal
-from ...report.ledger import Table, write_bytes
+from ...report.ledger import ReportTable, write_bytes
 from ...workflows.train import train
 from ..common import rows
 from ..common.scores import Point, Score, curve, missing, of_case, our_scores, points
@@ -40,11 +40,11 @@ def gain(known: Sequence[Score]) -> Estimate[float]:
     return difference_interval(with_replay, without)
 
 
-def outcome_table(known: Sequence[Score]) -> Table:
+def outcome_table(known: Sequence[Score]) -> ReportTable:
     """Mean final return of both and the difference."""
     lines = [(LABELS[name], mean_interval([row.greedy for row in of_case(known, name)])) for name in (WITH, WITHOUT)]
     title = f"Greedy return of the final policy, {len(of_case(known, WITH))} seeds each"
-    return Table("replay", title, ("DQN trains on", "return"), (*lines, ("difference", gain(known))))
+    return ReportTable("replay", title, ("DQN trains on", "return"), (*lines, ("difference", gain(known))))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -14,14 +14,14 @@ from rlkit.adversarial import NATURAL
 from rlkit.plotting import COLOURS
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
-from ...report.ledger import Cell, Table
+from ...report.ledger import Cell, ReportTable
 from .settings import ATTACKS
 
 PANELS = 3  # side by side
 
 
 @dataclass(frozen=True)
-class Row:
+class AttackRow:
     """What one seed's policy earns under one attack at one epsilon."""
 
     case: str
@@ -33,17 +33,17 @@ class Row:
     flip_rate: float  # share of steps at which its greedy action was changed
 
 
-def rows_of(known: Sequence[Row], case: str, maker: str, attack: str | None = None) -> list[Row]:
+def rows_of(known: Sequence[AttackRow], case: str, maker: str, attack: str | None = None) -> list[AttackRow]:
     """The rows of one maker's policies, of one attack or of all."""
     return [row for row in known if (row.case, row.maker) == (case, maker) and attack in (None, row.attack)]
 
 
-def returns(known: Sequence[Row], epsilon: float) -> NDArray[np.float64]:
+def returns(known: Sequence[AttackRow], epsilon: float) -> NDArray[np.float64]:
     """Of every seed in order, ``[S]``."""
     return np.array([row.mean_return for row in sorted(known, key=lambda row: row.seed) if row.epsilon == epsilon])
 
 
-def curve_table(known: Sequence[Row]) -> Table:
+def curve_table(known: Sequence[AttackRow]) -> ReportTable:
     """Natural return first, then every attack at every epsilon, with intervals over training seeds."""
     lines: list[tuple[Cell, ...]] = []
     for case, maker in dict.fromkeys((row.case, row.maker) for row in known):
@@ -53,10 +53,12 @@ def curve_table(known: Sequence[Row]) -> Table:
                 flips = share_interval([row.flip_rate for row in own if row.epsilon == epsilon])
                 lines.append((case, maker, attack, epsilon, mean_interval(returns(own, epsilon)), flips))
     columns = ("case", "maker", "attack", "epsilon", "return", "share of actions flipped")
-    return Table("returns", "Mean return over seeds against epsilon in standard deviations", columns, tuple(lines))
+    return ReportTable(
+        "returns", "Mean return over seeds against epsilon in standard deviations", columns, tuple(lines)
+    )
 
 
-def order_table(known: Sequence[Row]) -> Table:
+def order_table(known: Sequence[AttackRow]) -> ReportTable:
     """How much lower the return is under each attack than under the one before it, paired by seed.
 
     "harms more" and "harms less" are said where the 95 % interval leaves zero out.
@@ -70,10 +72,10 @@ def order_table(known: Sequence[Row]) -> Table:
                 verdict = "harms more" if change.upper < 0 else "harms less" if change.lower > 0 else ""
                 lines.append((case, maker, weaker, stronger, epsilon, change, verdict))
     columns = ("case", "maker", "attack", "then", "epsilon", "change of the return", "the second")
-    return Table("order", "From one attack to the next", columns, tuple(lines))
+    return ReportTable("order", "From one attack to the next", columns, tuple(lines))
 
 
-def figure(known: Sequence[Row], aliasing: float | None) -> Figure:
+def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
     """Return against epsilon, a panel per case and maker, with intervals over seeds.
 
     Args:

@@ -10,8 +10,8 @@ from torch import Tensor
 from rlkit.adversarial import FGSM, PGD, Attack, Victim, margin, perturb, scores_of
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
-from ...report.ledger import Cell, Table
-from .settings import Case
+from ...report.ledger import Cell, ReportTable
+from .settings import RobustnessCase
 
 STATES = 200  # of the natural episodes of every seed
 ATTACKS: Mapping[str, tuple[Attack, Attack]] = {  # on the margin, on the cross-entropy
@@ -37,7 +37,7 @@ class Pair:
     regret_cross_entropy: float
 
 
-def pairs(case: Case, maker: str, victim: Victim, obs: Tensor, attack: str, epsilon: float) -> list[Pair]:
+def pairs(case: RobustnessCase, maker: str, victim: Victim, obs: Tensor, attack: str, epsilon: float) -> list[Pair]:
     """A row per seed; ``obs [S, B, *observation]`` are natural states of each."""
     true = scores_of(victim, obs)
     own = true.argmax(dim=-1)
@@ -58,7 +58,7 @@ def pairs(case: Case, maker: str, victim: Victim, obs: Tensor, attack: str, epsi
     ]
 
 
-def objective_table(known: Sequence[Pair]) -> Table:
+def objective_table(known: Sequence[Pair]) -> ReportTable:
     """How often the two differ, and by how much the cross-entropy reaches more, paired by seed."""
     lines: list[tuple[Cell, ...]] = []
     for key in dict.fromkeys((row.case, row.maker, row.attack, row.epsilon) for row in known):
@@ -81,4 +81,4 @@ def objective_table(known: Sequence[Pair]) -> Table:
         "case", "maker", "attack", "epsilon", "states shown differently", "states acted at differently",
         "lead, cross-entropy minus margin", "regret, margin", "regret, cross-entropy minus margin",
     )  # fmt: skip
-    return Table("objectives", "Margin and cross-entropy at the same states", columns, tuple(lines), digits=3)
+    return ReportTable("objectives", "Margin and cross-entropy at the same states", columns, tuple(lines), digits=3)

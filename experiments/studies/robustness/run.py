@@ -18,15 +18,15 @@ from ..common import rows
 from ..common.case_selection import parsed
 from ..common.policy_cache import POLICIES
 from ..common.tasks import TASKS
-from .analysis import Row, curve_table, figure, order_table, rows_of
+from .analysis import AttackRow, curve_table, figure, order_table, rows_of
 from .objectives import ATTACKS as PAIRED
 from .objectives import STATES, Pair, objective_table, pairs
-from .settings import ATTACKS, CASES, EPISODES, SEEDS, Case, names_of
+from .settings import ATTACKS, CASES, EPISODES, SEEDS, RobustnessCase, names_of
 
 MAKERS = (OURS, PEER)
 
 
-def attacked(case: Case, maker: str, victim: Victim, attack: str) -> list[Row]:
+def attacked(case: RobustnessCase, maker: str, victim: Victim, attack: str) -> list[AttackRow]:
     """The natural return, and that under one attack at every epsilon, of every seed."""
     curve = robustness_curve(
         victim,
@@ -39,25 +39,25 @@ def attacked(case: Case, maker: str, victim: Victim, attack: str) -> list[Row]:
     )
     rates = curve.flips[0].sum(axis=-1) / curve.lengths[0].sum(axis=-1)  # [L, S]
     found = [
-        Row(case.name, maker, seed, NATURAL, 0.0, float(earned), 0.0)
+        AttackRow(case.name, maker, seed, NATURAL, 0.0, float(earned), 0.0)
         for seed, earned in zip(SEEDS, curve.natural.mean(axis=-1), strict=True)
     ]
     for epsilon, earned, rate in zip(curve.epsilons, curve.returns[0].mean(axis=-1), rates, strict=True):
         found += [
-            Row(case.name, maker, seed, attack, epsilon, float(earned[s]), round(float(rate[s]), 6))
+            AttackRow(case.name, maker, seed, attack, epsilon, float(earned[s]), round(float(rate[s]), 6))
             for s, seed in enumerate(SEEDS)
         ]
     return found
 
 
-def policies(case: Case, maker: str, models: Path) -> Victim:
+def policies(case: RobustnessCase, maker: str, models: Path) -> Victim:
     """One maker's of all seeds, read or trained."""
     return POLICIES[maker](case.ours if maker == OURS else case.peer, models / case.name)
 
 
-def run_case(case: Case, maker: str, models: Path, path: Path) -> None:
+def run_case(case: RobustnessCase, maker: str, models: Path, path: Path) -> None:
     """Attack one maker's policies as far as rows are missing in the file; each attack is added when it is done."""
-    known = {row.attack for row in rows_of(rows.read(path, Row), case.name, maker)}
+    known = {row.attack for row in rows_of(rows.read(path, AttackRow), case.name, maker)}
     missing = [attack for attack in ATTACKS if attack not in known]
     if not missing:
         return
@@ -69,7 +69,7 @@ def run_case(case: Case, maker: str, models: Path, path: Path) -> None:
         terminal.say(f"{case.name}, {maker}: {attack}")
 
 
-def compare_objectives(case: Case, maker: str, models: Path, path: Path) -> None:
+def compare_objectives(case: RobustnessCase, maker: str, models: Path, path: Path) -> None:
     """Both objectives at natural states of one maker's policies, as far as the file has no rows of them."""
     known = {(row.case, row.maker, row.attack, row.epsilon) for row in rows.read(path, Pair)}
     missing = [each for each in product(PAIRED, case.task.epsilons) if (case.name, maker, *each) not in known]
@@ -94,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> int:
         for maker in options.makers:
             run_case(case, maker, options.models, options.data / "rows.csv")
             compare_objectives(case, maker, options.models, options.data / "pairs.csv")
-    known = rows.read(options.data / "rows.csv", Row)
+    known = rows.read(options.data / "rows.csv", AttackRow)
     paired = rows.read(options.data / "pairs.csv", Pair)
     for table in (curve_table(known), order_table(known), objective_table(paired)):
         terminal.show_table(table)

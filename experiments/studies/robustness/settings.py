@@ -25,7 +25,7 @@ ATTACKS: Mapping[str, Attack] = {
 }
 
 
-class Case(NamedTuple):
+class RobustnessCase(NamedTuple):
     """One algorithm on one task, trained by both makers."""
 
     name: str
@@ -43,10 +43,10 @@ def case(
     hyperparameters: Mapping[str, Any] | None = None,
     num_envs: int | None = None,
     peer: Training | None = None,
-) -> Case:
+) -> RobustnessCase:
     """Ours on all seeds; the peer with the same settings unless others are given."""
     ours = Training(task.env, algo, SEEDS, steps, preset, hyperparameters or {}, task.env_kwargs, num_envs)
-    return Case(name, task, ours, ours if peer is None else peer)
+    return RobustnessCase(name, task, ours, ours if peer is None else peer)
 
 
 def zoo(algo: str, steps: int, num_envs: int = 1) -> Training:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlkit.statistics import Estimate, mean_interval, share_interval
 
-from ...report.ledger import Cell, Table
+from ...report.ledger import Cell, ReportTable
 from ...workflows.policies import OURS
 from . import settings
 
@@ -93,7 +93,7 @@ def rank(policy: str) -> int:
     return list(settings.EPSILONS).index(settings.task_of(policy).name)
 
 
-def natural_tables(known: Sequence[Natural]) -> list[Table]:
+def natural_tables(known: Sequence[Natural]) -> list[ReportTable]:
     """What every policy earns, and what it was trained with."""
     trained = {kept.name: kept for kept in settings.KEPT}
     lines: list[tuple[Cell, ...]] = []
@@ -103,7 +103,7 @@ def natural_tables(known: Sequence[Natural]) -> list[Table]:
         kind = (kept.maker, kept.network, kept.training.steps) if kept else (OURS, settings.TREE, None)
         lines.append((settings.task_of(name).name, name, *kind, mean_interval(earned), min(earned)))
     columns = ("task", "policy", "maker", "network", "steps", "return", "of the worst seed")
-    return [Table("natural", "Return when nobody interferes", columns, tuple(lines))]
+    return [ReportTable("natural", "Return when nobody interferes", columns, tuple(lines))]
 
 
 def relation(source: str, target: str) -> str:
@@ -124,7 +124,7 @@ def relation(source: str, target: str) -> str:
 RELATIONS = ("the same", "other settings", "another network", "another algorithm", "another maker", "a decision tree")
 
 
-def transfer_tables(known: Sequence[Flipped]) -> list[Table]:
+def transfer_tables(known: Sequence[Flipped]) -> list[ReportTable]:
     """By what target and source have in common, by source, by target, and every pair."""
     others = [row for row in known if row.source != row.target]
     related = sorted(known, key=lambda row: (rank(row.source), RELATIONS.index(relation(row.source, row.target))))
@@ -155,7 +155,7 @@ def transfer_tables(known: Sequence[Flipped]) -> list[Table]:
 
 def transfer_table(
     name: str, title: str, known: Sequence[Flipped], keys: Mapping[str, Callable[[Flipped], Cell]]
-) -> Table:
+) -> ReportTable:
     """Means over the rows that agree in the keys and in whose seed it is."""
     groups: dict[tuple[Cell, ...], list[Flipped]] = {}
     for row in sorted(known, key=lambda row: row.roll):
@@ -171,10 +171,10 @@ def transfer_table(
         for group, own in groups.items()
     ]
     columns = ("shown to", *keys, "flipped", "beyond noise", "alike at the truth", "to the same action")
-    return Table(name, title, columns, tuple(lines))
+    return ReportTable(name, title, columns, tuple(lines))
 
 
-def universal_tables(known: Sequence[Offset]) -> list[Table]:
+def universal_tables(known: Sequence[Offset]) -> list[ReportTable]:
     """Flips by offsets that were fitted and by random ones: by what is different, and every pair."""
     fitted = sorted(
         (row for row in known if row.source != RANDOM),
@@ -197,7 +197,7 @@ def universal_table(
     known: Sequence[Offset],
     shown: Sequence[Offset],
     keys: Mapping[str, Callable[[Offset], Cell]],
-) -> Table:
+) -> ReportTable:
     """Means over the rows that agree in the keys, the epsilon, whose seed it is and how many were fitted on."""
     chance = {(row.epsilon, row.target, row.seed): row.flips for row in known if row.source == RANDOM}
     groups: dict[tuple[Cell, ...], list[Offset]] = {}
@@ -213,10 +213,10 @@ def universal_table(
         for group, own in groups.items()
     ]
     columns = ("epsilon", "shown to", *keys, "states", "flipped", "beyond random offsets")
-    return Table(name, title, columns, tuple(lines))
+    return ReportTable(name, title, columns, tuple(lines))
 
 
-def dimension_tables(known: Sequence[Spread]) -> list[Table]:
+def dimension_tables(known: Sequence[Spread]) -> list[ReportTable]:
     """The epsilon that flips, beside its prediction, and the alignment of noise times n."""
     groups: dict[tuple[Cell, ...], list[Spread]] = {}
     for row in known:
@@ -234,4 +234,4 @@ def dimension_tables(known: Sequence[Spread]) -> list[Table]:
         for group, own in groups.items()
     ]
     columns = ("policy", "codes", "n", "measured", "predicted", "measured / predicted", "of that at fewest", "n cos²")
-    return [Table("dimension", "Median epsilon that flips, of codes of n features", columns, tuple(lines))]
+    return [ReportTable("dimension", "Median epsilon that flips, of codes of n features", columns, tuple(lines))]

@@ -34,7 +34,7 @@ from rlkit.streams import Stream
 from rlkit.types import Env
 
 from ...report import terminal
-from ...report.ledger import Table, flattened, write_bytes, write_csv
+from ...report.ledger import ReportTable, flattened, write_bytes, write_csv
 from ..common import rows
 from ..common.case_selection import parsed
 from ..common.policy_cache import POLICIES
@@ -195,7 +195,7 @@ def dimension(policies: Policies, name: str) -> list[Spread]:
     return found
 
 
-class Part(NamedTuple):
+class TransferPart(NamedTuple):
     """A question, which is answered unit by unit."""
 
     name: str
@@ -203,12 +203,12 @@ class Part(NamedTuple):
     units: Callable[[], Sequence[Any]]
     unit_of: Callable[[Any], Any]  # row -> its unit
     measure: Callable[[Policies, Any], Sequence[Any]]
-    tables: Callable[[Sequence[Any]], Sequence[Table]]
+    tables: Callable[[Sequence[Any]], Sequence[ReportTable]]
     figure: Callable[[Sequence[Any]], Figure] | None
 
 
 PARTS = (
-    Part(
+    TransferPart(
         "natural",
         Natural,
         lambda: [*(kept.name for kept in settings.KEPT), settings.TREE],
@@ -217,7 +217,7 @@ PARTS = (
         analysis.natural_tables,
         None,
     ),
-    Part(
+    TransferPart(
         "transfer",
         Flipped,
         lambda: list(product(settings.EPSILONS, settings.ROLLS)),
@@ -226,7 +226,7 @@ PARTS = (
         analysis.transfer_tables,
         figures.transfer_figure,
     ),
-    Part(
+    TransferPart(
         "universal",
         Offset,
         lambda: [*settings.FITTED_ON, RANDOM],
@@ -235,7 +235,7 @@ PARTS = (
         analysis.universal_tables,
         figures.universal_figure,
     ),
-    Part(
+    TransferPart(
         "dimension",
         Spread,
         lambda: settings.SPREAD,

@@ -14,17 +14,17 @@ from rlkit.plotting import SMALL_DPI, learning_curves, png
 from rlkit.statistics import mean_interval, median_interval, proportion_interval
 
 from ...report import terminal
-from ...report.ledger import Cell, Table, write_bytes
+from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.train import train
 from ..common import rows
 from ..common.case_selection import parsed
 from ..common.scores import Point, Score, curve, missing, of_case, our_scores, points
-from .settings import CASES, Case, Target
+from .settings import CASES, Target, TunedCase
 
 MAKER = "rlkit"
 
 
-def run_case(case: Case, data: Path) -> None:
+def run_case(case: TunedCase, data: Path) -> None:
     """Train the seeds that have no row in the folder, as one computation, and add their rows and curves."""
     seeds = missing(case.training.seeds, rows.read(scores_file(data), Score), case.name, MAKER)
     if not seeds:
@@ -41,12 +41,12 @@ def scores_file(data: Path) -> Path:
     return data / "tuned.csv"
 
 
-def curve_file(data: Path, case: Case) -> Path:
+def curve_file(data: Path, case: TunedCase) -> Path:
     """Where the training curves of a case are."""
     return data / f"curve-{case.name}.csv"
 
 
-def verdict(cases: Sequence[Case], known: Sequence[Score]) -> Table:
+def verdict(cases: Sequence[TunedCase], known: Sequence[Score]) -> ReportTable:
     """What was reached and what had to be: one line per target of the cases that have rows."""
     lines: list[tuple[Cell, ...]] = []
     for case in cases:
@@ -68,7 +68,7 @@ def verdict(cases: Sequence[Case], known: Sequence[Score]) -> Table:
                 )
             )
     columns = ("case", "training", "steps", "seeds", "mean", "median", "at target", "below", "target", "verdict")
-    return Table("tuned", "Greedy return of the final policy on seeds never tuned on", columns, tuple(lines))
+    return ReportTable("tuned", "Greedy return of the final policy on seeds never tuned on", columns, tuple(lines))
 
 
 def is_met(target: Target, returns: NDArray[np.float64]) -> bool:
@@ -78,7 +78,7 @@ def is_met(target: Target, returns: NDArray[np.float64]) -> bool:
     return int((returns >= target.level).sum(axis=0)) >= target.solved
 
 
-def draw(case: Case, data: Path, figures: Path) -> None:
+def draw(case: TunedCase, data: Path, figures: Path) -> None:
     """The learning curve of a case."""
     measured = curve(rows.read(curve_file(data, case), Point))
     name = f"{case.training.algo.upper()}, tuned, {case.training.env}"

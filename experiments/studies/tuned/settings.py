@@ -22,7 +22,7 @@ class Target(NamedTuple):
         return f"{self.level:g} by {'the median' if self.solved is None else f'{self.solved} seeds'}"
 
 
-class Case(NamedTuple):
+class TunedCase(NamedTuple):
     """A preset with what is expected of it."""
 
     name: str
@@ -30,9 +30,9 @@ class Case(NamedTuple):
     targets: tuple[Target, ...]
 
 
-def case(name: str, env: str, algo: str, steps: int, *targets: Target, seeds: tuple[int, ...] = SEEDS) -> Case:
+def case(name: str, env: str, algo: str, steps: int, *targets: Target, seeds: tuple[int, ...] = SEEDS) -> TunedCase:
     """The tuned preset, its copies of the environment included."""
-    return Case(name, Training(env, algo, seeds, steps, "tuned", num_envs=None), targets)
+    return TunedCase(name, Training(env, algo, seeds, steps, "tuned", num_envs=None), targets)
 
 
 # The medians are published scores at the published step budgets (RL Baselines3 Zoo). A2C's, 500 after 500,000 steps of
@@ -55,7 +55,9 @@ FIRST_DQN_ACROBOT: Mapping[str, Any] = {"net_arch": (64, 64), "learning_rate_sch
 SECOND_DQN_ACROBOT: Mapping[str, Any] = {**FIRST_DQN_ACROBOT, "learning_rate": 1.5e-3, "n_steps": 4}
 
 
-def earlier(tuned: Case, which: str, hyperparameters: Mapping[str, Any], seeds: tuple[int, ...] | None = None) -> Case:
+def earlier(
+    tuned: TunedCase, which: str, hyperparameters: Mapping[str, Any], seeds: tuple[int, ...] | None = None
+) -> TunedCase:
     """The same case with what was frozen before, on the same seeds if no others are given."""
     seeds = tuned.training.seeds if seeds is None else seeds
     training = replace(tuned.training, preset="rl-zoo", hyperparameters=hyperparameters, seeds=seeds)

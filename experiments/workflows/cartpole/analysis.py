@@ -18,10 +18,10 @@ from rlkit.envs import CartPole, find_dynamics, make
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.plotting import png
 
-from ...report.ledger import Picture, Run, Table
+from ...report.ledger import Picture, ReportTable, RunRecord
 from ..exact import rates_by_reward
 from ..policies import Subject, made_with
-from .reference import Floats, GreedyPolicy, Reference, solved, standard_starts, steps_balanced, steps_left
+from .reference import Floats, GreedyPolicy, LatticeReference, solved, standard_starts, steps_balanced, steps_left
 
 RESOLUTION = 61  # states along each side of a cross-section
 EPISODES = 100  # of the greedy policy, from the usual evaluation starts
@@ -34,7 +34,7 @@ SHORT = ("unknown", "doomed", "balanced")
 COLOURS = ("#d9d9d9", "#b2182b", "#2166ac")
 
 
-class Section(NamedTuple):
+class ValueSection(NamedTuple):
     """A plane through the four-dimensional states, the other two components zero."""
 
     across: int  # the components drawn across and up
@@ -77,12 +77,12 @@ def cartpole_of(name: str, env_kwargs: Mapping[str, Any]) -> CartPole | None:
     return dynamics
 
 
-def sections(dynamics: CartPole) -> tuple[Section, Section]:
+def sections(dynamics: CartPole) -> tuple[ValueSection, ValueSection]:
     """Pole angle against its speed, and the cart's place against its speed."""
-    return Section(2, 3, (dynamics.theta_limit, 3.0)), Section(0, 1, (dynamics.x_limit, 4.0))
+    return ValueSection(2, 3, (dynamics.theta_limit, 3.0)), ValueSection(0, 1, (dynamics.x_limit, 4.0))
 
 
-def fate(reference: Reference, state: Floats) -> NDArray[np.int64]:
+def fate(reference: LatticeReference, state: Floats) -> NDArray[np.int64]:
     """Which of KINDS states ``[M, 4]`` are, ``[M]``: balanced by the greedy policy, doomed by trying every sequence of
     pushes, or neither known."""
     balanced = steps_balanced(reference, state, LIMIT) == LIMIT
@@ -100,7 +100,7 @@ def solve_cartpole(
     tolerance: float = 1e-9,
     device: str | None = None,
     learned: Subject | None = None,
-) -> Run:
+) -> RunRecord:
     """Solve the cart-pole on a lattice of ``points^4`` states and say what is known about it.
 
     ``learned`` is a DQN trained on the same cart-pole, whose Q is put beside.
@@ -145,13 +145,13 @@ def solve_cartpole(
             for plane, found in zip(planes, fates, strict=True)
         ],
     }
-    tables: tuple[Table, ...] = (_summary(results, gamma), _section_table(results))
+    tables: tuple[ReportTable, ...] = (_summary(results, gamma), _section_table(results))
     pictures: tuple[Picture, ...] = (_map_picture(reference, planes, fates),)
     if learned is not None:
         table, numbers = _learned_table(reference, learned)
         results["learned"] = numbers
         tables, pictures = (*tables, table), (*pictures, _learned_picture(reference, learned, planes))
-    return Run(
+    return RunRecord(
         kind="solve",
         title=f"{name} on a lattice of {points}^4 points",
         settings={
@@ -187,7 +187,7 @@ def _evaluation_env(dynamics: CartPole) -> Any:
     return make(dynamics, seeds=[EVALUATION_SEED], num_envs=EPISODES, restart=False, noise="gymnasium", double=True)
 
 
-def _summary(results: Mapping[str, Any], gamma: float) -> Table:
+def _summary(results: Mapping[str, Any], gamma: float) -> ReportTable:
     """What the terminal shows first."""
     rows = (
         (f"optimal value upright, gamma {gamma:g}, of the lattice", *(results[f"upright_{k}"] for k in BOUNDS)),
@@ -200,23 +200,27 @@ def _summary(results: Mapping[str, Any], gamma: float) -> Table:
         ),
         (f"{EPISODES} episodes of an evaluation: balanced {LIMIT} steps", results["episodes_balanced"], None, None),
     )
-    return Table("solution", "Optimum and its greedy policy", ("quantity", "value", "lower", "upper"), rows, digits=10)
+    return ReportTable(
+        "solution", "Optimum and its greedy policy", ("quantity", "value", "lower", "upper"), rows, digits=10
+    )
 
 
 BOUNDS = ("value", "lower", "upper")
 
 
-def _section_table(results: Mapping[str, Any]) -> Table:
+def _section_table(results: Mapping[str, Any]) -> ReportTable:
     """Shares of the two planes."""
     rows = tuple(
         (f"{plane['across']} and {plane['up']}, others 0", plane["balanced"], plane["doomed"], plane["unknown"])
         for plane in results["sections"]
     )
     title = f"Share of states: balanced {LIMIT} steps by the greedy policy, doomed whatever is done, not known"
-    return Table("sections", title, ("plane", "balanced", "doomed", "not known"), rows)
+    return ReportTable("sections", title, ("plane", "balanced", "doomed", "not known"), rows)
 
 
-def _map_picture(reference: Reference, planes: tuple[Section, ...], fates: list[NDArray[np.int64]]) -> Picture:
+def _map_picture(
+    reference: LatticeReference, planes: tuple[ValueSection, ...], fates: list[NDArray[np.int64]]
+) -> Picture:
     """Values and fates of both planes."""
     figure = Figure(figsize=(10.5, 7.4), layout="constrained")
     for row, plane, found in zip(figure.subplots(2, 2), planes, fates, strict=True):
@@ -268,7 +272,7 @@ def _visited(learned: Subject) -> list[Floats]:
     return [row[mask].numpy() for row, mask in zip(states, masks, strict=True)]
 
 
-def _learned_table(reference: Reference, learned: Subject) -> tuple[Table, list[dict[str, Any]]]:
+def _learned_table(reference: LatticeReference, learned: Subject) -> tuple[ReportTable, list[dict[str, Any]]]:
     """Q against the lattice's, by seed, on the states that each seed's greedy policy visits."""
     assert isinstance(learned.policy, DQN)
     rows, best = [], 1 / (1 - reference.solution.gamma)
@@ -293,10 +297,10 @@ def _learned_table(reference: Reference, learned: Subject) -> tuple[Table, list[
         "share of equal actions",
     )  # fmt: skip
     title = f"Learned Q against the lattice's, at the states of {VISITED_EPISODES} greedy episodes"
-    return Table("learned", title, columns, tuple(tuple(row.values()) for row in rows)), rows
+    return ReportTable("learned", title, columns, tuple(tuple(row.values()) for row in rows)), rows
 
 
-def _learned_picture(reference: Reference, learned: Subject, planes: tuple[Section, ...]) -> Picture:
+def _learned_picture(reference: LatticeReference, learned: Subject, planes: tuple[ValueSection, ...]) -> Picture:
     """Value of the lattice, of the first seed's network, and their difference."""
     assert isinstance(learned.policy, DQN)
     figure = Figure(figsize=(13.5, 7.4), layout="constrained")

@@ -21,7 +21,7 @@ POLE_SPEED = 3.5  # rad/s
 MOST_BRANCHES = 2**11  # sequences of pushes followed at once from one state
 
 
-class Reference(NamedTuple):
+class LatticeReference(NamedTuple):
     """The cart-pole's optimum on a lattice."""
 
     dynamics: CartPole
@@ -40,7 +40,7 @@ class Reference(NamedTuple):
 class GreedyPolicy:
     """The pushes that a reference values most, as a ``Policy``."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: LatticeReference) -> None:
         self.reference = reference
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
@@ -68,7 +68,7 @@ def solved(
     tolerance: float = 1e-9,
     device: str | None = None,
     paid_by: Dynamics | None = None,
-) -> Reference:
+) -> LatticeReference:
     """The optimum on a lattice; on a torch ``device`` without a table.
 
     Args:
@@ -77,7 +77,7 @@ def solved(
         gamma: discount.
         tolerance: of the lattice's optimum.
         device: of torch; None for numpy.
-        paid_by: the same cart-pole with another reward (``rlkit.envs.Rewarded``); None for its own.
+        paid_by: the same cart-pole with another reward (``rlkit.envs.RewardOverride``); None for its own.
 
     Raises:
         ValueError: fewer than two points, and whatever ``rlkit.planning.solve`` refuses.
@@ -87,7 +87,7 @@ def solved(
     name = f"cart-pole on {points}^4 points"
     step = noiseless_step(dynamics if paid_by is None else paid_by)
     mdp = LatticeMDP(cartpole_lattice(dynamics, points), step, 2, name)
-    return Reference(dynamics, mdp, solve(mdp, gamma, tolerance, device=device))
+    return LatticeReference(dynamics, mdp, solve(mdp, gamma, tolerance, device=device))
 
 
 def standard_starts(per_axis: int) -> Floats:
@@ -95,7 +95,7 @@ def standard_starts(per_axis: int) -> Floats:
     return Lattice([np.linspace(-0.05, 0.05, per_axis)] * 4).points()
 
 
-def steps_balanced(reference: Reference, start: Floats, limit: int = 500) -> NDArray[np.int64]:
+def steps_balanced(reference: LatticeReference, start: Floats, limit: int = 500) -> NDArray[np.int64]:
     """Steps that the greedy policy takes from ``start [M, 4]`` until it fails, at most ``limit``, ``[M]``."""
     step = noiseless_step(reference.dynamics)
     state, steps = start.copy(), np.full(len(start), limit)

@@ -15,11 +15,11 @@ from rlkit.plotting import Curve, learning_curves, png
 from rlkit.sb3 import SB3Policy
 from rlkit.statistics import difference_interval, mean_interval
 
-from ...report.ledger import Cell, Picture, Run, Table
+from ...report.ledger import Cell, Picture, ReportTable, RunRecord
 from ..evaluate import Played, play
 from ..policies import Subject, backend_of, of_agent, of_models
-from ..train import Trained, Training, Watch, train, write_log
-from .sb3_job import MATCHINGS, Config, Order, order_for
+from ..train import Training, TrainingResult, Watch, train, write_log
+from .sb3_job import HYPERPARAMETER_MAPS, Config, SB3Job, order_for
 from .sb3_process import Peer, PeerResult, training_curve
 
 
@@ -27,8 +27,8 @@ class Comparison(NamedTuple):
     """Both sides, trained and played on the same episodes."""
 
     training: Training
-    order: Order
-    trained: Trained
+    job: SB3Job
+    trained: TrainingResult
     peers: tuple[PeerResult, ...]
     ours: Subject
     theirs: Subject
@@ -42,8 +42,8 @@ def compare(
     folder: Path,
     episodes: int = 100,
     watch: Watch | None = None,
-    announce: Callable[[Table], None] = lambda table: None,
-) -> Run:
+    announce: Callable[[ReportTable], None] = lambda table: None,
+) -> RunRecord:
     """Train both sides at the same time, each in one process on one thread, and judge them on the same episodes.
 
     Args:
@@ -61,29 +61,29 @@ def compare(
     """
     agent = training.make_agent()
     training = replace(training, num_envs=agent.env.num_envs)
-    order = order_for(training, agent.config, peer_seeds)
-    announce(hyperparameter_table(agent.config, order))
-    with Peer(order, folder) as peer:
+    job = order_for(training, agent.config, peer_seeds)
+    announce(hyperparameter_table(agent.config, job))
+    with Peer(job, folder) as peer:
         trained = train(training, agent, watch)
         agent.save(folder / "agent.safetensors")
         write_log(folder / "training.csv", agent.seeds, agent.history)
         peers = peer.results()
-    return comparison_run(judged(training, order, trained, peers, episodes))
+    return comparison_run(judged(training, job, trained, peers, episodes))
 
 
 def judged(
-    training: Training, order: Order, trained: Trained, peers: tuple[PeerResult, ...], episodes: int
+    training: Training, job: SB3Job, trained: TrainingResult, peers: tuple[PeerResult, ...], episodes: int
 ) -> Comparison:
     """Play the same episodes with both."""
     ours = of_agent(trained.agent, training.env, training.env_kwargs)
-    theirs = peer_subject(training, order.algorithm, peers)
+    theirs = peer_subject(training, job.algorithm, peers)
     our_play, their_play = (_play(subject, episodes) for subject in (ours, theirs))
-    return Comparison(training, order, trained, peers, ours, theirs, our_play, their_play)
+    return Comparison(training, job, trained, peers, ours, theirs, our_play, their_play)
 
 
 def peer_subject(training: Training, algorithm: str, peers: Sequence[PeerResult]) -> Subject:
     """The models that our own child process has just written, hence trusted, as one policy."""
-    read = [rlkit.sb3.load(peer.model, algorithm, trust=True, vec_normalize=peer.normalisation) for peer in peers]
+    read = [rlkit.sb3.load(peer.model, algorithm, trust=True, vec_normalize=peer.normalization) for peer in peers]
     policy = SB3Policy([one.models[0] for one in read], [one.vec_normalize[0] for one in read])
     return of_models(policy, algorithm, training.env, training.env_kwargs, training.backend)
 
@@ -92,9 +92,9 @@ def _play(subject: Subject, episodes: int) -> Played:
     return play(subject.policy, subject.make_env(episodes, EVALUATION_SEED))
 
 
-def comparison_run(comparison: Comparison) -> Run:
+def comparison_run(comparison: Comparison) -> RunRecord:
     """The record of a comparison."""
-    training, order, trained = comparison.training, comparison.order, comparison.trained
+    training, job, trained = comparison.training, comparison.job, comparison.trained
     agent = trained.agent
     ours, theirs = comparison.our_play.mean_return, comparison.their_play.mean_return
     difference = difference_interval(comparison.our_play.seed_means, comparison.their_play.seed_means)
@@ -114,7 +114,7 @@ def comparison_run(comparison: Comparison) -> Run:
         "peer_cpu_seconds_per_seed": their_cpu.value,
         "cpu_ratio": their_cpu.value / our_cpu,
     }
-    return Run(
+    return RunRecord(
         kind="compare",
         title=f"{comparison.ours.name} beside {comparison.theirs.name} on {training.env}",
         settings={
@@ -124,20 +124,20 @@ def comparison_run(comparison: Comparison) -> Run:
             "peer_backend": "gymnasium",
             "algorithm": comparison.ours.name,
             "training_seeds": agent.seeds,
-            "peer_seeds": order.seeds,
+            "peer_seeds": job.seeds,
             "copies_per_seed": training.num_envs,
             "steps_per_seed": training.steps,
             "preset": training.preset,
             "hyperparameters": asdict(agent.config),
-            "peer_hyperparameters": order.hyperparameters(),
-            "peer_normalisation": order.around,
+            "peer_hyperparameters": job.hyperparameters(),
+            "peer_normalisation": job.around,
             "threads": "one per process",
         },
         results=numbers,
         tables=(
             _outcome_table(comparison, numbers),
             _seed_table(comparison),
-            hyperparameter_table(agent.config, order),
+            hyperparameter_table(agent.config, job),
         ),
         pictures=(_picture(comparison),),
         notes=(
@@ -150,7 +150,7 @@ def comparison_run(comparison: Comparison) -> Run:
     )
 
 
-def _outcome_table(comparison: Comparison, numbers: dict[str, Any]) -> Table:
+def _outcome_table(comparison: Comparison, numbers: dict[str, Any]) -> ReportTable:
     """One line per side, natural return first."""
     steps = comparison.training.steps
     columns = ("agent", "seeds", "return", "CPU seconds per seed", "env steps per CPU second")
@@ -162,10 +162,10 @@ def _outcome_table(comparison: Comparison, numbers: dict[str, Any]) -> Table:
         (subject.name, len(subject.seeds), earned, seconds, round(steps / seconds))
         for subject, earned, seconds in sides
     )
-    return Table("comparison", "Natural return and cost", columns, rows)
+    return ReportTable("comparison", "Natural return and cost", columns, rows)
 
 
-def _seed_table(comparison: Comparison) -> Table:
+def _seed_table(comparison: Comparison) -> ReportTable:
     """Every seed of both sides."""
     trained = comparison.trained
     ours = [trained.cpu_seconds / trained.agent.num_seeds] * trained.agent.num_seeds
@@ -179,19 +179,19 @@ def _seed_table(comparison: Comparison) -> Table:
         for subject, played, cpu in sides
         for seed, mean, seconds in zip(subject.seeds, played.seed_means, cpu, strict=True)
     )
-    return Table("seeds", "Mean return by training seed", ("agent", "seed", "mean return", "CPU seconds"), rows)
+    return ReportTable("seeds", "Mean return by training seed", ("agent", "seed", "mean return", "CPU seconds"), rows)
 
 
-def hyperparameter_table(config: Config, order: Order) -> Table:
+def hyperparameter_table(config: Config, job: SB3Job) -> ReportTable:
     """Both sides' settings under their own names, line by line."""
-    matching, theirs = MATCHINGS[order.algorithm], order.hyperparameters()
+    matching, theirs = HYPERPARAMETER_MAPS[job.algorithm], job.hyperparameters()
     policy = theirs.pop("policy_kwargs")
     theirs |= policy | {"activation": policy["activation_fn"]} | matching.fixed | matching.unmatched
     for name, schedule in matching.scheduled.items():
-        theirs.setdefault(schedule, f"in {name}" if name in order.linear else "constant")
-    theirs |= {ours: order.around.get(name, False) for ours, name in matching.around.items()}
+        theirs.setdefault(schedule, f"in {name}" if name in job.linear else "constant")
+    theirs |= {ours: job.around.get(name, False) for ours, name in matching.around.items()}
     rows = tuple((name, _word(value), _word(theirs[name])) for name, value in asdict(config).items())
-    return Table("hyperparameters", "Hyper-parameters of both", ("name", "rlkit", "stable-baselines3"), rows)
+    return ReportTable("hyperparameters", "Hyper-parameters of both", ("name", "rlkit", "stable-baselines3"), rows)
 
 
 def _word(value: Any) -> str:

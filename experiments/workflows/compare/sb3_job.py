@@ -13,7 +13,7 @@ from ..train import Training
 Config = DQNConfig | A2CConfig | PPOConfig
 
 
-class Matching(NamedTuple):
+class HyperparameterMap(NamedTuple):
     """How the hyper-parameters of one algorithm are said to stable-baselines3."""
 
     same: tuple[str, ...]  # means the same under the same name
@@ -25,11 +25,11 @@ class Matching(NamedTuple):
 
 
 NETWORK = ("net_arch", "activation")
-NORMALISED = {"normalize_observations": "norm_obs", "normalize_rewards": "norm_reward"}
+NORMALIZED = {"normalize_observations": "norm_obs", "normalize_rewards": "norm_reward"}
 OURS = {"network": "auto", "network_kwargs": {}}  # the peer is given vectors, and a perceptron to read them
 
-MATCHINGS: dict[str, Matching] = {
-    "DQN": Matching(
+HYPERPARAMETER_MAPS: dict[str, HyperparameterMap] = {
+    "DQN": HyperparameterMap(
         same=(
             "buffer_size",
             "learning_starts",
@@ -55,7 +55,7 @@ MATCHINGS: dict[str, Matching] = {
             "replay": True,
             "priority_exponent": 0.0,
             "target_clock": "steps",
-            **dict.fromkeys(NORMALISED, False),
+            **dict.fromkeys(NORMALIZED, False),
             **OURS,
         },
         unmatched={
@@ -63,7 +63,7 @@ MATCHINGS: dict[str, Matching] = {
             "single_coin": "True",  # of little effect, and of none with one copy
         },
     ),
-    "A2C": Matching(
+    "A2C": HyperparameterMap(
         same=(
             "n_steps",
             "gamma",
@@ -77,11 +77,11 @@ MATCHINGS: dict[str, Matching] = {
         ),
         scheduled={"learning_rate": "learning_rate_schedule"},
         policy=(*NETWORK, "ortho_init"),
-        around=NORMALISED,
+        around=NORMALIZED,
         fixed=OURS,
         unmatched={},
     ),
-    "PPO": Matching(
+    "PPO": HyperparameterMap(
         same=(
             "n_steps",
             "batch_size",
@@ -100,7 +100,7 @@ MATCHINGS: dict[str, Matching] = {
             "clip_range_vf": "clip_range_schedule",
         },
         policy=(*NETWORK, "ortho_init"),
-        around=NORMALISED,
+        around=NORMALIZED,
         fixed=OURS,
         unmatched={},
     ),
@@ -108,7 +108,7 @@ MATCHINGS: dict[str, Matching] = {
 
 
 @dataclass(frozen=True)
-class Order:
+class SB3Job:
     """One training job of stable-baselines3; everything in it is JSON."""
 
     algorithm: str  # "DQN", "A2C" or "PPO"
@@ -131,7 +131,7 @@ class Order:
         return {**self.arguments, **words, "policy_kwargs": policy}
 
 
-def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> Order:
+def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> SB3Job:
     """The same job for stable-baselines3.
 
     Args:
@@ -147,7 +147,7 @@ def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> Ord
     if training.num_envs is None:
         raise ValueError("num_envs is left to the preset, which the peer does not know: say how many copies")
     algorithm = algorithm_of(config)
-    matching, settings = MATCHINGS[algorithm], asdict(config)
+    matching, settings = HYPERPARAMETER_MAPS[algorithm], asdict(config)
     for name in (*matching.same, *matching.scheduled):
         if isinstance(settings[name], tuple):
             raise ValueError(f"{name} has one value per seed, {settings[name]}: a comparison needs one for all seeds")
@@ -158,7 +158,7 @@ def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> Ord
         if settings[schedule] not in ("constant", "linear"):
             raise ValueError(f"{schedule} {settings[schedule]!r}: a peer's is constant or linear")
     around = {name: settings[ours] for ours, name in matching.around.items()}
-    return Order(
+    return SB3Job(
         algorithm=algorithm,
         env=training.env,
         env_kwargs=dict(training.env_kwargs),
@@ -183,6 +183,6 @@ def algorithm_of(config: Config) -> str:
         ValueError: stable-baselines3 has no such algorithm.
     """
     name = type(config).__name__.removesuffix("Config")
-    if name not in MATCHINGS:
-        raise ValueError(f"stable-baselines3 has no {name}: compare one of {', '.join(MATCHINGS)}")
+    if name not in HYPERPARAMETER_MAPS:
+        raise ValueError(f"stable-baselines3 has no {name}: compare one of {', '.join(HYPERPARAMETER_MAPS)}")
     return name

@@ -18,7 +18,7 @@ from rlkit.plotting import Curve
 
 from ...optional_packages import require
 from ...report.ledger import to_json, write_text
-from .sb3_job import Order
+from .sb3_job import SB3Job
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -32,7 +32,7 @@ class PeerResult(NamedTuple):
 
     seed: int
     model: Path
-    normalisation: Path | None  # what VecNormalize saved
+    normalization: Path | None  # what VecNormalize saved
     cpu_seconds: float
     wall_seconds: float
     timesteps: int
@@ -59,11 +59,11 @@ class Peer:
         ModuleNotFoundError: stable-baselines3 is not installed.
     """
 
-    def __init__(self, order: Order, folder: Path) -> None:
+    def __init__(self, job: SB3Job, folder: Path) -> None:
         require_peer()
-        self.order, self.folder = order, folder
-        self._done = dict.fromkeys(order.seeds, 0)  # timesteps by seed
-        write_text(folder / "order.json", to_json(asdict(order)))
+        self.job, self.folder = job, folder
+        self._done = dict.fromkeys(job.seeds, 0)  # timesteps by seed
+        write_text(folder / "order.json", to_json(asdict(job)))
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
         self._errors = (folder / "peer.log").open("wb")
         self._process = subprocess.Popen(
@@ -119,7 +119,7 @@ class Peer:
             last = words[-1] if words else "it said nothing"
             code, log = self._process.returncode, self.folder / "peer.log"
             raise PeerFailed(f"stable-baselines3's process ended with {code}: {last} (see {log})")
-        return tuple(_result(self.folder, seed) for seed in self.order.seeds)
+        return tuple(_result(self.folder, seed) for seed in self.job.seeds)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -133,8 +133,8 @@ def _result(folder: Path, seed: int) -> PeerResult:
     cost = json.loads((folder / f"sb3-seed{seed}.json").read_text(encoding="utf-8"))
     episodes = tuple((int(step), float(earned)) for step, earned in cost.pop("episodes"))
     model, moments = folder / f"sb3-seed{seed}.zip", folder / f"sb3-seed{seed}.pkl"
-    normalisation = moments if cost.pop("normalised") else None
-    return PeerResult(model=model, normalisation=normalisation, episodes=episodes, **cost)
+    normalization = moments if cost.pop("normalized") else None
+    return PeerResult(model=model, normalization=normalization, episodes=episodes, **cost)
 
 
 def training_curve(results: tuple[PeerResult, ...], timesteps: np.ndarray) -> Curve:

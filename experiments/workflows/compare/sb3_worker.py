@@ -1,6 +1,6 @@
 """Train stable-baselines3's agents in a process: ``python -m rlkit.experiments.workflows.compare.sb3_worker FOLDER``.
 
-Reads ``FOLDER/order.json``, trains one seed after another on one thread, and leaves ``sb3-seed<N>.zip`` (the model) and
+Reads ``FOLDER/job.json``, trains one seed after another on one thread, and leaves ``sb3-seed<N>.zip`` (the model) and
 ``sb3-seed<N>.json`` (CPU seconds and training episodes), and ``sb3-seed<N>.pkl`` where observations or rewards were
 normalised. Prints ``seed timesteps`` now and then.
 """
@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from rlkit.checkpoint import write_whole
 
 from ...report.ledger import to_json, write_text
-from .sb3_job import Order
+from .sb3_job import SB3Job
 
 ALGORITHMS = {"DQN": DQN, "A2C": A2C, "PPO": PPO}
 ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
@@ -48,22 +48,22 @@ class Log(BaseCallback):
         return True
 
 
-def make_model(order: Order, seed: int) -> DQN | A2C | PPO:
+def make_model(job: SB3Job, seed: int) -> DQN | A2C | PPO:
     """The agent of stable-baselines3 as ordered, on the CPU, each environment in a monitor as by its own default."""
-    arguments = {name: falling(value) if name in order.linear else value for name, value in order.arguments.items()}
-    policy = {name: value for name, value in order.policy.items() if name != "activation"}
+    arguments = {name: falling(value) if name in job.linear else value for name, value in job.arguments.items()}
+    policy = {name: value for name, value in job.policy.items() if name != "activation"}
 
     def copy() -> gymnasium.Env[Any, Any]:
-        return Monitor(gymnasium.make(order.env, **order.env_kwargs))
+        return Monitor(gymnasium.make(job.env, **job.env_kwargs))
 
-    env: VecEnv = DummyVecEnv([copy] * order.num_envs)
-    model: DQN | A2C | PPO = ALGORITHMS[order.algorithm](
+    env: VecEnv = DummyVecEnv([copy] * job.num_envs)
+    model: DQN | A2C | PPO = ALGORITHMS[job.algorithm](
         "MlpPolicy",
-        VecNormalize(env, **order.around) if order.around else env,
+        VecNormalize(env, **job.around) if job.around else env,
         policy_kwargs={
             **policy,
-            "net_arch": list(order.policy["net_arch"]),
-            "activation_fn": ACTIVATIONS[order.policy["activation"]],
+            "net_arch": list(job.policy["net_arch"]),
+            "activation_fn": ACTIVATIONS[job.policy["activation"]],
         },
         seed=seed,
         device="cpu",
@@ -81,23 +81,23 @@ def falling(initial: float) -> Callable[[float], float]:
     return lambda progress: max(progress, 0.0) * initial
 
 
-def train(order: Order, seed: int, folder: Path) -> None:
+def train(job: SB3Job, seed: int, folder: Path) -> None:
     """One seed: train, save the model, and write what it cost."""
-    model, log = make_model(order, seed), Log()
+    model, log = make_model(job, seed), Log()
     cpu, wall = time.process_time(), time.perf_counter()
-    model.learn(order.steps, callback=log)
-    normalisation = model.get_vec_normalize_env()
+    model.learn(job.steps, callback=log)
+    normalization = model.get_vec_normalize_env()
     cost: dict[str, Any] = {
         "seed": seed,
         "cpu_seconds": time.process_time() - cpu,
         "wall_seconds": time.perf_counter() - wall,
         "timesteps": model.num_timesteps,
-        "normalised": normalisation is not None,
+        "normalized": normalization is not None,
         "episodes": log.episodes,
     }
     write_whole(folder / f"sb3-seed{seed}.zip", model.save)
-    if normalisation is not None:
-        write_whole(folder / f"sb3-seed{seed}.pkl", lambda path: normalisation.save(str(path)))
+    if normalization is not None:
+        write_whole(folder / f"sb3-seed{seed}.pkl", lambda path: normalization.save(str(path)))
     write_text(folder / f"sb3-seed{seed}.json", to_json(cost))
     print(seed, model.num_timesteps, flush=True)
 
@@ -105,10 +105,10 @@ def train(order: Order, seed: int, folder: Path) -> None:
 def main(folder: Path) -> int:
     """Train every seed of the order in ``folder``."""
     torch.set_num_threads(1)
-    order = Order(**json.loads((folder / "order.json").read_text(encoding="utf-8")))
+    job = SB3Job(**json.loads((folder / "order.json").read_text(encoding="utf-8")))
     try:
-        for seed in order.seeds:
-            train(order, seed, folder)
+        for seed in job.seeds:
+            train(job, seed, folder)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -12,15 +12,15 @@ from rlkit.adversarial import Attack, DeepFool, DistanceCurve, distance_curve
 from rlkit.plotting import Curve, draw_curves, png
 from rlkit.statistics import mean_interval
 
-from ...report.ledger import Cell, Picture, Table
+from ...report.ledger import Cell, Picture, ReportTable
 from ..attack import ATTACKS, Threat
 from ..policies import Subject
-from .states import EPISODES, Measured, natural_states, uniforms
+from .states import EPISODES, Measurement, natural_states, uniforms
 
 POINTS = 41  # of the drawn curve
 
 
-def distance(subject: Subject, threat: Threat, first_seed: int) -> Measured:
+def distance(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
     """The adversarial distance by DeepFool and by every attack of the threat, up to its largest epsilon."""
     obs = natural_states(subject, first_seed)
     attacks = (DeepFool(), *(ATTACKS[name] for name in threat.attacks))
@@ -28,7 +28,7 @@ def distance(subject: Subject, threat: Threat, first_seed: int) -> Measured:
     caption = (
         "Share of natural states whose action can be changed within epsilon, for every training seed and on average."
     )
-    return Measured(
+    return Measurement(
         results=[_result(each) for each in curves],
         tables=(_table(curves, threat),),
         picture=Picture("distance", caption, png(_figure(curves, threat))),
@@ -66,11 +66,11 @@ def _result(measured: DistanceCurve) -> dict[str, object]:
     }
 
 
-def _table(curves: Sequence[DistanceCurve], threat: Threat) -> Table:
+def _table(curves: Sequence[DistanceCurve], threat: Threat) -> ReportTable:
     rows = tuple((each.attack, median(each), *each.points(), each.queries) for each in curves)
     columns = ("attack", "median", *(f"within {epsilon:g}" for epsilon in threat.epsilons), "queries a state")
     title = f"Adversarial distance in {threat.unit} (norm {threat.budget.norm}): median, and share of states within"
-    return Table("distance", title, columns, rows, digits=3)
+    return ReportTable("distance", title, columns, rows, digits=3)
 
 
 def _figure(curves: Sequence[DistanceCurve], threat: Threat) -> Figure:

@@ -8,23 +8,23 @@ from typing import Literal
 
 from rlkit.evaluation import EVALUATION_SEED
 
-from ...report.ledger import Run
+from ...report.ledger import RunRecord
 from ..attack import Threat
 from ..policies import Subject
 from .distance import distance
 from .saliency import saliency
 from .sections import sections
-from .states import Measured
+from .states import Measurement
 
 MeasureName = Literal["distance", "saliency", "sections"]
-Measure = Callable[[Subject, Threat, int], Measured]
+Measure = Callable[[Subject, Threat, int], Measurement]
 
 MEASURES: Mapping[MeasureName, Measure] = {"distance": distance, "saliency": saliency, "sections": sections}
 
 
 def with_measures(
-    run: Run, subject: Subject, threat: Threat, names: Sequence[MeasureName], first_seed: int = EVALUATION_SEED
-) -> Run:
+    run: RunRecord, subject: Subject, threat: Threat, names: Sequence[MeasureName], first_seed: int = EVALUATION_SEED
+) -> RunRecord:
     """A run with what these measures say of its policy: their tables, pictures, notes and results.
 
     Raises:

@@ -12,17 +12,17 @@ from rlkit.adversarial import SaliencyOfEpisode, episode_saliencies
 from rlkit.plotting import png, strips
 from rlkit.statistics import mean_interval, share_interval
 
-from ...report.ledger import Picture, Table
+from ...report.ledger import Picture, ReportTable
 from ..attack import Threat
 from ..policies import Subject
-from .states import Measured, feature_names
+from .states import Measurement, feature_names
 
 SHOWN = 20  # features at most: those of the largest saliency
 
 Floats = NDArray[np.float64]
 
 
-def saliency(subject: Subject, threat: Threat, first_seed: int) -> Measured:
+def saliency(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
     """The saliency of every feature over the first natural episode of every training seed."""
     episodes = episode_saliencies(subject.policy, subject.make_env(1, first_seed), budget=threat.budget)
     courses = [course(episode) for episode in episodes]
@@ -34,7 +34,7 @@ def saliency(subject: Subject, threat: Threat, first_seed: int) -> Measured:
         f"Saliency of every feature over an episode of training seed {subject.seeds[0]}, and its mean over an episode "
         "of every seed with the interval over seeds."
     )
-    return Measured(
+    return Measurement(
         results={"features": names, "mean_of_seeds": means},
         tables=(_means(labels, means[:, shown], threat), _steps(labels, first, episodes[0].action.tolist())),
         picture=Picture("saliency", caption, png(_figure(labels, first, means[:, shown]))),
@@ -51,7 +51,7 @@ def course(episode: SaliencyOfEpisode) -> Floats:
     return steps
 
 
-def _means(labels: Sequence[str], means: Floats, threat: Threat) -> Table:
+def _means(labels: Sequence[str], means: Floats, threat: Threat) -> ReportTable:
     """Over the episode, with intervals over seeds; means ``[S, n]``."""
     total = means.sum(axis=1, keepdims=True)
     shares = means / np.where(total > 0, total, 1.0)
@@ -60,14 +60,14 @@ def _means(labels: Sequence[str], means: Floats, threat: Threat) -> Table:
         for name, size, share in zip(labels, means.T, shares.T, strict=True)
     )
     title = f"Saliency over an episode, epsilon in {threat.unit}"
-    return Table("saliency", title, ("feature", "mean saliency", "share"), rows, digits=3)
+    return ReportTable("saliency", title, ("feature", "mean saliency", "share"), rows, digits=3)
 
 
-def _steps(labels: Sequence[str], first: Floats, actions: Sequence[int]) -> Table:
+def _steps(labels: Sequence[str], first: Floats, actions: Sequence[int]) -> ReportTable:
     """The first seed's episode, ``[T, n]``."""
     rows = tuple((t, action, *step) for t, (action, step) in enumerate(zip(actions, first.tolist(), strict=True)))
     title = "Saliency at every step of the first training seed's episode"
-    return Table("saliency_steps", title, ("step", "action", *labels), rows)
+    return ReportTable("saliency_steps", title, ("step", "action", *labels), rows)
 
 
 def _figure(labels: Sequence[str], first: Floats, means: Floats) -> Figure:

@@ -15,10 +15,10 @@ from rlkit.adversarial import Section, cross_section, first_order_flip
 from rlkit.plotting import COLOURS, png
 from rlkit.statistics import Estimate, share_interval
 
-from ...report.ledger import Picture, Table
+from ...report.ledger import Picture, ReportTable
 from ..attack import Threat
 from ..policies import Subject
-from .states import EPISODES, Measured, natural_states, uniforms
+from .states import EPISODES, Measurement, natural_states, uniforms
 
 SIDE = 10  # points of a ray to either side of the truth
 DRAWN = 3  # states, of the first training seed
@@ -40,7 +40,7 @@ class Plane(NamedTuple):
         return self.scores[SIDE] if across else self.scores[:, SIDE]
 
 
-def sections(subject: Subject, threat: Threat, first_seed: int) -> Measured:
+def sections(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
     """Shares of all states that flip along either direction, and rays and planes of a few."""
     obs = natural_states(subject, first_seed)
     u = uniforms(subject, obs, obs[0, 0].numel())
@@ -50,7 +50,7 @@ def sections(subject: Subject, threat: Threat, first_seed: int) -> Measured:
         f"Training seed {subject.seeds[0]} at {len(planes)} states. Above: scores along the steepest direction (solid) "
         "and random signs (dashed). Below: the lead of another action over the plane of both; a line where it begins."
     )
-    return Measured(
+    return Measurement(
         results={"flips": [dict(zip(table.columns, row, strict=True)) for row in table.rows]},
         tables=(table, _rays(planes), _points(planes)),
         picture=Picture("sections", caption, png(_figure(planes, threat))),
@@ -61,7 +61,7 @@ def sections(subject: Subject, threat: Threat, first_seed: int) -> Measured:
     )
 
 
-def _shares(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> Table:
+def _shares(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> ReportTable:
     """At every epsilon: states that flip along the steepest direction, as predicted, and along random signs."""
     section = cross_section(subject.policy, obs, threat.budget, (0.0, *threat.epsilons), u)
     changed = section.action != section.action[0, 0]  # [1 + L, 1 + L, S, B]
@@ -72,7 +72,7 @@ def _shares(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> Table:
     )
     columns = ("epsilon", "steepest direction", "predicted by the gradient", "random signs")
     title = f"Share of states that flip, epsilon in {threat.unit} (norm {threat.budget.norm})"
-    return Table("sections", title, columns, rows, digits=3)
+    return ReportTable("sections", title, columns, rows, digits=3)
 
 
 def over_seeds(changed: Tensor) -> Estimate[float]:
@@ -93,7 +93,7 @@ def _plane(found: Section, column: int, state: int, radii: tuple[float, ...]) ->
     return Plane(state, radii, scores.astype(np.float64), margin.astype(np.float64), action)
 
 
-def _rays(planes: Sequence[Plane]) -> Table:
+def _rays(planes: Sequence[Plane]) -> ReportTable:
     """Every score on both lines through every drawn state."""
     rows = tuple(
         (plane.state, direction, radius, *scores)
@@ -102,10 +102,10 @@ def _rays(planes: Sequence[Plane]) -> Table:
         for radius, scores in zip(plane.radii, plane.ray(across).tolist(), strict=True)
     )
     actions = (f"score of action {a}" for a in range(planes[0].scores.shape[-1]))
-    return Table("rays", "Scores along a line", ("state", "direction", "radius", *actions), rows)
+    return ReportTable("rays", "Scores along a line", ("state", "direction", "radius", *actions), rows)
 
 
-def _points(planes: Sequence[Plane]) -> Table:
+def _points(planes: Sequence[Plane]) -> ReportTable:
     """Every point of the drawn planes."""
     rows = tuple(
         (plane.state, across, up, float(plane.margin[i, j]), int(plane.action[i, j]))
@@ -113,7 +113,7 @@ def _points(planes: Sequence[Plane]) -> Table:
         for i, up in enumerate(plane.radii)
         for j, across in enumerate(plane.radii)
     )
-    return Table("planes", "Margin over a plane", ("state", "steepest", "random", "margin", "action"), rows)
+    return ReportTable("planes", "Margin over a plane", ("state", "steepest", "random", "margin", "action"), rows)
 
 
 def _figure(planes: Sequence[Plane], threat: Threat) -> Figure:

@@ -9,7 +9,7 @@ from torch import Tensor
 from rlkit.adversarial import visited
 from rlkit.streams import Stream
 
-from ...report.ledger import Picture, Table
+from ...report.ledger import Picture, ReportTable
 from ..policies import Subject
 
 EPISODES = 10  # natural ones of every training seed
@@ -21,11 +21,11 @@ FEATURES: dict[str, tuple[str, ...]] = {  # what observations hold, where the en
 }
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """One measure of a policy, as a part of a run."""
 
     results: Any  # for scripts
-    tables: tuple[Table, ...]
+    tables: tuple[ReportTable, ...]
     picture: Picture
     note: str  # what the numbers are
 

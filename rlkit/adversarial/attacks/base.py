@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..budget import Budget, apart, tiled
 from ..objectives import margin
-from ..victims.base import Access, Counted, Victim, scores_of
+from ..victims.base import Access, QueryCounter, Victim, scores_of
 
 
 class Attack(Protocol):
@@ -124,7 +124,7 @@ def execute(
         RuntimeWarning: the victim answers one observation in two ways: success is then a matter of luck.
     """
     _check_access(attack, victim)
-    counted = Counted(victim)
+    counted = QueryCounter(victim)
     shown = perturb(attack, counted, obs, budget, u, target)
     action, own = counted.act(shown, True), counted.act(obs, True)
     success = achieved(action, own, target)

@@ -15,7 +15,7 @@ from ..budget import Budget, apart, per_feature, tiled
 from ..victims.base import Access
 from .base import achieved
 from .best import Best
-from .deepfool import halved
+from .deepfool import bisect_to_boundary
 
 RADII = (1.0, 2.0, 4.0)  # of the first rays, in epsilon
 MIXTURES = (0.25, 0.5, 1.0)  # how far a direction turns towards the normal's in a round
@@ -124,7 +124,7 @@ class _Rays(NamedTuple):
         copies = reached.shape[1] // self.obs.shape[1]
         truth, own = tiled(self.obs, copies), tiled(self.own, copies)
         target = None if self.target is None else tiled(self.target, copies)
-        near = halved(self.victim, truth, ends, own, target, self.halvings)
+        near = bisect_to_boundary(self.victim, truth, ends, own, target, self.halvings)
         value = torch.where(reached.isfinite() & self.flips(near), -self.unit.distance(truth, near), -math.inf)
         return Best(near, value).of_each(copies)
 

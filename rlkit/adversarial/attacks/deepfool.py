@@ -74,7 +74,7 @@ class DeepFool:
             step = self._step(unit, x, scores, pullback, own, target)
             x = torch.where(per_feature(arrived, x), x, unit.cut(x + step))
             scores, pullback = linearise(victim, x)
-        return halved(victim, obs, x, own, target, self.halvings)
+        return bisect_to_boundary(victim, obs, x, own, target, self.halvings)
 
     def _step(
         self,
@@ -93,9 +93,9 @@ class DeepFool:
             leader, others = second_to(scores, target), [target]
         nearest = Best(torch.zeros_like(x), torch.full(own.shape, -math.inf, device=x.device, dtype=x.dtype))
         for other in others:
-            slope = one_hot(other, num_actions) - one_hot(leader, num_actions)
-            gradient = unit.movable(x, pullback(slope.to(scores.dtype)))
-            gap = -(slope * scores).sum(dim=-1)  # [S, B]
+            grad = one_hot(other, num_actions) - one_hot(leader, num_actions)
+            gradient = unit.movable(x, pullback(grad.to(scores.dtype)))
+            gap = -(grad * scores).sum(dim=-1)  # [S, B]
             beyond = gap * (1.0 + self.overshoot) + scores.abs().amax(dim=-1) * torch.finfo(scores.dtype).eps
             gain = unit.dual_norm(gradient)
             length = torch.where(gain > 0, beyond / gain, math.inf)
@@ -109,7 +109,9 @@ def second_to(scores: Tensor, action: Tensor) -> Tensor:
     return scores.masked_fill(one_hot(action, scores.shape[-1]).bool(), -torch.inf).argmax(dim=-1)
 
 
-def halved(victim: Policy, obs: Tensor, found: Tensor, own: Tensor, target: Tensor | None, halvings: int) -> Tensor:
+def bisect_to_boundary(
+    victim: Policy, obs: Tensor, found: Tensor, own: Tensor, target: Tensor | None, halvings: int
+) -> Tensor:
     """Points between the truth and what was found, at which the victim still does what it does there.
 
     Bisection of the way by labels alone: each of the ``halvings`` halves what may be too much. Where ``found`` is no

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..budget import Budget, tiled
-from ..objectives import Goal, Objective, ObjectiveName, find_objective, named, pose
+from ..objectives import Objective, ObjectiveName, PosedObjective, find_objective, named, pose
 from ..victims.base import Access, Victim, linearise, scores_of, value_and_gradient
 from .best import Best
 
@@ -117,12 +117,14 @@ class PGD:
         return best.of_each(self.restarts).obs
 
 
-def at_truth(objective: Objective, victim: Victim, obs: Tensor, target: Tensor | None) -> tuple[Goal, Tensor, Tensor]:
+def at_truth(
+    objective: Objective, victim: Victim, obs: Tensor, target: Tensor | None
+) -> tuple[PosedObjective, Tensor, Tensor]:
     """The goal posed for true observations, its value ``[S, B]`` and its gradient ``[S, B, *observation]`` there.
 
     One query for all three.
     """
     scores, pullback = linearise(victim, obs)
     goal = pose(objective, victim, obs, scores, target)
-    value, slope = goal.value_and_slope(scores)
-    return goal, value, pullback(slope)
+    value, grad = goal.value_and_grad(scores)
+    return goal, value, pullback(grad)

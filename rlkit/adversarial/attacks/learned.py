@@ -5,8 +5,8 @@ the true observation, its action decides what the victim is shown, and its rewar
 the worst that observations can do to the victim, and any agent can be trained on it; the harm that this agent does is
 what was found, and a better one may do more.
 
-A ``Moves`` says what the adversary's action is: a direction to spend the budget in (``Directions``), a point of the
-budget's ball (``Ball``), or an action that the victim shall be made to choose (``Provoke``).
+An ``AdversaryActions`` defines the adversary's action: a direction to spend the budget in (``Directions``), a point of
+the budget's ball (``Ball``), or an action that the victim is made to choose (``TargetAction``).
 
 Sources: Zhang et al. 2021, "Robust reinforcement learning on state observations with learned optimal adversary", for
 perturbations; Sun et al. 2022, "Who is the strongest enemy? Towards optimal and efficient evasion attacks in deep RL",
@@ -35,7 +35,7 @@ from .base import Attack, perturb
 MANY_CORNERS = 10  # features: 2^10 corners are as many as a discrete action space should hold
 
 
-class Moves(Protocol):
+class AdversaryActions(Protocol):
     """What an adversary's action does."""
 
     @property
@@ -120,7 +120,7 @@ class Ball:
 
 
 @dataclass(frozen=True)
-class Provoke:
+class TargetAction:
     """Discrete(A + 1): action a < A is one that a targeted attack tries to provoke, action A shows the truth.
 
     Args:
@@ -167,7 +167,7 @@ class AdversaryEnv(gymnasium.Env[Any, Any]):
         gymnasium.error.ResetNeeded: a step before the first reset.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], victim: Victim, moves: Moves, budget: Budget) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], victim: Victim, moves: AdversaryActions, budget: Budget) -> None:
         self.env, self.victim, self.moves, self.budget = env, victim, moves, budget
         self.observation_space = env.observation_space
         self.action_space = moves.action_space
@@ -218,7 +218,7 @@ class LearnedAttack:
     """
 
     adversary: Policy
-    moves: Moves
+    moves: AdversaryActions
     name: str = "learned adversary"
 
     @property

@@ -143,7 +143,7 @@ def distil(
     features = asked.flatten(2).to(torch.float32)
     mean, deviation = features.mean(dim=1, keepdim=True), features.std(dim=1, keepdim=True)
     deviation = torch.where(deviation > 0, deviation, 1.0)
-    network = MLP((features.shape[-1], *net_arch, wanted.shape[-1]), rows, device=obs.device, copy=NETWORK)
+    network = MLP((features.shape[-1], *net_arch, wanted.shape[-1]), rows, device=obs.device, network_index=NETWORK)
     held_out = num_obs // 10 * (1 + neighbours)
     order = held_out + stream.take(asked.shape[1] - held_out)[..., 0].argsort(dim=0).T  # [S, M - held out]
     _fit(network, (features - mean) / deviation, wanted, order, answers, steps, learning_rate)
@@ -177,7 +177,7 @@ def _fit(
     network: MLP, x: Tensor, wanted: Tensor, order: Tensor, answers: Answers, steps: int, learning_rate: float
 ) -> None:
     """Adam on minibatches taken from ``order [S, n]`` in turn, again from its start at its end."""
-    optimiser = Adam(network.flat)
+    optimizer = Adam(network.flat)
     rates = torch.full((len(x),), learning_rate, device=x.device)
     active = torch.ones(len(x), dtype=torch.bool, device=x.device)
     row = torch.arange(len(x), device=x.device)[:, None]
@@ -187,4 +187,4 @@ def _fit(
         output, pullback = network.vjp(x[row, picked])  # [S, size, A]
         predicted = output.softmax(dim=-1) if answers == "labels" else output
         # the slope of cross-entropy by logits, and of half the squared error, are the same difference
-        optimiser.step(pullback((predicted - wanted[row, picked]) / size), rates, active)
+        optimizer.step(pullback((predicted - wanted[row, picked]) / size), rates, active)

@@ -87,8 +87,8 @@ def universal_offset(
     goal = pose(MARGIN, victim, obs, scores, target)
     free = replace(budget, low=-math.inf, high=math.inf)
     origin = torch.zeros_like(obs[:, :1])  # [S, 1, ...]
-    _, slope = goal.value_and_slope(scores)
-    reach = (budget.dual_norm(pullback(slope)) * budget.per_example(obs).flatten(1)).median(dim=1, keepdim=True).values
+    _, grad = goal.value_and_grad(scores)
+    reach = (budget.dual_norm(pullback(grad)) * budget.per_example(obs).flatten(1)).median(dim=1, keepdim=True).values
     reach = torch.where(reach > 0, reach, 1.0)  # [S, 1]
     uphill = [pullback(preferred(b, scores)).mean(dim=1, keepdim=True) for b in range(scores.shape[-1])]
     best = Best(origin, torch.full(origin.shape[:2], -math.inf, dtype=obs.dtype, device=obs.device))
@@ -96,10 +96,10 @@ def universal_offset(
         offset = start
         for i in range(steps + 1):
             scores, pullback = linearise(victim, budget.cut(obs + offset))
-            lead, slope = goal.value_and_slope(scores)  # [S, N]
+            lead, grad = goal.value_and_grad(scores)  # [S, N]
             soft = torch.sigmoid(lead / reach)
             best = best.or_else(offset, (lead > 0).sum(dim=1, keepdim=True) + soft.mean(dim=1, keepdim=True))
-            gradient = pullback(slope * (soft * (1.0 - soft))[..., None]).mean(dim=1, keepdim=True)
+            gradient = pullback(grad * (soft * (1.0 - soft))[..., None]).mean(dim=1, keepdim=True)
             length = step * (1.0 - i / steps)
             offset = free.project(origin, offset + length * free.steepest(origin, gradient))
     return best.obs[:, 0]
@@ -107,6 +107,6 @@ def universal_offset(
 
 def preferred(action: int, scores: Tensor) -> Tensor:
     """The slope that raises one action's score above the mean of all, ``[S, N, A]``."""
-    slope = torch.full_like(scores, -1.0 / scores.shape[-1])
-    slope[..., action] += 1.0
-    return slope
+    grad = torch.full_like(scores, -1.0 / scores.shape[-1])
+    grad[..., action] += 1.0
+    return grad

@@ -48,7 +48,7 @@ class Checked(NamedTuple):
     noise: Attack = BestOf((Noise("sign"), Noise("uniform")) * (DRAWS // 2))
 
 
-class Examination(NamedTuple):
+class ChecklistResult(NamedTuple):
     """What the attacks did at the same states: shares whose action changes, over all rows, at L epsilons."""
 
     epsilons: tuple[float, ...]  # L, rising
@@ -62,7 +62,7 @@ class Examination(NamedTuple):
     saturated: float  # share of states at which cross-entropy is 0 in the scores' own arithmetic
 
 
-class Warned(NamedTuple):
+class ChecklistWarning(NamedTuple):
     """One thing that should not be."""
 
     check: str
@@ -77,7 +77,7 @@ def examine(
     sources: Mapping[str, Victim] | None = None,
     seeds: Sequence[int] | None = None,
     attacks: Checked | None = None,
-) -> Examination:
+) -> ChecklistResult:
     """Attack the same states in every way that the checklist compares.
 
     Args:
@@ -107,7 +107,7 @@ def examine(
     _, gradient = value_and_gradient(victim, pose(MARGIN, victim, obs, scores), obs)
     flat = (budget.extent(obs) * gradient == 0).flatten(2).all(dim=-1)  # [S, B]
     certain = cross_entropy(scores, scores.argmax(dim=-1)) == 0  # [S, B]
-    return Examination(
+    return ChecklistResult(
         rising,
         which,
         share(which.steps),
@@ -120,7 +120,7 @@ def examine(
     )
 
 
-def warnings_of(examined: Examination) -> tuple[Warned, ...]:
+def warnings_of(examined: ChecklistResult) -> tuple[ChecklistWarning, ...]:
     """What should not be, in the words of a report; none where nothing is suspicious.
 
     Differences of at most 1 % of the states are let pass, and so are up to 5 % without a gradient or saturated.
@@ -159,7 +159,7 @@ def warnings_of(examined: Examination) -> tuple[Warned, ...]:
     return tuple(warned for warned in found if warned is not None)
 
 
-def curve_warnings(curve: RobustnessCurve, confidence: float = 0.95) -> tuple[Warned, ...]:
+def curve_warnings(curve: RobustnessCurve, confidence: float = 0.95) -> tuple[ChecklistWarning, ...]:
     """Where the return under an attack rises with epsilon, beyond the interval over training seeds.
 
     A larger budget contains the smaller one. Returns need not fall with it all the same, because an attack on single
@@ -174,7 +174,7 @@ def curve_warnings(curve: RobustnessCurve, confidence: float = 0.95) -> tuple[Wa
             gain = difference_interval(more, less, confidence, paired=True)
             if gain.lower > 0:
                 found.append(
-                    Warned(
+                    ChecklistWarning(
                         "curve not monotone",
                         f"the return under {attack} rises by {gain.value:.4g} from epsilon {epsilons[i]:g} to "
                         f"{epsilons[i + 1]:g}: the attack does not use its budget, read the lower return for both",
@@ -183,21 +183,21 @@ def curve_warnings(curve: RobustnessCurve, confidence: float = 0.95) -> tuple[Wa
     return tuple(found)
 
 
-def _stronger(check: str, other: str, shares: Shares, why: str, examined: Examination) -> Warned | None:
+def _stronger(check: str, other: str, shares: Shares, why: str, examined: ChecklistResult) -> ChecklistWarning | None:
     """A warning if another attack changes more actions than ``steps`` at some epsilon; the worst one is named."""
     lead = shares - examined.steps
     worst = int(lead.argmax(axis=0))
     if lead[worst] <= TOLERANCE:
         return None
     name = examined.attacks.steps.name
-    return Warned(
+    return ChecklistWarning(
         check,
         f"at epsilon {examined.epsilons[worst]:g} {other} changes {shares[worst]:.1%} of the actions and {name} only "
         f"{examined.steps[worst]:.1%}: {name} {why}",
     )
 
 
-def _falling(examined: Examination) -> Warned | None:
+def _falling(examined: ChecklistResult) -> ChecklistWarning | None:
     """A warning if fewer actions change at a larger epsilon."""
     steps = examined.steps
     falls = np.maximum.accumulate(steps, axis=0) - steps
@@ -205,13 +205,13 @@ def _falling(examined: Examination) -> Warned | None:
     if falls[worst] <= TOLERANCE:
         return None
     name = examined.attacks.steps.name
-    return Warned(
+    return ChecklistWarning(
         "curve not monotone",
         f"{name} changes {steps[worst]:.1%} of the actions at epsilon {examined.epsilons[worst]:g} and "
         f"{steps[:worst].max(axis=0):.1%} at a smaller one: a larger budget contains the smaller",
     )
 
 
-def _common(check: str, share: float, what: str) -> Warned | None:
+def _common(check: str, share: float, what: str) -> ChecklistWarning | None:
     """A warning if something holds at more than a few states."""
-    return Warned(check, f"at {share:.1%} of the states {what}") if share > ENOUGH else None
+    return ChecklistWarning(check, f"at {share:.1%} of the states {what}") if share > ENOUGH else None

@@ -23,7 +23,7 @@ from ..victims.base import Victim, scores_of, value_and_gradient
 from .lipschitz import first_order_flip
 
 
-class Coded:
+class EncodedVictim:
     """A victim of codes ``obs @ encoding`` in place of its observations, which it decodes in the graph.
 
     Args:
@@ -160,7 +160,7 @@ def dimension_sweep(
         )
     points = []
     for encoding, numbers in zip(encodings, u, strict=True):
-        coded = Coded(victim, encoding)
+        coded = EncodedVictim(victim, encoding)
         codes = coded.encode(obs)
         flip = adversarial_distance(attack, coded, codes, budget, halvings).distance
         _, gradient = value_and_gradient(coded, pose(MARGIN, coded, codes, scores_of(coded, codes)), codes)

@@ -26,8 +26,8 @@ def steepness(victim: Victim, obs: Tensor, budget: Budget) -> Tensor:
         budget: norm, scale and mask; scores change by at most so much per epsilon, at these observations.
     """
     scores, pullback = linearise(victim, obs)
-    slopes = torch.eye(scores.shape[-1], dtype=scores.dtype, device=scores.device)
-    gradients = [budget.dual_norm(pullback(slope.expand(scores.shape))) for slope in slopes]  # A x [S, B]
+    grads = torch.eye(scores.shape[-1], dtype=scores.dtype, device=scores.device)
+    gradients = [budget.dual_norm(pullback(grad.expand(scores.shape))) for grad in grads]  # A x [S, B]
     return torch.stack([gradient.amax(dim=1) for gradient in gradients], dim=-1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlkit.evaluation import Abreast, rollout
+from rlkit.evaluation import ConcatEnv, rollout
 from rlkit.statistics import Estimate, difference_interval, mean_interval, share_interval
 from rlkit.types import Env
 
@@ -148,7 +148,7 @@ def robustness_curve(
 
     natural = rollout(policy, made(), max_steps, deterministic)
     played = [
-        rollout(policy, Abreast([made() for _ in epsilons]), max_steps, deterministic, attacker.perturb)
+        rollout(policy, ConcatEnv([made() for _ in epsilons]), max_steps, deterministic, attacker.perturb)
         for attacker in attackers
     ]
 

@@ -33,8 +33,8 @@ def saliency(victim: Victim, obs: Tensor, action: Tensor | None = None, budget: 
     chosen = scores.argmax(dim=-1) if action is None else action
     if ((chosen < 0) | (chosen >= num_actions)).any():
         raise ValueError(f"actions must be 0 to {num_actions - 1}, got {chosen.flatten().tolist()}")
-    slope = pullback(torch.nn.functional.one_hot(chosen, num_actions).to(scores.dtype)).abs()
-    return slope if budget is None else slope * budget.extent(obs)
+    grad = pullback(torch.nn.functional.one_hot(chosen, num_actions).to(scores.dtype)).abs()
+    return grad if budget is None else grad * budget.extent(obs)
 
 
 class SaliencyOfEpisode(NamedTuple):

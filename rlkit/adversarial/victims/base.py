@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rlkit.nn import encode, in_evaluation_mode
 from rlkit.types import Policy, Starts
 
-from ..objectives import Goal
+from ..objectives import PosedObjective
 
 Access = Literal["nothing", "actions", "scores", "gradients"]  # what an attack asks for, from least to most
 
@@ -158,7 +158,7 @@ class OneHot:
         return self.victim.act(self.encode(obs), deterministic)
 
 
-class Counted:
+class QueryCounter:
     """A victim that counts how many observations it was asked about, ``asked``; otherwise the same."""
 
     def __init__(self, victim: Policy) -> None:
@@ -240,18 +240,18 @@ def linearise(victim: Victim, obs: Tensor) -> Linearised:
     if not scores.requires_grad:
         raise ValueError("the victim's scores do not depend differentiably on obs: take no_grad out of scores")
 
-    def pullback(slope: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(scores, x, slope, retain_graph=True)
+    def pullback(grad_output: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(scores, x, grad_output, retain_graph=True)
         return gradient
 
     return Linearised(scores.detach(), pullback)
 
 
-def value_and_gradient(victim: Victim, goal: Goal, obs: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(victim: Victim, goal: PosedObjective, obs: Tensor) -> tuple[Tensor, Tensor]:
     """A goal's value ``[S, B]`` and gradient ``[S, B, *observation]`` at observations, each example's own."""
     scores, pullback = linearise(victim, obs)
-    value, slope = goal.value_and_slope(scores)
-    return value, pullback(slope)
+    value, grad_output = goal.value_and_grad(scores)
+    return value, pullback(grad_output)
 
 
 def _checked(scores: Tensor, obs: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..certify import verified_goal
+from ..certify import verified_task
 from ..operators import Array, Problem, as_table
 from .device_iteration import Precision, iterated
 
@@ -55,7 +55,7 @@ def solve_batch(
     began = time.perf_counter()
     discounts, problems = _paired(mdp, gammas, rewards)
     goals = [
-        verified_goal("solve_batch", row, float(gamma), tolerance)
+        verified_task("solve_batch", row, float(gamma), tolerance)
         for row, gamma in zip(problems, discounts, strict=True)
     ]
     solutions = iterated(goals, device, precision)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlkit.mdp import CHUNK, GridMDP, LatticeMDP, TabularMDP, chunks, interpolated, map_of
 
-from ..certify import Certificate, Goal, below_rounding, bounds_from, certified_from_below, verified_goal
+from ..certify import Certificate, SolverTask, below_rounding, bounds_from, certified_from_below, verified_task
 from ..operators import Array, Problem, as_table
 from ..solution import Solution
 from .modified_policy_iteration import CONTINUING
@@ -44,12 +44,14 @@ def device_iteration(
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding in that precision
             allows; an ``initial`` of another shape; an unknown device or precision.
     """
-    goal = verified_goal("device_iteration", mdp, gamma, tolerance)
+    task = verified_task("device_iteration", mdp, gamma, tolerance)
     start = None if initial is None else np.asarray(initial, dtype=np.float64)[:, None]
-    return iterated([goal], device, precision, start)[0]
+    return iterated([task], device, precision, start)[0]
 
 
-def iterated(goals: Sequence[Goal], device: str, precision: Precision, initial: Array | None = None) -> list[Solution]:
+def iterated(
+    goals: Sequence[SolverTask], device: str, precision: Precision, initial: Array | None = None
+) -> list[Solution]:
     """The solution of every goal, one problem with B discounts or rewards; ``initial [N, B]``."""
     import torch
 
@@ -65,7 +67,7 @@ def iterated(goals: Sequence[Goal], device: str, precision: Precision, initial: 
     value = torch.zeros(shape, dtype=dtype, device=where)
     if initial is not None:
         value = torch.as_tensor(initial, dtype=dtype, device=where)
-    enough = torch.tensor([goal.residual for goal in goals], dtype=dtype, device=where)  # [B]
+    enough = torch.tensor([task.residual for task in goals], dtype=dtype, device=where)  # [B]
     done, best, patience = 0, math.inf, 0
     while True:
         value, spread = block(sweeps, value)
@@ -76,10 +78,10 @@ def iterated(goals: Sequence[Goal], device: str, precision: Precision, initial: 
         if excess > 1 and patience < PATIENCE:
             continue
         certificates = _certificates(goals, value)
-        if all(certificate.width <= goal.tolerance for certificate, goal in zip(certificates, goals, strict=True)):
+        if all(certificate.width <= task.tolerance for certificate, task in zip(certificates, goals, strict=True)):
             return [
-                certified_from_below(goal, certificate, done)
-                for certificate, goal in zip(certificates, goals, strict=True)
+                certified_from_below(task, certificate, done)
+                for certificate, task in zip(certificates, goals, strict=True)
             ]
         if patience >= PATIENCE:
             worst = max(certificates, key=lambda certificate: certificate.width)
@@ -96,18 +98,18 @@ class Sweeps(NamedTuple):
     continuing: bool  # whether nothing ever ends
 
 
-def sweeps_of(goals: Sequence[Goal], device: torch.device, dtype: torch.dtype) -> Sweeps:
+def sweeps_of(goals: Sequence[SolverTask], device: torch.device, dtype: torch.dtype) -> Sweeps:
     """Copy a problem to a device: a map as its neighbours, a lattice as its cells, anything else as its table."""
     import torch
 
-    gamma = torch.tensor([goal.gamma for goal in goals], dtype=dtype, device=device)
+    gamma = torch.tensor([task.gamma for task in goals], dtype=dtype, device=device)
     mdp = goals[0].mdp
     if isinstance(mdp, LatticeMDP):
         backup = _lattice_backup(mdp, gamma)
     elif (grid := map_of(mdp)) is not None:
         backup = _map_backup(grid, gamma)
     else:
-        backup = _table_backup([as_table(goal.mdp) for goal in goals], gamma)
+        backup = _table_backup([as_table(task.mdp) for task in goals], gamma)
     return Sweeps(backup, gamma, goals[0].size.continuation_low >= CONTINUING)
 
 
@@ -131,10 +133,10 @@ def block(sweeps: Sweeps, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return value + torch.where(middle.abs() > spread, shift, torch.zeros_like(shift)), spread
 
 
-def _certificates(goals: Sequence[Goal], value: torch.Tensor) -> list[Certificate]:
+def _certificates(goals: Sequence[SolverTask], value: torch.Tensor) -> list[Certificate]:
     """Bounds from ``value [N, B]``, in float64 on the host."""
     final = np.ascontiguousarray(value.T.double().cpu().numpy())  # [B, N]
-    return [bounds_from(goal, row) for goal, row in zip(goals, final, strict=True)]
+    return [bounds_from(task, row) for task, row in zip(goals, final, strict=True)]
 
 
 def _table_backup(tables: Sequence[TabularMDP], gamma: torch.Tensor) -> Backup:

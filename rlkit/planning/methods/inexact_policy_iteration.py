@@ -7,7 +7,7 @@ from scipy import sparse
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import bounds_from, concluded, verified_goal, verified_iterations
+from ..certify import bounds_from, concluded, verified_iterations, verified_task
 from ..chain import policy_chain
 from ..operators import Array, Problem, as_table, greedy, q_backup
 from ..solution import Solution
@@ -38,25 +38,25 @@ def inexact_policy_iteration(
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows.
         NotConverged: ``max_iterations`` improvements were not enough; its ``solution`` holds valid bounds.
     """
-    goal = verified_goal("inexact_policy_iteration", mdp, gamma, tolerance)
+    task = verified_task("inexact_policy_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     table = as_table(mdp)
-    continuing = goal.size.continuation_low >= CONTINUING
+    continuing = task.size.continuation_low >= CONTINUING
     value = np.zeros(table.num_states) if initial is None else np.array(initial, dtype=np.float64)
     iterations = 0
     while True:
         iterations += 1
-        certificate = bounds_from(goal, value)
+        certificate = bounds_from(task, value)
         work = 8 * 8 * len(value)
         tired = iterations == max_iterations
-        solution = concluded(goal, certificate, iterations, work, tired=tired, unit="improvements")
+        solution = concluded(task, certificate, iterations, work, tired=tired, unit="improvements")
         if solution is not None:
             return solution
         shifts = certificate.shifts
         middle = (shifts.lower + shifts.upper) / 2
         if continuing and abs(middle) > shifts.upper - shifts.lower:
             value = value + middle
-        value = _evaluated(table, value, goal.gamma, goal.residual)
+        value = _evaluated(table, value, task.gamma, task.residual)
 
 
 def _evaluated(mdp: TabularMDP, value: Array, gamma: float, residual: float) -> Array:

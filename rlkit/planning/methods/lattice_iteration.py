@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rlkit.mdp import LatticeMDP
 
-from ..certify import bounds_from, concluded, verified_goal, verified_iterations
+from ..certify import bounds_from, concluded, verified_iterations, verified_task
 from ..kernels.jit import COMPILED, compiled
 from ..kernels.sweeps import Unrolled
 from ..operators import Array
@@ -46,33 +46,33 @@ def lattice_iteration(
     """
     if not COMPILED:
         raise ValueError("lattice_iteration needs numba: install it, or use device_iteration")
-    goal = verified_goal("lattice_iteration", mdp, gamma, tolerance)
+    task = verified_task("lattice_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     limit = math.inf if max_iterations is None else max_iterations
-    value = np.zeros(mdp.num_states) if initial is None else verified_initial(goal, initial).copy()
+    value = np.zeros(mdp.num_states) if initial is None else verified_initial(task, initial).copy()
     policy = np.zeros(mdp.num_states, np.int32)
     cells = cells_of(mdp)
     work = 4 * value.nbytes + policy.nbytes
     seen: list[Progress] = []
     leaps = Leaps()
-    enough, done = goal.residual, 0
+    enough, done = task.residual, 0
 
     def to_and_fro(pairs: int) -> None:
-        evaluate_cells(cells, value, goal.gamma, policy, pairs)
+        evaluate_cells(cells, value, task.gamma, policy, pairs)
 
     while True:
-        change = improve_cells(cells, value, goal.gamma, policy, len(seen) % 2 == 1)
+        change = improve_cells(cells, value, task.gamma, policy, len(seen) % 2 == 1)
         done += 1
         leaps.look(change)
         seen.append(Progress(done, change))
         tired = given_up(seen, enough, limit)
         if change <= enough or tired:
-            solution = concluded(goal, bounds_from(goal, value), done, work, stuck=change == 0, tired=tired)
+            solution = concluded(task, bounds_from(task, value), done, work, stuck=change == 0, tired=tired)
             if solution is not None:
                 return solution
             enough = change / 2
         to_and_fro(PAIRS)
-        leaps.take(value, to_and_fro, goal.gamma)
+        leaps.take(value, to_and_fro, task.gamma)
         done += 2 * (PAIRS + 2)
 
 
@@ -108,7 +108,7 @@ class Leaps:
         value += max(ratio, 0.0) / (1 - ratio) * second
 
 
-class Cells(NamedTuple):
+class CellArrays(NamedTuple):
     """A problem on a lattice as the compiled loops read it."""
 
     corner: NDArray[Any]  # [A, N], the lowest of the cell that an action leads to
@@ -119,16 +119,16 @@ class Cells(NamedTuple):
     axes: Unrolled  # d zeros, as the compiler knows how many they are
 
 
-def cells_of(mdp: LatticeMDP) -> Cells:
+def cells_of(mdp: LatticeMDP) -> CellArrays:
     """The cells that every action of every point leads to."""
     axes = len(mdp.lattice.shape)
     corners = np.array([np.dot(side, mdp.lattice.strides) for side in product((0, 1), repeat=axes)])
-    return Cells(mdp.corner, mdp.fraction, mdp.reward, mdp.going_on, corners, (0,) * axes)
+    return CellArrays(mdp.corner, mdp.fraction, mdp.reward, mdp.going_on, corners, (0,) * axes)
 
 
 @compiled
 def _worth(
-    cells: Cells,
+    cells: CellArrays,
     value: Array,
     gamma: float,
     state: int,
@@ -153,7 +153,7 @@ def _worth(
 
 @compiled
 def improve_cells(
-    cells: Cells,
+    cells: CellArrays,
     value: Array,
     gamma: float,
     policy: NDArray[Any],
@@ -177,7 +177,7 @@ def improve_cells(
 
 @compiled
 def evaluate_cells(
-    cells: Cells,
+    cells: CellArrays,
     value: Array,
     gamma: float,
     policy: NDArray[Any],

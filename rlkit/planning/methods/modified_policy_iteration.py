@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import Goal, bounds_from, concluded, verified_goal, verified_iterations
+from ..certify import SolverTask, bounds_from, concluded, verified_iterations, verified_task
 from ..chain import policy_chain
 from ..kernels.jit import COMPILED
 from ..kernels.sweeps import back_up_best, choose_rows, evaluate_by_backups, iterate_in_place, unrolled_outcomes
@@ -48,26 +48,26 @@ def modified_policy_iteration(
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows.
         NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
     """
-    goal = verified_goal("modified_policy_iteration", mdp, gamma, tolerance)
+    task = verified_task("modified_policy_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     table = as_table(mdp)
-    value = from_below(goal, table, initial)  # [N + 1]
-    budget = Budget(sweeps, math.inf if max_iterations is None else max_iterations)
-    continuing = goal.size.continuation_low >= CONTINUING
+    value = from_below(task, table, initial)  # [N + 1]
+    budget = SweepLimits(sweeps, math.inf if max_iterations is None else max_iterations)
+    continuing = task.size.continuation_low >= CONTINUING
     sweep = _by_backups if continuing or not COMPILED else _in_place
     work = (2 * 8 + 2 * 4 + 8 + 12 * table.num_successors) * table.num_states  # two values, a policy, its rows
-    enough, done = goal.residual, 0
+    enough, done = task.residual, 0
     while True:
-        value, change, done = sweep(goal, table, value, budget, enough, done)
-        certificate = bounds_from(goal, value[:-1])
+        value, change, done = sweep(task, table, value, budget, enough, done)
+        certificate = bounds_from(task, value[:-1])
         tired = change > enough or done >= budget.total
-        solution = concluded(goal, certificate, done, work, stuck=change == 0, tired=tired)
+        solution = concluded(task, certificate, done, work, stuck=change == 0, tired=tired)
         if solution is not None:
             return solution
         enough = change / 2
 
 
-class Budget(NamedTuple):
+class SweepLimits(NamedTuple):
     """How many sweeps there may be."""
 
     evaluation: int  # after an improvement
@@ -114,25 +114,25 @@ def given_up(seen: list[Progress], enough: float, limit: float) -> bool:
     return seen[-1].sweeps >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
 
 
-def from_below(goal: Goal, table: TabularMDP, initial: Array | None) -> Array:
+def from_below(task: SolverTask, table: TabularMDP, initial: Array | None) -> Array:
     """A value function with ``B V >= V``, ``[N + 1]``: a constant, or ``initial`` lowered."""
     if initial is None:
         worst = min(float(table.expected_reward.min(axis=(0, 1))), 0.0)
-        return ended_by_zero(np.full(table.num_states, worst / (1 - goal.gamma * goal.size.continuation_high)))
-    given = verified_initial(goal, initial)
-    return ended_by_zero(given + min(bounds_from(goal, given).shifts.lower, 0.0))
+        return ended_by_zero(np.full(table.num_states, worst / (1 - task.gamma * task.size.continuation_high)))
+    given = verified_initial(task, initial)
+    return ended_by_zero(given + min(bounds_from(task, given).shifts.lower, 0.0))
 
 
-def verified_initial(goal: Goal, initial: Array) -> Array:
+def verified_initial(task: SolverTask, initial: Array) -> Array:
     """Values ``[N]`` to start from, else a ValueError."""
     given: Array = np.asarray(initial, dtype=np.float64)
-    if given.shape != (goal.mdp.num_states,) or not np.isfinite(given).all():
-        raise ValueError(f"initial has shape {given.shape}: expected {(goal.mdp.num_states,)} finite values")
+    if given.shape != (task.mdp.num_states,) or not np.isfinite(given).all():
+        raise ValueError(f"initial has shape {given.shape}: expected {(task.mdp.num_states,)} finite values")
     return given
 
 
 def _in_place(
-    goal: Goal, mdp: TabularMDP, value: Array, budget: Budget, enough: float, done: int
+    task: SolverTask, mdp: TabularMDP, value: Array, budget: SweepLimits, enough: float, done: int
 ) -> tuple[Array, float, int]:
     """Gauss-Seidel sweeps of both kinds until an improvement changes no value by more than ``enough``, or gives up.
 
@@ -146,7 +146,7 @@ def _in_place(
     while True:
         left = int(min(budget.total - done, 2**62))
         change, sweeps = iterate_in_place(
-            *arrays, value, goal.gamma, policy, budget.evaluation, REDUCTION, enough, until_look, left, unrolled
+            *arrays, value, task.gamma, policy, budget.evaluation, REDUCTION, enough, until_look, left, unrolled
         )
         done += sweeps
         seen.append(Progress(done, change))
@@ -155,7 +155,7 @@ def _in_place(
 
 
 def _by_backups(
-    goal: Goal, mdp: TabularMDP, value: Array, budget: Budget, enough: float, done: int
+    task: SolverTask, mdp: TabularMDP, value: Array, budget: SweepLimits, enough: float, done: int
 ) -> tuple[Array, float, int]:
     """As ``_in_place``, by Jacobi sweeps; where nothing ends, the change is the spread of the changes of all states.
 
@@ -163,19 +163,19 @@ def _by_backups(
     a rounding. So where the spread does not fall the mean of two iterates is taken (the aperiodicity transformation,
     Puterman 1994, section 8.5.4). Rounding stops it too: the change is then reported as 0, as no more is to be had.
     """
-    continuing = goal.size.continuation_low >= CONTINUING
+    continuing = task.size.continuation_low >= CONTINUING
     policy = np.zeros(mdp.num_states, np.int32)
     rows = Rows.of(mdp)
     best = np.zeros_like(value)
     seen: list[Progress] = []
     least_spread, stalled = math.inf, 0
     while True:
-        least, largest = _improve(mdp, value, goal.gamma, best, policy)
+        least, largest = _improve(mdp, value, task.gamma, best, policy)
         done += 1
         spread = largest - least if continuing else max(largest, 0.0) - min(least, 0.0)
         seen.append(Progress(done, spread))
         stalled = stalled + 1 if spread >= least_spread else 0
-        if stalled > STALLS or (stalled > 0 and spread <= 4 * rounding_bound(goal.size, value, goal.gamma)):
+        if stalled > STALLS or (stalled > 0 and spread <= 4 * rounding_bound(task.size, value, task.gamma)):
             return value, 0.0, done
         if spread <= enough or given_up(seen, enough, budget.total):
             return value, spread, done
@@ -184,9 +184,9 @@ def _by_backups(
             best = (value + best) / 2
         value, best = best, value
         if continuing and abs(least + largest) > 2 * spread:
-            value[:-1] += goal.gamma * (least + largest) / 2 / (1 - goal.gamma)
+            value[:-1] += task.gamma * (least + largest) / 2 / (1 - task.gamma)
         allowed = int(min(budget.evaluation, max(budget.total - done, 0)))
-        done += _evaluate(mdp, rows, value, best, goal.gamma, policy, allowed, REDUCTION * spread, continuing)
+        done += _evaluate(mdp, rows, value, best, task.gamma, policy, allowed, REDUCTION * spread, continuing)
 
 
 def _improve(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import bounds_from, concluded, verified_goal, verified_iterations
+from ..certify import bounds_from, concluded, verified_iterations, verified_task
 from ..kernels.jit import compiled
 from ..operators import Problem, as_table
 from ..solution import Solution
@@ -22,7 +22,7 @@ BLOCK = 4096  # states of a block: their values and outcomes stay in the second-
 REDUCTION = 0.1  # of the priority at which work stops, from one round to the next
 
 
-def prioritised_sweeping(
+def prioritized_sweeping(
     mdp: Problem, gamma: float, tolerance: float = 1e-9, max_iterations: int | None = None, block: int = BLOCK
 ) -> Solution:
     """The optimum by Gauss-Seidel sweeps over those blocks of states whose values may still move.
@@ -40,31 +40,31 @@ def prioritised_sweeping(
             that is not positive.
         NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
     """
-    goal = verified_goal("prioritised_sweeping", mdp, gamma, tolerance)
+    task = verified_task("prioritized_sweeping", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     if block < 1:
         raise ValueError(f"block {block}: give a positive number of states")
     table = as_table(mdp)
-    value = from_below(goal, table, None)  # [N + 1]
+    value = from_below(task, table, None)  # [N + 1]
     pointers, leaders = _block_leaders(table, block)
     num_blocks = len(pointers) - 1
     priority = np.full(num_blocks, np.inf)
     backups = np.zeros(num_blocks, np.int64)
     limit = np.iinfo(np.int64).max if max_iterations is None else max_iterations * table.num_states
-    enough = goal.residual
+    enough = task.residual
     threshold = max(enough, float(np.abs(table.expected_reward).max(axis=(0, 1))))
     work = 8 * (len(value) + 2 * num_blocks + len(leaders))
     while True:
         done = _sweep_blocks(
-            table.arrival, table.probability, table.expected_reward, value, goal.gamma, block,
+            table.arrival, table.probability, table.expected_reward, value, task.gamma, block,
             pointers, leaders, priority, threshold, backups, limit,
         )  # fmt: skip
         iterations = -(-done // table.num_states)
         tired = done >= limit
         if threshold <= enough or tired:
-            certificate = bounds_from(goal, value[:-1])
-            stuck = enough < goal.residual * 2.0**-60
-            solution = concluded(goal, certificate, iterations, work, stuck, tired)
+            certificate = bounds_from(task, value[:-1])
+            stuck = enough < task.residual * 2.0**-60
+            solution = concluded(task, certificate, iterations, work, stuck, tired)
             if solution is not None:
                 return solution
             enough /= 2

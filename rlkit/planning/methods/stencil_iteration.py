@@ -6,7 +6,7 @@ import math
 
 from rlkit.mdp import GridMDP
 
-from ..certify import best_backup, bounds_from, concluded, verified_goal, verified_iterations
+from ..certify import best_backup, bounds_from, concluded, verified_iterations, verified_task
 from ..kernels.jit import COMPILED
 from ..kernels.stencil import back_up, stencil, sweep, values_of
 from ..solution import Solution
@@ -33,12 +33,12 @@ def stencil_iteration(
     """
     if not COMPILED:
         raise ValueError("stencil_iteration needs numba: install it, or use another method on grid.to_tabular()")
-    goal = verified_goal("stencil_iteration", grid, gamma, tolerance)
+    task = verified_task("stencil_iteration", grid, gamma, tolerance)
     verified_iterations(max_iterations)
     limit = math.inf if max_iterations is None else max_iterations
-    table = stencil(grid, goal.gamma)
-    enough, done = goal.residual, 0
-    together = goal.size.continuation_low >= CONTINUING and table.stay is None and goal.gamma > 0
+    table = stencil(grid, task.gamma)
+    enough, done = task.residual, 0
+    together = task.size.continuation_low >= CONTINUING and table.stay is None and task.gamma > 0
     other = table.worth.copy() if together else table.worth
     seen: list[Progress] = []
     while True:
@@ -50,11 +50,11 @@ def stencil_iteration(
         seen.append(Progress(done, change))
         tired = given_up(seen, enough, limit)
         if change <= enough or tired:
-            certificate = bounds_from(goal, best_backup(grid, values_of(grid, table), goal.gamma))
-            solution = concluded(goal, certificate, done, table.nbytes, stuck=change == 0, tired=tired)
+            certificate = bounds_from(task, best_backup(grid, values_of(grid, table), task.gamma))
+            solution = concluded(task, certificate, done, table.nbytes, stuck=change == 0, tired=tired)
             if solution is not None:
                 return solution
             enough = change / 2
         if together and abs(least + largest) > 2 * change:
             # In V the values go to the middle of their bounds, gamma (least + largest) / 2 / (1 - gamma) further on.
-            table.worth[:] += goal.gamma**2 * (least + largest) / 2 / (1 - goal.gamma)
+            table.worth[:] += task.gamma**2 * (least + largest) / 2 / (1 - task.gamma)

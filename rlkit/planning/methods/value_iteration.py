@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..certify import Goal, best_backup, bounds_from, concluded, proved, verified_goal, verified_iterations
+from ..certify import SolverTask, best_backup, bounds_from, concluded, proved, verified_iterations, verified_task
 from ..kernels.sweeps import improve_in_place, unrolled_outcomes
 from ..operators import Extents, Problem, as_table, rounding_bound
 from ..solution import Solution
@@ -37,39 +37,39 @@ def value_iteration(
             bounds reach (the message names the smallest that can be certified).
         NotConverged: ``max_iterations`` backups were not enough; its ``solution`` holds valid bounds.
     """
-    goal = verified_goal("value_iteration", mdp, gamma, tolerance)
+    task = verified_task("value_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     if in_place:
-        return _in_place(goal, max_iterations)
-    limit = _enough_backups(goal.size, goal.gamma)
+        return _in_place(task, max_iterations)
+    limit = _enough_backups(task.size, task.gamma)
     value = np.zeros(mdp.num_states)
     iterations = 0
     while True:
         iterations += 1
-        backed_up = best_backup(goal.mdp, value, goal.gamma)  # [N]
-        certificate = proved(goal, value, backed_up)
+        backed_up = best_backup(task.mdp, value, task.gamma)  # [N]
+        certificate = proved(task, value, backed_up)
         tired = iterations == max_iterations
-        solution = concluded(goal, certificate, iterations, stuck=iterations == limit, tired=tired, unit="backups")
+        solution = concluded(task, certificate, iterations, stuck=iterations == limit, tired=tired, unit="backups")
         if solution is not None:
             return solution
         value = backed_up
 
 
-def _in_place(goal: Goal, max_iterations: int | None) -> Solution:
+def _in_place(task: SolverTask, max_iterations: int | None) -> Solution:
     """Gauss-Seidel value iteration."""
-    mdp = as_table(goal.mdp)
+    mdp = as_table(task.mdp)
     value = np.zeros(mdp.num_states + 1)
     policy = np.empty(mdp.num_states, np.int32)
     unrolled = unrolled_outcomes(mdp.num_successors)
-    enough, iterations = goal.residual, 0
+    enough, iterations = task.residual, 0
     while True:
         iterations += 1
         change = improve_in_place(
-            mdp.arrival, mdp.probability, mdp.expected_reward, value, goal.gamma, policy, iterations % 2 == 0, unrolled
+            mdp.arrival, mdp.probability, mdp.expected_reward, value, task.gamma, policy, iterations % 2 == 0, unrolled
         )
         if change <= enough or iterations == max_iterations:
-            certificate = bounds_from(goal, value[:-1])
-            solution = concluded(goal, certificate, iterations, stuck=change == 0, tired=iterations == max_iterations)
+            certificate = bounds_from(task, value[:-1])
+            solution = concluded(task, certificate, iterations, stuck=change == 0, tired=iterations == max_iterations)
             if solution is not None:
                 return solution
             enough = change / 2
