@@ -1,71 +1,245 @@
-"""Files of tensors that cannot run code, written whole or not at all."""
+"""Files of tensors that cannot run code, that are written whole, and that notice when they were changed.
+
+A file is a safetensors file whose metadata holds a manifest in JSON and the SHA-256 of that JSON. The manifest holds the
+schema number, what kind of file it is, its contents as its writer gave them, and for every tensor its dtype, shape and
+SHA-256. ``docs/files.md`` describes the format for other programs.
+
+Reading compares the sizes in the header with the size of the file before anything is allocated.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+import rlkit
 
-def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then move it there: readers see all of it or none.
+from .atomic_files import whole_file
+
+SCHEMA = 1
+MANIFEST, DIGEST = "rlkit.manifest", "rlkit.manifest.sha256"  # the two entries of the metadata
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+MOST_HEADER_BYTES = 4 * 2**20
+MOST_TENSORS = 10_000
+
+
+class TensorFile(NamedTuple):
+    """What was read of a file."""
+
+    kind: str  # what its writer calls it
+    schema: int  # 0: from before there were manifests
+    contents: dict[str, Any]  # what its writer put beside the tensors, as JSON
+    tensors: dict[str, Tensor]  # on the CPU; empty if only the header was read
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, contents: Mapping[str, Any]) -> None:
+    """Write named tensors and what belongs to them as one file, whole or not at all.
+
+    Args:
+        path: of the file; its folder must exist.
+        tensors: by name, of the dtypes that ``DTYPES`` names.
+        kind: what the file is, checked by whoever reads it.
+        contents: anything that JSON can hold.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        OSError: see ``rlkit.atomic_files.whole_file``.
     """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    described = {
+        name: {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "sha256": digest(tensor)}
+        for name, tensor in whole.items()
+    }
+    manifest = json.dumps(
+        {"schema": SCHEMA, "rlkit": rlkit.__version__, "kind": kind, "contents": dict(contents), "tensors": described}
+    )
+    metadata = {MANIFEST: manifest, DIGEST: hashlib.sha256(manifest.encode()).hexdigest()}
+    content = save(whole, metadata)
+    with whole_file(path) as file:
+        file.write(content)
 
 
-def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write named tensors and text as one safetensors file."""
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_whole(path, lambda temporary: save_file(whole, temporary, metadata))
+def digest(tensor: Tensor) -> str:
+    """SHA-256 of a contiguous tensor's bytes."""
+    raw = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.empty(0, dtype=torch.uint8)
+    return hashlib.sha256(raw.numpy()).hexdigest()
 
 
-def load_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors that ``save_tensors`` wrote, on the CPU.
+def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, str] | None = None) -> TensorFile:
+    """Read what ``save_tensors`` wrote, every byte checked.
+
+    Args:
+        path: of the file.
+        kinds: those that the caller can read.
+        legacy: what files of before the manifest called their only entry of metadata, and the kind that each is.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a safetensors file, or one that was cut short.
+        ValueError: no whole file of such a kind, one that was changed after it was written, or one of a newer schema.
     """
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def load_metadata(path: str | Path) -> dict[str, str]:
-    """The text that ``save_tensors`` wrote, without reading the tensors; errors as of ``load_tensors``."""
-    with _opened(path) as file:
-        return dict(file.metadata() or {})
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file {path}")
+    path = Path(path)
+    header = load_header(path, kinds, legacy)
     try:
         with safe_open(path, framework="pt") as file:
-            yield file
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}): was it cut short?") from error
+        raise _damaged(path, str(error)) from error
+    if header.schema > 0:
+        described = _manifest(path, _header_of(path))["tensors"]
+        for name, tensor in tensors.items():
+            if digest(tensor) != described[name]["sha256"]:
+                raise _damaged(path, f"the numbers of {name!r} are not those that were written")
+    return header._replace(tensors=tensors)
+
+
+def load_header(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, str] | None = None) -> TensorFile:
+    """The kind and contents of a file, without its tensors; arguments and errors as of ``load_tensors``."""
+    path = Path(path)
+    header = _header_of(path)
+    metadata = header.get("__metadata__", {})
+    old = [name for name in legacy or {} if name in metadata]
+    if MANIFEST not in metadata and old:
+        contents = _parsed(path, metadata[old[0]])
+        found = TensorFile((legacy or {})[old[0]], 0, contents, {})
+    elif MANIFEST in metadata:
+        manifest = _manifest(path, header)
+        found = TensorFile(manifest["kind"], manifest["schema"], manifest["contents"], {})
+    else:
+        raise ValueError(f"{path} is a safetensors file, but rlkit did not write it")
+    if found.kind not in (kinds := tuple(kinds)):
+        raise ValueError(f"{path} holds {found.kind}, and not {' or '.join(kinds)}")
+    if not isinstance(found.contents, dict):
+        raise _damaged(path, "its contents are no JSON object")
+    return found
+
+
+def _header_of(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file whose sizes agree with the size of the file."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no file {path}") from None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is not a regular file")
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise _damaged(path, "it ends before its header does")
+        if length > MOST_HEADER_BYTES:
+            raise ValueError(f"{path} has a header of {length:,} bytes: rlkit reads at most {MOST_HEADER_BYTES:,}")
+        header = _parsed(path, file.read(length).decode("utf-8", errors="replace"))
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is no JSON object")
+    _check_sizes(path, header, size - 8 - length)
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise _damaged(path, "its metadata is no object of texts")
+    return header
+
+
+def _check_sizes(path: Path, header: dict[str, Any], num_bytes: int) -> None:
+    """Refuse tensors that do not fill the file without gaps, or that are of an unknown dtype."""
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    if len(entries) > MOST_TENSORS:
+        raise ValueError(f"{path} holds {len(entries):,} tensors: rlkit reads at most {MOST_TENSORS:,}")
+    spans = []
+    for name, entry in entries.items():
+        try:
+            dtype, shape, (start, end) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+            numbers = [*shape, start, end]
+        except (KeyError, TypeError, ValueError):
+            raise _damaged(path, f"its header does not describe tensor {name!r}") from None
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise _damaged(path, f"the sizes of tensor {name!r} are no integers of at least 0")
+        if end - start != math.prod(shape) * dtype.itemsize:
+            raise _damaged(path, f"tensor {name!r} of shape {shape} does not take {end - start} bytes")
+        spans.append((start, end))
+    reached = 0
+    for start, end in sorted(spans):
+        if start != reached:
+            raise _damaged(path, "its tensors do not follow each other")
+        reached = end
+    if reached != num_bytes:
+        raise _damaged(path, f"it holds {num_bytes} bytes of tensors where its header describes {reached}")
+
+
+def _manifest(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a header, if it is whole and describes the header's tensors."""
+    metadata = header["__metadata__"]
+    text = metadata[MANIFEST]
+    if hashlib.sha256(text.encode("utf-8", errors="replace")).hexdigest() != metadata.get(DIGEST):
+        raise _damaged(path, "its manifest was changed")
+    if set(metadata) != {MANIFEST, DIGEST}:
+        raise _damaged(path, "its metadata has other entries than the manifest")
+    manifest = _parsed(path, text)
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if type(schema) is int and schema > SCHEMA:
+        raise ValueError(
+            f"{path} was written by rlkit {manifest.get('rlkit')} in schema {schema}; this rlkit {rlkit.__version__} "
+            f"reads schemas up to {SCHEMA}: update rlkit"
+        )
+    if type(schema) is not int or schema < 1:
+        raise _damaged(path, f"its schema is {schema!r}")
+    if set(manifest) != {"schema", "rlkit", "kind", "contents", "tensors"}:
+        raise _damaged(path, f"its manifest has the entries {', '.join(map(str, manifest))}")
+    described = manifest["tensors"]
+    found = {name: (entry["dtype"], entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    try:
+        expected = {name: (entry["dtype"], entry["shape"]) for name, entry in described.items()}
+    except (AttributeError, KeyError, TypeError):
+        raise _damaged(path, "its manifest does not describe its tensors") from None
+    if found != expected:
+        raise _damaged(path, "its tensors are not those that its manifest describes")
+    return manifest
+
+
+def _parsed(path: Path, text: str) -> Any:
+    """JSON without duplicate keys and without NaN, and not nested without end."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{max(names, key=names.count)!r} stands twice")
+        return dict(pairs)
+
+    def refuse(constant: str) -> Any:
+        if constant == "NaN":
+            raise ValueError("it holds NaN")
+        return float(constant)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"its JSON cannot be read: {str(error)[:200]}") from None
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} is not a whole rlkit file, or was changed after it was written: {why}")
 
 
 def part(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
-    """The tensors whose names begin so, under the rest of their names."""
+    """The tensors whose names begin with ``start``, under the rest of their names."""
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
