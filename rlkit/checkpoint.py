@@ -1,8 +1,8 @@
 """Files of tensors that cannot run code, that are written whole, and that notice when they were changed.
 
-A file is a safetensors file whose metadata holds a manifest in JSON and the SHA-256 of that JSON. The manifest holds the
-schema number, what kind of file it is, its contents as its writer gave them, and for every tensor its dtype, shape and
-SHA-256. ``docs/files.md`` describes the format for other programs.
+A file is a safetensors file whose metadata holds a manifest in JSON and the SHA-256 of that JSON. The manifest holds
+the schema number, what kind of file it is, its contents as its writer gave them, and for every tensor its dtype, shape
+and SHA-256. ``docs/files.md`` describes the format for other programs.
 
 Reading compares the sizes in the header with the size of the file before anything is allocated.
 """

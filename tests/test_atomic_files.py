@@ -45,9 +45,14 @@ def test_a_file_is_new_after_the_context_and_old_before(tmp_path):
 def test_an_error_in_the_context_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    with pytest.raises(KeyError), whole_file(path) as file:
-        file.write(b"half")
-        raise KeyError
+
+    def fail():
+        with whole_file(path) as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
 
@@ -91,7 +96,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere to write a in: make it first"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere to write a in: make it first"):
         write(tmp_path / "nowhere" / "a")
 
 

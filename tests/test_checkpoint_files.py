@@ -112,12 +112,12 @@ def test_any_bytes_are_refused(content, tmp_path):
 def test_other_kinds_newer_schemas_and_files_of_others_are_named(path, tmp_path):
     with pytest.raises(ValueError, match="holds a policy, and not a run or a table"):
         load_tensors(path, ["a run", "a table"])
-    with pytest.raises(ValueError, match="in schema 99; this rlkit .* reads schemas up to 1: update rlkit"):
+    with pytest.raises(ValueError, match=r"in schema 99; this rlkit .* reads schemas up to 1: update rlkit"):
         read(with_manifest(path, lambda manifest: manifest.update(schema=99)))
     save_file({"a": torch.zeros(2)}, tmp_path / "b", {"format": "pt"})
     with pytest.raises(ValueError, match="is a safetensors file, but rlkit did not write it"):
         read(tmp_path / "b")
-    with pytest.raises(FileNotFoundError, match="no file .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no file .*nowhere"):
         read(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="not a regular file"):
         read(tmp_path)
