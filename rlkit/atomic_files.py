@@ -16,8 +16,8 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedWriter
 from pathlib import Path
-from typing import BinaryIO
 
 LOCK, OWNER = "LOCK", "LOCK.json"  # the locked file, and who holds it
 STALE_SECONDS = 24 * 3600.0  # age from which a temporary file of another machine counts as abandoned
@@ -25,7 +25,7 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<host>[\w-]+)-(?P<pid>\d+)-[0-9a-f]{
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
     """Open a file for writing that replaces ``path`` when the context ends without an error, and not before.
 
     Raises:
@@ -67,7 +67,7 @@ def _refuse_what_is_no_regular_file(path: Path) -> None:
         raise FileExistsError(f"{path} is not a regular file: choose another path")
 
 
-def _opened_new(path: Path) -> BinaryIO:
+def _opened_new(path: Path) -> BufferedWriter:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o666), "wb")
 

@@ -82,9 +82,9 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, con
 
 
 def digest(tensor: Tensor) -> str:
-    """SHA-256 of a contiguous tensor's bytes."""
-    raw = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.empty(0, dtype=torch.uint8)
-    return hashlib.sha256(raw.numpy()).hexdigest()
+    """SHA-256 of a contiguous tensor's bytes, in hexadecimal digits."""
+    flat = tensor.as_strided((tensor.numel(),), (1,))  # a single number may have a stride of 0
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
 
 
 def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, str] | None = None) -> TensorFile:
@@ -213,7 +213,7 @@ def _manifest(path: Path, header: dict[str, Any]) -> dict[str, Any]:
         raise _damaged(path, "its manifest does not describe its tensors") from None
     if found != expected:
         raise _damaged(path, "its tensors are not those that its manifest describes")
-    return manifest
+    return dict(manifest)
 
 
 def _parsed(path: Path, text: str) -> Any:

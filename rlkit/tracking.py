@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlkit.checkpoint import part
 from rlkit.types import Transition
 
 FOLD = 256  # values or steps kept before they are summed: one operation for many is cheaper than one for each
@@ -49,6 +50,16 @@ class Means:
         self._values, self._counts = {}, {}
         return means
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The values of each name ``[S, n]`` that are not read yet, and their counts, for a checkpoint."""
+        values = {f"values/{name}": torch.stack(kept, dim=1) for name, kept in self._values.items()}
+        return values | {f"counts/{name}": torch.tensor(count) for name, count in self._counts.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved values: they are summed later in the order in which they would have been."""
+        self._values = {name: list(kept.unbind(dim=1)) for name, kept in part(state, "values/").items()}
+        self._counts = {name: int(count) for name, count in part(state, "counts/").items()}
+
 
 class EpisodeReturns:
     """Mean undiscounted return of the episodes that finished since the last reading, per seed.
@@ -61,7 +72,7 @@ class EpisodeReturns:
         self._running = torch.zeros(num_seeds, num_envs, device=device)
         self._sum = torch.zeros(num_seeds, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
-        self._segments: list[tuple[Tensor, Tensor, Tensor]] = []  # rewards, ends and observations, not summed yet
+        self._segments: list[tuple[Tensor, Tensor, Tensor | None]] = []  # rewards, ends, observations: not summed yet
         self._kept = 0  # steps in them
         kinds = ("reward", "observation", "loss")
         self.unsound = {kind: torch.zeros(num_seeds, dtype=torch.bool, device=device) for kind in kinds}
@@ -80,11 +91,10 @@ class EpisodeReturns:
         """
         if not self._segments:
             return
-        rewards, dones, observations = (torch.cat(parts, dim=1) for parts in zip(*self._segments, strict=True))
+        self._look_at_observations()
+        rewards, dones = self._unsummed()
         self._segments, self._kept = [], 0
         self._look("reward", rewards)
-        if observations.is_floating_point():
-            self._look("observation", observations)
         finished = dones.any(dim=1)  # [S, B]
         after = dones.flip(1).cumsum(dim=1).flip(1) == 0  # steps of the episode that goes on
         unfinished = torch.where(after, rewards, 0.0).sum(dim=1)
@@ -92,6 +102,19 @@ class EpisodeReturns:
         self._sum += torch.where(finished, earned, 0.0).sum(dim=1)
         self._count += dones.sum(dim=(1, 2))
         self._running = torch.where(finished, unfinished, self._running + unfinished)
+
+    def _unsummed(self) -> tuple[Tensor, Tensor]:
+        """Rewards and ends of the steps kept, ``[S, T, B]``."""
+        empty = self._running[:, None][:, :0]
+        rewards = torch.cat([empty, *(reward for reward, _, _ in self._segments)], dim=1)
+        return rewards, torch.cat([empty.bool(), *(done for _, done, _ in self._segments)], dim=1)
+
+    def _look_at_observations(self) -> None:
+        """Check the observations of the steps kept, whose rewards and ends stay."""
+        seen = [observation for _, _, observation in self._segments if observation is not None]
+        if seen and seen[0].is_floating_point():
+            self._look("observation", torch.cat(seen, dim=1))
+        self._segments = [(reward, done, None) for reward, done, _ in self._segments]
 
     def _look(self, kind: str, values: Tensor) -> None:
         """Note the rows in which values ``[S, ...]`` are not all finite."""
@@ -109,12 +132,17 @@ class EpisodeReturns:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Running and finished returns, for a checkpoint."""
-        self._fold()
-        return {"running": self._running, "sum": self._sum, "count": self._count, **self.unsound}
+        self._look_at_observations()
+        rewards, dones = self._unsummed()
+        unsummed = {"unsummed/reward": rewards, "unsummed/done": dones}
+        return {"running": self._running, "sum": self._sum, "count": self._count, **self.unsound, **unsummed}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved returns."""
         self._segments, self._kept = [], 0
+        if "unsummed/reward" in state:  # version 0.1.0 summed when it saved
+            self._segments = [(state["unsummed/reward"], state["unsummed/done"], None)]
+            self._kept = state["unsummed/reward"].shape[1]
         self._running.copy_(state["running"])
         self._sum.copy_(state["sum"])
         self._count.copy_(state["count"])

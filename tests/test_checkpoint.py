@@ -82,9 +82,9 @@ def test_files_of_the_other_kind_are_named(tmp_path):
     agent.checkpoint(tmp_path / "run.safetensors")  # nothing was learned yet
     same(DQN.resume(tmp_path / "run.safetensors", device="cpu"), agent)
     agent.save(tmp_path / "policy.safetensors")
-    with pytest.raises(ValueError, match=r"not a policy, as agent\.save writes them: it holds a run"):
+    with pytest.raises(ValueError, match=r"holds a run \(agent\.checkpoint\), and not a policy"):
         load(tmp_path / "run.safetensors")
-    with pytest.raises(ValueError, match=r"not a run, as agent\.checkpoint writes them: it holds a policy"):
+    with pytest.raises(ValueError, match=r"holds a policy \(agent\.save\), and not a run"):
         resume(tmp_path / "policy.safetensors")
     with pytest.raises(ValueError, match="holds a DQN, not a PPO"):
         PPO.resume(tmp_path / "run.safetensors")

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from rlkit.checkpoint import load_metadata, load_tensors, save_tensors
 from rlkit.exploration import epsilon_greedy, linear_schedule
 from rlkit.losses import huber, huber_grad, log_softmax, q_learning_target, squared
 from rlkit.nn import MLP, Adam, clip_rows_, encode, flush_denormals, known_within, num_features, row_norm, thin_affine
@@ -425,23 +424,6 @@ def test_means_are_of_everything_since_the_last_reading():
     means.add(Parts(3.0 * torch.ones(2), torch.zeros(2)))
     read = {name: mean.tolist() for name, mean in means.read().items()}
     assert read == {"loss": [2.0, 2.0], "entropy": [0.0, 0.0], "kl": [1.0, 1.0]}
-
-
-# Files
-
-
-def test_files_come_back_and_broken_ones_are_named(tmp_path):
-    path = tmp_path / "x.safetensors"
-    save_tensors(path, {"a": torch.arange(3)}, {"k": "v"})
-    tensors, metadata = load_tensors(path), load_metadata(path)
-    assert tensors["a"].tolist() == [0, 1, 2]
-    assert metadata == {"k": "v"}
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(ValueError, match="cut short"):
-        load_tensors(path)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        load_tensors(tmp_path / "nowhere")
-    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 @pytest.mark.parametrize("shape", [(8, 256, 2), (1, 64, 5), (3, 48, 7), (3, 15, 4), (2, 16, 18)])

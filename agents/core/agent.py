@@ -130,28 +130,52 @@ class Agent(NetworkPolicy):
         """``learn`` as a generator: yields the timesteps done, each time ``every`` more have passed and at the end.
 
         Whatever should happen between (an exact evaluation, a checkpoint) stands in the caller's loop. One row of
-        ``history`` is written before each yield.
+        ``history`` is written before each yield. A resumed run that is finished by ``training(timesteps_left)`` goes
+        on with the ``every`` that it had, and its rows fall where those of the uninterrupted run fall.
+
+        Args:
+            total_timesteps: environment steps per seed, over all its copies.
+            every: environment steps between two rows; None means a hundredth of ``total_timesteps``.
 
         Raises:
             ValueError: total_timesteps or every below one.
         """
-        every = max(total_timesteps // 100, 1) if every is None else every
+        self._begin(total_timesteps, every)
+        return (self.num_timesteps for logged in self._iterations() if logged)
+
+    def iterations(self, total_timesteps: int, every: int | None = None) -> Iterator[int]:
+        """``training`` that yields after every iteration, so that a caller can stop or write a checkpoint there.
+
+        Arguments and errors as of ``training``.
+        """
+        self._begin(total_timesteps, every)
+        return (self.num_timesteps for _ in self._iterations())
+
+    def _begin(self, total_timesteps: int, every: int | None) -> None:
+        """Set the end of the training and the phase of its log."""
+        state = self.training_state
+        goes_on = 0 < self.timesteps_left == total_timesteps and every in (None, state.every) and state.due > 0
+        if every is None:
+            every = state.every if goes_on else max(total_timesteps // 100, 1)
         if total_timesteps < 1 or every < 1:
             raise ValueError(f"total_timesteps and every must be at least 1, got {total_timesteps} and {every}")
-        self.training_state.end = self.num_timesteps + total_timesteps
+        if not goes_on:
+            state.end = self.num_timesteps + total_timesteps
+            state.every, state.due = every, self.num_timesteps + every
         self._start()
-        return self._iterations(every)
 
-    def _iterations(self, every: int) -> Iterator[int]:
-        due = self.num_timesteps + every
+    def _iterations(self) -> Iterator[bool]:
+        """Iterate to the end; yields after each iteration whether it ended with a row of the log."""
+        state = self.training_state
         while self.timesteps_left:
             with flush_denormals():
                 self.iteration()
-            self.training_state.record_divergences()
-            if self.num_timesteps >= due or not self.timesteps_left:
-                due += every
-                self.training_state.write_row()
-                yield self.num_timesteps
+            state.record_divergences()
+            logged = self.num_timesteps >= state.due or not self.timesteps_left
+            if logged:
+                state.due += state.every
+                state.write_row()
+            yield logged
         for divergence in self.divergences:
             warnings.warn(str(divergence), RuntimeWarning, stacklevel=2)
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+import gymnasium
+import numpy as np
 import torch
 from torch import Tensor
 
-import rlkit
-from rlkit.checkpoint import load_metadata, load_tensors, part, save_tensors
+from rlkit.checkpoint import TensorFile, load_header, load_tensors, part, save_tensors
 from rlkit.types import Env
 
 from .env_source import EnvSource, Source
 from .hyperparameters import as_given
 from .training_state import HasParameters, TrainingState
 
-POLICY, CHECKPOINT = "rlkit.agent", "rlkit.checkpoint"  # what a file's header is called
-WRITTEN_BY = {POLICY: "a policy, as agent.save writes them", CHECKPOINT: "a run, as agent.checkpoint writes them"}
+POLICY, CHECKPOINT = "a policy (agent.save)", "a run (agent.checkpoint)"  # the kinds of file
+LEGACY = {"rlkit.agent": POLICY, "rlkit.checkpoint": CHECKPOINT}  # what version 0.1.0 called them
 ALWAYS = ("env", "training_state", "explore", "normalizer")  # what every checkpoint holds beside the networks
 RENAMED = {"run": "training_state", "normaliser": "normalizer"}  # parts of files of version 0.1.0
+NEW_IN_SCHEMA_1 = ("training_state/every", "training_state/due")
+OF_ANY_SIZE = ("memory/", "training_state/log/", "training_state/means/", "training_state/returns/unsummed/")
+MOST_COPIES = 2**20  # environments of all seeds together that a file may ask for
 
 
 class TrainedAgent(Protocol):
@@ -61,24 +65,19 @@ AgentType = TypeVar("AgentType", bound=TrainedAgent)
 def write_policy(agent: TrainedAgent, path: str | Path) -> None:
     """Write the policies of all rows."""
     parameters = {name: network.flat[:, network.columns] for name, network in agent.networks.items()}
-    save_tensors(path, parameters | state_of(agent, agent.saved), {POLICY: json.dumps(_header(agent))})
+    save_tensors(path, parameters | state_of(agent, agent.saved), POLICY, _contents(agent))
 
 
 def read_policy(cls: type[AgentType], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AgentType:
     """The agent that ``write_policy`` wrote; see ``Agent.load``."""
-    header, tensors = read_header(path), read_tensors(path)
-    agent = _made_from(cls, path, header, env, device)
+    file = _read(path, POLICY)
+    header = Header.of(path, file)
+    agent = _made_from(cls, path, header, file.tensors, env, device)
     for name, network in agent.networks.items():
-        found = tuple(tensors[name].shape) if name in tensors else None
-        needed = tuple(network.flat[:, network.columns].shape)
-        if found != needed:
-            raise ValueError(
-                f"{path} holds parameters of shape {found} as {name!r}, the network for {agent.source.env} needs "
-                f"{needed}: it was trained on another environment"
-            )
-        network.flat[:, network.columns] = tensors[name].to(network.flat)
-    restore(agent, (name for name in agent.saved if name in tensors), tensors)  # older files have none of them
-    agent.training_state.timesteps = agent.training_state.end = header["num_timesteps"]
+        _fill(path, name, network, file.tensors)
+        _refuse_spoilt_rows(path, name, network, [seed in header.diverged for seed in agent.seeds])
+    restore(agent, (name for name in agent.saved if name in file.tensors), file.tensors)  # older files have none
+    agent.training_state.timesteps = agent.training_state.end = header.num_timesteps
     return agent
 
 
@@ -93,69 +92,214 @@ def write_run(agent: TrainedAgent, path: str | Path) -> None:
         f"network/{name}": network.flat for name, network in agent.networks.items() if network is not agent.normalizer
     }
     kept = state_of(agent, (*ALWAYS, *agent.checkpointed))
-    save_tensors(path, networks | kept, {CHECKPOINT: json.dumps(_header(agent))})
+    save_tensors(path, networks | kept, CHECKPOINT, _contents(agent))
 
 
 def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AgentType:
     """The run that ``write_run`` wrote; see ``Agent.resume``."""
-    agent = _made_from(cls, path, read_header(path, CHECKPOINT), env, device)
-    state = {name: tensor.to(agent.device) for name, tensor in read_tensors(path).items()}
-    for name, flat in part(state, "network/").items():
-        agent.networks[name].flat.copy_(flat)
-    restore(agent, (*ALWAYS, *agent.checkpointed), state)
+    file = _read(path, CHECKPOINT)
+    agent = _made_from(cls, path, Header.of(path, file), file.tensors, env, device)
+    state = {name: tensor.to(agent.device) for name, tensor in file.tensors.items()}
+    fresh = {f"network/{name}": network.flat for name, network in agent.networks.items()}
+    fresh = {name: flat for name, flat in fresh.items() if name.removeprefix("network/") != "normalizer"}
+    _compare(path, fresh | state_of(agent, (*ALWAYS, *agent.checkpointed)), state, file.schema)
+    for name in fresh:
+        agent.networks[name.removeprefix("network/")].flat.copy_(state[name])
+    try:
+        restore(agent, (*ALWAYS, *agent.checkpointed), state)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold the state of such a run: {error}") from error
+    for name, network in agent.networks.items():
+        _refuse_spoilt_rows(path, name, network, (~agent.training_state.active).tolist())
     return agent
 
 
-def _header(agent: TrainedAgent) -> dict[str, Any]:
+class Header(NamedTuple):
+    """What a file says of the agent in it, every entry checked."""
+
+    algorithm: str
+    env: str | None
+    env_kwargs: dict[str, Any]
+    backend: str
+    seeds: tuple[int, ...]
+    num_envs: int
+    config: dict[str, Any]
+    num_timesteps: int
+    spaces: tuple[str, str] | None  # observations and actions; None in files of version 0.1.0
+    diverged: tuple[int, ...]  # seeds whose parameters may be not finite
+
+    @classmethod
+    def of(cls, path: str | Path, file: TensorFile) -> Header:
+        """The header of a file that was read.
+
+        Raises:
+            ValueError: an entry that is missing, unknown, of another type or out of its range.
+        """
+        contents = dict(file.contents)
+        if file.schema == 0:
+            contents.pop("rlkit", None)
+            contents |= {"spaces": None, "diverged": []}
+        contents.pop("versions", None)
+        if set(contents) != set(cls._fields):
+            wrong = sorted(set(contents) ^ set(cls._fields))
+            raise ValueError(f"{path} does not describe an agent: {', '.join(wrong)} is missing or unknown")
+        checks = {
+            "algorithm": isinstance(contents["algorithm"], str),
+            "env": contents["env"] is None or isinstance(contents["env"], str),
+            "env_kwargs": isinstance(contents["env_kwargs"], dict),
+            "backend": isinstance(contents["backend"], str),
+            "seeds": _integers(contents["seeds"], 0, 2**63) and len(contents["seeds"]) > 0,
+            "num_envs": _integers([contents["num_envs"]], 1, MOST_COPIES + 1),
+            "config": isinstance(contents["config"], dict),
+            "num_timesteps": _integers([contents["num_timesteps"]], 0, 2**62),
+            "spaces": file.schema == 0
+            or (isinstance(contents["spaces"], list) and [type(text) for text in contents["spaces"]] == [str, str]),
+            "diverged": _integers(contents["diverged"], 0, 2**63),
+        }
+        for name, fine in checks.items():
+            if not fine:
+                raise ValueError(f"{path} does not describe an agent: {name} is {str(contents[name])[:100]}")
+        rows = {name: len(tensor) for name, tensor in file.tensors.items() if tensor.dim() == 2 and "/" not in name}
+        seeds, copies = len(contents["seeds"]), contents["num_envs"]
+        if any(count != seeds for count in rows.values()) or seeds * copies > MOST_COPIES:
+            raise ValueError(f"{path} describes {seeds} seeds of {copies} environments, which its tensors do not fit")
+        lists = {name: tuple(contents[name]) for name in ("seeds", "diverged")}
+        spaces = None if contents["spaces"] is None else tuple(contents["spaces"])
+        return cls(**{**contents, **lists, "spaces": spaces})
+
+
+def _integers(numbers: object, least: int, end: int) -> bool:
+    """Whether these are integers of at least ``least`` and below ``end``."""
+    return isinstance(numbers, list) and all(type(number) is int and least <= number < end for number in numbers)
+
+
+def _contents(agent: TrainedAgent) -> dict[str, Any]:
     """What makes an agent like this one, as JSON."""
     source = agent.source
     return {
         "algorithm": type(agent).__name__,
-        "rlkit": rlkit.__version__,
         "env": source.env if isinstance(source.env, str) else None,
         "env_kwargs": as_given(source.env_kwargs),
         "backend": source.backend,
-        "seeds": agent.seeds,
+        "seeds": list(agent.seeds),
         "num_envs": agent.env.num_envs,
         "config": asdict(agent.config),
         "num_timesteps": agent.training_state.timesteps,
+        "spaces": _spaces(agent),
+        "diverged": [
+            seed for seed, active in zip(agent.seeds, agent.training_state.active.tolist(), strict=True) if not active
+        ],
+        "versions": {
+            "python": sys.version.split()[0],
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "gymnasium": gymnasium.__version__,
+        },
     }
 
 
+def _spaces(agent: TrainedAgent) -> tuple[str, str]:
+    return str(agent.env.observation_space), str(agent.env.action_space)
+
+
 def read_header(path: str | Path, kind: str = POLICY) -> dict[str, Any]:
-    """The JSON header of an agent's file.
+    """The contents of the manifest of an agent's file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a whole safetensors file, or one that is not of this kind.
+        ValueError: not a whole file of an agent, or one that is not of this kind.
     """
-    metadata = load_metadata(path)
-    if kind not in metadata:
-        other = next((f"it holds {WRITTEN_BY[k]}" for k in metadata if k in WRITTEN_BY), "it is not an rlkit agent")
-        raise ValueError(f"{path} is a safetensors file but not {WRITTEN_BY[kind]}: {other}")
-    header: dict[str, Any] = json.loads(metadata[kind])
-    return header
+    return load_header(path, [kind], LEGACY).contents
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of an agent's file, old names replaced; errors as of ``load_tensors``."""
-    parts = ((name.partition("/"), tensor) for name, tensor in load_tensors(path).items())
-    return {RENAMED.get(first, first) + slash + rest: tensor for (first, slash, rest), tensor in parts}
+def _read(path: str | Path, kind: str) -> TensorFile:
+    """An agent's file with the names of its parts as they are called now."""
+    file = load_tensors(path, [kind], LEGACY)
+    parts = ((name.partition("/"), tensor) for name, tensor in file.tensors.items())
+    return file._replace(tensors={RENAMED.get(first, first) + slash + rest: t for (first, slash, rest), t in parts})
 
 
 def _made_from(
-    cls: type[AgentType], path: str | Path, header: dict[str, Any], env: EnvSource | None, device: str | torch.device
+    cls: type[AgentType],
+    path: str | Path,
+    header: Header,
+    tensors: Mapping[str, Tensor],
+    env: EnvSource | None,
+    device: str | torch.device,
 ) -> AgentType:
     """A fresh agent as the header of a file says."""
-    if header["algorithm"] != cls.__name__:
-        raise ValueError(f"{path} holds a {header['algorithm']}, not a {cls.__name__}: use rlkit.agents.load")
-    source = env if env is not None else header["env"]
+    if header.algorithm != cls.__name__:
+        raise ValueError(f"{path} holds a {header.algorithm}, not a {cls.__name__}: use rlkit.agents.load")
+    source = env if env is not None else header.env
     if source is None:
         raise ValueError(f"{path} was saved without an environment id: pass env=")
-    made_with = {name: header[name] for name in ("seeds", "num_envs", "backend")}
-    of_its_kind = callable(source) if header["env"] is None else isinstance(source, str)
-    env_kwargs = header["env_kwargs"] if of_its_kind else {}  # those of an id mean nothing to a function
-    return cls(source, device=device, env_kwargs=env_kwargs, **made_with, **header["config"])
+    largest = max((tensor.numel() for tensor in tensors.values()), default=0)
+    sizes = [header.config.get("net_arch"), header.config.get("network_kwargs")]
+    if any(number > largest for number in _numbers_in(sizes)):
+        raise ValueError(f"{path} describes networks that are larger than the parameters that it holds")
+    of_its_kind = callable(source) if header.env is None else isinstance(source, str)
+    env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
+    made_with = {"seeds": header.seeds, "num_envs": header.num_envs, "backend": header.backend}
+    agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **header.config)
+    if header.spaces not in (None, _spaces(agent)):
+        trained, found = header.spaces, _spaces(agent)
+        raise ValueError(
+            f"{path} was trained on another environment: its observations are {trained[0]} and its actions "
+            f"{trained[1]}, those of {agent.source.env} are {found[0]} and {found[1]}"
+        )
+    return agent
+
+
+def _numbers_in(value: Any) -> Iterable[float]:
+    """The numbers in nested lists and dictionaries."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _numbers_in(each)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def _fill(path: str | Path, name: str, network: HasParameters, tensors: Mapping[str, Tensor]) -> None:
+    """Put the parameters of a file into a network that was made alike."""
+    found = tensors.get(name)
+    needed = network.flat[:, network.columns]
+    if found is None or (found.shape, found.dtype) != (needed.shape, needed.dtype):
+        held = "no parameters" if found is None else f"parameters of shape {tuple(found.shape)} and {found.dtype}"
+        raise ValueError(
+            f"{path} holds {held} as {name!r}, the network for its environment needs {tuple(needed.shape)} and "
+            f"{needed.dtype}: it was trained on another environment"
+        )
+    network.flat[:, network.columns] = found.to(network.flat.device)
+
+
+def _refuse_spoilt_rows(path: str | Path, name: str, network: HasParameters, stopped: list[bool]) -> None:
+    """Refuse parameters that are not finite in rows that did not diverge."""
+    finite = network.flat.isfinite().all(dim=1).tolist()
+    spoilt = [row for row, (fine, over) in enumerate(zip(finite, stopped, strict=True)) if not (fine or over)]
+    if spoilt:
+        raise ValueError(f"{path} holds numbers that are not finite as {name!r} in rows {spoilt}: it cannot be used")
+
+
+def _compare(path: str | Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor], schema: int) -> None:
+    """Hold the tensors of a run's file to those of a fresh agent; the log and the memory have their own sizes."""
+
+    def fixed(names: Iterable[str]) -> set[str]:
+        return {name for name in names if not name.startswith(OF_ANY_SIZE)}
+
+    missing = fixed(expected) - set(found) - set(NEW_IN_SCHEMA_1 if schema == 0 else ())
+    unknown = fixed(found) - set(expected)
+    if missing or unknown:
+        what = ", ".join(sorted(missing | unknown))
+        raise ValueError(f"{path} does not hold the state of such a run: {what} is missing or unknown")
+    for name in fixed(found):
+        wanted, given = expected[name], found[name]
+        if (wanted.shape, wanted.dtype) != (given.shape, given.dtype):
+            raise ValueError(
+                f"{path} holds {name!r} of shape {tuple(given.shape)} and {given.dtype}, such a run has "
+                f"{tuple(wanted.shape)} and {wanted.dtype}"
+            )
 
 
 def state_of(owner: object, names: Iterable[str]) -> dict[str, Tensor]:

@@ -15,6 +15,8 @@ from rlkit.nn import Optimizer, clip_rows_, known_within, row_norm
 from rlkit.schedules import Schedule, factor
 from rlkit.tracking import EpisodeReturns, Means
 
+CLOCK = ("timesteps", "end", "every", "due")
+
 
 class HasParameters(Protocol):
     """S networks or tables whose parameters are one matrix, or what else a policy is made of."""
@@ -54,6 +56,8 @@ class TrainingState:
         self.seeds, self.num_envs = tuple(seeds), num_envs
         self.timesteps = 0  # environment steps per seed, over all its copies
         self.end = 0  # those that were asked for so far, where schedules end
+        self.every = 1  # environment steps between two rows of the log
+        self.due = 0  # when the next row is written
         self.active = torch.ones(len(self.seeds), dtype=torch.bool, device=device)  # [S], which rows still learn
         self.diverged_at = torch.full((len(self.seeds),), -1, dtype=torch.int64, device=device)
         self.means = Means()  # of what an algorithm logs
@@ -138,18 +142,24 @@ class TrainingState:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The clock, the flags, the returns and the log, for a checkpoint."""
-        clock = {"timesteps": torch.tensor(self.timesteps), "end": torch.tensor(self.end)}
+        clock = {name: torch.tensor(getattr(self, name)) for name in CLOCK}
         flags = {"active": self.active, "diverged_at": self.diverged_at}
         returns = {f"returns/{name}": tensor for name, tensor in self.returns.state_dict().items()}
         log = {f"log/{name}": torch.from_numpy(values) for name, values in self.history.items()}
-        return {**clock, **flags, **returns, **log}
+        means = {f"means/{name}": tensor for name, tensor in self.means.state_dict().items()}
+        return {**clock, **flags, **returns, **means, **log}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from a saved run."""
-        self.timesteps, self.end = int(state["timesteps"]), int(state["end"])
+        clock = {name: int(state[name]) for name in CLOCK if name in state}  # version 0.1.0 knew no phase of the log
+        if any(not 0 <= number < 2**62 for number in clock.values()):
+            raise ValueError(f"the clock of the run is {clock}")
+        for name, number in clock.items():
+            setattr(self, name, number)
         self.active.copy_(state["active"])
         self.diverged_at.copy_(state["diverged_at"])
         self.returns.load_state(part(state, "returns/"))
+        self.means.load_state(part(state, "means/"))
         log = {name: values.cpu().numpy() for name, values in part(state, "log/").items()}
         rows = len(log.get("timesteps", ()))
         self._rows = [{name: values[row] for name, values in log.items()} for row in range(rows)]

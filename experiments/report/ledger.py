@@ -8,6 +8,7 @@ picture, and whatever else the command leaves there (a policy, a training log). 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import rlkit
-from rlkit.checkpoint import write_whole
+from rlkit.atomic_files import whole_file
 from rlkit.statistics import Estimate
 
 RECORD = "run.json"
@@ -177,13 +178,12 @@ def flattened(table: ReportTable) -> tuple[list[str], list[list[Any]]]:
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A CSV file, whole or not at all; None is an empty field."""
 
-    def fill(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(rows)
-
-    write_whole(path, fill)
+    with whole_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text)
+        writer.writerow(header)
+        writer.writerows(rows)
+        text.detach()  # flushes, and leaves the file open
 
 
 def write_text(path: Path, text: str) -> None:
@@ -194,10 +194,8 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """A file, whole or not at all."""
 
-    def fill(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_whole(path, fill)
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def to_json(value: Any) -> str:

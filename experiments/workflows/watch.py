@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.adversarial import Attack, AttackedObservation, Budget, Timing, Victim
-from rlkit.checkpoint import write_whole
+from rlkit.atomic_files import whole_file
 from rlkit.envs import find_dynamics
 from rlkit.envs.gym_env import DynamicsEnv
 from rlkit.evaluation import EVALUATION_SEED, STEP_CAP
@@ -131,9 +131,5 @@ def write_gif(path: Path, images: list[NDArray[np.uint8]], fps: int = 30) -> Non
     from PIL import Image
 
     frames = [Image.fromarray(image) for image in images]
-    write_whole(
-        path,
-        lambda temporary: frames[0].save(
-            temporary, format="GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0
-        ),
-    )
+    with whole_file(path) as file:
+        frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)

@@ -160,7 +160,7 @@ def test_an_interrupted_save_leaves_the_old_file(agent, tmp_path, monkeypatch):
     def fail(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rlkit.checkpoint.save_file", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(KeyboardInterrupt):
         agent.save(path)
     assert path.read_bytes() == before
@@ -172,7 +172,7 @@ def test_the_header_is_json_without_code(agent, tmp_path):
     agent.save(path)
     raw = path.read_bytes()
     length = int.from_bytes(raw[:8], "little")
-    header = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["rlkit.agent"])
+    header = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["rlkit.manifest"])["contents"]
     assert header["algorithm"] == "DQN"
     assert header["env"] == "CartPole-v1"
 

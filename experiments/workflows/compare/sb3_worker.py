@@ -8,6 +8,7 @@ normalised. Prints ``seed timesteps`` now and then.
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from rlkit.checkpoint import write_whole
+from rlkit.atomic_files import whole_file
 
 from ...report.ledger import to_json, write_text
 from .sb3_job import SB3Job
@@ -95,9 +96,11 @@ def train(job: SB3Job, seed: int, folder: Path) -> None:
         "normalized": normalization is not None,
         "episodes": log.episodes,
     }
-    write_whole(folder / f"sb3-seed{seed}.zip", model.save)
+    with whole_file(folder / f"sb3-seed{seed}.zip") as file:
+        model.save(file)
     if normalization is not None:
-        write_whole(folder / f"sb3-seed{seed}.pkl", lambda path: normalization.save(str(path)))
+        with whole_file(folder / f"sb3-seed{seed}.pkl") as file:
+            pickle.dump(normalization, file)  # what its ``save`` writes
     write_text(folder / f"sb3-seed{seed}.json", to_json(cost))
     print(seed, model.num_timesteps, flush=True)
 
