@@ -145,9 +145,15 @@ def _header_of(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a regular file")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
+        first = file.read(8)
+        if first.startswith(b"PK\x03\x04"):
+            raise ValueError(
+                f"{path} is a zip archive, such as stable-baselines3 writes, and no file of rlkit: load it with "
+                "stable-baselines3 and pass the model, or pass --algo, --env and --trust on the command line"
+            )
+        length = int.from_bytes(first, "little")
         if size < 8 or length > size - 8:
-            raise _damaged(path, "it ends before its header does")
+            raise _damaged(path, "it was cut short, for it ends before its header does")
         if length > MOST_HEADER_BYTES:
             raise ValueError(f"{path} has a header of {length:,} bytes: rlkit reads at most {MOST_HEADER_BYTES:,}")
         header = _parsed(path, file.read(length).decode("utf-8", errors="replace"))

@@ -1,103 +1,221 @@
-"""A run that is written down and taken up again is the run that was never interrupted, to the bit."""
+"""Files of tensors: what was written is read, what was changed is refused, before anything large happens."""
 
-import gymnasium
-import numpy as np
+import hashlib
+import json
+import struct
+import tracemalloc
+
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
-from rlkit.envs import GridWorld
+from rlkit import checkpoint
+from rlkit.checkpoint import DIGEST, MANIFEST, load_header, load_tensors, save_tensors
 
-LAKE = "rlkit/GridWorld-v0"
-CASES = [
-    (DQN, "CartPole-v1", {"learning_starts": 32, "batch_size": 16, "buffer_size": 150, "num_envs": 2}),
-    (DQN, "CartPole-v1", {"learning_starts": 32, "priority_exponent": 0.6, "n_steps": 2, "double": True,
-                          "dueling": True, "target_clock": "updates", "target_update_interval": 7}),
-    (DQN, LAKE, {"learning_starts": 32, "learning_rate_schedule": "linear", "train_freq": 3}),
-    (A2C, "CartPole-v1", {"num_envs": 2, "normalize_observations": True, "normalize_rewards": True}),
-    (A2C, LAKE, {"use_rms_prop": False, "ent_coef": 0.01}),
-    (PPO, "CartPole-v1", {"n_steps": 24, "batch_size": 8, "n_epochs": 2, "clip_range_schedule": "linear"}),
-    (REINFORCE, "CartPole-v1", {"n_steps": 24, "num_envs": 2}),
-    (REINFORCE, "CartPole-v1", {"n_steps": 24, "baseline": "average", "unfinished": "end", "num_envs": 2}),
-    (TabularQ, LAKE, {"algorithm": "sarsa", "num_envs": 3, "env_kwargs": {"observation": "index"}}),
-]  # fmt: skip
-
-
-def same(a, b):
-    """Whether two runs will go on alike: parameters, log, and the very next steps."""
-    for name, network in a.networks.items():
-        assert torch.equal(network.flat, b.networks[name].flat), name
-    assert set(a.history) == set(b.history)
-    for name, rows in a.history.items():
-        np.testing.assert_array_equal(rows, b.history[name], err_msg=name)
-    assert (a.num_timesteps, a.training_state.end) == (b.num_timesteps, b.training_state.end)
-    assert torch.equal(a.env.obs, b.env.obs)
+TENSORS = {
+    "weights": torch.arange(12, dtype=torch.float32).view(3, 4) / 7,
+    "flags": torch.tensor([True, False]),
+    "count": torch.tensor(5),
+    "bytes": torch.arange(3, dtype=torch.uint8),
+    "nothing": torch.empty(0, 2),
+}
+CONTENTS = {"gamma": 0.99, "names": ["a", "b"], "limit": float("inf"), "inner": {"None": None}}
+REFUSED = "is not a whole rlkit file, or was changed after it was written"
 
 
-@pytest.mark.parametrize(("algorithm", "env", "settings"), CASES)
-def test_learning_goes_on_as_if_nothing_had_happened(algorithm, env, settings, tmp_path):
-    def fresh():
-        return algorithm(env, seeds=[3, 8], device="cpu", **settings)
-
-    whole = fresh().learn(120).learn(120)
-    first = fresh().learn(120)
-    first.checkpoint(tmp_path / "run.safetensors")
-    again = resume(tmp_path / "run.safetensors", device="cpu")
-    same(again, first)
-    assert again.timesteps_left == 0
-    same(again.learn(120), whole)
-    same(first.learn(120), whole)  # and writing it down changed nothing
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "file.safetensors"
+    save_tensors(path, TENSORS, "a policy", CONTENTS)
+    return path
 
 
-@pytest.mark.parametrize(("algorithm", "env", "settings"), [CASES[0], CASES[5], CASES[6]])
-def test_an_interrupted_training_is_finished(algorithm, env, settings, tmp_path):
-    whole = algorithm(env, seeds=[3, 8], device="cpu", **settings)
-    list(whole.training(240, every=48))
-    part = algorithm(env, seeds=[3, 8], device="cpu", **settings)
-    for done in part.training(240, every=48):
-        if done >= 96:
-            part.checkpoint(tmp_path / "run.safetensors")
-            break
-    again = algorithm.resume(tmp_path / "run.safetensors", device="cpu")
-    assert again.timesteps_left == 240 - again.num_timesteps > 0
-    list(again.training(again.timesteps_left, every=48))
-    same(again, whole)
+def read(path):
+    return load_tensors(path, ["a policy"])
 
 
-def test_what_stopped_stays_stopped(tmp_path):
-    agent = PPO("CartPole-v1", seeds=range(3), device="cpu", n_steps=16, batch_size=8, n_epochs=1)
-    agent.networks["policy"].flat[1, 3] = torch.nan
-    with pytest.warns(RuntimeWarning, match="seed 1 diverged"):
-        agent.learn(64)
-    agent.checkpoint(tmp_path / "run.safetensors")
-    again = PPO.resume(tmp_path / "run.safetensors", device="cpu")
-    assert again.divergences == agent.divergences
-    with pytest.warns(RuntimeWarning, match="seed 1 diverged"):
-        again.learn(64)
-    assert again.active.tolist() == [True, False, True]
+def rewritten(path, change):
+    """The file with another header: ``change`` edits the parsed one."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length])
+    changed = change(header)
+    text = changed if isinstance(changed, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
+    return path
 
 
-def test_files_of_the_other_kind_are_named(tmp_path):
-    agent = DQN("CartPole-v1", device="cpu")
-    agent.checkpoint(tmp_path / "run.safetensors")  # nothing was learned yet
-    same(DQN.resume(tmp_path / "run.safetensors", device="cpu"), agent)
-    agent.save(tmp_path / "policy.safetensors")
-    with pytest.raises(ValueError, match=r"holds a run \(agent\.checkpoint\), and not a policy"):
-        load(tmp_path / "run.safetensors")
-    with pytest.raises(ValueError, match=r"holds a policy \(agent\.save\), and not a run"):
-        resume(tmp_path / "policy.safetensors")
-    with pytest.raises(ValueError, match="holds a DQN, not a PPO"):
-        PPO.resume(tmp_path / "run.safetensors")
-    with pytest.raises(FileNotFoundError):
-        resume(tmp_path / "none.safetensors")
+def with_manifest(path, change):
+    """The file with another manifest whose digest is right."""
+
+    def edit(header):
+        manifest = json.loads(header["__metadata__"][MANIFEST])
+        text = change(manifest) or manifest
+        text = text if isinstance(text, str) else json.dumps(text)
+        header["__metadata__"] = {MANIFEST: text, DIGEST: hashlib.sha256(text.encode()).hexdigest()}
+
+    return rewritten(path, edit)
 
 
-def test_what_cannot_be_continued_exactly_is_refused(tmp_path):
-    agent = DQN(lambda: gymnasium.make("Acrobot-v1"), device="cpu")
-    with pytest.raises(ValueError, match="cannot be read, so a run in it cannot be continued exactly"):
-        agent.checkpoint(tmp_path / "run.safetensors")
-    made = A2C(GridWorld("frozenlake-4x4"), device="cpu").learn(20)
-    made.checkpoint(tmp_path / "run.safetensors")
-    with pytest.raises(ValueError, match="without an environment id: pass env="):
-        resume(tmp_path / "run.safetensors")
-    same(resume(tmp_path / "run.safetensors", env=GridWorld("frozenlake-4x4"), device="cpu"), made)
+def test_what_was_written_is_read(path):
+    found = read(path)
+    assert (found.kind, found.schema, found.contents) == ("a policy", checkpoint.SCHEMA, CONTENTS)
+    assert found.tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert found.tensors[name].dtype == tensor.dtype
+        assert torch.equal(found.tensors[name], tensor)
+
+
+def test_another_program_reads_it_with_safetensors_and_json_alone(path):
+    with safe_open(path, framework="np") as file:
+        manifest = json.loads(file.metadata()["rlkit.manifest"])
+        weights = file.get_tensor("weights")
+    assert manifest["kind"] == "a policy"
+    entry = manifest["tensors"]["weights"]
+    assert (entry["dtype"], entry["shape"]) == ("F32", [3, 4])
+    assert hashlib.sha256(weights.tobytes()).hexdigest() == entry["sha256"]
+
+
+def test_every_flipped_bit_is_refused(path):
+    raw = path.read_bytes()
+    for place in range(len(raw)):
+        changed = bytearray(raw)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"rlkit|bytes|kind"):
+            read(path)
+
+
+def test_every_cut_and_every_addition_is_refused(path):
+    raw = path.read_bytes()
+    for length in range(0, len(raw), 7):
+        path.write_bytes(raw[:length])
+        with pytest.raises(ValueError, match=REFUSED):
+            read(path)
+    path.write_bytes(raw + b"\0")
+    with pytest.raises(ValueError, match=REFUSED):
+        read(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=300))
+def test_any_bytes_are_refused(content, tmp_path):
+    path = tmp_path / "random"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"rlkit"):
+        read(path)
+
+
+def test_other_kinds_newer_schemas_and_files_of_others_are_named(path, tmp_path):
+    with pytest.raises(ValueError, match="holds a policy, and not a run or a table"):
+        load_tensors(path, ["a run", "a table"])
+    with pytest.raises(ValueError, match=r"in schema 99; this rlkit .* reads schemas up to 1: update rlkit"):
+        read(with_manifest(path, lambda manifest: manifest.update(schema=99)))
+    save_file({"a": torch.zeros(2)}, tmp_path / "b", {"format": "pt"})
+    with pytest.raises(ValueError, match="is a safetensors file, but rlkit did not write it"):
+        read(tmp_path / "b")
+    (tmp_path / "c").write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(ValueError, match="is a zip archive, such as stable-baselines3 writes"):
+        read(tmp_path / "c")
+    with pytest.raises(FileNotFoundError, match=r"no file .*nowhere"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="not a regular file"):
+        read(tmp_path)
+
+
+def test_a_file_of_before_the_manifest_is_read(tmp_path):
+    save_file({"a": torch.arange(3)}, tmp_path / "old", {"rlkit.agent": json.dumps({"seeds": [1]})})
+    found = load_tensors(tmp_path / "old", ["a policy"], {"rlkit.agent": "a policy"})
+    assert (found.schema, found.contents, found.tensors["a"].tolist()) == (0, {"seeds": [1]}, [0, 1, 2])
+    with pytest.raises(ValueError, match="did not write it"):
+        load_tensors(tmp_path / "old", ["a policy"])
+
+
+HEADERS = {
+    "a list": lambda header: b"[]",
+    "a number": lambda header: b"7",
+    "nothing": lambda header: b"",
+    "no text": lambda header: b"\xff\xfe\x00",
+    "nested": lambda header: b"[" * 100_000,
+    "twice": lambda header: b'{"a": 1, "a": 1}',
+    "NaN": lambda header: b'{"__metadata__": NaN}',
+    "digits": lambda header: b'{"a": ' + b"9" * 10_000 + b"}",
+    "no metadata": lambda header: header.pop("__metadata__") and None,
+    "metadata of numbers": lambda header: header["__metadata__"].update(extra=1),
+    "metadata of lists": lambda header: header.update(__metadata__=[]),
+    "another entry": lambda header: header["__metadata__"].update(extra="1"),
+    "no digest": lambda header: header["__metadata__"].pop(DIGEST) and None,
+    "unknown dtype": lambda header: header["weights"].update(dtype="F8"),
+    "other dtype": lambda header: header["weights"].update(dtype="I32"),
+    "other shape": lambda header: header["weights"].update(shape=[4, 3]),
+    "negative shape": lambda header: header["weights"].update(shape=[-3, -4]),
+    "huge shape": lambda header: header["weights"].update(shape=[2**62, 4]),
+    "shape of booleans": lambda header: header["flags"].update(shape=[True, 2]),
+    "shape of floats": lambda header: header["weights"].update(shape=[3.0, 4.0]),
+    "no offsets": lambda header: header["weights"].pop("data_offsets") and None,
+    "three offsets": lambda header: header["weights"]["data_offsets"].append(1),
+    "huge offsets": lambda header: header["weights"].update(data_offsets=[0, 2**62]),
+    "overlapping": lambda header: header["bytes"].update(data_offsets=[0, 3]),
+    "tensor is a text": lambda header: header.update(weights="F32"),
+    "one more tensor": lambda header: header.update(more={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}),
+    "one tensor fewer": lambda header: header.pop("nothing") and None,
+    "another name": lambda header: header.update(other=header.pop("nothing")),
+}
+MANIFESTS = {
+    "a list": lambda manifest: "[]",
+    "nested": lambda manifest: "[" * 100_000,
+    "no JSON": lambda manifest: "{",
+    "twice": lambda manifest: '{"schema": 1, "schema": 1}',
+    "no schema": lambda manifest: manifest.pop("schema") and None,
+    "schema 0": lambda manifest: manifest.update(schema=0),
+    "schema true": lambda manifest: manifest.update(schema=True),
+    "schema of text": lambda manifest: manifest.update(schema="1"),
+    "no contents": lambda manifest: manifest.pop("contents") and None,
+    "contents of a list": lambda manifest: manifest.update(contents=[]),
+    "no kind": lambda manifest: manifest.pop("kind") and None,
+    "unknown entry": lambda manifest: manifest.update(extra=1),
+    "no tensors": lambda manifest: manifest.pop("tensors") and None,
+    "tensors of a list": lambda manifest: manifest.update(tensors=[]),
+    "other dtype": lambda manifest: manifest["tensors"]["weights"].update(dtype="F64"),
+    "no shape": lambda manifest: manifest["tensors"]["weights"].pop("shape") and None,
+    "other digest": lambda manifest: manifest["tensors"]["weights"].update(sha256="0" * 64),
+}
+
+
+@pytest.mark.parametrize("change", HEADERS.values(), ids=HEADERS)
+def test_a_header_that_is_wrong_is_refused(change, path):
+    with pytest.raises(ValueError, match=r"rlkit"):
+        read(rewritten(path, change))
+
+
+@pytest.mark.parametrize("change", MANIFESTS.values(), ids=MANIFESTS)
+def test_a_manifest_that_is_wrong_is_refused_though_its_digest_is_right(change, path):
+    with pytest.raises(ValueError, match=REFUSED):
+        read(with_manifest(path, change))
+
+
+def test_a_header_is_refused_before_anything_large_is_read(tmp_path):
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", 2**31))
+        file.truncate(2**31 + 100)  # sparse: no disk is used
+    many = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_000)}
+    text = json.dumps(many).encode()
+    (tmp_path / "many").write_bytes(struct.pack("<Q", len(text)) + text)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="has a header of 2,147,483,648 bytes: rlkit reads at most 4,194,304"):
+        read(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    with pytest.raises(ValueError, match="holds 20,000 tensors: rlkit reads at most 10,000"):
+        read(tmp_path / "many")
+    assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    tracemalloc.stop()
+
+
+def test_the_header_is_read_without_the_tensors(path):
+    header = load_header(path, ["a policy"])
+    assert header.contents == CONTENTS
+    assert header.tensors == {}

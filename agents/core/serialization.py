@@ -235,7 +235,7 @@ def _made_from(
         raise ValueError(f"{path} was saved without an environment id: pass env=")
     largest = max((tensor.numel() for tensor in tensors.values()), default=0)
     sizes = [header.config.get("net_arch"), header.config.get("network_kwargs")]
-    if any(number > largest for number in _numbers_in(sizes)):
+    if tensors and any(number > largest for number in _numbers_in(sizes)):
         raise ValueError(f"{path} describes networks that are larger than the parameters that it holds")
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
     env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
