@@ -56,7 +56,8 @@ class DQN(Agent):
         self.target_network = self.network.copy()
         self.optimizer = Adam(self.network.flat)
         alpha = None if is_everywhere(0.0, config.priority_exponent) else per_row.priority_exponent
-        self.memory = Memory(copies, per_row.gamma, config.n_steps, alpha, per_row.priority_beta, not config.replay)
+        latest, actions = not config.replay, self.num_actions
+        self.memory = Memory(copies, per_row.gamma, config.n_steps, alpha, per_row.priority_beta, latest, actions)
         self._sample = Stream(self.seeds, "replay", width=config.batch_size, device=self.device)
         self._updates = 0
         return {"q": self.network}

@@ -363,7 +363,8 @@ def test_replay_grows_until_it_has_wrapped():
 
 
 def test_a_buffer_larger_than_memory_is_refused_before_it_is_made():
-    assert replay_bytes(10, transition(0)) == 2 * 10 * (4 + 8 + 4 + 4 + 1 + 1)
+    assert replay_bytes(10, transition(0)) == 2 * 10 * (4 + 8 + 4 + 1)
+    assert replay_bytes(10, transition(0), num_actions=2) == 2 * 10 * (4 + 1 + 4 + 1)
     with pytest.raises(MemoryError, match="lower buffer_size"):
         ReplayBuffer(10**13, transition(0))
     with pytest.raises(ValueError, match="3 copies"):

@@ -103,6 +103,9 @@ def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, devi
     fresh = {f"network/{name}": network.flat for name, network in agent.networks.items()}
     fresh = {name: flat for name, flat in fresh.items() if name.removeprefix("network/") != "normalizer"}
     _compare(path, fresh | state_of(agent, (*ALWAYS, *agent.checkpointed)), state, file.schema)
+    seen, obs = state.get("memory/replay/obs"), agent.env.obs
+    if seen is not None and (seen.shape[2:], seen.dtype) != (obs.shape[2:], obs.dtype):
+        raise ValueError(f"{path} has a memory of observations {tuple(seen.shape[2:])}, not {tuple(obs.shape[2:])}")
     for name in fresh:
         agent.networks[name.removeprefix("network/")].flat.copy_(state[name])
     try:

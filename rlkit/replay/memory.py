@@ -40,6 +40,7 @@ class Memory:
             uniformly, by age.
         beta: exponent of the importance weights at the start of training, ``[S]``; it grows to 1.
         latest: whether a minibatch is the latest transitions, the oldest of them first.
+        num_actions: A, from which the bytes of a stored action follow; None: eight.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class Memory:
         alpha: Tensor | None = None,
         beta: Tensor | None = None,
         latest: bool = False,
+        num_actions: int | None = None,
     ) -> None:
         self.copies, self.gamma, self.n_steps = copies, gamma, n_steps
-        self.alpha, self.beta, self.latest = alpha, beta, latest
+        self.alpha, self.beta, self.latest, self.num_actions = alpha, beta, latest, num_actions
         self.capacity = 0
         self.replay: ReplayBuffer | None = None  # made when the first transition shows what there is to store
         self.priorities: Priorities | None = None
@@ -78,7 +80,7 @@ class Memory:
 
     def _make(self, example: Transition) -> None:
         """Rings for transitions such as this one ``[S, B, ...]``, and priorities if they are asked for."""
-        self.replay = ReplayBuffer(self.capacity, example)
+        self.replay = ReplayBuffer(self.capacity, example, self.num_actions)
         if self.alpha is not None:
             self.priorities = Priorities(self.capacity, self.alpha)
 
@@ -122,9 +124,27 @@ class Memory:
         """Continue from a saved memory, with the room that it had."""
         if not state:
             return
-        rings = {name: ring for name, ring in part(state, "replay/").items() if name != "added"}
-        self.capacity = rings["reward"].shape[1]
-        self._make(Transition(**{name: ring[:, : self.copies] for name, ring in rings.items()}))
+        self.capacity, example = _example_of(part(state, "replay/"), self.copies)
+        self._make(example)
         for name, kept in (("replay", self.replay), ("priorities", self.priorities)):
             if kept is not None:
                 kept.load_state(part(state, f"{name}/"))
+
+
+def _example_of(rings: dict[str, Tensor], copies: int) -> tuple[int, Transition]:
+    """Capacity of a saved buffer, and a transition ``[S, B, ...]`` such as it stores.
+
+    Raises:
+        ValueError: rings that are missing or of other lengths.
+    """
+    names = {"obs", "action", "reward", "added"}
+    lengths = {tuple(ring.shape[:2]) for name, ring in rings.items() if name in names and name != "added"}
+    if not names <= rings.keys() or len(lengths) != 1 or len(next(iter(lengths))) != 2:
+        raise ValueError("the memory does not hold observations, actions and rewards of equal length")
+    if rings["reward"].dtype != torch.float32:
+        raise ValueError(f"the memory holds rewards of {rings['reward'].dtype} instead of torch.float32")
+    first = {name: ring[:, :copies] for name, ring in rings.items() if name in ("obs", "reward", "next_action_mask")}
+    done = torch.zeros_like(first["reward"], dtype=torch.bool)
+    action = rings["action"][:, :copies].long()
+    example = Transition(**first, action=action, next_obs=first["obs"], terminated=done, truncated=done)
+    return next(iter(lengths))[1], example

@@ -16,6 +16,7 @@ from rlkit.losses import huber, td_error
 from rlkit.nn import Adam
 from rlkit.planning import backward_induction, evaluate_finite, start_value
 from rlkit.replay import ReplayBuffer
+from rlkit.replay.buffer import TERMINATED, TRUNCATED
 from rlkit.types import Transition, segment
 
 
@@ -101,7 +102,7 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
     agent.training_state.end = 1000
     agent._start()
     agent.collect(200)
-    assert agent.memory.replay.state_dict()["truncated"][0, :200].any()
+    assert (agent.memory.replay.state_dict()["flags"][0, :200] & TRUNCATED).any()
     peer = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, target_update_interval=10**6,
                   policy_kwargs={"features_extractor_class": DoubleFeatures}, **settings)  # fmt: skip
     peer.policy.double()
@@ -159,7 +160,7 @@ def test_a_timeout_keeps_its_bootstrap():
     for _ in range(50):
         agent.collect()
     stored = agent.memory.replay.state_dict()
-    assert not stored["terminated"][0, :50].any()  # five steps never fall, and a timeout is not an end
+    assert not (stored["flags"][0, :50] & TERMINATED).any()  # five steps never fall, and a timeout is not an end
 
 
 def test_linear_learning_rate_reaches_zero():

@@ -124,7 +124,7 @@ def test_a_run_stopped_after_any_iteration_ends_as_the_uninterrupted_one(algorit
         if left:
             agent = resume(tmp_path / "run.safetensors", device="cpu")
             stopped += 1
-    assert stopped > 2
+    assert stopped >= 2
     same(agent, whole)
     for name, tensor in whole.training_state.state_dict().items():
         torch.testing.assert_close(agent.training_state.state_dict()[name], tensor, rtol=0, atol=0, equal_nan=True)
