@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,6 +56,7 @@ class ReplayBuffer:
         self._copies = copies
         self._rows = torch.arange(num_seeds, device=device)[:, None] * capacity  # [S, 1], start of each ring
         self._latest = torch.zeros_like(example.next_obs)  # [S, B, *observation], successors of each copy's last step
+        self._latest_kept = torch.ones(num_seeds, copies, dtype=torch.bool, device=device)  # in the table?
         self.added = torch.zeros((), dtype=torch.int64, device=device)  # transitions per seed so far
         self._successors = _Successors(example)
 
@@ -62,30 +64,35 @@ class ReplayBuffer:
         """Store steps of every copy, ``[S, T, B, ...]`` each field, over the oldest."""
         count = segment.reward.shape[1] * self._copies
         self._keep_latest_unless_shown(segment.obs[:, 0])
-        own = segment.done.clone()
-        own[:, :-1] |= _differ(segment.obs[:, 1:], segment.next_obs[:, :-1], axes=3)
-        flags = segment.terminated * TERMINATED + segment.truncated * TRUNCATED + own * OWN
+        own = segment.done
+        if segment.reward.shape[1] > 1:
+            own[:, :-1] |= _differ(segment.obs[:, 1:], segment.next_obs[:, :-1], axes=3)
+        flags = segment.terminated.view(torch.uint8) + TRUNCATED * segment.truncated.view(torch.uint8)
+        flags.add_(own.view(torch.uint8), alpha=OWN)
         kept = min(count, self.capacity)
         numbers = self.added + count - kept + torch.arange(kept, device=self.added.device)
         if self.added.is_cuda or own.any():  # asking a GPU would wait for it
             flat = own.flatten(1)[:, count - kept :]
             self._successors.add(numbers, segment.next_obs.flatten(1, 2)[:, count - kept :], flat, self._oldest(count))
+        position = numbers % self.capacity
         for name, ring in self._fields.items():
             values = (flags if name == "flags" else getattr(segment, name)).flatten(1, 2)  # [S, T B, ...]
-            ring.index_copy_(1, numbers % self.capacity, values[:, count - kept :].to(ring.dtype))
+            values = values if kept == count else values[:, count - kept :]
+            ring.index_copy_(1, position, values.to(ring.dtype))
         self._latest.copy_(segment.next_obs[:, -1])
+        self._latest_kept.copy_(own[:, -1])
         self.added += count
 
     def _keep_latest_unless_shown(self, obs: Tensor) -> None:
         """Keep successors of the last steps in the table where the next ``obs [S, B, *observation]`` is another."""
-        last = self.added - self._copies + torch.arange(self._copies, device=obs.device)  # numbers, [B]
-        at = last.clamp(min=0) % self.capacity
-        flags = self._fields["flags"].index_select(1, at)
-        moved = _differ(obs, self._latest, axes=2) & ((flags & OWN) == 0) & (last >= 0)
-        if self.added.is_cuda or moved.any():
+        moved = _differ(obs, self._latest, axes=2) & ~self._latest_kept
+        if moved.is_cuda or moved.any():
+            last = self.added - self._copies + torch.arange(self._copies, device=obs.device)  # numbers, [B]
+            at = last.clamp(min=0) % self.capacity
             self._successors.add(last, self._latest, moved, self._oldest(0))
             self._successors.sort()  # other copies of that step may be there already
-            self._fields["flags"].index_copy_(1, at, flags | (moved * OWN).to(flags.dtype))
+            flags = self._fields["flags"].index_select(1, at)
+            self._fields["flags"].index_copy_(1, at, flags | moved.view(torch.uint8) * OWN)
 
     def _oldest(self, count: int) -> Tensor:
         """The number of the oldest transition that is still stored after ``count`` more."""
@@ -147,11 +154,11 @@ class ReplayBuffer:
         if newest.is_cuda or newest.any():
             latest = _at(self._latest, number % self._copies)
             next_obs = torch.where(newest.view(*newest.shape, *axes), latest, next_obs)
-        own = (flags & OWN) > 0
+        own = (flags & OWN).bool()
         if own.is_cuda or own.any():
             found = self._successors.read(number)
             next_obs = torch.where(own.view(*own.shape, *axes), found, next_obs)
-        end = {"next_obs": next_obs, "terminated": (flags & TERMINATED) > 0, "truncated": (flags & TRUNCATED) > 0}
+        end = {"next_obs": next_obs, "terminated": (flags & TERMINATED).bool(), "truncated": (flags & TRUNCATED).bool()}
         if "next_action_mask" in self._fields:
             end["next_action_mask"] = self._read("next_action_mask", position)
         return end
@@ -175,7 +182,7 @@ class ReplayBuffer:
         """Everything stored and the position, for a checkpoint."""
         self._successors.forget(self._oldest(0))
         table = {f"successors/{name}": tensor for name, tensor in self._successors.state_dict().items()}
-        return {**self._fields, "latest": self._latest, **table, "added": self.added}
+        return {**self._fields, "latest": self._latest, "latest_kept": self._latest_kept, **table, "added": self.added}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a saved buffer.
@@ -186,7 +193,7 @@ class ReplayBuffer:
         if "next_obs" in state:  # version 0.1.0 stored every successor
             return self._load_with_successors(state)
         table = {name: tensor for name, tensor in state.items() if name.startswith("successors/")}
-        rings = {"latest": self._latest, "added": self.added, **self._fields}
+        rings = {"latest": self._latest, "latest_kept": self._latest_kept, "added": self.added, **self._fields}
         if set(rings) != set(state) - set(table):
             raise ValueError(f"the memory holds {', '.join(sorted(state))} where {', '.join(sorted(rings))} are kept")
         for name, ring in rings.items():
@@ -213,6 +220,7 @@ class ReplayBuffer:
         self._fields["flags"][:, at] = flags.to(torch.uint8)
         newest = numbers[-self._copies :]
         self._latest[:, newest % self._copies] = next_obs[:, newest % self.capacity]
+        self._latest_kept[:, newest % self._copies] = own[:, -self._copies :]
         self._successors.add(numbers, next_obs[:, at], own, self._oldest(0))
 
 
@@ -226,7 +234,7 @@ class _Successors:
     def __init__(self, example: Transition) -> None:
         num_seeds, device = len(example.reward), example.reward.device
         shape = example.next_obs.shape[2:]
-        # one place more than there is room for: what is not to be kept is written there
+        # one place more than there is room for: what is not to be kept is written there, under the number NEVER
         self._numbers = torch.full((num_seeds, FIRST_ROOM + 1), NEVER, device=device)  # ascending in each row
         self._obs = torch.zeros(num_seeds, FIRST_ROOM + 1, *shape, dtype=example.next_obs.dtype, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
@@ -248,13 +256,30 @@ class _Successors:
         """
         kept = kept.flatten(1)
         self._make_room(len(number), oldest)
+        if kept.device.type == "cpu":
+            self._write_few(number, obs, kept)
+        else:
+            self._write_masked(number, obs, kept)
+
+    def _write_few(self, number: Tensor, obs: Tensor, kept: Tensor) -> None:
+        """``add`` for the CPU: numpy finds the few that are kept, and moves nothing else."""
+        rows, columns = kept.numpy().nonzero()  # row by row
+        count = self._count.numpy()
+        new = np.bincount(rows, minlength=len(count))
+        place = count[rows] + np.arange(len(rows)) - (new.cumsum() - new)[rows]
+        self._numbers.numpy()[rows, place] = number.numpy()[columns]
+        self._obs.numpy()[rows, place] = obs.numpy()[rows, columns]
+        count += new
+        self._at_most = int(count.max())
+
+    def _write_masked(self, number: Tensor, obs: Tensor, kept: Tensor) -> None:
+        """``add`` for a device: every place is written, and the host waits for nothing."""
         place = torch.where(kept, self._count[:, None] + kept.cumsum(dim=1) - 1, self.room)
         self._numbers.scatter_(1, place, torch.where(kept, number, NEVER))
         axes = [1] * (self._obs.dim() - 2)
         self._obs.scatter_(1, place.view(*place.shape, *axes).expand_as(obs), obs)
-        added = kept.sum(dim=1)
-        self._count += added
-        self._at_most += len(number) if added.is_cuda else int(added.max())
+        self._count += kept.sum(dim=1)
+        self._at_most += len(number)
 
     def sort(self) -> None:
         """Bring the numbers of every row into ascending order."""
@@ -286,7 +311,7 @@ class _Successors:
 
     def read(self, number: Tensor) -> Tensor:
         """The successors of transitions ``number [S, M]``, anything for those that are not here."""
-        place = torch.searchsorted(self._numbers[:, :-1].contiguous(), number.contiguous()).clamp(max=self.room)
+        place = torch.searchsorted(self._numbers, number).clamp(max=self.room)  # the last number is NEVER
         return _at(self._obs, place)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -320,7 +345,9 @@ class _Successors:
 
 def _at(obs: Tensor, place: Tensor) -> Tensor:
     """Observations ``[S, n, *observation]`` at places ``[S, m]``."""
-    return obs[torch.arange(len(place), device=place.device)[:, None], place]
+    rows = torch.arange(0, obs.shape[0] * obs.shape[1], obs.shape[1], device=place.device)
+    found = obs.flatten(0, 1).index_select(0, (place + rows[:, None]).flatten())
+    return found.view(*place.shape, *obs.shape[2:])
 
 
 def _differ(one: Tensor, other: Tensor, axes: int) -> Tensor:

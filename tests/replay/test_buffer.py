@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlkit.replay import ReplayBuffer, replay_bytes
-from rlkit.replay.buffer import smallest_integers
+from rlkit.replay.buffer import _Successors, smallest_integers
 from rlkit.types import Transition, segment
 
 ACTIONS = 3
@@ -67,6 +67,19 @@ def test_it_gives_the_latest_transitions_to_the_bit(seed, seeds, copies, capacit
             wanted = getattr(expected, name).flatten(1, 2)[:, -size:]
             assert found.dtype == wanted.dtype
             np.testing.assert_array_equal(found.numpy(), wanted.numpy(), err_msg=name)
+
+
+def test_the_table_of_a_device_is_that_of_the_cpu(monkeypatch):
+    steps = stream(np.random.default_rng(0), 200, 3, 2, 0.1)
+    tables = []
+    for _ in range(2):
+        buffer = ReplayBuffer(90, steps[0], ACTIONS)
+        for start in range(0, 200, 7):
+            buffer.add(segment(steps[start : start + 7]))
+        tables.append(buffer.state_dict())
+        monkeypatch.setattr(_Successors, "_write_few", _Successors._write_masked)
+    for name, tensor in tables[0].items():
+        np.testing.assert_array_equal(tables[1][name].numpy(), tensor.numpy(), err_msg=name)
 
 
 def test_a_transition_of_the_cart_pole_takes_22_bytes():
