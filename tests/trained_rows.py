@@ -50,9 +50,13 @@ def kept(agent):
 
 def assert_same_run(agent, row, other, other_row):
     """Parameters, moments, memory, log and returns of two rows are equal to the bit."""
-    theirs = kept(other)
+    of_other = kept(other)
     for name, tensor in kept(agent).items():
-        assert torch.equal(tensor[row], theirs[name][other_row]), name
+        one, another = tensor[row], of_other[name][other_row]
+        if name in ("successors/numbers", "successors/obs"):  # as wide as the fullest row; the counts are compared too
+            width = min(len(one), len(another))
+            one, another = one[:width], another[:width]
+        assert torch.equal(one, another), name
     for name, logged in agent.history.items():
         np.testing.assert_array_equal(logged[:, row], other.history[name][:, other_row], err_msg=name)
     assert agent.evaluate(3)[row].tolist() == other.evaluate(3)[other_row].tolist()
