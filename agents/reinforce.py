@@ -30,8 +30,7 @@ from rlkit.returns import discounted_returns, ends_by_terminating, episode_retur
 from rlkit.types import Transition, by_copy
 
 from .configs import REINFORCEConfig
-from .core.agent import Agent
-from .core.on_policy import play
+from .core.on_policy import OnPolicyAgent
 from .presets import REINFORCE_PRESETS
 
 FROM_OTHER_COPIES = ("time", "leave-one-out", "optimal")
@@ -45,7 +44,7 @@ class Gradients(NamedTuple):
     loss: Tensor  # [S], mean of -(w - b) log pi(a|s); without the entropy bonus
 
 
-class REINFORCE(Agent):
+class REINFORCE(OnPolicyAgent):
     """REINFORCE on the seed axis; see ``Agent`` for the arguments and ``REINFORCEConfig`` for the hyper-parameters."""
 
     config_class = REINFORCEConfig
@@ -72,7 +71,7 @@ class REINFORCE(Agent):
 
     def iteration(self) -> None:
         """``n_steps`` steps of every copy, then one update on all of them."""
-        self.update(play(self, self.config.n_steps))
+        self.update(self.play(self.config.n_steps))
 
     @torch.inference_mode()
     def update(self, batch: Transition) -> None:
