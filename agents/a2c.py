@@ -96,7 +96,7 @@ class A2C(OnPolicyAgent):
         )
         learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
         gradient = pullback(logits_grad, value_grad, self.optimizer.gradient)
-        norm = self.training_state.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
+        norm = self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
         if self._updates % KL_EVERY == 0:
             after = mask_logits(self.actor_critic.policy(features), flat_action_mask(batch))
             self.training_state.means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))

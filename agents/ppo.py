@@ -177,6 +177,6 @@ class PPO(OnPolicyAgent):
         going_on = going_on & ~(change.approx_kl > 1.5 * self._target_kl)
         learning_rate = self.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
         gradient = pullback(logits_grad, value_grad, self.optimizer.gradient)
-        norm = self.training_state.descend(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
+        norm = self.gradient_step(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
         self.training_state.means.add(losses, change, gradient_norm=norm)
         return going_on

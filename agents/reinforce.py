@@ -79,9 +79,7 @@ class REINFORCE(OnPolicyAgent):
         returns = self.returns(batch)
         gradient, log_p, loss = self.gradients(batch, returns)  # [S, B, P]
         learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        norm = self.training_state.descend(
-            self.optimizer, gradient.mean(dim=1), learning_rate, self.per_row.max_grad_norm
-        )
+        norm = self.gradient_step(self.optimizer, gradient.mean(dim=1), learning_rate, self.per_row.max_grad_norm)
         after = self._log_p(batch, self.policy.repeated(self.env.num_envs)(by_copy(self.features(batch.obs))))
         self.training_state.means.add(
             policy_loss=loss,
@@ -163,7 +161,7 @@ class REINFORCE(OnPolicyAgent):
             error = value[..., 0] - target
             gradient = pullback(2.0 / error.shape[1] * error[..., None], self.value_optimizer.gradient)
             learning_rate, max_norm = self.per_row.value_learning_rate, self.per_row.max_grad_norm
-            self.training_state.descend(self.value_optimizer, gradient, learning_rate, max_norm)
+            self.gradient_step(self.value_optimizer, gradient, learning_rate, max_norm)
             if i == 0:
                 variance = explained_variance(value[..., 0], target)
                 self.training_state.means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlkit.devices import usable_device
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.nn import encode, flush_denormals, normalizer
+from rlkit.nn import Optimizer, clip_rows_, encode, flush_denormals, known_within, normalizer, row_norm
 from rlkit.streams import Stream, as_seeds
 from rlkit.types import Env, Transition
 
@@ -154,6 +154,32 @@ class Agent(NetworkPolicy):
                 yield self.num_timesteps
         for divergence in self.divergences:
             warnings.warn(str(divergence), RuntimeWarning, stacklevel=2)
+
+    def gradient_step(
+        self,
+        optimizer: Optimizer,
+        gradient: Tensor,
+        learning_rate: Tensor,
+        max_norm: Tensor,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Take one step of every row that still learns down its gradient; deactivate rows whose gradient is not finite.
+
+        Args:
+            optimizer: of the parameters.
+            gradient: ``[S, P]``; each row is clipped in place to its ``max_norm``.
+            learning_rate, max_norm: ``[S]``.
+            rows: the rows that take part, ``[S]`` bool; None for all.
+
+        Returns:
+            the norms before clipping, ``[S]``.
+        """
+        norm = row_norm(gradient)
+        if not known_within(norm, max_norm):
+            self.training_state.deactivate_nonfinite(norm)
+            clip_rows_(gradient, norm, max_norm)
+        optimizer.step(gradient, learning_rate, self.active if rows is None else self.active & rows)
+        return norm
 
     @property
     def num_timesteps(self) -> int:
