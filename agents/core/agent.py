@@ -36,7 +36,7 @@ class Agent(NetworkPolicy):
 
     Args:
         env: a gymnasium id, a function that makes a ``gymnasium.Env``, or a ``Dynamics``.
-        seeds: an integer, or one integer per row.
+        seeds: a count, where 8 means ``range(8)``, or one integer per row, where ``[3]`` means seed 3 alone.
         num_envs: copies of the environment per seed; None takes the preset's, else 1.
         device: "auto" takes a GPU where there is one.
         backend: "auto" replaces a gymnasium id by its native twin (CartPole-v1); "gymnasium" never does.
@@ -61,7 +61,7 @@ class Agent(NetworkPolicy):
         self,
         env: EnvSource,
         *,
-        seeds: int | Iterable[int] = 0,
+        seeds: int | Iterable[int] = 1,
         num_envs: int | None = None,
         device: str | torch.device = "auto",
         backend: str = "auto",
@@ -241,7 +241,7 @@ class Agent(NetworkPolicy):
             raise IndexError(f"row {row} of an agent with {self.num_seeds} seeds")
         row %= self.num_seeds
         settings = settings_of_row(self.config, row)
-        twin = type(self)(seeds=self.seeds[row], num_envs=self.env.num_envs, **self.source._asdict(), **settings)
+        twin = type(self)(seeds=[self.seeds[row]], num_envs=self.env.num_envs, **self.source._asdict(), **settings)
         for name, network in twin.networks.items():
             network.flat.copy_(self.networks[name].flat[row : row + 1])
         for name in self.saved:
