@@ -158,7 +158,7 @@ class DQN(Agent):
         per_row = self.per_row
         timesteps = self.num_timesteps + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
         scheduled = linear_schedule(
-            timesteps / max(self.training_state.end, 1),
+            timesteps.to(torch.float32) / max(self.training_state.end, 1),
             per_row.exploration_fraction,
             per_row.exploration_initial_eps,
             per_row.exploration_final_eps,
