@@ -24,8 +24,7 @@ from rlkit.nn import MLP, Adam, RMSprop
 from rlkit.types import Transition
 
 from .configs import A2CConfig
-from .core.agent import Agent
-from .core.on_policy import Losses, actor_critic, advantages, allowed, play, with_entropy
+from .core.on_policy import Losses, OnPolicyAgent, actor_critic_loss, flat_action_mask
 from .presets import A2C_PRESETS
 
 KL_EVERY = 16  # updates between those whose KL(pi before, pi after) is logged, which takes the policy's output again
@@ -55,11 +54,11 @@ def a2c_loss(
     policy_loss = -advantage * log_p.gather(-1, action[..., None])[..., 0]
     policy_grad = score_grad(log_p, one_hot(action, log_p), advantage)
     error = value - target
-    losses, logits_grad = with_entropy(log_p, policy_loss, policy_grad, error.square(), ent_coef, vf_coef)
+    losses, logits_grad = actor_critic_loss(log_p, policy_loss, policy_grad, error.square(), ent_coef, vf_coef)
     return losses, logits_grad, 2.0 / action.shape[1] * vf_coef[:, None] * error
 
 
-class A2C(Agent):
+class A2C(OnPolicyAgent):
     """A2C on the seed axis; see ``Agent`` for the arguments and ``A2CConfig`` for the hyper-parameters."""
 
     config_class = A2CConfig
@@ -71,7 +70,7 @@ class A2C(Agent):
         config = self.config
         if config.normalize_advantage and config.n_steps * self.env.num_envs < 2:
             raise ValueError("normalize_advantage needs two transitions, got n_steps 1 x 1 copy: raise one of them")
-        self.actor_critic = actor_critic(self)
+        self.actor_critic = self.actor_critic_networks()
         flat = self.actor_critic.flat
         self.optimizer = RMSprop(flat, eps=config.rms_prop_eps) if config.use_rms_prop else Adam(flat, eps=1e-5)
         self._updates = 0
@@ -80,15 +79,15 @@ class A2C(Agent):
 
     def iteration(self) -> None:
         """``n_steps`` steps of every copy, then one update on all of them."""
-        self.update(play(self, self.config.n_steps))
+        self.update(self.play(self.config.n_steps))
 
     @torch.inference_mode()
     def update(self, batch: Transition) -> None:
         """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)  # [S, T B, ...]
         logits, value, pullback = self.actor_critic.vjp(features)
-        logits = mask_logits(logits, allowed(batch))
-        advantage = advantages(self, batch, value)
+        logits = mask_logits(logits, flat_action_mask(batch))
+        advantage = self.advantages(batch, value)
         target = advantage + value
         if self.config.normalize_advantage:
             advantage = standardized(advantage)
@@ -97,9 +96,9 @@ class A2C(Agent):
         )
         learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
         gradient = pullback(logits_grad, value_grad, self.optimizer.gradient)
-        norm = self.training_state.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
+        norm = self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
         if self._updates % KL_EVERY == 0:
-            after = mask_logits(self.actor_critic.policy(features), allowed(batch))
+            after = mask_logits(self.actor_critic.policy(features), flat_action_mask(batch))
             self.training_state.means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))
         self._updates += 1
         variance = explained_variance(value, target)

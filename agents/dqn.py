@@ -126,15 +126,13 @@ class DQN(Agent):
             grad = td_grad(q, a, y, loss_grad)
             grad = grad if importance is None else importance[..., None].to(grad.dtype) * grad
             gradient = pullback(grad, self.optimizer.gradient)
-            norms.append(
-                self.training_state.descend(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
-            )
+            norms.append(self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm))
             outputs.append(q)
         error = td_error(torch.cat(outputs, dim=1), batch.action, target)  # [S, count M]
         self.memory.update_priorities(error)
         by_update = error.view(self.num_seeds, count, -1)
         losses, sizes = loss(by_update).mean(dim=2), by_update.abs().mean(dim=2)  # [S, count], unweighted
-        self.training_state.check_loss(losses.sum(dim=1))  # it may be infinite while the gradient is not
+        self.training_state.deactivate_nonfinite_loss(losses.sum(dim=1))
         self.training_state.means.extend(loss=losses, td_error=sizes, gradient_norm=torch.stack(norms, dim=1))
         before, self._updates = self._updates, self._updates + count
         if config.target_clock == "updates":
@@ -161,7 +159,7 @@ class DQN(Agent):
         per_row = self.per_row
         timesteps = self.num_timesteps + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
         scheduled = linear_schedule(
-            timesteps / max(self.training_state.end, 1),
+            timesteps.to(torch.float32) / max(self.training_state.end, 1),
             per_row.exploration_fraction,
             per_row.exploration_initial_eps,
             per_row.exploration_final_eps,

@@ -37,8 +37,7 @@ from rlkit.streams import Stream
 from rlkit.types import Transition
 
 from .configs import PPOConfig
-from .core.agent import Agent
-from .core.on_policy import Losses, actor_critic, advantages, allowed, play, with_entropy
+from .core.on_policy import Losses, OnPolicyAgent, actor_critic_loss, flat_action_mask
 from .presets import PPO_PRESETS
 
 
@@ -90,7 +89,7 @@ def ppo_loss(
     error, error_grad = clipped_squared(value, batch.old_value, batch.target, clip_value)
     # the surrogate is a policy gradient whose weight is its derivative by log pi
     policy_grad = score_grad(log_p, batch.taken, -surrogate_grad)
-    losses, logits_grad = with_entropy(log_p, surrogate, policy_grad, error, ent_coef, vf_coef)
+    losses, logits_grad = actor_critic_loss(log_p, surrogate, policy_grad, error, ent_coef, vf_coef)
     distance = ratio - 1.0
     change = Change(
         approx_kl=(distance - log_ratio).mean(dim=1),
@@ -99,7 +98,7 @@ def ppo_loss(
     return losses, change, logits_grad, vf_coef[:, None] * error_grad / ratio.shape[1]
 
 
-class PPO(Agent):
+class PPO(OnPolicyAgent):
     """PPO on the seed axis; see ``Agent`` for the arguments and ``PPOConfig`` for the hyper-parameters."""
 
     config_class = PPOConfig
@@ -115,17 +114,17 @@ class PPO(Agent):
                 f"batch_size {config.batch_size} does not divide the {self._batch} transitions of n_steps "
                 f"{config.n_steps} x {self.env.num_envs} copies: a minibatch would be left over"
             )
-        self.actor_critic = actor_critic(self)
+        self.actor_critic = self.actor_critic_networks()
         self.optimizer = Adam(self.actor_critic.flat, eps=1e-5)
         self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef
-        everything = torch.full((self.num_seeds,), torch.inf, device=self.device)
+        everything = torch.full((self.num_seeds,), torch.inf, dtype=torch.float32, device=self.device)
         self._target_kl = everything if config.target_kl is None else self.per_row.target_kl
         self._shuffle = Stream(self.seeds, "replay", width=self._batch, device=self.device)
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
 
     def iteration(self) -> None:
         """``n_steps`` steps of every copy, then ``n_epochs`` passes over them in minibatches."""
-        batch = self.experience(play(self, self.config.n_steps))
+        batch = self.experience(self.play(self.config.n_steps))
         self.training_state.means.add(explained_variance=explained_variance(batch.old_value, batch.target))
         going_on = torch.ones_like(self.active)  # [S], False once the policy has moved too far from this batch's
         for minibatch in self.minibatches(batch):
@@ -135,8 +134,8 @@ class PPO(Agent):
     def experience(self, batch: Transition) -> Experience:
         """A segment ``[S, T, B]`` with its advantages and the old policy's probabilities, ``[S, T B]``."""
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)
-        value, mask = self.actor_critic.values(features), allowed(batch)
-        advantage = advantages(self, batch, value)
+        value, mask = self.actor_critic.values(features), flat_action_mask(batch)
+        advantage = self.advantages(batch, value)
         log_p = log_softmax(mask_logits(self.actor_critic.policy(features), mask))
         old_log_p = log_p.gather(-1, action[..., None])[..., 0]
         taken = one_hot(action, log_p)
@@ -178,6 +177,6 @@ class PPO(Agent):
         going_on = going_on & ~(change.approx_kl > 1.5 * self._target_kl)
         learning_rate = self.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
         gradient = pullback(logits_grad, value_grad, self.optimizer.gradient)
-        norm = self.training_state.descend(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
+        norm = self.gradient_step(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
         self.training_state.means.add(losses, change, gradient_norm=norm)
         return going_on

@@ -30,8 +30,7 @@ from rlkit.returns import discounted_returns, ends_by_terminating, episode_retur
 from rlkit.types import Transition, by_copy
 
 from .configs import REINFORCEConfig
-from .core.agent import Agent
-from .core.on_policy import play
+from .core.on_policy import OnPolicyAgent
 from .presets import REINFORCE_PRESETS
 
 FROM_OTHER_COPIES = ("time", "leave-one-out", "optimal")
@@ -45,7 +44,7 @@ class Gradients(NamedTuple):
     loss: Tensor  # [S], mean of -(w - b) log pi(a|s); without the entropy bonus
 
 
-class REINFORCE(Agent):
+class REINFORCE(OnPolicyAgent):
     """REINFORCE on the seed axis; see ``Agent`` for the arguments and ``REINFORCEConfig`` for the hyper-parameters."""
 
     config_class = REINFORCEConfig
@@ -72,7 +71,7 @@ class REINFORCE(Agent):
 
     def iteration(self) -> None:
         """``n_steps`` steps of every copy, then one update on all of them."""
-        self.update(play(self, self.config.n_steps))
+        self.update(self.play(self.config.n_steps))
 
     @torch.inference_mode()
     def update(self, batch: Transition) -> None:
@@ -80,9 +79,7 @@ class REINFORCE(Agent):
         returns = self.returns(batch)
         gradient, log_p, loss = self.gradients(batch, returns)  # [S, B, P]
         learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        norm = self.training_state.descend(
-            self.optimizer, gradient.mean(dim=1), learning_rate, self.per_row.max_grad_norm
-        )
+        norm = self.gradient_step(self.optimizer, gradient.mean(dim=1), learning_rate, self.per_row.max_grad_norm)
         after = self._log_p(batch, self.policy.repeated(self.env.num_envs)(by_copy(self.features(batch.obs))))
         self.training_state.means.add(
             policy_loss=loss,
@@ -164,7 +161,7 @@ class REINFORCE(Agent):
             error = value[..., 0] - target
             gradient = pullback(2.0 / error.shape[1] * error[..., None], self.value_optimizer.gradient)
             learning_rate, max_norm = self.per_row.value_learning_rate, self.per_row.max_grad_norm
-            self.training_state.descend(self.value_optimizer, gradient, learning_rate, max_norm)
+            self.gradient_step(self.value_optimizer, gradient, learning_rate, max_norm)
             if i == 0:
                 variance = explained_variance(value[..., 0], target)
                 self.training_state.means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)

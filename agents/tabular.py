@@ -92,12 +92,12 @@ class TabularQ(Agent):
         total = torch.zeros_like(self.table.flat).scatter_add_(1, entry, error)
         met = torch.zeros_like(self.table.flat).scatter_add_(1, entry, torch.ones_like(error)).gather(1, entry)
         mean = total.gather(1, entry) / met
-        deactivate_nonfinite = self.training_state.deactivate_nonfinite(mean.sum(dim=1))[:, None]
+        self.training_state.deactivate_nonfinite(mean.sum(dim=1))
         count = self.updates.gather(1, entry) + 1.0
         rate = self.per_row.learning_rate[:, None] / count ** self.per_row.power[:, None]
         moved = self.table.flat.gather(1, entry) + rate * mean
         # copies that met in one entry write the same number there
-        self.table.flat.scatter_(1, entry, torch.where(deactivate_nonfinite, moved, self.table.flat.gather(1, entry)))
+        self.table.flat.scatter_(1, entry, torch.where(self.active[:, None], moved, self.table.flat.gather(1, entry)))
         self.updates.scatter_(1, entry, count)
         self.training_state.means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
 

@@ -76,7 +76,11 @@ class BatchedEnv:
         self._native: Callable[[Tensor], Array] = self._to_device if self._in_torch else torch.Tensor.numpy
         self._tensor: Callable[[Array], Tensor] = torch.as_tensor if self._in_torch else torch.from_numpy
         self._limit = None if dynamics.max_steps is None else self._native(torch.tensor(dynamics.max_steps))
-        self._no_noise = self._native(torch.empty(len(seeds), num_envs, 0)) if dynamics.transition_noise == 0 else None
+        self._no_noise = (
+            self._native(torch.empty(len(seeds), num_envs, 0, dtype=torch.float64))
+            if dynamics.transition_noise == 0
+            else None
+        )
         self._float = self._xp.float64 if double else self._xp.float32
         self._noise: StreamNoise | GymnasiumNoise
         if noise == "stream":

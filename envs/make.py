@@ -34,7 +34,7 @@ TWINS = {"CartPole-v1": "rlkit/CartPole-v1"}  # gymnasium's id -> the same dynam
 def make(
     env: str | Dynamics | Callable[[], gymnasium.Env],
     *,
-    seeds: int | Iterable[int] = 0,
+    seeds: int | Iterable[int] = 1,
     num_envs: int = 1,
     device: torch.device | str = "cpu",
     backend: str = "auto",
@@ -47,7 +47,7 @@ def make(
 
     Args:
         env: an id, a ``Dynamics``, or a function that makes a ``gymnasium.Env``.
-        seeds: an integer or one per row.
+        seeds: a count, where 8 means ``range(8)``, or one integer per row.
         num_envs: copies per seed.
         device: where the tensors are; foreign environments step on the CPU and move the result.
         backend: "auto" replaces a gymnasium id by its native twin where there is one; "gymnasium" never does.
@@ -59,7 +59,7 @@ def make(
     Raises:
         ValueError: an unknown id (the nearest known is named), an environment that is made already, an unknown
             backend, arguments that its maker does not take, a space that is not supported, or seeds or copies that are
-            not integers.
+            not integers, or fewer than one.
     """
     kwargs = dict(env_kwargs or {})
     rows, copies = as_seeds(seeds), _as_copies(num_envs)

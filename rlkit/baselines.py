@@ -60,7 +60,7 @@ def optimal_constant(weighted_score: Tensor, score: Tensor) -> Tensor:
 def _ratio_of_others(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Of sums by copy ``[..., B]``, the ratio of what all the others have; 0 where their denominator is 0."""
     others = numerator.sum(dim=-1, keepdim=True) - numerator
-    count = denominator.sum(dim=-1, keepdim=True) - denominator
+    count = (denominator.sum(dim=-1, keepdim=True) - denominator).to(numerator.dtype)
     return torch.where(count > 0, others / count.clamp(min=torch.finfo(numerator.dtype).tiny), 0.0)
 
 

@@ -33,15 +33,20 @@ MASK32 = 0xFFFFFFFF
 
 
 def as_seeds(given: int | Iterable[int]) -> tuple[int, ...]:
-    """Seeds as they may be given, an integer or one per row (of numpy or torch too), as one integer per row.
+    """Return one seed per row: a count n gives 0, ..., n - 1, a sequence (of numpy or torch too) gives its integers.
 
     Raises:
-        ValueError: anything else.
+        ValueError: a count below one, an empty sequence, or anything that is not integers.
     """
     try:
-        return tuple(index(seed) for seed in (given if np.iterable(given) else (given,)))
+        seeds = tuple(index(seed) for seed in (given if np.iterable(given) else range(index(given))))
     except TypeError as error:
-        raise ValueError(f"seeds must be an integer, or one integer per row such as range(8), got {given!r}") from error
+        raise ValueError(
+            f"seeds must be a count such as 8, or one integer per row such as range(8) or [3], got {given!r}"
+        ) from error
+    if not seeds:
+        raise ValueError(f"seeds must be at least one, got {given!r}: pass seeds=[0] for seed 0 alone")
+    return seeds
 
 
 def key(seed: int, purpose: Purpose, copy: int = 0) -> tuple[int, int]:

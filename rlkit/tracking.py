@@ -69,8 +69,8 @@ class EpisodeReturns:
     """
 
     def __init__(self, num_seeds: int, num_envs: int, device: torch.device) -> None:
-        self._running = torch.zeros(num_seeds, num_envs, device=device)
-        self._sum = torch.zeros(num_seeds, device=device)
+        self._running = torch.zeros(num_seeds, num_envs, dtype=torch.float32, device=device)
+        self._sum = torch.zeros(num_seeds, dtype=torch.float32, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
         self._segments: list[tuple[Tensor, Tensor, Tensor | None]] = []  # rewards, ends, observations: not summed yet
         self._kept = 0  # steps in them

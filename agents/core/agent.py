@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlkit.devices import usable_device
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.nn import encode, flush_denormals, normalizer
+from rlkit.nn import Optimizer, clip_rows_, encode, flush_denormals, known_within, normalizer, row_norm
 from rlkit.streams import Stream, as_seeds
 from rlkit.types import Env, Transition
 
@@ -36,7 +36,7 @@ class Agent(NetworkPolicy):
 
     Args:
         env: a gymnasium id, a function that makes a ``gymnasium.Env``, or a ``Dynamics``.
-        seeds: an integer, or one integer per row.
+        seeds: a count, where 8 means ``range(8)``, or one integer per row, where ``[3]`` means seed 3 alone.
         num_envs: copies of the environment per seed; None takes the preset's, else 1.
         device: "auto" takes a GPU where there is one.
         backend: "auto" replaces a gymnasium id by its native twin (CartPole-v1); "gymnasium" never does.
@@ -61,7 +61,7 @@ class Agent(NetworkPolicy):
         self,
         env: EnvSource,
         *,
-        seeds: int | Iterable[int] = 0,
+        seeds: int | Iterable[int] = 1,
         num_envs: int | None = None,
         device: str | torch.device = "auto",
         backend: str = "auto",
@@ -179,6 +179,32 @@ class Agent(NetworkPolicy):
         for divergence in self.divergences:
             warnings.warn(str(divergence), RuntimeWarning, stacklevel=2)
 
+    def gradient_step(
+        self,
+        optimizer: Optimizer,
+        gradient: Tensor,
+        learning_rate: Tensor,
+        max_norm: Tensor,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Take one step of every row that still learns down its gradient; deactivate rows whose gradient is not finite.
+
+        Args:
+            optimizer: of the parameters.
+            gradient: ``[S, P]``; each row is clipped in place to its ``max_norm``.
+            learning_rate, max_norm: ``[S]``.
+            rows: the rows that take part, ``[S]`` bool; None for all.
+
+        Returns:
+            the norms before clipping, ``[S]``.
+        """
+        norm = row_norm(gradient)
+        if not known_within(norm, max_norm):
+            self.training_state.deactivate_nonfinite(norm)
+            clip_rows_(gradient, norm, max_norm)
+        optimizer.step(gradient, learning_rate, self.active if rows is None else self.active & rows)
+        return norm
+
     @property
     def num_timesteps(self) -> int:
         """Environment steps per seed so far, over all its copies."""
@@ -239,7 +265,7 @@ class Agent(NetworkPolicy):
             raise IndexError(f"row {row} of an agent with {self.num_seeds} seeds")
         row %= self.num_seeds
         settings = settings_of_row(self.config, row)
-        twin = type(self)(seeds=self.seeds[row], num_envs=self.env.num_envs, **self.source._asdict(), **settings)
+        twin = type(self)(seeds=[self.seeds[row]], num_envs=self.env.num_envs, **self.source._asdict(), **settings)
         for name, network in twin.networks.items():
             network.flat.copy_(self.networks[name].flat[row : row + 1])
         for name in self.saved:

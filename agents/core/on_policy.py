@@ -1,4 +1,4 @@
-"""What the agents that learn from what their present policy has just played share."""
+"""What A2C, PPO and REINFORCE share: they learn from the segment that their present policy has just played."""
 
 from __future__ import annotations
 
@@ -16,38 +16,41 @@ from rlkit.types import Transition, segment
 from .agent import Agent
 
 
-def actor_critic(agent: Agent) -> ActorCritic:
-    """A policy's and a value's networks as the agent's configuration describes them."""
-    config = agent.config
-    architecture = config.architecture(agent.observation_space, agent.seeds, agent.device)
-    policy = architecture.policy(agent.num_actions, config.ortho_init)
-    return ActorCritic(policy, architecture.value(config.ortho_init))
+class OnPolicyAgent(Agent):
+    """An ``Agent`` that plays a segment by its policy, learns from it, and forgets it."""
+
+    def actor_critic_networks(self) -> ActorCritic:
+        """Make the networks of the policy and of the value function as the configuration describes them."""
+        architecture = self.config.architecture(self.observation_space, self.seeds, self.device)
+        policy = architecture.policy(self.num_actions, self.config.ortho_init)
+        return ActorCritic(policy, architecture.value(self.config.ortho_init))
+
+    def play(self, steps: int) -> Transition:
+        """Play ``steps`` steps of every copy with actions sampled from softmax(scores).
+
+        Returns:
+            the segment, ``[S, T, B, ...]`` each field. Where rewards are normalized, its rewards are the normalized
+            ones; the log has the environment's own.
+        """
+        with torch.no_grad():
+            numbers = self.explore.take(steps)[..., 0]  # [T, S, B]
+            batch = segment(
+                [self.env.step(categorical(self.scores(self.env.obs), u, self.env.action_mask)) for u in numbers]
+            )
+        self.record(batch)
+        return batch if self.normalizer is None else batch._replace(reward=self.normalizer.rewards(batch.reward))
+
+    def advantages(self, batch: Transition, value: Tensor) -> Tensor:
+        """Estimate the advantages of a segment ``[S, T, B]``, given V(s) ``[S, T B]``: ``[S, T B]``; see ``gae``."""
+        shape = batch.reward.shape
+        next_value = self.values(batch.next_obs.flatten(1, 2))
+        gamma, gae_lambda = self.per_row.gamma[:, None], self.per_row.gae_lambda[:, None]
+        ends = batch.terminated, batch.truncated
+        return gae(batch.reward, value.view(shape), next_value.view(shape), *ends, gamma, gae_lambda).flatten(1, 2)
 
 
-def play(agent: Agent, steps: int) -> Transition:
-    """``steps`` steps of every copy with actions sampled from softmax(scores), ``[S, T, B, ...]`` each field.
-
-    Normalised rewards are given as they are learned from.
-    """
-    env = agent.env
-    with torch.no_grad():
-        numbers = agent.explore.take(steps)[..., 0]  # [T, S, B]
-        batch = segment([env.step(categorical(agent.scores(env.obs), u, env.action_mask)) for u in numbers])
-    agent.record(batch)
-    return batch if agent.normalizer is None else batch._replace(reward=agent.normalizer.rewards(batch.reward))
-
-
-def advantages(agent: Agent, batch: Transition, value: Tensor) -> Tensor:
-    """Generalised advantage estimates of a segment ``[S, T, B]``, given V(s) ``[S, T B]``: ``[S, T B]``."""
-    shape = batch.reward.shape
-    next_value = agent.values(batch.next_obs.flatten(1, 2))
-    gamma, gae_lambda = agent.per_row.gamma[:, None], agent.per_row.gae_lambda[:, None]
-    ends = batch.terminated, batch.truncated
-    return gae(batch.reward, value.view(shape), next_value.view(shape), *ends, gamma, gae_lambda).flatten(1, 2)
-
-
-def allowed(batch: Transition) -> Tensor | None:
-    """What was allowed in a segment's observations, ``[S, T B, A]`` bool; None: everything."""
+def flat_action_mask(batch: Transition) -> Tensor | None:
+    """The actions allowed in a segment's observations, ``[S, T B, A]`` bool; None where all always are."""
     return None if batch.action_mask is None else batch.action_mask.flatten(1, 2)
 
 
@@ -60,7 +63,7 @@ class Losses(NamedTuple):
     entropy: Tensor
 
 
-def with_entropy(
+def actor_critic_loss(
     log_p: Tensor,
     policy_loss: Tensor,
     policy_grad: Tensor,
@@ -68,16 +71,16 @@ def with_entropy(
     ent_coef: Tensor | None,
     vf_coef: Tensor,
 ) -> tuple[Losses, Tensor]:
-    """mean[policy_loss - ent_coef H(pi) + vf_coef value_loss] over M and its derivative by the logits.
+    """Combine the parts of an actor-critic loss, mean[policy_loss - ent_coef H(pi) + vf_coef value_loss] over M.
 
     Args:
         log_p: log pi, ``[S, M, A]``.
         policy_loss, value_loss: ``[S, M]``.
-        policy_slope: derivative of the policy's loss by the logits, ``[S, M, A]``.
-        ent_coef, vf_coef: ``[S]``; None leaves the bonus out.
+        policy_grad: derivative of the policy's loss by the logits, ``[S, M, A]``.
+        ent_coef, vf_coef: ``[S]``; an ent_coef of None leaves the entropy bonus out.
 
     Returns:
-        the losses ``[S]`` and the derivative ``[S, M, A]``.
+        the losses ``[S]`` and the derivative of their sum over seeds by the logits, ``[S, M, A]``.
     """
     policy, value = policy_loss.mean(dim=1), value_loss.mean(dim=1)
     mean_entropy = entropy(log_p).mean(dim=1)

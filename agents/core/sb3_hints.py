@@ -13,7 +13,7 @@ R = TypeVar("R")
 ARGUMENTS: Mapping[str, str] = {  # of a constructor
     "policy": "network says what reads the observations ('mlp', 'cnn', ...), net_arch its hidden widths",
     "policy_kwargs": "net_arch, activation, network and network_kwargs are hyper-parameters of their own",
-    "seed": "pass seeds, one integer or one per row such as range(8)",
+    "seed": "pass seeds=[seed], or seeds=8 for the seeds 0 to 7",
     "n_envs": "pass num_envs",
     "verbose": "learn(..., progress_bar=True) shows how far it is, and history is the log",
     "tensorboard_log": "history is the log, and `rlkit train --tensorboard` writes it for TensorBoard",
@@ -32,7 +32,7 @@ OF_LEARN: Mapping[str, str] = {
     "tb_log_name": ARGUMENTS["tensorboard_log"],
     "reset_num_timesteps": "learn again goes on where it was; a new agent begins anew",
 }
-ORDER = "the environment comes first and alone, everything else has a name: DQN('CartPole-v1', seeds=range(8))"
+ORDER = "the environment comes first and alone, everything else has a name: DQN('CartPole-v1', seeds=8)"
 
 
 def of_value(name: str, value: object, others: Mapping[str, object]) -> str:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from rlkit.checkpoint import part
-from rlkit.nn import Optimizer, clip_rows_, known_within, row_norm
 from rlkit.schedules import Schedule, factor
 from rlkit.tracking import EpisodeReturns, Means
 
@@ -73,36 +72,15 @@ class TrainingState:
         """A learning rate or clip range at this point of training, ``[S]``."""
         return initial if schedule == "constant" else initial * factor(schedule, 1.0 - self.remaining)
 
-    def descend(
-        self,
-        optimizer: Optimizer,
-        gradient: Tensor,
-        learning_rate: Tensor,
-        max_norm: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
-        """One step of the rows that learn down a gradient ``[S, P]``, which is clipped in place; its norm ``[S]``.
+    def deactivate_nonfinite(self, number: Tensor) -> None:
+        """Stop for good every row whose number ``[S]``, such as the norm of its gradient, is not finite."""
+        self.active &= number.abs() < math.inf  # NaN compares false
 
-        Args:
-            optimizer: of the parameters.
-            gradient: ``[S, P]``.
-            learning_rate, max_norm: ``[S]``.
-            rows: those that take part, ``[S]`` bool; None: all.
+    def deactivate_nonfinite_loss(self, loss: Tensor) -> None:
+        """Stop for good every row whose loss ``[S]`` is not finite, and log that it was the loss.
+
+        A loss may be infinite while its gradient, being clipped, is not.
         """
-        norm = row_norm(gradient)
-        if not known_within(norm, max_norm):
-            self.deactivate_nonfinite(norm)
-            clip_rows_(gradient, norm, max_norm)
-        optimizer.step(gradient, learning_rate, self.active if rows is None else self.active & rows)
-        return norm
-
-    def deactivate_nonfinite(self, number: Tensor) -> Tensor:
-        """Which rows may be updated, ``[S]`` bool: one whose gradient norm or loss is not finite stops for good."""
-        self.active &= number < math.inf  # NaN compares false
-        return self.active
-
-    def check_loss(self, loss: Tensor) -> None:
-        """Stop the rows whose loss ``[S]`` is not finite though their gradient was, and remember what it was."""
         self.returns.unsound["loss"] |= self.active & ~loss.isfinite()
         self.deactivate_nonfinite(loss)
 

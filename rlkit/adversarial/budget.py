@@ -209,7 +209,7 @@ class Budget:
             z = 2.0 * u - 1.0
         elif self.norm == "2":
             normal = _normal(u) * free
-            count = free.flatten().sum(dim=0).clamp(min=1)
+            count = free.flatten().sum(dim=0).clamp(min=1).to(torch.float32)
             z = normal * last ** (1.0 / count) / _length(normal, "2").clamp(min=SMALLEST_UNIFORM)
         else:
             side = 2.0 * u - 1.0

@@ -227,7 +227,7 @@ def _shown_space(space: spaces.Space[Any], victim: Victim) -> spaces.Box:
 
 def _within(budget: Budget, space: spaces.Box) -> Budget:
     """The budget with the bounds of the space added to its own."""
-    low, high = (np.asarray(torch.as_tensor(bound), dtype=np.float64) for bound in (budget.low, budget.high))
+    low, high = (torch.as_tensor(bound, dtype=torch.float64).numpy() for bound in (budget.low, budget.high))
     return replace(budget, low=np.maximum(low, space.low), high=np.minimum(high, space.high))
 
 

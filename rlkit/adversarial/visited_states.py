@@ -31,5 +31,6 @@ def visited(policy: Policy, env: Env, count: int, max_steps: int | None = None) 
     rows = []
     for seen, counted in zip(obs, running, strict=True):
         own = seen[counted]  # [n, *observation], episode by episode
-        rows.append(own[torch.linspace(0, len(own) - 1, count, device=own.device).round().long()])
+        places = torch.linspace(0, len(own) - 1, count, dtype=torch.float32, device=own.device)
+        rows.append(own[places.round().long()])
     return torch.stack(rows)

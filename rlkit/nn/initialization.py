@@ -23,8 +23,8 @@ def initial_numbers(layers: Sequence[tuple[int, int]], seeds: Sequence[int], net
 
 def uniform_linear(layers: Sequence[tuple[int, int]], numbers: Tensor) -> Tensor:
     """Weights and biases of every layer, uniform on +-1/sqrt(in), ``[S, count]``."""
-    bounds = torch.cat([torch.full(((n_in + 1) * n_out,), 1.0 / math.sqrt(n_in)) for n_in, n_out in layers])
-    return (2.0 * numbers - 1.0) * bounds
+    bounds = [torch.full(((n_in + 1) * n_out,), 1.0 / math.sqrt(n_in), dtype=torch.float32) for n_in, n_out in layers]
+    return (2.0 * numbers - 1.0) * torch.cat(bounds)
 
 
 def orthogonal(layers: Sequence[tuple[int, int]], numbers: Tensor, gains: Sequence[float]) -> Tensor:

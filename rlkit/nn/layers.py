@@ -107,7 +107,7 @@ def _twice_less_one_(y: Tensor) -> Tensor:
     return torch.add(MINUS_ONE, y, alpha=2.0, out=y)
 
 
-MINUS_ONE = torch.tensor(-1.0)
+MINUS_ONE = torch.tensor(-1.0, dtype=torch.float32)
 # torch's sigmoid is six times as fast as its tanh, and what is made of it within 2e-7 of tanh. Only where a row is
 # large, for three operations instead of one, and in whole vectors, because the last few elements of a tensor are
 # computed otherwise.

@@ -82,8 +82,9 @@ class MLP:
         widened = self._shapes(self._widths)
         self.columns = _columns(layers, widened).to(device)
         count = sum((n_in + 1) * n_out for n_in, n_out in widened)
-        flat = torch.zeros(len(compact), _whole_lines(count), device=device)  # every row begins a cache line
-        flat[:, self.columns] = compact.to(device, torch.float32)
+        # every row begins a cache line
+        flat = torch.zeros(len(compact), _whole_lines(count), dtype=torch.float32, device=device)
+        flat[:, self.columns] = compact.to(flat)
         self.place(flat)
 
     def _shapes(self, widths: Sequence[int]) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ def flush_denormals() -> Iterator[None]:
     The first moment of a unit that has died decays towards zero and stays denormal for thousands of updates,
     and arithmetic on denormals takes ten times as long.
     """
-    already = bool(torch.tensor(1e-39) * 1.0 == 0.0)
+    already = bool(torch.tensor(1e-39, dtype=torch.float32) * 1.0 == 0.0)
     torch.set_flush_denormal(True)
     try:
         yield
@@ -74,7 +74,8 @@ class Adam:
         self.first = torch.zeros_like(parameters)  # [S, P]
         self.second = torch.zeros_like(parameters)  # [S, P]
         self.steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)  # [S]
-        self._idle = torch.zeros(len(parameters), device=parameters.device)  # [S], 1 where a row sits out a step
+        # [S], 1 where a row sits out a step: float32, whatever the parameters are, because torch's kernel wants it
+        self._idle = torch.zeros(len(parameters), dtype=torch.float32, device=parameters.device)
         tensors = (parameters, self.first, self.second, self.steps, self._idle)
         self._rows = list(zip(*(tensor.unbind(0) for tensor in tensors), strict=True))
         # rows of whole cache lines round in one piece as they do one by one

@@ -106,7 +106,7 @@ class Memory:
         """Numbers at which the rings give their latest ``size`` transitions, ``count`` times: ``[S, count size]``."""
         assert self.replay is not None, "nothing is stored yet"
         stored = self.replay.added.clamp(max=self.replay.capacity)
-        age = torch.arange(size, 0, -1, device=stored.device) - 0.5
+        age = torch.arange(size, 0, -1, dtype=torch.float32, device=stored.device) - 0.5
         return (1.0 - (age / stored).double()).clamp(min=0.0).expand(num_seeds, -1).repeat(1, count)
 
     def update_priorities(self, error: Tensor) -> None:

@@ -62,7 +62,7 @@ class Priorities:
     def rank(self, slot: Tensor) -> Tensor:
         """Uniform numbers ``[S, M]`` at which ``ReplayBuffer.sample`` reads these slots, oldest first."""
         size = min(self.added, self.capacity)
-        return ((slot - (self.added - size)) % self.capacity + 0.5).double() / size
+        return (((slot - (self.added - size)) % self.capacity).double() + 0.5) / size
 
     def importance(self, probability: Tensor, beta: Tensor) -> Tensor:
         """w = (n P)^-beta / max w of the minibatch, ``[S, M]``; beta ``[S]``, 1 corrects the expectation fully."""

@@ -261,7 +261,7 @@ def test_integer_observations_are_attacked_in_their_code() -> None:
 
 def trained(algorithm: type[DQN] | type[PPO], victim: Table, moves: AdversaryActions, **settings: Any) -> DQN | PPO:
     problem = AdversaryDynamics(cycle_or_stay(STEPS), victim, moves, ANY)
-    return algorithm(problem, seeds=0, num_envs=8, device="cpu", net_arch=(16,), **settings)
+    return algorithm(problem, seeds=[0], num_envs=8, device="cpu", net_arch=(16,), **settings)
 
 
 def test_ppo_learns_the_worst_case_of_the_toy_and_noise_does_not_find_it() -> None:

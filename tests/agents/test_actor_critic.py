@@ -16,7 +16,6 @@ from torch import nn
 
 from rlkit.agents import A2C, PPO
 from rlkit.agents.a2c import a2c_loss
-from rlkit.agents.core.on_policy import play
 from rlkit.agents.ppo import Experience, ppo_loss
 from rlkit.envs.probes import PROBES
 from rlkit.exploration import categorical
@@ -105,7 +104,7 @@ def test_an_update_of_a2c_is_stable_baselines3s(settings):
     peer = peer_of(agent, SB3A2C, **settings)
     ends = torch.zeros(2)  # by time limit, by falling
     for _ in range(3):  # moments and all
-        batch = play(agent, 80)
+        batch = agent.play(80)
         ends += torch.stack([batch.truncated.sum(), batch.terminated.sum()])
         fill(peer, batch, agent.config.gamma)
         agent.update(batch)
@@ -114,7 +113,7 @@ def test_an_update_of_a2c_is_stable_baselines3s(settings):
     assert (ends > 0).all()
     logged, ours = peer.logger.name_to_value, agent.training_state.means
     ours.read()
-    agent.update(batch := play(agent, 80))
+    agent.update(batch := agent.play(80))
     fill(peer, batch, agent.config.gamma)
     peer.train()
     means = ours.read()
@@ -141,7 +140,7 @@ def test_an_update_of_ppo_is_stable_baselines3s(settings):
     peer = peer_of(agent, SB3PPO, **settings)
     ends = torch.zeros(2)  # by time limit, by falling
     for _ in range(3):
-        batch = play(agent, 80)
+        batch = agent.play(80)
         ends += torch.stack([batch.truncated.sum(), batch.terminated.sum()])
         fill(peer, batch, agent.config.gamma)
         experience = agent.experience(batch)

@@ -43,14 +43,6 @@ def test_history_counts_episodes_and_their_returns(agent):
     assert {"loss", "gradient_norm"} <= set(history)
 
 
-def test_progress_bar_shows_speed_and_return(capsys):
-    DQN("CartPole-v1", device="cpu", **QUICK).learn(400, progress_bar=True)
-    text = capsys.readouterr().out
-    assert "400/400 steps" in text
-    assert "env steps/s" in text
-    assert "return" in text
-
-
 def test_predict_is_stable_baselines3s(agent):
     one = agent[1]
     env = gymnasium.make("CartPole-v1")

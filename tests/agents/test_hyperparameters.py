@@ -107,17 +107,30 @@ def test_numbers_of_numpy_in_the_environments_arguments_are_saved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "seeds", [3, np.int64(3), np.array(3), [3], np.array([3]), torch.tensor([3]), (s for s in [3])]
+    ("seeds", "rows"),
+    [(seeds, (0, 1, 2)) for seeds in (3, np.int64(3), np.array(3), torch.tensor(3), range(3))]
+    + [(seeds, (3,)) for seeds in ([3], np.array([3]), torch.tensor([3]), (s for s in [3]))],
 )
-def test_seeds_are_integers_however_they_are_given(seeds):
-    assert DQN("CartPole-v1", seeds=seeds, device="cpu").seeds == (3,)
+def test_an_integer_is_a_count_of_seeds_and_a_sequence_names_them(seeds, rows):
+    assert DQN("CartPole-v1", seeds=seeds, device="cpu").seeds == rows
 
 
 @pytest.mark.parametrize("seeds", [None, 0.5, "12", [0.5], np.array(1.5), [None], [[1]]])
 @pytest.mark.parametrize("make", [DQN, rlkit.envs.make], ids=["agent", "env"])
 def test_seeds_that_are_not_integers_are_refused(make, seeds):
-    with pytest.raises(ValueError, match="seeds must be an integer, or one integer per row"):
+    with pytest.raises(ValueError, match="seeds must be a count such as 8, or one integer per row"):
         make("CartPole-v1", seeds=seeds)
+
+
+@pytest.mark.parametrize("seeds", [0, -1, [], range(0), np.zeros(0, int)])
+@pytest.mark.parametrize("make", [DQN, rlkit.envs.make], ids=["agent", "env"])
+def test_no_seeds_are_refused_and_the_message_names_seed_0(make, seeds):
+    with pytest.raises(ValueError, match=r"seeds must be at least one, got .*: pass seeds=\[0\] for seed 0 alone"):
+        make("CartPole-v1", seeds=seeds)
+
+
+def test_without_seeds_there_is_one_seed_0():
+    assert DQN("CartPole-v1", device="cpu").seeds == rlkit.envs.make("CartPole-v1").seeds == (0,)
 
 
 @pytest.mark.parametrize("num_envs", [2.0, "2", [2]])

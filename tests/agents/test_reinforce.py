@@ -8,7 +8,6 @@ import torch
 
 from rlkit.agents import REINFORCE
 from rlkit.agents.configs import Baseline
-from rlkit.agents.core.on_policy import play
 from rlkit.baselines import MovingAverage, leave_one_out_mean, optimal_constant, time_dependent_mean
 from rlkit.envs import TabularDynamics
 from rlkit.envs.probes import PROBES
@@ -177,7 +176,7 @@ def test_sampled_batches_have_the_exact_mean_and_variance(returns, discount_stat
     agent = prepared(mdp, logits, rows, 2, baseline, returns, discount_states)
     agent.env = agent.source.make(range(rows), 2, restart=False)
     agent.explore = type(agent.explore)(range(rows), "explore", width=1, copies=2)
-    batch = play(agent, mdp.max_steps)
+    batch = agent.play(mdp.max_steps)
     taken = ~torch.cat([torch.zeros_like(batch.done[:, :1]), batch.done[:, :-1]], dim=1)
     counted_only(agent, taken)
     batch = batch._replace(reward=batch.reward.double())
@@ -262,7 +261,7 @@ def test_sampled_gradients_have_the_exact_mean_and_variance():
     agent = agent_for(mdp, logits, rows, copies, returns="whole", discount_states=True, baseline="none", gamma=GAMMA)
     agent.env = agent.source.make(range(1000, 1000 + rows), copies, restart=False)
     agent.explore = type(agent.explore)(range(rows), "explore", width=1, copies=copies)
-    batch = play(agent, mdp.max_steps)
+    batch = agent.play(mdp.max_steps)
     taken = ~torch.cat([torch.zeros_like(batch.done[:, :1]), batch.done[:, :-1]], dim=1)
     batch = batch._replace(reward=batch.reward.double())
     counted_only(agent, taken)

@@ -39,7 +39,7 @@ def test_a_policy_before_the_environment_is_answered():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ({"seed": 0}, "unknown hyper-parameter 'seed' of DQN: pass seeds"),
+        ({"seed": 0}, "unknown hyper-parameter 'seed' of DQN: pass seeds=\\[seed\\]"),
         ({"n_envs": 4}, "pass num_envs"),
         ({"policy_kwargs": {}}, "net_arch, activation, network"),
         ({"policy": "MlpPolicy"}, "network says what reads the observations"),

@@ -132,7 +132,7 @@ def execute(
         scores = scores_of(counted, shown)
         lead = margin(scores, own) if target is None else -margin(scores, target)
     else:
-        lead = torch.full(success.shape, math.nan, device=obs.device)
+        lead = torch.full(success.shape, math.nan, dtype=torch.float32, device=obs.device)
     queries = counted.asked // max(own.numel(), 1)
     warn_if_stochastic(victim, obs, own)
     return AttackResult(shown, success, lead, budget.distance(obs, shown), queries)

@@ -178,7 +178,7 @@ def adversarial_distance(
     nearest = Best(obs, torch.full_like(result.distance, -math.inf)).or_else(result.obs, _worth(result))
     low = torch.zeros_like(result.distance)
     for _ in range(halvings):
-        largest = torch.as_tensor(budget.epsilon).to(obs)
+        largest = torch.as_tensor(budget.epsilon, dtype=obs.dtype, device=obs.device)
         high = torch.minimum(-nearest.value, largest)  # [S, B]
         middle = (low + high) / 2
         result = execute(attack, victim, obs, replace(budget, epsilon=middle), u, target)

@@ -79,7 +79,7 @@ class RandomSearch:
             again = (numbers / threshold).reshape(obs.shape)  # uniform on [0, 1) within the block
             if budget.norm == "2":
                 return torch.where(block, 2.0 * again - 1.0, z)
-            return torch.where(block, (z + torch.where(again < 0.5, 2.0, 3.0)) % 3.0 - 1.0, z)
+            return torch.where(block, (z + torch.where(again < 0.5, 2.0, 3.0).to(z.dtype)) % 3.0 - 1.0, z)
 
         start = signs(first).reshape(obs.shape).to(u.dtype)
         return climb(self, victim, obs, budget, target, start, changed, rounds)
@@ -138,6 +138,7 @@ class Square:
         planes, height, width = obs.shape[2:]
         stripes, rounds = u[..., : planes * width], u[..., planes * height * width :].chunk(self.queries - 1, dim=-1)
         rows, columns = (torch.arange(n, device=obs.device) for n in (height, width))
+        powers = 2.0 ** torch.arange(planes, dtype=torch.float32, device=obs.device)  # [C]
 
         def changed(z: Tensor, numbers: Tensor, part: float) -> Tensor:
             side = min(max(round(math.sqrt(part * height * width)), 1), height, width)
@@ -145,7 +146,7 @@ class Square:
                 (u * (n - side + 1)).floor() for u, n in zip(numbers.unbind(-1), (height, width), strict=False)
             )
             inside = between(rows, top, side)[..., :, None] & between(columns, left, side)[..., None, :]  # [S, B, H, W]
-            bits = numbers[..., 2, None] * 2.0 ** torch.arange(planes, device=obs.device)  # [S, B, C]
+            bits = numbers[..., 2, None] * powers  # [S, B, C]
             return torch.where(inside[:, :, None], signs(bits.frac())[..., None, None], z)
 
         start = signs(stripes).reshape(*obs.shape[:3], 1, width).expand(obs.shape)
@@ -191,7 +192,7 @@ def climb(
 
 def signs(u: Tensor) -> Tensor:
     """-1 or 1 of uniform numbers."""
-    return torch.where(u < 0.5, -1.0, 1.0)
+    return torch.where(u < 0.5, -1.0, 1.0).to(torch.float32)
 
 
 def between(index: Tensor, first: Tensor, length: int) -> Tensor:

@@ -37,7 +37,7 @@ def perturb_where(
     def gathered(x: Tensor) -> Tensor:
         return x.gather(1, per_feature(columns, x[:, :width]).expand(-1, -1, *x.shape[2:]))
 
-    epsilon = torch.as_tensor(budget.epsilon).to(obs).expand(now.shape)
+    epsilon = torch.as_tensor(budget.epsilon, dtype=obs.dtype, device=obs.device).expand(now.shape)
     shown = perturb(
         attack,
         victim,

@@ -178,7 +178,7 @@ def _fit(
 ) -> None:
     """Adam on minibatches taken from ``order [S, n]`` in turn, again from its start at its end."""
     optimizer = Adam(network.flat)
-    rates = torch.full((len(x),), learning_rate, device=x.device)
+    rates = torch.full((len(x),), learning_rate, dtype=torch.float32, device=x.device)
     active = torch.ones(len(x), dtype=torch.bool, device=x.device)
     row = torch.arange(len(x), device=x.device)[:, None]
     size = min(MINIBATCH, order.shape[1])

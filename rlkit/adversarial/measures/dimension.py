@@ -87,7 +87,7 @@ def padded(num_features: int, n: int) -> Tensor:
         ValueError: n below D.
     """
     _check(num_features, n)
-    return torch.eye(num_features, n)
+    return torch.eye(num_features, n, dtype=torch.float32)
 
 
 def rotated(num_features: int, n: int, normal: Tensor) -> Tensor:

@@ -69,4 +69,5 @@ def cross_section(victim: Victim, obs: Tensor, budget: Budget, radii: Sequence[f
     scores = torch.stack(
         [along_ray(victim, budget.cut(obs + radius * up), budget.in_units(across), budget, radii) for radius in radii]
     )
-    return Section(torch.tensor(radii), margin(scores, own.expand(scores.shape[:-1])), scores.argmax(dim=-1), scores)
+    lead = margin(scores, own.expand(scores.shape[:-1]))
+    return Section(torch.tensor(radii, dtype=torch.float32), lead, scores.argmax(dim=-1), scores)
