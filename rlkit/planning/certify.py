@@ -13,8 +13,8 @@ from rlkit.mdp import TabularMDP
 from .bounds import Shifts, doubt, macqueen_shifts, shifted, widest
 from .discount import verified_contraction
 from .kernels.jit import COMPILED
-from .kernels.sweeps import back_up_best, unrolled_outcomes
-from .operators import Array, Extents, Problem, choices, ended_by_zero, extents, highest, q_backup
+from .kernels.sweeps import back_up_best
+from .operators import Array, Extents, Problem, choices, ended_by_zero, extents, highest, q_backup, table_arrays
 from .solution import NotConverged, Solution
 
 
@@ -67,8 +67,7 @@ def best_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     """``B value``, ``[N] -> [N]``, without keeping the q-values."""
     if COMPILED and isinstance(mdp, TabularMDP):
         best, policy = np.zeros(mdp.num_states + 1), np.empty(mdp.num_states, np.int32)
-        table = (mdp.arrival, mdp.probability, mdp.expected_reward)
-        back_up_best(*table, ended_by_zero(value), gamma, best, policy, unrolled_outcomes(mdp.num_successors))
+        back_up_best(table_arrays(mdp), ended_by_zero(value), gamma, best, policy)
         return best[:-1]
     return highest(q_backup(mdp, value, gamma))
 

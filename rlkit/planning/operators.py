@@ -14,7 +14,7 @@ from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP, chunks
 
 from .kernels.jit import COMPILED
 from .kernels.stencil import map_backup
-from .kernels.sweeps import back_up_all, choose_best, unrolled_outcomes
+from .kernels.sweeps import TableArrays, back_up_all, choose_best
 
 Array = NDArray[np.float64]
 Problem = TabularMDP | GridMDP | LatticeMDP
@@ -41,13 +41,17 @@ def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     mdp = as_table(mdp)
     if COMPILED and value.ndim == 1 and value.dtype == np.float64:
         q = np.empty((mdp.num_states, mdp.num_actions))
-        table = mdp.arrival, mdp.probability, mdp.expected_reward
-        back_up_all(*table, ended_by_zero(value), gamma, q, unrolled_outcomes(mdp.num_successors))
+        back_up_all(table_arrays(mdp), ended_by_zero(value), gamma, q)
         return q
     leading, num_states = value.shape[:-1], value.shape[-1]
     columns = value.reshape(-1, num_states).T  # [N, B]
     ahead = (mdp.continuation @ columns).T.reshape(*leading, num_states, mdp.num_actions)  # [..., N, A]
     return np.asarray(mdp.expected_reward + gamma * ahead)
+
+
+def table_arrays(mdp: TabularMDP) -> TableArrays:
+    """A table as the compiled loops read it."""
+    return TableArrays.of(mdp.arrival, mdp.probability, mdp.expected_reward)
 
 
 def ended_by_zero(value: Array) -> Array:
@@ -111,8 +115,7 @@ def choices(mdp: Problem, value: Array, gamma: float, behind: float) -> Choices:
         best = highest(q)
         return Choices(best, greedy(q), q >= np.nextafter(best - behind, -np.inf)[:, None])
     found = Choices(np.empty(size[0]), np.empty(size[0], np.int64), np.empty(size, np.bool_))
-    table = mdp.arrival, mdp.probability, mdp.expected_reward
-    choose_best(*table, ended_by_zero(value), gamma, behind, *found, unrolled_outcomes(mdp.num_successors))
+    choose_best(table_arrays(mdp), ended_by_zero(value), gamma, behind, *found)
     return found
 
 

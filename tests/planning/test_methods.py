@@ -45,6 +45,7 @@ from rlkit.planning import (
 )
 from rlkit.planning.kernels import jit, stencil, sweeps
 from rlkit.planning.methods import modified_policy_iteration as modified
+from rlkit.planning.methods import prioritized_sweeping as prioritized
 from rlkit.planning.methods import stencil_iteration as stencil_iter
 from rlkit.planning.operators import extents, rounding_bound
 
@@ -313,7 +314,7 @@ def test_a_map_is_swept_as_a_map_even_from_its_table() -> None:
 
 
 def test_slow_mixing_is_noticed_and_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORISATION", 400)
+    monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORIZATION", 400)
     table = without_structure(slippery(40, terminals=False).tabular)
     solution = solve(table, 0.9999, 1e-6)
     assert solution.method == "policy iteration"
@@ -335,7 +336,7 @@ def test_a_line_is_factorized_early() -> None:
 
 
 def test_large_factors_are_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORISATION", 400)
+    monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORIZATION", 400)
     monkeypatch.setattr(portfolio, "LARGEST_FACTORS", 1000)
     table = without_structure(slippery(30, terminals=False).tabular)
     solution = solve(table, 0.9999, 1e-6)
@@ -367,22 +368,23 @@ def test_a_krylov_breakdown_costs_time_and_nothing_else(monkeypatch: pytest.Monk
 @given(mdps(), st.integers(0, 2**32 - 1))
 def test_compiled_loops_and_python_ones_give_the_same_bits(mdp: TabularMDP, seed: int) -> None:
     value = np.append(np.random.default_rng(seed).normal(size=mdp.num_states), 0.0)
-    table = (mdp.arrival, mdp.probability, mdp.expected_reward)
+    table = operators.table_arrays(mdp)
     results = []
     for pick in (lambda loop: loop, lambda loop: loop.py_func):
         mine, policy = value.copy(), np.zeros(mdp.num_states, np.int64)
-        best, rows = np.zeros_like(value), modified.Rows.of(mdp)
-        unrolled = sweeps.unrolled_outcomes(mdp.num_successors)
-        outcome = [pick(sweeps.back_up_best)(*table, mine, 0.9, best, policy, unrolled)]
-        outcome.append(pick(sweeps.improve_in_place)(*table, mine, 0.9, policy, True, unrolled))
-        pick(sweeps.choose_rows)(*table, policy, *rows, unrolled)
-        outcome.append(pick(sweeps.evaluate_in_place)(*rows[1:], mine, 0.9, 5, False, 0.0, unrolled))
-        outcome.append(pick(sweeps.evaluate_by_backups)(*rows[1:], mine, best, 0.9, 5, 0.0, unrolled))
-        asked = (mine, 0.9, policy, 4, 0.03, 1e-9, 30, 40)
-        outcome.append(pick(sweeps.iterate_in_place)(*table, *rows, *asked, unrolled))
+        best, rows = np.zeros_like(value), sweeps.PolicyRows.of(table)
+        outcome = [pick(sweeps.back_up_best)(table, mine, 0.9, best, policy)]
+        outcome.append(pick(sweeps.improve_in_place)(table, mine, 0.9, policy, True))
+        pick(sweeps.choose_rows)(table, policy, rows)
+        outcome.append(pick(sweeps.evaluate_in_place)(rows, mine, 0.9, 5, False, 0.0))
+        outcome.append(pick(sweeps.evaluate_by_backups)(rows, mine, best, 0.9, 5, 0.0))
+        stops = sweeps.Stops(evaluation=4, reduction=0.03, enough=1e-9, sweeps=30, limit=40)
+        outcome.append(pick(sweeps.iterate_in_place)(table, rows, mine, 0.9, policy, stops))
         near = np.empty(mdp.expected_reward.shape, np.bool_)
-        pick(sweeps.choose_best)(*table, mine, 0.9, 1e-3, best[:-1], policy, near, unrolled)
-        results.append((outcome, *(array.tobytes() for array in (mine, policy, best, near))))
+        pick(sweeps.choose_best)(table, mine, 0.9, 1e-3, best[:-1], policy, near)
+        blocks = prioritized.cut_into_blocks(mdp, 2)
+        outcome.append(pick(sweeps.sweep_blocks)(table, mine, 0.9, blocks, 1e-9, 40))
+        results.append((outcome, *(array.tobytes() for array in (mine, policy, best, near, blocks.priority))))
     assert results[0] == results[1]
 
 

@@ -14,7 +14,6 @@ from rlkit.mdp import LatticeMDP
 
 from ..certify import bounds_from, concluded, verified_iterations, verified_task
 from ..kernels.jit import COMPILED, compiled
-from ..kernels.sweeps import Unrolled
 from ..operators import Array
 from ..solution import Solution
 from .modified_policy_iteration import Progress, given_up, verified_initial
@@ -116,7 +115,7 @@ class CellArrays(NamedTuple):
     reward: Array  # [A, N]
     going_on: NDArray[np.bool_]  # [A, N]
     corners: NDArray[np.int64]  # [2^d], how far each corner is from the lowest one, the last axis fastest
-    axes: Unrolled  # d zeros, as the compiler knows how many they are
+    axes: tuple[int, ...]  # d zeros, as the compiler knows how many they are
 
 
 def cells_of(mdp: LatticeMDP) -> CellArrays:

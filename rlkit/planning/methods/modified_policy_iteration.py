@@ -13,8 +13,18 @@ from rlkit.mdp import TabularMDP
 from ..certify import SolverTask, bounds_from, concluded, verified_iterations, verified_task
 from ..chain import policy_chain
 from ..kernels.jit import COMPILED
-from ..kernels.sweeps import back_up_best, choose_rows, evaluate_by_backups, iterate_in_place, unrolled_outcomes
-from ..operators import Array, Problem, as_table, ended_by_zero, greedy, highest, q_backup, rounding_bound
+from ..kernels.sweeps import PolicyRows, Stops, back_up_best, choose_rows, evaluate_by_backups, iterate_in_place
+from ..operators import (
+    Array,
+    Problem,
+    as_table,
+    ended_by_zero,
+    greedy,
+    highest,
+    q_backup,
+    rounding_bound,
+    table_arrays,
+)
 from ..solution import Solution
 
 CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
@@ -74,27 +84,6 @@ class SweepLimits(NamedTuple):
     total: float  # infinite without a limit
 
 
-class Rows(NamedTuple):
-    """Work space for the rows of a policy, in one piece."""
-
-    action: NDArray[np.int32]  # [N], whose rows they are; -1 where none has been copied
-    arrival: NDArray[np.int32]  # [N, K]
-    probability: Array  # [N, K]
-    reward: Array  # [N]
-
-    @classmethod
-    def of(cls, mdp: TabularMDP) -> Rows:
-        """Space for a policy of ``mdp``."""
-        shape = (mdp.num_states, mdp.num_successors)
-        nothing = np.full(mdp.num_states, -1, np.int32)
-        return cls(nothing, np.empty(shape, np.int32), np.empty(shape), np.empty(mdp.num_states))
-
-    def choose(self, mdp: TabularMDP, policy: NDArray[np.int32]) -> None:
-        """Copy the rows of ``policy [N]``, those that are not here yet."""
-        unrolled = unrolled_outcomes(mdp.num_successors)
-        choose_rows(mdp.arrival, mdp.probability, mdp.expected_reward, policy, *self, unrolled)
-
-
 class Progress(NamedTuple):
     """How far the values were from a fixed point after so many sweeps."""
 
@@ -138,16 +127,14 @@ def _in_place(
 
     Returns the values ``[N + 1]``, the largest change and the number of sweeps ``done``, earlier ones included.
     """
-    arrays = (mdp.arrival, mdp.probability, mdp.expected_reward, *Rows.of(mdp))
-    policy = np.zeros(mdp.num_states, np.int32)
-    unrolled = unrolled_outcomes(mdp.num_successors)
+    table = table_arrays(mdp)
+    rows, policy = PolicyRows.of(table), np.zeros(mdp.num_states, np.int32)
     seen: list[Progress] = []
     until_look = int(min(LOOK, budget.total / LOOKS))
     while True:
         left = int(min(budget.total - done, 2**62))
-        change, sweeps = iterate_in_place(
-            *arrays, value, task.gamma, policy, budget.evaluation, REDUCTION, enough, until_look, left, unrolled
-        )
+        stops = Stops(budget.evaluation, REDUCTION, enough, until_look, left)
+        change, sweeps = iterate_in_place(table, rows, value, task.gamma, policy, stops)
         done += sweeps
         seen.append(Progress(done, change))
         if change <= enough or given_up(seen, enough, budget.total):
@@ -165,7 +152,7 @@ def _by_backups(
     """
     continuing = task.size.continuation_low >= CONTINUING
     policy = np.zeros(mdp.num_states, np.int32)
-    rows = Rows.of(mdp)
+    rows = PolicyRows.of(table_arrays(mdp))
     best = np.zeros_like(value)
     seen: list[Progress] = []
     least_spread, stalled = math.inf, 0
@@ -194,8 +181,7 @@ def _improve(
 ) -> tuple[float, float]:
     """``back_up_best`` of a table, compiled or by array operations."""
     if COMPILED:
-        unrolled = unrolled_outcomes(mdp.num_successors)
-        return back_up_best(mdp.arrival, mdp.probability, mdp.expected_reward, value, gamma, best, policy, unrolled)
+        return back_up_best(table_arrays(mdp), value, gamma, best, policy)
     q = q_backup(mdp, value[:-1], gamma)
     policy[:] = greedy(q)
     best[:-1] = highest(q)
@@ -205,7 +191,7 @@ def _improve(
 
 def _evaluate(
     mdp: TabularMDP,
-    rows: Rows,
+    rows: PolicyRows,
     value: Array,
     other: Array,
     gamma: float,
@@ -216,9 +202,8 @@ def _evaluate(
 ) -> int:
     """``evaluate_by_backups`` of a table, compiled or by array operations; the number of sweeps done."""
     if COMPILED and continuing:
-        unrolled = unrolled_outcomes(mdp.num_successors)
-        rows.choose(mdp, policy)
-        return evaluate_by_backups(*rows[1:], value, other, gamma, sweeps, enough, unrolled)
+        choose_rows(table_arrays(mdp), policy, rows)
+        return evaluate_by_backups(rows, value, other, gamma, sweeps, enough)
     reward, continuation = policy_chain(mdp, policy)
     for done in range(sweeps):
         new = reward + gamma * (continuation @ value[:-1])

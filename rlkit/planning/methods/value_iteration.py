@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ..certify import SolverTask, best_backup, bounds_from, concluded, proved, verified_iterations, verified_task
-from ..kernels.sweeps import improve_in_place, unrolled_outcomes
-from ..operators import Extents, Problem, as_table, rounding_bound
+from ..kernels.sweeps import improve_in_place
+from ..operators import Extents, Problem, as_table, rounding_bound, table_arrays
 from ..solution import Solution
 
 
@@ -57,16 +57,13 @@ def value_iteration(
 
 def _in_place(task: SolverTask, max_iterations: int | None) -> Solution:
     """Gauss-Seidel value iteration."""
-    mdp = as_table(task.mdp)
-    value = np.zeros(mdp.num_states + 1)
-    policy = np.empty(mdp.num_states, np.int32)
-    unrolled = unrolled_outcomes(mdp.num_successors)
+    table = table_arrays(as_table(task.mdp))
+    value = np.zeros(task.mdp.num_states + 1)
+    policy = np.empty(task.mdp.num_states, np.int32)
     enough, iterations = task.residual, 0
     while True:
         iterations += 1
-        change = improve_in_place(
-            mdp.arrival, mdp.probability, mdp.expected_reward, value, task.gamma, policy, iterations % 2 == 0, unrolled
-        )
+        change = improve_in_place(table, value, task.gamma, policy, iterations % 2 == 0)
         if change <= enough or iterations == max_iterations:
             certificate = bounds_from(task, value[:-1])
             solution = concluded(task, certificate, iterations, stuck=change == 0, tired=iterations == max_iterations)
