@@ -7,7 +7,7 @@ from scipy import sparse
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import bounds_from, concluded, verified_iterations, verified_task
+from ..certify import bounds_from, conclude, verified_iterations, verified_task
 from ..chain import policy_chain
 from ..operators import Array, Problem, as_table, greedy, q_backup
 from ..solution import Solution
@@ -48,8 +48,8 @@ def inexact_policy_iteration(
         iterations += 1
         certificate = bounds_from(task, value)
         work = 8 * 8 * len(value)
-        tired = iterations == max_iterations
-        solution = concluded(task, certificate, iterations, work, tired=tired, unit="improvements")
+        limit_reached = iterations == max_iterations
+        solution = conclude(task, certificate, iterations, limit_reached=limit_reached, work=work, unit="improvements")
         if solution is not None:
             return solution
         shifts = certificate.shifts

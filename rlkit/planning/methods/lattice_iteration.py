@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rlkit.mdp import LatticeMDP
 
-from ..certify import bounds_from, concluded, verified_iterations, verified_task
+from ..certify import bounds_from, conclude, verified_iterations, verified_task
 from ..kernels.jit import COMPILED, compiled
 from ..operators import Array
 from ..solution import Solution
@@ -64,9 +64,10 @@ def lattice_iteration(
         done += 1
         leaps.look(change)
         seen.append(Progress(done, change))
-        tired = given_up(seen, enough, limit)
-        if change <= enough or tired:
-            solution = concluded(task, bounds_from(task, value), done, work, stuck=change == 0, tired=tired)
+        limit_reached = given_up(seen, enough, limit)
+        if change <= enough or limit_reached:
+            certificate = bounds_from(task, value)
+            solution = conclude(task, certificate, done, settled=change == 0, limit_reached=limit_reached, work=work)
             if solution is not None:
                 return solution
             enough = change / 2

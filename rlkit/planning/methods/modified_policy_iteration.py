@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import SolverTask, bounds_from, concluded, verified_iterations, verified_task
+from ..certify import SolverTask, bounds_from, conclude, verified_iterations, verified_task
 from ..chain import policy_chain
 from ..kernels.jit import COMPILED
 from ..kernels.sweeps import PolicyRows, Stops, back_up_best, choose_rows, evaluate_by_backups, iterate_in_place
@@ -70,8 +70,8 @@ def modified_policy_iteration(
     while True:
         value, change, done = sweep(task, table, value, budget, enough, done)
         certificate = bounds_from(task, value[:-1])
-        tired = change > enough or done >= budget.total
-        solution = concluded(task, certificate, done, work, stuck=change == 0, tired=tired)
+        limit_reached = change > enough or done >= budget.total
+        solution = conclude(task, certificate, done, settled=change == 0, limit_reached=limit_reached, work=work)
         if solution is not None:
             return solution
         enough = change / 2

@@ -6,7 +6,7 @@ import numpy as np
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import bounds_from, concluded, verified_iterations, verified_task
+from ..certify import bounds_from, conclude, verified_iterations, verified_task
 from ..kernels.sweeps import Blocks, sweep_blocks
 from ..operators import Problem, as_table, table_arrays
 from ..solution import Solution
@@ -49,11 +49,11 @@ def prioritized_sweeping(
     while True:
         done = sweep_blocks(arrays, value, task.gamma, blocks, threshold, limit)
         iterations = -(-done // table.num_states)
-        tired = done >= limit
-        if threshold <= enough or tired:
+        limit_reached = done >= limit
+        if threshold <= enough or limit_reached:
             certificate = bounds_from(task, value[:-1])
-            stuck = enough < task.residual * 2.0**-60
-            solution = concluded(task, certificate, iterations, work, stuck, tired)
+            settled = enough < task.residual * 2.0**-60
+            solution = conclude(task, certificate, iterations, settled=settled, limit_reached=limit_reached, work=work)
             if solution is not None:
                 return solution
             enough /= 2
