@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import product
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rlkit.mdp import LatticeMDP
 
 from ..certify import bounds_from, conclude, verified_iterations, verified_task
-from ..kernels.jit import COMPILED, compiled
+from ..kernels.cells import cells_of, evaluate_cells, improve_cells
+from ..kernels.jit import COMPILED
 from ..operators import Array
 from ..solution import Solution
 from .modified_policy_iteration import Progress, given_up, verified_initial
@@ -106,87 +104,3 @@ class Leaps:
         size = float(np.vdot(first, first))
         ratio = min(float(np.vdot(first, second)) / size, gamma**2) if size > 0 else 0.0
         value += max(ratio, 0.0) / (1 - ratio) * second
-
-
-class CellArrays(NamedTuple):
-    """A problem on a lattice as the compiled loops read it."""
-
-    corner: NDArray[Any]  # [A, N], the lowest of the cell that an action leads to
-    fraction: Array  # [d, A, N], how far into the cell
-    reward: Array  # [A, N]
-    going_on: NDArray[np.bool_]  # [A, N]
-    corners: NDArray[np.int64]  # [2^d], how far each corner is from the lowest one, the last axis fastest
-    axes: tuple[int, ...]  # d zeros, as the compiler knows how many they are
-
-
-def cells_of(mdp: LatticeMDP) -> CellArrays:
-    """The cells that every action of every point leads to."""
-    axes = len(mdp.lattice.shape)
-    corners = np.array([np.dot(side, mdp.lattice.strides) for side in product((0, 1), repeat=axes)])
-    return CellArrays(mdp.corner, mdp.fraction, mdp.reward, mdp.going_on, corners, (0,) * axes)
-
-
-@compiled
-def _worth(
-    cells: CellArrays,
-    value: Array,
-    gamma: float,
-    state: int,
-    action: int,
-    around: Array,
-) -> float:
-    """``q(s, a)`` to the bit of ``LatticeMDP.backup``; ``around [2^d]`` is work space, halved axis by axis."""
-    paid = float(cells.reward[action, state])
-    if not cells.going_on[action, state]:
-        return paid
-    num_axes = len(cells.axes)
-    size = 1 << num_axes
-    for k in range(size):
-        around[k] = value[cells.corner[action, state] + cells.corners[k]]
-    for number in range(num_axes):
-        size >>= 1
-        f = cells.fraction[num_axes - 1 - number, action, state]
-        for k in range(size):
-            around[k] = (1 - f) * around[2 * k] + f * around[2 * k + 1]
-    return paid + gamma * float(around[0])
-
-
-@compiled
-def improve_cells(
-    cells: CellArrays,
-    value: Array,
-    gamma: float,
-    policy: NDArray[Any],
-    backwards: bool,
-) -> float:
-    """As ``sweeps.improve_in_place``: one sweep over all actions; the largest change."""
-    num_actions, num_states = cells.corner.shape
-    around = np.empty(len(cells.corners))
-    largest = 0.0
-    for index in range(num_states):
-        state = num_states - 1 - index if backwards else index
-        highest, chosen = -np.inf, 0
-        for action in range(num_actions):
-            q = _worth(cells, value, gamma, state, action, around)
-            if q > highest:
-                highest, chosen = q, action
-        largest = max(largest, abs(highest - value[state]))
-        value[state], policy[state] = highest, chosen
-    return largest
-
-
-@compiled
-def evaluate_cells(
-    cells: CellArrays,
-    value: Array,
-    gamma: float,
-    policy: NDArray[Any],
-    pairs: int,
-) -> None:
-    """``pairs`` of sweeps to and fro for ``policy [N]``."""
-    num_states = cells.corner.shape[1]
-    around = np.empty(len(cells.corners))
-    for sweep in range(2 * pairs):
-        for index in range(num_states):
-            state = num_states - 1 - index if sweep % 2 == 1 else index
-            value[state] = _worth(cells, value, gamma, state, policy[state], around)
