@@ -23,6 +23,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.mdp import MOVES
+
 START, FREE, WALL, HOLE, GOAL = "S", ".", "#", "H", "G"
 CHARACTERS = START + FREE + WALL + HOLE + GOAL
 
@@ -296,7 +298,8 @@ def is_solvable(letters: NDArray[np.str_]) -> bool:
     seen = set(queue)
     while queue:
         row, column = queue.popleft()
-        for place in ((row, column - 1), (row + 1, column), (row, column + 1), (row - 1, column)):
+        for down, right in MOVES.tolist():
+            place = (row + down, column + right)
             inside = 0 <= place[0] < rows and 0 <= place[1] < columns
             if inside and place not in seen and letters[place] not in (WALL, HOLE):
                 seen.add(place)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from rlkit.envs import GridWorld, TabularDynamics, Tile, random_map
-from rlkit.envs.gridtable import ACTIONS, MOVES, reachable
+from rlkit.envs.gridtable import ACTIONS, reachable
 from rlkit.envs.maps import MAPS, Rules, is_solvable, parse_map
 from rlkit.envs.render import Window, draw_cartpole, draw_values
-from rlkit.mdp import TabularMDP
+from rlkit.mdp import MOVES, TabularMDP
 from rlkit.planning import backward_induction, evaluate, policy_iteration, start_value, value_iteration
 
 LEFT, DOWN, RIGHT, UP = range(4)

@@ -161,9 +161,9 @@ def _table_backup(tables: Sequence[TabularMDP], gamma: torch.Tensor) -> Backup:
 def _map_backup(grid: GridMDP, gamma: torch.Tensor) -> Backup:
     """One gather for each of the four directions; every action is a mixture of the four."""
     moves = [grid.move(direction) for direction in range(grid.num_actions)]
-    neighbour = [_on(gamma, successor.astype(np.int64)) for successor, _, _ in moves]  # [N] each
-    reward = [_on(gamma, paid[:, None]) for _, paid, _ in moves]  # [N, 1]
-    going_on = [_on(gamma, (~ends).astype(np.float64)[:, None]) for _, _, ends in moves]
+    neighbour = [_on(gamma, move.successor.astype(np.int64)) for move in moves]  # [N] each
+    reward = [_on(gamma, move.reward[:, None]) for move in moves]  # [N, 1]
+    going_on = [_on(gamma, (~move.terminated).astype(np.float64)[:, None]) for move in moves]
     ahead, side, behind = grid.chances
 
     def backup(value: torch.Tensor) -> torch.Tensor:
