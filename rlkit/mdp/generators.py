@@ -1,7 +1,7 @@
 """Random finite MDPs, for tests and for comparing solvers.
 
-Sources: ``garnet`` is Archibald, McKinnon & Thomas 1995, "On the Generation of Markov Decision Processes", Journal of the
-Operational Research Society 46, in the form of Bhatnagar, Sutton, Ghavamzadeh & Lee 2009, "Natural Actor-Critic
+Sources: ``garnet`` is Archibald, McKinnon & Thomas 1995, "On the Generation of Markov Decision Processes", Journal of
+the Operational Research Society 46, in the form of Bhatnagar, Sutton, Ghavamzadeh & Lee 2009, "Natural Actor-Critic
 Algorithms", Automatica 45. Rows of probabilities are uniform spacings (Devroye 1986, "Non-Uniform Random Variate
 Generation", chapter V). ``dense_random``, ``layered`` and ``random_grid`` are rlkit's own.
 """

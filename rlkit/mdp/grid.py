@@ -119,8 +119,14 @@ class GridMDP:
         return np.asarray(per_tile[self.open])
 
     def to_map(self, per_state: ArrayLike, wall: float = np.nan) -> NDArray:
-        """Entries of the states laid out as the map: ``[..., N]`` -> ``[..., rows, columns]``."""
+        """Lay out entries of the states as the map: ``[..., N]`` -> ``[..., rows, columns]``.
+
+        Raises:
+            ValueError: ``per_state`` has another shape.
+        """
         given = np.asarray(per_state)
+        if given.ndim < 1 or given.shape[-1] != self.num_states:
+            raise ValueError(f"per_state has shape {given.shape}: expected [..., {self.num_states}]")
         laid_out = np.full((*given.shape[:-1], *self.open.shape), wall, np.result_type(given, wall))
         laid_out[..., self.open] = given
         return laid_out

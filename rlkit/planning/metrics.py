@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .evaluation import evaluate, evaluate_finite, verified_policy
-from .operators import Array, Problem, as_table
+from .operators import Array, Problem, as_table, verified_values
 from .solution import FiniteHorizonSolution, Solution
 
 
 def start_value(mdp: Problem, value: ArrayLike) -> Array:
     """The expected value of the first state, ``sum_s start(s) V(s)``: ``[..., N]`` -> ``[...]``."""
-    given = np.asarray(value, dtype=np.float64)
-    if given.ndim < 1 or given.shape[-1] != mdp.num_states:
-        raise ValueError(f"value has shape {given.shape}: expected [..., {mdp.num_states}]")
-    return np.asarray(given @ as_table(mdp).start)
+    table = as_table(mdp)
+    return np.asarray(verified_values(table, value) @ table.start)
 
 
 def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) -> Array:

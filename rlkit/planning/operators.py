@@ -5,10 +5,10 @@ Letters: N states, A actions, K successors. ``...`` are leading axes of many val
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP, chunks
 
@@ -23,23 +23,62 @@ FEW_ACTIONS = 16  # up to which columns are compared one by one: numpy is slow o
 UNIT_ROUNDOFF = 2.0**-53  # of float64, rounding to nearest
 
 
+def verified_problem(mdp: Any) -> Problem:
+    """``mdp`` itself, else a ValueError that says how to make a problem of it."""
+    if isinstance(mdp, get_args(Problem)):
+        return mdp  # type: ignore[no-any-return]
+    if isinstance(mdp, dict):
+        remedy = "pass TabularMDP.from_transitions(P), where P[s][a] lists (probability, successor, reward, terminated)"
+    elif isinstance(mdp, str) or hasattr(mdp, "unwrapped"):
+        remedy = "pass TabularMDP.from_gymnasium(env), which takes environments with a table and their ids"
+    elif isinstance(getattr(mdp, "mdp", None), TabularMDP):
+        remedy = "pass its .mdp"
+    else:
+        remedy = "make one by TabularMDP(...), TabularMDP.from_sparse(...) or TabularMDP.from_transitions(...)"
+    raise ValueError(
+        f"the problem is a {type(mdp).__name__}, and exact solvers take a TabularMDP, GridMDP or LatticeMDP: {remedy}"
+    )
+
+
+def verified_values(mdp: Problem, value: ArrayLike, name: str = "value") -> Array:
+    """Values ``[..., N]`` in float64, else a ValueError: compiled loops read them unchecked."""
+    given: Array = np.asarray(value, dtype=np.float64)
+    if given.ndim < 1 or given.shape[-1] != mdp.num_states:
+        raise ValueError(f"{name} has shape {given.shape}: expected [..., {mdp.num_states}], one entry per state")
+    return given
+
+
+def verified_start(mdp: Problem, initial: ArrayLike) -> Array:
+    """Finite values ``[N]`` to start from, copied, else a ValueError."""
+    given: Array = np.array(initial, dtype=np.float64)
+    if given.shape != (mdp.num_states,) or not np.isfinite(given).all():
+        raise ValueError(f"initial has shape {given.shape}: expected {(mdp.num_states,)} finite values")
+    return given
+
+
 def as_table(mdp: Problem) -> TabularMDP:
     """The problem as a table, for methods that need one."""
+    mdp = verified_problem(mdp)
     return mdp if isinstance(mdp, TabularMDP) else mdp.tabular
 
 
-def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
-    """One step ahead of ``value``: ``q(s, a) = sum_k p_k (r_k + gamma (1 - terminated_k) V(s'_k))``.
+def q_backup(mdp: Problem, value: ArrayLike, gamma: float) -> Array:
+    """Look one step ahead of ``value``: ``q(s, a) = sum_k p_k (r_k + gamma (1 - terminated_k) V(s'_k))``.
 
     ``value [..., N]`` -> ``[..., N, A]`` (Sutton & Barto 2018, eq. 4.2, inside the maximum). The value of a
     successor reached by a terminated transition is not read. Compiled or not, a table gives the same bits.
+
+    Raises:
+        ValueError: ``mdp`` is no problem, or ``value`` has another shape.
     """
+    mdp = verified_problem(mdp)
+    value = verified_values(mdp, value)
     if isinstance(mdp, GridMDP) and COMPILED and value.ndim == 1:
         return map_backup(mdp, value, gamma)
     if isinstance(mdp, LatticeMDP) and value.ndim == 1:
         return mdp.backup(value, gamma)
     mdp = as_table(mdp)
-    if COMPILED and value.ndim == 1 and value.dtype == np.float64:
+    if COMPILED and value.ndim == 1:
         q = np.empty((mdp.num_states, mdp.num_actions))
         back_up_all(table_arrays(mdp), ended_by_zero(value), gamma, q)
         return q
@@ -59,10 +98,13 @@ def ended_by_zero(value: Array) -> Array:
     return np.append(value, 0.0)
 
 
-def bellman(mdp: Problem, value: Array, gamma: float) -> Array:
-    """The optimality operator on values, ``(BV)(s) = max_a q(s, a)``: ``[..., N]`` -> ``[..., N]``.
+def bellman(mdp: Problem, value: ArrayLike, gamma: float) -> Array:
+    """Apply the optimality operator to values, ``(BV)(s) = max_a q(s, a)``: ``[..., N]`` -> ``[..., N]``.
 
-    Monotone, and a contraction by gamma in the maximum norm (Puterman 1994, proposition 6.2.4).
+    B is monotone, and a contraction by gamma in the maximum norm (Puterman 1994, proposition 6.2.4).
+
+    Raises:
+        ValueError: ``mdp`` is no problem, or ``value`` has another shape.
     """
     return highest(q_backup(mdp, value, gamma))
 
@@ -77,22 +119,36 @@ def highest(q: Array) -> Array:
     return best
 
 
-def bellman_q(mdp: Problem, q: Array, gamma: float) -> Array:
-    """The optimality operator on action values, ``(BQ)(s, a) = E[r + gamma max_a' Q(s', a')]``.
+def bellman_q(mdp: Problem, q: ArrayLike, gamma: float) -> Array:
+    """Apply the optimality operator to action values, ``(BQ)(s, a) = E[r + gamma max_a' Q(s', a')]``.
 
     ``[..., N, A]`` -> ``[..., N, A]``. Its fixed point is Q*, and ``max_a Q* = V*`` (Watkins & Dayan 1992).
+
+    Raises:
+        ValueError: ``mdp`` is no problem, or ``q`` has another shape.
     """
-    return q_backup(mdp, highest(q), gamma)
+    mdp = verified_problem(mdp)
+    given: Array = np.asarray(q, dtype=np.float64)
+    if given.shape[-2:] != (mdp.num_states, mdp.num_actions):
+        raise ValueError(f"q has shape {given.shape}: expected [..., {mdp.num_states}, {mdp.num_actions}]")
+    return q_backup(mdp, highest(given), gamma)
 
 
-def greedy(q: Array) -> NDArray[np.int64]:
-    """The best action of every state, the lowest index among equals: ``[..., N, A]`` -> ``[..., N]``."""
-    if q.shape[-1] > FEW_ACTIONS:
-        return np.asarray(q.argmax(axis=-1), dtype=np.int64)
-    best, action = q[..., 0].copy(), np.zeros(q.shape[:-1], np.int64)
-    for other in range(1, q.shape[-1]):
-        np.copyto(action, other, where=q[..., other] > best)
-        np.maximum(best, q[..., other], out=best)
+def greedy(q: ArrayLike) -> NDArray[np.int64]:
+    """Choose the best action of every state, the lowest index among equals: ``[..., N, A]`` -> ``[..., N]``.
+
+    Raises:
+        ValueError: ``q`` has no axis of actions, or no action.
+    """
+    given = np.asarray(q)
+    if given.ndim < 1 or given.shape[-1] < 1:
+        raise ValueError(f"q has shape {given.shape}: expected [..., N, A] with at least one action")
+    if given.shape[-1] > FEW_ACTIONS:
+        return np.asarray(given.argmax(axis=-1), dtype=np.int64)
+    best, action = given[..., 0].copy(), np.zeros(given.shape[:-1], np.int64)
+    for other in range(1, given.shape[-1]):
+        np.copyto(action, other, where=given[..., other] > best)
+        np.maximum(best, given[..., other], out=best)
     return action
 
 
@@ -130,6 +186,7 @@ class Extents(NamedTuple):
 
 def extents(mdp: Problem) -> Extents:
     """The extents of ``mdp``, each rounded to its safe side; found once and kept with the problem, which is frozen."""
+    mdp = verified_problem(mdp)
     known: Extents | None = vars(mdp).get("_extents")
     if known is None:
         if isinstance(mdp, GridMDP):

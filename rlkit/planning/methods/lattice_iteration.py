@@ -6,15 +6,16 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rlkit.mdp import LatticeMDP
 
 from ..certify import bounds_from, conclude, verified_iterations, verified_task
 from ..kernels.cells import cells_of, evaluate_cells, improve_cells
 from ..kernels.jit import COMPILED
-from ..operators import Array
+from ..operators import Array, verified_start
 from ..solution import Solution
-from .modified_policy_iteration import Progress, given_up, verified_initial
+from .modified_policy_iteration import Progress, given_up
 
 PAIRS = 3  # of sweeps to and fro, in an evaluation before the two that are extrapolated
 
@@ -24,7 +25,7 @@ def lattice_iteration(
     gamma: float,
     tolerance: float = 1e-9,
     max_iterations: int | None = None,
-    initial: Array | None = None,
+    initial: ArrayLike | None = None,
 ) -> Solution:
     """The optimum by improvements and evaluations in turn, as in ``modified_policy_iteration``, read from the cells.
 
@@ -43,10 +44,12 @@ def lattice_iteration(
     """
     if not COMPILED:
         raise ValueError("lattice_iteration needs numba: install it, or use device_iteration")
+    if not isinstance(mdp, LatticeMDP):
+        raise ValueError(f"mdp is a {type(mdp).__name__}: pass a LatticeMDP, or use solve(mdp, gamma)")
     task = verified_task("lattice_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     limit = math.inf if max_iterations is None else max_iterations
-    value = np.zeros(mdp.num_states) if initial is None else verified_initial(task, initial).copy()
+    value = np.zeros(mdp.num_states) if initial is None else verified_start(mdp, initial)
     policy = np.zeros(mdp.num_states, np.int32)
     cells = cells_of(mdp)
     work = 4 * value.nbytes + policy.nbytes

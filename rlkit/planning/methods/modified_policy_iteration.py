@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rlkit.mdp import TabularMDP
 
@@ -24,6 +24,7 @@ from ..operators import (
     q_backup,
     rounding_bound,
     table_arrays,
+    verified_start,
 )
 from ..solution import Solution
 
@@ -41,7 +42,7 @@ def modified_policy_iteration(
     tolerance: float = 1e-9,
     max_iterations: int | None = None,
     sweeps: int = 24,
-    initial: Array | None = None,
+    initial: ArrayLike | None = None,
 ) -> Solution:
     """The optimum by one improvement and up to ``sweeps`` evaluation sweeps in turn (Puterman & Shin 1978).
 
@@ -103,21 +104,13 @@ def given_up(seen: list[Progress], enough: float, limit: float) -> bool:
     return seen[-1].sweeps >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
 
 
-def from_below(task: SolverTask, table: TabularMDP, initial: Array | None) -> Array:
+def from_below(task: SolverTask, table: TabularMDP, initial: ArrayLike | None) -> Array:
     """A value function with ``B V >= V``, ``[N + 1]``: a constant, or ``initial`` lowered."""
     if initial is None:
         worst = min(float(table.expected_reward.min(axis=(0, 1))), 0.0)
         return ended_by_zero(np.full(table.num_states, worst / (1 - task.gamma * task.size.continuation_high)))
-    given = verified_initial(task, initial)
+    given = verified_start(task.mdp, initial)
     return ended_by_zero(given + min(bounds_from(task, given).shifts.lower, 0.0))
-
-
-def verified_initial(task: SolverTask, initial: Array) -> Array:
-    """Values ``[N]`` to start from, else a ValueError."""
-    given: Array = np.asarray(initial, dtype=np.float64)
-    if given.shape != (task.mdp.num_states,) or not np.isfinite(given).all():
-        raise ValueError(f"initial has shape {given.shape}: expected {(task.mdp.num_states,)} finite values")
-    return given
 
 
 def _in_place(

@@ -33,6 +33,8 @@ def stencil_iteration(
     """
     if not COMPILED:
         raise ValueError("stencil_iteration needs numba: install it, or use another method on grid.to_tabular()")
+    if not isinstance(grid, GridMDP):
+        raise ValueError(f"grid is a {type(grid).__name__}: pass a GridMDP, or use solve(mdp, gamma, method='stencil')")
     task = verified_task("stencil_iteration", grid, gamma, tolerance)
     verified_iterations(max_iterations)
     limit = math.inf if max_iterations is None else max_iterations
