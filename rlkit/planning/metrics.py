@@ -31,7 +31,8 @@ def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) 
     given: Array = np.asarray(q, dtype=np.float64)
     if given.shape[-2:] != solution.q.shape:
         raise ValueError(f"q has shape {given.shape}: expected [..., {solution.q.shape[0]}, {solution.q.shape[1]}]")
-    error = np.abs(given - solution.q).max(axis=-1)  # [..., N]
+    available = ~np.isneginf(solution.q)
+    error = np.abs(given - np.where(available, solution.q, 0.0)).max(axis=-1, where=available, initial=0.0)  # [..., N]
     if weights is None:
         return np.asarray(error.max(axis=-1))
     share: Array = np.asarray(weights, dtype=np.float64)

@@ -178,7 +178,7 @@ def choices(mdp: Problem, value: Array, gamma: float, behind: float) -> Choices:
 class Extents(NamedTuple):
     """How large the entries of an MDP are: all that an error bound needs to know of it."""
 
-    outcomes: int  # K
+    outcomes: int  # the largest number of outcomes of positive probability of a state and action
     reward: float  # at least max over (s, a) of sum_k p_k |r_k|
     continuation_low: float  # at most the least probability over (s, a) of going on
     continuation_high: float  # at least the greatest one; it may exceed 1 by the rounding of the table's rows
@@ -198,17 +198,18 @@ def extents(mdp: Problem) -> Extents:
 
 
 def _table_extents(mdp: TabularMDP) -> Extents:
-    """``extents`` of a table."""
-    slack = relative_rounding(mdp.num_successors + 1)
-    low, high, reward = np.inf, 0.0, 0.0
+    """``extents`` of a table. Outcomes of probability 0 add exact zeros and round nothing."""
+    outcomes, low, high, reward = 1, np.inf, 0.0, 0.0
     for part in chunks(mdp.num_states):  # no copy of the whole table is ever made
         chances = mdp.probability[part]  # [C, A, K]
+        outcomes = max(outcomes, int(np.count_nonzero(chances, axis=2).max(axis=(0, 1))))
         mass = (chances * ~mdp.terminated[part]).sum(axis=2)  # [C, A]
         size = (chances * np.abs(mdp.reward[part])).sum(axis=2)  # [C, A]
         low, high = min(low, float(mass.min(axis=(0, 1)))), max(high, float(mass.max(axis=(0, 1))))
         reward = max(reward, float(size.max(axis=(0, 1))))
+    slack = relative_rounding(outcomes + 1)
     return Extents(
-        outcomes=mdp.num_successors,
+        outcomes=outcomes,
         reward=reward * (1 + slack),
         continuation_low=low * (1 - slack),
         continuation_high=high * (1 + slack),

@@ -59,12 +59,14 @@ def policy_gradient(
             )
         visits = discounted_sums(process.continuation.T.tocsr(), mdp.start, state_gamma)  # [N]
         q = q_backup(mdp, evaluate(mdp, pi, gamma), gamma)
-        return np.asarray(visits[:, None] * pi * (q - state_value(q, pi)[:, None]))
+        advantage = np.where(mdp.available, q, 0.0) - state_value(q, pi)[:, None]
+        return np.asarray(visits[:, None] * pi * advantage)
     steps = verified_horizon(mdp, horizon)
     value = evaluate_finite(mdp, pi, steps, gamma)  # [H + 1, N]
     gradient, visits = np.zeros_like(pi), mdp.start.copy()
     for t in range(steps):
-        advantage = q_backup(mdp, value[t + 1], gamma) - value[t][:, None]
+        q = np.where(mdp.available, q_backup(mdp, value[t + 1], gamma), 0.0)
+        advantage = q - value[t][:, None]
         gradient += visits[:, None] * pi * advantage
         visits = state_gamma * (process.continuation.T @ visits)
     return gradient

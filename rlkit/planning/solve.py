@@ -105,7 +105,8 @@ def _many_without_reward(mdp: Problem) -> bool:
     """Whether a problem is large and pays in few of its states."""
     if mdp.num_states < MANY_STATES or not isinstance(mdp, TabularMDP):
         return False
-    return bool(np.count_nonzero(mdp.expected_reward.any(axis=1)) <= RARE * mdp.num_states)
+    paying = mdp.expected_reward.any(axis=1, where=mdp.available)  # [N]
+    return bool(np.count_nonzero(paying) <= RARE * mdp.num_states)
 
 
 def _map(mdp: Problem) -> GridMDP:

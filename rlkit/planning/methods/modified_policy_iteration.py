@@ -107,7 +107,7 @@ def given_up(seen: list[Progress], enough: float, limit: float) -> bool:
 def from_below(task: SolverTask, table: TabularMDP, initial: ArrayLike | None) -> Array:
     """A value function with ``B V >= V``, ``[N + 1]``: a constant, or ``initial`` lowered."""
     if initial is None:
-        worst = min(float(table.expected_reward.min(axis=(0, 1))), 0.0)
+        worst = float(table.expected_reward.min(axis=(0, 1), where=table.available, initial=0.0))
         return ended_by_zero(np.full(table.num_states, worst / (1 - task.gamma * task.size.continuation_high)))
     given = verified_start(task.mdp, initial)
     return ended_by_zero(given + min(bounds_from(task, given).shifts.lower, 0.0))

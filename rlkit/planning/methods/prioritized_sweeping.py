@@ -43,7 +43,8 @@ def prioritized_sweeping(
     blocks = cut_into_blocks(table, block)
     limit = np.iinfo(np.int64).max if max_iterations is None else max_iterations * table.num_states
     enough = task.residual
-    threshold = max(enough, float(np.abs(table.expected_reward).max(axis=(0, 1))))
+    largest = np.abs(table.expected_reward).max(axis=(0, 1), where=table.available, initial=0.0)
+    threshold = max(enough, float(largest))
     work = 8 * (len(value) + 2 * len(blocks.priority) + len(blocks.leaders))
     arrays = table_arrays(table)
     while True:
