@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.mdp import GridMDP, TabularMDP
+from rlkit.mdp import MOVES, GridMDP, Move, TabularMDP, slipping_table
 
 from .maps import FREE, GOAL, HOLE, START, WALL, Rules, Tile
 
 ACTIONS = ("left", "down", "right", "up")  # gymnasium FrozenLake's order: a - 1 and a + 1 are perpendicular to a
-MOVES = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])  # [A, 2] change of (row, column)
 
 Places = Sequence[tuple[int, int]]  # (row, column) each
 
@@ -43,12 +42,14 @@ def grid_mdp(board: Board, starts: Places | None = None, name: str = "") -> Tabu
             that no start reaches; a tile that carries the agent to no one place.
     """
     _verify_endings(board)
-    start, max_steps = _start_distribution(board, starts), board.rules.max_steps
+    start = _start_distribution(board, starts)
     tiles = _tiles(board)
+    walk = _walk(board, tiles, start, name)
     if (tiles.exit < 0).all() and (tiles.landing == np.arange(len(tiles.landing))).all():
-        mdp = _walk(board, tiles, start, name).tabular
+        mdp = walk.tabular
     else:
-        mdp = TabularMDP(*_transition_table(board), start=start, max_steps=max_steps, name=name)
+        moves = (_carried(walk.move(direction), tiles, board.rules) for direction in range(len(MOVES)))
+        mdp = slipping_table(moves, walk.chances, walk.start, walk.max_steps, name)
     _verify_goals_reached(board, mdp)
     return mdp
 
@@ -80,62 +81,36 @@ class _Tiles(NamedTuple):
 
 
 def _walk(board: Board, tiles: _Tiles, start: NDArray[np.float64], name: str) -> GridMDP:
-    """A board whose tiles carry nobody elsewhere, as the map itself: its solver needs no table."""
+    """The board as a map on which no tile carries the agent elsewhere; entering one that does pays as if it did."""
     rules = board.rules
+    here = np.arange(len(tiles.landing))
+    carried = np.where(tiles.landing != here, tiles.entry_reward[tiles.landing], 0.0)
     entry_reward, terminal = np.zeros(board.letters.shape), np.zeros(board.letters.shape, np.bool_)
-    entry_reward[tuple(board.tile_of.T)], terminal[tuple(board.tile_of.T)] = tiles.entry_reward, tiles.terminal
-    chance = _turns(rules)
+    entry_reward[tuple(board.tile_of.T)] = tiles.entry_reward + carried
+    terminal[tuple(board.tile_of.T)] = tiles.terminal
+    p = rules.slip
     return GridMDP(
         open=board.letters != WALL,
         terminal=terminal,
         entry_reward=entry_reward,
         step_reward=rules.step_reward,
         bump_reward=rules.bump_reward,
-        chances=(chance.get(0, 0.0), chance.get(1, 0.0), chance.get(2, 0.0)),
+        chances=(1 - p, p / 2, 0.0) if rules.slip_kind == "perpendicular" else (1 - 3 * p / 4, p / 4, p / 4),
         start=start,
         max_steps=rules.max_steps,
         name=name,
     )
 
 
-class _Moves(NamedTuple):
-    """What a move that goes where it should does."""
-
-    successor: NDArray[np.int64]  # [N, 4]
-    reward: NDArray[np.float64]  # [N, 4]
-    terminated: NDArray[np.bool_]  # [N, 4]
-
-
-def _transition_table(
-    board: Board,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Successor, probability, reward and terminated, each ``[N, A, K]``: outcome k of an action is what a move in
-    the k-th direction that it may slip to does."""
-    direction, probability = slip_distribution(board.rules)  # [A, K], [K]
-    moves = _moves(board, _tiles(board))
-    successor = moves.successor[:, direction]  # [N, A, K]
-    probabilities = np.broadcast_to(probability, successor.shape)
-    return successor, probabilities, moves.reward[:, direction], moves.terminated[:, direction]
-
-
-def slip_distribution(rules: Rules) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The directions each action may slip to, ``[A, K]``, and their probabilities, ``[K]``, all positive.
-
-    The order a - 1, a, a + 1 is gymnasium's, so the same uniform number slips the same way in both.
-    """
-    turns = _turns(rules)
-    directions = (np.arange(len(MOVES))[:, None] + np.array(list(turns))) % len(MOVES)
-    return directions, np.array(list(turns.values()))
-
-
-def _turns(rules: Rules) -> dict[int, float]:
-    """The probability of each turn away from the intended direction, those of probability 0 left out."""
-    p = rules.slip
-    if rules.slip_kind == "perpendicular":
-        chances = {-1: p / 2, 0: 1 - p, 1: p / 2}
-    else:
-        chances = {-1: p / 4, 0: 1 - 3 * p / 4, 1: p / 4, 2: p / 4}
-    return {turn: chance for turn, chance in chances.items() if chance > 0}
+def _carried(move: Move, tiles: _Tiles, rules: Rules) -> Move:
+    """A move of the walk, with the tiles that carry the agent elsewhere."""
+    here, over = np.arange(len(tiles.landing)), tiles.terminal  # [N]
+    landing = np.where(move.successor == here, here, tiles.landing[move.successor])
+    leaving = tiles.exit >= 0  # [N]; here every action does the same
+    successor = np.where(leaving, tiles.exit, landing)
+    exit_reward = rules.step_reward + (tiles.exit_reward + tiles.entry_reward[tiles.exit])
+    reward = np.where(leaving, exit_reward, move.reward)
+    return Move(successor, reward, over | over[successor])
 
 
 def _tiles(board: Board) -> _Tiles:
@@ -151,7 +126,7 @@ def _tiles(board: Board) -> _Tiles:
     )
     tiles.entry_reward[letter_of == GOAL] = board.rules.goal_reward
     tiles.entry_reward[letter_of == HOLE] = board.rules.hole_reward
-    for letter in set(board.rules.tiles) & set(letter_of.tolist()):
+    for letter in sorted(set(board.rules.tiles) & set(letter_of.tolist())):
         here, tile = letter_of == letter, board.rules.tiles[letter]
         tiles.terminal[here] = tile.terminal
         if tile.when == "exit":
@@ -162,30 +137,6 @@ def _tiles(board: Board) -> _Tiles:
         if tile.when == "entry" and tile.to is not None:
             tiles.landing[here] = _destination(board, letter, tile)
     return tiles
-
-
-def _moves(board: Board, tiles: _Tiles) -> _Moves:
-    """What a move in each direction does from every state."""
-    here = np.arange(len(board.tile_of))[:, None]  # [N, 1]
-    bordered = np.pad(board.state_of, 1, constant_values=-1)
-    target = board.tile_of[:, None] + 1 + MOVES  # [N, 4, 2]
-    neighbour = bordered[target[..., 0], target[..., 1]]  # [N, 4]
-    blocked = neighbour < 0
-    entered = np.where(blocked, here, neighbour)
-    landing = np.where(blocked, here, tiles.landing[entered])
-    gain = tiles.entry_reward[entered] + np.where(landing != entered, tiles.entry_reward[landing], 0.0)
-    gain = np.where(blocked, board.rules.bump_reward, gain)
-
-    leaving = (tiles.exit >= 0)[:, None]  # [N, 1]; here every action does the same
-    successor = np.where(leaving, tiles.exit[:, None], landing)
-    gain = np.where(leaving, (tiles.exit_reward + tiles.entry_reward[tiles.exit])[:, None], gain)
-
-    over = tiles.terminal[:, None]  # [N, 1]; never acted in: to itself, with nothing, as in gymnasium's tables
-    return _Moves(
-        successor=np.where(over, here, successor),
-        reward=np.where(over, 0.0, board.rules.step_reward + gain),
-        terminated=over | tiles.terminal[successor],
-    )
 
 
 def _destination(board: Board, letter: str, tile: Tile) -> int:

@@ -23,6 +23,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.mdp import MOVES
+
 START, FREE, WALL, HOLE, GOAL = "S", ".", "#", "H", "G"
 CHARACTERS = START + FREE + WALL + HOLE + GOAL
 
@@ -257,14 +259,20 @@ def parse_map(rows: str | Sequence[str], tiles: Mapping[str, Tile] | None = None
 def random_map(
     rows: int, columns: int, seed: int, holes: float = 0.2, walls: float = 0.0, attempts: int = 1000
 ) -> tuple[str, ...]:
-    """A random map, start top left and goal bottom right, on which the goal can be reached without entering a hole.
+    """Draw a map with the start top left and the goal bottom right, which can be reached without entering a hole.
 
     Every other tile is a hole with probability ``holes``, a wall with probability ``walls``, else free. Maps are
-    drawn until one is solvable, at most ``attempts``: the result is a draw from the solvable maps. It depends on the
-    arguments alone (Philox, Salmon et al. 2011).
+    drawn until one is solvable, at most ``attempts`` times, so the result is a draw from the solvable maps. The
+    result depends on the arguments alone (Philox, Salmon et al. 2011). The map is for ``GridWorld``:
+
+    >>> random_map(3, 6, seed=1)
+    ('SHH...', '.....H', '.....G')
+    >>> from rlkit.envs import GridWorld
+    >>> GridWorld(random_map(3, 6, seed=1), slip=0.1).mdp.num_states
+    18
 
     Raises:
-        ValueError: fewer than two tiles, probabilities that are negative or sum to more than one.
+        ValueError: fewer than two tiles; probabilities that are negative or sum to more than one.
         RuntimeError: no solvable map in ``attempts`` draws.
     """
     if rows < 1 or columns < 1 or rows * columns < 2:
@@ -296,7 +304,8 @@ def is_solvable(letters: NDArray[np.str_]) -> bool:
     seen = set(queue)
     while queue:
         row, column = queue.popleft()
-        for place in ((row, column - 1), (row + 1, column), (row, column + 1), (row - 1, column)):
+        for down, right in MOVES.tolist():
+            place = (row + down, column + right)
             inside = 0 <= place[0] < rows and 0 <= place[1] < columns
             if inside and place not in seen and letters[place] not in (WALL, HOLE):
                 seen.add(place)

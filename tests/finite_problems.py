@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import gymnasium
@@ -10,10 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rlkit.mdp import GridMDP, TabularMDP
-from rlkit.planning import (
-    Solution,
-)
+from rlkit.mdp import GridMDP, Outcome, TabularMDP
+from rlkit.planning import Solution
 from rlkit.planning.kernels import jit
 
 Array = NDArray[np.float64]
@@ -35,20 +34,20 @@ TAXI = TabularMDP.from_gymnasium(gymnasium.make("Taxi-v4"))
 
 
 def rational_q(mdp: TabularMDP, value: Rational, gamma: float) -> list[Rational]:
-    """The backup ``q[s][a]`` without rounding."""
-    return [
-        [
-            sum(
-                (
-                    Fraction(p) * (Fraction(reward) + (0 if ends else Fraction(gamma) * value[successor]))
-                    for p, successor, reward, ends in outcomes
-                ),
-                Fraction(0),
-            )
-            for outcomes in actions.values()
-        ]
-        for actions in mdp.to_gymnasium().values()
-    ]
+    """The backup ``q[s][a]`` without rounding; minus infinity, a float, for an action that the state does not have."""
+
+    def expected(outcomes: list[Outcome] | None) -> Fraction:
+        if outcomes is None:
+            return -math.inf  # type: ignore[return-value]
+        return sum(
+            (
+                Fraction(p) * (Fraction(reward) + (0 if ends else Fraction(gamma) * value[successor]))
+                for p, successor, reward, ends in outcomes
+            ),
+            Fraction(0),
+        )
+
+    return [[expected(outcomes) for outcomes in actions.values()] for actions in mdp.to_gymnasium().values()]
 
 
 def rational_value(mdp: TabularMDP, policy: Array, gamma: float) -> Rational:
@@ -58,7 +57,7 @@ def rational_value(mdp: TabularMDP, policy: Array, gamma: float) -> Rational:
     for state, actions in mdp.to_gymnasium().items():
         for action, outcomes in actions.items():
             share = Fraction(float(policy[state, action]))
-            for p, successor, reward, ends in outcomes:
+            for p, successor, reward, ends in outcomes or ():
                 rows[state][n] += share * Fraction(p) * Fraction(reward)
                 rows[state][successor] -= 0 if ends else share * Fraction(p) * Fraction(gamma)
     for column in range(n):
@@ -74,7 +73,7 @@ def rational_value(mdp: TabularMDP, policy: Array, gamma: float) -> Rational:
 
 def rational_optimum(mdp: TabularMDP, gamma: float) -> Rational:
     """V* by policy iteration without rounding: improvements are strict, so it ends at the optimum."""
-    policy = np.zeros(mdp.num_states, np.int64)
+    policy = mdp.available.argmax(axis=1)
     while True:
         value = rational_value(mdp, np.eye(mdp.num_actions)[policy], gamma)
         q = rational_q(mdp, value, gamma)
@@ -92,8 +91,11 @@ def assert_encloses(lower: Array, upper: Array, exact: Rational) -> None:
 
 
 @st.composite
-def mdps(draw: st.DrawFn, always_may_end: bool = False) -> TabularMDP:
-    """Small MDPs with ties, duplicate successors, unreachable states, self-loops and any mixture of endings."""
+def mdps(draw: st.DrawFn, always_may_end: bool = False, differing_actions: bool = False) -> TabularMDP:
+    """Small MDPs with ties, duplicate successors, unreachable states, self-loops and any mixture of endings.
+
+    With ``differing_actions`` half of them have states that lack some of the actions.
+    """
     n, a, k = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     weight = draw(st.lists(st.integers(0, 4), min_size=n * a * k, max_size=n * a * k))
     weights = np.array(weight, np.float64).reshape(n, a, k)
@@ -109,7 +111,11 @@ def mdps(draw: st.DrawFn, always_may_end: bool = False) -> TabularMDP:
         ends[..., 0] = True
         weights[..., 0] += 1
     probability = weights / weights.sum(axis=2, keepdims=True)
-    return TabularMDP(np.array(successor).reshape(shape), probability, reward, ends)
+    available = None
+    if differing_actions and draw(st.booleans()):
+        available = np.array(draw(st.lists(st.booleans(), min_size=n * a, max_size=n * a))).reshape(n, a)
+        available[:, -1] |= ~available.any(axis=1)
+    return TabularMDP(np.array(successor).reshape(shape), probability, reward, ends, available=available)
 
 
 gammas = st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.99999])

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from rlkit.planning import solve
 from rlkit.planning.kernels.jit import compiled
 from rlkit.planning.kernels.stencil import stencil, sweep
-from rlkit.planning.kernels.sweeps import back_up_best, unrolled_outcomes
+from rlkit.planning.kernels.sweeps import TableArrays, back_up_best
 from rlkit.planning.operators import extents
 
 from .problems import TRUE_ERROR, garnet_table, goal_grid, without_map
@@ -75,10 +75,9 @@ def bandwidth(size: int = 3000, repeats: int = 5) -> dict[str, float]:
     mdp = without_map(goal_grid(size // 3))
     value, best = np.zeros(mdp.num_states + 1), np.zeros(mdp.num_states + 1)
     policy, probability = np.zeros(mdp.num_states, np.int32), np.array(mdp.probability)  # not kept once
-    outcomes = (mdp.arrival, probability, mdp.expected_reward)
-    unrolled = unrolled_outcomes(mdp.num_successors)
-    taken = least_seconds(lambda: back_up_best(*outcomes, value, 0.99, best, policy, unrolled), repeats)
-    read = sum(array.nbytes for array in (*outcomes, value))
+    table = TableArrays.of(mdp.arrival, probability, mdp.expected_reward)
+    taken = least_seconds(lambda: back_up_best(table, value, 0.99, best, policy), repeats)
+    read = sum(array.nbytes for array in (table.arrival, table.probability, table.reward, value))
     moved["table"] = (read + best.nbytes + policy.nbytes) / taken
     return {name: speed / 1e9 for name, speed in moved.items()}
 

@@ -1,4 +1,10 @@
-"""Random finite MDPs, for tests and for comparing solvers."""
+"""Random finite MDPs, for tests and for comparing solvers.
+
+Sources: ``garnet`` is Archibald, McKinnon & Thomas 1995, "On the Generation of Markov Decision Processes", Journal of
+the Operational Research Society 46, in the form of Bhatnagar, Sutton, Ghavamzadeh & Lee 2009, "Natural Actor-Critic
+Algorithms", Automatica 45. Rows of probabilities are uniform spacings (Devroye 1986, "Non-Uniform Random Variate
+Generation", chapter V). ``dense_random``, ``layered`` and ``random_grid`` are rlkit's own.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +22,14 @@ def garnet(
     ending: float = 0.0,
     reward_density: float = 1.0,
 ) -> TabularMDP:
-    """A Garnet: ``num_successors`` different successors of every state and action, with random chances.
+    """Draw a Garnet(N, A, K) (Archibald, McKinnon & Thomas 1995; Bhatnagar et al. 2009, section 6).
 
-    The chances are the gaps between sorted uniform numbers; a state's action pays a normal reward with probability
-    ``reward_density``, else nothing (Archibald, McKinnon & Thomas 1995; Bhatnagar et al. 2009, section 6). Every
-    outcome ends the episode with probability ``ending``.
+    Every state and action has ``num_successors`` different successors, drawn uniformly; their probabilities are the
+    gaps between sorted uniform numbers. Rewards belong to (state, action): standard normal with probability
+    ``reward_density``, else 0. Unlike the sources, each outcome may end the episode, with probability ``ending``.
 
     Raises:
-        ValueError: sizes that are not positive, more successors than states, probabilities outside [0, 1].
+        ValueError: a size that is not positive; more successors than states; a probability outside [0, 1].
     """
     _verify(num_states, num_actions, ending, reward_density)
     if not 1 <= num_successors <= num_states:
@@ -45,7 +51,13 @@ def garnet(
 
 
 def dense_random(num_states: int, num_actions: int, rng: np.random.Generator) -> TabularMDP:
-    """Every state a successor of every other, Dirichlet(1) chances, rewards in [0, 1] of each outcome."""
+    """Draw an MDP in which every state is a successor of every state and action.
+
+    Probabilities of a row are Dirichlet(1, ..., 1), the reward of each outcome is uniform in [0, 1], and nothing ends.
+
+    Raises:
+        ValueError: a size that is not positive.
+    """
     _verify(num_states, num_actions, 0.0, 1.0)
     shape = (num_states, num_actions, num_states)
     successor = np.broadcast_to(np.arange(num_states), shape)
@@ -54,9 +66,13 @@ def dense_random(num_states: int, num_actions: int, rng: np.random.Generator) ->
 
 
 def layered(num_layers: int, width: int, num_actions: int, rng: np.random.Generator) -> TabularMDP:
-    """States in layers, each action to two random states of the next layer; leaving the last one ends the episode.
+    """Draw an MDP of layers of ``width`` states; each action leads to two random states of the next layer.
 
-    Episodes have exactly ``num_layers`` steps, so that gamma = 1 has a meaning and one sweep backwards solves it.
+    An episode starts in the first layer and ends when the last one is left, after exactly ``num_layers`` steps. So
+    values exist for gamma = 1 too, and one sweep over the states in reverse finds them. Rewards are standard normal.
+
+    Raises:
+        ValueError: a size that is not positive.
     """
     _verify(num_layers * width, num_actions, 0.0, 1.0)
     shape = (num_layers * width, num_actions, 2)
@@ -73,8 +89,15 @@ def layered(num_layers: int, width: int, num_actions: int, rng: np.random.Genera
 def random_grid(
     rows: int, columns: int, rng: np.random.Generator, holes: float = 0.05, walls: float = 0.0, slip: float = 2 / 3
 ) -> GridMDP:
-    """A map with a goal of reward 1 in the last corner, holes and walls scattered, and sideways slips in all of
-    probability ``slip``."""
+    """Draw a map with a goal of reward 1 in the last corner; other tiles are holes or walls with the given
+    probabilities.
+
+    A move slips to one of its two sides with probability ``slip`` in all; 2/3 is that of gymnasium's FrozenLake. It is
+    a problem for solvers: the goal may be out of reach (``rlkit.envs.random_map`` draws maps to learn on).
+
+    Raises:
+        ValueError: a size that is not positive, or a probability outside [0, 1].
+    """
     _verify(rows * columns, 4, holes, walls)
     goal = np.zeros((rows, columns), np.bool_)
     goal[-1, -1] = True
@@ -86,14 +109,14 @@ def random_grid(
 
 
 def _gaps(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Gaps between sorted uniform numbers: rows of probabilities, uniform over all such rows."""
+    """Draw rows of probabilities, uniformly among all such rows: the gaps between sorted uniform numbers."""
     cuts = np.sort(rng.random((*shape[:-1], shape[-1] - 1)), axis=-1)
     edges = np.concatenate([np.zeros((*shape[:-1], 1)), cuts, np.ones((*shape[:-1], 1))], axis=-1)
     return np.diff(edges, axis=-1)
 
 
 def _verify(num_states: int, num_actions: int, *probabilities: float) -> None:
-    """Raise ValueError for sizes or probabilities that are none."""
+    """Raise ValueError unless sizes are positive and probabilities lie in [0, 1]."""
     if num_states < 1 or num_actions < 1:
         raise ValueError(f"{num_states} states and {num_actions} actions: give at least one of each")
     for probability in probabilities:

@@ -6,8 +6,10 @@ stencil), so one sweep over all states runs at the speed of memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +19,14 @@ from .tabular import TabularMDP, frozen, verified_limit, verify_start
 MOVES = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])  # left, down, right, up: (row, column); a turn is +-1 modulo 4
 SUM_TOLERANCE = 1e-9
 NO_STATE = -1
+
+
+class Move(NamedTuple):
+    """What one step in one of the four directions does, from every state."""
+
+    successor: NDArray[np.int32]  # [N]
+    reward: NDArray[np.float64]  # [N]
+    terminated: NDArray[np.bool_]  # [N]
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
@@ -109,41 +119,29 @@ class GridMDP:
         return np.asarray(per_tile[self.open])
 
     def to_map(self, per_state: ArrayLike, wall: float = np.nan) -> NDArray:
-        """Entries of the states laid out as the map: ``[..., N]`` -> ``[..., rows, columns]``."""
+        """Lay out entries of the states as the map: ``[..., N]`` -> ``[..., rows, columns]``.
+
+        Raises:
+            ValueError: ``per_state`` has another shape.
+        """
         given = np.asarray(per_state)
+        if given.ndim < 1 or given.shape[-1] != self.num_states:
+            raise ValueError(f"per_state has shape {given.shape}: expected [..., {self.num_states}]")
         laid_out = np.full((*given.shape[:-1], *self.open.shape), wall, np.result_type(given, wall))
         laid_out[..., self.open] = given
         return laid_out
 
     @cached_property
     def tabular(self) -> TabularMDP:
-        """The same problem as a table ``[N, 4, K]``, made once; ``map_of`` finds this map again.
-
-        Outcome k of an action is the move in the k-th direction it may slip to, in the order side, ahead, side,
-        behind; those of chance 0 are left out. A terminal tile leads to itself with nothing.
-        """
-        ahead, side, behind = self.chances
-        turns = [(turn, chance) for turn, chance in ((-1, side), (0, ahead), (1, side), (2, behind)) if chance > 0]
-        directions = (np.arange(len(MOVES))[:, None] + np.array([turn for turn, _ in turns])) % len(MOVES)  # [A, K]
-        shape = (self.num_states, len(MOVES), len(turns))
-        successor, reward = np.empty(shape, np.int32), np.empty(shape)
-        terminated, probability = np.empty(shape, np.bool_), np.empty(shape)
-        probability[:] = [chance for _, chance in turns]
-        for direction in range(len(MOVES)):
-            where = directions == direction  # [A, K]
-            target, gain, ends = self.move(direction)
-            successor[:, where], reward[:, where] = target[:, None], gain[:, None]
-            terminated[:, where] = ends[:, None]
-        for array in (successor, probability, reward, terminated):
-            array.flags.writeable = False  # so that the table takes them without a copy
-        table = TabularMDP(
-            successor, probability, reward, terminated, start=self.start, max_steps=self.max_steps, name=self.name
-        )
+        """The same problem as a table ``[N, 4, K]``, made once; ``map_of`` finds this map again. A terminal tile leads
+        to itself and pays nothing."""
+        moves = (self.move(direction) for direction in range(len(MOVES)))
+        table = slipping_table(moves, self.chances, self.start, self.max_steps, self.name)
         object.__setattr__(table, "_grid", self)
         return table
 
-    def move(self, direction: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.bool_]]:
-        """Successor, reward and whether the episode ends for a step that goes in ``direction``, ``[N]`` each."""
+    def move(self, direction: int) -> Move:
+        """What a step does that goes in ``direction``, from every state."""
         rows, columns = self.open.shape
         down, right = MOVES[direction]
         neighbour = self.state_of[1 + down : 1 + down + rows, 1 + right : 1 + right + columns][self.open]  # [N]
@@ -153,7 +151,7 @@ class GridMDP:
         gain = np.where(blocked, self.bump_reward, self.of_states(self.entry_reward)[entered])
         reward = np.where(over, 0.0, self.of_states(self.step_reward) + gain)
         successor = np.where(over, here, entered)
-        return successor, reward, over | over[successor]
+        return Move(successor, reward, over | over[successor])
 
     def to_tabular(self) -> TabularMDP:
         """``tabular``, the same problem as a table."""
@@ -166,6 +164,36 @@ class GridMDP:
             f"GridMDP({rows} x {columns}, num_states={self.num_states}, chances={self.chances}, "
             f"max_steps={self.max_steps}, name={self.name!r})"
         )
+
+
+def slipping_table(
+    moves: Iterable[Move],
+    chances: tuple[float, float, float],
+    start: NDArray[np.float64],
+    max_steps: int | None,
+    name: str,
+) -> TabularMDP:
+    """The table ``[N, 4, K]`` of actions that go ahead, to either side or back with the given ``chances`` (ahead, each
+    side, behind).
+
+    ``moves`` are those of the four directions in the order of ``MOVES``. Outcome k of an action is the move in the
+    k-th direction that it may slip to, in the order side, ahead, side, behind, which is gymnasium's, so the same
+    uniform number slips the same way in both; directions of chance 0 are left out.
+    """
+    ahead, side, behind = chances
+    turns = [(turn, chance) for turn, chance in ((-1, side), (0, ahead), (1, side), (2, behind)) if chance > 0]
+    directions = (np.arange(len(MOVES))[:, None] + np.array([turn for turn, _ in turns])) % len(MOVES)  # [A, K]
+    shape = (len(start), len(MOVES), len(turns))
+    successor, reward = np.empty(shape, np.int32), np.empty(shape)
+    terminated, probability = np.empty(shape, np.bool_), np.empty(shape)
+    probability[:] = [chance for _, chance in turns]
+    for direction, move in enumerate(moves):
+        where = directions == direction  # [A, K]
+        successor[:, where], reward[:, where] = move.successor[:, None], move.reward[:, None]
+        terminated[:, where] = move.terminated[:, None]
+    for array in (successor, probability, reward, terminated):
+        array.flags.writeable = False  # so that the table takes them without a copy
+    return TabularMDP(successor, probability, reward, terminated, start=start, max_steps=max_steps, name=name)
 
 
 def map_of(mdp: TabularMDP | GridMDP) -> GridMDP | None:

@@ -81,8 +81,12 @@ class Lattice:
         return np.stack([axis[place] for axis, place in zip(self.axes, places, strict=True)], axis=-1)
 
     def cells(self, state: ArrayLike) -> Cells:
-        """The cells of states ``[..., d]``. A state outside the box counts as the nearest one inside."""
-        given = np.asarray(state, dtype=np.float64)
+        """Find the cells of states ``[..., d]``. A state outside the box counts as the nearest one inside.
+
+        Raises:
+            ValueError: states of another shape.
+        """
+        given = _verified_states(state, len(self.axes))
         corner = np.zeros(given.shape[:-1], np.int32)
         fraction = np.empty((len(self.axes), *corner.shape))
         for number, (axis, stride) in enumerate(zip(self.axes, self.strides, strict=True)):
@@ -93,9 +97,14 @@ class Lattice:
         return Cells(corner, fraction)
 
     def value_at(self, value: ArrayLike, state: ArrayLike) -> Floats:
-        """``value [N]`` interpolated at states ``[..., d]``, ``[...]``."""
+        """Interpolate ``value [N]`` at states ``[..., d]``: ``[...]``.
+
+        Raises:
+            ValueError: values or states of another shape.
+        """
+        given = _verified_values(value, self.num_points)
         corner, fraction = self.cells(state)
-        return np.asarray(interpolated(np.asarray(value), corner, fraction, self.strides))
+        return np.asarray(interpolated(given, corner, fraction, self.strides))
 
 
 def interpolated(value: Array, corner: Array, fraction: Array, strides: Sequence[int]) -> Array:
@@ -168,8 +177,13 @@ class LatticeMDP:
         """A."""
         return len(self.reward)
 
-    def backup(self, value: Floats, gamma: float) -> Floats:
-        """``q(s, a) = r + gamma V(s')``, V interpolated: ``[N]`` -> ``[N, A]``."""
+    def backup(self, value: ArrayLike, gamma: float) -> Floats:
+        """Compute ``q(s, a) = r + gamma V(s')``, V interpolated: ``[N]`` -> ``[N, A]``.
+
+        Raises:
+            ValueError: values of another shape.
+        """
+        value = _verified_values(value, self.num_states)
         q = np.empty((self.num_states, self.num_actions))
         strides = self.lattice.strides
         for part in chunks(self.num_states, CHUNK):
@@ -181,8 +195,11 @@ class LatticeMDP:
         """Action values of any states ``[..., d]``, not only of points: a true step, then ``value [N]`` interpolated.
 
         ``[..., A]``; its best action is the greedy policy of ``value`` in the continuous problem.
+
+        Raises:
+            ValueError: values or states of another shape.
         """
-        given = np.asarray(state, dtype=np.float64)
+        given = _verified_states(state, len(self.lattice.axes))
         rows = given.reshape(-1, given.shape[-1])
         q = np.empty((len(rows), self.num_actions))
         for action in range(self.num_actions):
@@ -209,6 +226,22 @@ class LatticeMDP:
         """Sizes and name; not the arrays."""
         points = " x ".join(map(str, self.lattice.shape))
         return f"LatticeMDP({points}, num_states={self.num_states}, num_actions={self.num_actions}, name={self.name!r})"
+
+
+def _verified_values(value: ArrayLike, num_points: int) -> Floats:
+    """Values ``[N]``, else a ValueError."""
+    given = np.asarray(value, dtype=np.float64)
+    if given.shape != (num_points,):
+        raise ValueError(f"value has shape {given.shape}: expected {(num_points,)}, one entry per point")
+    return given
+
+
+def _verified_states(state: ArrayLike, num_axes: int) -> Floats:
+    """States ``[..., d]``, else a ValueError."""
+    given = np.asarray(state, dtype=np.float64)
+    if given.ndim < 1 or given.shape[-1] != num_axes:
+        raise ValueError(f"state has shape {given.shape}: expected [..., {num_axes}], one entry per axis")
+    return given
 
 
 class _Outcome(NamedTuple):

@@ -6,10 +6,12 @@ Letters: N states, A actions, K successors per state and action. The table is wh
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 Outcome = tuple[float, int, float, bool]  # probability, successor, reward, terminated: gymnasium's order
-Outcomes = Sequence[Sequence[Iterable[Outcome]]] | Mapping[int, Mapping[int, Iterable[Outcome]]]
+Outcomes = Sequence[Sequence[Iterable[Outcome] | None]] | Mapping[int, Mapping[int, Iterable[Outcome] | None]]
 
 SUM_TOLERANCE = 1e-9  # how far probabilities may sum from one
 CHUNK = 2**14  # states looked at together
@@ -33,13 +35,17 @@ class TabularMDP:
     two outcomes may share a successor and differ in reward or flag. Rows with fewer than K outcomes are padded with
     entries of probability 0 (and, in the tables made here, successor 0, reward 0, not terminated).
 
+    Which actions a state has may depend on the state: ``available [N, A]`` says which. The rows given for the others
+    are ignored, and those stored repeat the state's first available action, so that a simulator that takes one all
+    the same does something; their expected reward is minus infinity, so that no solver takes one.
+
     The arrays are copied, verified and read-only. Row sums are accepted within 1e-9 of one and kept as given. Where a
     large table has the same probabilities in every state, as that of a slippery map has, they are stored once.
 
     Raises:
         ValueError: an empty problem, shapes that disagree, a probability that is negative or not finite, a row or a
             start distribution that does not sum to one, a successor out of range, a reward that is not finite, a
-            ``max_steps`` that is not a positive integer.
+            ``max_steps`` that is not a positive integer, a state without an available action.
     """
 
     successor: NDArray[np.int32]  # [N, A, K]
@@ -49,6 +55,7 @@ class TabularMDP:
     start: NDArray[np.float64]  # [N], sums to one
     max_steps: int | None  # the step limit of an episode, None without one
     name: str
+    available: NDArray[np.bool_]  # [N, A]
 
     def __init__(
         self,
@@ -59,8 +66,15 @@ class TabularMDP:
         start: ArrayLike | None = None,
         max_steps: int | None = None,
         name: str = "",
+        available: ArrayLike | None = None,
     ) -> None:
-        """Copy, verify and freeze the arrays; ``start=None`` means uniform over all states."""
+        """Copy, verify and freeze the arrays; ``start=None`` means uniform over all states, ``available=None`` that
+        every state has every action."""
+        allowed = None if available is None else _verified_available(available, np.shape(probability))
+        if allowed is not None and not allowed.all():
+            successor, probability, reward, terminated = (
+                _repeated(field, allowed) for field in (successor, probability, reward, terminated)
+            )
         chances = frozen(probability, np.float64, "probability")
         if chances.ndim != 3 or 0 in chances.shape:
             raise ValueError(
@@ -82,6 +96,9 @@ class TabularMDP:
             if array.shape != expected:
                 raise ValueError(f"{field} has shape {array.shape}: expected {expected}, to agree with probability")
             object.__setattr__(self, field, array)
+        if allowed is None or allowed.all():
+            allowed = np.broadcast_to(np.True_, chances.shape[:2])  # takes one byte
+        object.__setattr__(self, "available", allowed)
         object.__setattr__(self, "max_steps", verified_limit(max_steps))
         object.__setattr__(self, "name", name)
         _verify_outcomes(self.probability, self.reward)
@@ -105,8 +122,10 @@ class TabularMDP:
 
     @cached_property
     def expected_reward(self) -> NDArray[np.float64]:
-        """Mean reward of every state and action, ``r(s, a) = sum_k p_k r_k``, ``[N, A]``, read-only."""
+        """Mean reward of every state and action, ``r(s, a) = sum_k p_k r_k``, ``[N, A]``, read-only; minus infinity for
+        an action that the state does not have."""
         mean: NDArray[np.float64] = np.einsum("nak,nak->na", self.probability, self.reward)
+        mean[~self.available] = -np.inf
         mean.flags.writeable = False
         return mean
 
@@ -152,30 +171,34 @@ class TabularMDP:
         max_steps: int | None = None,
         name: str = "",
     ) -> TabularMDP:
-        """The MDP whose outcomes of action a in state s are ``transitions[s][a]``, in gymnasium's order
+        """Make the MDP whose outcomes of action a in state s are ``transitions[s][a]``, in gymnasium's order
         (probability, successor, reward, terminated).
 
-        Outcomes are merged where successor, reward and flag all agree; those of probability 0 are dropped.
-        ``num_states`` and ``num_actions`` are read off ``transitions`` unless given. ``start=None`` means uniform.
+        Outcomes are merged where successor, reward and flag all agree; those of probability 0 are dropped. None in
+        place of the outcomes says that state s does not have action a. ``num_states`` and ``num_actions`` are read
+        from ``transitions`` unless given. ``start=None`` means uniform.
 
         Raises:
-            ValueError: a state or action without an entry, and whatever the constructor refuses.
+            ValueError: a state or action without an entry; an outcome that is not four numbers, the successor an
+                integer and the flag true or false; whatever the constructor refuses.
         """
         num_states = len(transitions) if num_states is None else num_states
         if num_states < 1 or len(transitions) != num_states:
             raise ValueError(f"{len(transitions)} states have transitions: expected {num_states}, and at least one")
         num_actions = len(_entry(transitions, 0, "state 0")) if num_actions is None else num_actions
-        rows = []
+        rows, available = [], []
         for state in range(num_states):
             actions = _entry(transitions, state, f"state {state}")
             if len(actions) != num_actions:
                 raise ValueError(
-                    f"state {state} has {len(actions)} actions and others have {num_actions}: give every state the "
-                    "same actions, for instance by repeating an allowed one"
+                    f"state {state} has {len(actions)} actions and others have {num_actions}: give None in place of "
+                    "the outcomes of an action that the state does not have"
                 )
-            rows += [
-                _merged(_entry(actions, action, f"state {state}, action {action}")) for action in range(num_actions)
-            ]
+            for action in range(num_actions):
+                where = f"state {state}, action {action}"
+                outcomes = _entry(actions, action, where)
+                available.append(outcomes is not None)
+                rows.append(_merged(outcomes or (), where))
         width = max([1, *(len(row) for row in rows)])
         successor = np.zeros((len(rows), width), np.int64)
         probability = np.zeros((len(rows), width))
@@ -194,32 +217,44 @@ class TabularMDP:
             start=start,
             max_steps=max_steps,
             name=name,
+            available=np.reshape(available, shape[:2]),
         )
 
     @classmethod
     def from_gymnasium(cls, env: Any) -> TabularMDP:
-        """The MDP of a gymnasium environment that carries its table ``P``, as the toy-text ones do.
+        """Read the MDP of a gymnasium environment that carries its table, or of the id of one.
 
-        Read are ``env.unwrapped.P[s][a] = [(probability, successor, reward, terminated), ...]``,
-        ``env.unwrapped.initial_state_distrib`` (uniform where there is none) and ``env.spec.max_episode_steps``.
+        Two kinds carry it: gymnasium's toy-text environments as ``P[s][a] = [(probability, successor, reward,
+        terminated), ...]``, with ``initial_state_distrib`` (uniform where there is none), and rlkit's finite ones, such
+        as rlkit/GridWorld-v0, as a ``TabularMDP``. The step limit is ``env.spec.max_episode_steps``.
 
         Raises:
-            ValueError: the environment has no ``P``, and whatever the constructor refuses.
+            ValueError: an environment without a table, and whatever the constructor refuses.
+            gymnasium.error.Error: an unknown id.
         """
-        table = getattr(env.unwrapped, "P", None)
+        if isinstance(env, str):
+            import gymnasium
+
+            made = gymnasium.make(env)
+            try:
+                return cls.from_gymnasium(made)
+            finally:
+                made.close()
+        inner = getattr(env, "unwrapped", env)
         spec = getattr(env, "spec", None)
-        name = str(spec.id) if spec is not None else type(env.unwrapped).__name__
+        name = str(spec.id) if spec is not None else type(inner).__name__
+        limit = None if spec is None else spec.max_episode_steps
+        own = getattr(getattr(inner, "dynamics", inner), "mdp", None)
+        if isinstance(own, TabularMDP):
+            return own if limit in (None, own.max_steps) else dataclasses.replace(own, max_steps=limit)
+        table = getattr(inner, "P", None)
         if table is None:
             raise ValueError(
                 f"{name} has no transition table P: only a finite MDP can be read, such as FrozenLake-v1, "
                 "CliffWalking-v1, Taxi-v4 or rlkit/GridWorld-v0"
             )
-        return cls.from_transitions(
-            table,
-            start=getattr(env.unwrapped, "initial_state_distrib", None),
-            max_steps=None if spec is None else spec.max_episode_steps,
-            name=name,
-        )
+        start = getattr(inner, "initial_state_distrib", None)
+        return cls.from_transitions(table, start=start, max_steps=limit, name=name)
 
     @classmethod
     def from_sparse(
@@ -229,23 +264,29 @@ class TabularMDP:
         start: ArrayLike | None = None,
         max_steps: int | None = None,
         name: str = "",
+        missing_ends: bool = False,
     ) -> TabularMDP:
-        """The MDP of one scipy sparse matrix per action, ``transitions[a] [N, N]``: row s holds the probabilities of
-        the successors of s.
+        """Make the MDP of one matrix per action, ``transitions[a] [N, N]``, sparse or dense: row s holds the
+        probabilities of the successors of s. No sparse matrix is made dense.
 
-        A row that sums to less than one ends the episode with the probability that is missing (all of it, or none:
-        a row sum within 1e-9 of 1 ends nothing). ``rewards`` are an array ``[N, A]`` of means, paid on every outcome,
-        or one sparse matrix ``[N, N]`` per action, paid on that transition; an ending by a missing probability then
-        pays nothing. No matrix is made dense.
+        ``rewards`` are one of
+
+        - ``[N, A]``: the mean reward of a state and action, paid on every outcome; minus infinity says that the state
+          does not have the action, whose row is then ignored;
+        - ``[N]``: the reward of leaving a state by any action;
+        - ``[A, N, N]``, or one sparse matrix ``[N, N]`` per action: the reward of a transition.
+
+        ``missing_ends=True`` allows rows that sum to less than 1 and ends the episode with the probability that is
+        missing; such an ending pays nothing under rewards of transitions. A row within 1e-9 of 1 ends nothing.
 
         Raises:
-            ValueError: matrices that are not square and alike, rewards of another shape, row sums above 1, and
+            ValueError: matrices that are not square and alike; rewards of another shape; a row that does not sum to 1;
                 whatever the constructor refuses.
         """
         matrices = [sparse.csr_array(matrix) for matrix in transitions]
         if not matrices:
             raise ValueError("transitions is empty: give one matrix per action")
-        num_states = matrices[0].shape[0]
+        num_states, num_actions = matrices[0].shape[0], len(matrices)
         for action, matrix in enumerate(matrices):
             if matrix.shape != (num_states, num_states):
                 raise ValueError(
@@ -253,36 +294,85 @@ class TabularMDP:
                     "matrix for every action"
                 )
             matrix.sum_duplicates()
+        means, by_transition = _verified_rewards(rewards, (num_states, num_actions))
+        available = np.ones((num_states, num_actions), np.bool_) if means is None else ~np.isneginf(means)
         missing = np.stack([1 - matrix.sum(axis=1) for matrix in matrices], axis=1)  # [N, A]
-        if (missing < -SUM_TOLERANCE).any():
-            state, action = np.argwhere(missing < -SUM_TOLERANCE)[0]
-            raise ValueError(f"row {state} of transitions[{action}] sums to {1 - missing[state, action]:.12g}, above 1")
-        ends = missing > SUM_TOLERANCE  # [N, A]
+        _verify_sums(matrices, np.where(available, missing, 0.0), missing_ends)
+        ends = available & (missing > SUM_TOLERANCE)  # [N, A]
         counts = np.stack([np.diff(matrix.indptr) for matrix in matrices], axis=1)  # [N, A]
         width = max(1, int((counts + ends).max(axis=(0, 1), initial=0)))
-        shape = (num_states, len(matrices), width)
+        shape = (num_states, num_actions, width)
         successor, terminated = np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
         probability, reward = np.zeros(shape), np.zeros(shape)
-        matrices_of_rewards: Any = rewards
-        paid = _mean_rewards(rewards, (num_states, len(matrices)))
         for action, matrix in enumerate(matrices):
             rows = np.repeat(np.arange(num_states), counts[:, action])
             places = np.arange(matrix.nnz) - matrix.indptr[rows]
             successor[rows, action, places], probability[rows, action, places] = matrix.indices, matrix.data
-            if paid is None:
-                gains = sparse.csr_array(matrices_of_rewards[action])
-                reward[rows, action, places] = np.asarray(gains[rows, matrix.indices]).ravel()
+            if by_transition is not None:
+                reward[rows, action, places] = np.asarray(by_transition[action][rows, matrix.indices]).ravel()
             ending = np.flatnonzero(ends[:, action])
             last = counts[ending, action]
             probability[ending, action, last], terminated[ending, action, last] = missing[ending, action], True
             successor[ending, action, last] = ending
-        if paid is not None:
-            reward[:] = np.where(probability > 0, paid[:, :, None], 0.0)
-        return cls(successor, probability, reward, terminated, start=start, max_steps=max_steps, name=name)
+        if means is not None:
+            reward[:] = np.where(probability > 0, means[:, :, None], 0.0)
+        return cls(successor, probability, reward, terminated, start, max_steps, name, available)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        transitions: Any,
+        rewards: ArrayLike,
+        states: ArrayLike,
+        actions: ArrayLike,
+        start: ArrayLike | None = None,
+        max_steps: int | None = None,
+        name: str = "",
+        missing_ends: bool = False,
+    ) -> TabularMDP:
+        """Make the MDP of L pairs of a state and an action that it has, as QuantEcon lists them.
+
+        Pair l is ``states[l]``, ``actions[l]``; row l of ``transitions [L, N]``, sparse or dense, holds the
+        probabilities of its successors, and ``rewards[l]`` is its mean reward. A state does not have the actions that
+        are not listed with it. ``missing_ends`` is as in ``from_sparse``.
+
+        Raises:
+            ValueError: arrays of different lengths, a pair that is listed twice or is not two integers in range, a
+                state without a pair, and whatever ``from_sparse`` refuses.
+        """
+        matrix = sparse.csr_array(transitions)
+        (num_pairs, num_states), means = matrix.shape, np.asarray(rewards, dtype=np.float64)
+        state, action = np.asarray(states), np.asarray(actions)
+        for field, array in (("rewards", means), ("states", state), ("actions", action)):
+            if array.shape != (num_pairs,):
+                raise ValueError(f"{field} has shape {array.shape}: expected {(num_pairs,)}, one entry per pair")
+        if state.dtype.kind not in "iu" or action.dtype.kind not in "iu":
+            raise ValueError(f"states and actions have dtypes {state.dtype} and {action.dtype}: give integers")
+        if num_pairs == 0 or min(state.min(), action.min()) < 0 or state.max() >= num_states:
+            raise ValueError(
+                f"states and actions are numbered from 0, states below {num_states}, the columns of transitions: give "
+                "at least one pair of such numbers"
+            )
+        num_actions = int(action.max()) + 1
+        pair = state.astype(np.int64) * num_actions + action
+        if len(np.unique(pair)) < num_pairs:
+            twice = int(np.flatnonzero(np.bincount(pair) > 1)[0])
+            raise ValueError(
+                f"state {twice // num_actions}, action {twice % num_actions} is listed twice: merge the two"
+            )
+        table = np.full((num_states, num_actions), -np.inf)
+        table[state, action] = means
+        matrices = []
+        for own in range(num_actions):
+            listed = np.flatnonzero(action == own)
+            places = sparse.csr_array((np.ones(len(listed)), (state[listed], listed)), shape=(num_states, num_pairs))
+            matrices.append(places @ matrix)
+        return cls.from_sparse(matrices, table, start, max_steps, name, missing_ends)
 
     def to_sparse(self) -> tuple[list[sparse.csr_array], NDArray[np.float64]]:
-        """One matrix per action of the probabilities of going on, ``[N, N]``, duplicates added up, and the mean
-        rewards ``[N, A]``. Rows sum to less than one where an episode may end; rewards lose their distribution."""
+        """Give one matrix per action of the probabilities of going on, ``[N, N]``, duplicates added up, and the mean
+        rewards ``[N, A]``. Rows sum to less than one where an episode may end; rewards lose their distribution.
+        ``TabularMDP.from_sparse(*mdp.to_sparse(), missing_ends=True)`` has the same optimum."""
         matrices = []
         for action in range(self.num_actions):
             matrix = self.continuation[action :: self.num_actions].copy()
@@ -301,6 +391,7 @@ class TabularMDP:
             start=self.start,
             max_steps=np.array(0 if self.max_steps is None else self.max_steps),
             name=np.array(self.name),
+            available=self.available,
         )
 
     @classmethod
@@ -328,22 +419,31 @@ class TabularMDP:
                 start=stored.get("start"),
                 max_steps=limit or None,
                 name=str(stored.get("name", "")),
+                available=stored.get("available"),
             )
 
-    def to_gymnasium(self) -> dict[int, dict[int, list[Outcome]]]:
-        """The table in gymnasium's layout, ``P[s][a] = [(probability, successor, reward, terminated), ...]``,
-        padding left out."""
+    def to_gymnasium(self) -> dict[int, dict[int, list[Outcome] | None]]:
+        """Give the table in gymnasium's layout, ``P[s][a] = [(probability, successor, reward, terminated), ...]``,
+        padding left out; None for an action that the state does not have."""
         return {
             state: {
-                action: [
-                    (float(self.probability[state, action, k]), int(self.successor[state, action, k]),
-                     float(self.reward[state, action, k]), bool(self.terminated[state, action, k]))
-                    for k in np.flatnonzero(self.probability[state, action])
-                ]
+                action: self._outcomes(state, action) if self.available[state, action] else None
                 for action in range(self.num_actions)
             }
             for state in range(self.num_states)
-        }  # fmt: skip
+        }
+
+    def _outcomes(self, state: int, action: int) -> list[Outcome]:
+        """The outcomes of positive probability."""
+        return [
+            (
+                float(self.probability[state, action, k]),
+                int(self.successor[state, action, k]),
+                float(self.reward[state, action, k]),
+                bool(self.terminated[state, action, k]),
+            )
+            for k in np.flatnonzero(self.probability[state, action])
+        ]
 
     def __repr__(self) -> str:
         """Sizes, limit and name; not the arrays."""
@@ -370,17 +470,68 @@ def frozen(array: ArrayLike, dtype: type, field: str) -> NDArray[Any]:
     return copy
 
 
-def _mean_rewards(rewards: Any, shape: tuple[int, int]) -> NDArray[np.float64] | None:
-    """Rewards as means ``[N, A]``, or None where they are one sparse matrix per action."""
-    if isinstance(rewards, Sequence) and len(rewards) == shape[1] and all(sparse.issparse(entry) for entry in rewards):
+def _verified_rewards(rewards: Any, shape: tuple[int, int]) -> tuple[NDArray[np.float64] | None, list[Any] | None]:
+    """Rewards of ``from_sparse``: means ``[N, A]``, or else one matrix of transitions ``[N, N]`` per action."""
+    num_states, num_actions = shape
+    square = (num_states, num_states)
+    if isinstance(rewards, Sequence) and len(rewards) == num_actions and all(map(sparse.issparse, rewards)):
         for action, matrix in enumerate(rewards):
-            if matrix.shape != (shape[0], shape[0]):
-                raise ValueError(f"rewards[{action}] has shape {matrix.shape}: expected {(shape[0], shape[0])}")
-        return None
-    means = np.asarray(rewards, dtype=np.float64)
-    if means.shape != shape:
-        raise ValueError(f"rewards have shape {means.shape}: expected {shape}, or one sparse matrix per action")
-    return means
+            if matrix.shape != square:
+                raise ValueError(f"rewards[{action}] has shape {matrix.shape}: expected {square}")
+        return None, [sparse.csr_array(matrix) for matrix in rewards]
+    given = np.asarray(rewards, dtype=np.float64)
+    if given.shape == (num_actions, *square):
+        return None, list(given)
+    if given.shape == (num_states,):
+        return np.repeat(given[:, None], num_actions, axis=1), None
+    if given.shape != shape:
+        raise ValueError(
+            f"rewards have shape {given.shape}: expected {shape} of states and actions, {(num_states,)} of states, "
+            f"{(num_actions, *square)} of transitions, or one sparse matrix per action"
+        )
+    return given, None
+
+
+def _verify_sums(matrices: list[sparse.csr_array], missing: NDArray[np.float64], missing_ends: bool) -> None:
+    """Raise ValueError for a negative probability, or for a row that does not sum to 1 where it has to."""
+    for action, matrix in enumerate(matrices):
+        if (matrix.data < 0).any():
+            entry = int(np.flatnonzero(matrix.data < 0)[0])
+            state = int(np.searchsorted(matrix.indptr, entry, side="right")) - 1
+            raise ValueError(
+                f"probability {matrix.data[entry]} of state {state}, action {action}: probabilities are finite and not "
+                "negative"
+            )
+    wrong = missing < -SUM_TOLERANCE
+    if not missing_ends:
+        wrong |= missing > SUM_TOLERANCE
+    if wrong.any():
+        state, action = np.argwhere(wrong)[0]
+        total = 1 - missing[state, action]
+        remedy = "above 1" if total > 1 else "below 1"
+        remedy += ": divide it by its sum" if total > 0 else ": give the probabilities of its successors"
+        if total < 1:
+            remedy += ", or pass missing_ends=True if the episode ends with the probability that is missing"
+        raise ValueError(f"row {state} of transitions[{action}] sums to {total:.12g}, {remedy}")
+
+
+def _verified_available(available: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """``available [N, A]``, read-only, for outcomes of ``shape [N, A, K]``, else a ValueError."""
+    allowed = frozen(available, np.bool_, "available")
+    if allowed.shape != shape[:2]:
+        raise ValueError(f"available has shape {allowed.shape}: expected {shape[:2]}, to agree with probability")
+    if not allowed.any(axis=1).all():
+        raise ValueError(f"state {int(np.flatnonzero(~allowed.any(axis=1))[0])} has no action: give it at least one")
+    return allowed
+
+
+def _repeated(field: ArrayLike, available: NDArray[np.bool_]) -> NDArray[Any]:
+    """``field [N, A, K]`` with the row of each unavailable action replaced by the state's first available one."""
+    given = np.asarray(field)
+    if given.shape[:2] != available.shape:
+        return given  # refused later
+    states, first = np.arange(len(available))[:, None], available.argmax(axis=1)[:, None]
+    return np.asarray(given[states, np.where(available, np.arange(available.shape[1]), first)])
 
 
 def _entry(table: Any, key: int, where: str) -> Any:
@@ -391,14 +542,33 @@ def _entry(table: Any, key: int, where: str) -> Any:
         raise ValueError(f"{where} has no transitions: number states and actions from 0 without gaps") from None
 
 
-def _merged(outcomes: Iterable[Outcome]) -> dict[tuple[int, float, bool], float]:
+def _merged(outcomes: Iterable[Outcome], where: str) -> dict[tuple[int, float, bool], float]:
     """Probability of each (successor, reward, terminated), in order of appearance."""
     row: dict[tuple[int, float, bool], float] = {}
-    for chance, successor, reward, terminated in outcomes:
+    for outcome in outcomes:
+        chance, successor, reward, terminated = _verified_outcome(outcome, where)
         if chance != 0:
-            key = (int(successor), float(reward), bool(terminated))
-            row[key] = row.get(key, 0.0) + float(chance)
+            key = (successor, reward, terminated)
+            row[key] = row.get(key, 0.0) + chance
     return row
+
+
+def _verified_outcome(outcome: Any, where: str) -> Outcome:
+    """The four numbers of an outcome, else a ValueError."""
+    try:
+        chance, successor, reward, terminated = outcome
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{where} has the outcome {outcome!r}: give (probability, successor, reward, terminated)"
+        ) from None
+    for field, entry in (("probability", chance), ("successor", successor), ("reward", reward)):
+        if not isinstance(entry, Real):
+            raise ValueError(f"{where} has the {field} {entry!r}: give a number")
+    if not np.isfinite(float(successor)) or successor != int(successor):
+        raise ValueError(f"{where} has the successor {successor!r}: give the integer of a state")
+    if not isinstance(terminated, bool | np.bool_ | Real) or terminated not in (0, 1):
+        raise ValueError(f"{where} has terminated {terminated!r}: give True or False")
+    return float(chance), int(successor), float(reward), bool(terminated)
 
 
 def _kept_once(probability: NDArray[np.float64]) -> NDArray[np.float64]:

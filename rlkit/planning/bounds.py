@@ -59,7 +59,13 @@ def widest(lower: Array, upper: Array) -> float:
 
 
 def span(new: Array, old: Array) -> tuple[float, float]:
-    """The least and the largest of ``new - old``, ``[N]`` each; looked at in pieces, so that it needs no array."""
+    """The least and the largest of ``new - old``, ``[N]`` each, found in pieces that fit a cache.
+
+    Raises:
+        ValueError: arrays that are not ``[N]``, of the same N.
+    """
+    if new.ndim != 1 or new.shape != old.shape:
+        raise ValueError(f"values have shapes {new.shape} and {old.shape}: expected the same [N]")
     changes = (new[part] - old[part] for part in chunks(len(new)))
     ends = [(change.min(axis=0), change.max(axis=0)) for change in changes]
     least, largest = ends[0] if len(ends) == 1 else (np.min(ends, axis=None), np.max(ends, axis=None))

@@ -13,8 +13,8 @@ from rlkit.mdp import TabularMDP
 from .bounds import Shifts, doubt, macqueen_shifts, shifted, widest
 from .discount import verified_contraction
 from .kernels.jit import COMPILED
-from .kernels.sweeps import back_up_best, unrolled_outcomes
-from .operators import Array, Extents, Problem, choices, ended_by_zero, extents, highest, q_backup
+from .kernels.sweeps import back_up_best
+from .operators import Array, Extents, Problem, choices, ended_by_zero, extents, highest, q_backup, table_arrays
 from .solution import NotConverged, Solution
 
 
@@ -67,8 +67,7 @@ def best_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     """``B value``, ``[N] -> [N]``, without keeping the q-values."""
     if COMPILED and isinstance(mdp, TabularMDP):
         best, policy = np.zeros(mdp.num_states + 1), np.empty(mdp.num_states, np.int32)
-        table = (mdp.arrival, mdp.probability, mdp.expected_reward)
-        back_up_best(*table, ended_by_zero(value), gamma, best, policy, unrolled_outcomes(mdp.num_successors))
+        back_up_best(table_arrays(mdp), ended_by_zero(value), gamma, best, policy)
         return best[:-1]
     return highest(q_backup(mdp, value, gamma))
 
@@ -84,36 +83,48 @@ def proved(task: SolverTask, value: Array, backed_up: Array) -> Certificate:
     return Certificate(*shifted(value, shifts), shifts)
 
 
-def at_rounding(shifts: Shifts) -> bool:
-    """Whether further backups cannot bring the bounds closer: rounding is (half of) what keeps them apart."""
-    return shifts.upper - shifts.lower <= 2 * shifts.rounding
-
-
-def concluded(
+def conclude(
     task: SolverTask,
     certificate: Certificate,
     iterations: int,
+    *,
+    settled: bool = False,
+    limit_reached: bool = False,
     work: int = 0,
-    stuck: bool = False,
-    tired: bool = False,
     unit: str = "sweeps",
 ) -> Solution | None:
-    """The solution if the bounds are close enough; None if more ``unit`` may bring them closer.
+    """End a solver's loop, in one of three ways, or return None if it is to go on.
 
-    ``stuck``: the values no longer change. ``tired``: no more iterations are allowed. ``work`` is the bytes of the
-    method's own arrays.
+    1. The bounds are close enough: the solution.
+    2. More iterations cannot bring them closer, because rounding keeps them apart: ValueError.
+    3. No more iterations are allowed: NotConverged.
+
+    Args:
+        task: what was asked.
+        certificate: what the current values prove.
+        iterations: done so far, counted in ``unit``.
+        settled: the values no longer change, or are known to change by rounding alone.
+        limit_reached: the iteration limit is reached, or known to be too low.
+        work: bytes of the method's own arrays.
+        unit: what an iteration is, for the message.
 
     Raises:
-        ValueError: rounding is what keeps the bounds apart.
-        NotConverged: tired; its ``solution`` is what there is.
+        ValueError: the second case; the message names the smallest tolerance that can be certified.
+        NotConverged: the third case; its ``solution`` has valid bounds.
     """
     if certificate.width <= task.tolerance:
         return certified_from_below(task, certificate, iterations, work)
-    if stuck or at_rounding(certificate.shifts):
+    if settled or rounding_dominates(certificate.shifts):
         raise below_rounding(task, certificate.width)
-    if tired:
+    if limit_reached:
         raise out_of_iterations(task, certified_from_below(task, certificate, iterations, work), unit)
     return None
+
+
+def rounding_dominates(shifts: Shifts) -> bool:
+    """Whether rounding makes up half of the distance between the bounds or more, so that no backup brings them much
+    closer."""
+    return shifts.upper - shifts.lower <= 2 * shifts.rounding
 
 
 def certified_from_below(task: SolverTask, certificate: Certificate, iterations: int, work: int = 0) -> Solution:

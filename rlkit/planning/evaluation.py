@@ -12,7 +12,7 @@ from rlkit.mdp import TabularMDP
 
 from .chain import strong_components
 from .discount import verified_contraction, verified_discount
-from .operators import Array, Problem, as_table, extents, q_backup
+from .operators import Array, Problem, as_table, extents, q_backup, verified_problem
 
 PROBABILITY_TOLERANCE = 1e-6  # float32 softmax outputs sum to one only this well
 
@@ -82,7 +82,7 @@ def state_value(q: Array, policy: NDArray[Any]) -> Array:
     """``V(s) = sum_a pi(a|s) q(s, a)``: q ``[..., N, A]``, policy ``[..., N]`` integers or ``[..., N, A]`` floats."""
     if policy.dtype.kind == "i":
         return np.asarray(np.take_along_axis(q, policy[..., None], axis=-1)[..., 0])
-    return np.asarray((policy * q).sum(axis=-1))
+    return np.asarray((policy * np.where(np.isneginf(q), 0.0, q)).sum(axis=-1))  # no policy takes what is not there
 
 
 def reward_process(mdp: TabularMDP, policy: NDArray[Any]) -> RewardProcess:
@@ -151,7 +151,7 @@ def never_ending(process: RewardProcess) -> NDArray[np.bool_]:
 
 def verified_policy(mdp: Problem, policy: ArrayLike) -> NDArray[Any]:
     """``policy`` as int64 ``[..., N]`` or as float64 ``[..., N, A]`` whose rows sum to one, else a ValueError."""
-    given = np.asarray(policy)
+    mdp, given = verified_problem(mdp), np.asarray(policy)
     num_states, num_actions = mdp.num_states, mdp.num_actions
     if given.dtype.kind in "iu":
         if given.ndim < 1 or given.shape[-1] != num_states:
@@ -166,7 +166,11 @@ def verified_policy(mdp: Problem, policy: ArrayLike) -> NDArray[Any]:
                 f"policy takes action {given[tuple(index)]} in state {index[-1]}: actions lie between 0 and "
                 f"{num_actions - 1}"
             )
-        return given.astype(np.int64)
+        actions = given.astype(np.int64)
+        if isinstance(mdp, TabularMDP) and not mdp.available.all():
+            taken = mdp.available[np.arange(num_states), actions]  # [..., N]
+            _verify_taken(taken, actions)
+        return actions
     if given.dtype.kind != "f" or given.ndim < 2 or given.shape[-2:] != (num_states, num_actions):
         raise ValueError(
             f"policy has dtype {given.dtype} and shape {given.shape}: give actions as integers [..., {num_states}] or "
@@ -181,7 +185,17 @@ def verified_policy(mdp: Problem, policy: ArrayLike) -> NDArray[Any]:
             f"policy in state {index[-1]} has probabilities {probabilities[tuple(index)]}: they must not be negative "
             "and must sum to one"
         )
+    if isinstance(mdp, TabularMDP):
+        taken = mdp.available | (probabilities == 0)  # [..., N, A]
+        _verify_taken(taken.all(axis=-1), taken.argmin(axis=-1))
     return np.asarray(probabilities / total[..., None])
+
+
+def _verify_taken(available: NDArray[np.bool_], actions: NDArray[np.int64]) -> None:
+    """Raise ValueError at the first of ``actions [..., N]`` that is not ``available [..., N]``."""
+    if not available.all():
+        index = tuple(np.argwhere(~available)[0])
+        raise ValueError(f"policy takes action {actions[index]} in state {index[-1]}, which does not have it")
 
 
 def verified_horizon(mdp: TabularMDP, horizon: int | None) -> int:

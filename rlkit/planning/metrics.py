@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .evaluation import evaluate, evaluate_finite, verified_policy
-from .operators import Array, Problem, as_table
+from .operators import Array, Problem, as_table, verified_values
 from .solution import FiniteHorizonSolution, Solution
 
 
 def start_value(mdp: Problem, value: ArrayLike) -> Array:
     """The expected value of the first state, ``sum_s start(s) V(s)``: ``[..., N]`` -> ``[...]``."""
-    given = np.asarray(value, dtype=np.float64)
-    if given.ndim < 1 or given.shape[-1] != mdp.num_states:
-        raise ValueError(f"value has shape {given.shape}: expected [..., {mdp.num_states}]")
-    return np.asarray(given @ as_table(mdp).start)
+    table = as_table(mdp)
+    return np.asarray(verified_values(table, value) @ table.start)
 
 
 def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) -> Array:
@@ -33,7 +31,8 @@ def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) 
     given: Array = np.asarray(q, dtype=np.float64)
     if given.shape[-2:] != solution.q.shape:
         raise ValueError(f"q has shape {given.shape}: expected [..., {solution.q.shape[0]}, {solution.q.shape[1]}]")
-    error = np.abs(given - solution.q).max(axis=-1)  # [..., N]
+    available = ~np.isneginf(solution.q)
+    error = np.abs(given - np.where(available, solution.q, 0.0)).max(axis=-1, where=available, initial=0.0)  # [..., N]
     if weights is None:
         return np.asarray(error.max(axis=-1))
     share: Array = np.asarray(weights, dtype=np.float64)

@@ -5,16 +5,16 @@ Letters: N states, A actions, K successors. ``...`` are leading axes of many val
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP, chunks
 
 from .kernels.jit import COMPILED
 from .kernels.stencil import map_backup
-from .kernels.sweeps import back_up_all, choose_best, unrolled_outcomes
+from .kernels.sweeps import TableArrays, back_up_all, choose_best
 
 Array = NDArray[np.float64]
 Problem = TabularMDP | GridMDP | LatticeMDP
@@ -23,26 +23,64 @@ FEW_ACTIONS = 16  # up to which columns are compared one by one: numpy is slow o
 UNIT_ROUNDOFF = 2.0**-53  # of float64, rounding to nearest
 
 
+def verified_problem(mdp: Any) -> Problem:
+    """``mdp`` itself, else a ValueError that says how to make a problem of it."""
+    if isinstance(mdp, get_args(Problem)):
+        return mdp  # type: ignore[no-any-return]
+    if isinstance(mdp, dict):
+        remedy = "pass TabularMDP.from_transitions(P), where P[s][a] lists (probability, successor, reward, terminated)"
+    elif isinstance(mdp, str) or hasattr(mdp, "unwrapped"):
+        remedy = "pass TabularMDP.from_gymnasium(env), which takes environments with a table and their ids"
+    elif isinstance(getattr(mdp, "mdp", None), TabularMDP):
+        remedy = "pass its .mdp"
+    else:
+        remedy = "make one by TabularMDP(...), TabularMDP.from_sparse(...) or TabularMDP.from_transitions(...)"
+    raise ValueError(
+        f"the problem is a {type(mdp).__name__}, and exact solvers take a TabularMDP, GridMDP or LatticeMDP: {remedy}"
+    )
+
+
+def verified_values(mdp: Problem, value: ArrayLike, name: str = "value") -> Array:
+    """Values ``[..., N]`` in float64, else a ValueError: compiled loops read them unchecked."""
+    given: Array = np.asarray(value, dtype=np.float64)
+    if given.ndim < 1 or given.shape[-1] != mdp.num_states:
+        raise ValueError(f"{name} has shape {given.shape}: expected [..., {mdp.num_states}], one entry per state")
+    return given
+
+
+def verified_start(mdp: Problem, initial: ArrayLike) -> Array:
+    """Finite values ``[N]`` to start from, copied, else a ValueError."""
+    given: Array = np.array(initial, dtype=np.float64)
+    if given.shape != (mdp.num_states,) or not np.isfinite(given).all():
+        raise ValueError(f"initial has shape {given.shape}: expected {(mdp.num_states,)} finite values")
+    return given
+
+
 def as_table(mdp: Problem) -> TabularMDP:
     """The problem as a table, for methods that need one."""
+    mdp = verified_problem(mdp)
     return mdp if isinstance(mdp, TabularMDP) else mdp.tabular
 
 
-def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
-    """One step ahead of ``value``: ``q(s, a) = sum_k p_k (r_k + gamma (1 - terminated_k) V(s'_k))``.
+def q_backup(mdp: Problem, value: ArrayLike, gamma: float) -> Array:
+    """Look one step ahead of ``value``: ``q(s, a) = sum_k p_k (r_k + gamma (1 - terminated_k) V(s'_k))``.
 
     ``value [..., N]`` -> ``[..., N, A]`` (Sutton & Barto 2018, eq. 4.2, inside the maximum). The value of a
     successor reached by a terminated transition is not read. Compiled or not, a table gives the same bits.
+
+    Raises:
+        ValueError: ``mdp`` is no problem, or ``value`` has another shape.
     """
+    mdp = verified_problem(mdp)
+    value = verified_values(mdp, value)
     if isinstance(mdp, GridMDP) and COMPILED and value.ndim == 1:
         return map_backup(mdp, value, gamma)
     if isinstance(mdp, LatticeMDP) and value.ndim == 1:
         return mdp.backup(value, gamma)
     mdp = as_table(mdp)
-    if COMPILED and value.ndim == 1 and value.dtype == np.float64:
+    if COMPILED and value.ndim == 1:
         q = np.empty((mdp.num_states, mdp.num_actions))
-        table = mdp.arrival, mdp.probability, mdp.expected_reward
-        back_up_all(*table, ended_by_zero(value), gamma, q, unrolled_outcomes(mdp.num_successors))
+        back_up_all(table_arrays(mdp), ended_by_zero(value), gamma, q)
         return q
     leading, num_states = value.shape[:-1], value.shape[-1]
     columns = value.reshape(-1, num_states).T  # [N, B]
@@ -50,15 +88,23 @@ def q_backup(mdp: Problem, value: Array, gamma: float) -> Array:
     return np.asarray(mdp.expected_reward + gamma * ahead)
 
 
+def table_arrays(mdp: TabularMDP) -> TableArrays:
+    """A table as the compiled loops read it."""
+    return TableArrays.of(mdp.arrival, mdp.probability, mdp.expected_reward)
+
+
 def ended_by_zero(value: Array) -> Array:
     """``value [N]`` with the value of what ended behind it: ``[N + 1]``."""
     return np.append(value, 0.0)
 
 
-def bellman(mdp: Problem, value: Array, gamma: float) -> Array:
-    """The optimality operator on values, ``(BV)(s) = max_a q(s, a)``: ``[..., N]`` -> ``[..., N]``.
+def bellman(mdp: Problem, value: ArrayLike, gamma: float) -> Array:
+    """Apply the optimality operator to values, ``(BV)(s) = max_a q(s, a)``: ``[..., N]`` -> ``[..., N]``.
 
-    Monotone, and a contraction by gamma in the maximum norm (Puterman 1994, proposition 6.2.4).
+    B is monotone, and a contraction by gamma in the maximum norm (Puterman 1994, proposition 6.2.4).
+
+    Raises:
+        ValueError: ``mdp`` is no problem, or ``value`` has another shape.
     """
     return highest(q_backup(mdp, value, gamma))
 
@@ -73,22 +119,36 @@ def highest(q: Array) -> Array:
     return best
 
 
-def bellman_q(mdp: Problem, q: Array, gamma: float) -> Array:
-    """The optimality operator on action values, ``(BQ)(s, a) = E[r + gamma max_a' Q(s', a')]``.
+def bellman_q(mdp: Problem, q: ArrayLike, gamma: float) -> Array:
+    """Apply the optimality operator to action values, ``(BQ)(s, a) = E[r + gamma max_a' Q(s', a')]``.
 
     ``[..., N, A]`` -> ``[..., N, A]``. Its fixed point is Q*, and ``max_a Q* = V*`` (Watkins & Dayan 1992).
+
+    Raises:
+        ValueError: ``mdp`` is no problem, or ``q`` has another shape.
     """
-    return q_backup(mdp, highest(q), gamma)
+    mdp = verified_problem(mdp)
+    given: Array = np.asarray(q, dtype=np.float64)
+    if given.shape[-2:] != (mdp.num_states, mdp.num_actions):
+        raise ValueError(f"q has shape {given.shape}: expected [..., {mdp.num_states}, {mdp.num_actions}]")
+    return q_backup(mdp, highest(given), gamma)
 
 
-def greedy(q: Array) -> NDArray[np.int64]:
-    """The best action of every state, the lowest index among equals: ``[..., N, A]`` -> ``[..., N]``."""
-    if q.shape[-1] > FEW_ACTIONS:
-        return np.asarray(q.argmax(axis=-1), dtype=np.int64)
-    best, action = q[..., 0].copy(), np.zeros(q.shape[:-1], np.int64)
-    for other in range(1, q.shape[-1]):
-        np.copyto(action, other, where=q[..., other] > best)
-        np.maximum(best, q[..., other], out=best)
+def greedy(q: ArrayLike) -> NDArray[np.int64]:
+    """Choose the best action of every state, the lowest index among equals: ``[..., N, A]`` -> ``[..., N]``.
+
+    Raises:
+        ValueError: ``q`` has no axis of actions, or no action.
+    """
+    given = np.asarray(q)
+    if given.ndim < 1 or given.shape[-1] < 1:
+        raise ValueError(f"q has shape {given.shape}: expected [..., N, A] with at least one action")
+    if given.shape[-1] > FEW_ACTIONS:
+        return np.asarray(given.argmax(axis=-1), dtype=np.int64)
+    best, action = given[..., 0].copy(), np.zeros(given.shape[:-1], np.int64)
+    for other in range(1, given.shape[-1]):
+        np.copyto(action, other, where=given[..., other] > best)
+        np.maximum(best, given[..., other], out=best)
     return action
 
 
@@ -111,15 +171,14 @@ def choices(mdp: Problem, value: Array, gamma: float, behind: float) -> Choices:
         best = highest(q)
         return Choices(best, greedy(q), q >= np.nextafter(best - behind, -np.inf)[:, None])
     found = Choices(np.empty(size[0]), np.empty(size[0], np.int64), np.empty(size, np.bool_))
-    table = mdp.arrival, mdp.probability, mdp.expected_reward
-    choose_best(*table, ended_by_zero(value), gamma, behind, *found, unrolled_outcomes(mdp.num_successors))
+    choose_best(table_arrays(mdp), ended_by_zero(value), gamma, behind, *found)
     return found
 
 
 class Extents(NamedTuple):
     """How large the entries of an MDP are: all that an error bound needs to know of it."""
 
-    outcomes: int  # K
+    outcomes: int  # the largest number of outcomes of positive probability of a state and action
     reward: float  # at least max over (s, a) of sum_k p_k |r_k|
     continuation_low: float  # at most the least probability over (s, a) of going on
     continuation_high: float  # at least the greatest one; it may exceed 1 by the rounding of the table's rows
@@ -127,6 +186,7 @@ class Extents(NamedTuple):
 
 def extents(mdp: Problem) -> Extents:
     """The extents of ``mdp``, each rounded to its safe side; found once and kept with the problem, which is frozen."""
+    mdp = verified_problem(mdp)
     known: Extents | None = vars(mdp).get("_extents")
     if known is None:
         if isinstance(mdp, GridMDP):
@@ -138,17 +198,18 @@ def extents(mdp: Problem) -> Extents:
 
 
 def _table_extents(mdp: TabularMDP) -> Extents:
-    """``extents`` of a table."""
-    slack = relative_rounding(mdp.num_successors + 1)
-    low, high, reward = np.inf, 0.0, 0.0
+    """``extents`` of a table. Outcomes of probability 0 add exact zeros and round nothing."""
+    outcomes, low, high, reward = 1, np.inf, 0.0, 0.0
     for part in chunks(mdp.num_states):  # no copy of the whole table is ever made
         chances = mdp.probability[part]  # [C, A, K]
+        outcomes = max(outcomes, int(np.count_nonzero(chances, axis=2).max(axis=(0, 1))))
         mass = (chances * ~mdp.terminated[part]).sum(axis=2)  # [C, A]
         size = (chances * np.abs(mdp.reward[part])).sum(axis=2)  # [C, A]
         low, high = min(low, float(mass.min(axis=(0, 1)))), max(high, float(mass.max(axis=(0, 1))))
         reward = max(reward, float(size.max(axis=(0, 1))))
+    slack = relative_rounding(outcomes + 1)
     return Extents(
-        outcomes=mdp.num_successors,
+        outcomes=outcomes,
         reward=reward * (1 + slack),
         continuation_low=low * (1 - slack),
         continuation_high=high * (1 + slack),

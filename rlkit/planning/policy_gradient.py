@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlkit.mdp import TabularMDP
-
 from .discount import verified_discount
 from .evaluation import (
     discounted_sums,
@@ -23,13 +21,13 @@ from .evaluation import (
     verified_horizon,
     verified_policy,
 )
-from .operators import Array, q_backup
+from .operators import Array, Problem, as_table, q_backup
 
 LARGEST_ENUMERATION = 1_000_000
 
 
 def policy_gradient(
-    mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None, discount_states: bool = True
+    mdp: Problem, policy: ArrayLike, gamma: float, horizon: int | None = None, discount_states: bool = True
 ) -> Array:
     """``d(s) pi(a|s) (Q(s, a) - V(s))``: the derivative by the logits, ``[N, A]`` (Sutton et al. 2000, theorem 1).
 
@@ -48,8 +46,8 @@ def policy_gradient(
         ValueError: gamma outside [0, 1], a policy that is none, or an infinite sum: gamma = 1, or no
             ``discount_states``, where the policy may go on for ever.
     """
-    gamma = verified_discount(gamma)
-    pi = verified_policy(mdp, np.asarray(policy, dtype=np.float64))
+    gamma, mdp = verified_discount(gamma), as_table(mdp)
+    pi = verified_probabilities(mdp, policy)
     process = reward_process(mdp, pi)
     state_gamma = gamma if discount_states else 1.0
     if horizon is None:
@@ -61,15 +59,25 @@ def policy_gradient(
             )
         visits = discounted_sums(process.continuation.T.tocsr(), mdp.start, state_gamma)  # [N]
         q = q_backup(mdp, evaluate(mdp, pi, gamma), gamma)
-        return np.asarray(visits[:, None] * pi * (q - state_value(q, pi)[:, None]))
+        advantage = np.where(mdp.available, q, 0.0) - state_value(q, pi)[:, None]
+        return np.asarray(visits[:, None] * pi * advantage)
     steps = verified_horizon(mdp, horizon)
     value = evaluate_finite(mdp, pi, steps, gamma)  # [H + 1, N]
     gradient, visits = np.zeros_like(pi), mdp.start.copy()
     for t in range(steps):
-        advantage = q_backup(mdp, value[t + 1], gamma) - value[t][:, None]
+        q = np.where(mdp.available, q_backup(mdp, value[t + 1], gamma), 0.0)
+        advantage = q - value[t][:, None]
         gradient += visits[:, None] * pi * advantage
         visits = state_gamma * (process.continuation.T @ visits)
     return gradient
+
+
+def verified_probabilities(mdp: Problem, policy: ArrayLike) -> Array:
+    """The probabilities ``[N, A]`` of one policy, else a ValueError."""
+    pi = verified_policy(mdp, np.asarray(policy, dtype=np.float64))
+    if pi.ndim != 2:
+        raise ValueError(f"policy has shape {pi.shape}: expected {(mdp.num_states, mdp.num_actions)}, one policy")
+    return np.asarray(pi)
 
 
 class Trajectories(NamedTuple):
@@ -84,7 +92,7 @@ class Trajectories(NamedTuple):
     taken: NDArray[np.bool_]  # [n, H], whether the step was taken at all
 
 
-def trajectories(mdp: TabularMDP, policy: ArrayLike, horizon: int | None = None) -> Trajectories:
+def trajectories(mdp: Problem, policy: ArrayLike, horizon: int | None = None) -> Trajectories:
     """Every trajectory that a policy ``[N, A]`` can produce in H steps, with its probability.
 
     Expectations over episodes become finite sums: bias and variance of an estimator are exact.
@@ -92,8 +100,8 @@ def trajectories(mdp: TabularMDP, policy: ArrayLike, horizon: int | None = None)
     Raises:
         ValueError: no horizon, a policy that is none, or more than a million trajectories.
     """
-    steps = verified_horizon(mdp, horizon)
-    pi = verified_policy(mdp, np.asarray(policy, dtype=np.float64))
+    mdp = as_table(mdp)
+    steps, pi = verified_horizon(mdp, horizon), verified_probabilities(mdp, policy)
     chance = pi[:, :, None] * mdp.probability  # [N, A, K]
     state = np.flatnonzero(mdp.start)
     probability, alive = mdp.start[state], np.ones(len(state), np.bool_)

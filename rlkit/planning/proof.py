@@ -60,23 +60,31 @@ def prove(solution: Solution) -> Proof:
             + "rely on the bounds, which hold with rounding included"
         )
     gamma = Fraction(solution.gamma)
-    rows = _exact_rows(table)
+    rows = _exact_rows(table)  # of every state, by action
     policy, improvements = solution.policy.copy(), 0
     while True:
         chosen = [rows[state][action] for state, action in enumerate(policy)]
         value = _solved(chosen, gamma, arithmetic)
-        q = [[reward + gamma * _product(row, value) for reward, row in actions] for actions in rows]
-        best = [max(row) for row in q]
+        q = [
+            {action: reward + gamma * _product(row, value) for action, (reward, row) in actions.items()}
+            for actions in rows
+        ]
+        best = [max(own.values()) for own in q]
         better = [state for state, highest in enumerate(best) if highest > value[state]]
         if not better:
             break
         improvements += 1
         for state in better:
-            policy[state] = q[state].index(best[state])
+            policy[state] = next(action for action, entry in q[state].items() if entry == best[state])
     return Proof(
         value=tuple(value),
         policy=policy,
-        optimal_actions=np.array([[entry == highest for entry in row] for row, highest in zip(q, best, strict=True)]),
+        optimal_actions=np.array(
+            [
+                [own.get(action) == highest for action in range(table.num_actions)]
+                for own, highest in zip(q, best, strict=True)
+            ]
+        ),
         holds=improvements == 0,
         encloses=_encloses(solution, value),
         improvements=improvements,
@@ -92,19 +100,21 @@ def _encloses(solution: Solution, value: list[Fraction]) -> bool:
     )
 
 
-def _exact_rows(mdp: TabularMDP) -> list[list[tuple[Fraction, Row]]]:
-    """Mean reward and probability of going on to each state, for every state and action."""
+def _exact_rows(mdp: TabularMDP) -> list[dict[int, tuple[Fraction, Row]]]:
+    """Mean reward and probability of going on to each state, for every state and each of its actions."""
     rows = []
     for actions in mdp.to_gymnasium().values():
-        listed = []
-        for outcomes in actions.values():
+        own = {}
+        for action, outcomes in actions.items():
+            if outcomes is None:
+                continue
             reward, row = Fraction(0), Row()
             for p, successor, gain, ends in outcomes:
                 reward += Fraction(p) * Fraction(gain)
                 if not ends:
                     row[successor] = row.get(successor, Fraction(0)) + Fraction(p)
-            listed.append((reward, row))
-        rows.append(listed)
+            own[action] = (reward, row)
+        rows.append(own)
     return rows
 
 

@@ -22,7 +22,7 @@ from .methods.policy_iteration import policy_iteration
 from .methods.prioritized_sweeping import prioritized_sweeping
 from .methods.stencil_iteration import stencil_iteration
 from .methods.value_iteration import value_iteration
-from .operators import Problem, as_table, extents
+from .operators import Problem, as_table, extents, verified_problem
 from .solution import NotConverged, Solution
 
 Method = Literal[
@@ -73,6 +73,7 @@ def solve(
     """
     if method not in get_args(Method):
         raise ValueError(f"method {method!r}: choose one of {', '.join(get_args(Method))}")
+    mdp = verified_problem(mdp)
     if device is not None:
         if method != "auto":
             raise ValueError(f"method {method!r} runs on the CPU: leave it out, or leave out device {device!r}")
@@ -104,7 +105,8 @@ def _many_without_reward(mdp: Problem) -> bool:
     """Whether a problem is large and pays in few of its states."""
     if mdp.num_states < MANY_STATES or not isinstance(mdp, TabularMDP):
         return False
-    return bool(np.count_nonzero(mdp.expected_reward.any(axis=1)) <= RARE * mdp.num_states)
+    paying = mdp.expected_reward.any(axis=1, where=mdp.available)  # [N]
+    return bool(np.count_nonzero(paying) <= RARE * mdp.num_states)
 
 
 def _map(mdp: Problem) -> GridMDP:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from rlkit.envs import GridWorld, TabularDynamics, Tile, random_map
-from rlkit.envs.gridtable import ACTIONS, MOVES, reachable
+from rlkit.envs import GridWorld, TabularDynamics, Tile, maps, random_map
+from rlkit.envs.gridtable import ACTIONS, reachable
 from rlkit.envs.maps import MAPS, Rules, is_solvable, parse_map
 from rlkit.envs.render import Window, draw_cartpole, draw_values
-from rlkit.mdp import TabularMDP
+from rlkit.mdp import MOVES, TabularMDP
 from rlkit.planning import backward_induction, evaluate, policy_iteration, start_value, value_iteration
 
 LEFT, DOWN, RIGHT, UP = range(4)
@@ -468,6 +469,10 @@ def test_random_maps_are_solvable_and_depend_on_the_seed_alone(
     assert is_solvable(parse_map(lines))
     mdp = GridWorld(lines).mdp  # without slips the optimum walks to the goal
     assert backward_induction(mdp, horizon=rows * columns).value[0] @ mdp.start == 1
+
+
+def test_the_example_of_a_random_map_is_what_it_gives() -> None:
+    assert doctest.testmod(maps) == (0, 3)
 
 
 def test_random_maps_differ_and_have_the_asked_density() -> None:

@@ -249,7 +249,7 @@ def test_merging_keeps_the_distribution_of_outcomes(entries: list[tuple[int, flo
 def test_sparse_matrices_become_the_table_and_back() -> None:
     stay_or_move = sparse.csr_array(np.array([[0.25, 0.75, 0.0], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]]))
     move = sparse.coo_array(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
-    mdp = TabularMDP.from_sparse([stay_or_move, move], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    mdp = TabularMDP.from_sparse([stay_or_move, move], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], missing_ends=True)
     assert mdp.to_gymnasium() == {
         0: {0: [(0.25, 0, 1.0, False), (0.75, 1, 1.0, False)], 1: [(1.0, 1, 2.0, False)]},
         1: {0: [(0.5, 2, 3.0, False), (0.5, 1, 3.0, True)], 1: [(1.0, 2, 4.0, False)]},
@@ -263,7 +263,7 @@ def test_sparse_matrices_become_the_table_and_back() -> None:
 
 def test_rewards_of_transitions_stay_with_them() -> None:
     chances, gains = np.array([[0.5, 0.25], [0.0, 1.0]]), np.array([[7.0, -1.0], [9.0, 0.0]])
-    mdp = TabularMDP.from_sparse([sparse.csr_array(chances)], [sparse.csr_array(gains)])
+    mdp = TabularMDP.from_sparse([sparse.csr_array(chances)], [sparse.csr_array(gains)], missing_ends=True)
     assert mdp.to_gymnasium()[0][0] == [(0.5, 0, 7.0, False), (0.25, 1, -1.0, False), (0.25, 0, 0.0, True)]
     assert mdp.to_gymnasium()[1][0] == [(1.0, 1, 0.0, False)]
 

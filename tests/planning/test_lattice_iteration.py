@@ -35,6 +35,7 @@ from rlkit.planning import (
     solve,
     value_iteration,
 )
+from rlkit.planning.kernels import cells
 from rlkit.planning.kernels.jit import COMPILED
 from rlkit.planning.methods import lattice_iteration as lattice_iter
 from rlkit.planning.operators import extents, rounding_bound
@@ -237,14 +238,14 @@ def test_a_sweep_over_cells_is_the_backup_to_the_bit() -> None:
     mdp = LatticeMDP(lattice, lambda s, a: (target[a[0]], paid[a[0]], over[a[0]]), 3)
     value = rng.normal(size=24)
     expected, new, policy = q_backup(mdp, value, 0.9), value.copy(), np.zeros(24, np.int32)
-    cells = lattice_iter.cells_of(mdp)
-    lattice_iter.improve_cells(cells, new, 0.9, policy, False)
+    arrays = cells.cells_of(mdp)
+    cells.improve_cells(arrays, new, 0.9, policy, False)
     assert (new[0], policy[0]) == (expected[0].max(), expected[0].argmax())  # the first is backed up from old values
     new = value.copy()
-    lattice_iter.improve_cells(cells, new, 0.9, policy, True)
+    cells.improve_cells(arrays, new, 0.9, policy, True)
     assert (new[-1], policy[-1]) == (expected[-1].max(), expected[-1].argmax())
     slow = value.copy()
-    lattice_iter.improve_cells.py_func(cells, slow, 0.9, policy, True)
+    cells.improve_cells.py_func(arrays, slow, 0.9, policy, True)
     np.testing.assert_array_equal(new, slow)
 
 

@@ -45,6 +45,7 @@ from rlkit.planning import (
 )
 from rlkit.planning.kernels import jit, stencil, sweeps
 from rlkit.planning.methods import modified_policy_iteration as modified
+from rlkit.planning.methods import prioritized_sweeping as prioritized
 from rlkit.planning.methods import stencil_iteration as stencil_iter
 from rlkit.planning.operators import extents, rounding_bound
 
@@ -169,7 +170,7 @@ def test_what_is_no_map_is_refused(changes: dict[str, Any], message: str) -> Non
 @pytest.mark.parametrize("method", [*TABLE_METHODS, "auto"])
 def test_every_method_encloses_the_optimum(method: Any) -> None:
     @settings(max_examples=40, deadline=None, database=None)
-    @given(mdps(), st.sampled_from([0.0, 0.5, 0.9, 0.99]))
+    @given(mdps(differing_actions=True), st.sampled_from([0.0, 0.5, 0.9, 0.99]))
     def law(mdp: TabularMDP, gamma: float) -> None:
         solution = solve(mdp, gamma, 1e-8, method)
         exact = rational_optimum(mdp, gamma)
@@ -183,7 +184,7 @@ def test_every_method_encloses_the_optimum(method: Any) -> None:
 
 @pytest.mark.slow
 @settings(max_examples=2000, deadline=None)
-@given(mdps(), gammas, st.sampled_from(["auto", *TABLE_METHODS[2:]]))
+@given(mdps(differing_actions=True), gammas, st.sampled_from(["auto", *TABLE_METHODS[2:]]))
 def test_thousands_of_problems_are_enclosed_by_every_method(mdp: TabularMDP, gamma: float, method: Any) -> None:
     solution = solve(mdp, gamma, 1e-4, method)
     exact = rational_optimum(mdp, gamma)
@@ -364,31 +365,32 @@ def test_a_krylov_breakdown_costs_time_and_nothing_else(monkeypatch: pytest.Monk
 
 @needs_numba
 @settings(max_examples=20, deadline=None)
-@given(mdps(), st.integers(0, 2**32 - 1))
+@given(mdps(differing_actions=True), st.integers(0, 2**32 - 1))
 def test_compiled_loops_and_python_ones_give_the_same_bits(mdp: TabularMDP, seed: int) -> None:
     value = np.append(np.random.default_rng(seed).normal(size=mdp.num_states), 0.0)
-    table = (mdp.arrival, mdp.probability, mdp.expected_reward)
+    table = operators.table_arrays(mdp)
     results = []
     for pick in (lambda loop: loop, lambda loop: loop.py_func):
         mine, policy = value.copy(), np.zeros(mdp.num_states, np.int64)
-        best, rows = np.zeros_like(value), modified.Rows.of(mdp)
-        unrolled = sweeps.unrolled_outcomes(mdp.num_successors)
-        outcome = [pick(sweeps.back_up_best)(*table, mine, 0.9, best, policy, unrolled)]
-        outcome.append(pick(sweeps.improve_in_place)(*table, mine, 0.9, policy, True, unrolled))
-        pick(sweeps.choose_rows)(*table, policy, *rows, unrolled)
-        outcome.append(pick(sweeps.evaluate_in_place)(*rows[1:], mine, 0.9, 5, False, 0.0, unrolled))
-        outcome.append(pick(sweeps.evaluate_by_backups)(*rows[1:], mine, best, 0.9, 5, 0.0, unrolled))
-        asked = (mine, 0.9, policy, 4, 0.03, 1e-9, 30, 40)
-        outcome.append(pick(sweeps.iterate_in_place)(*table, *rows, *asked, unrolled))
+        best, rows = np.zeros_like(value), sweeps.PolicyRows.of(table)
+        outcome = [pick(sweeps.back_up_best)(table, mine, 0.9, best, policy)]
+        outcome.append(pick(sweeps.improve_in_place)(table, mine, 0.9, policy, True))
+        pick(sweeps.choose_rows)(table, policy, rows)
+        outcome.append(pick(sweeps.evaluate_in_place)(rows, mine, 0.9, 5, False, 0.0))
+        outcome.append(pick(sweeps.evaluate_by_backups)(rows, mine, best, 0.9, 5, 0.0))
+        stops = sweeps.Stops(evaluation=4, reduction=0.03, enough=1e-9, sweeps=30, limit=40)
+        outcome.append(pick(sweeps.iterate_in_place)(table, rows, mine, 0.9, policy, stops))
         near = np.empty(mdp.expected_reward.shape, np.bool_)
-        pick(sweeps.choose_best)(*table, mine, 0.9, 1e-3, best[:-1], policy, near, unrolled)
-        results.append((outcome, *(array.tobytes() for array in (mine, policy, best, near))))
+        pick(sweeps.choose_best)(table, mine, 0.9, 1e-3, best[:-1], policy, near)
+        blocks = prioritized.cut_into_blocks(mdp, 2)
+        outcome.append(pick(sweeps.sweep_blocks)(table, mine, 0.9, blocks, 1e-9, 40))
+        results.append((outcome, *(array.tobytes() for array in (mine, policy, best, near, blocks.priority))))
     assert results[0] == results[1]
 
 
 @needs_numba
 @settings(max_examples=30, deadline=None)
-@given(mdps(), gammas, st.integers(0, 2**32 - 1))
+@given(mdps(differing_actions=True), gammas, st.integers(0, 2**32 - 1))
 def test_a_backup_gives_the_same_bits_by_loops_and_by_sparse_matrices(mdp: TabularMDP, gamma: float, seed: int) -> None:
     value = np.random.default_rng(seed).normal(size=mdp.num_states)
     by_loops, by_matrix = q_backup(mdp, value, gamma), q_backup(mdp, value[None], gamma)[0]
@@ -397,7 +399,7 @@ def test_a_backup_gives_the_same_bits_by_loops_and_by_sparse_matrices(mdp: Tabul
 
 @needs_numba
 @settings(max_examples=30, deadline=None)
-@given(mdps(), gammas, st.sampled_from([0.0, 1e-3, 0.5]), st.integers(0, 2**32 - 1))
+@given(mdps(differing_actions=True), gammas, st.sampled_from([0.0, 1e-3, 0.5]), st.integers(0, 2**32 - 1))
 def test_choices_are_those_of_the_q_values(mdp: TabularMDP, gamma: float, behind: float, seed: int) -> None:
     value = np.random.default_rng(seed).normal(size=mdp.num_states)
     q = q_backup(mdp, value, gamma)

@@ -1,80 +1,96 @@
-"""The loops over a table's states that have no array form, or none that is fast.
+"""Sweeps over the states of a table: the loops that have no array form, or none that is fast.
 
-Every function takes a table as ``arrival [N, A, K]`` (``TabularMDP.arrival``), ``probability [N, A, K]`` and
-``reward [N, A]`` (``expected_reward``), and values ``[N + 1]`` whose last entry is 0: the value of what ended.
-One q-value is ``r + gamma * (p_0 V_0 + p_1 V_1 + ...)``, summed in that order, as in ``q_backup``.
-
-``unrolled`` is ``unrolled_outcomes(K)``: its length is known to the compiler, which then writes few outcomes out one by
-one instead of counting them. Gathering values is all that is left, and a sweep takes about half the time.
+Values are ``[N + 1]``; the last entry is 0, the value after an end. Letters: N states, A actions, K successors.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import compiled
+from .jit import compiled, inlined
 
 Floats = NDArray[np.float64]
 Integers = NDArray[Any]
-Unrolled = tuple[int, ...]
 
-MOST_UNROLLED = 4  # outcomes; more are gained little by, and each number of them is compiled apart
+MOST_UNROLLED = 4  # outcomes; more gain little, and the loops are compiled again for each number
+BLOCK_SWEEPS = 2  # of a block at a time: the first over all actions, the second over the actions that the first chose
 
 
-def unrolled_outcomes(num_successors: int) -> Unrolled:
-    """K zeros where K is small, else none: loops then count the outcomes."""
-    return (0,) * num_successors if num_successors <= MOST_UNROLLED else ()
+class TableArrays(NamedTuple):
+    """A table as the loops read it.
+
+    The length of ``unrolled`` is part of its type, so the compiler knows K where it is small: it writes the outcomes
+    out one by one instead of counting them, and a sweep takes about half the time.
+    """
+
+    arrival: Integers  # [N, A, K], ``TabularMDP.arrival``
+    probability: Floats  # [N, A, K]
+    reward: Floats  # [N, A], ``TabularMDP.expected_reward``
+    unrolled: tuple[int, ...]  # K zeros, or none where K exceeds ``MOST_UNROLLED``
+
+    @classmethod
+    def of(cls, arrival: Integers, probability: Floats, reward: Floats) -> TableArrays:
+        """Bundle the arrays."""
+        num_successors = arrival.shape[2]
+        unrolled = (0,) * num_successors if num_successors <= MOST_UNROLLED else ()
+        return cls(arrival, probability, reward, unrolled)
+
+
+@inlined
+def backup(table: TableArrays, value: Floats, gamma: float, state: int, action: int) -> float:
+    """``q(s, a) = r + gamma (p_0 V_0 + p_1 V_1 + ...)``, summed in this order, as in ``q_backup``.
+
+    The only place of these loops where it is written.
+    """
+    num_successors = len(table.unrolled) if len(table.unrolled) > 0 else table.arrival.shape[2]
+    ahead = 0.0
+    for k in range(num_successors):
+        ahead += table.probability[state, action, k] * value[table.arrival[state, action, k]]
+    q: float = table.reward[state, action] + gamma * ahead
+    return q
+
+
+@inlined
+def best_backup(table: TableArrays, value: Floats, gamma: float, state: int) -> tuple[float, int]:
+    """The highest q of a state and the first action that has it."""
+    highest, chosen = -np.inf, 0
+    for action in range(table.arrival.shape[1]):
+        q = backup(table, value, gamma, state, action)
+        if q > highest:
+            highest, chosen = q, action
+    return highest, chosen
 
 
 @compiled
-def back_up_all(
-    arrival: Integers,
-    probability: Floats,
-    reward: Floats,
-    value: Floats,
-    gamma: float,
-    q: Floats,
-    unrolled: Unrolled,
-) -> None:
+def back_up_all(table: TableArrays, value: Floats, gamma: float, q: Floats) -> None:
     """``q [N, A]`` becomes the backup of ``value``."""
-    num_states, num_actions = arrival.shape[:2]
-    num_successors = len(unrolled) if len(unrolled) > 0 else arrival.shape[2]
+    num_states, num_actions = table.arrival.shape[:2]
     for state in range(num_states):
         for action in range(num_actions):
-            ahead = 0.0
-            for k in range(num_successors):
-                ahead += probability[state, action, k] * value[arrival[state, action, k]]
-            q[state, action] = reward[state, action] + gamma * ahead
+            q[state, action] = backup(table, value, gamma, state, action)
 
 
 @compiled
 def choose_best(
-    arrival: Integers,
-    probability: Floats,
-    reward: Floats,
+    table: TableArrays,
     value: Floats,
     gamma: float,
     behind: float,
     best: Floats,
     policy: Integers,
     near: NDArray[np.bool_],
-    unrolled: Unrolled,
 ) -> None:
-    """``best [N]`` becomes the best q of every state, ``policy [N]`` the first action that has it, and ``near [N, A]``
-    whether an action is at most ``behind`` it, rounded down."""
-    num_states, num_actions = arrival.shape[:2]
-    num_successors = len(unrolled) if len(unrolled) > 0 else arrival.shape[2]
+    """``best [N]`` becomes the highest q of every state, ``policy [N]`` the first action that has it, and
+    ``near [N, A]`` whether an action is at most ``behind`` the best one, rounded down."""
+    num_states, num_actions = table.arrival.shape[:2]
     q = np.empty(num_actions)
     for state in range(num_states):
         highest, chosen = -np.inf, 0
         for action in range(num_actions):
-            ahead = 0.0
-            for k in range(num_successors):
-                ahead += probability[state, action, k] * value[arrival[state, action, k]]
-            q[action] = reward[state, action] + gamma * ahead
+            q[action] = backup(table, value, gamma, state, action)
             if q[action] > highest:
                 highest, chosen = q[action], action
         best[state], policy[state] = highest, chosen
@@ -85,28 +101,12 @@ def choose_best(
 
 @compiled
 def back_up_best(
-    arrival: Integers,
-    probability: Floats,
-    reward: Floats,
-    value: Floats,
-    gamma: float,
-    best: Floats,
-    policy: Integers,
-    unrolled: Unrolled,
+    table: TableArrays, value: Floats, gamma: float, best: Floats, policy: Integers
 ) -> tuple[float, float]:
     """``best [N + 1] = B value``, ``policy [N]`` greedy; returns the least and the largest of ``B value - value``."""
-    num_states, num_actions = arrival.shape[:2]
-    num_successors = len(unrolled) if len(unrolled) > 0 else arrival.shape[2]
     least, largest = np.inf, -np.inf
-    for state in range(num_states):
-        highest, chosen = -np.inf, 0
-        for action in range(num_actions):
-            ahead = 0.0
-            for k in range(num_successors):
-                ahead += probability[state, action, k] * value[arrival[state, action, k]]
-            q = reward[state, action] + gamma * ahead
-            if q > highest:
-                highest, chosen = q, action
+    for state in range(table.arrival.shape[0]):
+        highest, chosen = best_backup(table, value, gamma, state)
         change = highest - value[state]
         best[state] = highest
         policy[state] = chosen
@@ -115,174 +115,142 @@ def back_up_best(
     return least, largest
 
 
+@inlined
+def improve_state(table: TableArrays, value: Floats, gamma: float, policy: Integers, state: int) -> float:
+    """Replace one state's value by its backup and its action by the best; returns the change."""
+    highest, chosen = best_backup(table, value, gamma, state)
+    change: float = abs(highest - value[state])
+    value[state] = highest
+    policy[state] = chosen
+    return change
+
+
 @compiled
-def improve_in_place(
-    arrival: Integers,
-    probability: Floats,
-    reward: Floats,
-    value: Floats,
-    gamma: float,
-    policy: Integers,
-    backwards: bool,
-    unrolled: Unrolled,
-) -> float:
-    """One Gauss-Seidel sweep: each state's value is replaced by its backup before the next one is looked at.
+def improve_in_place(table: TableArrays, value: Floats, gamma: float, policy: Integers, backwards: bool) -> float:
+    """One Gauss-Seidel sweep: each state's value is replaced by its backup before the next state is backed up.
 
     ``policy [N]`` becomes the actions that were best when looked at. Returns the largest change.
     """
-    num_states, num_actions = arrival.shape[:2]
-    num_successors = len(unrolled) if len(unrolled) > 0 else arrival.shape[2]
+    num_states = table.arrival.shape[0]
     largest = 0.0
-    for index in range(num_states):
-        state = num_states - 1 - index if backwards else index
-        highest, chosen = -np.inf, 0
-        for action in range(num_actions):
-            ahead = 0.0
-            for k in range(num_successors):
-                ahead += probability[state, action, k] * value[arrival[state, action, k]]
-            q = reward[state, action] + gamma * ahead
-            if q > highest:
-                highest, chosen = q, action
-        change = abs(highest - value[state])
-        largest = change if change > largest else largest
-        value[state] = highest
-        policy[state] = chosen
+    if backwards:  # one loop for both directions takes up to 1.6 times as long: the compiler then checks every index
+        for state in range(num_states - 1, -1, -1):
+            change = improve_state(table, value, gamma, policy, state)
+            largest = change if change > largest else largest
+    else:
+        for state in range(num_states):
+            change = improve_state(table, value, gamma, policy, state)
+            largest = change if change > largest else largest
     return largest
 
 
-@compiled
-def choose_rows(
-    arrival: Integers,
-    probability: Floats,
-    reward: Floats,
-    policy: Integers,
-    own_action: Integers,
-    own_arrival: Integers,
-    own_probability: Floats,
-    own_reward: Floats,
-    unrolled: Unrolled,
-) -> None:
-    """The rows of ``policy`` in one piece, ``[N, K]``, ``[N, K]`` and ``[N]``: sweeps then read nothing else.
+class PolicyRows(NamedTuple):
+    """The rows of one policy in one piece: evaluation sweeps then read nothing else."""
 
-    ``own_action [N]`` says whose rows are there already, -1 none: only those of other actions are copied.
-    """
-    num_states = arrival.shape[0]
-    num_successors = len(unrolled) if len(unrolled) > 0 else arrival.shape[2]
-    for state in range(num_states):
+    action: Integers  # [N], whose rows they are; -1 where none has been copied
+    table: TableArrays  # of one action, A = 1
+
+    @classmethod
+    def of(cls, table: TableArrays) -> PolicyRows:
+        """Space for the rows of a policy of ``table``."""
+        num_states, _, num_successors = table.arrival.shape
+        shape = (num_states, 1, num_successors)
+        own = TableArrays.of(np.empty(shape, np.int32), np.empty(shape), np.empty((num_states, 1)))
+        return cls(np.full(num_states, -1, np.int32), own)
+
+
+@compiled
+def choose_rows(table: TableArrays, policy: Integers, rows: PolicyRows) -> None:
+    """Copy the rows of ``policy [N]``, those that are not there yet."""
+    for state in range(table.arrival.shape[0]):
         action = policy[state]
-        if action == own_action[state]:
+        if action == rows.action[state]:
             continue
-        own_action[state] = action
-        own_reward[state] = reward[state, action]
-        for k in range(num_successors):
-            own_arrival[state, k] = arrival[state, action, k]
-            own_probability[state, k] = probability[state, action, k]
+        rows.action[state] = action
+        rows.table.reward[state, 0] = table.reward[state, action]
+        for k in range(table.arrival.shape[2]):
+            rows.table.arrival[state, 0, k] = table.arrival[state, action, k]
+            rows.table.probability[state, 0, k] = table.probability[state, action, k]
+
+
+@inlined
+def evaluate_state(rows: PolicyRows, value: Floats, gamma: float, state: int) -> float:
+    """Replace one state's value by the policy's backup; returns the change."""
+    q = backup(rows.table, value, gamma, state, 0)
+    change: float = abs(q - value[state])
+    value[state] = q
+    return change
 
 
 @compiled
 def evaluate_in_place(
-    own_arrival: Integers,
-    own_probability: Floats,
-    own_reward: Floats,
-    value: Floats,
-    gamma: float,
-    sweeps: int,
-    backwards: bool,
-    enough: float,
-    unrolled: Unrolled,
+    rows: PolicyRows, value: Floats, gamma: float, sweeps: int, backwards: bool, enough: float
 ) -> int:
-    """Gauss-Seidel sweeps for the policy of ``choose_rows``, to and fro, until no value changes by more than
-    ``enough``.
+    """Gauss-Seidel sweeps for a policy, to and fro, until no value changes by more than ``enough``.
 
     Returns the number of sweeps done, at most ``sweeps``.
     """
-    num_states = own_arrival.shape[0]
-    num_successors = len(unrolled) if len(unrolled) > 0 else own_arrival.shape[1]
+    num_states = rows.table.arrival.shape[0]
     for done in range(sweeps):
         largest = 0.0
-        for index in range(num_states):
-            state = num_states - 1 - index if backwards else index
-            ahead = 0.0
-            for k in range(num_successors):
-                ahead += own_probability[state, k] * value[own_arrival[state, k]]
-            q = own_reward[state] + gamma * ahead
-            change = abs(q - value[state])
-            largest = change if change > largest else largest
-            value[state] = q
+        if backwards:
+            for state in range(num_states - 1, -1, -1):
+                change = evaluate_state(rows, value, gamma, state)
+                largest = change if change > largest else largest
+        else:
+            for state in range(num_states):
+                change = evaluate_state(rows, value, gamma, state)
+                largest = change if change > largest else largest
         backwards = not backwards
         if largest <= enough:
             return done + 1
     return sweeps
 
 
+class Stops(NamedTuple):
+    """When ``iterate_in_place`` ends an evaluation, and itself."""
+
+    evaluation: int  # sweeps of an evaluation, at most
+    reduction: float  # an evaluation ends where it changes values by this share of what the improvement changed
+    enough: float  # the last improvement changes no value by more than this
+    sweeps: int  # or it comes after this many sweeps
+    limit: int  # no evaluation goes beyond this many sweeps
+
+
 @compiled
 def iterate_in_place(
-    arrival: Integers,
-    probability: Floats,
-    reward: Floats,
-    own_action: Integers,
-    own_arrival: Integers,
-    own_probability: Floats,
-    own_reward: Floats,
-    value: Floats,
-    gamma: float,
-    policy: Integers,
-    evaluation: int,
-    reduction: float,
-    enough: float,
-    sweeps: int,
-    limit: int,
-    unrolled: Unrolled,
+    table: TableArrays, rows: PolicyRows, value: Floats, gamma: float, policy: Integers, stops: Stops
 ) -> tuple[float, int]:
-    """``improve_in_place``, ``choose_rows`` and ``evaluate_in_place`` in turn, until an improvement changes no value by
-    more than ``enough`` or comes after ``sweeps`` sweeps or more.
+    """``improve_in_place``, ``choose_rows`` and ``evaluate_in_place`` in turn, until ``stops``.
 
-    An evaluation does at most ``evaluation`` sweeps, none beyond the ``limit``, and ends where they change values by
-    ``reduction`` of what the improvement changed. Improvements go to and fro as well. Returns the last improvement's
-    largest change and the number of sweeps.
+    Improvements go to and fro as well. Returns the last improvement's largest change and the number of sweeps.
     """
     done, backwards = 0, False
     while True:
-        change = improve_in_place(arrival, probability, reward, value, gamma, policy, backwards, unrolled)
+        change = improve_in_place(table, value, gamma, policy, backwards)
         done += 1
-        if change <= enough or done >= sweeps:
+        if change <= stops.enough or done >= stops.sweeps:
             return change, done
-        choose_rows(
-            arrival, probability, reward, policy, own_action, own_arrival, own_probability, own_reward, unrolled
-        )
-        settled, allowed = max(reduction * change, enough / 4), min(evaluation, max(limit - done, 0))
+        choose_rows(table, policy, rows)
+        settled = max(stops.reduction * change, stops.enough / 4)
+        allowed = min(stops.evaluation, max(stops.limit - done, 0))
         backwards = not backwards
-        done += evaluate_in_place(
-            own_arrival, own_probability, own_reward, value, gamma, allowed, backwards, settled, unrolled
-        )
+        done += evaluate_in_place(rows, value, gamma, allowed, backwards, settled)
 
 
 @compiled
 def evaluate_by_backups(
-    own_arrival: Integers,
-    own_probability: Floats,
-    own_reward: Floats,
-    value: Floats,
-    other: Floats,
-    gamma: float,
-    sweeps: int,
-    enough: float,
-    unrolled: Unrolled,
+    rows: PolicyRows, value: Floats, other: Floats, gamma: float, sweeps: int, enough: float
 ) -> int:
-    """Jacobi sweeps for the policy of ``choose_rows`` until the changes of all states differ by at most ``enough``.
+    """Jacobi sweeps for a policy until the changes of all states differ by at most ``enough``.
 
     ``value [N + 1]`` holds the result, ``other [N + 1]`` is work space. Returns the number of sweeps, an even one.
     """
-    num_states = own_arrival.shape[0]
-    num_successors = len(unrolled) if len(unrolled) > 0 else own_arrival.shape[1]
     source, target = value, other
     for done in range(sweeps + sweeps % 2):
         least, largest = np.inf, -np.inf
-        for state in range(num_states):
-            ahead = 0.0
-            for k in range(num_successors):
-                ahead += own_probability[state, k] * source[own_arrival[state, k]]
-            q = own_reward[state] + gamma * ahead
+        for state in range(rows.table.arrival.shape[0]):
+            q = backup(rows.table, source, gamma, state, 0)
             change = q - source[state]
             largest = change if change > largest else largest
             least = change if change < least else least
@@ -291,3 +259,56 @@ def evaluate_by_backups(
         if done % 2 == 1 and largest - least <= enough:
             return done + 1
     return sweeps + sweeps % 2
+
+
+class Blocks(NamedTuple):
+    """States in blocks of consecutive numbers, and how much each block may still change."""
+
+    size: int  # states of a block; the last one may have fewer
+    pointers: NDArray[np.int64]  # [blocks + 1], where the leaders of a block begin
+    leaders: NDArray[np.int64]  # blocks with a state from which some action leads into the block
+    priority: Floats  # [blocks], at least what a sweep of the block would change
+    backups: NDArray[np.int64]  # [blocks], states backed up so far
+
+
+@compiled
+def sweep_blocks(table: TableArrays, value: Floats, gamma: float, blocks: Blocks, threshold: float, limit: int) -> int:
+    """Sweep blocks of ``priority`` above ``threshold`` until there are none; returns the states backed up so far.
+
+    It also ends after the block in which that number reaches ``limit``.
+    """
+    num_states, num_actions = table.arrival.shape[:2]
+    num_blocks = len(blocks.priority)
+    total = int(blocks.backups.sum())
+    chosen = np.zeros(blocks.size, np.int64)  # the actions of a block's first sweep
+    backwards = False
+    active = True
+    while active:
+        active = False
+        for index in range(num_blocks):
+            number = num_blocks - 1 - index if backwards else index
+            if blocks.priority[number] <= threshold:
+                continue
+            active = True
+            first, last = number * blocks.size, min((number + 1) * blocks.size, num_states)
+            moved = 0.0
+            for turn in range(BLOCK_SWEEPS):  # to and fro: the second sweep finds the block in the cache
+                for offset in range(last - first):
+                    state = last - 1 - offset if (turn % 2 == 1) != backwards else first + offset
+                    highest, own = -np.inf, chosen[state - first]
+                    for action in range(num_actions) if turn == 0 else range(own, own + 1):
+                        q = backup(table, value, gamma, state, action)
+                        if q > highest:
+                            highest = q
+                            chosen[state - first] = action
+                    moved = max(moved, abs(highest - value[state]))
+                    value[state] = highest
+            blocks.backups[number] += BLOCK_SWEEPS * (last - first)
+            total += BLOCK_SWEEPS * (last - first)
+            blocks.priority[number] = 0.0
+            for leader in blocks.leaders[blocks.pointers[number] : blocks.pointers[number + 1]]:
+                blocks.priority[leader] = max(blocks.priority[leader], gamma * moved)
+            if total >= limit:
+                return int(total)
+        backwards = not backwards
+    return int(total)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..certify import verified_task
-from ..operators import Array, Problem, as_table
+from ..operators import Array, Problem, as_table, verified_problem
 from .device_iteration import Precision, iterated
 
 
@@ -53,6 +53,7 @@ def solve_batch(
             tolerance that is not positive, or below what rounding in that precision allows.
     """
     began = time.perf_counter()
+    mdp = verified_problem(mdp)
     discounts, problems = _paired(mdp, gammas, rewards)
     goals = [
         verified_task("solve_batch", row, float(gamma), tolerance)

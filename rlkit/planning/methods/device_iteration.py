@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rlkit.mdp import CHUNK, GridMDP, LatticeMDP, TabularMDP, chunks, interpolated, map_of
 
 from ..certify import Certificate, SolverTask, below_rounding, bounds_from, certified_from_below, verified_task
-from ..operators import Array, Problem, as_table
+from ..operators import Array, Problem, as_table, verified_start
 from ..solution import Solution
 from .modified_policy_iteration import CONTINUING
 
@@ -32,7 +33,7 @@ def device_iteration(
     tolerance: float = 1e-6,
     device: str = "cpu",
     precision: Precision = "float64",
-    initial: Array | None = None,
+    initial: ArrayLike | None = None,
 ) -> Solution:
     """The optimum by value iteration on ``device``, without a table for maps and lattices.
 
@@ -45,7 +46,7 @@ def device_iteration(
             allows; an ``initial`` of another shape; an unknown device or precision.
     """
     task = verified_task("device_iteration", mdp, gamma, tolerance)
-    start = None if initial is None else np.asarray(initial, dtype=np.float64)[:, None]
+    start = None if initial is None else verified_start(mdp, initial)[:, None]
     return iterated([task], device, precision, start)[0]
 
 
@@ -62,8 +63,6 @@ def iterated(
     where, dtype = usable_device(device), getattr(torch, precision)
     sweeps = sweeps_of(goals, where, dtype)
     shape = (goals[0].mdp.num_states, len(goals))
-    if initial is not None and (initial.shape != shape or not np.isfinite(initial).all()):
-        raise ValueError(f"initial has shape {initial.shape[:1]}: expected {shape[:1]} finite values")
     value = torch.zeros(shape, dtype=dtype, device=where)
     if initial is not None:
         value = torch.as_tensor(initial, dtype=dtype, device=where)
@@ -161,9 +160,9 @@ def _table_backup(tables: Sequence[TabularMDP], gamma: torch.Tensor) -> Backup:
 def _map_backup(grid: GridMDP, gamma: torch.Tensor) -> Backup:
     """One gather for each of the four directions; every action is a mixture of the four."""
     moves = [grid.move(direction) for direction in range(grid.num_actions)]
-    neighbour = [_on(gamma, successor.astype(np.int64)) for successor, _, _ in moves]  # [N] each
-    reward = [_on(gamma, paid[:, None]) for _, paid, _ in moves]  # [N, 1]
-    going_on = [_on(gamma, (~ends).astype(np.float64)[:, None]) for _, _, ends in moves]
+    neighbour = [_on(gamma, move.successor.astype(np.int64)) for move in moves]  # [N] each
+    reward = [_on(gamma, move.reward[:, None]) for move in moves]  # [N, 1]
+    going_on = [_on(gamma, (~move.terminated).astype(np.float64)[:, None]) for move in moves]
     ahead, side, behind = grid.chances
 
     def backup(value: torch.Tensor) -> torch.Tensor:

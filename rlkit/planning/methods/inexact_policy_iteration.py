@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import bounds_from, concluded, verified_iterations, verified_task
+from ..certify import bounds_from, conclude, verified_iterations, verified_task
 from ..chain import policy_chain
-from ..operators import Array, Problem, as_table, greedy, q_backup
+from ..operators import Array, Problem, as_table, greedy, q_backup, verified_start
 from ..solution import Solution
 from .modified_policy_iteration import CONTINUING
 
@@ -23,7 +24,7 @@ def inexact_policy_iteration(
     gamma: float,
     tolerance: float = 1e-9,
     max_iterations: int | None = LOOKS,
-    initial: Array | None = None,
+    initial: ArrayLike | None = None,
 ) -> Solution:
     """The optimum by greedy improvement and evaluation by BiCGStab (van der Vorst 1992; Gargiani et al. 2024).
 
@@ -42,14 +43,14 @@ def inexact_policy_iteration(
     verified_iterations(max_iterations)
     table = as_table(mdp)
     continuing = task.size.continuation_low >= CONTINUING
-    value = np.zeros(table.num_states) if initial is None else np.array(initial, dtype=np.float64)
+    value = np.zeros(table.num_states) if initial is None else verified_start(table, initial)
     iterations = 0
     while True:
         iterations += 1
         certificate = bounds_from(task, value)
         work = 8 * 8 * len(value)
-        tired = iterations == max_iterations
-        solution = concluded(task, certificate, iterations, work, tired=tired, unit="improvements")
+        limit_reached = iterations == max_iterations
+        solution = conclude(task, certificate, iterations, limit_reached=limit_reached, work=work, unit="improvements")
         if solution is not None:
             return solution
         shifts = certificate.shifts

@@ -80,7 +80,7 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
         )
     ahead = q_backup(table, upper, 1.0) + rounding_bound(size, upper, 1.0)
     q = q_backup(table, best.ahead, 1.0)  # [N, A], without the stop
-    stay = inside.argmax(axis=1)  # where the best is to stop: by any action that stays
+    stay = (inside & table.available).argmax(axis=1)  # where the best is to stop: by any action that stays
     solution = replace(
         best,
         mdp=table,
@@ -115,7 +115,9 @@ def _with_stops(mdp: TabularMDP, component: NDArray[np.int64]) -> TabularMDP:
 
     probability = more(mdp.probability, 0.0)
     probability[component >= 0, -1, 0] = 1.0
-    return TabularMDP(more(mdp.successor, 0), probability, more(mdp.reward, 0.0), more(mdp.terminated, True))
+    available = np.concatenate([mdp.available, mdp.available[:, :1] | (component >= 0)[:, None]], axis=1)
+    successor, reward, terminated = more(mdp.successor, 0), more(mdp.reward, 0.0), more(mdp.terminated, True)
+    return TabularMDP(successor, probability, reward, terminated, available=available)
 
 
 def end_components(mdp: TabularMDP, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import product
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from rlkit.mdp import LatticeMDP
 
-from ..certify import bounds_from, concluded, verified_iterations, verified_task
-from ..kernels.jit import COMPILED, compiled
-from ..kernels.sweeps import Unrolled
-from ..operators import Array
+from ..certify import bounds_from, conclude, verified_iterations, verified_task
+from ..kernels.cells import cells_of, evaluate_cells, improve_cells
+from ..kernels.jit import COMPILED
+from ..operators import Array, verified_start
 from ..solution import Solution
-from .modified_policy_iteration import Progress, given_up, verified_initial
+from .modified_policy_iteration import Progress, given_up
 
 PAIRS = 3  # of sweeps to and fro, in an evaluation before the two that are extrapolated
 
@@ -27,7 +25,7 @@ def lattice_iteration(
     gamma: float,
     tolerance: float = 1e-9,
     max_iterations: int | None = None,
-    initial: Array | None = None,
+    initial: ArrayLike | None = None,
 ) -> Solution:
     """The optimum by improvements and evaluations in turn, as in ``modified_policy_iteration``, read from the cells.
 
@@ -46,10 +44,12 @@ def lattice_iteration(
     """
     if not COMPILED:
         raise ValueError("lattice_iteration needs numba: install it, or use device_iteration")
+    if not isinstance(mdp, LatticeMDP):
+        raise ValueError(f"mdp is a {type(mdp).__name__}: pass a LatticeMDP, or use solve(mdp, gamma)")
     task = verified_task("lattice_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     limit = math.inf if max_iterations is None else max_iterations
-    value = np.zeros(mdp.num_states) if initial is None else verified_initial(task, initial).copy()
+    value = np.zeros(mdp.num_states) if initial is None else verified_start(mdp, initial)
     policy = np.zeros(mdp.num_states, np.int32)
     cells = cells_of(mdp)
     work = 4 * value.nbytes + policy.nbytes
@@ -65,9 +65,10 @@ def lattice_iteration(
         done += 1
         leaps.look(change)
         seen.append(Progress(done, change))
-        tired = given_up(seen, enough, limit)
-        if change <= enough or tired:
-            solution = concluded(task, bounds_from(task, value), done, work, stuck=change == 0, tired=tired)
+        limit_reached = given_up(seen, enough, limit)
+        if change <= enough or limit_reached:
+            certificate = bounds_from(task, value)
+            solution = conclude(task, certificate, done, settled=change == 0, limit_reached=limit_reached, work=work)
             if solution is not None:
                 return solution
             enough = change / 2
@@ -106,87 +107,3 @@ class Leaps:
         size = float(np.vdot(first, first))
         ratio = min(float(np.vdot(first, second)) / size, gamma**2) if size > 0 else 0.0
         value += max(ratio, 0.0) / (1 - ratio) * second
-
-
-class CellArrays(NamedTuple):
-    """A problem on a lattice as the compiled loops read it."""
-
-    corner: NDArray[Any]  # [A, N], the lowest of the cell that an action leads to
-    fraction: Array  # [d, A, N], how far into the cell
-    reward: Array  # [A, N]
-    going_on: NDArray[np.bool_]  # [A, N]
-    corners: NDArray[np.int64]  # [2^d], how far each corner is from the lowest one, the last axis fastest
-    axes: Unrolled  # d zeros, as the compiler knows how many they are
-
-
-def cells_of(mdp: LatticeMDP) -> CellArrays:
-    """The cells that every action of every point leads to."""
-    axes = len(mdp.lattice.shape)
-    corners = np.array([np.dot(side, mdp.lattice.strides) for side in product((0, 1), repeat=axes)])
-    return CellArrays(mdp.corner, mdp.fraction, mdp.reward, mdp.going_on, corners, (0,) * axes)
-
-
-@compiled
-def _worth(
-    cells: CellArrays,
-    value: Array,
-    gamma: float,
-    state: int,
-    action: int,
-    around: Array,
-) -> float:
-    """``q(s, a)`` to the bit of ``LatticeMDP.backup``; ``around [2^d]`` is work space, halved axis by axis."""
-    paid = float(cells.reward[action, state])
-    if not cells.going_on[action, state]:
-        return paid
-    num_axes = len(cells.axes)
-    size = 1 << num_axes
-    for k in range(size):
-        around[k] = value[cells.corner[action, state] + cells.corners[k]]
-    for number in range(num_axes):
-        size >>= 1
-        f = cells.fraction[num_axes - 1 - number, action, state]
-        for k in range(size):
-            around[k] = (1 - f) * around[2 * k] + f * around[2 * k + 1]
-    return paid + gamma * float(around[0])
-
-
-@compiled
-def improve_cells(
-    cells: CellArrays,
-    value: Array,
-    gamma: float,
-    policy: NDArray[Any],
-    backwards: bool,
-) -> float:
-    """As ``sweeps.improve_in_place``: one sweep over all actions; the largest change."""
-    num_actions, num_states = cells.corner.shape
-    around = np.empty(len(cells.corners))
-    largest = 0.0
-    for index in range(num_states):
-        state = num_states - 1 - index if backwards else index
-        highest, chosen = -np.inf, 0
-        for action in range(num_actions):
-            q = _worth(cells, value, gamma, state, action, around)
-            if q > highest:
-                highest, chosen = q, action
-        largest = max(largest, abs(highest - value[state]))
-        value[state], policy[state] = highest, chosen
-    return largest
-
-
-@compiled
-def evaluate_cells(
-    cells: CellArrays,
-    value: Array,
-    gamma: float,
-    policy: NDArray[Any],
-    pairs: int,
-) -> None:
-    """``pairs`` of sweeps to and fro for ``policy [N]``."""
-    num_states = cells.corner.shape[1]
-    around = np.empty(len(cells.corners))
-    for sweep in range(2 * pairs):
-        for index in range(num_states):
-            state = num_states - 1 - index if sweep % 2 == 1 else index
-            value[state] = _worth(cells, value, gamma, state, policy[state], around)

@@ -6,15 +6,26 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import SolverTask, bounds_from, concluded, verified_iterations, verified_task
+from ..certify import SolverTask, bounds_from, conclude, verified_iterations, verified_task
 from ..chain import policy_chain
 from ..kernels.jit import COMPILED
-from ..kernels.sweeps import back_up_best, choose_rows, evaluate_by_backups, iterate_in_place, unrolled_outcomes
-from ..operators import Array, Problem, as_table, ended_by_zero, greedy, highest, q_backup, rounding_bound
+from ..kernels.sweeps import PolicyRows, Stops, back_up_best, choose_rows, evaluate_by_backups, iterate_in_place
+from ..operators import (
+    Array,
+    Problem,
+    as_table,
+    ended_by_zero,
+    greedy,
+    highest,
+    q_backup,
+    rounding_bound,
+    table_arrays,
+    verified_start,
+)
 from ..solution import Solution
 
 CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
@@ -31,7 +42,7 @@ def modified_policy_iteration(
     tolerance: float = 1e-9,
     max_iterations: int | None = None,
     sweeps: int = 24,
-    initial: Array | None = None,
+    initial: ArrayLike | None = None,
 ) -> Solution:
     """The optimum by one improvement and up to ``sweeps`` evaluation sweeps in turn (Puterman & Shin 1978).
 
@@ -60,8 +71,8 @@ def modified_policy_iteration(
     while True:
         value, change, done = sweep(task, table, value, budget, enough, done)
         certificate = bounds_from(task, value[:-1])
-        tired = change > enough or done >= budget.total
-        solution = concluded(task, certificate, done, work, stuck=change == 0, tired=tired)
+        limit_reached = change > enough or done >= budget.total
+        solution = conclude(task, certificate, done, settled=change == 0, limit_reached=limit_reached, work=work)
         if solution is not None:
             return solution
         enough = change / 2
@@ -72,27 +83,6 @@ class SweepLimits(NamedTuple):
 
     evaluation: int  # after an improvement
     total: float  # infinite without a limit
-
-
-class Rows(NamedTuple):
-    """Work space for the rows of a policy, in one piece."""
-
-    action: NDArray[np.int32]  # [N], whose rows they are; -1 where none has been copied
-    arrival: NDArray[np.int32]  # [N, K]
-    probability: Array  # [N, K]
-    reward: Array  # [N]
-
-    @classmethod
-    def of(cls, mdp: TabularMDP) -> Rows:
-        """Space for a policy of ``mdp``."""
-        shape = (mdp.num_states, mdp.num_successors)
-        nothing = np.full(mdp.num_states, -1, np.int32)
-        return cls(nothing, np.empty(shape, np.int32), np.empty(shape), np.empty(mdp.num_states))
-
-    def choose(self, mdp: TabularMDP, policy: NDArray[np.int32]) -> None:
-        """Copy the rows of ``policy [N]``, those that are not here yet."""
-        unrolled = unrolled_outcomes(mdp.num_successors)
-        choose_rows(mdp.arrival, mdp.probability, mdp.expected_reward, policy, *self, unrolled)
 
 
 class Progress(NamedTuple):
@@ -114,21 +104,13 @@ def given_up(seen: list[Progress], enough: float, limit: float) -> bool:
     return seen[-1].sweeps >= limit or (len(seen) > 3 and seen[-4].hopeless(seen[-1], enough, limit))
 
 
-def from_below(task: SolverTask, table: TabularMDP, initial: Array | None) -> Array:
+def from_below(task: SolverTask, table: TabularMDP, initial: ArrayLike | None) -> Array:
     """A value function with ``B V >= V``, ``[N + 1]``: a constant, or ``initial`` lowered."""
     if initial is None:
-        worst = min(float(table.expected_reward.min(axis=(0, 1))), 0.0)
+        worst = float(table.expected_reward.min(axis=(0, 1), where=table.available, initial=0.0))
         return ended_by_zero(np.full(table.num_states, worst / (1 - task.gamma * task.size.continuation_high)))
-    given = verified_initial(task, initial)
+    given = verified_start(task.mdp, initial)
     return ended_by_zero(given + min(bounds_from(task, given).shifts.lower, 0.0))
-
-
-def verified_initial(task: SolverTask, initial: Array) -> Array:
-    """Values ``[N]`` to start from, else a ValueError."""
-    given: Array = np.asarray(initial, dtype=np.float64)
-    if given.shape != (task.mdp.num_states,) or not np.isfinite(given).all():
-        raise ValueError(f"initial has shape {given.shape}: expected {(task.mdp.num_states,)} finite values")
-    return given
 
 
 def _in_place(
@@ -138,16 +120,14 @@ def _in_place(
 
     Returns the values ``[N + 1]``, the largest change and the number of sweeps ``done``, earlier ones included.
     """
-    arrays = (mdp.arrival, mdp.probability, mdp.expected_reward, *Rows.of(mdp))
-    policy = np.zeros(mdp.num_states, np.int32)
-    unrolled = unrolled_outcomes(mdp.num_successors)
+    table = table_arrays(mdp)
+    rows, policy = PolicyRows.of(table), np.zeros(mdp.num_states, np.int32)
     seen: list[Progress] = []
     until_look = int(min(LOOK, budget.total / LOOKS))
     while True:
         left = int(min(budget.total - done, 2**62))
-        change, sweeps = iterate_in_place(
-            *arrays, value, task.gamma, policy, budget.evaluation, REDUCTION, enough, until_look, left, unrolled
-        )
+        stops = Stops(budget.evaluation, REDUCTION, enough, until_look, left)
+        change, sweeps = iterate_in_place(table, rows, value, task.gamma, policy, stops)
         done += sweeps
         seen.append(Progress(done, change))
         if change <= enough or given_up(seen, enough, budget.total):
@@ -165,7 +145,7 @@ def _by_backups(
     """
     continuing = task.size.continuation_low >= CONTINUING
     policy = np.zeros(mdp.num_states, np.int32)
-    rows = Rows.of(mdp)
+    rows = PolicyRows.of(table_arrays(mdp))
     best = np.zeros_like(value)
     seen: list[Progress] = []
     least_spread, stalled = math.inf, 0
@@ -194,8 +174,7 @@ def _improve(
 ) -> tuple[float, float]:
     """``back_up_best`` of a table, compiled or by array operations."""
     if COMPILED:
-        unrolled = unrolled_outcomes(mdp.num_successors)
-        return back_up_best(mdp.arrival, mdp.probability, mdp.expected_reward, value, gamma, best, policy, unrolled)
+        return back_up_best(table_arrays(mdp), value, gamma, best, policy)
     q = q_backup(mdp, value[:-1], gamma)
     policy[:] = greedy(q)
     best[:-1] = highest(q)
@@ -205,7 +184,7 @@ def _improve(
 
 def _evaluate(
     mdp: TabularMDP,
-    rows: Rows,
+    rows: PolicyRows,
     value: Array,
     other: Array,
     gamma: float,
@@ -216,9 +195,8 @@ def _evaluate(
 ) -> int:
     """``evaluate_by_backups`` of a table, compiled or by array operations; the number of sweeps done."""
     if COMPILED and continuing:
-        unrolled = unrolled_outcomes(mdp.num_successors)
-        rows.choose(mdp, policy)
-        return evaluate_by_backups(*rows[1:], value, other, gamma, sweeps, enough, unrolled)
+        choose_rows(table_arrays(mdp), policy, rows)
+        return evaluate_by_backups(rows, value, other, gamma, sweeps, enough)
     reward, continuation = policy_chain(mdp, policy)
     for done in range(sweeps):
         new = reward + gamma * (continuation @ value[:-1])

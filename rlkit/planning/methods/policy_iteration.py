@@ -127,11 +127,11 @@ def ending_policy(mdp: TabularMDP) -> NDArray[np.int64]:
     Raises:
         ValueError: a state from which no action sequence can end an episode.
     """
-    may_end = np.asarray(((mdp.probability > 0) & mdp.terminated).any(axis=2))  # [N, A]
+    may_end = mdp.available & ((mdp.probability > 0) & mdp.terminated).any(axis=2)  # [N, A]
     found = np.asarray(may_end.any(axis=1))  # [N]
     policy = greedy(may_end.astype(np.float64))
     while not found.all():
-        leads = (mdp.continuation @ found.astype(np.float64) > 0).reshape(may_end.shape)  # [N, A]
+        leads = mdp.available & (mdp.continuation @ found.astype(np.float64) > 0).reshape(may_end.shape)  # [N, A]
         fresh = leads.any(axis=1) & ~found
         if not fresh.any():
             raise ValueError(

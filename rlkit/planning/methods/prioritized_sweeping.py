@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import bounds_from, concluded, verified_iterations, verified_task
-from ..kernels.jit import compiled
-from ..operators import Problem, as_table
+from ..certify import bounds_from, conclude, verified_iterations, verified_task
+from ..kernels.sweeps import Blocks, sweep_blocks
+from ..operators import Problem, as_table, table_arrays
 from ..solution import Solution
 from .modified_policy_iteration import from_below
 
-Floats = NDArray[np.float64]
-
-SWEEPS = 2  # of a block at a time, the first over all actions and the second over those it chose
 BLOCK = 4096  # states of a block: their values and outcomes stay in the second-level cache while they are worked on
 REDUCTION = 0.1  # of the priority at which work stops, from one round to the next
 
@@ -46,98 +40,44 @@ def prioritized_sweeping(
         raise ValueError(f"block {block}: give a positive number of states")
     table = as_table(mdp)
     value = from_below(task, table, None)  # [N + 1]
-    pointers, leaders = _block_leaders(table, block)
-    num_blocks = len(pointers) - 1
-    priority = np.full(num_blocks, np.inf)
-    backups = np.zeros(num_blocks, np.int64)
+    blocks = cut_into_blocks(table, block)
     limit = np.iinfo(np.int64).max if max_iterations is None else max_iterations * table.num_states
     enough = task.residual
-    threshold = max(enough, float(np.abs(table.expected_reward).max(axis=(0, 1))))
-    work = 8 * (len(value) + 2 * num_blocks + len(leaders))
+    largest = np.abs(table.expected_reward).max(axis=(0, 1), where=table.available, initial=0.0)
+    threshold = max(enough, float(largest))
+    work = 8 * (len(value) + 2 * len(blocks.priority) + len(blocks.leaders))
+    arrays = table_arrays(table)
     while True:
-        done = _sweep_blocks(
-            table.arrival, table.probability, table.expected_reward, value, task.gamma, block,
-            pointers, leaders, priority, threshold, backups, limit,
-        )  # fmt: skip
+        done = sweep_blocks(arrays, value, task.gamma, blocks, threshold, limit)
         iterations = -(-done // table.num_states)
-        tired = done >= limit
-        if threshold <= enough or tired:
+        limit_reached = done >= limit
+        if threshold <= enough or limit_reached:
             certificate = bounds_from(task, value[:-1])
-            stuck = enough < task.residual * 2.0**-60
-            solution = concluded(task, certificate, iterations, work, stuck, tired)
+            settled = enough < task.residual * 2.0**-60
+            solution = conclude(task, certificate, iterations, settled=settled, limit_reached=limit_reached, work=work)
             if solution is not None:
                 return solution
             enough /= 2
         threshold = max(threshold * REDUCTION, enough)
 
 
-def _block_leaders(mdp: TabularMDP, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which blocks lead into a block, as row pointers ``[blocks + 1]`` and their numbers."""
-    num_blocks = -(-mdp.num_states // block)
+def cut_into_blocks(mdp: TabularMDP, size: int) -> Blocks:
+    """Blocks of ``size`` states, all of the greatest priority, and which blocks lead into each."""
+    num_blocks = -(-mdp.num_states // size)
     found = []
     chunk = max(1, 2**20 // (mdp.num_actions * mdp.num_successors))  # states at a time: no copy of the whole table
     for first in range(0, mdp.num_states, chunk):
         arrival = mdp.arrival[first : first + chunk]
-        source = (np.arange(first, first + len(arrival)) // block)[:, None, None]
-        pairs = np.where(arrival < mdp.num_states, arrival // block * num_blocks + source, -1)
+        source = (np.arange(first, first + len(arrival)) // size)[:, None, None]
+        pairs = np.where(arrival < mdp.num_states, arrival // size * num_blocks + source, -1)
         found.append(np.unique(pairs))
     pairs = np.unique(np.concatenate(found))
     pairs = pairs[pairs >= 0]
     pointers = np.searchsorted(pairs, np.arange(num_blocks + 1) * num_blocks)
-    return pointers, pairs % num_blocks
-
-
-@compiled
-def _sweep_blocks(
-    arrival: NDArray[Any],
-    probability: Floats,
-    reward: Floats,
-    value: Floats,
-    gamma: float,
-    block: int,
-    pointers: NDArray[np.int64],
-    leaders: NDArray[np.int64],
-    priority: Floats,
-    threshold: float,
-    backups: NDArray[np.int64],
-    limit: int,
-) -> int:
-    """Sweep blocks of ``priority`` above ``threshold`` until there are none; the backups done so far, of states."""
-    num_states, num_actions, num_successors = arrival.shape
-    num_blocks = len(priority)
-    total = int(backups.sum())
-    chosen = np.zeros(block, np.int64)  # the actions of a block's first turn
-    backwards = False
-    active = True
-    while active:
-        active = False
-        for index in range(num_blocks):
-            number = num_blocks - 1 - index if backwards else index
-            if priority[number] <= threshold:
-                continue
-            active = True
-            first, last = number * block, min((number + 1) * block, num_states)
-            moved = 0.0
-            for turn in range(SWEEPS):  # to and fro: a block in the cache is swept again at a fraction of the cost
-                for offset in range(last - first):
-                    state = last - 1 - offset if (turn % 2 == 1) != backwards else first + offset
-                    highest, own = -np.inf, chosen[state - first]
-                    for action in range(num_actions) if turn == 0 else range(own, own + 1):
-                        ahead = 0.0
-                        for k in range(num_successors):
-                            ahead += probability[state, action, k] * value[arrival[state, action, k]]
-                        q = reward[state, action] + gamma * ahead
-                        if q > highest:
-                            highest = q
-                            chosen[state - first] = action
-                    moved = max(moved, abs(highest - value[state]))
-                    value[state] = highest
-            backups[number] += SWEEPS * (last - first)
-            total += SWEEPS * (last - first)
-            priority[number] = 0.0
-            for leader in leaders[pointers[number] : pointers[number + 1]]:
-                priority[leader] = max(priority[leader], gamma * moved)
-            if total >= limit:
-                return int(total)
-        backwards = not backwards
-    return int(total)
+    return Blocks(
+        size=size,
+        pointers=pointers,
+        leaders=pairs % num_blocks,
+        priority=np.full(num_blocks, np.inf),
+        backups=np.zeros(num_blocks, np.int64),
+    )

@@ -6,7 +6,7 @@ import math
 
 from rlkit.mdp import GridMDP
 
-from ..certify import best_backup, bounds_from, concluded, verified_iterations, verified_task
+from ..certify import best_backup, bounds_from, conclude, verified_iterations, verified_task
 from ..kernels.jit import COMPILED
 from ..kernels.stencil import back_up, stencil, sweep, values_of
 from ..solution import Solution
@@ -33,6 +33,8 @@ def stencil_iteration(
     """
     if not COMPILED:
         raise ValueError("stencil_iteration needs numba: install it, or use another method on grid.to_tabular()")
+    if not isinstance(grid, GridMDP):
+        raise ValueError(f"grid is a {type(grid).__name__}: pass a GridMDP, or use solve(mdp, gamma, method='stencil')")
     task = verified_task("stencil_iteration", grid, gamma, tolerance)
     verified_iterations(max_iterations)
     limit = math.inf if max_iterations is None else max_iterations
@@ -48,10 +50,12 @@ def stencil_iteration(
         change = largest - least if together else max(largest, 0.0) - min(least, 0.0)
         done += now
         seen.append(Progress(done, change))
-        tired = given_up(seen, enough, limit)
-        if change <= enough or tired:
+        limit_reached = given_up(seen, enough, limit)
+        if change <= enough or limit_reached:
             certificate = bounds_from(task, best_backup(grid, values_of(grid, table), task.gamma))
-            solution = concluded(task, certificate, done, table.nbytes, stuck=change == 0, tired=tired)
+            solution = conclude(
+                task, certificate, done, settled=change == 0, limit_reached=limit_reached, work=table.nbytes
+            )
             if solution is not None:
                 return solution
             enough = change / 2

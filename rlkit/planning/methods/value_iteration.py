@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from ..certify import SolverTask, best_backup, bounds_from, concluded, proved, verified_iterations, verified_task
-from ..kernels.sweeps import improve_in_place, unrolled_outcomes
-from ..operators import Extents, Problem, as_table, rounding_bound
+from ..certify import SolverTask, best_backup, bounds_from, conclude, proved, verified_iterations, verified_task
+from ..kernels.sweeps import improve_in_place
+from ..operators import Extents, Problem, as_table, rounding_bound, table_arrays
 from ..solution import Solution
 
 
@@ -41,15 +41,16 @@ def value_iteration(
     verified_iterations(max_iterations)
     if in_place:
         return _in_place(task, max_iterations)
-    limit = _enough_backups(task.size, task.gamma)
+    enough_backups = _enough_backups(task.size, task.gamma)
     value = np.zeros(mdp.num_states)
     iterations = 0
     while True:
         iterations += 1
         backed_up = best_backup(task.mdp, value, task.gamma)  # [N]
         certificate = proved(task, value, backed_up)
-        tired = iterations == max_iterations
-        solution = concluded(task, certificate, iterations, stuck=iterations == limit, tired=tired, unit="backups")
+        limit_reached = iterations == max_iterations
+        settled = iterations == enough_backups
+        solution = conclude(task, certificate, iterations, settled=settled, limit_reached=limit_reached, unit="backups")
         if solution is not None:
             return solution
         value = backed_up
@@ -57,19 +58,17 @@ def value_iteration(
 
 def _in_place(task: SolverTask, max_iterations: int | None) -> Solution:
     """Gauss-Seidel value iteration."""
-    mdp = as_table(task.mdp)
-    value = np.zeros(mdp.num_states + 1)
-    policy = np.empty(mdp.num_states, np.int32)
-    unrolled = unrolled_outcomes(mdp.num_successors)
+    table = table_arrays(as_table(task.mdp))
+    value = np.zeros(task.mdp.num_states + 1)
+    policy = np.empty(task.mdp.num_states, np.int32)
     enough, iterations = task.residual, 0
     while True:
         iterations += 1
-        change = improve_in_place(
-            mdp.arrival, mdp.probability, mdp.expected_reward, value, task.gamma, policy, iterations % 2 == 0, unrolled
-        )
-        if change <= enough or iterations == max_iterations:
+        change = improve_in_place(table, value, task.gamma, policy, iterations % 2 == 0)
+        limit_reached = iterations == max_iterations
+        if change <= enough or limit_reached:
             certificate = bounds_from(task, value[:-1])
-            solution = concluded(task, certificate, iterations, stuck=change == 0, tired=iterations == max_iterations)
+            solution = conclude(task, certificate, iterations, settled=change == 0, limit_reached=limit_reached)
             if solution is not None:
                 return solution
             enough = change / 2
