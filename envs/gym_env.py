@@ -28,14 +28,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from .cartpole import CartPole
-from .dynamics import Dynamics
+from .dynamics import DEFAULT_FPS, Dynamics
 from .gridworld import GridWorld
 
 if TYPE_CHECKING:
     from .render import Window
 
 DRAWN_AHEAD = 256  # numbers that a vector's copy draws at once: 2 kB a copy, a generator call every few hundred steps
-DEFAULT_FPS = 10  # frames a second, for dynamics that do not say
 
 
 class Drawable(Protocol):
