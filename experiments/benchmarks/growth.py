@@ -1,5 +1,5 @@
 """How exact solving grows with a problem, and how near a sweep comes to memory's speed:
-``python -m rlkit.experiments.benchmarks.growth --figure docs/figures/planning-growth.png``.
+``python -m rlkit.experiments.benchmarks.growth --figure results/planning/growth.png``.
 
 CPU time of one thread, the least of the repetitions.
 """

@@ -107,8 +107,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run what is named and has no row yet, show the table and draw the tabular curve; the exit code."""
     parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.grids", description=__doc__)
     parser.add_argument("names", nargs="*", help="AGENT-MAP, for example ppo-cliff; all without any")
-    parser.add_argument("--data", type=Path, default=Path("docs/agents/data"), help="folder of the rows, continued")
-    parser.add_argument("--figure", type=Path, default=Path("docs/agents/curve-tabularq.png"), help="written")
+    parser.add_argument("--data", type=Path, default=Path("results/grids"), help="folder of the rows, continued")
+    parser.add_argument("--figure", type=Path, default=Path(f"results/grids/curve-{DRAWN}.png"), help="written")
     options, cases = parsed(parser, args, CASES)
     for case in cases:
         run_case(case, options.data)

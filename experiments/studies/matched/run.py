@@ -101,8 +101,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run what is named and has no row yet, show the differences and draw the figure; the exit code."""
     parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.matched", description=__doc__)
     parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
-    parser.add_argument("--rows", type=Path, default=Path("docs/agents/data/matched.csv"), help="read and continued")
-    parser.add_argument("--figure", type=Path, default=Path("docs/agents/matched.png"), help="written")
+    parser.add_argument("--rows", type=Path, default=Path("results/matched/matched.csv"), help="read and continued")
+    parser.add_argument("--figure", type=Path, default=Path("results/matched/matched.png"), help="written")
     options, cases = parsed(parser, args, CASES)
     require_peer()
     for case in cases:

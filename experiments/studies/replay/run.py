@@ -50,8 +50,8 @@ def outcome_table(known: Sequence[Score]) -> ReportTable:
 def main(args: Sequence[str] | None = None) -> int:
     """Run what has no row yet, draw the figure and show the difference; the exit code."""
     parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.replay", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("docs/agents/data"), help="folder of the rows, continued")
-    parser.add_argument("--figure", type=Path, default=Path("docs/agents/replay.png"), help="written")
+    parser.add_argument("--data", type=Path, default=Path("results/replay"), help="folder of the rows, continued")
+    parser.add_argument("--figure", type=Path, default=Path("results/replay/replay.png"), help="written")
     options = parser.parse_args(args)
     for name in TRAININGS:
         run(name, options.data)

@@ -88,7 +88,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
     parser.add_argument("--makers", nargs="+", choices=MAKERS, default=MAKERS, help="whose policies")
     parser.add_argument("--models", type=Path, default=Path("runs/robustness"), help="policies, read and added to")
-    parser.add_argument("--data", type=Path, default=Path("docs/adversarial"), help="rows, tables and figures")
+    parser.add_argument("--data", type=Path, default=Path("results/robustness"), help="rows, tables and figures")
     options, cases = parsed(parser, args, CASES)
     for case in cases:
         for maker in options.makers:

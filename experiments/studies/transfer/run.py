@@ -252,7 +252,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.transfer", description=__doc__)
     parser.add_argument("names", nargs="*", help=", ".join(part.name for part in PARTS))
     parser.add_argument("--models", type=Path, default=Path("runs/robustness"), help="policies, read and added to")
-    parser.add_argument("--data", type=Path, default=Path("docs/adversarial/transfer"), help="rows, tables, figures")
+    parser.add_argument("--data", type=Path, default=Path("results/transfer"), help="rows, tables, figures")
     options, parts = parsed(parser, args, PARTS)
     files = {part.name: options.data / f"{part.name}-rows.csv" for part in PARTS}
     policies = Policies(options.models)

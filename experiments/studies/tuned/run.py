@@ -90,8 +90,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run what is named and has no row yet, draw its learning curves and show the verdict; the exit code."""
     parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.tuned", description=__doc__)
     parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
-    parser.add_argument("--data", type=Path, default=Path("docs/agents/data"), help="folder of the rows, continued")
-    parser.add_argument("--figures", type=Path, default=Path("docs/agents"), help="folder of the learning curves")
+    parser.add_argument("--data", type=Path, default=Path("results/tuned"), help="folder of the rows, continued")
+    parser.add_argument("--figures", type=Path, default=Path("results/tuned"), help="folder of the learning curves")
     options, cases = parsed(parser, args, CASES)
     for case in cases:
         run_case(case, options.data)
