@@ -23,6 +23,10 @@ class Dynamics(Protocol):
     A state is an array ``[..., k]``. Noise ``u`` is uniform on [0, 1), float64, of the declared width: all the
     randomness there is. The functions accept numpy arrays and torch tensors alike, any leading axes, and the
     floating dtype of ``state`` is kept.
+
+    Optional attributes: ``start_options``, the names of further arguments of ``initial``, which ``gymnasium.Env.reset``
+    takes as its options; ``render_modes``, ``render_fps`` and ``render(state, mode)`` of dynamics that can be drawn;
+    ``mdp``, the ``TabularMDP`` of dynamics that are finite.
     """
 
     @property
@@ -109,9 +113,14 @@ class DynamicsWrapper:
         """The inner frames a second."""
         return getattr(self.dynamics, "render_fps", DEFAULT_FPS)
 
-    def initial(self, u: Array) -> Array:
+    @property
+    def start_options(self) -> Sequence[str]:
+        """The inner names of what ``initial`` takes beside u."""
+        return getattr(self.dynamics, "start_options", ())
+
+    def initial(self, u: Array, **options: Any) -> Array:
         """Begin an episode of the inner dynamics."""
-        return self.dynamics.initial(u)
+        return self.dynamics.initial(u, **options)
 
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
         """Step the inner dynamics."""
