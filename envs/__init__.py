@@ -1,4 +1,4 @@
-"""Environments: one definition of dynamics with batched, serial and vector faces."""
+"""Environments: dynamics defined once, stepped as tensors, as a ``gymnasium.Env`` and as a ``VectorEnv``."""
 
 if __name__ != "rlkit.envs":
     raise ImportError(f"import rlkit.envs, not {__name__}: this folder is a part of the package rlkit")

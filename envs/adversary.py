@@ -1,4 +1,4 @@
-"""The attacker's problem against a fixed victim, for dynamics of ours: many copies in one computation."""
+"""The attacker's problem against a fixed victim as dynamics: many copies in one computation."""
 
 from __future__ import annotations
 
@@ -10,42 +10,39 @@ from torch import Tensor
 
 from rlkit.adversarial import AdversaryActions, Budget, OneHot, Victim
 
-from .dynamics import Array, Dynamics
+from .dynamics import Array, Dynamics, DynamicsWrapper
 
 
-class AdversaryDynamics:
-    """Dynamics whose agent is an attacker: the true observation, actions of ``moves``, minus the victim's reward.
+class AdversaryDynamics(DynamicsWrapper):
+    """Dynamics whose agent is an attacker: it sees the truth, acts by ``moves`` and earns minus the victim's reward.
 
-    The same problem as ``rlkit.adversarial.AdversaryEnv``, as pure functions: ``rlkit.envs.make``, the gymnasium faces
-    and every agent take it as it is. A victim of S > 1 rows plays row by row against the S seeds of the adversary; one
-    of a single row plays against all of them.
+    This is the problem of ``rlkit.adversarial.AdversaryEnv`` as pure functions: ``rlkit.envs.make``, ``DynamicsEnv``,
+    ``DynamicsVectorEnv`` and every agent take it as it is. A victim of S > 1 rows plays row by row against the S seeds
+    of the adversary; a victim of one row plays against all of them.
 
     Args:
         dynamics: the victim's environment.
         victim: acts greedily on what it is shown.
-        moves: what an action does; agents of ours need discrete ones.
-        budget: what they may spend.
+        moves: what an action does; rlkit's agents need discrete ones.
+        budget: what ``moves`` may spend.
 
     Raises:
         ValueError: observations that the budget does not fit; in ``transition``, a victim of another number of rows.
     """
 
     def __init__(self, dynamics: Dynamics, victim: Victim, moves: AdversaryActions, budget: Budget) -> None:
-        self.dynamics, self.victim, self.moves, self.budget = dynamics, victim, moves, budget
-        self.observation_space = dynamics.observation_space
-        self.action_space: Any = moves.action_space  # Discrete for agents of ours; Box for others
-        self.initial_noise, self.transition_noise = dynamics.initial_noise, dynamics.transition_noise
-        self.max_steps = dynamics.max_steps
-        self.render_modes = getattr(dynamics, "render_modes", ())
+        super().__init__(dynamics)
+        self.victim, self.moves, self.budget = victim, moves, budget
         first = dynamics.observe(dynamics.initial(np.full(dynamics.initial_noise, 0.5)))
         budget.check(self._encoded(torch.as_tensor(np.array(first))[None, None]))
 
-    def initial(self, u: Array) -> Array:
-        """First state of an episode, the victim's."""
-        return self.dynamics.initial(u)
+    @property
+    def action_space(self) -> Any:
+        """The adversary's actions: Discrete for rlkit's agents, or a Box."""
+        return self.moves.action_space
 
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
-        """The victim acts on what ``action [..., *move]`` shows it: (next state, minus its reward, terminated)."""
+        """Let the victim act on what ``action [..., *move]`` shows it: (next state, minus its reward, terminated)."""
         lead = state.shape[:-1]
         true = _as_tensor(self.dynamics.observe(state))
         obs = true.reshape(*_rows_and_copies(lead), *true.shape[len(lead) :])  # [S, B, *observation]
@@ -55,20 +52,11 @@ class AdversaryDynamics:
         next_state, reward, terminated = self.dynamics.transition(state, act, u)
         return next_state, -reward, terminated
 
-    def observe(self, state: Array) -> Array:
-        """The true observation."""
-        return self.dynamics.observe(state)
-
-    def render(self, state: Array, mode: str) -> Any:
-        """The victim's environment as its dynamics show it."""
-        dynamics: Any = self.dynamics
-        return dynamics.render(state, mode)
-
     def _encoded(self, obs: Tensor) -> Tensor:
         return self.victim.encode(obs) if isinstance(self.victim, OneHot) else obs
 
     def _victim_action(self, obs: Tensor, move: Tensor) -> Tensor:
-        """What the victim does, ``[S, B]``; a victim of one row is asked row by row, which rounds alike for every S."""
+        """Return the victim's actions ``[S, B]``; a victim of one row answers row by row: every S rounds alike."""
         rows = getattr(self.victim, "num_seeds", None)
         if rows not in (None, 1, len(obs)):
             raise ValueError(
@@ -81,12 +69,12 @@ class AdversaryDynamics:
 
 
 def _rows_and_copies(lead: tuple[int, ...]) -> tuple[int, int]:
-    """Leading axes as S x B: none is one copy, one is copies of a single row."""
+    """Return leading axes as (S, B): none is one copy, one is copies of a single row."""
     if len(lead) == 2:
         return lead[0], lead[1]
     return 1, lead[0] if lead else 1
 
 
 def _as_tensor(array: Array) -> Tensor:
-    """A tensor of an array, copied: observations of a table are views that must not be written to."""
+    """Copy an array to a tensor: observations of a table are views that must not be written to."""
     return array if isinstance(array, torch.Tensor) else torch.from_numpy(np.array(array))

@@ -13,6 +13,8 @@ from gymnasium import spaces
 
 from .dynamics import Array
 
+START = 0.05  # bound of every component of a first state
+
 
 class Constants(NamedTuple):
     """What the equations of motion multiply by; Python numbers, or numpy's of no dimension."""
@@ -62,6 +64,7 @@ class CartPole:
     transition_noise = 0
     x_limit = 2.4
     theta_limit = 12 * 2 * math.pi / 360
+    start_options = ("low", "high")
     render_modes = ("rgb_array",)
     render_fps = 50
 
@@ -86,9 +89,19 @@ class CartPole:
         """Push left (0) or right (1)."""
         return spaces.Discrete(2)
 
-    def initial(self, u: Array) -> Array:
-        """Every component uniform on +-0.05: u ``[..., 4]`` -> state ``[..., 4]``."""
-        return -0.05 + 0.1 * u
+    def initial(self, u: Array, low: float = -START, high: float = START) -> Array:
+        """Draw every component uniformly from [low, high): u ``[..., 4]`` -> state ``[..., 4]``.
+
+        Raises:
+            ValueError: bounds that are no numbers, or low above high.
+        """
+        try:
+            least, most = float(low), float(high)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"low and high must be numbers, got {low!r} and {high!r}") from error
+        if not least <= most:
+            raise ValueError(f"low must be at most high, got {low} and {high}")
+        return least + (most - least) * u
 
     @cached_property
     def _constants(self) -> dict[Any, Constants]:

@@ -6,13 +6,14 @@ three functions and differs only in where the noise comes from and who restarts 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
 
 Array = Any  # a numpy array or a torch tensor: the functions below answer in the kind they are given
+DEFAULT_FPS = 10  # frames a second of dynamics that do not have ``render_fps``
 
 
 @runtime_checkable
@@ -22,6 +23,10 @@ class Dynamics(Protocol):
     A state is an array ``[..., k]``. Noise ``u`` is uniform on [0, 1), float64, of the declared width: all the
     randomness there is. The functions accept numpy arrays and torch tensors alike, any leading axes, and the
     floating dtype of ``state`` is kept.
+
+    Optional attributes: ``start_options``, the names of further arguments of ``initial``, which ``gymnasium.Env.reset``
+    takes as its options; ``render_modes``, ``render_fps`` and ``render(state, mode)`` of dynamics that can be drawn;
+    ``mdp``, the ``TabularMDP`` of dynamics that are finite.
     """
 
     @property
@@ -61,6 +66,81 @@ class Dynamics(Protocol):
     def observe(self, state: Array) -> Array:
         """What the agent sees of a state: ``[..., k]`` -> ``[..., *observation_space.shape]`` in the space's dtype."""
         ...
+
+
+class DynamicsWrapper:
+    """Dynamics that answer as ``dynamics`` do; a subclass overrides what it changes.
+
+    Args:
+        dynamics: what is wrapped.
+    """
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        self.dynamics = dynamics
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """The inner observation space."""
+        return self.dynamics.observation_space
+
+    @property
+    def action_space(self) -> Any:
+        """The inner action space."""
+        return self.dynamics.action_space
+
+    @property
+    def initial_noise(self) -> int:
+        """The inner width of u in ``initial``."""
+        return self.dynamics.initial_noise
+
+    @property
+    def transition_noise(self) -> int:
+        """The inner width of u in ``transition``."""
+        return self.dynamics.transition_noise
+
+    @property
+    def max_steps(self) -> int | None:
+        """The inner time limit."""
+        return self.dynamics.max_steps
+
+    @property
+    def render_modes(self) -> Sequence[str]:
+        """The inner ways to be drawn; none where the inner dynamics cannot be drawn."""
+        return getattr(self.dynamics, "render_modes", ())
+
+    @property
+    def render_fps(self) -> int:
+        """The inner frames a second."""
+        return getattr(self.dynamics, "render_fps", DEFAULT_FPS)
+
+    @property
+    def start_options(self) -> Sequence[str]:
+        """The inner names of what ``initial`` takes beside u."""
+        return getattr(self.dynamics, "start_options", ())
+
+    def initial(self, u: Array, **options: Any) -> Array:
+        """Begin an episode of the inner dynamics."""
+        return self.dynamics.initial(u, **options)
+
+    def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
+        """Step the inner dynamics."""
+        return self.dynamics.transition(state, action, u)
+
+    def observe(self, state: Array) -> Array:
+        """Return what the inner dynamics show of a state."""
+        return self.dynamics.observe(state)
+
+    def render(self, state: Array, mode: str) -> Any:
+        """Draw a state as the inner dynamics do.
+
+        Raises:
+            ValueError: they offer no such render mode.
+        """
+        if mode not in self.render_modes:
+            offered = ", ".join(self.render_modes) or "none"
+            raise ValueError(f"render mode {mode!r} of {type(self.dynamics).__name__}: it offers {offered}")
+        drawable: Any = self.dynamics
+        return drawable.render(state, mode)
 
 
 def noiseless_step(dynamics: Dynamics) -> Callable[[Array, Array], tuple[Array, Array, Array]]:

@@ -29,8 +29,8 @@ PlaneDtype = Literal["uint8", "float32"]
 FEATURE_LIMIT = 2**30  # bytes; a larger one-hot or image table is more often a mistake than a wish
 
 
-class GridWorld:
-    """A grid world as ``Dynamics``; ``mdp`` is the same world as a ``TabularMDP``.
+class GridWorld(TabularDynamics):
+    """A grid world: the dynamics of ``mdp``, the ``TabularMDP`` that its map describes.
 
     ``map`` is the name of a map (``rlkit.envs.maps.MAPS``) or a text map: a text of lines, or a sequence of lines, as
     ``rlkit.envs.maps`` explains. Actions are 0 left, 1 down, 2 right, 3 up, gymnasium FrozenLake's order. States are
@@ -98,31 +98,8 @@ class GridWorld:
         )
         board = Board.of(parse_map(rows, self.rules.tiles), self.rules)
         self.letters, self.tile_of, self.state_of = board.letters, board.tile_of, board.state_of
-        self.mdp = grid_mdp(board, starts, self.name)
         self.observation = observation
-        self.dynamics = TabularDynamics(self.mdp, *self._features(observation, plane_dtype))
-        self.observation_space = self.dynamics.observation_space
-        self.action_space = self.dynamics.action_space
-        self.initial_noise = self.dynamics.initial_noise
-        self.transition_noise = self.dynamics.transition_noise
-        self.max_steps = self.mdp.max_steps
-
-    def initial(self, u: Array) -> Array:
-        """First state of an episode: u ``[..., 1]`` -> state ``[..., 1]`` int64."""
-        return self.dynamics.initial(u)
-
-    def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
-        """State ``[..., 1]``, action ``[...]``, u ``[..., 1]`` -> (next state ``[..., 1]``, reward ``[...]`` float64,
-        terminated ``[...]`` bool)."""
-        return self.dynamics.transition(state, action, u)
-
-    def observe(self, state: Array) -> Array:
-        """What is seen of a state: ``[..., 1]`` -> ``[..., *observation_space.shape]``."""
-        return self.dynamics.observe(state)
-
-    def observations(self) -> NDArray:
-        """What is seen of every state, ``[N, *observation_space.shape]``; not to be written to."""
-        return self.dynamics.observations()
+        super().__init__(grid_mdp(board, starts, self.name), *self._seen(observation, plane_dtype))
 
     @property
     def plane_names(self) -> tuple[str, ...]:
@@ -184,10 +161,10 @@ class GridWorld:
 
         return GridPicture(self)
 
-    def _features(
+    def _seen(
         self, observation: ObservationKind, plane_dtype: PlaneDtype
     ) -> tuple[NDArray | None, spaces.Space | None]:
-        """The observation of every state and the space of one; None, None for the bare index."""
+        """Return the observation of every state and its space; None, None for the bare index."""
         if observation not in get_args(ObservationKind):
             raise ValueError(f"observation {observation!r}: choose one of {', '.join(get_args(ObservationKind))}")
         if plane_dtype not in get_args(PlaneDtype):

@@ -1,8 +1,12 @@
 """Dynamics as ordinary gymnasium environments: one copy (``DynamicsEnv``) or many (``DynamicsVectorEnv``).
 
-Both faces run the pure functions of a ``Dynamics`` in numpy, states in float64, and feed them from gymnasium's own
+Both run the pure functions of a ``Dynamics`` in numpy, states in float64, and feed them from gymnasium's own
 generators (``numpy.random.PCG64`` behind ``np_random``): copy i of a vector seeded s gives, to the bit, the
 episodes of the serial environment seeded s + i.
+
+Ids. ``import rlkit`` registers ``rlkit/CartPole-v1`` and ``rlkit/GridWorld-v0``. Where nothing has imported it, such as
+the workers of another process, ``gymnasium.make("rlkit:rlkit/GridWorld-v0")`` imports rlkit first; gymnasium has no
+plugin entry points that could do it since version 1.0.
 
 Time limits. A limit that belongs to the problem (``dynamics.max_steps``) is applied here; one that belongs to the
 registered id, or to ``gymnasium.make(..., max_episode_steps=N)``, is applied by gymnasium's ``TimeLimit`` around
@@ -12,9 +16,11 @@ the serial environment and is handed to the vector. Where both are known the sho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gymnasium
@@ -27,19 +33,21 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from rlkit.mdp import Outcome, TabularMDP
+
 from .cartpole import CartPole
-from .dynamics import Dynamics
+from .dynamics import DEFAULT_FPS, Dynamics
 from .gridworld import GridWorld
 
 if TYPE_CHECKING:
     from .render import Window
 
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 DRAWN_AHEAD = 256  # numbers that a vector's copy draws at once: 2 kB a copy, a generator call every few hundred steps
-DEFAULT_FPS = 10  # frames a second, for dynamics that do not say
 
 
 class Drawable(Protocol):
-    """Dynamics that can be shown. Where they offer ``rgb_array``, the serial face adds ``human``, a window."""
+    """Dynamics that can be drawn. Where they offer ``rgb_array``, ``DynamicsEnv`` adds ``human``, a window."""
 
     render_modes: Sequence[str]  # "rgb_array", "ansi"
 
@@ -49,13 +57,15 @@ class Drawable(Protocol):
 
 
 class DynamicsEnv(gymnasium.Env[Any, Any]):
-    """One environment: the dynamics under gymnasium's serial interface, ``info`` always empty.
+    """The dynamics as a ``gymnasium.Env``; ``info`` is always empty.
 
     An episode is truncated at ``dynamics.max_steps``, which ``spec.max_episode_steps`` reports. The spaces are
-    copies: seeding them leaves other environments of the same dynamics alone.
+    copies: seeding them leaves other environments of the same dynamics alone. Finite dynamics have gymnasium's table
+    ``P`` of the toy-text environments, so ``TabularMDP.from_gymnasium`` reads them.
 
     Raises:
-        ValueError: a render mode that the dynamics do not offer, an action outside the action space, reset options.
+        ValueError: a render mode that the dynamics do not offer, an action outside the action space, unknown reset
+            options.
         gymnasium.error.ResetNeeded: a step or a picture before the first reset, a step after the episode's end.
     """
 
@@ -82,11 +92,39 @@ class DynamicsEnv(gymnasium.Env[Any, Any]):
             value = replace(value, max_episode_steps=self.dynamics.max_steps)
         self._spec = value
 
+    @cached_property
+    def P(self) -> dict[int, dict[int, list[Outcome]]]:
+        """The transition table ``P[s][a] = [(probability, successor, reward, terminated), ...]``.
+
+        Raises:
+            AttributeError: the dynamics are not finite.
+        """
+        return self._mdp.to_gymnasium()
+
+    @property
+    def initial_state_distrib(self) -> NDArray[np.float64]:
+        """The probability of every first state, ``[N]``.
+
+        Raises:
+            AttributeError: the dynamics are not finite.
+        """
+        return self._mdp.start
+
+    @property
+    def _mdp(self) -> TabularMDP:
+        mdp: TabularMDP | None = getattr(self.dynamics, "mdp", None)
+        if mdp is None:
+            raise AttributeError(f"{type(self.dynamics).__name__} has no transition table: it is not a finite MDP")
+        return mdp
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode -> (observation, {}); a seed makes it and all that follow it reproducible."""
-        _refuse_options(options)
+        """Start an episode -> (observation, {}); a seed makes it and all that follow it reproducible.
+
+        Options are those of the dynamics: ``low`` and ``high``, the bounds of first states, of the cart-pole.
+        """
+        start = _start_options(self.dynamics, options)
         super().reset(seed=seed)
-        self.state = self.dynamics.initial(self.np_random.random(self.dynamics.initial_noise))
+        self.state = self.dynamics.initial(self.np_random.random(self.dynamics.initial_noise), **start)
         self._steps, self._ended = 0, False
         return self._shown(), {}
 
@@ -137,7 +175,7 @@ class DynamicsEnv(gymnasium.Env[Any, Any]):
 class DynamicsVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     """Many copies of one environment in one numpy computation, under gymnasium's vector interface.
 
-    Observations, rewards, flags and infos are those of ``gymnasium.vector.SyncVectorEnv`` over the serial face, to
+    Observations, rewards, flags and infos are those of ``gymnasium.vector.SyncVectorEnv`` over ``DynamicsEnv``, to
     the bit, in every mode of restarting: ``NEXT_STEP`` (the step after an episode's end ignores its action and
     returns the first observation of the next episode), ``SAME_STEP`` (the ending step returns it, the true last
     observation is ``infos["final_obs"]``) and ``DISABLED`` (the caller resets with ``options={"reset_mask": ...}``).
@@ -147,7 +185,7 @@ class DynamicsVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         num_envs: copies.
         autoreset_mode: who restarts a finished copy and when; a member of ``AutoresetMode`` or its value.
         max_episode_steps: a time limit beside ``dynamics.max_steps``, the shorter one counts; None or -1 for none.
-        render_mode: what ``render`` returns for every copy; windows (``human``) are for the serial face.
+        render_mode: what ``render`` returns for every copy; windows (``human``) are for ``DynamicsEnv``.
 
     Raises:
         ValueError: fewer than one copy, an unknown mode, a limit below one step, an action outside the action
@@ -191,11 +229,13 @@ class DynamicsVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """Start an episode in every copy, or in those of ``options["reset_mask"]`` -> (observations, {}).
 
         seed: an int seeds copy i with seed + i; a sequence gives every copy its own, None continuing its generator.
+        Other options are those of ``DynamicsEnv.reset``; they hold for the episodes that begin here.
         """
         copies = self._to_reset(options)
+        start = _start_options(self.dynamics, {n: v for n, v in (options or {}).items() if n != "reset_mask"})
         for copy, own_seed in zip(copies, self._seeds(seed)[copies], strict=True):
             self._noise.seed(copy, own_seed)
-        self._restart(copies)
+        self._restart(copies, start)
         return self._observe(), {}
 
     def step(
@@ -246,7 +286,6 @@ class DynamicsVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def _to_reset(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
         """Indices of the copies to reset: those of the mask, else all."""
         mask = (options or {}).get("reset_mask")
-        _refuse_options({name: value for name, value in (options or {}).items() if name != "reset_mask"})
         if mask is None:
             return np.arange(self.num_envs)
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
@@ -259,11 +298,11 @@ class DynamicsVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             raise ResetNeeded("the first reset() must start every copy: leave options['reset_mask'] out")
         return np.flatnonzero(mask)
 
-    def _restart(self, copies: NDArray[np.int64]) -> None:
+    def _restart(self, copies: NDArray[np.int64], start: Mapping[str, Any] = NO_OPTIONS) -> None:
         """Begin an episode in these copies."""
         if len(copies) == 0:
             return
-        first = self.dynamics.initial(self._noise.take(copies, self.dynamics.initial_noise))  # [copies, k]
+        first = self.dynamics.initial(self._noise.take(copies, self.dynamics.initial_noise), **start)  # [copies, k]
         if self.state is None:
             self.state = first
         self.state[copies] = first
@@ -355,8 +394,8 @@ def shorter_limit(*limits: int | None) -> int | None:
     return min(known, default=None)
 
 
-def _render_metadata(dynamics: Dynamics, human: bool) -> dict[str, Any]:
-    """Gymnasium's metadata of what the dynamics can draw."""
+def _render_metadata(dynamics: Dynamics | type[Dynamics], human: bool) -> dict[str, Any]:
+    """Return gymnasium's metadata of what the dynamics can draw."""
     modes = list(getattr(dynamics, "render_modes", ()))
     if human and "rgb_array" in modes:
         modes.append("human")
@@ -370,19 +409,33 @@ def _offered(render_mode: str | None, modes: Sequence[str]) -> str | None:
     return render_mode
 
 
-def _refuse_options(options: dict[str, Any] | None) -> None:
-    """Raise on reset options: an episode is a function of its seed alone."""
-    if options:
-        raise ValueError(f"unknown reset options {sorted(options)}: the start is set when the environment is made")
+def _start_options(dynamics: Dynamics, options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the reset options as further arguments of ``dynamics.initial``.
+
+    Raises:
+        ValueError: options that it does not take.
+    """
+    known = getattr(dynamics, "start_options", ())
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise ValueError(
+            f"unknown reset options {unknown}: {type(dynamics).__name__} takes {', '.join(known) or 'none'}"
+        )
+    return options or NO_OPTIONS
 
 
 # What the registered ids call. CartPole's 500 steps belong to its id, so gymnasium.make(..., max_episode_steps=N)
-# replaces them, as for gymnasium's own; a grid world's limit belongs to its map.
+# replaces them, as for gymnasium's own; a grid world's limit belongs to its map. gymnasium.make reads the metadata of
+# the class before it makes one, to offer "rgb_array_list" and "ansi_list".
 
 
-def make_cartpole(render_mode: str | None = None, **parameters: Any) -> DynamicsEnv:
+class CartPoleEnv(DynamicsEnv):
     """``rlkit/CartPole-v1``: ``parameters`` are those of ``CartPole``."""
-    return DynamicsEnv(CartPole(**{"max_steps": None, **parameters}), render_mode)
+
+    metadata = _render_metadata(CartPole, human=True)
+
+    def __init__(self, render_mode: str | None = None, **parameters: Any) -> None:
+        super().__init__(CartPole(**{"max_steps": None, **parameters}), render_mode)
 
 
 def make_cartpole_vector(
@@ -397,9 +450,13 @@ def make_cartpole_vector(
     return DynamicsVectorEnv(dynamics, num_envs, autoreset_mode, max_episode_steps, render_mode)
 
 
-def make_gridworld(render_mode: str | None = None, **parameters: Any) -> DynamicsEnv:
+class GridWorldEnv(DynamicsEnv):
     """``rlkit/GridWorld-v0``: ``parameters`` are those of ``GridWorld`` (``map``, ``slip``, ``max_steps``, ...)."""
-    return DynamicsEnv(GridWorld(**parameters), render_mode)
+
+    metadata = _render_metadata(GridWorld, human=True)
+
+    def __init__(self, render_mode: str | None = None, **parameters: Any) -> None:
+        super().__init__(GridWorld(**parameters), render_mode)
 
 
 def make_gridworld_vector(

@@ -1,16 +1,23 @@
-"""From a name to S x B environments: the one door that agents use."""
+"""From a name to S x B environments: the function that agents make their environments with.
+
+An id is any that ``gymnasium.make`` takes. ``"mymodule:My-v0"`` imports ``mymodule``, which registers the id, first;
+rlkit's own are ``"rlkit/CartPole-v1"``, or ``"rlkit:rlkit/CartPole-v1"`` where nothing has imported rlkit yet.
+"""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from operator import index
 from typing import Any, TypeVar
 
 import gymnasium
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 from rlkit.streams import as_seeds
 from rlkit.types import Env
@@ -27,12 +34,13 @@ NATIVE: dict[str, Callable[..., Dynamics]] = {
     "rlkit/GridWorld-v0": GridWorld,
     **{f"rlkit/probe-{name}": probe for name, probe in PROBES.items()},
 }
-Made = TypeVar("Made")
 TWINS = {"CartPole-v1": "rlkit/CartPole-v1"}  # gymnasium's id -> the same dynamics here
+EnvSource = str | EnvSpec | Dynamics | Callable[[], gymnasium.Env]
+Made = TypeVar("Made")
 
 
 def make(
-    env: str | Dynamics | Callable[[], gymnasium.Env],
+    env: EnvSource,
     *,
     seeds: int | Iterable[int] = 1,
     num_envs: int = 1,
@@ -43,10 +51,10 @@ def make(
     double: bool = False,
     env_kwargs: dict[str, Any] | None = None,
 ) -> Env:
-    """S seeds x ``num_envs`` copies of an environment.
+    """Make S seeds x ``num_envs`` copies of an environment.
 
     Args:
-        env: an id, a ``Dynamics``, or a function that makes a ``gymnasium.Env``.
+        env: an id, ``"module:id"``, an ``EnvSpec``, a ``Dynamics``, or a function that makes a ``gymnasium.Env``.
         seeds: a count, where 8 means ``range(8)``, or one integer per row.
         num_envs: copies per seed.
         device: where the tensors are; foreign environments step on the CPU and move the result.
@@ -57,16 +65,16 @@ def make(
         env_kwargs: passed to what makes the environment, for example ``{"map": "4x4"}``; none with a ``Dynamics``.
 
     Raises:
-        ValueError: an unknown id (the nearest known is named), an environment that is made already, an unknown
-            backend, arguments that its maker does not take, a space that is not supported, or seeds or copies that are
-            not integers, or fewer than one.
+        ValueError: an unknown id (the nearest known is named) or module, an environment that is made already, an
+            unknown backend, arguments that its maker does not take, a space that is not supported, or seeds or copies
+            that are not integers, or fewer than one.
     """
     kwargs = dict(env_kwargs or {})
     rows, copies = as_seeds(seeds), _as_copies(num_envs)
     dynamics = find_dynamics(env, backend, kwargs)
     if dynamics is not None:
         return BatchedEnv(dynamics, rows, copies, device, restart=restart, noise=noise, double=double)
-    if isinstance(env, str):
+    if isinstance(env, str | EnvSpec):
         return ForeignEnv(_gymnasium_maker(env, kwargs), rows, copies, device, restart=restart, noise=noise)
     if isinstance(env, Dynamics) or not callable(env):
         raise ValueError(
@@ -78,7 +86,7 @@ def make(
 
 
 def _as_copies(num_envs: int) -> int:
-    """The number of copies as an integer, of numpy or torch too.
+    """Return the number of copies as an integer; one of numpy or torch is one too.
 
     Raises:
         ValueError: anything else.
@@ -90,14 +98,17 @@ def _as_copies(num_envs: int) -> int:
 
 
 def find_dynamics(
-    env: str | Dynamics | Callable[[], gymnasium.Env],
+    env: EnvSource,
     backend: str = "auto",
     env_kwargs: dict[str, Any] | None = None,
 ) -> Dynamics | None:
-    """The native dynamics behind a name, None where gymnasium's own environment has to run.
+    """Return the native dynamics behind an environment, None where gymnasium's own has to run.
+
+    An ``EnvSpec`` has native dynamics if it differs from the registered one in its arguments at most.
 
     Raises:
-        ValueError: an unknown backend, or an argument that the environment does not have or cannot take any more.
+        ValueError: an unknown backend or module, or an argument that the environment does not have or cannot take any
+            more.
     """
     if backend not in ("auto", "gymnasium"):
         raise ValueError(f"backend must be 'auto' or 'gymnasium', got {backend!r}")
@@ -108,16 +119,40 @@ def find_dynamics(
                 "its constructor"
             )
         return env
-    if not isinstance(env, str):
+    if not isinstance(env, str | EnvSpec):
         return None
-    name = TWINS.get(env, env) if backend == "auto" else env
+    kwargs = dict(env_kwargs or {})
+    if isinstance(env, EnvSpec):
+        registered = gymnasium.registry.get(env.id)
+        if registered is None or replace(env, kwargs=registered.kwargs) != registered:
+            return None
+        kwargs = {argument: value for argument, value in env.kwargs.items() if argument != "render_mode"} | kwargs
+    own = env.id if isinstance(env, EnvSpec) else _imported(env)
+    name = TWINS.get(own, own) if backend == "auto" else own
     if name not in NATIVE:
         return None
-    return _with_arguments(env, NATIVE[name], env_kwargs or {})()
+    return _with_arguments(own, NATIVE[name], kwargs)()
+
+
+def _imported(env: str) -> str:
+    """Import the module of ``"module:id"``, which registers the id, and return the id.
+
+    Raises:
+        ValueError: no such module.
+    """
+    module, _, name = env.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"environment {env!r} names the module {module!r}, which cannot be imported: {error}"
+            ) from error
+    return name
 
 
 def _with_arguments(name: str, maker: Callable[..., Made], kwargs: dict[str, Any]) -> Callable[[], Made]:
-    """A function and the arguments that it is called with.
+    """Return a function of no arguments that calls ``maker`` with these.
 
     Raises:
         ValueError: it does not take them, or needs more.
@@ -131,18 +166,27 @@ def _with_arguments(name: str, maker: Callable[..., Made], kwargs: dict[str, Any
     return partial(maker, **kwargs)
 
 
-def registered_id(env: str | Dynamics | Callable[[], gymnasium.Env]) -> str | None:
-    """The id of an environment, gymnasium's for a native twin; None for a function and for dynamics without a name."""
-    name = env if isinstance(env, str) else next((name for name, kind in NATIVE.items() if kind is type(env)), None)
-    return next((theirs for theirs, ours in TWINS.items() if ours == name), name)
+def registered_id(env: EnvSource) -> str | None:
+    """Return the id of an environment without its module, gymnasium's for a native twin.
+
+    A function and dynamics that are not registered have none: None.
+    """
+    if isinstance(env, str | EnvSpec):
+        name = env.id if isinstance(env, EnvSpec) else env.rpartition(":")[2]
+    else:
+        name = next((name for name, kind in NATIVE.items() if kind is type(env)), None)
+    return next((original for original, twin in TWINS.items() if twin == name), name)
 
 
-def _gymnasium_maker(name: str, kwargs: dict[str, Any]) -> Callable[[], gymnasium.Env]:
-    """A function that makes gymnasium's environment ``name``; the id is checked at once.
+def _gymnasium_maker(env: str | EnvSpec, kwargs: dict[str, Any]) -> Callable[[], gymnasium.Env]:
+    """Return a function that makes gymnasium's environment; an id is checked at once.
 
     Raises:
         ValueError: no such id.
     """
+    if isinstance(env, EnvSpec):
+        return partial(gymnasium.make, env, **kwargs)
+    name = _imported(env)
     try:
         gymnasium.spec(name)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.Error) as error:

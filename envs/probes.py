@@ -16,14 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlkit.mdp import TabularMDP
 
-from .dynamics import Array
 from .tabular import TabularDynamics
 
 QFunction = Callable[[float], ArrayLike]  # gamma -> optimal action values [N, A]
 
 
-class Probe:
-    """A deterministic finite MDP as ``Dynamics``, with what its states look like and its optimal action values.
+class Probe(TabularDynamics):
+    """The dynamics of a deterministic finite MDP whose optimal action values are known in closed form.
 
     Args:
         name: the idea.
@@ -47,31 +46,10 @@ class Probe:
     ) -> None:
         successor, reward, terminated = (np.asarray(table)[..., None] for table in (successor, reward, terminated))
         self.name = name
-        self.mdp = TabularMDP(successor, np.ones(successor.shape), reward, terminated, start, max_steps, name)
+        mdp = TabularMDP(successor, np.ones(successor.shape), reward, terminated, start, max_steps, name)
         seen = np.asarray(features, dtype=np.float32)  # [N, D]
-        self._dynamics = TabularDynamics(self.mdp, seen, spaces.Box(-1.0, 1.0, seen.shape[1:], np.float32))
+        super().__init__(mdp, seen, spaces.Box(-1.0, 1.0, seen.shape[1:], np.float32))
         self._q = q
-        self.observation_space = self._dynamics.observation_space
-        self.action_space = self._dynamics.action_space
-        self.initial_noise = self._dynamics.initial_noise
-        self.transition_noise = self._dynamics.transition_noise
-        self.max_steps = max_steps
-
-    def initial(self, u: Array) -> Array:
-        """First state: u ``[..., 1]`` -> ``[..., 1]`` int64."""
-        return self._dynamics.initial(u)
-
-    def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
-        """State ``[..., 1]``, action ``[...]`` -> (next state ``[..., 1]``, reward ``[...]``, terminated ``[...]``)."""
-        return self._dynamics.transition(state, action, u)
-
-    def observe(self, state: Array) -> Array:
-        """The state's features, ``[..., D]`` float32."""
-        return self._dynamics.observe(state)
-
-    def observations(self) -> NDArray[np.float32]:
-        """What is seen of every state, ``[N, D]``: where a trained network is to be compared with ``q_values``."""
-        return self._dynamics.observations()
 
     def q_values(self, gamma: float) -> NDArray[np.float64]:
         """Optimal action values of every state, ``[N, A]``.

@@ -1,4 +1,4 @@
-"""The few shapes that everything else speaks.
+"""The types that every package shares: a transition, an environment, a policy.
 
 Letters: S seeds, B environment copies per seed, T time, M minibatch, D observation features, A actions.
 The order of axes is always ``[S, T?, B|M, ...]``: the seed axis leads.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from gymnasium import spaces
@@ -38,20 +38,20 @@ class Transition(NamedTuple):
 
 
 def segment(steps: Sequence[Transition]) -> Transition:
-    """T steps as one: ``[S, B, ...]`` each -> ``[S, T, B, ...]``."""
+    """Return T steps as one segment: ``[S, B, ...]`` each -> ``[S, T, B, ...]``."""
     return combined(steps, partial(torch.stack, dim=1))
 
 
 def combined(steps: Sequence[Transition], how: Callable[[list[Tensor]], Tensor]) -> Transition:
-    """Transitions as one, field by field; what the first does not carry none has."""
+    """Combine transitions field by field; a field that is None in the first is None in the result."""
     names = [name for name, field in steps[0]._asdict().items() if field is not None]
     return Transition(**{name: how([getattr(step, name) for step in steps]) for name in names})
 
 
 def by_copy(field: Tensor) -> Tensor:
-    """A segment with every copy as a row, ``[S, T, B, ...] -> [S B, T, ...]``.
+    """Return a segment with every copy as a row, ``[S, T, B, ...] -> [S B, T, ...]``.
 
-    Contiguous also for one seed: products of another memory layout round differently.
+    The result is contiguous for one seed too: matrix products of another memory layout round differently.
     """
     return field.transpose(1, 2).flatten(0, 1).contiguous()
 
@@ -59,53 +59,53 @@ def by_copy(field: Tensor) -> Tensor:
 class Env(Protocol):
     """S x B environments as one: what agents, evaluation and attacks see of an environment.
 
-    ``step`` restarts a finished copy in the same call, so ``obs`` after it is what the policy acts on next,
-    while the returned transition still holds the true successor. One whose ``reset`` begins the same episodes again,
-    as those made for evaluation, says so by a true ``repeats``.
+    ``step`` restarts a finished copy in the same call: ``obs`` is then what the policy acts on next, while the
+    returned transition holds the true successor. An environment whose ``reset`` begins the same episodes again, as
+    those made for evaluation, has a true attribute ``repeats``.
     """
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One per row."""
+        """The seed of every row."""
         ...
 
     @property
     def num_envs(self) -> int:
-        """B."""
+        """B, the number of copies of every row."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
+        """The device of the tensors."""
         ...
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
-        """Of one copy."""
+        """The observation space of one copy."""
         ...
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """Of one copy."""
+        """The action space of one copy."""
         ...
 
     @property
     def max_episode_steps(self) -> int | None:
-        """The environment's time limit, None without one."""
+        """The environment's time limit in steps; None without one."""
         ...
 
     @property
     def obs(self) -> Tensor:
-        """[S, B, *observation], what the policy sees now."""
+        """What the policy sees now, ``[S, B, *observation]``."""
         ...
 
     @property
     def action_mask(self) -> Tensor | None:
-        """[S, B, A] bool, the actions allowed now; None where all always are."""
+        """The actions allowed now, ``[S, B, A]`` bool; None where every action is always allowed."""
         ...
 
     def reset(self) -> Tensor:
-        """Begin a new episode in every copy: observations ``[S, B, *observation]``."""
+        """Begin a new episode in every copy and return its observations ``[S, B, *observation]``."""
         ...
 
     def step(self, action: Tensor) -> Transition:
@@ -114,22 +114,50 @@ class Env(Protocol):
 
 
 class Starts(NamedTuple):
-    """The first numbers of an environment's own Discrete spaces, where its ``Env`` counts them from 0.
+    """The first numbers of an environment's own Discrete spaces, which its ``Env`` counts from 0.
 
-    An ``Env`` that does so says it as ``starts``; whoever speaks with the environment itself translates.
+    Such an ``Env`` has them as ``starts``; code that speaks to the environment itself adds or subtracts them.
     """
 
     observation: int = 0
     action: int = 0
 
     def to_zero_based(self, obs: Tensor) -> Tensor:
-        """The environment's own observations as its ``Env`` has them; what is floating is no number of a state."""
+        """Return the environment's own observations as its ``Env`` counts them; floating ones are returned as given."""
         return obs if self.observation == 0 or obs.is_floating_point() else obs - self.observation
 
 
 class Policy(Protocol):
-    """Whatever chooses actions for S x B observations."""
+    """Whatever chooses actions for S x B observations.
+
+    One of a fixed number of rows has ``num_seeds``, and environments of as many rows. One that remembers its episode
+    is an ``EpisodicPolicy``, one that heeds which actions are allowed a ``MaskedPolicy``.
+    """
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """``[S, B, *observation]`` -> actions ``[S, B]`` int64."""
+        """Choose actions ``[S, B]`` int64 for ``[S, B, *observation]``."""
         ...
+
+
+@runtime_checkable
+class EpisodicPolicy(Policy, Protocol):
+    """A policy that remembers its episode: whoever plays it calls ``restart``."""
+
+    def restart(self, ended: Tensor | None = None, /) -> None:
+        """Forget the episodes of the copies where ``ended [S, B]`` is true, or of all copies without it."""
+        ...
+
+
+class MaskedPolicy(Policy, Protocol):
+    """A policy that chooses among the actions allowed where it is told which they are, and says so."""
+
+    heeds_masks: bool  # True
+
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
+        """Choose among the actions that ``action_mask [S, B, A]`` bool allows; None allows every action."""
+        ...
+
+
+def heeds_masks(policy: Policy) -> TypeGuard[MaskedPolicy]:
+    """Return whether a policy is a ``MaskedPolicy``: it says so by a true ``heeds_masks``."""
+    return bool(getattr(policy, "heeds_masks", False))

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 import rlkit.envs
 from rlkit.types import Env
 
-EnvSource = str | Callable[[], gymnasium.Env] | rlkit.envs.Dynamics
+EnvSource = str | EnvSpec | Callable[[], gymnasium.Env] | rlkit.envs.Dynamics
 
 
 class Source(NamedTuple):

@@ -24,6 +24,7 @@ class ScoredPolicy:
     """
 
     scores_are_values: bool = False  # whether ``scores`` are action values, else logits of a softmax policy
+    heeds_masks = True  # see ``rlkit.types.MaskedPolicy``
     seeds: tuple[int, ...]  # one per row
     device: torch.device
     observation_space: spaces.Space[Any]  # of one copy

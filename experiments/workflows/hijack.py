@@ -84,7 +84,7 @@ def hijack(
     def play(attempt: Attempt, planner: Policy, epsilon: float) -> HijackedEpisodes:
         target = planner.act if attempt.targeted else None
         budget = replace(threatened.budget, epsilon=epsilon)
-        perturb = AttackedPolicy(subject.policy, attempt.attack, budget, subject.seeds, target).perturb
+        perturb = AttackedPolicy(subject.policy, attempt.attack, budget, subject.seeds, target)
         return hijack_rollout(subject.policy, planner, make_env(), perturb)
 
     natural = hijack_rollout(subject.policy, goal.policy, make_env())

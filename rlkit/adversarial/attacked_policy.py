@@ -24,7 +24,7 @@ UNLIMITED = 2**62  # attacks left in an episode without a limit
 class AttackedPolicy:
     """``policy`` behind an attacker who changes its observations: acts on ``perturb(obs)``.
 
-    ``rollout(policy, env, perturb=AttackedPolicy(...).perturb)`` measures the same and counts the flips. The numbers
+    ``rollout(policy, env, perturb=AttackedPolicy(...))`` measures the same and counts the flips. The numbers
     of a random attack come from the stream (seed, "attack", copy), those of a random timing from (seed, "timing",
     copy), from their start: two objects made alike attack alike, and row s depends on ``seeds[s]`` alone. One object is
     for batches of one shape.
@@ -77,7 +77,7 @@ class AttackedPolicy:
         self._numbers: Stream | None = None  # of the attack
         self._chances: Stream | None = None  # of the timing
         self._placed: Budget | None = None
-        self.attacked: Tensor | None = None  # [S, B] bool, whether the last observations were shown changed
+        self.attacked = torch.zeros(0, 0, dtype=torch.bool)  # [S, B], whether the last observations were shown changed
         self._step: Tensor  # [S, B] int64, of the present episode; made at the first observation, as is the next
         self._attacks: Tensor  # [S, B] int64, made in the present episode
         self._over: Tensor  # [S, B] bool, whether a copy is past its first episode and to be left alone

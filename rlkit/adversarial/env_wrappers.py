@@ -240,7 +240,6 @@ def _perturbed(
     shown = attacker.perturb(true)
     if isinstance(attacker.policy, OneHot):
         true = attacker.policy.encode(true)
-    assert attacker.attacked is not None
     arrays = (tensor[0].cpu().numpy() for tensor in (shown, shown - true, attacker.attacked))
     seen, difference, attacked = arrays
     return seen.astype(space.dtype, copy=False), difference, attacked

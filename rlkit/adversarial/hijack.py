@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from rlkit.evaluation import Perturb, walk
+from rlkit.evaluation import Perturb, Perturbation, walk
 from rlkit.types import Env, Policy
 
 
@@ -27,12 +27,16 @@ class HijackedEpisodes(NamedTuple):
 
 @torch.no_grad()
 def hijack_rollout(
-    policy: Policy, attacker: Policy, env: Env, perturb: Perturb | None = None, max_steps: int | None = None
+    policy: Policy,
+    attacker: Policy,
+    env: Env,
+    perturb: Perturbation | Perturb | None = None,
+    max_steps: int | None = None,
 ) -> HijackedEpisodes:
     """Play every copy of ``env`` once and count how often the victim does the attacker's bidding.
 
     Without ``perturb``, or with noise, this is what the attacker gets by doing nothing clever. A hijacking passes
-    ``AttackedPolicy(policy, attack, budget, target=attacker.act).perturb``, an attack that takes targets.
+    ``AttackedPolicy(policy, attack, budget, target=attacker.act)``, an attack that takes targets.
 
     Args:
         policy: the victim; greedy.

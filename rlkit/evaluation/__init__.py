@@ -3,7 +3,9 @@
 from .concat_env import ConcatEnv
 from .env_adapters import EnvAdapter, Infos, Stepped
 from .evaluate_policy import Predictor, Scores, evaluate_policy
-from .rollout import EVALUATION_SEED, STEP_CAP, Episodes, Perturb, Step, observation_std, rollout, walk
+from .limits import EVALUATION_SEED, STEP_CAP
+from .perturbation import Perturb, Perturbation
+from .rollout import Episodes, Step, observation_std, rollout, walk
 
 __all__ = [
     "EVALUATION_SEED",
@@ -13,6 +15,7 @@ __all__ = [
     "Episodes",
     "Infos",
     "Perturb",
+    "Perturbation",
     "Predictor",
     "Scores",
     "Step",

@@ -1,9 +1,10 @@
-"""Environments of gymnasium and stable-baselines3 as copies whose episodes can be started from a seed."""
+"""Environments of gymnasium and stable-baselines3 as copies whose episodes start from a seed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -12,22 +13,32 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 Infos = Sequence[dict[str, Any]]  # one a copy
-Stepped = tuple[Any, Sequence[Any], Sequence[Any], Infos]  # observations, rewards, dones, infos
+
+
+class Stepped(NamedTuple):
+    """One step of every copy."""
+
+    observations: Any  # [n, *observation]
+    rewards: Sequence[Any]  # [n]
+    dones: Sequence[Any]  # [n] the environment's own flags: terminated or truncated
+    ended: NDArray[np.bool_]  # [n] whether the episode is over; a lost life ends none
+    counted: NDArray[np.bool_]  # [n] whether the action was taken; not in a step by which a copy restarts itself
+    infos: Infos
 
 
 class EnvAdapter(NamedTuple):
-    """A foreign environment as n copies; every call is over all of them."""
+    """An environment of another library as n copies; every call is over all of them."""
 
     num_envs: int  # n
     limit: int | None  # the environment's time limit in steps
-    monitored: bool  # whether infos report finished episodes
+    monitored: bool  # whether infos report the episodes that the monitors see end
     start: Callable[[int], tuple[Any, Infos]]  # seed -> first observations [n, ...]; copy i is reset with seed + i
     step: Callable[[NDArray[Any]], Stepped]  # actions [n, ...]
     masks: Callable[[Infos], NDArray[Any] | None]  # the actions allowed next [n, A]; None where infos do not say
 
 
 def adapter_of(env: Any) -> EnvAdapter | None:
-    """The face of a foreign environment, None for an ``Env`` of ours.
+    """Return the adapter of another library's environment, None for an ``Env`` of rlkit.
 
     Raises:
         ValueError: no known kind of environment.
@@ -47,8 +58,8 @@ def adapter_of(env: Any) -> EnvAdapter | None:
 
 
 def serial_adapter(env: gymnasium.Env) -> EnvAdapter:
-    """A ``gymnasium.Env`` as one copy."""
-    monitored = is_monitored(env)
+    """Adapt a ``gymnasium.Env`` as one copy; infos hold what stable-baselines3's ``DummyVecEnv`` adds to them."""
+    monitored, resets = is_monitored(env), Resets([env])
 
     def start(seed: int) -> tuple[Any, Infos]:
         obs, info = env.reset(seed=seed)
@@ -56,26 +67,38 @@ def serial_adapter(env: gymnasium.Env) -> EnvAdapter:
 
     def step(actions: NDArray[Any]) -> Stepped:
         obs, reward, terminated, truncated, info = env.step(actions[0])
-        done = terminated or truncated
-        if done and monitored and "episode" not in info:
-            obs, info = env.reset()  # a life lost: the episode goes on
-        return _batch_of_one(obs), [reward], [done], [info]
+        done = ended = bool(terminated or truncated)
+        info = {**info, "TimeLimit.truncated": bool(truncated and not terminated)}
+        if done:
+            info["terminal_observation"] = deepcopy(obs)
+        if done and monitored and not truncated and "episode" not in info:
+            resets.seen()
+            obs, begun = env.reset()
+            ended = bool(resets.seen()[0])
+            info |= {name: begun[name] for name in ("action_mask",) if name in begun}
+        return Stepped(_batch_of_one(obs), [reward], [done], np.array([ended]), np.ones(1, np.bool_), [info])
 
     return EnvAdapter(1, _limit(env.spec), monitored, start, step, _stacked_masks)
 
 
 def vector_adapter(env: VectorEnv) -> EnvAdapter:
-    """A gymnasium ``VectorEnv``, whatever its autoreset mode: only the first episode after ``start`` counts."""
+    """Adapt a gymnasium ``VectorEnv`` of any autoreset mode."""
     seeds = np.arange(env.num_envs)
     mode = env.metadata.get("autoreset_mode")
     by_hand = mode == AutoresetMode.DISABLED
+    next_step = mode not in (AutoresetMode.DISABLED, AutoresetMode.SAME_STEP)
     statistics = gymnasium.wrappers.vector.RecordEpisodeStatistics  # forget every copy when one alone is reset
     forgetful = by_hand and any(isinstance(layer, statistics) for layer in layers(env))
+    monitored = is_monitored(env) and not forgetful
+    resets = Resets(vars(env.unwrapped).get("envs") or [None] * env.num_envs)
+    restarting = np.zeros(env.num_envs, dtype=np.bool_)  # copies whose next step is their reset
 
     def start(seed: int) -> tuple[Any, Infos]:
         options: Any = {"seed": (seed + seeds).tolist()}  # a list is accepted though the base class does not say so
         obs, infos = env.reset(**options)
-        return obs, [infos] * env.num_envs
+        restarting[:] = False
+        resets.seen()
+        return deepcopy(obs), [infos] * env.num_envs
 
     def step(actions: NDArray[Any]) -> Stepped:
         obs, rewards, terminated, truncated, infos = env.step(actions)
@@ -86,40 +109,93 @@ def vector_adapter(env: VectorEnv) -> EnvAdapter:
         if "action_mask" in infos and mode != AutoresetMode.SAME_STEP:
             # of the next episode's beginning, or everything where the step that resets does not heed its action
             infos["action_mask"] = np.where(dones[:, None], begun.get("action_mask", True), infos["action_mask"])
-        return obs, rewards, dones, _by_copy(infos, env.num_envs)
+        by_copy, reached = _by_copy(infos, env.num_envs), resets.seen()
+        ended = dones & (_known_ends(monitored, truncated, by_copy) | reached) | (restarting & reached)
+        counted = ~restarting
+        restarting[:] = dones & next_step
+        return Stepped(deepcopy(obs), rewards, dones, ended, counted, by_copy)
 
     def masks(infos: Infos) -> NDArray[Any] | None:
         return infos[0].get("action_mask")  # one dictionary for all copies, with arrays of their values
 
-    return EnvAdapter(env.num_envs, _limit(env.spec), is_monitored(env) and not forgetful, start, step, masks)
+    return EnvAdapter(env.num_envs, _limit(env.spec), monitored, start, step, masks)
 
 
 def stable_baselines_adapter(env: Any) -> EnvAdapter:
-    """A stable-baselines3 ``VecEnv``."""
+    """Adapt a stable-baselines3 ``VecEnv``."""
     from stable_baselines3.common.monitor import Monitor
+
+    kinds = (Monitor, gymnasium.wrappers.RecordEpisodeStatistics)  # other processes can be asked for these
+    by_copy = any(all(env.env_is_wrapped(kind)) for kind in kinds)
+    monitored = by_copy or is_monitored(env)
+    copies = vars(env.unwrapped).get("envs")
+    resets = Resets(copies or [Elsewhere() if by_copy else None] * env.num_envs)
 
     def start(seed: int) -> tuple[Any, Infos]:
         env.seed(seed)  # copy i takes seed + i at the next reset
-        return env.reset(), env.unwrapped.reset_infos
+        obs = env.reset()
+        resets.seen()
+        return obs, env.unwrapped.reset_infos
 
     def step(actions: NDArray[Any]) -> Stepped:
         obs, rewards, dones, infos = env.step(actions)
+        truncated = np.array([info.get("TimeLimit.truncated", False) for info in infos])
+        ended = dones & (_known_ends(monitored, truncated, infos) | resets.seen())
         told = [  # an ended copy shows the next episode's beginning, while its info is of the end
             {**info, "action_mask": begun["action_mask"]} if done and "action_mask" in begun else info
             for info, begun, done in zip(infos, env.unwrapped.reset_infos, dones, strict=True)
         ]
-        return obs, rewards, dones, told
+        return Stepped(obs, rewards, dones, ended, np.ones(env.num_envs, np.bool_), told)
 
     spec = None
     with suppress(AttributeError, NotImplementedError):
         spec = env.get_attr("spec", 0)[0]
-    kinds = (Monitor, gymnasium.wrappers.RecordEpisodeStatistics)  # other processes can be asked for these
-    monitored = is_monitored(env) or any(all(env.env_is_wrapped(kind)) for kind in kinds)
     return EnvAdapter(env.num_envs, _limit(spec), monitored, start, step, _stacked_masks)
 
 
+class Elsewhere:
+    """A copy with a monitor in another process, which cannot be looked into."""
+
+    def __init__(self) -> None:
+        self.info_keywords = ()
+
+
+class Resets:
+    """Where resets reach the monitors of the copies: it tells the end of an episode from the loss of a life.
+
+    A wrapper above a monitor may end an episode without the monitor's knowledge, so that infos report nothing. If the
+    reset that follows reaches the monitor, the episode was over. If it does not, a life was lost, as under
+    stable-baselines3's ``EpisodicLifeEnv``, and the same episode goes on.
+    """
+
+    def __init__(self, copies: Sequence[Any]) -> None:
+        self._monitors = [None if copy is None else next(filter(_is_monitor, layers(copy)), None) for copy in copies]
+        self._marks = [_mark(monitor) for monitor in self._monitors]
+
+    def seen(self) -> NDArray[np.bool_]:
+        """Return ``[n]`` where the monitor was reset since the last call; True for a copy without one.
+
+        A copy in another process counts as never reset: as in stable-baselines3, its unreported end is a lost life.
+        """
+        before, self._marks = self._marks, [_mark(monitor) for monitor in self._monitors]
+        pairs = zip(self._monitors, before, self._marks, strict=True)
+        return np.array([monitor is None or mark is not old for monitor, old, mark in pairs])
+
+
+def _mark(monitor: Any) -> object:
+    """Return what every reset of a monitor replaces by a new object: its list of rewards, or its starting time."""
+    own = {} if monitor is None else vars(monitor)
+    return own.get("rewards", own.get("episode_start_time"))
+
+
+def _known_ends(monitored: bool, truncated: NDArray[np.bool_], infos: Infos) -> NDArray[np.bool_]:
+    """Return ``[n]`` where a finished copy's episode is surely over: unmonitored, truncated or reported."""
+    ends: NDArray[np.bool_] = truncated | np.array([not monitored or "episode" in info for info in infos])
+    return ends
+
+
 def layers(env: Any) -> Iterator[Any]:
-    """An environment and what it wraps, from the outside in, copy by copy in ``SyncVectorEnv`` and ``DummyVecEnv``.
+    """Yield an environment and what it wraps from the outside in, copy by copy in ``SyncVectorEnv``, ``DummyVecEnv``.
 
     The copies of ``AsyncVectorEnv`` and ``SubprocVecEnv`` are in other processes and cannot be looked into.
     """
@@ -129,26 +205,26 @@ def layers(env: Any) -> Iterator[Any]:
 
 
 def _wrapped(env: Any) -> list[Any]:
-    """What a wrapper wraps, or the copies of a vector environment."""
+    """Return what a wrapper wraps, or the copies of a vector environment."""
     own = vars(env)  # not getattr: stable-baselines3's wrappers answer for what they wrap
     copies = own.get("envs", ()) if hasattr(env, "num_envs") else ()
     return [inner for inner in (*copies, own.get("env"), own.get("venv")) if hasattr(inner, "step")]
 
 
 def is_monitored(env: Any) -> bool:
-    """Whether infos report the return of every finished episode: a monitor is around the whole or in every copy."""
+    """Return whether infos report episodes: a monitor is around the whole or in every copy."""
     inside = _wrapped(env)
     return _is_monitor(env) or (len(inside) > 0 and all(is_monitored(inner) for inner in inside))
 
 
 def _is_monitor(layer: Any) -> bool:
-    ours = gymnasium.wrappers.RecordEpisodeStatistics | gymnasium.wrappers.vector.RecordEpisodeStatistics
+    gymnasiums = gymnasium.wrappers.RecordEpisodeStatistics | gymnasium.wrappers.vector.RecordEpisodeStatistics
     # stable-baselines3's monitors are known by what they add to infos: no need to import them
-    return isinstance(layer, ours) or "info_keywords" in vars(layer)
+    return isinstance(layer, gymnasiums) or "info_keywords" in vars(layer)
 
 
 def changes_returns(env: Any, monitored: bool) -> bool:
-    """Whether a wrapper changes the rewards of which returns are sums: one below a monitor, or any without one."""
+    """Return whether a wrapper changes the rewards that are summed: one below a monitor, or any without a monitor."""
     if monitored and _is_monitor(env):
         return any(_changes_reward(layer) for layer in layers(env))
     inside = any(changes_returns(inner, monitored) for inner in _wrapped(env))
@@ -167,7 +243,7 @@ def _changes_reward(layer: Any) -> bool:
 
 @contextmanager
 def frozen(env: Any) -> Iterator[None]:
-    """Running statistics stop, and VecNormalize gives raw rewards, until the context ends."""
+    """Stop running statistics and have VecNormalize give raw rewards until the context ends."""
     before: list[tuple[Any, str, Any]] = []
     for layer in layers(env):
         names = ["training", "norm_reward"] if {"training", "norm_reward"} <= vars(layer).keys() else []
@@ -184,7 +260,7 @@ def frozen(env: Any) -> Iterator[None]:
 
 @contextmanager
 def generator_kept(env: Any) -> Iterator[None]:
-    """A ``gymnasium.Env`` has its random generator back when the context ends; other kinds cannot be asked for it."""
+    """Give a ``gymnasium.Env`` its random generator back when the context ends; other kinds have none to ask for."""
     if not isinstance(env, gymnasium.Env):
         yield
         return
@@ -197,7 +273,7 @@ def generator_kept(env: Any) -> Iterator[None]:
 
 
 def _by_copy(infos: dict[str, Any], num_envs: int) -> Infos:
-    """A vector environment's infos for every copy, ``"episode"`` for those alone whose episode is reported."""
+    """Return a vector environment's infos for every copy; only copies whose episode is reported have ``"episode"``."""
     reported = infos if "_episode" in infos else infos.get("final_info", {})  # the latter if a step also resets
     if "_episode" not in reported:
         return [infos] * num_envs
@@ -209,7 +285,7 @@ def _by_copy(infos: dict[str, Any], num_envs: int) -> Infos:
 
 
 def _stacked_masks(infos: Infos) -> NDArray[Any] | None:
-    """``info["action_mask"]`` of every copy ``[n, A]``; None where some copy has none."""
+    """Return ``info["action_mask"]`` of every copy ``[n, A]``; None where some copy has none."""
     return np.stack([info["action_mask"] for info in infos]) if all("action_mask" in info for info in infos) else None
 
 
@@ -218,7 +294,7 @@ def _limit(spec: gymnasium.envs.registration.EnvSpec | None) -> int | None:
 
 
 def _batch_of_one(obs: Any) -> Any:
-    """An observation with a leading axis of one, also inside dictionaries."""
+    """Copy an observation with a leading axis of one, also inside dictionaries."""
     if isinstance(obs, dict):
         return {name: _batch_of_one(part) for name, part in obs.items()}
-    return np.asarray(obs)[None]
+    return np.array(obs)[None]

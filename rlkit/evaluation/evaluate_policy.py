@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ from torch import Tensor
 from rlkit.types import Env, Policy, Starts
 
 from .env_adapters import EnvAdapter, adapter_of, changes_returns, frozen, generator_kept
-from .rollout import EVALUATION_SEED, _act, _rollout, _step_cap, _takes, _warn_capped
+from .limits import EVALUATION_SEED, step_cap, warn_capped
+from .rollout import choose, rollout
+
+Callback = Callable[[dict[str, Any], dict[str, Any]], None]
 
 
 class Predictor(Protocol):
@@ -26,13 +30,22 @@ class Predictor(Protocol):
     ) -> tuple[Any, Any]: ...
 
 
+class Scores(NamedTuple):
+    """The episodes of one or several rows, ``[..., E]``."""
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]  # steps
+    capped: NDArray[np.bool_]  # still running at the step cap
+    unseen: NDArray[np.bool_]  # ended where no monitor saw it: the return is the sum of what ``env.step`` paid
+
+
 def evaluate_policy(
     model: Policy | Predictor | Any,
     env: Any,
     n_eval_episodes: int = 10,
     deterministic: bool = True,
     render: bool = False,
-    callback: Callable[[dict[str, Any], dict[str, Any]], None] | None = None,
+    callback: Callback | None = None,
     reward_threshold: float | None = None,
     return_episode_rewards: bool = False,
     warn: bool = True,
@@ -40,29 +53,40 @@ def evaluate_policy(
     seed: int | None = None,
     max_steps: int | None = None,
 ) -> Any:
-    """Mean and standard deviation of the return, with stable-baselines3's signature and result.
+    """Return the mean and the standard deviation of the return, with stable-baselines3's signature and result.
 
-    Episode e starts from ``reset(seed=seed + e)``, whoever is evaluated and whatever kind of environment it is, so
-    results are reproducible and comparisons paired. A vector environment of n copies plays them in waves of n. An
-    ``Env`` of ours is reset as often as needed and takes its noise from its own streams; one that was made for
-    evaluation has one episode a copy, the first ``n_eval_episodes`` of which are played.
+    Episode e starts from ``reset(seed=seed + e)`` for every model and every kind of environment, so results are
+    reproducible and comparisons paired. A vector environment of n copies plays the episodes in waves of n. A batched
+    ``Env`` of rlkit is reset as often as needed and takes its noise from its own streams; one that was made for
+    evaluation has one episode a copy, and the first ``n_eval_episodes`` of them are played.
 
-    Returns are sums of ``env.step``'s rewards; under a ``Monitor`` (stable-baselines3) or
-    ``RecordEpisodeStatistics`` (gymnasium) they are what that reports at the end of an episode, as in
-    stable-baselines3. Where infos hold an ``"action_mask"``, a model whose ``predict`` takes ``action_masks`` is given
-    them, as by sb3-contrib. Running normalisations are frozen meanwhile, and VecNormalize gives raw rewards; what the
-    copies of an ``AsyncVectorEnv`` or ``SubprocVecEnv`` are wrapped in cannot be seen, and goes on.
-    Afterwards a ``gymnasium.Env`` has the random generator it had before; a vector environment's cannot be put back
-    and continue from the last seeds used here. Reset the environment before using it again.
+    Returns are sums of the rewards of ``env.step``. Under a ``Monitor`` (stable-baselines3) or
+    ``RecordEpisodeStatistics`` (gymnasium) they are what the monitor reports at the end of an episode, as in
+    stable-baselines3. An end that no monitor reports is the end all the same if the episode was truncated, for example
+    by a ``TimeLimit`` above the monitor, or if the reset that follows reaches the monitor; then the sums count.
+    Otherwise a life was lost (``EpisodicLifeEnv``) and the episode goes on. Where infos hold an ``"action_mask"``, a
+    model whose ``predict`` takes ``action_masks`` is given them, as by sb3-contrib.
+
+    Running normalizations are frozen meanwhile, and VecNormalize gives raw rewards. The wrappers inside the copies of
+    an ``AsyncVectorEnv`` or ``SubprocVecEnv`` cannot be seen: they go on, and an end that a monitor there does not
+    report is a lost life unless it is a truncation. Afterwards a ``gymnasium.Env`` has the random generator it had
+    before; a vector environment continues from the last seeds used here. Reset the environment before using it again.
+
+    A callback finds the local variables that stable-baselines3's have: ``observations`` is what ``actions`` were
+    chosen from, ``new_observations`` what followed; ``current_rewards`` and ``current_lengths`` are of the running
+    episodes, ``episode_counts`` are the copies' finished ones, ``episode_rewards`` and ``episode_lengths`` lists of
+    all finished ones. At the end of an episode a single ``gymnasium.Env`` has its last observation as
+    ``new_observations``, where stable-baselines3 has the next episode's first; both have it as
+    ``info["terminal_observation"]``.
 
     Args:
-        model: an agent of ours, a stable-baselines3 model, anything with its ``predict``, or a ``Policy``.
-        env: a ``gymnasium.Env``, a gymnasium ``VectorEnv``, a stable-baselines3 ``VecEnv`` or an ``Env`` of ours.
+        model: an agent of rlkit, a stable-baselines3 model, anything with its ``predict``, or a ``Policy``.
+        env: a ``gymnasium.Env``, a gymnasium ``VectorEnv``, a stable-baselines3 ``VecEnv`` or an ``Env`` of rlkit.
         n_eval_episodes: E, episodes per training seed.
         deterministic: greedy actions.
         render: call ``env.render()`` after every step.
         callback: called with ``locals(), globals()`` for every running copy after every step.
-        reward_threshold: what the mean return must exceed, of every seed.
+        reward_threshold: what the mean return of every seed must exceed.
         return_episode_rewards: return every episode instead of the mean.
         warn: warn about capped episodes and about wrappers that change the rewards that are summed.
         seed: of the first episode, 10,000 by default.
@@ -76,41 +100,39 @@ def evaluate_policy(
         RuntimeWarning: capped episodes, or rewards that a wrapper changes (only with ``warn``).
 
     Raises:
-        ValueError: n_eval_episodes or max_steps below 1; a seed, callback or rendering asked of an ``Env`` of ours, or
-            more episodes than it has where a reset repeats them; an environment or model of no known kind.
+        ValueError: n_eval_episodes or max_steps below 1; a seed, callback or rendering asked of an ``Env`` of rlkit,
+            or more episodes than it has where a reset repeats them; an environment or model of no known kind.
         AssertionError: the mean return is not above ``reward_threshold``.
     """
     if n_eval_episodes < 1:
         raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes}")
     adapter = adapter_of(env)
-    cap = _step_cap(max_steps, env.max_episode_steps if adapter is None else adapter.limit)
+    cap = step_cap(max_steps, env.max_episode_steps if adapter is None else adapter.limit)
     if adapter is None:
         if seed is not None or callback is not None or render:
             raise ValueError(
                 "a batched Env has its own noise and no callback or rendering: leave seed, callback and render out"
             )
-        returns, lengths, capped = _evaluate_batched(_as_policy(model), env, n_eval_episodes, deterministic, cap)
+        scores = _evaluate_batched(_as_policy(model), env, n_eval_episodes, deterministic, cap)
     else:
-        if warn:
-            _warn_changed_rewards(adapter, env)
         first_seed = EVALUATION_SEED if seed is None else seed
         with frozen(env), generator_kept(env):
             rows = [
                 _evaluate_row(row, env, adapter, n_eval_episodes, first_seed, cap, deterministic, render, callback)
                 for row in _rows(model)
             ]
-        returns, lengths, capped = (np.stack(part) for part in zip(*rows, strict=True))  # [S, E]
+        scores = Scores(*(np.stack(part) for part in zip(*rows, strict=True)))  # [S, E]
+        if warn:
+            _warn_changed_rewards(env, adapter.monitored and not scores.unseen.any(axis=None))
     if warn:
-        _warn_capped(capped, cap)
+        warn_capped(scores.capped, cap)
+    returns, lengths = scores.returns, scores.lengths
     mean, std = returns.mean(axis=1), returns.std(axis=1)  # [S]
     if reward_threshold is not None and not (mean > reward_threshold).all():
         raise AssertionError(f"mean return {mean.min(axis=0):.2f} is not above the threshold {reward_threshold:.2f}")
     if len(returns) > 1:
         return (returns, lengths) if return_episode_rewards else (mean, std)
     return (returns[0].tolist(), lengths[0].tolist()) if return_episode_rewards else (float(mean[0]), float(std[0]))
-
-
-Scores = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]  # returns, lengths, capped
 
 
 def _evaluate_row(
@@ -122,19 +144,31 @@ def _evaluate_row(
     cap: int,
     deterministic: bool,
     render: bool,
-    callback: Callable[[dict[str, Any], dict[str, Any]], None] | None,
+    callback: Callback | None,
 ) -> Scores:
-    """One policy's episodes, ``[E]`` each: waves of one episode per copy, each copy reset with the episode's seed."""
-    heeds_masks = _takes(model.predict, "action_masks")
-    episode_rewards = np.zeros(n_eval_episodes)
-    episode_lengths = np.zeros(n_eval_episodes, dtype=np.int64)
-    capped = np.zeros(n_eval_episodes, dtype=np.bool_)
-    for first in range(0, n_eval_episodes, adapter.num_envs):
-        running = np.arange(adapter.num_envs) < n_eval_episodes - first
+    """Play one policy's episodes: waves of one episode per copy, each copy reset with the episode's seed.
+
+    Local variables have stable-baselines3's names, because the callback reads them.
+    """
+    masked = _takes_action_masks(model)
+    n_envs = adapter.num_envs
+    scores = Scores(
+        returns=np.zeros(n_eval_episodes),
+        lengths=np.zeros(n_eval_episodes, dtype=np.int64),
+        capped=np.zeros(n_eval_episodes, dtype=np.bool_),
+        unseen=np.zeros(n_eval_episodes, dtype=np.bool_),
+    )
+    episode_rewards: list[float] = []
+    episode_lengths: list[int] = []
+    episode_counts = np.zeros(n_envs, dtype="int")
+    episode_count_targets = np.array([len(range(i, n_eval_episodes, n_envs)) for i in range(n_envs)])
+    for first in range(0, n_eval_episodes, n_envs):
+        running = np.arange(n_envs) < n_eval_episodes - first
+        current_rewards, current_lengths = np.zeros(n_envs), np.zeros(n_envs, dtype="int")
         (observations, infos), states = adapter.start(first_seed + first), None
-        episode_starts = np.ones(adapter.num_envs, dtype=np.bool_)
-        for _ in range(cap):
-            masks = adapter.masks(infos) if heeds_masks else None
+        episode_starts = np.ones(n_envs, dtype=np.bool_)
+        while running.any():
+            masks = adapter.masks(infos) if masked else None
             actions, states = model.predict(
                 observations,
                 state=states,
@@ -142,41 +176,53 @@ def _evaluate_row(
                 deterministic=deterministic,
                 **({} if masks is None else {"action_masks": masks}),
             )
-            observations, rewards, dones, infos = adapter.step(np.asarray(actions))
+            new_observations, rewards, dones, ended, counted, infos = adapter.step(np.asarray(actions))
+            current_rewards += np.where(counted, rewards, 0.0)
+            current_lengths += counted
             for i in np.flatnonzero(running).tolist():
                 reward, done, info = rewards[i], dones[i], infos[i]
-                episode_rewards[first + i] += reward
-                episode_lengths[first + i] += 1
                 episode_starts[i] = done
-                if callback is not None:
+                if callback is not None and counted[i]:
                     callback(locals(), globals())
-                if done and adapter.monitored and "episode" in info:
-                    episode_rewards[first + i], episode_lengths[first + i] = info["episode"]["r"], info["episode"]["l"]
-                # under a monitor an end that it does not report (a life lost) is not the episode's
-                running[i] = not done or (adapter.monitored and "episode" not in info)
+                capped = not ended[i] and current_lengths[i] >= cap
+                if not ended[i] and not capped:
+                    continue
+                reported = ended[i] and adapter.monitored and "episode" in info
+                total, length = current_rewards[i], current_lengths[i]
+                if reported:
+                    total, length = info["episode"]["r"], info["episode"]["l"]
+                scores.returns[first + i], scores.lengths[first + i] = total, length
+                scores.capped[first + i], scores.unseen[first + i] = capped, not reported
+                episode_rewards.append(total)
+                episode_lengths.append(length)
+                episode_counts[i] += 1
+                current_rewards[i] = current_lengths[i] = 0
+                running[i] = False
+            observations = new_observations
             if render:
                 env.render()
-            if not running.any():
-                break
-        in_use = min(adapter.num_envs, n_eval_episodes - first)
-        capped[first : first + in_use] = running[:in_use]
-    return episode_rewards, episode_lengths, capped
+    return scores
 
 
 def _evaluate_batched(policy: Policy, env: Env, n_eval_episodes: int, deterministic: bool, cap: int) -> Scores:
-    """Every seed's episodes ``[S, E]`` in an ``Env`` of ours: waves of one episode per copy."""
+    """Play every seed's episodes ``[S, E]`` in an ``Env`` of rlkit: waves of one episode per copy."""
     if getattr(env, "repeats", False) and n_eval_episodes > env.num_envs:
         raise ValueError(
             f"the environment has {env.num_envs} episodes, which a reset repeats, and {n_eval_episodes} were asked "
             f"for: make it with as many copies, as agent.evaluation_env({n_eval_episodes}) does"
         )
     waves = []
-    with torch.no_grad():
-        for _ in range(math.ceil(n_eval_episodes / env.num_envs)):
-            env.reset()
-            waves.append(_rollout(policy, env, cap, deterministic, None))
-    returns, lengths, capped, *_ = (torch.cat(part, dim=1)[:, :n_eval_episodes] for part in zip(*waves, strict=True))
-    return returns.cpu().numpy(), lengths.cpu().numpy(), capped.cpu().numpy()
+    for _ in range(math.ceil(n_eval_episodes / env.num_envs)):
+        env.reset()
+        waves.append(rollout(policy, env, cap, deterministic, warn=False)[:3])
+    returns, lengths, capped = (torch.cat(part, dim=1)[:, :n_eval_episodes] for part in zip(*waves, strict=True))
+    arrays = returns.cpu().numpy(), lengths.cpu().numpy(), capped.cpu().numpy()
+    return Scores(*arrays, unseen=np.zeros_like(arrays[2]))
+
+
+def _takes_action_masks(model: Predictor) -> bool:
+    """Return whether ``predict`` has the argument ``action_masks``: no other sign is common to all libraries."""
+    return "action_masks" in inspect.signature(model.predict).parameters
 
 
 class _PredictorOfPolicy:
@@ -195,10 +241,10 @@ class _PredictorOfPolicy:
     ) -> tuple[Any, Any]:
         device, starts = getattr(self.policy, "device", None), getattr(self.policy, "starts", Starts())
         obs = starts.to_zero_based(torch.as_tensor(observation, device=device))[None]  # [1, n, *observation]
-        mask = None
-        if action_masks is not None and _takes(self.policy.act, "action_mask"):
-            mask = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=device)[None]  # [1, n, A]
-        return _act(self.policy, obs, deterministic, mask)[0].cpu().numpy() + starts.action, state
+        mask = None  # [1, n, A]
+        if action_masks is not None:
+            mask = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=device)[None]
+        return choose(self.policy, obs, deterministic, mask)[0].cpu().numpy() + starts.action, state
 
 
 class _PolicyOfPredictor:
@@ -230,11 +276,13 @@ def _check_model(model: Any) -> None:
         raise ValueError(f"a model needs predict or act, got {type(model).__name__}")
 
 
-def _warn_changed_rewards(adapter: EnvAdapter, env: Any) -> None:
-    if changes_returns(env, adapter.monitored):
+def _warn_changed_rewards(env: Any, monitored: bool) -> None:
+    """Warn of returns that are not the task's; ``monitored``: a monitor reported every one."""
+    if changes_returns(env, monitored):
         warnings.warn(
             "a wrapper changes the rewards, so these are not the returns of the task: put a Monitor or "
-            "RecordEpisodeStatistics below it in every copy and none above, or leave the wrapper out",
+            "RecordEpisodeStatistics below it in every copy, above whatever ends episodes, and none above it, or leave "
+            "the wrapper out",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -1,30 +1,25 @@
 """Rollouts to returns.
 
-``rollout`` plays one episode in every copy of a batched environment, ``evaluate_policy`` has stable-baselines3's
+``rollout`` plays one episode in every copy of a batched environment; ``evaluate_policy`` has stable-baselines3's
 signature and takes any environment. Both count the first episodes *started*, not the first finished (short episodes
-finish first, so those would be a biased sample), both stop at a step cap, and both say so when they hit it.
+finish first, so those would be a biased sample). Both stop at a step cap and warn when they reach it.
 """
 
 from __future__ import annotations
 
-import inspect
-import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import gymnasium
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.types import Env, Policy, Transition
+from rlkit.types import Env, EpisodicPolicy, Policy, Transition, heeds_masks
 
-EVALUATION_SEED = 10_000  # where paired evaluation seeds start by default, away from the small ones used in training
-STEP_CAP = 10_000  # of an episode whose environment has no time limit
-CUDA_CHECK_STEPS = 32  # reading "is any copy still running?" stalls a GPU, so it is asked only this often there
+from .limits import step_cap, warn_capped
+from .perturbation import Perturb, Perturbation, as_perturbation
 
-Perturb = Callable[[Tensor], Tensor]  # true observation [S, B, *observation] -> what the policy is shown
+CUDA_CHECK_STEPS = 32  # steps between two questions "is any copy still running?" on a GPU, which stall it
 
 
 class Episodes(NamedTuple):
@@ -48,102 +43,119 @@ class Step(NamedTuple):
     mask: Tensor | None  # [S, B, A] bool, the actions that the policy was told are allowed; None: it was told nothing
 
 
-@torch.no_grad()
 def rollout(
     policy: Policy,
     env: Env,
     max_steps: int | None = None,
     deterministic: bool = True,
-    perturb: Perturb | None = None,
+    perturb: Perturbation | Perturb | None = None,
+    *,
+    warn: bool = True,
 ) -> Episodes:
-    """Play every copy of ``env`` from where it stands to the end of that episode.
+    """Play every copy of ``env`` from its present state to the end of that episode.
 
-    A newly made environment stands at its first observations, so two of them made alike give paired episodes.
+    A newly made environment is at its first observations, so two environments made alike give paired episodes.
 
     Args:
         policy: acts on ``[S, B, *observation]``.
         env: finished copies may restart or stay; what they do after their first episode is not counted.
         max_steps: step cap; None means the environment's time limit, or 10,000 without one.
         deterministic: passed to ``policy.act``.
-        perturb: an attack: the policy is shown ``perturb(obs)`` instead of ``obs``. Flips compare the greedy
-            actions at both, by asking the policy itself. A policy or attack that remembers its episode has a method
-            ``restart``, see ``walk``.
+        perturb: an attack, for example an ``AttackedPolicy``, or a function of the observation: the policy is shown
+            what it returns. Flips compare the policy's greedy actions at the true and at the shown observation.
+        warn: warn about capped episodes.
 
     Warns:
         RuntimeWarning: episodes were still running at the cap.
 
     Raises:
-        ValueError: max_steps below 1, or a policy with another number of seeds than the environment's.
+        ValueError: max_steps below 1, a policy with another number of seeds than the environment's, or a ``perturb``
+            that ``as_perturbation`` refuses.
     """
-    episodes = _rollout(policy, env, max_steps, deterministic, perturb)
-    _warn_capped(episodes.capped.cpu().numpy(), _step_cap(max_steps, env.max_episode_steps))
+    attack = None if perturb is None else as_perturbation(perturb)
+    with torch.no_grad():
+        episodes = _played(policy, env, max_steps, deterministic, attack)
+    if warn:
+        warn_capped(episodes.capped.cpu().numpy(), step_cap(max_steps, env.max_episode_steps))
     return episodes
 
 
-def _rollout(policy: Policy, env: Env, max_steps: int | None, deterministic: bool, perturb: Perturb | None) -> Episodes:
-    """``rollout`` without its warning."""
+def _played(
+    policy: Policy, env: Env, max_steps: int | None, deterministic: bool, attack: Perturbation | None
+) -> Episodes:
+    """Sum up the steps of a rollout."""
     running = torch.ones(env.obs.shape[:2], dtype=torch.bool, device=env.obs.device)
     returns = torch.zeros(running.shape, dtype=torch.float64, device=running.device)
     lengths = torch.zeros(running.shape, dtype=torch.int64, device=running.device)
     flips, attacks = torch.zeros_like(lengths), torch.zeros_like(lengths)
-    for step in walk(policy, env, max_steps, deterministic, perturb):
+    for step in walk(policy, env, max_steps, deterministic, attack):
         # where, not a product: what a finished copy pays may be NaN
         returns += torch.where(step.running, step.transition.reward.to(torch.float64), 0.0)
         lengths += step.running
-        if perturb is not None:
-            shown = step.transition.action if deterministic else _act(policy, step.seen, True, step.mask)
-            flips += step.running & (_act(policy, step.obs, True, step.mask) != shown)
+        if attack is not None:
+            shown = step.transition.action if deterministic else choose(policy, step.seen, True, step.mask)
+            flips += step.running & (choose(policy, step.obs, True, step.mask) != shown)
             attacks += step.running & step.attacked
         running = step.running & ~step.transition.done
     return Episodes(returns, lengths, running, flips, attacks)
 
 
 def walk(
-    policy: Policy, env: Env, max_steps: int | None, deterministic: bool = True, perturb: Perturb | None = None
+    policy: Policy,
+    env: Env,
+    max_steps: int | None,
+    deterministic: bool = True,
+    perturb: Perturbation | Perturb | None = None,
 ) -> Iterator[Step]:
-    """The steps of a rollout, until every copy has finished an episode or the cap is reached.
+    """Yield the steps of a rollout until every copy has finished an episode or the cap is reached.
 
-    If policy or perturb (or the object that it is a method of) has a method ``restart``, it is called without argument
-    before the first step and with the copies that ended, ``[S, B]`` bool, after every step.
+    The ``restart`` of the perturbation and of an ``EpisodicPolicy`` is called without argument before the first step,
+    and with the copies that ended, ``[S, B]`` bool, after every step.
 
     Raises:
-        ValueError: max_steps below 1, or a policy with another number of seeds than the environment's.
+        ValueError: see ``rollout``.
     """
     num_seeds = getattr(policy, "num_seeds", None)
     if num_seeds not in (None, len(env.seeds)):
         raise ValueError(
             f"the policy has {num_seeds} seeds and the environment {len(env.seeds)} rows: make it with one seed a row"
         )
-    attacker: Any = getattr(perturb, "__self__", perturb)
-    heeds_mask = _takes(policy.act, "action_mask")  # stable-baselines3's models do not
-    restarts = [each.restart for each in (policy, attacker) if hasattr(each, "restart")]
-    for restart in restarts:
-        restart()
+    attack = None if perturb is None else as_perturbation(perturb)
+    with_memory = [each for each in (policy, attack) if isinstance(each, EpisodicPolicy | Perturbation)]
+    for each in with_memory:
+        each.restart()
     running = torch.ones(env.obs.shape[:2], dtype=torch.bool, device=env.obs.device)
+    nothing_attacked = torch.zeros_like(running)
     check_steps = CUDA_CHECK_STEPS if running.is_cuda else 1
-    for t in range(1, _step_cap(max_steps, env.max_episode_steps) + 1):
+    for t in range(1, step_cap(max_steps, env.max_episode_steps) + 1):
         obs = env.obs
-        seen = obs if perturb is None else perturb(obs)
-        attacked = getattr(attacker, "attacked", None)  # one that knows may show the truth in another encoding
-        if attacked is None:
-            attacked = (seen != obs).flatten(2).any(dim=-1) if obs.dim() > 2 else seen != obs
-        mask = getattr(env, "action_mask", None) if heeds_mask else None
-        transition = env.step(_act(policy, seen, deterministic, mask))
+        seen = obs if attack is None else attack.perturb(obs)
+        attacked = nothing_attacked if attack is None else attack.attacked
+        mask = env.action_mask if heeds_masks(policy) else None
+        transition = env.step(choose(policy, seen, deterministic, mask))
         yield Step(obs, seen, transition, running, attacked, mask)
         running = running & ~transition.done
-        for restart in restarts:
-            restart(transition.done)
+        for each in with_memory:
+            each.restart(transition.done)
         if t % check_steps == 0 and not running.any():
             return
 
 
+def choose(policy: Policy, obs: Tensor, deterministic: bool, mask: Tensor | None) -> Tensor:
+    """Return the policy's actions ``[S, B]``; one that heeds masks chooses among those that ``mask [S, B, A]`` allows.
+
+    None allows every action.
+    """
+    return policy.act(obs, deterministic, mask) if heeds_masks(policy) else policy.act(obs, deterministic)
+
+
 @torch.no_grad()
 def observation_std(policy: Policy, env: Env, max_steps: int | None = None) -> Tensor:
-    """Standard deviation of every observation feature over natural rollouts, ``[*observation]`` float64.
+    """Return the standard deviation of every observation feature over natural rollouts, ``[*observation]`` float64.
 
-    One episode per copy, greedy, every step of every copy and seed with equal weight. It is the scale in which an
-    attack budget means the same on a position as on an angular velocity; a feature that never varies has 0, which a
-    budget takes as "cannot be perturbed".
+    One greedy episode per copy is played; every step of every copy and seed has the same weight. In units of it an
+    attack budget means the same for a position as for an angular velocity. A feature that never varies has 0, which a
+    budget reads as "cannot be perturbed".
 
     Raises:
         ValueError: integer observations of a Discrete space, which have no spread.
@@ -163,32 +175,3 @@ def observation_std(policy: Policy, env: Env, max_steps: int | None = None) -> T
         total += difference.sum(dim=(0, 1))
         squares += (difference**2).sum(dim=(0, 1))
     return (squares / count - (total / count) ** 2).clamp(min=0.0).sqrt()
-
-
-def _act(policy: Policy, obs: Tensor, deterministic: bool, mask: Tensor | None) -> Tensor:
-    """The policy's actions ``[S, B]``, of those that a mask ``[S, B, A]`` allows."""
-    act: Any = policy.act
-    actions: Tensor = act(obs, deterministic) if mask is None else act(obs, deterministic, mask)
-    return actions
-
-
-def _takes(function: Any, name: str) -> bool:
-    """Whether a function has a parameter of this name."""
-    return name in inspect.signature(function).parameters
-
-
-def _step_cap(max_steps: int | None, limit: int | None) -> int:
-    """Steps an episode may take: what was asked for, else the environment's limit, else 10,000."""
-    if max_steps is not None and max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    return max_steps or limit or STEP_CAP
-
-
-def _warn_capped(capped: NDArray[np.bool_], cap: int) -> None:
-    if capped.any():
-        warnings.warn(
-            f"{capped.sum()} of {capped.size} episodes were still running after {cap} steps and count with the return "
-            "they had by then: pass a larger max_steps, or give the environment a time limit",
-            RuntimeWarning,
-            stacklevel=3,
-        )

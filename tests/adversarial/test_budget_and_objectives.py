@@ -367,7 +367,7 @@ def test_integer_observations_are_refused_before_any_step() -> None:
     assert isinstance(env.observation_space, spaces.Discrete)
     attacked = AttackedPolicy(POLICY, FGSM(), Budget(0.1))
     with pytest.raises(ValueError, match="integers have no gradient"):
-        rollout(POLICY, env, perturb=attacked.perturb)
+        rollout(POLICY, env, perturb=attacked)
 
 
 def test_curve_misuse_is_refused() -> None:

@@ -140,7 +140,7 @@ def test_a_divided_victim_is_sent_to_the_other_goal_and_noise_does_not_do_it() -
     def share(attack: Any, epsilon: float, targeted: bool) -> float:
         target = scheme.policy.act if targeted else None
         attacked = AttackedPolicy(DIVIDED, attack, Budget(epsilon), (3,), target)
-        played = hijack_rollout(DIVIDED, scheme.policy, episodes(scheme.dynamics, 40), attacked.perturb)
+        played = hijack_rollout(DIVIDED, scheme.policy, episodes(scheme.dynamics, 40), attacked)
         assert (played.followed <= played.lengths).all()
         return played.returns.mean(dim=(0, 1)).item()
 
@@ -178,11 +178,11 @@ def test_a_balancing_victim_is_driven_to_the_side() -> None:
             hijack_rollout(victim, scheme.policy, episodes(scheme.dynamics, 4), perturb).returns.mean(dim=(0, 1)).item()
         )
 
-    hijacked = paid(AttackedPolicy(victim, FGSM(), budget, target=scheme.policy.act).perturb)
+    hijacked = paid(AttackedPolicy(victim, FGSM(), budget, target=scheme.policy.act))
     own = paid_itself(scheme)
     assert paid(None) == 0.0
-    assert paid(AttackedPolicy(victim, Noise(), budget, (0,)).perturb) < 10
-    assert paid(AttackedPolicy(victim, FGSM(), budget).perturb) < 0.5 * hijacked
+    assert paid(AttackedPolicy(victim, Noise(), budget, (0,))) < 10
+    assert paid(AttackedPolicy(victim, FGSM(), budget)) < 0.5 * hijacked
     assert hijacked > 0.6 * own
 
 

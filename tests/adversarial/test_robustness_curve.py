@@ -53,7 +53,7 @@ def test_epsilons_abreast_are_one_rollout_each(attack: Noise | PGD) -> None:
     curve = robustness_curve(BALANCER, cartpoles, [attack], epsilons, budget, episodes=5, max_steps=60)
     for i, epsilon in enumerate(epsilons):
         attacker = AttackedPolicy(BALANCER, attack, replace(budget, epsilon=epsilon))
-        alone = rollout(BALANCER, cartpoles(5), max_steps=60, perturb=attacker.perturb)
+        alone = rollout(BALANCER, cartpoles(5), max_steps=60, perturb=attacker)
         assert (curve.returns[0, i] == alone.returns.numpy()).all()
         assert (curve.flips[0, i] == alone.flips.numpy()).all()
         assert (curve.attacked[0, i] == alone.attacks.numpy()).all()

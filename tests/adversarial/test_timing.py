@@ -204,7 +204,7 @@ def test_the_threshold_of_a_share_is_exceeded_at_that_share() -> None:
 @given(st.integers(0, 24), st.sampled_from([Always(), Every(2), AtRandom(0.5), Strategic(0.5)]))
 def test_never_more_attacks_than_allowed(k: int, timing: Timing) -> None:
     attacked = AttackedPolicy(POLICY, Noise(), Budget(0.1), timing=timing, attacks_per_episode=k)
-    played = rollout(POLICY, cartpole(3, limit=20), perturb=attacked.perturb)
+    played = rollout(POLICY, cartpole(3, limit=20), perturb=attacked)
     assert (played.attacks <= k).all()
     if isinstance(timing, Always):
         assert (played.attacks == torch.clamp(played.lengths, max=k)).all()
@@ -213,16 +213,16 @@ def test_never_more_attacks_than_allowed(k: int, timing: Timing) -> None:
 def test_no_attack_allowed_is_natural_play_and_the_first_k_steps_are_attacked() -> None:
     natural = rollout(POLICY, cartpole(3))
     none = AttackedPolicy(POLICY, FGSM(), BIG, attacks_per_episode=0)
-    assert torch.equal(rollout(POLICY, cartpole(3), perturb=none.perturb).returns, natural.returns)
+    assert torch.equal(rollout(POLICY, cartpole(3), perturb=none).returns, natural.returns)
     first = AttackedPolicy(POLICY, FGSM(), BIG, attacks_per_episode=2)
-    flipped = [step.attacked for step in walk(POLICY, cartpole(3), 6, perturb=first.perturb)]
+    flipped = [step.attacked for step in walk(POLICY, cartpole(3), 6, perturb=first)]
     assert torch.stack(flipped).all(dim=(1, 2)).tolist() == [True, True, False, False, False, False]
     assert first.attacks.eq(2).all()
 
 
 def test_an_attacker_used_twice_starts_afresh() -> None:
     attacked = AttackedPolicy(POLICY, FGSM(), BIG, attacks_per_episode=3)
-    once, again = (rollout(POLICY, cartpole(3), perturb=attacked.perturb) for _ in range(2))
+    once, again = (rollout(POLICY, cartpole(3), perturb=attacked) for _ in range(2))
     assert torch.equal(once.returns, again.returns)
     assert again.attacks.eq(3).all()
     as_policy = AttackedPolicy(POLICY, FGSM(), BIG, attacks_per_episode=3)
@@ -236,7 +236,6 @@ def test_every_episode_of_a_restarting_environment_has_its_own_attacks() -> None
     elapsed, ends = torch.zeros(1, 4, dtype=torch.int64), 0
     for _ in range(90):
         transition = env.step(policy.act(attacked.perturb(env.obs)))
-        assert attacked.attacked is not None
         assert torch.equal(attacked.attacked, (elapsed == 0) | (elapsed == 2))
         attacked.restart(transition.done)
         elapsed = (elapsed + 1).masked_fill(transition.done, 0)
@@ -356,7 +355,7 @@ def play_tiny(mdp: TabularMDP, victim: Values, timing: Timing, k: int) -> float:
     dynamics = TabularDynamics(mdp, features, spaces.Box(0.0, 1.0, (5,), np.float32))
     env = rlkit.envs.make(dynamics, seeds=[0], restart=False, noise="gymnasium")
     attacked = AttackedPolicy(victim, FGSM(), Budget(100.0), timing=timing, attacks_per_episode=k)
-    played = rollout(victim, env, perturb=attacked.perturb)
+    played = rollout(victim, env, perturb=attacked)
     assert (played.flips == played.attacks).all(), "with two actions every attack of this size provokes the other"
     return float(played.returns[0, 0])
 

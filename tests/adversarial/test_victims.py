@@ -198,7 +198,7 @@ def test_attacked_integers_play() -> None:
     env = agent.evaluation_env(5)
     assert isinstance(env.observation_space, spaces.Discrete)
     attacked = AttackedPolicy(OneHot(agent), FGSM(), Budget(0.5))
-    assert rollout(attacked.policy, env, perturb=attacked.perturb).flips.sum(dim=(0, 1)) > 0
+    assert rollout(attacked.policy, env, perturb=attacked).flips.sum(dim=(0, 1)) > 0
 
 
 @pytest.mark.parametrize("algorithm", ["DQN", "A2C", "PPO"])

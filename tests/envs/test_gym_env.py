@@ -18,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rlkit  # noqa: F401, registers the ids
-from rlkit.envs import CartPole
+from rlkit.envs import CartPole, GridWorld
 from rlkit.envs.dynamics import Array
 from rlkit.envs.gym_env import DRAWN_AHEAD, CopiesNoise, DynamicsEnv, DynamicsVectorEnv, shorter_limit
+from rlkit.mdp import TabularMDP
+from rlkit.planning import solve
 
 
 class Walk:
@@ -453,6 +455,59 @@ def test_grid_world_as_text() -> None:
     before = env.render()
     env.step(2)
     assert before != env.render()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "mode"),
+    [
+        ("rlkit/CartPole-v1", "rgb_array_list"),
+        ("rlkit/GridWorld-v0", "rgb_array_list"),
+        ("rlkit/GridWorld-v0", "ansi_list"),
+    ],
+)
+def test_frames_are_collected_in_the_list_modes(env_id: str, mode: str) -> None:
+    env, single = make(env_id, render_mode=mode), make(env_id, render_mode=mode.removesuffix("_list"))
+    frames = []
+    for each in (env, single):
+        each.reset(seed=0)
+        frames.append(each.render() if each is single else None)
+        for action in (1, 0, 1):
+            each.step(action)
+            frames.append(each.render() if each is single else None)
+    collected, wanted = env.render(), [frame for frame in frames if frame is not None]
+    assert len(collected) == len(wanted) == 4
+    for one, other in zip(collected, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_first_states_lie_within_the_bounds_that_reset_is_given() -> None:
+    bounds = {"low": -0.25, "high": 0.375}
+    env, twin = make("rlkit/CartPole-v1"), make("CartPole-v1")
+    for options in (bounds, {"high": 0.125}, {}, None):
+        np.testing.assert_array_equal(*(each.reset(seed=4, options=options)[0] for each in (env, twin)))
+    vector = make_vec("rlkit/CartPole-v1", num_envs=3, autoreset_mode=AutoresetMode.DISABLED)
+    serial = make_vec("CartPole-v1", 3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "Disabled"})
+    np.testing.assert_array_equal(*(env.reset(seed=9, options=dict(bounds))[0] for env in (vector, serial)))
+    mask = np.array([False, True, False])
+    np.testing.assert_array_equal(*(env.reset(options=bounds | {"reset_mask": mask})[0] for env in (vector, serial)))
+    for wrong in ({"low": 1.0}, {"low": "left"}, {"high": None}, {"low": np.nan}):
+        with pytest.raises(ValueError, match=r"must be (at most high|numbers), got"):
+            env.reset(options=wrong)
+    with pytest.raises(ValueError, match=r"unknown reset options \['low'\]: GridWorld takes none"):
+        make("rlkit/GridWorld-v0").reset(options={"low": 0.0})
+
+
+@pytest.mark.parametrize("parameters", [{}, {"map": ["S..", ".#G"], "slip": 0.3, "max_steps": 9, "starts": [(0, 1)]}])
+def test_a_grid_world_has_gymnasiums_table(parameters: dict[str, Any]) -> None:
+    env = make("rlkit/GridWorld-v0", **parameters)
+    mdp, own = TabularMDP.from_gymnasium(env), GridWorld(**parameters).mdp
+    assert mdp.max_steps == own.max_steps
+    np.testing.assert_array_equal(mdp.start, own.start)
+    np.testing.assert_allclose(solve(mdp, 0.9).value, solve(own, 0.9).value, rtol=0, atol=1e-9)
+    with pytest.raises(AttributeError, match="CartPole has no transition table: it is not a finite MDP"):
+        _ = make("rlkit/CartPole-v1").unwrapped.P
+    with pytest.raises(ValueError, match="no transition table P"):
+        TabularMDP.from_gymnasium(make("rlkit/CartPole-v1"))
 
 
 def test_window_opens_without_a_display_and_closes() -> None:

@@ -171,6 +171,8 @@ def test_a_forbidden_action_is_never_taken_in_taxi(algorithm, settings):
 class Table:
     """A policy without ``predict``: the best of what is allowed."""
 
+    heeds_masks = True
+
     def act(self, obs, deterministic=True, action_mask=None):
         q = torch.from_numpy(OPTIMUM.clip(min=-99))[obs]
         return mask_logits(q if action_mask is not None else -q, action_mask).argmax(dim=-1)

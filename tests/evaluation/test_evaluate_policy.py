@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -13,15 +15,22 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers import NormalizeObservation, NormalizeReward, RecordEpisodeStatistics, TransformReward
+from gymnasium.wrappers import (
+    NormalizeObservation,
+    NormalizeReward,
+    RecordEpisodeStatistics,
+    TimeLimit,
+    TransformReward,
+)
 from stable_baselines3 import DQN
+from stable_baselines3.common.atari_wrappers import EpisodicLifeEnv
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor, VecNormalize
 from torch import Tensor
 
 import rlkit.envs
-from rlkit.evaluation import EVALUATION_SEED, ConcatEnv, evaluate_policy, observation_std, rollout
+from rlkit.evaluation import EVALUATION_SEED, ConcatEnv, evaluate_policy, observation_std, rollout, walk
 from rlkit.types import Transition
 
 
@@ -135,6 +144,72 @@ def test_the_policy_sees_the_perturbed_observation_and_flips_are_counted() -> No
     # a sampling policy flips where its greedy action does
     sampled = rollout(Threshold(2.5), Countdown([[2, 8]]), deterministic=False, perturb=lambda obs: obs + 2.0)
     assert sampled.flips.tolist() == [[1, 2]]
+
+
+class Alternately:
+    """Shows the truth at steps 0, 2, 4, ... of an episode and another first feature at the others."""
+
+    attacked = torch.zeros(0, 0, dtype=torch.bool)
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+        self.restarts: list[Any] = []
+
+    def perturb(self, obs: Tensor) -> Tensor:
+        odd = self.step % 2 == 1
+        self.step = self.step + 1
+        self.attacked = odd
+        return obs + self.by * odd[..., None]
+
+    def restart(self, ended: Tensor | None = None, /) -> None:
+        self.restarts.append(None if ended is None else ended.tolist())
+        self.step = torch.zeros(1, 2, dtype=torch.int64) if ended is None else self.step.masked_fill(ended, 0)
+
+
+def test_a_perturbation_is_told_where_episodes_begin_and_tells_where_it_attacked() -> None:
+    attack = Alternately(by=0.0)  # what it says counts, not whether the observation differs
+    for _ in range(2):
+        attack.restarts.clear()
+        episodes = rollout(Threshold(), Countdown([[2, 4]]), perturb=attack)
+        assert episodes.attacks.tolist() == [[1, 2]]
+        assert attack.restarts == [None, [[False, False]], [[True, False]], [[False, False]], [[False, True]]]
+
+
+class Second:
+    """Action 1 at every second step of an episode, which it remembers."""
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        self.step += 1
+        return (self.step % 2 == 0).long()
+
+    def restart(self, ended: Tensor | None = None, /) -> None:
+        self.step = torch.zeros(1, 2, dtype=torch.int64) if ended is None else self.step.masked_fill(ended, 0)
+
+
+def test_a_policy_that_remembers_its_episode_is_told_where_episodes_begin() -> None:
+    actions = [step.transition.action[0].tolist() for step in walk(Second(), Countdown([[1, 4]]), None)]
+    assert actions == [[0, 0], [0, 1], [1, 0], [0, 1]]
+
+
+def test_a_function_may_change_the_observation_that_it_is_given() -> None:
+    env = Countdown([[3]])
+    seen = [(step.obs[0, 0, 0].item(), step.seen[0, 0, 0].item()) for step in walk(Threshold(), env, 3, True, minus_5)]
+    assert seen == [(0.0, -5.0), (1.0, -4.0), (2.0, -3.0)]
+
+
+def minus_5(obs: Tensor) -> Tensor:
+    obs -= 5.0
+    return obs
+
+
+def test_a_method_of_a_perturbation_is_refused() -> None:
+    for play in (rollout, walk):
+        with pytest.raises(
+            ValueError, match="Alternately, which has to know where episodes end: pass the object itself"
+        ):
+            list(play(Threshold(), Countdown([[1]]), None, True, Alternately(1.0).perturb))
+        with pytest.raises(ValueError, match=r"a function of the observation or a Perturbation, got 0\.5"):
+            list(play(Threshold(), Countdown([[1]]), None, True, 0.5))  # type: ignore[arg-type]
 
 
 def test_rollout_misuse_is_refused() -> None:
@@ -293,33 +368,113 @@ def test_it_cannot_loop_for_ever() -> None:
     assert evaluate_policy(Threshold(), Endless(), 1, max_steps=7, warn=False)[0] == 7.0
 
 
-class Lives(gymnasium.Env):
-    """Three lives of 2 steps; losing one looks like an end, as under Atari's EpisodicLifeEnv."""
+# evaluate_policy: ends that a monitor does not see
 
-    observation_space = spaces.Box(0.0, 1.0, (1,))
-    action_space = spaces.Discrete(2)
-    lives = 0
 
-    def __init__(self) -> None:
-        self.info_keywords = ()  # what makes it a Monitor
+class Random(Endless):
+    """Pays 1 a step; an episode of length 1 to 9, drawn at ``reset``, ends by termination."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
+        first = super().reset(seed=seed)
+        self.left = int(self.np_random.integers(1, 10))
+        return first
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        self.left -= 1
+        return np.zeros(1, np.float32), 1.0, self.left == 0, False, {}
+
+
+class Impatient(gymnasium.Wrapper):
+    """Ends an episode after 4 steps, by termination."""
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
         self.t = 0
-        if seed is not None or self.lives == 0:
-            self.lives = 3
-        return np.zeros(1, np.float32), {}
+        return self.env.reset(**options)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         self.t += 1
-        done = self.t == 2
-        self.lives -= done
-        info: dict[str, Any] = {"episode": {"r": 60.0, "l": 6}} if self.lives == 0 else {}
-        return np.zeros(1, np.float32), 1.0, done, False, info
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, reward, terminated or self.t == 4, truncated, info
 
 
-def test_a_life_lost_is_not_the_end_of_the_episode() -> None:
-    assert evaluate_policy(Threshold(), Lives(), 2, return_episode_rewards=True) == ([60.0, 60.0], [6, 6])
+def every_kind(make: Callable[[], gymnasium.Env]) -> list[Any]:
+    """One copy, and three of them as every kind of vector environment, in another process too."""
+    remote = SubprocVecEnv([make] * 2, start_method="fork")
+    return [make(), *vectors(make), remote]
+
+
+@pytest.mark.parametrize("monitor", [Monitor, RecordEpisodeStatistics])
+def test_a_time_limit_above_a_monitor_ends_the_episode(monitor: Any) -> None:
+    def random() -> gymnasium.Env:
+        return TimeLimit(Random(), 4)
+
+    vec = DummyVecEnv([lambda: Monitor(random())])  # stable-baselines3, whose monitor sees every end
+    lengths = []
+    for e in range(7):
+        vec.seed(EVALUATION_SEED + e)
+        _, steps = sb3_evaluate_policy(Anything(), vec, n_eval_episodes=1, return_episode_rewards=True)
+        lengths += list(steps)  # type: ignore[arg-type]
+    assert min(lengths) < 4 == max(lengths)
+    for env in every_kind(lambda: TimeLimit(monitor(Random()), 4)):
+        assert evaluate_policy(Anything(), env, 7, return_episode_rewards=True) == (lengths, lengths)
+        env.close()
+    for env in every_kind(lambda: TimeLimit(monitor(Endless()), 10)):
+        assert evaluate_policy(Anything(), env, 3, return_episode_rewards=True) == ([10.0] * 3, [10] * 3)
+        env.close()
+
+
+@pytest.mark.parametrize("monitor", [Monitor, RecordEpisodeStatistics])
+def test_a_termination_above_a_monitor_ends_the_episode(monitor: Any) -> None:
+    expected = evaluate_policy(Anything(), Impatient(Random()), 7, return_episode_rewards=True)
+    assert min(expected[1]) < 4 == max(expected[1])
+    for env in (Impatient(monitor(Random())), *vectors(lambda: Impatient(monitor(Random())))):
+        assert evaluate_policy(Anything(), env, 7, return_episode_rewards=True) == expected
+
+
+class Anything:
+    """A model whose action does not matter."""
+
+    def predict(self, observation: Any, state: Any = None, **options: Any) -> tuple[Any, Any]:
+        return np.zeros(len(observation), dtype=np.int64), state
+
+
+class Lives(Endless):
+    """Three lives of 2 steps; ``ale`` is what stable-baselines3's wrapper asks."""
+
+    def __init__(self) -> None:
+        self.ale = SimpleNamespace(lives=lambda: 3 - self.t // 2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.t = 0
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return np.zeros(1, np.float32), 10.0, self.t >= 6, False, {}
+
+
+@pytest.mark.parametrize("monitor", [Monitor, RecordEpisodeStatistics])
+def test_a_life_lost_is_not_the_end_of_the_episode(monitor: Any) -> None:
+    def make() -> gymnasium.Env:
+        return EpisodicLifeEnv(monitor(Lives()))
+
+    theirs = sb3_evaluate_policy(
+        Anything(), DummyVecEnv([lambda: EpisodicLifeEnv(Monitor(Lives()))]), 2, return_episode_rewards=True
+    )
+    assert theirs == ([60.0, 60.0], [6, 6])
+    for env in every_kind(make):
+        assert evaluate_policy(Anything(), env, 4, return_episode_rewards=True) == ([60.0] * 4, [6] * 4)
+        env.close()
+
+
+def test_an_unseen_end_with_changed_rewards_is_warned_of() -> None:
+    def tenfold(env: gymnasium.Env) -> gymnasium.Env:
+        return TransformReward(env, lambda r: 10.0 * float(r))
+
+    assert evaluate_policy(Anything(), tenfold(Monitor(TimeLimit(Endless(), 4))), 2) == (4.0, 0.0)
+    for env in (tenfold(TimeLimit(Monitor(Endless()), 4)), TimeLimit(tenfold(Monitor(Endless())), 4)):
+        with pytest.warns(RuntimeWarning, match="above whatever ends episodes"):
+            assert evaluate_policy(Anything(), env, 2) == (40.0, 0.0)
 
 
 def test_rewards_are_raw(model: DQN) -> None:
@@ -385,6 +540,93 @@ def test_a_monitor_above_the_change_does_not_hide_it(model: DQN) -> None:
     for hidden in (RecordEpisodeStatistics(changed), Monitor(changed), VecMonitor(DummyVecEnv([lambda: changed]))):
         with pytest.warns(RuntimeWarning, match="and none above"):
             evaluate_policy(model, hidden, 1)
+
+
+CALLBACK_NAMES = (
+    "i", "n_envs", "n_eval_episodes", "deterministic", "reward", "done", "states", "episode_starts", "rewards", "dones",
+    "observations", "new_observations", "actions", "current_rewards", "current_lengths", "episode_counts",
+    "episode_count_targets", "episode_rewards", "episode_lengths",
+)  # fmt: skip
+
+
+def told(kept: list[dict[str, Any]]) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    """A callback that keeps what it is told."""
+
+    def callback(variables: dict[str, Any], _: dict[str, Any]) -> None:
+        kept.append(
+            deepcopy({name: variables[name] for name in CALLBACK_NAMES})
+            | {"info": {name: variables["info"].get(name) for name in ("terminal_observation", "TimeLimit.truncated")}}
+        )
+
+    return callback
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_the_callback_sees_what_stable_baselines3s_sees(model: DQN, copies: int) -> None:
+    vec = DummyVecEnv([lambda: Monitor(gymnasium.make("CartPole-v1"))] * copies)
+    vec.seed(300)
+    expected: list[dict[str, Any]] = []
+    sb3_evaluate_policy(model, vec, n_eval_episodes=copies, callback=told(expected))
+    found: list[dict[str, Any]] = []
+    evaluate_policy(model, vec, copies, seed=300, callback=told(found))
+    assert len(found) == len(expected) > 5
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_equal(ours, theirs)
+
+
+def test_the_callback_of_a_single_environment_differs_in_the_last_successor_alone(model: DQN) -> None:
+    vec = DummyVecEnv([lambda: Monitor(gymnasium.make("CartPole-v1"))])
+    vec.seed(300)
+    expected: list[dict[str, Any]] = []
+    sb3_evaluate_policy(model, vec, n_eval_episodes=1, callback=told(expected))
+    found: list[dict[str, Any]] = []
+    evaluate_policy(model, Monitor(gymnasium.make("CartPole-v1")), 1, seed=300, callback=told(found))
+    assert len(found) == len(expected) > 5
+    for ours, theirs in zip(found, expected, strict=True):
+        if ours["done"]:
+            np.testing.assert_array_equal(ours["new_observations"][0], theirs["info"]["terminal_observation"])
+            ours["new_observations"] = theirs["new_observations"]
+        theirs["rewards"] = theirs["rewards"].tolist()  # a list and python numbers here
+        ours["dones"] = np.array(ours["dones"])
+        np.testing.assert_equal(ours, theirs)
+
+
+def test_pairs_of_a_callback_are_the_policys_own(model: DQN) -> None:
+    for env in every_kind(lambda: gymnasium.make("CartPole-v1")):
+        kept: list[dict[str, Any]] = []
+        evaluate_policy(model, env, 4, callback=told(kept))
+        seen = np.stack([one["observations"][one["i"]] for one in kept])
+        chosen = np.stack([one["actions"][one["i"]] for one in kept])
+        np.testing.assert_array_equal(model.predict(seen, deterministic=True)[0], chosen)
+        assert kept[-1]["episode_counts"].sum() == 3
+        assert kept[-1]["episode_count_targets"].sum() == 4
+        env.close()
+
+
+class OneArray(Endless):
+    """Shows its own memory, which it changes in place."""
+
+    shown = np.zeros(1, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.shown[:] = 0
+        return self.shown, {}
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        self.shown += 0.125
+        return self.shown, 1.0, bool(self.shown[0] == 0.5), False, {}
+
+
+def test_what_the_callback_has_is_not_the_environments_memory() -> None:
+    for env in (OneArray(), SyncVectorEnv([OneArray], copy=False, autoreset_mode=AutoresetMode.SAME_STEP)):
+        steps: list[tuple[float, float]] = []
+
+        def keep(variables: dict[str, Any], _: dict[str, Any], kept: list[tuple[float, float]] = steps) -> None:
+            kept.append((float(variables["observations"][0, 0]), float(variables["new_observations"][0, 0])))
+
+        evaluate_policy(Anything(), env, 1, callback=keep)
+        assert steps[:3] == [(0.0, 0.125), (0.125, 0.25), (0.25, 0.375)]
 
 
 def test_callback_threshold_and_rendering(model: DQN) -> None:

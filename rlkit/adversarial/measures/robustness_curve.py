@@ -148,7 +148,7 @@ def robustness_curve(
 
     natural = rollout(policy, made(), max_steps, deterministic)
     played = [
-        rollout(policy, ConcatEnv([made() for _ in epsilons]), max_steps, deterministic, attacker.perturb)
+        rollout(policy, ConcatEnv([made() for _ in epsilons]), max_steps, deterministic, attacker)
         for attacker in attackers
     ]
 
