@@ -1,4 +1,4 @@
-"""The command line: ``rlkit train | evaluate | solve | attack | hijack | compare | report | watch | demo``.
+"""The command line: ``rlkit train | evaluate | solve | attack | hijack | compare | report | watch | study | demo``.
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 misuse, with one line that says what to change;
 130 interrupted. The commands are in ``commands/``.
@@ -23,6 +23,7 @@ from .commands.hijack import hijack
 from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED
 from .commands.report import report
 from .commands.solve import solve
+from .commands.study import study
 from .commands.train import train
 from .commands.watch import watch
 
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": compare,
     "report": report,
     "watch": watch,
+    "study": study,
     "demo": demo,
 }
 

@@ -91,8 +91,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Path:
 
 def write(run: RunRecord, folder: Path) -> None:
     """Write everything of ``run`` into an existing folder."""
-    for table in run.tables:
-        write_csv(folder / f"{table.name}.csv", *flattened(table))
+    write_tables(run.tables, folder)
     for picture in run.pictures:
         write_bytes(folder / f"{picture.name}.png", picture.png)
     write_text(folder / RECORD, to_json(record(run)))
@@ -172,6 +171,12 @@ def flattened(table: ReportTable) -> tuple[list[str], list[list[Any]]]:
                 cells += [cell, None, None] if is_wide else [cell]
         rows.append(cells)
     return header, rows
+
+
+def write_tables(tables: Iterable[ReportTable], folder: Path) -> None:
+    """One CSV file per table, under its name."""
+    for table in tables:
+        write_csv(folder / f"{table.name}.csv", *flattened(table))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -170,12 +170,6 @@ def test_where_states_read_alike() -> None:
     assert aliasing("CartPole-v1", {}, Budget(0.0)) is None
 
 
-def test_misuse(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        run.main(["cartpole-ppp"])
-    assert "did you mean 'cartpole-ppo'" in capsys.readouterr().err
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_foolbox_flips_what_ours_flips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

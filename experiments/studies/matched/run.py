@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,30 +16,39 @@ from ...report import terminal
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.compare import Peer, SB3Job, hyperparameter_table, order_for, peer_subject, require_peer
 from ...workflows.policies import OURS, PEER
-from ...workflows.train import Training, train
+from ...workflows.train import Training
 from ..common import rows
-from ..common.case_selection import parsed
-from ..common.scores import Score, missing, of_case, our_scores, scores
+from ..common.scores import Score, missing, of_case, scores, train_missing
+from ..common.study import MAKERS, Study, StudyOptions
 from .settings import CASES, MatchedCase
 
 LABELS = {OURS: OURS, PEER: "stable-\nbaselines3"}
 PANELS = 4  # side by side
 
 
-def run_case(case: MatchedCase, path: Path) -> None:
+def run(cases: Sequence[MatchedCase], options: StudyOptions) -> Sequence[ReportTable]:
+    """Train what has no row yet, draw the figure, and table the differences."""
+    file = options.data / "matched.csv"
+    if PEER in options.makers:
+        require_peer()
+    for case in cases:
+        run_case(case, file, options.makers)
+    known = rows.read(file, Score)
+    write_bytes(options.data / "matched.png", png(picture(known), SMALL_DPI))
+    return (difference_table(known),)
+
+
+def run_case(case: MatchedCase, file: Path, makers: Sequence[str] = MAKERS) -> None:
     """Train both sides of a case as far as rows are missing in the file, and add them one by one."""
-    known = rows.read(path, Score)
     config = replace(case.training, seeds=case.training.seeds[:1]).make_agent().config
     order = order_for(case.training, config, case.peer_seeds)
     terminal.show_table(hyperparameter_table(config, order))
-    ours = missing(case.training.seeds, known, case.name, OURS)
-    if ours:
-        training = replace(case.training, seeds=ours)
-        rows.append(path, our_scores(case.name, training, train(training, training.make_agent())))
-        terminal.say(f"{case.name}: {len(ours)} seeds of ours")
-    for seed in missing(case.peer_seeds, known, case.name, PEER):
+    if OURS in makers:
+        train_missing(case.name, case.training, file)
+    known = rows.read(file, Score)
+    for seed in missing(case.peer_seeds, known, case.name, PEER) if PEER in makers else ():
         score = peer_score(case.name, case.training, replace(order, seeds=(seed,)))
-        rows.append(path, [score])
+        rows.append(file, [score])
         terminal.say(f"{case.name}: seed {seed} of {PEER}, {score.greedy:g}")
 
 
@@ -97,17 +105,4 @@ def picture(known: Sequence[Score]) -> Figure:
     return figure
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run what is named and has no row yet, show the differences and draw the figure; the exit code."""
-    parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.matched", description=__doc__)
-    parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
-    parser.add_argument("--rows", type=Path, default=Path("results/matched/matched.csv"), help="read and continued")
-    parser.add_argument("--figure", type=Path, default=Path("results/matched/matched.png"), help="written")
-    options, cases = parsed(parser, args, CASES)
-    require_peer()
-    for case in cases:
-        run_case(case, options.rows)
-    known = rows.read(options.rows, Score)
-    terminal.show_table(difference_table(known))
-    write_bytes(options.figure, png(picture(known), SMALL_DPI))
-    return 0
+STUDY = Study(CASES, run, takes=("makers",))
