@@ -121,7 +121,7 @@ def test_an_archive_without_links_fails_to_build(tmp_path):
     source = copy_of_the_tree(tmp_path)
     for name in ("envs", "agents", "experiments"):  # as an archive writes a link where it cannot make one
         (source / "rlkit" / name).unlink()
-        (source / "rlkit" / name).write_text(f"../{name}")
+        (source / "rlkit" / name).write_text(f"../{name}", encoding="utf-8")
     result = build(source, "--wheel", "--outdir", str(tmp_path / "out"))
     assert result.returncode != 0
     assert "rlkit" in result.stdout + result.stderr
@@ -149,7 +149,9 @@ def test_the_type_check_counts_every_file():
 
 @pytest.mark.slow
 def test_a_type_checker_finds_the_parts_from_a_file_of_the_user(tmp_path):
-    (tmp_path / "mine.py").write_text("import rlkit.agents\nrlkit.agents.DQN(1, 2, 3, 4, 5, 6, 7, 8, 9)\n")
+    (tmp_path / "mine.py").write_text(
+        "import rlkit.agents\nrlkit.agents.DQN(1, 2, 3, 4, 5, 6, 7, 8, 9)\n", encoding="utf-8"
+    )
     command = [sys.executable, "-m", "mypy", "--config-file", "", "mine.py"]
     environment = {**os.environ, "MYPYPATH": os.environ.get("PYTHONPATH", "")}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

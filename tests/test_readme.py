@@ -8,7 +8,7 @@ from source_tree import ROOT
 
 from rlkit.experiments.cli import main
 
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = re.findall(r"^rlkit .+$", README, flags=re.MULTILINE)
 
@@ -40,7 +40,7 @@ def test_every_file_named_is_there():
 
 
 def test_the_two_commands_are_targets():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in ("demo", "test"):
         assert f"\n{target}:" in makefile
         assert f"make {target}" in README

@@ -158,7 +158,7 @@ def test_files_that_are_not_models_are_refused(tmp_path: Path) -> None:
     make(DQN).save(tmp_path / "dqn.zip")
     whole = (tmp_path / "dqn.zip").read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.zip").write_text("hello")
+    (tmp_path / "text.zip").write_text("hello", encoding="utf-8")
     damaged = bytearray(whole)
     damaged[whole.index(b"policy.pth") + 200] ^= 255
     (tmp_path / "damaged.zip").write_bytes(damaged)
@@ -322,7 +322,7 @@ def test_a_normalization_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         rlkit.sb3.load(tmp_path / "model.zip", "DQN", vec_normalize=tmp_path / "normalize.pkl")
     with pytest.raises(FileNotFoundError, match="no VecNormalize"):
         rlkit.sb3.load(tmp_path / "model.zip", "DQN", trust=True, vec_normalize=tmp_path / "none.pkl")
-    (tmp_path / "text.pkl").write_text("hello")
+    (tmp_path / "text.pkl").write_text("hello", encoding="utf-8")
     with pytest.raises(ValueError, match="could not be read as a VecNormalize"):
         rlkit.sb3.load(tmp_path / "model.zip", "DQN", trust=True, vec_normalize=tmp_path / "text.pkl")
     (tmp_path / "other.pkl").write_bytes(pickle.dumps([1, 2]))

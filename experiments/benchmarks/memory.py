@@ -22,7 +22,7 @@ PROBLEMS = {
 PROGRAM = """
 import dataclasses
 import numpy as np
-from rlkit.gridmdp import GridMDP
+from rlkit.mdp import GridMDP
 from rlkit.mdp import TabularMDP
 from rlkit.planning import solve
 

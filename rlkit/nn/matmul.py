@@ -164,7 +164,7 @@ def openblas_kernels() -> set[str]:
 
 
 def _is_intel() -> bool:
-    text = CPU_INFO.read_text(errors="replace") if CPU_INFO.is_file() else platform.processor()
+    text = CPU_INFO.read_text(errors="replace", encoding="utf-8") if CPU_INFO.is_file() else platform.processor()
     return "GenuineIntel" in text
 
 

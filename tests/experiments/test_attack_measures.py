@@ -40,7 +40,7 @@ def folder(agent: DQN, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text())["results"]["measures"]
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))["results"]["measures"]
     return found
 
 
@@ -69,7 +69,7 @@ def test_the_distance_of_a_linear_policy_is_margin_over_the_dual_norm(agent: DQN
 
 def test_the_saliency_of_a_linear_policy_is_its_weights(agent: DQN, results: dict[str, Any], folder: Path) -> None:
     assert results["saliency"]["features"] == ["position", "velocity", "angle", "turning"]
-    with (folder / "saliency_steps.csv").open() as file:
+    with (folder / "saliency_steps.csv").open(encoding="utf-8") as file:
         steps = list(csv.DictReader(file))
     sizes = weights(agent)[0].abs().mT  # [A, D]
     for step in steps:
@@ -88,7 +88,7 @@ def test_a_linear_policy_flips_where_its_gradient_says(agent: DQN, results: dict
         share = (straight < epsilon).double().mean(dim=(0, 1)).item()
         assert row["steepest direction"]["value"] == pytest.approx(share, abs=0.01)
         assert row["random signs"]["value"] <= row["steepest direction"]["value"]
-    with (folder / "planes.csv").open() as file:
+    with (folder / "planes.csv").open(encoding="utf-8") as file:
         planes = list(csv.DictReader(file))
     assert len(planes) == DRAWN * (2 * SIDE + 1) ** 2
     middle = [row for row in planes if float(row["steepest"]) == float(row["random"]) == 0.0]
@@ -99,14 +99,14 @@ def test_a_linear_policy_flips_where_its_gradient_says(agent: DQN, results: dict
     first = [row for row in planes if row["state"] == planes[0]["state"] and float(row["random"]) == 0.0]
     rise = float(first[-1]["margin"]) - float(first[0]["margin"])
     assert rise == pytest.approx(2 * EPSILONS[-1] * gain, rel=1e-4)
-    with (folder / "rays.csv").open() as file:
+    with (folder / "rays.csv").open(encoding="utf-8") as file:
         rays = list(csv.DictReader(file))
     assert len(rays) == DRAWN * 2 * (2 * SIDE + 1)
     assert {row["direction"] for row in rays} == {"steepest", "random"}
 
 
 def test_every_measure_is_in_the_report(folder: Path) -> None:
-    page = (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text(encoding="utf-8")
     for name in FILES:
         assert (folder / f"{name}.csv").is_file()
     for words in (

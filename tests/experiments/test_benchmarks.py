@@ -66,7 +66,7 @@ def test_a_run_measures_both_sides_and_leaves_a_record(tmp_path, monkeypatch, ca
     monkeypatch.setattr(run, "CASES", (TINY,))
     assert main(["tiny", "--repetitions", "2", "--out", str(tmp_path / "new" / "speed.json")]) == 0
     assert "CartPole, 3 copies" in capsys.readouterr().out
-    saved = json.loads((tmp_path / "new" / "speed.json").read_text())
+    saved = json.loads((tmp_path / "new" / "speed.json").read_text(encoding="utf-8"))
     assert [repetition["steps"] for repetition in saved["cases"][0]["peer_repetitions"]] == [60, 60]
     assert saved["versions"]["torch"]
 

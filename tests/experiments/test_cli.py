@@ -106,7 +106,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_train_leaves_policy_log_and_record(folder: Path) -> None:
-    record = json.loads((folder / "run.json").read_text())
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert record["kind"] == "train"
     settings = record["settings"]
     assert settings["environment"] == "CartPole-v1"
@@ -120,7 +120,7 @@ def test_train_leaves_policy_log_and_record(folder: Path) -> None:
     agent = load(folder / "agent.safetensors", device="cpu")
     assert agent.seeds == (5, 6, 7)
     assert agent.evaluate(3).mean(1).tolist() == record["results"]["seed_returns"]
-    with (folder / "training.csv").open() as file:
+    with (folder / "training.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["seed"] for row in rows[:3]] == ["5", "6", "7"]
     assert rows[-1]["timesteps"] == "400"
@@ -131,7 +131,7 @@ def test_the_mean_is_shown_with_its_interval(folder: Path, capsys: pytest.Captur
     policy = str(folder / "agent.safetensors")
     assert main(["evaluate", policy, "--episodes", "3", "--out", str(folder / "evaluated")]) == 0
     said = capsys.readouterr().out
-    mean = json.loads((folder / "evaluated" / "run.json").read_text())["results"]["return"]
+    mean = json.loads((folder / "evaluated" / "run.json").read_text(encoding="utf-8"))["results"]["return"]
     shown = f"{mean['value']:.4g} [{mean['lower']:.4g}, {mean['upper']:.4g}]"
     assert f"Mean return over 3 training seeds: {shown} (95%, Student t)." in said
 
@@ -141,7 +141,7 @@ def test_the_log_for_tensorboard_is_the_log(tmp_path: Path, monkeypatch: pytest.
 
     command = ["train", "--env", "CartPole-v1", "--seeds", "2", "--steps", "300", "--episodes", "1", "--algo", "a2c"]
     assert main([*command, "--tensorboard", "--out", str(tmp_path)]) == 0
-    with (tmp_path / "training.csv").open() as file:
+    with (tmp_path / "training.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["seed"] == "1"]
     events = EventAccumulator(str(tmp_path / "tensorboard" / "seed-1")).Reload()
     for name in ("policy_loss", "entropy", "gradient_norm"):
@@ -189,12 +189,12 @@ def test_solve_gives_frozen_lakes_published_value(tmp_path: Path, capsys: pytest
     twin = run_json(capsys, "solve", "frozenlake-4x4", "--out", str(tmp_path / "lake"))
     assert twin["results"]["start_value"] == pytest.approx(results["start_value"], abs=1e-9)
     assert (tmp_path / "lake" / "values.png").read_bytes().startswith(b"\x89PNG")
-    assert len((tmp_path / "lake" / "values.csv").read_text().splitlines()) == 1 + 16
+    assert len((tmp_path / "lake" / "values.csv").read_text(encoding="utf-8").splitlines()) == 1 + 16
 
 
 def test_solve_reads_a_map_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "corridor.txt"
-    path.write_text("S..G\n")
+    path.write_text("S..G\n", encoding="utf-8")
     out = run_json(capsys, "solve", str(path), "--gamma", "0.9", "--env-kwargs", "slip=0.0")
     assert out["results"]["start_value"] == pytest.approx(0.81)  # three steps, the last one pays 1
     assert out["results"]["step_limit"] is None
@@ -213,7 +213,7 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
         assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
     assert out["settings"]["epsilon_unit"] == "standard deviations of natural observations"
     assert (tmp_path / "a" / "attacks.png").exists()
-    assert "under attack" in (tmp_path / "a" / "report.html").read_text()
+    assert "under attack" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert out["results"]["aliasing_epsilon"] is None
     assert isinstance(out["results"]["warnings"]["rlkit DQN"], list)
 
@@ -235,7 +235,7 @@ def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.Capt
     said = " ".join(capsys.readouterr().out.split())
     assert "From epsilon 0.1667 on" in said
     assert "no policy can act rightly in both" in said
-    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    record = json.loads((tmp_path / "a" / "run.json").read_text(encoding="utf-8"))
     (table,) = record["tables"]
     place = table["columns"].index("of where states read alike")
     assert [row[place] for row in table["rows"]] == [0.0, pytest.approx(0.6), pytest.approx(1.5)]
@@ -380,7 +380,7 @@ def test_interrupted_training_keeps_what_it_has(
     assert results["timesteps"] == 200  # the end of the logging interval in which Ctrl-C came, at step 120
     assert "interrupted" in said.err
     assert load(out / "agent.safetensors", device="cpu").num_timesteps == 200
-    assert json.loads((out / "run.json").read_text())["results"]["timesteps"] == 200
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["results"]["timesteps"] == 200
     assert not list(out.glob(".*.part"))
 
 

@@ -214,7 +214,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_compare_judges_both_on_the_same_episodes(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = json.loads((compared / "run.json").read_text())["results"]
+    results = json.loads((compared / "run.json").read_text(encoding="utf-8"))["results"]
     assert results["peer_cpu_seconds"][0] > 0
     assert results["difference"]["value"] == pytest.approx(results["return"]["value"] - results["peer_return"]["value"])
     assert results["peer_return"]["lower"] is None  # one seed: nothing is known about the next
@@ -228,7 +228,7 @@ def test_compare_judges_both_on_the_same_episodes(compared: Path, capsys: pytest
 
 @pytest.mark.slow
 def test_the_peers_model_is_what_stable_baselines3_trains_in_this_process(compared: Path) -> None:
-    settings = json.loads((compared / "run.json").read_text())["settings"]["hyperparameters"]
+    settings = json.loads((compared / "run.json").read_text(encoding="utf-8"))["settings"]["hyperparameters"]
     config = DQNConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
     here = make_model(order_for(TRAINING, config, (0,)), 0).learn(300)
     there = rlkit.sb3.load(compared / "sb3-seed0.zip", "DQN", trust=True).models[0]
@@ -247,7 +247,7 @@ def test_the_whole_demo_in_miniature(tmp_path: Path) -> None:
     assert printed["grid"]["optimum"] == pytest.approx(0.7441902879, abs=1e-9)
     assert len(printed["grid"]["seed_returns"]) == 3
     assert set(printed["attack"]["curves"]) == {"rlkit DQN", "stable-baselines3 DQN"}
-    html = (out / "report.html").read_text()
+    html = (out / "report.html").read_text(encoding="utf-8")
     assert html.count("<section>") == 3
     assert "http" not in html
     for folder in ("grid", "compare", "attack"):

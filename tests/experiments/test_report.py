@@ -58,12 +58,12 @@ def test_json_is_strict(run: RunRecord, tmp_path: Path) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    json.loads((tmp_path / "run.json").read_text(), parse_constant=refuse)
+    json.loads((tmp_path / "run.json").read_text(encoding="utf-8"), parse_constant=refuse)
 
 
 def test_estimates_in_csv_are_three_columns(run: RunRecord, tmp_path: Path) -> None:
     ledger.write(run, tmp_path)
-    with (tmp_path / "returns.csv").open(newline="") as file:
+    with (tmp_path / "returns.csv").open(newline="", encoding="utf-8") as file:
         header, ours, _ = csv.reader(file)
     assert header == ["policy", "return", "return lower", "return upper", "solved"]
     assert ours == ["ours", "490.0", str(ESTIMATE.lower), str(ESTIMATE.upper), "True"]
@@ -84,10 +84,10 @@ def test_an_older_run_is_only_replaced_on_request(run: RunRecord, tmp_path: Path
 def test_a_record_that_was_cut_short_is_refused(run: RunRecord, tmp_path: Path) -> None:
     ledger.write(run, tmp_path)
     path = tmp_path / "run.json"
-    path.write_text(path.read_text()[:200])
+    path.write_text(path.read_text(encoding="utf-8")[:200], encoding="utf-8")
     with pytest.raises(ValueError, match="cut short"):
         ledger.read(tmp_path)
-    path.write_text("{}")
+    path.write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="not the record of a run"):
         ledger.read(tmp_path)
 
@@ -104,15 +104,15 @@ def test_runs_are_found_one_level_below(run: RunRecord, tmp_path: Path) -> None:
 
 def test_the_page_is_self_contained_and_says_what_is_known(run: RunRecord, tmp_path: Path) -> None:
     page, numbers, lines = write_report(tmp_path / "out" / "report.html", "Title", [run])
-    html = page.read_text()
+    html = page.read_text(encoding="utf-8")
     assert not re.search(r"https?:|src=\"(?!data:)|<link|<script|@import", html)
     assert "DQN &amp; &lt;friends&gt;" in html  # escaped
     assert html.index("Natural return") < html.index("<section>")
     for fact in ("490 [465.2, 514.8]", "480 [unknown]", "gymnasium", "CartPole-v1", "A note.", "A curve"):
         assert fact in html
     assert html.count("data:image/png;base64,") == 1
-    assert json.loads(numbers.read_text())["runs"][0]["results"]["return"]["value"] == 490.0
-    with lines.open(newline="") as file:
+    assert json.loads(numbers.read_text(encoding="utf-8"))["runs"][0]["results"]["return"]["value"] == 490.0
+    with lines.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {"section": "DQN & <friends>", "table": "returns", "row": "0", "column": "return", "value": "490.0"} in rows
 
@@ -132,7 +132,7 @@ def test_report_command(run: RunRecord, tmp_path: Path, capsys: pytest.CaptureFi
     args = ["report", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "r.html"), "--json"]
     assert main(args) == 0
     assert json.loads(capsys.readouterr().out)["report"] == str(tmp_path / "r.html")
-    assert (tmp_path / "r.html").read_text().count("<section>") == 2
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").count("<section>") == 2
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,10 @@ def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, m
     agent = load(tmp_path / "cartpole-tiny" / "agent.safetensors", device="cpu")
     natural = [row.mean_return for row in rows_of(known, "cartpole-tiny", OURS, NATURAL)]
     assert natural == agent.evaluate(2).mean(axis=1).tolist()
-    written = path.read_text()
+    written = path.read_text(encoding="utf-8")
     monkeypatch.setattr(run, "POLICIES", {})  # nothing is opened or trained again
     run.run_case(CASE, OURS, tmp_path, path)
-    assert path.read_text() == written
+    assert path.read_text(encoding="utf-8") == written
     monkeypatch.setattr(run, "POLICIES", {OURS: our_policy})
     monkeypatch.setattr(run, "ATTACKS", {**run.ATTACKS, "best": Noise("uniform")})
     run.run_case(CASE, OURS, tmp_path, path)

@@ -32,7 +32,7 @@ def test_what_is_appended_is_what_is_read(tmp_path):
     rows.append(path, [FIRST])
     rows.append(path, [SECOND])
     assert rows.read(path, Score) == [FIRST, SECOND]  # to the bit
-    assert path.read_text().count("case,maker") == 1
+    assert path.read_text(encoding="utf-8").count("case,maker") == 1
 
 
 def test_a_file_of_other_columns_is_refused(tmp_path):

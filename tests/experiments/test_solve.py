@@ -75,7 +75,7 @@ def test_a_proof_is_said_in_words_and_numbers(capsys: pytest.CaptureFixture[str]
 def test_gymnasiums_lake_is_drawn_as_its_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     solve(capsys, "FrozenLake-v1", "--env-kwargs", "map_name=8x8", "--out", str(tmp_path / "lake"))
     assert (tmp_path / "lake" / "values.png").read_bytes().startswith(b"\x89PNG")
-    places = (tmp_path / "lake" / "values.csv").read_text().splitlines()[1 + 63].split(",")[:3]
+    places = (tmp_path / "lake" / "values.csv").read_text(encoding="utf-8").splitlines()[1 + 63].split(",")[:3]
     assert places == ["63", "7", "7"]
 
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_solved_is_said_in_one_line(tmp_path: Path, capsys: pytes
     assert "unknown '9x9'" in misuse(capsys, lake, "--env-kwargs", "map_name=9x9")
     assert "mapname" in misuse(capsys, lake, "--env-kwargs", "mapname=4x4")
     text, empty, table = tmp_path / "text.npz", tmp_path / "empty.npz", tmp_path / "table.npz"
-    text.write_text("hello")
+    text.write_text("hello", encoding="utf-8")
     assert "is not a .npz file" in misuse(capsys, str(text))
     np.savez(empty, a=1)
     assert "has no successor, probability, reward, terminated" in misuse(capsys, str(empty))
@@ -114,5 +114,5 @@ def test_what_cannot_be_solved_is_said_in_one_line(tmp_path: Path, capsys: pytes
     assert "holds a table as it is" in misuse(capsys, str(table), "--env-kwargs", "slip=0.3")
     assert "neither a file" in misuse(capsys, str(tmp_path / "nothing.npz"))
     ragged = tmp_path / "ragged.txt"
-    ragged.write_text("S.G\n..\n")
+    ragged.write_text("S.G\n..\n", encoding="utf-8")
     assert "the map is ragged" in misuse(capsys, str(ragged))

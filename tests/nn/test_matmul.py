@@ -87,7 +87,7 @@ OPENBLAS = {"internal_api": "openblas", "architecture": "SkylakeX"}
     ],
 )
 def test_numpy_is_ahead_where_it_has_avx_512_and_mkl_has_not(libraries, name, cpu, ahead, monkeypatch, tmp_path):
-    (tmp_path / "cpuinfo").write_text(f"vendor_id : {cpu}")
+    (tmp_path / "cpuinfo").write_text(f"vendor_id : {cpu}", encoding="utf-8")
     monkeypatch.setattr(products, "threadpool_info", lambda: libraries)
     monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": {"blas": {"name": name}}})
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)

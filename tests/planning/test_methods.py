@@ -313,7 +313,7 @@ def test_a_map_is_swept_as_a_map_even_from_its_table() -> None:
 
 
 def test_slow_mixing_is_noticed_and_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORISATION", 400)
+    monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORIZATION", 400)
     table = without_structure(slippery(40, terminals=False).tabular)
     solution = solve(table, 0.9999, 1e-6)
     assert solution.method == "policy iteration"
@@ -335,7 +335,7 @@ def test_a_line_is_factorized_early() -> None:
 
 
 def test_large_factors_are_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORISATION", 400)
+    monkeypatch.setattr(portfolio, "SWEEPS_WORTH_A_FACTORIZATION", 400)
     monkeypatch.setattr(portfolio, "LARGEST_FACTORS", 1000)
     table = without_structure(slippery(30, terminals=False).tabular)
     solution = solve(table, 0.9999, 1e-6)
