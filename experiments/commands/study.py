@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import Positional
 
-from .options import DONE, Json
+from .options import DONE, Json, print_json, unset
 
 StudyName = Literal["matched", "tuned", "grids", "replay", "robustness", "transfer"]
 NAMES = get_args(StudyName)
@@ -19,9 +19,9 @@ Maker = Literal["rlkit", "stable-baselines3"]
 def study(
     name: Positional[StudyName],
     cases: Positional[tuple[str, ...]] = (),
-    data: Path | None = None,
-    models: Path | None = None,
-    makers: tuple[Maker, ...] | None = None,
+    data: Annotated[Path | None, unset("FOLDER", "results/NAME")] = None,
+    models: Annotated[Path | None, unset("FOLDER", "runs/robustness")] = None,
+    makers: Annotated[tuple[Maker, ...] | None, unset("{rlkit,stable-baselines3} ...", "both")] = None,
     json: Json = False,
 ) -> int:
     """Run a study: measure every case that has no row yet, then make its tables and figures from all rows.
@@ -32,16 +32,15 @@ def study(
 
     Args:
         name: Study; experiments/studies/NAME/README.md describes it.
-        cases: Cases to measure; all of them by default.
-        data: Folder of rows, tables and figures; results/NAME by default.
-        models: Folder of trained policies, for robustness and transfer; missing ones are trained and saved there.
-            runs/robustness by default.
-        makers: Whose policies to measure, for matched and robustness; both by default.
+        cases: Cases to measure; all by default.
+        data: Folder of rows, tables and figures.
+        models: Folder of trained policies (robustness, transfer); missing policies are trained and saved there.
+        makers: Whose policies to measure (matched, robustness).
     """
     import torch
 
     from .. import studies
-    from ..report import ledger, terminal
+    from ..report import terminal
     from ..studies.common.case_selection import chosen
     from ..studies.common.study import StudyOptions
 
@@ -57,7 +56,7 @@ def study(
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
         tables = found.run(chosen(cases, found.cases), options)
     if json:
-        print(ledger.to_json({"study": name, "tables": [table._asdict() for table in tables]}), end="")
+        print_json({"study": name, "tables": [table._asdict() for table in tables]})
     else:
         for table in tables:
             terminal.show_table(table)

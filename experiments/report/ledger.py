@@ -61,6 +61,10 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
+    def summary(self) -> dict[str, Any]:
+        """What ``--json`` prints: the results and the settings that led to them."""
+        return {"kind": self.kind, "settings": self.settings, "results": self.results, "versions": self.versions}
+
 
 def versions() -> dict[str, str]:
     """What ran: versions of this package, Python and the packages that decide about numbers, and the machine."""

@@ -11,7 +11,7 @@ from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.common.tasks import CARTPOLE
 from rlkit.experiments.studies.transfer import analysis, figures, run, settings
 from rlkit.experiments.studies.transfer.analysis import RANDOM, Flipped, Natural, Offset, Spread
-from rlkit.experiments.workflows.policies import OURS
+from rlkit.experiments.workflows.policies import RLKIT
 from rlkit.experiments.workflows.train import Training
 from rlkit.plotting import png
 from rlkit.statistics import Estimate
@@ -21,7 +21,7 @@ TINY = {"n_steps": 64, "batch_size": 32, "n_epochs": 1}
 
 def kept(name: str, network: str, hyperparameters: dict[str, object]) -> settings.Kept:
     training = Training(CARTPOLE.env, "ppo", (0, 1), 256, None, {**TINY, **hyperparameters})
-    return settings.Kept(name, CARTPOLE, OURS, "PPO", network, name, training)
+    return settings.Kept(name, CARTPOLE, RLKIT, "PPO", network, name, training)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rlkit.streams import Stream
 
 from ...report import terminal
 from ...workflows.evaluate import play
-from ...workflows.policies import OURS, Subject, of_agent
+from ...workflows.policies import RLKIT, Subject, of_agent
 from ...workflows.train import Training, TrainingResult, train
 from . import rows
 
@@ -70,7 +70,7 @@ def missing(seeds: Sequence[int], known: Sequence[Score], case: str, maker: str)
     return tuple(seed for seed in seeds if seed not in done)
 
 
-def of_case(known: Sequence[Score], case: str, maker: str = OURS) -> list[Score]:
+def of_case(known: Sequence[Score], case: str, maker: str = RLKIT) -> list[Score]:
     """The rows of one side of a case, by seed."""
     return sorted((row for row in known if (row.case, row.maker) == (case, maker)), key=lambda row: row.seed)
 
@@ -84,18 +84,18 @@ def train_missing(case: str, training: Training, file: Path, curve_file: Path | 
         file: rows of ``Score``.
         curve_file: where the training returns of these seeds are added, as rows of ``Point``; None for nowhere.
     """
-    seeds = missing(training.seeds, rows.read(file, Score), case, OURS)
+    seeds = missing(training.seeds, rows.read(file, Score), case, RLKIT)
     if not seeds:
         return
     training = replace(training, seeds=seeds)
     trained = train(training, training.make_agent())
     if curve_file is not None:
         rows.append(curve_file, points(trained))
-    rows.append(file, our_scores(case, training, trained))
-    terminal.say(f"{case}: {len(seeds)} seeds of {OURS}, {trained.cpu_seconds / len(seeds):.1f} CPU seconds each")
+    rows.append(file, rlkit_scores(case, training, trained))
+    terminal.say(f"{case}: {len(seeds)} seeds of {RLKIT}, {trained.cpu_seconds / len(seeds):.1f} CPU seconds each")
 
 
-def our_scores(case: str, training: Training, trained: TrainingResult) -> list[Score]:
+def rlkit_scores(case: str, training: Training, trained: TrainingResult) -> list[Score]:
     """A row for every seed that was trained."""
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...report.ledger import ReportTable
-from ...workflows.policies import OURS, PEER
+from ...workflows.policies import RLKIT, SB3
 
-MAKERS = (OURS, PEER)
+MAKERS = (RLKIT, SB3)
 
 
 class StudyOptions(NamedTuple):

@@ -12,7 +12,7 @@ from rlkit.plotting import png
 from ...report import terminal
 from ...report.ledger import ReportTable, write_bytes, write_tables
 from ...workflows.attack import aliasing
-from ...workflows.policies import OURS
+from ...workflows.policies import RLKIT
 from ..common import rows
 from ..common.policy_cache import POLICIES
 from ..common.study import Study, StudyOptions
@@ -66,7 +66,7 @@ def attacked(case: RobustnessCase, maker: str, victim: Victim, attack: str) -> l
 
 def policies(case: RobustnessCase, maker: str, models: Path) -> Victim:
     """One maker's of all seeds, read or trained."""
-    return POLICIES[maker](case.ours if maker == OURS else case.peer, models / case.name)
+    return POLICIES[maker](case.training if maker == RLKIT else case.sb3_training, models / case.name)
 
 
 def run_case(case: RobustnessCase, maker: str, models: Path, path: Path) -> None:
