@@ -1,14 +1,16 @@
-"""The command line: ``rlkit train | evaluate | solve | attack | hijack | compare | report | watch | demo``.
+"""The command line: ``rlkit COMMAND``, also ``python -m rlkit COMMAND``.
 
-Exit codes: 0 done; 1 a target was missed or a computation failed; 2 misuse, with one line that says what to change;
+Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, with one line that says what to change;
 130 interrupted. The commands are in ``commands/``.
 """
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
@@ -23,10 +25,11 @@ from .commands.hijack import hijack
 from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED
 from .commands.report import report
 from .commands.solve import solve
+from .commands.study import study
 from .commands.train import train
 from .commands.watch import watch
 
-COMMANDS: dict[str, Callable[..., Any]] = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "solve": solve,
@@ -35,25 +38,46 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": compare,
     "report": report,
     "watch": watch,
+    "study": study,
     "demo": demo,
 }
+LOOK = (FlagCreatePairsOff, OmitArgPrefixes)
+
+OVERVIEW = """\
+usage: rlkit COMMAND [OPTIONS]
+
+Reinforcement learning whose numbers can be checked.
+
+{commands}
+
+rlkit COMMAND --help      options of a command
+rlkit --version           version
+rlkit --tyro-write-completion bash FILE
+                          completion for bash (or zsh, tcsh): source FILE in your shell
+
+Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 interrupted.
+"""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Errors of use are one line on the standard error."""
+    """Run one command; the exit code. A wrong use is one line on the standard error."""
     arguments = list(sys.argv[1:] if args is None else args)
-    if arguments == ["--version"]:
+    first = arguments[0] if arguments else ""
+    if first in ("-h", "--help"):
+        print(overview(), end="")
+        return DONE
+    if first == "--version":
         print(f"rlkit {rlkit.__version__}")
         return DONE
     try:
-        code: int = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="rlkit",
-            description="Reinforcement learning whose numbers can be checked.",
-            args=arguments,
-            config=(FlagCreatePairsOff, OmitArgPrefixes),
-        )
-    except SystemExit as end:  # the parser's own: help, or an argument it does not know
+        if first.startswith("--tyro-"):  # shell completion of all commands
+            return int(tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="rlkit", args=arguments, config=LOOK))
+        if first not in COMMANDS:
+            return _failed(f"{unknown_command(first)}; rlkit --help lists the commands", MISUSED)
+        command = COMMANDS[first]
+        command.__doc__ = joined_lines(inspect.getdoc(command) or "")
+        return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
+    except SystemExit as end:  # help, or an argument that the parser does not know
         return end.code if isinstance(end.code, int) else MISUSED
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED)
@@ -63,7 +87,26 @@ def main(args: Sequence[str] | None = None) -> int:
         if not isinstance(error, _foreseen()):
             raise
         return _failed(str(error), FAILED)
-    return code
+
+
+def overview() -> str:
+    """What ``rlkit --help`` prints: a line for each command."""
+    summaries = {name: (inspect.getdoc(command) or "").splitlines()[0] for name, command in COMMANDS.items()}
+    return OVERVIEW.format(commands="\n".join(f"  {name:9} {summary}" for name, summary in summaries.items()))
+
+
+def unknown_command(name: str) -> str:
+    """What is wrong with the first argument; the nearest command is suggested."""
+    if not name:
+        return "no command given"
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"unknown command {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+
+
+def joined_lines(docstring: str) -> str:
+    """A docstring whose paragraphs and argument descriptions are one line each, so that the parser can wrap them."""
+    hanging = re.sub(r"\n {8,}(?=\S)", " ", docstring)
+    return re.sub(r"(?<=[^\n:])\n(?=\S)", " ", hanging)
 
 
 def _foreseen() -> tuple[type[Exception], ...]:
@@ -73,9 +116,9 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from rlkit.envs.foreign import FaultyEnvironmentError
     from rlkit.planning import NotConverged
 
-    from .workflows.compare.sb3_process import PeerFailed
+    from .workflows.compare.sb3_process import SB3Failed
 
-    return FaultyEnvironmentError, gymnasium.error.Error, NotConverged, PeerFailed
+    return FaultyEnvironmentError, gymnasium.error.Error, NotConverged, SB3Failed
 
 
 def _failed(message: str, code: int) -> int:

@@ -6,15 +6,15 @@ import importlib.util
 
 
 def require(module: str, name: str, extra: str) -> None:
-    """Refuse at once what would fail after minutes of training.
+    """Refuse a missing package at once, before minutes of training.
 
     Args:
-        module: that will be imported.
-        name: of its package.
-        extra: of ours that brings it.
+        module: the module that will be imported.
+        name: name of its package.
+        extra: the extra of rlkit-exact that installs it.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: the package is not installed.
     """
     if importlib.util.find_spec(module) is None:
         raise ModuleNotFoundError(f"{name} is not installed: pip install 'rlkit-exact[{extra}]'")

@@ -87,7 +87,7 @@ def gymnasium(copies: int, steps: int) -> Work:
 
 
 def ours(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
-    """A fresh agent of ours with the RL Zoo's settings for CartPole, all seeds side by side."""
+    """A fresh rlkit agent with the RL Zoo's settings for CartPole, all seeds as one computation."""
     agent = _training(algo, tuple(range(seeds)), steps, width).make_agent()
 
     def work() -> int:
@@ -97,14 +97,14 @@ def ours(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
 
 
 def sb3(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
-    """A fresh model of stable-baselines3; one seed, whatever ``seeds`` is, because they would follow each other."""
-    from ..workflows.compare.sb3_job import order_for
+    """A fresh model of stable-baselines3; always one seed, because it trains seeds one after another."""
+    from ..workflows.compare.sb3_job import sb3_job_for
     from ..workflows.compare.sb3_worker import make_model
 
     training = _training(algo, (0,), steps, width)
     agent = training.make_agent()
-    order = order_for(replace(training, num_envs=agent.env.num_envs), agent.config, seeds=(0,))
-    model = make_model(order, seed=0)
+    job = sb3_job_for(replace(training, num_envs=agent.env.num_envs), agent.config, seeds=(0,))
+    model = make_model(job, seed=0)
 
     def work() -> int:
         return int(model.learn(steps).num_timesteps)

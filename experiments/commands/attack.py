@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
-from .options import EvaluationOptions, Output, PolicyOptions, at_least_one
+from tyro.conf import arg
+
+from .options import EvaluationOptions, Output, PolicyOptions, at_least_one, unset
 
 
 def attack(
-    policy_options: PolicyOptions,
-    evaluation_options: EvaluationOptions,
+    policy: PolicyOptions,
+    evaluation: EvaluationOptions,
     output: Output,
     attacks: tuple[str, ...] = ("noise", "fgsm", "pgd"),
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0),
     unit: Literal["std", "raw"] = "std",
-    norm: str = "inf",
+    norm: Annotated[str, arg(metavar="{inf,2,1}")] = "inf",
     timing: Literal["always", "every", "random", "strategic", "value", "critical"] = "always",
     share: float = 0.25,
-    temperature: float | None = None,
-    attacks_per_episode: int | None = None,
-    measures: tuple[Literal["distance", "saliency", "sections"], ...] = (),
+    temperature: Annotated[float | None, unset("FLOAT", "none")] = None,
+    attacks_per_episode: Annotated[int | None, unset("INT", "no limit")] = None,
+    measures: Annotated[
+        tuple[Literal["distance", "saliency", "sections"], ...], unset("{distance,saliency,sections} ...", "none")
+    ] = (),
 ) -> int:
-    """Measure the return of a policy whose observations are tampered with, against the size of the change.
+    """Attack the observations of a policy, and measure its return against epsilon, the size of the attack.
 
-    The natural return stands first, on the same episodes. An attack that fails proves nothing: a checklist says where
-    one is suspiciously weak.
+    The table starts with the natural return, without attack, on the same episodes. A failed attack proves nothing about
+    the policy; a checklist warns of attacks that are suspiciously weak.
 
-    Example: rlkit attack runs/cartpole/agent.safetensors --attacks noise fgsm --epsilons 0.1 0.5 1
+    Example: rlkit attack runs/dqn-CartPole-v1 --attacks noise fgsm --epsilons 0.1 0.5 1
     --measures distance saliency sections --out runs/attack
 
     Args:
-        attacks: Which attacks: noise (random signs of full size), uniform or gaussian (other noise), fgsm (one step
-            along the gradient), pgd (20 steps), search (random search, sees scores), boundary (sees actions only),
-            best (at every step the best of several).
-        epsilons: Sizes of the change.
-        unit: Of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
-        norm: inf bounds every feature by itself, 2 and 1 all of them together.
-        timing: When to attack: always, every n-th step, at random, where the preference of one action is strong
-            (strategic), where the policy expects much (value), or where one wrong action is dangerous (critical).
-        share: Of steps to attack, for every timing but always; thresholds are measured on natural episodes.
-        temperature: Of a strategic timing's softmax, in units of return; needed where scores are action values (DQN).
-        attacks_per_episode: At most so many attacks in an episode; no limit by default.
-        measures: What else to measure at natural states: how near the nearest observation is that changes the action
-            (distance), what every feature weighs over an episode (saliency), scores along a line and over a plane of
-            observations, in the steepest direction and a random one (sections).
+        attacks: Attacks to run: noise (random signs of full size), uniform or gaussian (other noise), fgsm (one
+            gradient step), pgd (20 gradient steps), search (random search on scores), boundary (decision-based), best
+            (the best of several at every step).
+        epsilons: Attack sizes.
+        unit: Unit of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
+        norm: Norm of the attack: inf bounds every feature separately; 2 and 1 bound all features together.
+        timing: Steps to attack: always (all), every (every n-th), random, strategic (strong preference for one action),
+            value (high expected return), or critical (one wrong action is dangerous).
+        share: Fraction of steps to attack (ignored for always). Thresholds are measured on natural episodes.
+        temperature: Softmax temperature of the strategic timing, in units of return. Required if scores are action
+            values (DQN).
+        attacks_per_episode: Maximum attacks per episode.
+        measures: Further measures at natural states: the distance to the nearest observation that changes the action
+            (distance), the influence of every feature over an episode (saliency), and scores along lines and planes
+            of observations (sections).
     """
     from ..report.html import write_report
     from ..workflows.attack import NormName, threat
@@ -51,13 +56,13 @@ def attack(
     from ..workflows.attack_timing import timing_of
     from ..workflows.measures import with_measures
 
-    at_least_one("episodes", evaluation_options.episodes)
-    subject = policy_options.open()
+    at_least_one("episodes", evaluation.episodes)
+    subject = policy.load()
     threatened = threat(subject, attacks, epsilons, unit, cast(NormName, norm))._replace(
         timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode
     )
-    run = run_attack([subject], threatened, evaluation_options.episodes, evaluation_options.first_seed)
-    run = with_measures(run, subject, threatened, measures, evaluation_options.first_seed)
+    run = run_attack([subject], threatened, evaluation.episodes, evaluation.first_seed)
+    run = with_measures(run, subject, threatened, measures, evaluation.first_seed)
     code = output.finish(run)
     if output.out is not None:
         write_report(output.out / "report.html", run.title, [run])

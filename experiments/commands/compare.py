@@ -8,40 +8,38 @@ from .options import DONE, Output, TrainingOptions, at_least_one, seeds_from
 
 
 def compare(
-    training_options: TrainingOptions,
+    training: TrainingOptions,
     output: Output,
     algo: Literal["dqn", "a2c", "ppo"] = "dqn",
-    peer_seeds: int = 2,
+    sb3_seeds: int = 2,
     episodes: int = 100,
 ) -> int:
-    """Train an agent of ours and stable-baselines3's with equal hyper-parameters, and judge both on the same episodes.
+    """Train rlkit and stable-baselines3 with equal hyper-parameters, and evaluate both on the same episodes.
 
-    stable-baselines3 trains in its own process, at the same time, one thread each; CPU seconds are of training alone.
-    Both sides' settings are printed before anything is trained. Without --out the folder is runs/compare-ENV.
+    Both train at the same time, each in its own process on one thread of the CPU. CPU seconds are of training alone.
+    The settings of both are printed before training starts. The default of --out is runs/compare-ENV.
 
-    Example: rlkit compare --env CartPole-v1 --seeds 8 --peer-seeds 2 --steps 50000 --out runs/compare
+    Example: rlkit compare --env CartPole-v1 --seeds 8 --sb3-seeds 2 --steps 50000 --out runs/compare
 
     Args:
         algo: Algorithm.
-        peer_seeds: How many seeds of stable-baselines3, from the same first one.
+        sb3_seeds: Number of stable-baselines3 seeds, from the same first seed.
         episodes: Evaluation episodes per seed.
     """
-    from rlkit.agents import progress
-
     from ..report import ledger, terminal
     from ..workflows.compare import compare as run_comparison
-    from ..workflows.compare import require_peer
+    from ..workflows.compare import require_sb3
 
-    require_peer()
+    require_sb3()
     at_least_one("episodes", episodes)
-    theirs = seeds_from(training_options.first_seed, peer_seeds)
-    training = training_options.training(algo)
-    training.make_agent()  # refuses bad input before a folder is made
-    training_options.tell_preset(training, output)
-    folder = output.folder("compare", training_options.env)
+    seeds = seeds_from(training.first_seed, sb3_seeds)
+    job = training.training(algo)
+    job.make_agent()  # refuses bad input before a folder is made
+    training.tell_preset(job, output)
+    folder = output.folder("compare", training.env)
     announce = (lambda table: None) if output.json else terminal.show_table
-    run = run_comparison(training, theirs, folder, episodes, None if output.json else progress, announce)
+    run = run_comparison(job, seeds, folder, episodes, terminal.watch(output.json), announce)
     ledger.write(run, folder)
-    terminal.show(run, output.json, shown=("hyperparameters",))
+    output.show(run, shown=("hyperparameters",))
     output.tell(f"written to {folder}")
     return DONE

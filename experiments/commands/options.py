@@ -1,13 +1,13 @@
-"""Options that several commands share, and what each group of them means."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -18,83 +18,108 @@ if TYPE_CHECKING:
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
+
+def unset(metavar: str, default: str) -> Any:
+    """An option that is None unless given; ``default`` says what then happens."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
 Json = Annotated[bool, arg(name="json", help="Print one JSON object on the standard output and nothing else there.")]
-Pairs = Annotated[tuple[str, ...], arg(metavar="NAME=VALUE ...")]
+Pairs = Annotated[tuple[str, ...], unset("NAME=VALUE ...", "none")]
+Device = Annotated[str, arg(metavar="DEVICE", help="Where to compute: cpu, cuda, or auto (a GPU if there is one).")]
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go.
+    """Where results are written.
 
     Args:
-        out: Folder to write run.json, tables and figures to.
-        overwrite: Replace the run that --out holds already.
+        out: Folder for run.json, tables and figures.
+        overwrite: Replace the run that --out already holds.
     """
 
-    out: Path | None = None
+    out: Annotated[Path | None, unset("FOLDER", "none")] = None
     overwrite: bool = False
     json: Json = False
 
-    def folder(self, what: str, env: str) -> Path:
-        """A new folder for a run: the one that was asked for, else one of the command's and the environment's name."""
+    def folder(self, command: str, env: str) -> Path:
+        """The empty folder of a run: --out, else runs/COMMAND-ENV."""
         from ..report import ledger
 
-        return ledger.new_folder(self.out or Path("runs", f"{what}-{env.replace('/', '-')}"), self.overwrite)
+        return ledger.new_folder(self.out or Path("runs", f"{command}-{env.replace('/', '-')}"), self.overwrite)
 
     def finish(self, run: RunRecord) -> int:
-        """Write a run where that is wanted, and show it."""
-        from ..report import ledger, terminal
+        """Write a run to --out, if given, and show it."""
+        from ..report import ledger
 
         if self.out is not None:
             ledger.write(run, ledger.new_folder(self.out, self.overwrite))
-        terminal.show(run, self.json)
+        self.show(run)
         if self.out is not None:
             self.tell(f"written to {self.out}")
         return DONE
 
+    def show(self, run: RunRecord, shown: Container[str] = ()) -> None:
+        """Print a run, without the tables that were ``shown`` before, or one JSON object."""
+        if self.json:
+            print_json(run.summary())
+        else:
+            from ..report import terminal
+
+            terminal.show(run, shown)
+
     def tell(self, text: str) -> None:
-        """A word for people: beside JSON it goes to the standard error."""
+        """Print a message; with --json on the standard error."""
         print(text, file=sys.stderr if self.json else sys.stdout)
 
 
 @dataclass(frozen=True)
 class PolicyOptions:
-    """Who plays.
+    """Which policy is used, and where.
 
     Args:
-        policy: A file: .safetensors of ours, or .zip of stable-baselines3 (with --algo, --env and --trust).
-        env: Environment; that of training by default.
+        policy: A run folder, an rlkit agent (.safetensors), or a stable-baselines3 model (.zip, which needs --algo,
+            --env and --trust).
+        env: Environment to play in.
         env_kwargs: Arguments of the environment of a stable-baselines3 model.
         algo: Algorithm of a stable-baselines3 model.
-        trust: Open a stable-baselines3 file, which can run any code while it is read.
-        vec_normalize: The .pkl of the VecNormalize that such a model was trained behind; it needs --trust too.
+        trust: Open a stable-baselines3 file. Reading one can run any code.
+        vec_normalize: The .pkl file of the VecNormalize that a stable-baselines3 model was trained with; needs --trust.
     """
 
     policy: Positional[Path]
-    env: str | None = None
+    env: Annotated[str | None, unset("ID", "the one of training")] = None
     env_kwargs: Pairs = ()
-    algo: Literal["DQN", "A2C", "PPO"] | None = None
+    algo: Annotated[str | None, unset("{DQN,A2C,PPO}", "none")] = None
     trust: bool = False
-    vec_normalize: Path | None = None
+    vec_normalize: Annotated[Path | None, unset("FILE", "none")] = None
+    device: Device = "cpu"
 
-    def open(self) -> Subject:
-        """The policy and where it plays, on one torch thread."""
+    def load(self) -> Subject:
+        """The policy and its environment, on one torch thread."""
         import torch
 
         from ..workflows.policies import open_policy
 
         torch.set_num_threads(1)
-        foreign: dict[str, Any] = {"algo": self.algo, "trust": self.trust, "vec_normalize": self.vec_normalize}
-        return open_policy(self.policy, self.env, pairs(self.env_kwargs), **foreign)
+        return open_policy(
+            self.policy,
+            self.env,
+            pairs(self.env_kwargs),
+            algo=self.algo,
+            trust=self.trust,
+            vec_normalize=self.vec_normalize,
+            device=self.device,
+        )
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How it is judging.
+    """How the policy is evaluated.
 
     Args:
-        episodes: Episodes per training seed (and attack and epsilon).
-        first_seed: Where evaluation seeds start.
+        episodes: Episodes per training seed.
+        first_seed: Seed of the first episode; the others follow by one.
     """
 
     episodes: int = 100
@@ -107,27 +132,26 @@ class TrainingOptions:
 
     Args:
         env: Environment: an id of gymnasium or rlkit, for example rlkit/GridWorld-v0.
-        seeds: How many training seeds.
-        first_seed: The first of them; the others follow by one.
+        seeds: Number of training seeds.
+        first_seed: First training seed; the others follow by one.
         steps: Environment steps per seed.
-        preset: Hyper-parameters to start from: tuned, rl-zoo, or sb3 (stable-baselines3's defaults); by default tuned
-            where it knows the environment, else sb3.
-        set: Hyper-parameters to change; a list such as 1e-3,2e-3 gives every seed its own.
+        preset: Hyper-parameters to start from: tuned, rl-zoo, or sb3 (the defaults of stable-baselines3).
+        set: Hyper-parameters to change. A list such as learning_rate=1e-3,2e-3 gives every seed its own value.
         env_kwargs: Arguments of the environment, for example map=frozenlake-8x8 slip=0.2.
-        num_envs: Copies of the environment per seed; the preset's by default.
+        num_envs: Copies of the environment per seed.
     """
 
     env: str = "CartPole-v1"
     seeds: int = 8
     first_seed: int = 0
     steps: int = 50_000
-    preset: str | None = None
+    preset: Annotated[str | None, unset("PRESET", "tuned where it knows the environment, else sb3")] = None
     set: Pairs = ()
     env_kwargs: Pairs = ()
-    num_envs: int | None = None
+    num_envs: Annotated[int | None, unset("INT", "the preset's")] = None
 
     def training(self, algo: str, backend: str = "auto", device: str = "cpu") -> Training:
-        """The job, on one torch thread: parallelism comes from seeds and processes."""
+        """The training, on one torch thread: seeds and processes run in parallel instead."""
         import torch
 
         from ..workflows.train import Training, usual_preset
@@ -147,19 +171,21 @@ class TrainingOptions:
         )
 
     def tell_preset(self, training: Training, output: Output) -> None:
-        """A word where no preset was asked for and none is tuned for the environment."""
+        """Say so if no preset was given and none is tuned for the environment."""
         if self.preset is None and training.preset != "tuned":
-            output.tell(f"There is no tuned preset of {training.algo} for {training.env}: its defaults are taken.")
+            output.tell(
+                f"There is no tuned preset of {training.algo} for {training.env}: using stable-baselines3's defaults."
+            )
 
 
 def seeds_from(first: int, count: int) -> tuple[int, ...]:
-    """``count`` seeds that follow each other."""
+    """``count`` consecutive seeds."""
     at_least_one("seeds", count)
     return tuple(range(first, first + count))
 
 
 def at_least_one(name: str, number: int) -> None:
-    """Refuse less.
+    """Refuse a number below one.
 
     Raises:
         ValueError: a number below one.
@@ -169,10 +195,10 @@ def at_least_one(name: str, number: int) -> None:
 
 
 def pairs(given: Sequence[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` words as a dictionary; values are Python literals where they are some, else text.
+    """``NAME=VALUE`` arguments as a dictionary; a value that is no Python literal is a text.
 
     Raises:
-        ValueError: a word without ``=``, or a name given twice.
+        ValueError: an argument without ``=``, or a name given twice.
     """
     values: dict[str, Any] = {}
     for word in given:
@@ -183,6 +209,13 @@ def pairs(given: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"{name} is given twice")
         values[name] = _value(text)
     return values
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object."""
+    from ..report import ledger
+
+    print(ledger.to_json(value), end="")
 
 
 def _value(text: str) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from .options import DONE, Json
+from .options import DONE, Json, print_json
 
 
 def report(
@@ -15,22 +15,21 @@ def report(
     title: str = "Results",
     json: Json = False,
 ) -> int:
-    """Put runs into one self-contained HTML page, with the same numbers as CSV and JSON beside it.
+    """Combine runs in one self-contained HTML page, with the same numbers as CSV and JSON files beside it.
 
     Example: rlkit report runs/cartpole runs/attack --out report.html
 
     Args:
-        runs: Folders that commands wrote with --out, or folders of such folders.
-        out: The page.
-        title: Its title.
+        runs: Run folders, or folders that contain run folders.
+        out: HTML file to write.
+        title: Title of the page.
     """
     from ..report import ledger
     from ..report.html import write_report
-    from ..report.terminal import say
 
     files = write_report(out, title, [ledger.read(folder) for folder in ledger.find(runs)])
     if json:
-        print(ledger.to_json(dict(zip(("report", "json", "csv"), files, strict=True))), end="")
+        print_json(dict(zip(("report", "json", "csv"), files, strict=True)))
     else:
-        say(f"{files[0]}  (numbers: {files[1]}, {files[2]})")
+        print(f"{files[0]}  (numbers: {files[1]}, {files[2]})")
     return DONE

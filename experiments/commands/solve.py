@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from .options import Output, Pairs, PolicyOptions, pairs
+from .options import Output, Pairs, PolicyOptions, pairs, unset
 
 
 def solve(
@@ -16,7 +16,7 @@ def solve(
     env_kwargs: Pairs = (),
     gamma: float = 0.99,
     tolerance: float = 1e-9,
-    limit: int | None = None,
+    limit: Annotated[int | None, unset("INT", "the problem's own")] = None,
     method: Literal[
         "auto",
         "value iteration",
@@ -27,16 +27,16 @@ def solve(
         "policy iteration",
         "stencil",
     ] = "auto",
-    device: str | None = None,
+    device: Annotated[str | None, unset("DEVICE", "the compiled solvers on the CPU")] = None,
     prove: bool = False,
-    points: int | None = None,
-    policy: Path | None = None,
+    points: Annotated[int | None, unset("INT", "15")] = None,
+    policy: Annotated[Path | None, unset("PATH", "none")] = None,
 ) -> int:
-    """Compute the exact optimum of a finite problem, between two proven bounds.
+    """Compute the exact optimum of a finite problem, with proven lower and upper bounds.
 
-    Also the greatest return within a step limit, which no stationary policy need reach. With --out the folder gets
-    the value of every state as CSV and JSON and, for a map, as a picture. CartPole-v1 is solved on a lattice of its
-    states, with a map of what can be balanced.
+    Also computes the maximum return under the step limit, which stationary policies may not attain. With --out the
+    value of every state is saved as CSV and JSON, and as a figure if the problem is a map. CartPole-v1 is solved on a
+    lattice of its states, with a figure of the states from which the pole can be balanced.
 
     Example: rlkit solve frozenlake-8x8 --gamma 0.99 --out runs/lake
 
@@ -44,14 +44,14 @@ def solve(
         problem: A named map, a file with a text map or a table (.npz of TabularMDP.save), or an id such as
             FrozenLake-v1, Taxi-v4, rlkit/GridWorld-v0 or CartPole-v1.
         env_kwargs: Arguments of the environment, for example slip=0.2.
-        gamma: Discount; 1 is the total reward of whole episodes.
-        tolerance: How far the bounds may be apart.
-        limit: Step limit; the problem's own by default.
-        method: auto chooses and says why.
-        device: A torch device such as cuda, for sweeps there; the compiled solvers of the CPU by default.
-        prove: Prove the answer in rational arithmetic too (a few hundred states).
-        points: Of each of the four axes of CartPole-v1's lattice; 15 by default.
-        policy: A DQN trained on CartPole-v1, to draw its Q beside.
+        gamma: Discount factor; 1 means the total reward of whole episodes.
+        tolerance: Maximum distance between the bounds.
+        limit: Step limit.
+        method: Solver; auto chooses one and explains the choice.
+        device: Torch device for sweeps, for example cuda.
+        prove: Also prove the solution in rational arithmetic (up to a few hundred states).
+        points: Points per axis of the lattice of CartPole-v1.
+        policy: A DQN trained on CartPole-v1, whose action values are compared with the optimum.
     """
     from ..workflows.cartpole import cartpole_of, solve_cartpole
     from ..workflows.solve import find_problem
@@ -61,13 +61,13 @@ def solve(
     if dynamics is not None:
         if limit is not None or prove or method != "auto":
             raise ValueError(f"{problem} is solved on a lattice: leave out --limit, --prove and --method")
-        learned = None if policy is None else PolicyOptions(policy).open()
+        learned = None if policy is None else PolicyOptions(policy).load()
         run = solve_cartpole(dynamics, problem, points or 15, gamma, tolerance, device, learned)
         return output.finish(run)
     if points is not None or policy is not None:
         raise ValueError(
-            f"{problem} is finite: --points and --policy are for CartPole-v1 (rlkit evaluate judges policies of finite "
-            "problems)"
+            f"--points and --policy are for CartPole-v1, not for {problem}: leave them out (rlkit evaluate compares a "
+            "policy with the optimum of a finite problem)"
         )
     found = find_problem(problem, pairs(env_kwargs))
     return output.finish(run_solver(found, gamma, tolerance, limit, method, device, prove))

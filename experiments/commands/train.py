@@ -4,47 +4,44 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .options import DONE, INTERRUPTED, Output, TrainingOptions, at_least_one
+from .options import DONE, INTERRUPTED, Device, Output, TrainingOptions, at_least_one
 
 
 def train(
-    training_options: TrainingOptions,
+    training: TrainingOptions,
     output: Output,
     algo: Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"] = "dqn",
     backend: Literal["auto", "gymnasium"] = "auto",
-    device: str = "cpu",
+    device: Device = "auto",
     episodes: int = 100,
     tensorboard: bool = False,
 ) -> int:
-    """Train several seeds of an agent side by side, save them as one policy file, and evaluate them greedily.
+    """Train several seeds of an agent as one computation, save them as one file, and evaluate their greedy policies.
 
-    Leaves agent.safetensors, training.csv, run.json and a picture in the folder --out, runs/ALGO-ENV by default. Ctrl-C
-    stops after the present logging interval and keeps what there is; a second one stops at once.
+    Writes agent.safetensors, training.csv, run.json and a figure to --out (default: runs/ALGO-ENV). The first Ctrl-C
+    stops after the current logging interval and saves partial results; the second one stops at once.
 
     Example: rlkit train --env CartPole-v1 --seeds 8 --steps 50000 --set learning_rate=1e-3 --out runs/cartpole
 
     Args:
         algo: Algorithm.
-        backend: auto replaces CartPole-v1 by its native twin; gymnasium never does.
-        device: Where to compute, for example cpu or cuda.
-        episodes: Evaluation episodes per seed afterwards.
-        tensorboard: Write the log for TensorBoard too, a run per seed, into the folder tensorboard beside the rest.
+        backend: Implementation of the environment: auto uses rlkit's own CartPole-v1; gymnasium uses gymnasium's.
+        episodes: Evaluation episodes per seed after training.
+        tensorboard: Also write the log for TensorBoard, one run per seed, to the folder tensorboard below --out.
     """
-    from rlkit.agents import progress
-
     from ..optional_packages import require
     from ..report import ledger, terminal
     from ..workflows.train import train_and_write
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
-    training = training_options.training(algo, backend, device)
+    job = training.training(algo, backend, device)
     at_least_one("episodes", episodes)
-    agent = training.make_agent()
-    training_options.tell_preset(training, output)
-    folder = output.folder(algo, training_options.env)
-    run, finished = train_and_write(training, agent, folder, episodes, None if output.json else progress, tensorboard)
+    agent = job.make_agent()
+    training.tell_preset(job, output)
+    folder = output.folder(algo, training.env)
+    run, finished = train_and_write(job, agent, folder, episodes, terminal.watch(output.json), tensorboard)
     ledger.write(run, folder)
-    terminal.show(run, output.json)
-    output.tell(f"{'written to' if finished else 'interrupted; what there is was written to'} {folder}")
+    output.show(run)
+    output.tell(f"written to {folder}" if finished else f"interrupted; partial results saved to {folder}")
     return DONE if finished else INTERRUPTED

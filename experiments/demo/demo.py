@@ -16,8 +16,8 @@ from ..report.html import write_report
 from ..report.ledger import Cell, ReportTable, RunRecord
 from ..report.terminal import Bars
 from ..workflows.attack import attack_run, curve, threat
-from ..workflows.compare import Comparison, Peer, comparison_run, hyperparameter_table, order_for, require_peer
-from ..workflows.compare.analysis import judged
+from ..workflows.compare import Comparison, SB3Process, comparison_run, hyperparameter_table, require_sb3, sb3_job_for
+from ..workflows.compare.analysis import evaluated
 from ..workflows.policies import of_agent
 from ..workflows.train import ExactCurve, TrainingResult, train, write_log
 from .grid import GridExact, GridResult, grid_result, solved_grid
@@ -46,7 +46,7 @@ def run_demo(out: Path, quick: bool = False, as_json: bool = False) -> bool:
     Raises:
         ModuleNotFoundError: stable-baselines3 is not installed.
     """
-    require_peer()
+    require_sb3()
     torch.set_num_threads(1)
     began = time.perf_counter()
     settings = QUICK if quick else FULL
@@ -71,13 +71,13 @@ def _carry_out(settings: Demo, grid_folder: Path, cartpole_folder: Path, quiet: 
     grid_agent, cartpole_agent = settings.grid.make_agent(), settings.cartpole.make_agent()
     assert isinstance(grid_agent, DQN)
     assert isinstance(cartpole_agent, DQN)
-    order = order_for(settings.cartpole, cartpole_agent.config, settings.peer_seeds)
+    order = sb3_job_for(settings.cartpole, cartpole_agent.config, settings.sb3_seeds)
     gamma = grid_agent.config.gamma
     assert isinstance(gamma, float)
     exact = solved_grid(settings.grid, gamma)
     if not quiet:
         _introduce(settings, exact, hyperparameter_table(cartpole_agent.config, order))
-    with Peer(order, cartpole_folder) as peer, Bars(quiet) as bars:
+    with SB3Process(order, cartpole_folder) as peer, Bars(quiet) as bars:
         bars.follow(f"stable-baselines3 DQN, {order.env}", lambda: peer.timesteps, order.steps * len(order.seeds))
         recorded = ExactCurve(exact.exact, bars.watching(f"rlkit DQN, {exact.grid.name}"))
         grid_trained = train(settings.grid, grid_agent, recorded)
@@ -92,13 +92,13 @@ def _carry_out(settings: Demo, grid_folder: Path, cartpole_folder: Path, quiet: 
             bars.refresh()
         bars.refresh()
         peers = peer.results()
-    comparison = judged(settings.cartpole, order, cartpole_trained, peers, settings.episodes)
-    their_curve = curve(comparison.theirs, threatened, settings.episodes)
+    comparison = evaluated(settings.cartpole, order, cartpole_trained, peers, settings.episodes)
+    their_curve = curve(comparison.sb3, threatened, settings.episodes)
     return Outcome(
         grid_result(settings.grid, grid_trained, exact, recorded.curve),
         comparison,
         comparison_run(comparison),
-        attack_run([comparison.ours, comparison.theirs], [our_curve, their_curve], threatened),
+        attack_run([comparison.rlkit, comparison.sb3], [our_curve, their_curve], threatened),
     )
 
 
@@ -111,7 +111,7 @@ def _introduce(settings: Demo, exact: GridExact, hyperparameters: ReportTable) -
     )
     terminal.say(
         f"2  {cartpole.env}: {len(cartpole.seeds)} seeds, {cartpole.steps:,} steps each, beside "
-        f"{len(settings.peer_seeds)} of stable-baselines3 in a process of their own"
+        f"{len(settings.sb3_seeds)} of stable-baselines3 in a process of their own"
     )
     terminal.say(f"3  both under attack: {', '.join(settings.attacks)} at {', '.join(map(str, settings.epsilons))}\n")
     terminal.show_table(hyperparameters)
@@ -126,9 +126,9 @@ def _keep(trained: TrainingResult, folder: Path) -> None:
 def verdict(settings: Demo, outcome: Outcome) -> tuple[ReportTable, bool]:
     """The one table at the end, and whether every target in it is met."""
     grid, comparison, numbers = outcome.grid, outcome.comparison, outcome.compare.results
-    solved = int((comparison.our_play.seed_means >= settings.cartpole_return).sum(axis=0))
-    num_seeds = len(comparison.ours.seeds)
-    ours, theirs = comparison.ours.name, comparison.theirs.name
+    solved = int((comparison.rlkit_played.seed_means >= settings.cartpole_return).sum(axis=0))
+    num_seeds = len(comparison.rlkit.seeds)
+    ours, theirs = comparison.rlkit.name, comparison.sb3.name
     cartpole = settings.cartpole.env
     wanted_return = None if settings.grid_regret is None else (1.0 - settings.grid_regret) * grid.optimum
     wanted_solved = settings.cartpole_solved
@@ -151,11 +151,11 @@ def verdict(settings: Demo, outcome: Outcome) -> tuple[ReportTable, bool]:
             _at_least(wanted_solved),
             _met(wanted_solved, targets[1]),
         ),
-        (f"{cartpole}: return, {theirs}, {len(comparison.theirs.seeds)} seeds", numbers["peer_return"], None, None),
-        (f"{cartpole}: return of each of these seeds", _listed(numbers["peer_seed_returns"]), None, None),
+        (f"{cartpole}: return, {theirs}, {len(comparison.sb3.seeds)} seeds", numbers["sb3_return"], None, None),
+        (f"{cartpole}: return of each of these seeds", _listed(numbers["sb3_seed_returns"]), None, None),
         (f"{cartpole}: difference of the mean returns", numbers["difference"], None, None),
         (f"CPU seconds per seed, {ours}", numbers["cpu_seconds_per_seed"], None, None),
-        (f"CPU seconds per seed, {theirs}", numbers["peer_cpu_seconds_per_seed"], None, None),
+        (f"CPU seconds per seed, {theirs}", numbers["sb3_cpu_seconds_per_seed"], None, None),
         *_attacked_rows(settings, outcome),
     ]
     return ReportTable("summary", "Summary", ("what", "value", "wanted", "met"), tuple(rows)), all(targets)

@@ -30,7 +30,7 @@ class Demo:
     cartpole: Training = field(
         default_factory=lambda: Training(env="CartPole-v1", algo="dqn", seeds=SEEDS, steps=100_000, preset="tuned")
     )
-    peer_seeds: tuple[int, ...] = (0, 1, 2)
+    sb3_seeds: tuple[int, ...] = (0, 1, 2)
     episodes: int = 100
     attacks: tuple[AttackName, ...] = ("noise", "fgsm")
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -54,7 +54,7 @@ QUICK = Demo(
         env_kwargs={"map": "frozenlake-4x4"},
     ),
     cartpole=Training(env="CartPole-v1", algo="dqn", seeds=SEEDS[:3], steps=1_000, hyperparameters=QUICK_DQN),
-    peer_seeds=(0, 1),
+    sb3_seeds=(0, 1),
     episodes=5,
     epsilons=(0.1, 1.0),
     grid_regret=None,

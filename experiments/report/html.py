@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import base64
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from rlkit.statistics import Estimate
 
-from .ledger import ReportTable, RunRecord, flattened, plain, record, to_json, write_csv, write_text
-
-LONGEST_TABLE = 40  # rows shown in full; longer ones are folded
+from .ledger import ReportTable, RunRecord, flattened, record, to_json, write_csv, write_text
+from .text import LONGEST_TABLE, as_text, numeric_columns, setting_text
 
 
 def write_report(path: Path, title: str, runs: Sequence[RunRecord], headline: ReportTable | None = None) -> list[Path]:
@@ -63,45 +58,13 @@ def natural_returns(runs: Sequence[RunRecord]) -> ReportTable | None:
 
 def render(title: str, runs: Sequence[RunRecord], headline: ReportTable | None, files: Sequence[str]) -> str:
     """The page as a string."""
+    import jinja2
+
     source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters.update(cell=cell_text, setting=setting_text, embedded=embedded, numeric=numeric_columns)
+    environment.filters.update(text=as_text, setting=setting_text, embedded=embedded, numeric=numeric_columns)
     page = environment.from_string(source)
     return page.render(title=title, runs=runs, headline=headline, files=files, longest=LONGEST_TABLE)
-
-
-def cell_text(cell: Any, digits: int = 4) -> str:
-    """A number, an estimate with its interval, or a text as it is shown."""
-    if cell is None:
-        return ""
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    if isinstance(cell, Estimate):
-        value, lower, upper = (number_text(number, digits) for number in cell[:3])
-        return f"{value} [{lower}, {upper}]" if math.isfinite(cell.upper - cell.lower) else f"{value} [unknown]"
-    return number_text(cell, digits) if isinstance(cell, int | float) else str(cell)
-
-
-def number_text(number: float, digits: int = 4) -> str:
-    """Integers whole, others with so many significant digits."""
-    if isinstance(number, int) or (number.is_integer() and abs(number) < 1e6):
-        return str(int(number))
-    return f"{number:.{digits}g}"
-
-
-def setting_text(value: Any) -> str:
-    """A setting as one line."""
-    return value if isinstance(value, str) else json.dumps(plain(value))
-
-
-def numeric_columns(table: ReportTable) -> list[bool]:
-    """Which columns are aligned as numbers: those that hold nothing else."""
-
-    def is_number(cell: Any) -> bool:
-        return isinstance(cell, int | float | Estimate) and not isinstance(cell, bool)
-
-    columns = [[row[i] for row in table.rows if row[i] is not None] for i in range(len(table.columns))]
-    return [bool(cells) and all(map(is_number, cells)) for cells in columns]
 
 
 def embedded(png: bytes) -> str:
@@ -118,8 +81,3 @@ def _long_format(runs: Sequence[RunRecord], headline: ReportTable | None) -> Ite
         for number, row in enumerate(rows):
             for column, value in zip(header, row, strict=True):
                 yield section, table.name, number, column, value
-
-
-def summary(run: RunRecord) -> Mapping[str, Any]:
-    """What ``--json`` prints of a run: its results beside what was asked."""
-    return {"kind": run.kind, "settings": run.settings, "results": run.results, "versions": run.versions}

@@ -62,6 +62,10 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
+    def summary(self) -> dict[str, Any]:
+        """What ``--json`` prints: the results and the settings that led to them."""
+        return {"kind": self.kind, "settings": self.settings, "results": self.results, "versions": self.versions}
+
 
 def versions() -> dict[str, str]:
     """What ran: versions of this package, Python and the packages that decide about numbers, and the machine."""
@@ -92,8 +96,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Path:
 
 def write(run: RunRecord, folder: Path) -> None:
     """Write everything of ``run`` into an existing folder."""
-    for table in run.tables:
-        write_csv(folder / f"{table.name}.csv", *flattened(table))
+    write_tables(run.tables, folder)
     for picture in run.pictures:
         write_bytes(folder / f"{picture.name}.png", picture.png)
     write_text(folder / RECORD, to_json(record(run)))
@@ -173,6 +176,12 @@ def flattened(table: ReportTable) -> tuple[list[str], list[list[Any]]]:
                 cells += [cell, None, None] if is_wide else [cell]
         rows.append(cells)
     return header, rows
+
+
+def write_tables(tables: Iterable[ReportTable], folder: Path) -> None:
+    """One CSV file per table, under its name."""
+    for table in tables:
+        write_csv(folder / f"{table.name}.csv", *flattened(table))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -1,26 +1,29 @@
-"""What commands show on the terminal: tables, notes, progress. With ``--json`` one object and nothing else."""
+"""What commands show on the terminal: tables, notes, progress."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterator
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
+from rich.text import Text
 
-from rlkit.agents import Agent
+from rlkit.agents import Agent, progress
 
-from .html import LONGEST_TABLE, cell_text, numeric_columns, summary
-from .ledger import ReportTable, RunRecord, to_json
+from .ledger import ReportTable, RunRecord
+from .text import LONGEST_TABLE, as_text, column_groups, column_widths, numeric_columns, wrapped_header
+
+Watch = Callable[[Agent, Iterator[int], int], Iterator[int]]  # shows progress while steps pass through
+
+LOOK: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "header_style": "", "box": None}
 
 
-def show(run: RunRecord, as_json: bool, shown: Container[str] = ()) -> None:
-    """A run's tables and notes, without the tables that were ``shown`` before, or one JSON object."""
-    if as_json:
-        print(to_json(summary(run)), end="")
-        return
+def show(run: RunRecord, shown: Container[str] = ()) -> None:
+    """A run's tables and notes, without the tables that were ``shown`` before."""
     for table in run.tables:
         if len(table.rows) <= LONGEST_TABLE and table.name not in shown:
             show_table(table)
@@ -29,14 +32,19 @@ def show(run: RunRecord, as_json: bool, shown: Container[str] = ()) -> None:
 
 
 def show_table(table: ReportTable) -> None:
-    """One table."""
-    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", header_style="", box=None)
-    for column, is_numeric in zip(table.columns, numeric_columns(table), strict=True):
-        drawn.add_column(column, justify="right" if is_numeric else "left")
-    for row in table.rows:
-        drawn.add_row(*(cell_text(cell, table.digits).replace("[", r"\[") for cell in row))
-    _console().print(drawn)
-    _console().print()
+    """One table; one that is wider than the terminal is shown in blocks of columns, one below the other."""
+    console = _console()
+    title, rows = as_text(table)
+    widths, numeric = column_widths(table.columns, rows, console.width), numeric_columns(table)
+    for number, columns in enumerate(column_groups(widths, rows, console.width)):
+        drawn = RichTable(title=f"{title}, continued" if number else title, **LOOK)
+        for i in columns:
+            justify: Literal["left", "right"] = "right" if numeric[i] else "left"
+            drawn.add_column(Text(wrapped_header(table.columns[i], widths[i])), justify=justify, no_wrap=numeric[i])
+        for row in rows:
+            drawn.add_row(*(Text(row[i]) for i in columns))
+        console.print(drawn)
+        console.print()
 
 
 def say(text: str) -> None:
@@ -48,6 +56,18 @@ def _console() -> Console:
     """Made at every use: the standard output may have been replaced since. A pipe gets lines as long as they are."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
+
+
+def watch(quiet: bool = False) -> Watch | None:
+    """The progress of one training: a bar on a terminal, else a line now and then; None if ``quiet``."""
+    if quiet:
+        return None
+    return progress if _console().is_terminal else _watch_in_lines
+
+
+def _watch_in_lines(agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
+    with Bars() as bars:
+        yield from bars.watching(f"{type(agent).__name__}, {agent.num_seeds} seeds")(agent, steps, total)
 
 
 class Bars:
@@ -65,6 +85,7 @@ class Bars:
             BarColumn(),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
             TextColumn("{task.fields[score]}"),
+            TextColumn("elapsed"),
             TimeElapsedColumn(),
             console=console,
             auto_refresh=False,  # a refreshing thread would be counted in the CPU seconds of training
@@ -88,7 +109,7 @@ class Bars:
         """A bar of a job elsewhere: ``read()`` tells how far it is at every refresh."""
         self._followed[self._progress.add_task(name, total=total, score="")] = read
 
-    def watching(self, name: str) -> Callable[[Agent, Iterator[int], int], Iterator[int]]:
+    def watching(self, name: str) -> Watch:
         """What passes training steps through a bar of their own, with the mean training return beside it."""
 
         def watch(agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:

@@ -104,7 +104,7 @@ def threat(
         Budget(epsilon)  # refuses what is no size before anything is played
     budget = Budget(0.0, norm=norm)
     if unit == "std":
-        scale = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED))
+        scale = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED)).cpu()
         budget = Budget(0.0, norm=norm, scale=scale, unit=UNITS[unit])
     alike = aliasing(subject.env, subject.env_kwargs, budget)
     return Threat(tuple(attacks), tuple(sorted(set(epsilons))), budget, UNITS[unit], aliasing=alike)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from rlkit.adversarial import TablePolicy
@@ -98,10 +99,12 @@ def _goal_of_the_grid(grid: GridWorld, toward: str) -> AttackerGoal:
         raise ValueError(f"--toward must be a tile that ends the episode, {', '.join(known)}, got {toward!r}")
     old = grid.mdp
     description = TabularMDP(old.successor, old.probability, wanted, old.terminated, old.start, old.max_steps, old.name)
-    targets = torch.as_tensor(letters == toward)
+    targets = letters == toward  # [N]
 
     def reward(state: Any, action: Any, next_state: Any, terminated: Any) -> Any:
-        return 1.0 * (targets.numpy()[next_state[..., 0]] & terminated)
+        tile = next_state[..., 0]
+        reached = targets if isinstance(tile, np.ndarray) else torch.as_tensor(targets, device=tile.device)
+        return 1.0 * (reached[tile] & terminated)
 
     policy = TablePolicy(grid.observations().copy(), solve(description, GAMMA).policy)
     return AttackerGoal(f"share of episodes that end at {toward}", {"optimum": policy}, RewardOverride(grid, reward))

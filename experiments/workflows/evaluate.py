@@ -14,6 +14,7 @@ from rlkit.statistics import Estimate, mean_interval
 from rlkit.types import Env
 
 from ..report.ledger import ReportTable, RunRecord
+from ..report.text import ONE_SEED
 from .exact import FINAL_WORK, exact_of, exact_part
 from .policies import Subject, backend_of
 
@@ -98,10 +99,10 @@ def evaluate(
 
 
 def mean_note(played: Played) -> str:
-    """The mean over training seeds, with its interval where several say something about the next."""
+    """The mean over training seeds with its interval; one seed has none."""
     mean = played.mean_return
     if mean.n == 1:
-        return f"Mean return of the only training seed: {mean.value:.4g}, which says nothing about another's."
+        return f"Mean return: {mean.value:.4g} ({ONE_SEED})."
     return f"Mean return over {mean.n} training seeds: {mean} ({mean.confidence:.0%}, {mean.method})."
 
 

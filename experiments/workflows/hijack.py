@@ -78,7 +78,13 @@ def hijack(
 
     def make_env() -> Env:
         return rlkit.envs.make(
-            goal.dynamics, seeds=[first_seed] * rows, num_envs=episodes, restart=False, noise="gymnasium", double=True
+            goal.dynamics,
+            seeds=[first_seed] * rows,
+            num_envs=episodes,
+            restart=False,
+            noise="gymnasium",
+            double=True,
+            device=subject.policy.device,
         )
 
     def play(attempt: Attempt, planner: Policy, epsilon: float) -> HijackedEpisodes:

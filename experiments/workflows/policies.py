@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -14,11 +14,12 @@ import rlkit.envs
 import rlkit.sb3
 from rlkit.adversarial import Victim
 from rlkit.agents import Agent, read_header
+from rlkit.devices import usable_device
 from rlkit.envs import BatchedEnv
 from rlkit.types import Env
 
-Algo = Literal["DQN", "A2C", "PPO"]
-OURS, PEER = "rlkit", "stable-baselines3"  # makers
+AGENT_FILE = "agent.safetensors"  # of a run folder
+RLKIT, SB3 = "rlkit", "stable-baselines3"  # makers
 
 
 class Scored(Victim, Protocol):
@@ -62,40 +63,66 @@ def open_policy(
     env: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     backend: str = "auto",
-    algo: Algo | None = None,
+    algo: str | None = None,
     trust: bool = False,
     vec_normalize: Path | None = None,
+    device: str = "cpu",
 ) -> Subject:
-    """The policy in a file: ``.zip`` is stable-baselines3's, everything else ours.
+    """Open a policy file, or the agent in a run folder; a ``.zip`` is a stable-baselines3 model.
 
     Args:
-        path: the file.
-        env: environment id; None for the one that an agent of ours was trained in.
+        path: the file or folder.
+        env: environment id; None for the one that an rlkit agent was trained in.
         env_kwargs: of the environment, for a stable-baselines3 model.
         backend: of the environment, for a stable-baselines3 model; see ``rlkit.envs.make``.
-        algo: of a stable-baselines3 model, whose file does not say.
-        trust: stable-baselines3's files hold pickled objects, which can run any code; True opens them.
+        algo: of a stable-baselines3 model, whose file does not name it; "DQN", "A2C" or "PPO" in any case.
+        trust: stable-baselines3 files hold pickled objects, which can run any code; True opens them.
         vec_normalize: what ``VecNormalize.save`` wrote, of a stable-baselines3 model that was trained behind one.
+        device: where the policy and its environment compute: a torch device, or "auto".
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that is not a policy, a ``.zip`` without algo, env or trust, an environment of other spaces.
+        FileNotFoundError: no such file, or a folder without a policy.
+        ValueError: a file that is not a policy, a ``.zip`` without algo, env or trust, an environment of other spaces,
+            or a device that this machine does not have.
     """
+    where = usable_device(device)
+    path = policy_file(path)
     if path.suffix != ".zip":
         if env_kwargs:
             raise ValueError("--env-kwargs are read from the agent's own file: leave them out")
         if vec_normalize is not None:
-            raise ValueError("--vec-normalize is of stable-baselines3's models; an agent's file holds its own moments")
-        return of_agent(rlkit.agents.load(path, env, device="cpu"), *_trained_in(path, env))
+            raise ValueError("--vec-normalize is for stable-baselines3 models; an rlkit agent holds its own moments")
+        return of_agent(rlkit.agents.load(path, env, where), *_trained_in(path, env))
+    missing = [option for option, value in {"--algo": algo, "--env": env}.items() if value is None]
     if algo is None or env is None:
-        raise ValueError(f"{path} is a {PEER} model, whose file does not say what it is: pass --algo and --env")
-    policy = rlkit.sb3.load(path, algo, trust, vec_normalize=vec_normalize)
-    return of_models(policy, algo, env, env_kwargs or {}, backend)
+        raise ValueError(f"{path} is a {SB3} model, whose file does not hold everything: pass {' and '.join(missing)}")
+    policy = rlkit.sb3.load(path, algo.upper(), trust, str(where), vec_normalize)
+    return of_models(policy, algo.upper(), env, env_kwargs or {}, backend)
+
+
+def policy_file(path: Path) -> Path:
+    """The policy at a path: the file itself, or in a folder ``agent.safetensors`` or the only policy.
+
+    Raises:
+        FileNotFoundError: nothing there, or a folder without a policy or with several.
+    """
+    if not path.is_dir():
+        return path
+    if (path / AGENT_FILE).is_file():
+        return path / AGENT_FILE
+    files = sorted([*path.glob("*.safetensors"), *path.glob("*.zip")])
+    if len(files) == 1:
+        return files[0]
+    if files:
+        raise FileNotFoundError(f"{path} holds several policies, name one: {', '.join(file.name for file in files)}")
+    below = sorted(file.parent.name for file in path.glob(f"*/{AGENT_FILE}"))
+    hint = f"did you mean {path / below[0]}?" if below else "give a folder that rlkit train wrote, or a policy file"
+    raise FileNotFoundError(f"{path} holds no {AGENT_FILE}: {hint}")
 
 
 def of_agent(agent: Agent, env: str, env_kwargs: Mapping[str, Any]) -> Subject:
     """An agent of ours in its own environment."""
-    return Subject(agent, OURS, type(agent).__name__, agent.seeds, env, env_kwargs, agent.evaluation_env)
+    return Subject(agent, RLKIT, type(agent).__name__, agent.seeds, env, env_kwargs, agent.evaluation_env)
 
 
 def of_models(
@@ -117,6 +144,7 @@ def of_models(
                 restart=False,
                 noise="gymnasium",
                 double=True,
+                device=policy.device,
                 env_kwargs=dict(env_kwargs),
             )
         if made.action_space != policy.action_space or made.observation_space.shape != policy.observation_space.shape:
@@ -126,7 +154,7 @@ def of_models(
             )
         return made
 
-    return Subject(policy, PEER, algo, policy.seeds, env, env_kwargs, make_env)
+    return Subject(policy, SB3, algo, policy.seeds, env, env_kwargs, make_env)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from rlkit.envs import find_dynamics
 from rlkit.envs.gym_env import DynamicsEnv
 from rlkit.evaluation import EVALUATION_SEED, STEP_CAP
 
+from .attack import ATTACKS, NormName, Unit, threat
 from .policies import Subject
 
 Mode = Literal["human", "ansi", "gif"]
@@ -38,6 +40,16 @@ class Tampering(NamedTuple):
     attack: Attack
     budget: Budget
     timing: Timing | None = None  # None: always
+
+
+def tampering_of(subject: Subject, attack: str, epsilon: float, unit: Unit, norm: NormName) -> Tampering:
+    """An attack of ``rlkit attack`` at one epsilon.
+
+    Raises:
+        ValueError: see ``threat``.
+    """
+    budget = threat(subject, [attack], [epsilon], unit, norm).budget
+    return Tampering(ATTACKS[attack], replace(budget, epsilon=epsilon))
 
 
 def watch(

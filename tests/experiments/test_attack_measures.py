@@ -126,7 +126,7 @@ def test_features_of_other_environments_are_numbered(tmp_path: Path, capsys: pyt
     said = capsys.readouterr().out
     assert "feature 1" in said
     assert "in 1 of 1 seeds" in said  # noise changes too few actions for a median
-    assert "unknown" in said  # the interval of one seed
+    assert "one seed: no interval" in said
 
 
 def test_measures_need_an_epsilon_and_a_known_name(

@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "demo"]
+    "command", ["train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "study", "demo"]
 )
 def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
@@ -96,7 +96,7 @@ def test_training_takes_the_defaults_where_nothing_is_tuned_and_says_so(
 def test_help_lists_every_command_and_needs_no_torch() -> None:
     code = "import sys; from rlkit.experiments.cli import main; main(['--help']); assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "demo"):
+    for command in ("train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "study", "demo"):
         assert f" {command} " in said
 
 

@@ -18,9 +18,9 @@ from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig, REINFORCEConfi
 from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE, RL_ZOO_PPO_CARTPOLE
 from rlkit.experiments.cli import main
 from rlkit.experiments.demo.settings import QUICK as QUICK_DEMO
-from rlkit.experiments.workflows.compare import Peer, PeerResult, hyperparameter_table, order_for, peer_subject
+from rlkit.experiments.workflows.compare import SB3Process, SB3Result, hyperparameter_table, sb3_job_for, sb3_subject
 from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS, Config, algorithm_of
-from rlkit.experiments.workflows.compare.sb3_process import PeerFailed, training_curve
+from rlkit.experiments.workflows.compare.sb3_process import SB3Failed, training_curve
 from rlkit.experiments.workflows.compare.sb3_worker import make_model
 from rlkit.experiments.workflows.train import Training
 
@@ -35,7 +35,7 @@ QUICK = ("learning_starts=50", "batch_size=16", "net_arch=16,", "train_freq=4", 
 )
 def test_stable_baselines3_gets_the_very_settings(settings: dict) -> None:
     config = DQNConfig(**settings)
-    model = make_model(order_for(TRAINING, config, (7,)), 7)
+    model = make_model(sb3_job_for(TRAINING, config, (7,)), 7)
     assert model.seed == 7
     for name in (
         "learning_starts", "batch_size", "tau", "gamma", "gradient_steps", "target_update_interval",
@@ -58,9 +58,15 @@ def test_stable_baselines3_gets_the_very_settings(settings: dict) -> None:
 @pytest.mark.parametrize("config", [DQNConfig(), A2CConfig(), PPOConfig()], ids=lambda config: type(config).__name__)
 def test_no_hyper_parameter_is_lost_on_the_way(config: Config) -> None:
     matching = HYPERPARAMETER_MAPS[algorithm_of(config)]
-    said = [*matching.same, *matching.scheduled, *matching.scheduled.values(), *matching.policy, *matching.around]
+    said = [
+        *matching.same,
+        *matching.scheduled,
+        *matching.scheduled.values(),
+        *matching.policy,
+        *matching.normalization,
+    ]
     assert {field.name for field in fields(config)} == {*said, *matching.fixed, *matching.unmatched}
-    make_model(order_for(TRAINING, config, (7,)), 7)  # every name is one of the peer's too
+    make_model(sb3_job_for(TRAINING, config, (7,)), 7)  # every name is one of the peer's too
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,7 @@ def test_no_hyper_parameter_is_lost_on_the_way(config: Config) -> None:
     ids=["a2c", "a2c-linear", "ppo"],
 )
 def test_actor_critics_get_the_very_settings_too(config: A2CConfig | PPOConfig) -> None:
-    order = order_for(replace(TRAINING, num_envs=4), config, (7,))
+    order = sb3_job_for(replace(TRAINING, num_envs=4), config, (7,))
     model = make_model(order, 7)
     assert model.seed == 7
     assert model.n_envs == 4
@@ -96,7 +102,7 @@ def test_actor_critics_get_the_very_settings_too(config: A2CConfig | PPOConfig) 
 
 def test_a_clip_range_that_falls_stays_above_zero_at_the_peer() -> None:
     config = PPOConfig(**{name: value for name, value in RL_ZOO_PPO_CARTPOLE.items() if name != "num_envs"})
-    order = order_for(replace(TRAINING, num_envs=8), config, (0,))
+    order = sb3_job_for(replace(TRAINING, num_envs=8), config, (0,))
     assert order.linear == ("learning_rate", "clip_range")  # no range for the value: nothing there can fall
     model = make_model(order, 0)
     assert model.clip_range(0.5) == pytest.approx(0.1)
@@ -106,27 +112,27 @@ def test_a_clip_range_that_falls_stays_above_zero_at_the_peer() -> None:
 def test_what_we_normalize_the_peer_normalizes(tmp_path: Path) -> None:
     training = Training("CartPole-v1", "a2c", (0,), 40, hyperparameters={"normalize_rewards": True}, num_envs=2)
     config = training.make_agent().config
-    order = order_for(training, config, (0,))
+    order = sb3_job_for(training, config, (0,))
     env = make_model(order, 0).get_vec_normalize_env()
     assert (env.norm_obs, env.norm_reward, env.gamma) == (False, True, config.gamma)
     rows = {row[0]: row[1:] for row in hyperparameter_table(config, order).rows}
     assert rows["normalize_observations"] == ("False", "False")
     assert rows["normalize_rewards"] == ("True", "True")
-    plain = order_for(training, A2CConfig(), (0,))
+    plain = sb3_job_for(training, A2CConfig(), (0,))
     assert make_model(plain, 0).get_vec_normalize_env() is None
-    with pytest.raises(ValueError, match="normalize_observations is False in stable-baselines3, got True"):
-        order_for(TRAINING, DQNConfig(normalize_observations=True), (0,))
+    with pytest.raises(ValueError, match="normalize_observations is always False in stable-baselines3, got True"):
+        sb3_job_for(TRAINING, DQNConfig(normalize_observations=True), (0,))
 
 
 @pytest.mark.slow
 def test_a_normalized_peer_is_judged_behind_its_moments(tmp_path: Path) -> None:
     settings = {"normalize_observations": True, "normalize_rewards": True}
     training = Training("CartPole-v1", "ppo", (0,), 2048, "rl-zoo", settings, num_envs=8)
-    order = order_for(training, training.make_agent().config, (0, 1))
-    with Peer(order, tmp_path) as peer:
+    order = sb3_job_for(training, training.make_agent().config, (0, 1))
+    with SB3Process(order, tmp_path) as peer:
         results = peer.results()
     assert [result.normalization for result in results] == [tmp_path / f"sb3-seed{seed}.pkl" for seed in (0, 1)]
-    subject = peer_subject(training, "PPO", results)
+    subject = sb3_subject(training, "PPO", results)
     moments = [one.obs_rms for one in subject.policy.vec_normalize]
     assert all(one.count > 2000 and np.abs(one.mean).max() > 0.0 for one in moments)
     assert not np.array_equal(moments[0].mean, moments[1].mean)
@@ -135,16 +141,16 @@ def test_a_normalized_peer_is_judged_behind_its_moments(tmp_path: Path) -> None:
 
 def test_an_algorithm_or_a_number_of_copies_that_the_peer_does_not_know_is_refused() -> None:
     with pytest.raises(ValueError, match="stable-baselines3 has no REINFORCE"):
-        order_for(TRAINING, REINFORCEConfig(), (0,))  # type: ignore[arg-type]
+        sb3_job_for(TRAINING, REINFORCEConfig(), (0,))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_envs is left to the preset"):
-        order_for(replace(TRAINING, num_envs=None), PPOConfig(), (0,))
+        sb3_job_for(replace(TRAINING, num_envs=None), PPOConfig(), (0,))
 
 
 def test_defaults_are_stable_baselines3s_own() -> None:
     import stable_baselines3
 
     theirs = stable_baselines3.DQN("MlpPolicy", "CartPole-v1", device="cpu")
-    ours = make_model(order_for(TRAINING, DQNConfig(), (0,)), 0)
+    ours = make_model(sb3_job_for(TRAINING, DQNConfig(), (0,)), 0)
     for name in ("gamma", "tau", "batch_size", "learning_starts", "target_update_interval", "max_grad_norm"):
         assert getattr(theirs, name) == getattr(ours, name), name
     assert [p.shape for p in theirs.q_net.parameters()] == [p.shape for p in ours.q_net.parameters()]
@@ -152,7 +158,7 @@ def test_defaults_are_stable_baselines3s_own() -> None:
 
 def test_the_table_shows_both_sides() -> None:
     config = DQNConfig(learning_rate=2e-3, learning_rate_schedule="linear")
-    table = hyperparameter_table(config, order_for(TRAINING, config, (0,)))
+    table = hyperparameter_table(config, sb3_job_for(TRAINING, config, (0,)))
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["gamma"] == ("0.99", "0.99")
     assert rows["learning_rate"] == ("0.002", "progress -> 0.002 max(progress, 0)")
@@ -162,24 +168,24 @@ def test_the_table_shows_both_sides() -> None:
 @pytest.mark.parametrize("variant", [{"double": True}, {"loss": "squared"}, {"learning_rate_schedule": "step"}])
 def test_a_variant_that_the_peer_lacks_is_refused(variant: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(variant))):
-        order_for(TRAINING, DQNConfig(**variant), (0,))  # type: ignore[arg-type]
+        sb3_job_for(TRAINING, DQNConfig(**variant), (0,))  # type: ignore[arg-type]
 
 
 def test_a_hyperparameter_per_seed_has_no_counterpart() -> None:
     with pytest.raises(ValueError, match="gamma has one value per seed"):
-        order_for(TRAINING, DQNConfig(gamma=(0.9, 0.99)), (0,))
+        sb3_job_for(TRAINING, DQNConfig(gamma=(0.9, 0.99)), (0,))
 
 
 def test_training_episodes_fall_into_the_interval_they_ended_in() -> None:
     episodes = ((10, 10.0), (20, 20.0), (21, 30.0))
-    result = PeerResult(0, Path("m"), None, 1.0, 1.0, 40, episodes)
+    result = SB3Result(0, Path("m"), None, 1.0, 1.0, 40, episodes)
     curve = training_curve((result,), np.array([20, 30, 40]))
     np.testing.assert_array_equal(curve.y, [[15.0], [30.0], [np.nan]])
 
 
 def test_an_interrupt_takes_the_peer_along(tmp_path: Path) -> None:
     training = Training(env="CartPole-v1", algo="dqn", seeds=(0,), steps=1_000_000)
-    peer = Peer(order_for(training, DQNConfig(), (0,)), tmp_path)
+    peer = SB3Process(sb3_job_for(training, DQNConfig(), (0,)), tmp_path)
     assert peer.running
     peer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert not peer.running
@@ -188,8 +194,8 @@ def test_an_interrupt_takes_the_peer_along(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_failing_peer_is_reported_in_its_own_words(tmp_path: Path) -> None:
-    order = order_for(Training(env="Pendulum-v1", algo="dqn", seeds=(0,), steps=10), DQNConfig(), (0,))
-    with Peer(order, tmp_path) as peer, pytest.raises(PeerFailed, match=r"ended with 1: .*action space"):
+    order = sb3_job_for(Training(env="Pendulum-v1", algo="dqn", seeds=(0,), steps=10), DQNConfig(), (0,))
+    with SB3Process(order, tmp_path) as peer, pytest.raises(SB3Failed, match=r"ended with 1: .*action space"):
         peer.results()
 
 
@@ -207,7 +213,7 @@ def test_without_stable_baselines3_the_remedy_is_named(
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small comparison, two seeds of ours beside one of stable-baselines3's."""
     out = tmp_path_factory.mktemp("compare") / "run"
-    args = ["compare", "--seeds", "2", "--peer-seeds", "1", "--steps", "300", "--episodes", "3", "--out", str(out)]
+    args = ["compare", "--seeds", "2", "--sb3-seeds", "1", "--steps", "300", "--episodes", "3", "--out", str(out)]
     assert main([*args, "--set", *QUICK, "--json"]) == 0
     return out
 
@@ -215,22 +221,22 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_compare_judges_both_on_the_same_episodes(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = json.loads((compared / "run.json").read_text(encoding="utf-8"))["results"]
-    assert results["peer_cpu_seconds"][0] > 0
-    assert results["difference"]["value"] == pytest.approx(results["return"]["value"] - results["peer_return"]["value"])
-    assert results["peer_return"]["lower"] is None  # one seed: nothing is known about the next
+    assert results["sb3_cpu_seconds"][0] > 0
+    assert results["difference"]["value"] == pytest.approx(results["return"]["value"] - results["sb3_return"]["value"])
+    assert results["sb3_return"]["lower"] is None  # one seed: nothing is known about the next
     capsys.readouterr()
     zipped = str(compared / "sb3-seed0.zip")
     args = ["evaluate", zipped, "--algo", "DQN", "--env", "CartPole-v1", "--trust", "--episodes", "3", "--json"]
     assert main(args) == 0
     again = json.loads(capsys.readouterr().out)
-    assert again["results"]["seed_returns"] == results["peer_seed_returns"]
+    assert again["results"]["seed_returns"] == results["sb3_seed_returns"]
 
 
 @pytest.mark.slow
 def test_the_peers_model_is_what_stable_baselines3_trains_in_this_process(compared: Path) -> None:
     settings = json.loads((compared / "run.json").read_text(encoding="utf-8"))["settings"]["hyperparameters"]
     config = DQNConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
-    here = make_model(order_for(TRAINING, config, (0,)), 0).learn(300)
+    here = make_model(sb3_job_for(TRAINING, config, (0,)), 0).learn(300)
     there = rlkit.sb3.load(compared / "sb3-seed0.zip", "DQN", trust=True).models[0]
     for ours, theirs in zip(here.q_net.parameters(), there.q_net.parameters(), strict=True):
         assert torch.equal(ours, theirs)

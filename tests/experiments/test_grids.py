@@ -9,8 +9,9 @@ from rlkit.agents import PPO, TabularQ
 from rlkit.envs import GridWorld
 from rlkit.envs.maps import MAPS
 from rlkit.experiments.studies.common import rows
+from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.grids import run
-from rlkit.experiments.studies.grids.run import GridRow, is_near, main, outcome_table
+from rlkit.experiments.studies.grids.run import GridRow, is_near, outcome_table
 from rlkit.experiments.studies.grids.settings import AGENTS, CASES, case
 from rlkit.experiments.workflows.exact import all_scores, exact_returns
 from rlkit.planning import backward_induction, evaluate_finite, solve, start_value
@@ -55,16 +56,12 @@ def test_five_percent_of_the_optimums_size():
 def test_cases_are_trained_once(tmp_path, monkeypatch):
     tiny = case("tabularq", "frozenlake-4x4")
     tiny = tiny._replace(training=replace(tiny.training, seeds=(0, 1, 2), steps=400))
-    monkeypatch.setattr(run, "CASES", (tiny,))
-    arguments = ["--data", str(tmp_path), "--figure", str(tmp_path / "curve.png")]
-    assert main(arguments) == 0
+    run.run([tiny], StudyOptions(tmp_path))
     known = rows.read(tmp_path / "grids.csv", GridRow)
     assert [(row.seed, row.limit, row.optimum) for row in known] == [
         (seed, 100, pytest.approx(0.7441902879, abs=1e-9)) for seed in range(3)
     ]
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "curve-tabularq-frozenlake-4x4.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(run, "train", None)
-    assert main(arguments) == 0
+    run.run([tiny], StudyOptions(tmp_path))
     assert rows.read(tmp_path / "grids.csv", GridRow) == known
-    with pytest.raises(SystemExit):
-        main(["dqn-atlantis"])

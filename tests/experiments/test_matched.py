@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from rlkit.experiments.studies.common import rows
+from rlkit.experiments.studies.common import scores as final_scores
 from rlkit.experiments.studies.common.scores import Score
-from rlkit.experiments.studies.matched import run, settings
-from rlkit.experiments.studies.matched.run import PEER, difference_table, main, picture
+from rlkit.experiments.studies.common.study import StudyOptions
+from rlkit.experiments.studies.matched import run
+from rlkit.experiments.studies.matched.run import SB3, difference_table, picture
 from rlkit.experiments.studies.matched.settings import CASES, MatchedCase
-from rlkit.experiments.workflows.compare import order_for
+from rlkit.experiments.workflows.compare import sb3_job_for
 from rlkit.experiments.workflows.train import Training
 from rlkit.statistics import difference_interval
 
 ROWS = [
     Score("one", maker, seed, 10, float(seed + shift), None if shift else float(seed), 1.0)
-    for maker, shift, count in (("rlkit", 0, 4), (PEER, 2, 3))
+    for maker, shift, count in (("rlkit", 0, 4), (SB3, 2, 3))
     for seed in range(count)
 ]
 
@@ -37,30 +39,30 @@ def test_the_picture_has_a_panel_per_case_and_a_strip_per_side():
 def test_every_case_can_be_ordered_and_has_the_seeds_asked_for():
     for case in CASES:
         agent = replace(case.training, seeds=(0,)).make_agent()
-        assert order_for(case.training, agent.config, case.peer_seeds).num_envs == agent.env.num_envs
+        assert sb3_job_for(case.training, agent.config, case.sb3_seeds).num_envs == agent.env.num_envs
         assert case.training.seeds == tuple(range(30))
-        assert len(case.peer_seeds) >= 10
-
-
-def test_an_unknown_case_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        main(["cartpole-ppq"])
-    assert "did you mean 'cartpole-ppo'" in capsys.readouterr().err
+        assert len(case.sb3_seeds) >= 10
 
 
 @pytest.mark.slow
 def test_both_sides_are_trained_once(tmp_path, monkeypatch, capsys):
-    tiny = Training("CartPole-v1", "ppo", (0, 1), 512, "rl-zoo", num_envs=8)
-    monkeypatch.setattr(run, "CASES", (MatchedCase("tiny", tiny, (5,)),))
-    arguments = ["--rows", str(tmp_path / "rows.csv"), "--figure", str(tmp_path / "figure.png")]
-    assert main(arguments) == 0
-    known = rows.read(tmp_path / "rows.csv", Score)
-    assert [(row.maker, row.seed, row.steps) for row in known] == [("rlkit", 0, 512), ("rlkit", 1, 512), (PEER, 5, 512)]
+    tiny = MatchedCase("tiny", Training("CartPole-v1", "ppo", (0, 1), 512, "rl-zoo", num_envs=8), (5,))
+    options = StudyOptions(tmp_path)
+    (table,) = run.run([tiny], options)
+    known = rows.read(tmp_path / "matched.csv", Score)
+    assert [(row.maker, row.seed, row.steps) for row in known] == [("rlkit", 0, 512), ("rlkit", 1, 512), (SB3, 5, 512)]
     assert all(np.isfinite([row.greedy, row.sampled, row.cpu_seconds]).all() for row in known)
     assert "progress -> 0.001 max(progress, 0)" in capsys.readouterr().out
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr(run, "train", None)  # nothing is left to train
-    monkeypatch.setattr(run, "peer_score", None)
-    assert main(arguments) == 0
-    assert rows.read(tmp_path / "rows.csv", Score) == known
-    assert settings.CASES is CASES
+    assert (tmp_path / "matched.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(final_scores, "train", None)  # nothing is left to train
+    monkeypatch.setattr(run, "sb3_score", None)
+    assert run.run([tiny], options) == (table,)
+    assert rows.read(tmp_path / "matched.csv", Score) == known
+
+
+def test_one_side_alone_is_trained(tmp_path, monkeypatch):
+    tiny = MatchedCase("tiny", Training("CartPole-v1", "ppo", (0, 1), 256, "rl-zoo", num_envs=8), (5,))
+    monkeypatch.setattr(run, "sb3_score", None)
+    (table,) = run.run([tiny], StudyOptions(tmp_path, makers=("rlkit",)))
+    assert [(row.maker, row.seed) for row in rows.read(tmp_path / "matched.csv", Score)] == [("rlkit", 0), ("rlkit", 1)]
+    assert table.rows == ()  # nothing to compare with yet

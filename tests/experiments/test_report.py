@@ -14,14 +14,15 @@ from matplotlib.figure import Figure
 
 from rlkit.experiments.cli import main
 from rlkit.experiments.report import ledger
-from rlkit.experiments.report.html import cell_text, write_report
+from rlkit.experiments.report.html import write_report
 from rlkit.experiments.report.ledger import Picture, ReportTable, RunRecord
+from rlkit.experiments.report.text import cell_text
 from rlkit.plotting import Curve, Reference, filled_forward, learning_curves, png, robustness_curves, strips
 from rlkit.statistics import Estimate, mean_interval
 
 ESTIMATE = mean_interval([480.0, 490.0, 500.0])
 UNKNOWN = mean_interval([480.0])  # one seed: an infinite interval
-ROWS = (("ours", ESTIMATE, True), ("x", UNKNOWN, None))
+ROWS = (("rlkit", ESTIMATE, True), ("x", UNKNOWN, None))
 
 
 def small_picture() -> bytes:
@@ -64,9 +65,9 @@ def test_json_is_strict(run: RunRecord, tmp_path: Path) -> None:
 def test_estimates_in_csv_are_three_columns(run: RunRecord, tmp_path: Path) -> None:
     ledger.write(run, tmp_path)
     with (tmp_path / "returns.csv").open(newline="", encoding="utf-8") as file:
-        header, ours, _ = csv.reader(file)
+        header, first, _ = csv.reader(file)
     assert header == ["policy", "return", "return lower", "return upper", "solved"]
-    assert ours == ["ours", "490.0", str(ESTIMATE.lower), str(ESTIMATE.upper), "True"]
+    assert first == ["rlkit", "490.0", str(ESTIMATE.lower), str(ESTIMATE.upper), "True"]
 
 
 def test_an_older_run_is_only_replaced_on_request(run: RunRecord, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_the_page_is_self_contained_and_says_what_is_known(run: RunRecord, tmp_p
     assert not re.search(r"https?:|src=\"(?!data:)|<link|<script|@import", html)
     assert "DQN &amp; &lt;friends&gt;" in html  # escaped
     assert html.index("Natural return") < html.index("<section>")
-    for fact in ("490 [465.2, 514.8]", "480 [unknown]", "gymnasium", "CartPole-v1", "A note.", "A curve"):
+    for fact in ("490 [465.2, 514.8]", "480 (one seed: no interval)", "gymnasium", "CartPole-v1", "A note.", "A curve"):
         assert fact in html
     assert html.count("data:image/png;base64,") == 1
     assert json.loads(numbers.read_text(encoding="utf-8"))["runs"][0]["results"]["return"]["value"] == 490.0
@@ -143,7 +144,7 @@ def test_report_command(run: RunRecord, tmp_path: Path, capsys: pytest.CaptureFi
         (3, "3"),
         (True, "yes"),
         (None, ""),
-        ("ours", "ours"),
+        ("rlkit", "rlkit"),
         (Estimate(1.0, 0.5, 1.5, 8, 0.95, "Student t"), "1 [0.5, 1.5]"),
         (math.nan, "nan"),
     ],
@@ -160,10 +161,10 @@ def test_gaps_are_filled_forward_and_starts_stay_empty() -> None:
 
 def test_learning_curves_draw_mean_seeds_and_reference() -> None:
     x, y = np.arange(4), np.arange(12.0).reshape(4, 3)
-    figure = learning_curves({"ours": Curve(x, y)}, references=[Reference("optimum", 12.0)], ylabel="exact return")
+    figure = learning_curves({"rlkit": Curve(x, y)}, references=[Reference("optimum", 12.0)], ylabel="exact return")
     (axes,) = figure.axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["ours, mean of 3 seeds, 95 % interval", "optimum"]
+    assert labels == ["rlkit, mean of 3 seeds, 95 % interval", "optimum"]
     mean = next(line for line in axes.lines if line.get_label() == labels[0])
     np.testing.assert_allclose(mean.get_ydata(), y.mean(axis=1))
     assert axes.get_ylabel() == "exact return"
@@ -179,9 +180,9 @@ def test_two_seeds_get_no_band_and_one_no_mean() -> None:
 
 def test_robustness_curves_are_panels_of_one_height() -> None:
     falling = Curve([0.0, 0.1], [[500.0, 400.0, 450.0], [100.0, 90.0, 110.0]])
-    policies = {"ours": {"FGSM": falling, "noise": falling}, "theirs": {"FGSM": Curve([0.0, 0.1], [[9.0], [8.0]])}}
+    policies = {"rlkit": {"FGSM": falling, "noise": falling}, "other": {"FGSM": Curve([0.0, 0.1], [[9.0], [8.0]])}}
     figure = robustness_curves(policies, xlabel="epsilon [standard deviations]")
-    assert [axes.get_title() for axes in figure.axes] == ["ours", "theirs"]
+    assert [axes.get_title() for axes in figure.axes] == ["rlkit", "other"]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     assert figure.axes[0].get_xlabel() == "epsilon [standard deviations]"
     assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["FGSM, 1 seed"]
@@ -199,10 +200,10 @@ def test_nothing_to_draw_is_refused() -> None:
 
 def test_strips_show_every_seed_and_the_interval_of_the_mean() -> None:
     axes = Figure().add_subplot()
-    strips(axes, {"ours": [1.0, 3.0, 2.0], "theirs": [4.0, 6.0]}, "return", "two sides")
+    strips(axes, {"rlkit": [1.0, 3.0, 2.0], "other": [4.0, 6.0]}, "return", "two sides")
     dots = [line for line in axes.lines if line.get_linestyle() == "None" and line.get_marker() == "o"]
     assert [sorted(line.get_ydata()) for line in dots] == [[1.0, 2.0, 3.0], [4.0, 6.0]]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["ours", "theirs"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["rlkit", "other"]
     expected, known = mean_interval([1.0, 2.0, 3.0]), axes.containers
     (segment,) = known[0].lines[2][0].get_segments()
     np.testing.assert_allclose(segment[:, 1], [expected.lower, expected.upper])

@@ -15,15 +15,15 @@ from rlkit.adversarial.measures.robustness_curve import NATURAL
 from rlkit.agents import PPO, load
 from rlkit.experiments.benchmarks import attacks
 from rlkit.experiments.studies.common import rows
-from rlkit.experiments.studies.common.policy_cache import our_policy, peer_policy
+from rlkit.experiments.studies.common.policy_cache import rlkit_policy, sb3_policy
 from rlkit.experiments.studies.common.tasks import CARTPOLE, TASKS
 from rlkit.experiments.studies.robustness import run, settings
 from rlkit.experiments.studies.robustness.analysis import AttackRow, curve_table, figure, order_table, rows_of
 from rlkit.experiments.studies.robustness.objectives import Pair, objective_table, pairs
 from rlkit.experiments.studies.robustness.settings import CASES, RobustnessCase, names_of
 from rlkit.experiments.workflows.attack import aliasing
-from rlkit.experiments.workflows.compare import order_for
-from rlkit.experiments.workflows.policies import OURS, PEER
+from rlkit.experiments.workflows.compare import sb3_job_for
+from rlkit.experiments.workflows.policies import RLKIT, SB3
 from rlkit.experiments.workflows.train import Training
 from rlkit.plotting import png
 
@@ -42,33 +42,33 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.csv"
-    run.run_case(CASE, OURS, tmp_path, path)
+    run.run_case(CASE, RLKIT, tmp_path, path)
     known = rows.read(path, AttackRow)
     assert len(known) == 2 * (1 + 2 * 2)
     agent = load(tmp_path / "cartpole-tiny" / "agent.safetensors", device="cpu")
-    natural = [row.mean_return for row in rows_of(known, "cartpole-tiny", OURS, NATURAL)]
+    natural = [row.mean_return for row in rows_of(known, "cartpole-tiny", RLKIT, NATURAL)]
     assert natural == agent.evaluate(2).mean(axis=1).tolist()
     written = path.read_text(encoding="utf-8")
     monkeypatch.setattr(run, "POLICIES", {})  # nothing is opened or trained again
-    run.run_case(CASE, OURS, tmp_path, path)
+    run.run_case(CASE, RLKIT, tmp_path, path)
     assert path.read_text(encoding="utf-8") == written
-    monkeypatch.setattr(run, "POLICIES", {OURS: our_policy})
+    monkeypatch.setattr(run, "POLICIES", {RLKIT: rlkit_policy})
     monkeypatch.setattr(run, "ATTACKS", {**run.ATTACKS, "best": Noise("uniform")})
-    run.run_case(CASE, OURS, tmp_path, path)
+    run.run_case(CASE, RLKIT, tmp_path, path)
     assert len(rows.read(path, AttackRow)) == 2 * (1 + 3 * 2)
 
 
 @pytest.mark.slow
 def test_the_peers_models_are_trained_where_missing(small: None, tmp_path: Path) -> None:
-    run.run_case(CASE, PEER, tmp_path, tmp_path / "rows.csv")
+    run.run_case(CASE, SB3, tmp_path, tmp_path / "rows.csv")
     assert len(rows.read(tmp_path / "rows.csv", AttackRow)) == 10
-    again = peer_policy(CASE.peer, tmp_path / "cartpole-tiny")
+    again = sb3_policy(CASE.sb3_training, tmp_path / "cartpole-tiny")
     assert isinstance(again, Stacked)
     assert again.seeds == (0, 1)
 
 
 def made(attack: str, epsilon: float, earned: list[float], case: str = "grid-x") -> list[AttackRow]:
-    return [AttackRow(case, OURS, seed, attack, epsilon, one, 0.25) for seed, one in enumerate(earned)]
+    return [AttackRow(case, RLKIT, seed, attack, epsilon, one, 0.25) for seed, one in enumerate(earned)]
 
 
 KNOWN = [
@@ -107,7 +107,7 @@ def linear_case(actions: int) -> tuple[Linear, torch.Tensor]:
 def test_with_two_actions_both_objectives_are_one_attack() -> None:
     victim, obs = linear_case(2)
     for attack in ("FGSM", "PGD-20"):
-        for pair in pairs(CASE, OURS, victim, obs, attack, 0.3):
+        for pair in pairs(CASE, RLKIT, victim, obs, attack, 0.3):
             assert pair.shown == pair.action == 0.0
             assert pair.lead_margin == pair.lead_cross_entropy
             assert pair.regret_margin == pair.regret_cross_entropy > 0.0
@@ -115,7 +115,7 @@ def test_with_two_actions_both_objectives_are_one_attack() -> None:
 
 def test_with_three_actions_they_differ_where_the_third_weighs_enough() -> None:
     victim, obs = linear_case(3)
-    found = pairs(CASE, OURS, victim, obs, "FGSM", 0.3)
+    found = pairs(CASE, RLKIT, victim, obs, "FGSM", 0.3)
     scores, scale = victim.scores(obs), torch.tensor(CARTPOLE.scale)
     for s, pair in enumerate(found):
         assert (pair.seed, pair.attack, pair.epsilon) == (s, "FGSM", 0.3)
@@ -138,28 +138,28 @@ def test_with_three_actions_they_differ_where_the_third_weighs_enough() -> None:
 
 def test_objectives_are_compared_once_and_tabled(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "pairs.csv"
-    run.compare_objectives(CASE, OURS, tmp_path, path)
+    run.compare_objectives(CASE, RLKIT, tmp_path, path)
     known = rows.read(path, Pair)
     assert len(known) == 2 * 2 * 2  # attacks, epsilons, seeds
     assert all(pair.shown == 0.0 for pair in known if pair.attack == "FGSM")  # the cart-pole has two actions
     monkeypatch.setattr(run, "POLICIES", {})
-    run.compare_objectives(CASE, OURS, tmp_path, path)
+    run.compare_objectives(CASE, RLKIT, tmp_path, path)
     assert rows.read(path, Pair) == known
     low, high = (
         replace(known[0], seed=s, action=share, regret_cross_entropy=9.0) for s, share in enumerate((0.2, 0.4))
     )
     (line,) = objective_table([replace(low, regret_margin=7.0), replace(high, regret_margin=6.0)]).rows
-    assert line[:4] == ("cartpole-tiny", OURS, "FGSM", 0.5)
+    assert line[:4] == ("cartpole-tiny", RLKIT, "FGSM", 0.5)
     assert (line[5].value, line[7].value, line[8].value) == pytest.approx((0.3, 6.5, 2.5))
 
 
 def test_every_case_can_be_trained_by_both_makers() -> None:
     assert {case.name for case in CASES} == {name for task in TASKS for name in names_of(task)}
     for case in CASES:
-        one = replace(case.ours, seeds=(0,)).make_agent()
+        one = replace(case.training, seeds=(0,)).make_agent()
         assert len(case.task.scale) == np.prod(one.observation_space.shape)
-        peer = replace(case.peer, seeds=(0,)).make_agent()
-        order_for(case.peer, peer.config, (0,))
+        peer = replace(case.sb3_training, seeds=(0,)).make_agent()
+        sb3_job_for(case.sb3_training, peer.config, (0,))
         assert settings.EPISODES > 0
 
 
@@ -168,12 +168,6 @@ def test_where_states_read_alike() -> None:
     assert aliasing("rlkit/GridWorld-v0", grid, Budget(0.0)) == pytest.approx(1 / 6)
     assert aliasing("rlkit/GridWorld-v0", {"map": "frozenlake-4x4"}, Budget(0.0)) is None
     assert aliasing("CartPole-v1", {}, Budget(0.0)) is None
-
-
-def test_misuse(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        run.main(["cartpole-ppp"])
-    assert "did you mean 'cartpole-ppo'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from rlkit.experiments.studies.common.scores import (
     curve,
     missing,
     of_case,
-    our_scores,
     points,
+    rlkit_scores,
     scores,
 )
 from rlkit.experiments.studies.tuned.settings import CASES
@@ -78,7 +78,7 @@ def test_sampled_actions_follow_the_probabilities_and_are_drawn_anew():
 def test_a_row_is_what_evaluate_says_and_its_curve_is_the_history():
     training = Training("CartPole-v1", "a2c", (4, 5), 400, "tuned", num_envs=None)
     trained = train(training, training.make_agent())
-    made = our_scores("case", training, trained)
+    made = rlkit_scores("case", training, trained)
     assert [row.seed for row in made] == [4, 5]
     assert [row.greedy for row in made] == trained.agent.evaluate(100).mean(axis=1).tolist()
     assert all(row.sampled is not None and row.maker == "rlkit" and row.steps == 400 for row in made)

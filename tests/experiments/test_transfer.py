@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from rlkit.experiments.studies.common import rows
+from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.common.tasks import CARTPOLE
 from rlkit.experiments.studies.transfer import analysis, figures, run, settings
 from rlkit.experiments.studies.transfer.analysis import RANDOM, Flipped, Natural, Offset, Spread
-from rlkit.experiments.workflows.policies import OURS
+from rlkit.experiments.workflows.policies import RLKIT
 from rlkit.experiments.workflows.train import Training
 from rlkit.plotting import png
 from rlkit.statistics import Estimate
@@ -20,7 +21,7 @@ TINY = {"n_steps": 64, "batch_size": 32, "n_epochs": 1}
 
 def kept(name: str, network: str, hyperparameters: dict[str, object]) -> settings.Kept:
     training = Training(CARTPOLE.env, "ppo", (0, 1), 256, None, {**TINY, **hyperparameters})
-    return settings.Kept(name, CARTPOLE, OURS, "PPO", network, name, training)
+    return settings.Kept(name, CARTPOLE, RLKIT, "PPO", network, name, training)
 
 
 @pytest.fixture
@@ -49,8 +50,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_whole_experiment_runs_once(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ["--models", str(tmp_path / "models"), "--data", str(tmp_path / "data")]
-    assert run.main(asked) == 0
+    options = StudyOptions(tmp_path / "data", tmp_path / "models")
+    tables = run.run(run.PARTS, options)
+    assert [table.name for table in tables][:2] == ["natural", "transfer-relations"]
     files = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
     assert {"natural.csv", "transfer.csv", "transfer.png", "universal.png", "dimension.png"} <= set(files)
     data = tmp_path / "data"
@@ -64,7 +66,7 @@ def test_the_whole_experiment_runs_once(small: None, tmp_path: Path, monkeypatch
     assert len(spread) == 2 * 2 * 2
     assert all(row.measured == pytest.approx(row.predicted, rel=0.02) for row in spread)  # a linear policy
     monkeypatch.setattr(run, "POLICIES", {})  # nothing is opened or measured again
-    assert run.main(["natural", *asked]) == 0
+    assert run.run(run.PARTS[:1], options) == tables[:1]
     assert {path.name: path.read_bytes() for path in data.iterdir()} == files
 
 
@@ -136,9 +138,3 @@ def test_in_what_policies_differ_first() -> None:
     assert len({(kept.folder, kept.maker) for kept in settings.KEPT}) == len(settings.KEPT)
     for each in settings.KEPT:
         each.training.make_agent()
-
-
-def test_misuse(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        run.main(["transfers"])
-    assert "did you mean 'transfer'" in capsys.readouterr().err

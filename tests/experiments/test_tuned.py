@@ -1,12 +1,13 @@
 """The judgement of the tuned presets at tiny sizes."""
 
 import numpy as np
-import pytest
 
 from rlkit.experiments.studies.common import rows
+from rlkit.experiments.studies.common import scores as final_scores
 from rlkit.experiments.studies.common.scores import Point, Score, curve
+from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.tuned import run
-from rlkit.experiments.studies.tuned.run import is_met, main, verdict
+from rlkit.experiments.studies.tuned.run import is_met, verdict
 from rlkit.experiments.studies.tuned.settings import CASES, Target, TunedCase
 from rlkit.experiments.workflows.train import Training
 
@@ -39,14 +40,12 @@ def test_failures_are_named():
 def test_cases_are_trained_once_and_drawn(tmp_path, monkeypatch):
     case = TunedCase("tiny", Training("CartPole-v1", "a2c", (0, 1), 800, "tuned", num_envs=None), (Target(1.0),))
     monkeypatch.setattr(run, "CASES", (case,))
-    arguments = ["--data", str(tmp_path), "--figures", str(tmp_path)]
-    assert main(arguments) == 0
+    (table,) = run.run([case], StudyOptions(tmp_path))
+    assert [row[0] for row in table.rows] == ["tiny"]
     known = rows.read(tmp_path / "tuned.csv", Score)
     assert [(row.case, row.seed) for row in known] == [("tiny", 0), ("tiny", 1)]
     assert np.asarray(curve(rows.read(tmp_path / "curve-tiny.csv", Point)).y).shape[1] == 2
     assert (tmp_path / "curve-tiny.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr(run, "train", None)
-    assert main(arguments) == 0
+    monkeypatch.setattr(final_scores, "train", None)
+    run.run([case], StudyOptions(tmp_path))
     assert rows.read(tmp_path / "tuned.csv", Score) == known
-    with pytest.raises(SystemExit):
-        main(["tinny"])

@@ -1,8 +1,7 @@
-"""Choosing some of an experiment's cases by their names."""
+"""Choosing some of a study's cases by their names."""
 
 from __future__ import annotations
 
-import argparse
 import difflib
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -21,7 +20,7 @@ N = TypeVar("N", bound=Named)
 
 
 def chosen(names: Sequence[str], cases: Sequence[N]) -> tuple[N, ...]:
-    """The cases of these names, in their order; all without any.
+    """The cases of these names, in their order; all cases if no name is given.
 
     Raises:
         ValueError: an unknown name; the nearest is suggested.
@@ -33,14 +32,3 @@ def chosen(names: Sequence[str], cases: Sequence[N]) -> tuple[N, ...]:
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise ValueError(f"unknown case {name!r}: {hint}")
     return tuple(known[name] for name in names) or tuple(cases)
-
-
-def parsed(
-    parser: argparse.ArgumentParser, args: Sequence[str] | None, cases: Sequence[N]
-) -> tuple[argparse.Namespace, tuple[N, ...]]:
-    """The options of a command with ``names``, and the cases that these choose; an unknown name is misuse (exit 2)."""
-    options = parser.parse_args(args)
-    try:
-        return options, chosen(options.names, cases)
-    except ValueError as error:
-        parser.error(str(error))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from rlkit.exploration import categorical
 from rlkit.plotting import Curve
 from rlkit.streams import Stream
 
+from ...report import terminal
 from ...workflows.evaluate import play
-from ...workflows.policies import Subject, of_agent
-from ...workflows.train import Training, TrainingResult
+from ...workflows.policies import RLKIT, Subject, of_agent
+from ...workflows.train import Training, TrainingResult, train
+from . import rows
 
 EPISODES = 100  # of the final policy, the same for every training seed and both makers
 
@@ -61,18 +64,38 @@ class Sampled:
             return categorical(self.scores(obs), self._stream.next()[..., 0])
 
 
-def missing(seeds: Sequence[int], rows: Sequence[Score], case: str, maker: str) -> tuple[int, ...]:
+def missing(seeds: Sequence[int], known: Sequence[Score], case: str, maker: str) -> tuple[int, ...]:
     """The seeds of a case that have no row yet, in order."""
-    done = {row.seed for row in rows if (row.case, row.maker) == (case, maker)}
+    done = {row.seed for row in known if (row.case, row.maker) == (case, maker)}
     return tuple(seed for seed in seeds if seed not in done)
 
 
-def of_case(rows: Sequence[Score], case: str, maker: str = "rlkit") -> list[Score]:
+def of_case(known: Sequence[Score], case: str, maker: str = RLKIT) -> list[Score]:
     """The rows of one side of a case, by seed."""
-    return sorted((row for row in rows if (row.case, row.maker) == (case, maker)), key=lambda row: row.seed)
+    return sorted((row for row in known if (row.case, row.maker) == (case, maker)), key=lambda row: row.seed)
 
 
-def our_scores(case: str, training: Training, trained: TrainingResult) -> list[Score]:
+def train_missing(case: str, training: Training, file: Path, curve_file: Path | None = None) -> None:
+    """Train the seeds of a case that have no row in ``file`` as one computation, and add their rows.
+
+    Args:
+        case: its name in the rows.
+        training: all its seeds.
+        file: rows of ``Score``.
+        curve_file: where the training returns of these seeds are added, as rows of ``Point``; None for nowhere.
+    """
+    seeds = missing(training.seeds, rows.read(file, Score), case, RLKIT)
+    if not seeds:
+        return
+    training = replace(training, seeds=seeds)
+    trained = train(training, training.make_agent())
+    if curve_file is not None:
+        rows.append(curve_file, points(trained))
+    rows.append(file, rlkit_scores(case, training, trained))
+    terminal.say(f"{case}: {len(seeds)} seeds of {RLKIT}, {trained.cpu_seconds / len(seeds):.1f} CPU seconds each")
+
+
+def rlkit_scores(case: str, training: Training, trained: TrainingResult) -> list[Score]:
     """A row for every seed that was trained."""
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from rlkit.envs import GridWorld
 from rlkit.plotting import SMALL_DPI, Reference, learning_curves, png
@@ -18,8 +18,8 @@ from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.exact import exact_answer, exact_returns
 from ...workflows.train import ExactCurve, train
 from ..common import rows
-from ..common.case_selection import parsed
 from ..common.scores import Point, curve
+from ..common.study import Study, StudyOptions
 from .settings import CASES, SHARE, GridCase
 
 DRAWN = "tabularq-frozenlake-4x4"  # the case whose learning curve is kept
@@ -38,11 +38,25 @@ class GridRow:
     optimum: float  # of all policies under that limit, those that see the steps left included
 
 
-def run_case(case: GridCase, data: Path) -> None:
-    """Train the seeds that have no row in the folder, as one computation, and add their rows."""
-    done = {
-        row.seed for row in rows.read(data / "grids.csv", GridRow) if (row.agent, row.map) == (case.agent, case.map)
-    }
+def run(cases: Sequence[GridCase], options: StudyOptions) -> Sequence[ReportTable]:
+    """Train what has no row yet, draw the tabular curve, and table exact returns beside exact optima."""
+    file, points = options.data / "grids.csv", options.data / f"curve-{DRAWN}.csv"
+    for case in cases:
+        run_case(case, file, points)
+    known = rows.read(file, GridRow)
+    if points.is_file():
+        optimum = next(row.optimum for row in known if f"{row.agent}-{row.map}" == DRAWN)
+        figure = exact_curve(rows.read(points, Point), optimum)
+        write_bytes(points.with_suffix(".png"), png(figure, SMALL_DPI))
+    return (outcome_table(known),)
+
+
+def run_case(case: GridCase, file: Path, points: Path) -> None:
+    """Train the seeds that have no row in ``file``, as one computation, and add their rows.
+
+    The curve of the case that is ``DRAWN`` goes to ``points``.
+    """
+    done = {row.seed for row in rows.read(file, GridRow) if (row.agent, row.map) == (case.agent, case.map)}
     seeds = tuple(seed for seed in case.training.seeds if seed not in done)
     if not seeds:
         return
@@ -53,11 +67,11 @@ def run_case(case: GridCase, data: Path) -> None:
     recorded = ExactCurve(exact) if case.name == DRAWN else None
     agent = train(training, training.make_agent(), recorded).agent
     if recorded is not None:
-        rows.append(data / f"curve-{case.name}.csv", points_of(seeds, recorded))
+        rows.append(points, points_of(seeds, recorded))
     returns = exact_returns(agent, exact.problem, exact.limited.horizon)
     limit, steps, optimum = exact.limited.horizon, agent.num_timesteps, exact.optimum
     rows.append(
-        data / "grids.csv",
+        file,
         [
             GridRow(case.map, case.agent, seed, limit, steps, float(earned), optimum)
             for seed, earned in zip(seeds, returns, strict=True)
@@ -103,22 +117,13 @@ def is_near(earned: float, optimum: float) -> bool:
     return optimum - earned <= SHARE * abs(optimum)
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run what is named and has no row yet, show the table and draw the tabular curve; the exit code."""
-    parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.grids", description=__doc__)
-    parser.add_argument("names", nargs="*", help="AGENT-MAP, for example ppo-cliff; all without any")
-    parser.add_argument("--data", type=Path, default=Path("results/grids"), help="folder of the rows, continued")
-    parser.add_argument("--figure", type=Path, default=Path(f"results/grids/curve-{DRAWN}.png"), help="written")
-    options, cases = parsed(parser, args, CASES)
-    for case in cases:
-        run_case(case, options.data)
-    known = rows.read(options.data / "grids.csv", GridRow)
-    terminal.show_table(outcome_table(known))
-    points = rows.read(options.data / f"curve-{DRAWN}.csv", Point)
-    if points:
-        optimum = next(row.optimum for row in known if f"{row.agent}-{row.map}" == DRAWN)
-        reference = Reference("exact optimum under the step limit", optimum)
-        ylabel = "exact return of the greedy policy"
-        figure = learning_curves({"Q-learning, frozenlake-4x4": curve(points)}, ylabel=ylabel, references=[reference])
-        write_bytes(options.figure, png(figure, SMALL_DPI))
-    return 0
+def exact_curve(points: Sequence[Point], optimum: float) -> Figure:
+    """The exact return of the case that is ``DRAWN`` during training, beside the optimum."""
+    return learning_curves(
+        {"Q-learning, frozenlake-4x4": curve(points)},
+        ylabel="exact return of the greedy policy",
+        references=[Reference("exact optimum under the step limit", optimum)],
+    )
+
+
+STUDY = Study(CASES, run)

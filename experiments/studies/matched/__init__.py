@@ -1,1 +1,1 @@
-"""Do our agents end where stable-baselines3's do, with the same hyper-parameters? Final returns seed by seed."""
+"""With the same hyper-parameters, do rlkit and stable-baselines3 reach the same final returns?"""

@@ -1,8 +1,7 @@
-"""Training what has no row yet, and the difference between the two sides."""
+"""Final returns of rlkit and stable-baselines3, and their difference."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,71 +14,79 @@ from rlkit.statistics import difference_interval, mean_interval
 
 from ...report import terminal
 from ...report.ledger import Cell, ReportTable, write_bytes
-from ...workflows.compare import Peer, SB3Job, hyperparameter_table, order_for, peer_subject, require_peer
-from ...workflows.policies import OURS, PEER
-from ...workflows.train import Training, train
+from ...workflows.compare import SB3Job, SB3Process, hyperparameter_table, require_sb3, sb3_job_for, sb3_subject
+from ...workflows.policies import RLKIT, SB3
+from ...workflows.train import Training
 from ..common import rows
-from ..common.case_selection import parsed
-from ..common.scores import Score, missing, of_case, our_scores, scores
+from ..common.scores import Score, missing, of_case, scores, train_missing
+from ..common.study import MAKERS, Study, StudyOptions
 from .settings import CASES, MatchedCase
 
-LABELS = {OURS: OURS, PEER: "stable-\nbaselines3"}
+LABELS = {RLKIT: RLKIT, SB3: "stable-\nbaselines3"}
 PANELS = 4  # side by side
 
 
-def run_case(case: MatchedCase, path: Path) -> None:
-    """Train both sides of a case as far as rows are missing in the file, and add them one by one."""
-    known = rows.read(path, Score)
+def run(cases: Sequence[MatchedCase], options: StudyOptions) -> Sequence[ReportTable]:
+    """Train what has no row yet, draw the figure, and table the differences."""
+    file = options.data / "matched.csv"
+    if SB3 in options.makers:
+        require_sb3()
+    for case in cases:
+        run_case(case, file, options.makers)
+    known = rows.read(file, Score)
+    write_bytes(options.data / "matched.png", png(picture(known), SMALL_DPI))
+    return (difference_table(known),)
+
+
+def run_case(case: MatchedCase, file: Path, makers: Sequence[str] = MAKERS) -> None:
+    """Train the seeds of a case that have no row in the file, and add their rows one by one."""
     config = replace(case.training, seeds=case.training.seeds[:1]).make_agent().config
-    order = order_for(case.training, config, case.peer_seeds)
-    terminal.show_table(hyperparameter_table(config, order))
-    ours = missing(case.training.seeds, known, case.name, OURS)
-    if ours:
-        training = replace(case.training, seeds=ours)
-        rows.append(path, our_scores(case.name, training, train(training, training.make_agent())))
-        terminal.say(f"{case.name}: {len(ours)} seeds of ours")
-    for seed in missing(case.peer_seeds, known, case.name, PEER):
-        score = peer_score(case.name, case.training, replace(order, seeds=(seed,)))
-        rows.append(path, [score])
-        terminal.say(f"{case.name}: seed {seed} of {PEER}, {score.greedy:g}")
+    job = sb3_job_for(case.training, config, case.sb3_seeds)
+    terminal.show_table(hyperparameter_table(config, job))
+    if RLKIT in makers:
+        train_missing(case.name, case.training, file)
+    known = rows.read(file, Score)
+    for seed in missing(case.sb3_seeds, known, case.name, SB3) if SB3 in makers else ():
+        score = sb3_score(case.name, case.training, replace(job, seeds=(seed,)))
+        rows.append(file, [score])
+        terminal.say(f"{case.name}: seed {seed} of {SB3}, {score.greedy:g}")
 
 
-def peer_score(name: str, training: Training, order: SB3Job) -> Score:
-    """Train the only seed of an order in a process of its own, and play its final policy.
+def sb3_score(name: str, training: Training, job: SB3Job) -> Score:
+    """Train the only seed of a job in a process of its own, and play its final policy.
 
     Raises:
-        PeerFailed: that process failed.
+        SB3Failed: that process failed.
     """
-    with tempfile.TemporaryDirectory() as folder, Peer(order, Path(folder)) as peer:
-        (result,) = peer.results()
-        subject = peer_subject(training, order.algorithm, [result])
-    stochastic = order.algorithm != "DQN"
+    with tempfile.TemporaryDirectory() as folder, SB3Process(job, Path(folder)) as process:
+        (result,) = process.results()
+        subject = sb3_subject(training, job.algorithm, [result])
+    stochastic = job.algorithm != "DQN"
     (score,) = scores(name, subject, result.timesteps, [result.cpu_seconds], stochastic)
     return score
 
 
 def difference_table(known: Sequence[Score]) -> ReportTable:
-    """Both sides' means with their intervals and the difference, ours minus theirs; one line per case and policy."""
+    """Mean returns of both libraries and their difference (rlkit minus stable-baselines3) by case and policy."""
     lines: list[tuple[Cell, ...]] = []
     for case in dict.fromkeys(row.case for row in known):
         for kind in ("greedy", "sampled"):
-            ours, theirs = (earned(known, case, maker, kind) for maker in (OURS, PEER))
-            if ours and theirs:
-                difference = difference_interval(ours, theirs)
-                seeds = f"{len(ours)}, {len(theirs)}"
-                lines.append((case, kind, seeds, mean_interval(ours), mean_interval(theirs), difference))
-    columns = ("case", "actions", "seeds", OURS, PEER, "difference")
+            x, y = (earned(known, case, maker, kind) for maker in (RLKIT, SB3))
+            if x and y:
+                seeds = f"{len(x)}, {len(y)}"
+                lines.append((case, kind, seeds, mean_interval(x), mean_interval(y), difference_interval(x, y)))
+    columns = ("case", "actions", "seeds", RLKIT, SB3, "difference")
     return ReportTable("matched", "Mean final return over seeds, with 95 % intervals", columns, tuple(lines))
 
 
 def earned(known: Sequence[Score], case: str, maker: str, kind: str) -> list[float]:
-    """The final returns of one side of a case, greedy or sampled; none where the policy has none."""
+    """The final returns of one library in a case, greedy or sampled; none for policies that cannot be sampled."""
     values = [getattr(row, kind) for row in of_case(known, case, maker)]
     return [value for value in values if value is not None]
 
 
 def picture(known: Sequence[Score]) -> Figure:
-    """Every seed of both sides, a panel per case."""
+    """Every seed of both libraries, a panel per case."""
     cases = list(dict.fromkeys(row.case for row in known))
     lines, columns = -(-len(cases) // PANELS), min(len(cases), PANELS)
     figure = Figure(figsize=(3.4 * columns, 3.2 * lines), layout="constrained")
@@ -90,24 +97,11 @@ def picture(known: Sequence[Score]) -> Figure:
         groups = {
             f"{LABELS[maker]}\n{kind}": values
             for kind in ("greedy", "sampled")
-            for maker in (OURS, PEER)
+            for maker in (RLKIT, SB3)
             if (values := earned(known, case, maker, kind))
         }
         strips(panel, groups, "final return" if panel in panels[::columns] else "", case)
     return figure
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run what is named and has no row yet, show the differences and draw the figure; the exit code."""
-    parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.matched", description=__doc__)
-    parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
-    parser.add_argument("--rows", type=Path, default=Path("results/matched/matched.csv"), help="read and continued")
-    parser.add_argument("--figure", type=Path, default=Path("results/matched/matched.png"), help="written")
-    options, cases = parsed(parser, args, CASES)
-    require_peer()
-    for case in cases:
-        run_case(case, options.rows)
-    known = rows.read(options.rows, Score)
-    terminal.show_table(difference_table(known))
-    write_bytes(options.figure, png(picture(known), SMALL_DPI))
-    return 0
+STUDY = Study(CASES, run, takes=("makers",))

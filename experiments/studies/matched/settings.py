@@ -1,4 +1,4 @@
-"""What is trained on both sides, as data."""
+"""What both libraries train, as data."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import NamedTuple
 from ...workflows.train import Training
 
 SEEDS = tuple(range(30))
-PEER_SEEDS = tuple(range(10))
+SB3_SEEDS = tuple(range(10))
 
 
-# what the zoo normalises, as it is
+# the zoo normalizes both; here neither is
 PLAIN = {"normalize_observations": False, "normalize_rewards": False}
 
 
 class MatchedCase(NamedTuple):
-    """One comparison: the same hyper-parameters on both sides."""
+    """One comparison: the same hyper-parameters in both libraries."""
 
     name: str
-    training: Training  # ours, all seeds as one computation
-    peer_seeds: tuple[int, ...] = PEER_SEEDS  # stable-baselines3's, one after another
+    training: Training  # of rlkit, all seeds as one computation
+    sb3_seeds: tuple[int, ...] = SB3_SEEDS  # of stable-baselines3, one after another
 
 
 CASES = (
     MatchedCase("cartpole-dqn", Training("CartPole-v1", "dqn", SEEDS, 50_000, "rl-zoo")),
-    MatchedCase("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS),
+    MatchedCase("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS),
     MatchedCase("cartpole-a2c", Training("CartPole-v1", "a2c", SEEDS, 500_000, "rl-zoo", num_envs=8)),
     # after the zoo's budgets every seed may stand at the greatest return there is: these stop on the way
     MatchedCase(
-        "cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS
+        "cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS
     ),
     MatchedCase(
-        "cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), peer_seeds=SEEDS
+        "cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS
     ),
     # the zoo's own settings, and less of everything, where not every seed has learned to swing up
     MatchedCase("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 100_000, "rl-zoo")),

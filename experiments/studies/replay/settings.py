@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ...workflows.train import Training
 
 SEEDS = tuple(range(10, 20))  # 0 to 9 were used to find out that an update every fourth step is too few for either
@@ -18,7 +20,18 @@ EQUAL = {
 }
 
 WITH, WITHOUT = "replay", "no-replay"
-TRAININGS = {
-    WITH: Training("CartPole-v1", "dqn", SEEDS, STEPS, hyperparameters={**EQUAL, "replay": True}),
-    WITHOUT: Training("CartPole-v1", "dqn", SEEDS, STEPS, hyperparameters={**EQUAL, "replay": False}),
-}
+
+
+class ReplayCase(NamedTuple):
+    """One of the two trainings."""
+
+    name: str
+    training: Training
+
+
+def case(name: str, replay: bool) -> ReplayCase:
+    """DQN on CartPole-v1 with or without its memory."""
+    return ReplayCase(name, Training("CartPole-v1", "dqn", SEEDS, STEPS, hyperparameters={**EQUAL, "replay": replay}))
+
+
+CASES = (case(WITH, True), case(WITHOUT, False))

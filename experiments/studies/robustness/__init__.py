@@ -1,1 +1,1 @@
-"""How wrong may observations be before each agent fails, and which attack finds it? Ours beside stable-baselines3's."""
+"""How large must an attack be before an agent of rlkit or stable-baselines3 fails, and which attack finds it?"""

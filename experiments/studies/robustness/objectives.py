@@ -54,7 +54,7 @@ def pairs(case: RobustnessCase, maker: str, victim: Victim, obs: Tensor, attack:
     means = [column.double().mean(dim=1).tolist() for column in columns]  # of [S]
     return [
         Pair(case.name, maker, seed, attack, epsilon, *(round(value, 6) for value in values))
-        for seed, *values in zip(case.ours.seeds, *means, strict=True)
+        for seed, *values in zip(case.training.seeds, *means, strict=True)
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -11,19 +10,34 @@ from rlkit.adversarial import NATURAL, Victim, robustness_curve, visited
 from rlkit.plotting import png
 
 from ...report import terminal
-from ...report.ledger import flattened, write_bytes, write_csv
+from ...report.ledger import ReportTable, write_bytes, write_tables
 from ...workflows.attack import aliasing
-from ...workflows.policies import OURS, PEER
+from ...workflows.policies import RLKIT
 from ..common import rows
-from ..common.case_selection import parsed
 from ..common.policy_cache import POLICIES
+from ..common.study import Study, StudyOptions
 from ..common.tasks import TASKS
 from .analysis import AttackRow, curve_table, figure, order_table, rows_of
 from .objectives import ATTACKS as PAIRED
 from .objectives import STATES, Pair, objective_table, pairs
 from .settings import ATTACKS, CASES, EPISODES, SEEDS, RobustnessCase, names_of
 
-MAKERS = (OURS, PEER)
+
+def run(cases: Sequence[RobustnessCase], options: StudyOptions) -> Sequence[ReportTable]:
+    """Train and attack what has no row yet, draw a figure per task, and table returns, attacks and objectives."""
+    attacked_rows, paired_rows = options.data / "rows.csv", options.data / "pairs.csv"
+    for case, maker in product(cases, options.makers):
+        run_case(case, maker, options.models, attacked_rows)
+        compare_objectives(case, maker, options.models, paired_rows)
+    known = rows.read(attacked_rows, AttackRow)
+    for task in TASKS:
+        own = [row for row in known if row.case in names_of(task)]
+        if own:
+            limit = aliasing(task.env, task.env_kwargs, task.budget())
+            write_bytes(options.data / f"{task.name}.png", png(figure(own, limit)))
+    tables = (curve_table(known), order_table(known), objective_table(rows.read(paired_rows, Pair)))
+    write_tables(tables, options.data)
+    return tables
 
 
 def attacked(case: RobustnessCase, maker: str, victim: Victim, attack: str) -> list[AttackRow]:
@@ -52,7 +66,7 @@ def attacked(case: RobustnessCase, maker: str, victim: Victim, attack: str) -> l
 
 def policies(case: RobustnessCase, maker: str, models: Path) -> Victim:
     """One maker's of all seeds, read or trained."""
-    return POLICIES[maker](case.ours if maker == OURS else case.peer, models / case.name)
+    return POLICIES[maker](case.training if maker == RLKIT else case.sb3_training, models / case.name)
 
 
 def run_case(case: RobustnessCase, maker: str, models: Path, path: Path) -> None:
@@ -82,26 +96,4 @@ def compare_objectives(case: RobustnessCase, maker: str, models: Path, path: Pat
     terminal.say(f"{case.name}, {maker}: margin and cross-entropy")
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run what is named and has no row yet, show the tables and draw a figure per task; the exit code."""
-    parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.robustness", description=__doc__)
-    parser.add_argument("names", nargs="*", help=", ".join(case.name for case in CASES))
-    parser.add_argument("--makers", nargs="+", choices=MAKERS, default=MAKERS, help="whose policies")
-    parser.add_argument("--models", type=Path, default=Path("runs/robustness"), help="policies, read and added to")
-    parser.add_argument("--data", type=Path, default=Path("results/robustness"), help="rows, tables and figures")
-    options, cases = parsed(parser, args, CASES)
-    for case in cases:
-        for maker in options.makers:
-            run_case(case, maker, options.models, options.data / "rows.csv")
-            compare_objectives(case, maker, options.models, options.data / "pairs.csv")
-    known = rows.read(options.data / "rows.csv", AttackRow)
-    paired = rows.read(options.data / "pairs.csv", Pair)
-    for table in (curve_table(known), order_table(known), objective_table(paired)):
-        terminal.show_table(table)
-        write_csv(options.data / f"{table.name}.csv", *flattened(table))
-    for task in TASKS:
-        own = [row for row in known if row.case in names_of(task)]
-        if own:
-            limit = aliasing(task.env, task.env_kwargs, task.budget())
-            write_bytes(options.data / f"{task.name}.png", png(figure(own, limit)))
-    return 0
+STUDY = Study(CASES, run, takes=("models", "makers"))

@@ -26,12 +26,12 @@ ATTACKS: Mapping[str, Attack] = {
 
 
 class RobustnessCase(NamedTuple):
-    """One algorithm on one task, trained by both makers."""
+    """One algorithm on one task, trained by both libraries."""
 
     name: str
     task: Task
-    ours: Training
-    peer: Training  # what stable-baselines3 is trained with
+    training: Training  # of rlkit
+    sb3_training: Training  # of stable-baselines3
 
 
 def case(
@@ -42,11 +42,11 @@ def case(
     preset: str,
     hyperparameters: Mapping[str, Any] | None = None,
     num_envs: int | None = None,
-    peer: Training | None = None,
+    sb3: Training | None = None,
 ) -> RobustnessCase:
-    """Ours on all seeds; the peer with the same settings unless others are given."""
-    ours = Training(task.env, algo, SEEDS, steps, preset, hyperparameters or {}, task.env_kwargs, num_envs)
-    return RobustnessCase(name, task, ours, ours if peer is None else peer)
+    """A case whose trainings are the same for both libraries unless ``sb3`` is given."""
+    training = Training(task.env, algo, SEEDS, steps, preset, hyperparameters or {}, task.env_kwargs, num_envs)
+    return RobustnessCase(name, task, training, training if sb3 is None else sb3)
 
 
 def zoo(algo: str, steps: int, num_envs: int = 1) -> Training:
@@ -56,9 +56,9 @@ def zoo(algo: str, steps: int, num_envs: int = 1) -> Training:
 
 # DQN on cart-pole: the preset that was frozen first, with which the rows were made
 CASES = (
-    case("cartpole-dqn", CARTPOLE, "dqn", 50_000, "rl-zoo", FIRST_DQN_CARTPOLE, peer=zoo("dqn", 50_000)),
-    case("cartpole-a2c", CARTPOLE, "a2c", 300_000, "tuned", peer=zoo("a2c", 500_000, num_envs=8)),
-    case("cartpole-ppo", CARTPOLE, "ppo", 100_000, "tuned", peer=zoo("ppo", 100_000, num_envs=8)),
+    case("cartpole-dqn", CARTPOLE, "dqn", 50_000, "rl-zoo", FIRST_DQN_CARTPOLE, sb3=zoo("dqn", 50_000)),
+    case("cartpole-a2c", CARTPOLE, "a2c", 300_000, "tuned", sb3=zoo("a2c", 500_000, num_envs=8)),
+    case("cartpole-ppo", CARTPOLE, "ppo", 100_000, "tuned", sb3=zoo("ppo", 100_000, num_envs=8)),
     case("grid-dqn", GRID, "dqn", 100_000, "tuned", num_envs=8),
     case("grid-a2c", GRID, "a2c", 200_000, "sb3", {"ent_coef": 0.01, "learning_rate_schedule": "linear"}, num_envs=8),
     case(

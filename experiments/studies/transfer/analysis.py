@@ -11,7 +11,7 @@ import numpy as np
 from rlkit.statistics import Estimate, mean_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable
-from ...workflows.policies import OURS
+from ...workflows.policies import RLKIT
 from . import settings
 
 Interval = Callable[[Sequence[float]], Estimate[float]]
@@ -100,7 +100,7 @@ def natural_tables(known: Sequence[Natural]) -> list[ReportTable]:
     for name in sorted({row.policy: None for row in known}, key=rank):
         earned = [row.mean_return for row in known if row.policy == name]
         kept = trained.get(name)
-        kind = (kept.maker, kept.network, kept.training.steps) if kept else (OURS, settings.TREE, None)
+        kind = (kept.maker, kept.network, kept.training.steps) if kept else (RLKIT, settings.TREE, None)
         lines.append((settings.task_of(name).name, name, *kind, mean_interval(earned), min(earned)))
     columns = ("task", "policy", "maker", "network", "steps", "return", "of the worst seed")
     return [ReportTable("natural", "Return when nobody interferes", columns, tuple(lines))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -34,10 +33,10 @@ from rlkit.streams import Stream
 from rlkit.types import Env
 
 from ...report import terminal
-from ...report.ledger import ReportTable, flattened, write_bytes, write_csv
+from ...report.ledger import ReportTable, write_bytes, write_tables
 from ..common import rows
-from ..common.case_selection import parsed
 from ..common.policy_cache import POLICIES
+from ..common.study import Study, StudyOptions
 from ..common.tasks import CARTPOLE
 from . import analysis, figures, settings
 from .analysis import RANDOM, Flipped, Natural, Offset, Spread
@@ -247,26 +246,28 @@ PARTS = (
 )
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Measure what is named and has no row yet, show the tables and draw the figures; the exit code."""
-    parser = argparse.ArgumentParser(prog="rlkit.experiments.studies.transfer", description=__doc__)
-    parser.add_argument("names", nargs="*", help=", ".join(part.name for part in PARTS))
-    parser.add_argument("--models", type=Path, default=Path("runs/robustness"), help="policies, read and added to")
-    parser.add_argument("--data", type=Path, default=Path("results/transfer"), help="rows, tables, figures")
-    options, parts = parsed(parser, args, PARTS)
-    files = {part.name: options.data / f"{part.name}-rows.csv" for part in PARTS}
+def run(parts: Sequence[TransferPart], options: StudyOptions) -> Sequence[ReportTable]:
+    """Measure what has no row yet, draw the figure of each part, and return their tables."""
     policies = Policies(options.models)
+    tables: list[ReportTable] = []
     for part in parts:
-        done = {part.unit_of(row) for row in rows.read(files[part.name], part.row)}
-        for unit in part.units():
-            if unit not in done:
-                rows.append(files[part.name], part.measure(policies, unit))
-                terminal.say(f"{part.name}: {unit}")
-    for part in parts:
-        known = rows.read(files[part.name], part.row)
-        for table in part.tables(known):
-            terminal.show_table(table)
-            write_csv(options.data / f"{table.name}.csv", *flattened(table))
+        file = options.data / f"{part.name}-rows.csv"
+        measure_missing(part, policies, file)
+        known = rows.read(file, part.row)
+        tables += part.tables(known)
         if part.figure is not None:
             write_bytes(options.data / f"{part.name}.png", png(part.figure(known)))
-    return 0
+    write_tables(tables, options.data)
+    return tables
+
+
+def measure_missing(part: TransferPart, policies: Policies, file: Path) -> None:
+    """Measure the units of a part that have no row in the file; each is added when it is known."""
+    done = {part.unit_of(row) for row in rows.read(file, part.row)}
+    for unit in part.units():
+        if unit not in done:
+            rows.append(file, part.measure(policies, unit))
+            terminal.say(f"{part.name}: {unit}")
+
+
+STUDY = Study(PARTS, run, takes=("models",))

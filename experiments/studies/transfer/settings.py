@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rlkit.adversarial import PGD, DeepFool
 
-from ...workflows.policies import OURS, PEER
+from ...workflows.policies import RLKIT, SB3
 from ...workflows.train import Training
 from ..common.tasks import ACROBOT, CARTPOLE, Task
 from ..robustness import settings as robustness
@@ -30,14 +30,16 @@ class Kept(NamedTuple):
 def of_robustness(name: str, task: Task, algorithm: str, maker: str, network: str) -> Kept:
     """A policy of the robustness experiment, which is in its folder if that has been run."""
     case = next(case for case in robustness.CASES if case.name == f"{task.name}-{algorithm.lower()}")
-    return Kept(name, task, maker, algorithm, network, case.name, case.ours if maker == OURS else case.peer)
+    return Kept(
+        name, task, maker, algorithm, network, case.name, case.training if maker == RLKIT else case.sb3_training
+    )
 
 
 def ppo(variant: str, steps: int, network: str, hyperparameters: Mapping[str, Any]) -> Kept:
-    """Our PPO on cart-pole with another network or other settings than the tuned ones."""
+    """PPO of rlkit on the cart-pole with another network or settings other than the tuned ones."""
     training = Training(CARTPOLE.env, "ppo", SEEDS, steps, "tuned", hyperparameters, num_envs=None)
     folder = f"cartpole-ppo-{variant.replace(' ', '-')}"
-    return Kept(f"PPO {variant}", CARTPOLE, OURS, "PPO", network, folder, training)
+    return Kept(f"PPO {variant}", CARTPOLE, RLKIT, "PPO", network, folder, training)
 
 
 TANH = "64-64 tanh"
@@ -61,20 +63,20 @@ KEPT = (
     ppo("RBF", 100_000, "RBF", RBF),
     ppo("64-64", 100_000, "64-64", RELU),
     ppo("256-256", 100_000, "256-256", WIDE),
-    of_robustness("PPO", CARTPOLE, "PPO", OURS, TANH),
+    of_robustness("PPO", CARTPOLE, "PPO", RLKIT, TANH),
     ppo("gamma 0.95", 100_000, TANH, {"gamma": 0.95}),
     ppo("rate 3e-4", 100_000, TANH, {"learning_rate": 3e-4}),
-    of_robustness("A2C", CARTPOLE, "A2C", OURS, TANH),
-    of_robustness("DQN", CARTPOLE, "DQN", OURS, "128-128"),
-    of_robustness("SB3 PPO", CARTPOLE, "PPO", PEER, TANH),
-    of_robustness("SB3 A2C", CARTPOLE, "A2C", PEER, TANH),
-    of_robustness("SB3 DQN", CARTPOLE, "DQN", PEER, "256-256"),
-    of_robustness("Acrobot PPO", ACROBOT, "PPO", OURS, TANH),
-    of_robustness("Acrobot A2C", ACROBOT, "A2C", OURS, TANH),
-    of_robustness("Acrobot DQN", ACROBOT, "DQN", OURS, "64-64"),
-    of_robustness("Acrobot SB3 PPO", ACROBOT, "PPO", PEER, TANH),
-    of_robustness("Acrobot SB3 A2C", ACROBOT, "A2C", PEER, TANH),
-    of_robustness("Acrobot SB3 DQN", ACROBOT, "DQN", PEER, "64-64"),
+    of_robustness("A2C", CARTPOLE, "A2C", RLKIT, TANH),
+    of_robustness("DQN", CARTPOLE, "DQN", RLKIT, "128-128"),
+    of_robustness("SB3 PPO", CARTPOLE, "PPO", SB3, TANH),
+    of_robustness("SB3 A2C", CARTPOLE, "A2C", SB3, TANH),
+    of_robustness("SB3 DQN", CARTPOLE, "DQN", SB3, "256-256"),
+    of_robustness("Acrobot PPO", ACROBOT, "PPO", RLKIT, TANH),
+    of_robustness("Acrobot A2C", ACROBOT, "A2C", RLKIT, TANH),
+    of_robustness("Acrobot DQN", ACROBOT, "DQN", RLKIT, "64-64"),
+    of_robustness("Acrobot SB3 PPO", ACROBOT, "PPO", SB3, TANH),
+    of_robustness("Acrobot SB3 A2C", ACROBOT, "A2C", SB3, TANH),
+    of_robustness("Acrobot SB3 DQN", ACROBOT, "DQN", SB3, "64-64"),
 )
 TREE, TREE_OF = "tree", "DQN"  # a decision tree that imitates this one
 DEPTH = 8

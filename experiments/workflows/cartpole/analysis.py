@@ -262,14 +262,14 @@ def _learned_q(agent: Agent, state: Floats) -> Floats:
 def _visited(learned: Subject) -> list[Floats]:
     """States of every seed's greedy episodes, ``[M, 4]`` each."""
     env = learned.make_env(VISITED_EPISODES, EVALUATION_SEED)
-    running = torch.ones(env.obs.shape[:2], dtype=torch.bool)
+    running = torch.ones(env.obs.shape[:2], dtype=torch.bool, device=env.obs.device)
     seen, up = [], []
     for _ in range(LIMIT):
         seen.append(env.obs.clone())
         up.append(running)
         running = running & ~env.step(learned.policy.act(env.obs)).done
     states, masks = torch.stack(seen, dim=1).double(), torch.stack(up, dim=1)  # [S, T, B, 4], [S, T, B]
-    return [row[mask].numpy() for row, mask in zip(states, masks, strict=True)]
+    return [row[mask].cpu().numpy() for row, mask in zip(states, masks, strict=True)]
 
 
 def _learned_table(reference: LatticeReference, learned: Subject) -> tuple[ReportTable, list[dict[str, Any]]]:

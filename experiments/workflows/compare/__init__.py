@@ -1,18 +1,18 @@
-"""Is our agent the agent of stable-baselines3, and what does it cost? Equal settings, equal evaluation episodes."""
+"""rlkit and stable-baselines3 with equal settings: the same returns, and what does a seed cost?"""
 
-from .analysis import Comparison, compare, comparison_run, hyperparameter_table, peer_subject
-from .sb3_job import SB3Job, order_for
-from .sb3_process import Peer, PeerResult, require_peer
+from .analysis import Comparison, compare, comparison_run, hyperparameter_table, sb3_subject
+from .sb3_job import SB3Job, sb3_job_for
+from .sb3_process import SB3Process, SB3Result, require_sb3
 
 __all__ = [
     "Comparison",
-    "Peer",
-    "PeerResult",
     "SB3Job",
+    "SB3Process",
+    "SB3Result",
     "compare",
     "comparison_run",
     "hyperparameter_table",
-    "order_for",
-    "peer_subject",
-    "require_peer",
+    "require_sb3",
+    "sb3_job_for",
+    "sb3_subject",
 ]

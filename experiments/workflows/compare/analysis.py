@@ -1,4 +1,4 @@
-"""What the comparison says: returns on the same episodes, their difference, and what a seed costs."""
+"""The comparison: returns on the same episodes, their difference, and the cost of a seed."""
 
 from __future__ import annotations
 
@@ -13,77 +13,76 @@ import rlkit.sb3
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import Curve, learning_curves, png
 from rlkit.sb3 import SB3Policy
-from rlkit.statistics import difference_interval, mean_interval
+from rlkit.statistics import Estimate, difference_interval, mean_interval
 
 from ...report.ledger import Cell, Picture, ReportTable, RunRecord
+from ...report.text import cell_text
 from ..evaluate import Played, play
 from ..policies import Subject, backend_of, of_agent, of_models
 from ..train import Training, TrainingResult, Watch, train, write_log
-from .sb3_job import HYPERPARAMETER_MAPS, Config, SB3Job, order_for
-from .sb3_process import Peer, PeerResult, training_curve
+from .sb3_job import HYPERPARAMETER_MAPS, Config, SB3Job, sb3_job_for
+from .sb3_process import SB3Process, SB3Result, training_curve
 
 
 class Comparison(NamedTuple):
-    """Both sides, trained and played on the same episodes."""
+    """Policies of rlkit and stable-baselines3, trained alike and played on the same episodes."""
 
     training: Training
     job: SB3Job
     trained: TrainingResult
-    peers: tuple[PeerResult, ...]
-    ours: Subject
-    theirs: Subject
-    our_play: Played  # [S, E]
-    their_play: Played  # [P, E]
+    results: tuple[SB3Result, ...]
+    rlkit: Subject
+    sb3: Subject
+    rlkit_played: Played  # [S, E]
+    sb3_played: Played  # [P, E], of P seeds
 
 
 def compare(
     training: Training,
-    peer_seeds: tuple[int, ...],
+    sb3_seeds: tuple[int, ...],
     folder: Path,
     episodes: int = 100,
     watch: Watch | None = None,
     announce: Callable[[ReportTable], None] = lambda table: None,
 ) -> RunRecord:
-    """Train both sides at the same time, each in one process on one thread, and judge them on the same episodes.
+    """Train both at the same time, each in one process on one thread, and evaluate both on the same episodes.
 
     Args:
-        training: ours; an algorithm that stable-baselines3 has too.
-        peer_seeds: of stable-baselines3.
+        training: of rlkit; an algorithm that stable-baselines3 has too.
+        sb3_seeds: of stable-baselines3.
         folder: for the models and logs of both.
         episodes: evaluation episodes per seed.
-        watch: draws a progress bar.
-        announce: shown the hyper-parameters of both sides before anything is trained.
+        watch: shows the progress.
+        announce: gets the hyper-parameters of both before training starts.
 
     Raises:
-        ValueError: settings that the two cannot share.
+        ValueError: settings that stable-baselines3 does not have.
         ModuleNotFoundError: stable-baselines3 is not installed.
-        PeerFailed: stable-baselines3's process failed.
+        SB3Failed: the process of stable-baselines3 failed.
     """
     agent = training.make_agent()
     training = replace(training, num_envs=agent.env.num_envs)
-    job = order_for(training, agent.config, peer_seeds)
+    job = sb3_job_for(training, agent.config, sb3_seeds)
     announce(hyperparameter_table(agent.config, job))
-    with Peer(job, folder) as peer:
+    with SB3Process(job, folder) as sb3:
         trained = train(training, agent, watch)
         agent.save(folder / "agent.safetensors")
         write_log(folder / "training.csv", agent.seeds, agent.history)
-        peers = peer.results()
-    return comparison_run(judged(training, job, trained, peers, episodes))
+        results = sb3.results()
+    return comparison_run(evaluated(training, job, trained, results, episodes))
 
 
-def judged(
-    training: Training, job: SB3Job, trained: TrainingResult, peers: tuple[PeerResult, ...], episodes: int
+def evaluated(
+    training: Training, job: SB3Job, trained: TrainingResult, results: tuple[SB3Result, ...], episodes: int
 ) -> Comparison:
     """Play the same episodes with both."""
-    ours = of_agent(trained.agent, training.env, training.env_kwargs)
-    theirs = peer_subject(training, job.algorithm, peers)
-    our_play, their_play = (_play(subject, episodes) for subject in (ours, theirs))
-    return Comparison(training, job, trained, peers, ours, theirs, our_play, their_play)
+    subjects = of_agent(trained.agent, training.env, training.env_kwargs), sb3_subject(training, job.algorithm, results)
+    return Comparison(training, job, trained, results, *subjects, *(_play(subject, episodes) for subject in subjects))
 
 
-def peer_subject(training: Training, algorithm: str, peers: Sequence[PeerResult]) -> Subject:
-    """The models that our own child process has just written, hence trusted, as one policy."""
-    read = [rlkit.sb3.load(peer.model, algorithm, trust=True, vec_normalize=peer.normalization) for peer in peers]
+def sb3_subject(training: Training, algorithm: str, results: Sequence[SB3Result]) -> Subject:
+    """The models that a process of this program has just written, hence trusted, as one policy."""
+    read = [rlkit.sb3.load(one.model, algorithm, trust=True, vec_normalize=one.normalization) for one in results]
     policy = SB3Policy([one.models[0] for one in read], [one.vec_normalize[0] for one in read])
     return of_models(policy, algorithm, training.env, training.env_kwargs, training.backend)
 
@@ -95,42 +94,42 @@ def _play(subject: Subject, episodes: int) -> Played:
 def comparison_run(comparison: Comparison) -> RunRecord:
     """The record of a comparison."""
     training, job, trained = comparison.training, comparison.job, comparison.trained
-    agent = trained.agent
-    ours, theirs = comparison.our_play.mean_return, comparison.their_play.mean_return
-    difference = difference_interval(comparison.our_play.seed_means, comparison.their_play.seed_means)
-    our_cpu = trained.cpu_seconds / agent.num_seeds
-    their_cpu = mean_interval([peer.cpu_seconds for peer in comparison.peers])
+    agent, results = trained.agent, comparison.results
+    rlkit_played, sb3_played = comparison.rlkit_played, comparison.sb3_played
+    difference = difference_interval(rlkit_played.seed_means, sb3_played.seed_means)
+    rlkit_cpu = trained.cpu_seconds / agent.num_seeds
+    sb3_cpu = mean_interval([result.cpu_seconds for result in results]).value
     numbers: dict[str, Any] = {
-        "return": ours,
-        "peer_return": theirs,
+        "return": rlkit_played.mean_return,
+        "sb3_return": sb3_played.mean_return,
         "difference": difference,
         "seeds": list(agent.seeds),
-        "seed_returns": comparison.our_play.seed_means,
-        "peer_seeds": [peer.seed for peer in comparison.peers],
-        "peer_seed_returns": comparison.their_play.seed_means,
-        "episodes": comparison.our_play.returns.shape[1],
-        "cpu_seconds_per_seed": our_cpu,
-        "peer_cpu_seconds": [peer.cpu_seconds for peer in comparison.peers],
-        "peer_cpu_seconds_per_seed": their_cpu.value,
-        "cpu_ratio": their_cpu.value / our_cpu,
+        "seed_returns": rlkit_played.seed_means,
+        "sb3_seeds": [result.seed for result in results],
+        "sb3_seed_returns": sb3_played.seed_means,
+        "episodes": rlkit_played.returns.shape[1],
+        "cpu_seconds_per_seed": rlkit_cpu,
+        "sb3_cpu_seconds": [result.cpu_seconds for result in results],
+        "sb3_cpu_seconds_per_seed": sb3_cpu,
+        "cpu_ratio": sb3_cpu / rlkit_cpu,
     }
     return RunRecord(
         kind="compare",
-        title=f"{comparison.ours.name} beside {comparison.theirs.name} on {training.env}",
+        title=f"{comparison.rlkit.name} and {comparison.sb3.name} on {training.env}",
         settings={
             "environment": training.env,
             "env_kwargs": training.env_kwargs,
             "backend": backend_of(agent.env),
-            "peer_backend": "gymnasium",
-            "algorithm": comparison.ours.name,
+            "sb3_backend": "gymnasium",
+            "algorithm": comparison.rlkit.name,
             "training_seeds": agent.seeds,
-            "peer_seeds": job.seeds,
+            "sb3_seeds": job.seeds,
             "copies_per_seed": training.num_envs,
             "steps_per_seed": training.steps,
             "preset": training.preset,
             "hyperparameters": asdict(agent.config),
-            "peer_hyperparameters": job.hyperparameters(),
-            "peer_normalisation": job.around,
+            "sb3_hyperparameters": job.hyperparameters(),
+            "sb3_normalization": job.normalization,
             "threads": "one per process",
         },
         results=numbers,
@@ -141,22 +140,28 @@ def comparison_run(comparison: Comparison) -> RunRecord:
         ),
         pictures=(_picture(comparison),),
         notes=(
-            f"Equal hyper-parameters, step budgets and evaluation episodes ({numbers['episodes']} per seed, greedy, "
-            "the policy at the end of training). CPU seconds are of training alone, each side in its own process on "
-            "one thread, both at the same time.",
-            f"Difference in return, {comparison.ours.maker} minus {comparison.theirs.maker}: {difference} "
-            f"({difference.method}, over training seeds).",
+            f"Both have equal hyper-parameters, step budgets and evaluation episodes ({numbers['episodes']} per seed, "
+            "greedy policy at the end of training). CPU seconds are of training alone, each library in its own process "
+            "on one thread, both at the same time.",
+            difference_note(comparison, difference),
         ),
     )
 
 
+def difference_note(comparison: Comparison, difference: Estimate[float]) -> str:
+    """The difference of the mean returns; with one seed of a library there is no interval."""
+    method = f" ({difference.method}, over training seeds)" if difference.n > 1 else ""
+    names = f"{comparison.rlkit.maker} minus {comparison.sb3.maker}"
+    return f"Difference in return, {names}: {cell_text(difference)}{method}."
+
+
 def _outcome_table(comparison: Comparison, numbers: dict[str, Any]) -> ReportTable:
-    """One line per side, natural return first."""
+    """One line per library, natural return first."""
     steps = comparison.training.steps
     columns = ("agent", "seeds", "return", "CPU seconds per seed", "env steps per CPU second")
     sides = (
-        (comparison.ours, numbers["return"], numbers["cpu_seconds_per_seed"]),
-        (comparison.theirs, numbers["peer_return"], numbers["peer_cpu_seconds_per_seed"]),
+        (comparison.rlkit, numbers["return"], numbers["cpu_seconds_per_seed"]),
+        (comparison.sb3, numbers["sb3_return"], numbers["sb3_cpu_seconds_per_seed"]),
     )
     rows = tuple(
         (subject.name, len(subject.seeds), earned, seconds, round(steps / seconds))
@@ -166,13 +171,15 @@ def _outcome_table(comparison: Comparison, numbers: dict[str, Any]) -> ReportTab
 
 
 def _seed_table(comparison: Comparison) -> ReportTable:
-    """Every seed of both sides."""
+    """Every seed of both."""
     trained = comparison.trained
-    ours = [trained.cpu_seconds / trained.agent.num_seeds] * trained.agent.num_seeds
-    theirs = [peer.cpu_seconds for peer in comparison.peers]
     sides = (
-        (comparison.ours, comparison.our_play, ours),
-        (comparison.theirs, comparison.their_play, theirs),
+        (
+            comparison.rlkit,
+            comparison.rlkit_played,
+            [trained.cpu_seconds / trained.agent.num_seeds] * trained.agent.num_seeds,
+        ),
+        (comparison.sb3, comparison.sb3_played, [result.cpu_seconds for result in comparison.results]),
     )
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (subject.name, seed, float(mean), seconds)
@@ -183,14 +190,14 @@ def _seed_table(comparison: Comparison) -> ReportTable:
 
 
 def hyperparameter_table(config: Config, job: SB3Job) -> ReportTable:
-    """Both sides' settings under their own names, line by line."""
-    matching, theirs = HYPERPARAMETER_MAPS[job.algorithm], job.hyperparameters()
-    policy = theirs.pop("policy_kwargs")
-    theirs |= policy | {"activation": policy["activation_fn"]} | matching.fixed | matching.unmatched
+    """The settings of both, line by line."""
+    matching, sb3 = HYPERPARAMETER_MAPS[job.algorithm], job.hyperparameters()
+    policy = sb3.pop("policy_kwargs")
+    sb3 |= policy | {"activation": policy["activation_fn"]} | matching.fixed | matching.unmatched
     for name, schedule in matching.scheduled.items():
-        theirs.setdefault(schedule, f"in {name}" if name in job.linear else "constant")
-    theirs |= {ours: job.around.get(name, False) for ours, name in matching.around.items()}
-    rows = tuple((name, _word(value), _word(theirs[name])) for name, value in asdict(config).items())
+        sb3.setdefault(schedule, f"in {name}" if name in job.linear else "constant")
+    sb3 |= {name: job.normalization.get(theirs, False) for name, theirs in matching.normalization.items()}
+    rows = tuple((name, _word(value), _word(sb3[name])) for name, value in asdict(config).items())
     return ReportTable("hyperparameters", "Hyper-parameters of both", ("name", "rlkit", "stable-baselines3"), rows)
 
 
@@ -205,9 +212,9 @@ def _picture(comparison: Comparison) -> Picture:
     history = comparison.trained.agent.history
     timesteps = np.asarray(history["timesteps"][:, 0])
     curves = {
-        comparison.ours.name: Curve(timesteps, history["episode_return"]),
-        comparison.theirs.name: training_curve(comparison.peers, timesteps),
+        comparison.rlkit.name: Curve(timesteps, history["episode_return"]),
+        comparison.sb3.name: training_curve(comparison.results, timesteps),
     }
     figure = learning_curves(curves, ylabel="return of training episodes")
-    caption = "Returns while training, exploration included; thin lines are single seeds."
+    caption = "Returns during training, with exploration; thin lines are single seeds."
     return Picture("training", caption, png(figure))

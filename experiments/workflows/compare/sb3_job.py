@@ -1,4 +1,4 @@
-"""What stable-baselines3 is asked to train: our settings under its names, as plain data."""
+"""A training job for stable-baselines3: the settings of rlkit under its names, as plain data."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Config = DQNConfig | A2CConfig | PPOConfig
 
 
 class HyperparameterMap(NamedTuple):
-    """How the hyper-parameters of one algorithm are said to stable-baselines3."""
+    """How the hyper-parameters of one algorithm translate to stable-baselines3."""
 
-    same: tuple[str, ...]  # means the same under the same name
-    scheduled: Mapping[str, str]  # may fall during training: its name -> the name of its schedule
-    policy: tuple[str, ...]  # belongs to the peer's policy_kwargs
-    around: Mapping[str, str]  # belongs to the VecNormalize around the peer's environments, under its name there
-    fixed: Mapping[str, Any]  # what only ours can vary, and how stable-baselines3 does it
-    unmatched: Mapping[str, str]  # shown beside ours, and free to differ
+    same: tuple[str, ...]  # same name and meaning
+    scheduled: Mapping[str, str]  # may decrease during training: name -> name of the schedule
+    policy: tuple[str, ...]  # part of stable-baselines3's policy_kwargs
+    normalization: Mapping[str, str]  # argument of VecNormalize: name -> its name there
+    fixed: Mapping[str, Any]  # varies in rlkit only -> the value that stable-baselines3 has
+    unmatched: Mapping[str, str]  # without a counterpart; may differ
 
 
 NETWORK = ("net_arch", "activation")
 NORMALIZED = {"normalize_observations": "norm_obs", "normalize_rewards": "norm_reward"}
-OURS = {"network": "auto", "network_kwargs": {}}  # the peer is given vectors, and a perceptron to read them
+MLP_ONLY = {"network": "auto", "network_kwargs": {}}  # stable-baselines3 is given its MlpPolicy
 
 HYPERPARAMETER_MAPS: dict[str, HyperparameterMap] = {
     "DQN": HyperparameterMap(
@@ -47,7 +47,7 @@ HYPERPARAMETER_MAPS: dict[str, HyperparameterMap] = {
         ),
         scheduled={"learning_rate": "learning_rate_schedule"},
         policy=NETWORK,
-        around={},  # a replay buffer and moving moments are another algorithm on either side
+        normalization={},  # moments that change make a replay buffer another algorithm, in either library
         fixed={
             "loss": "huber",
             "double": False,
@@ -56,11 +56,11 @@ HYPERPARAMETER_MAPS: dict[str, HyperparameterMap] = {
             "priority_exponent": 0.0,
             "target_clock": "steps",
             **dict.fromkeys(NORMALIZED, False),
-            **OURS,
+            **MLP_ONLY,
         },
         unmatched={
             "priority_beta": "no priorities",
-            "single_coin": "True",  # of little effect, and of none with one copy
+            "single_coin": "True",  # no effect with one copy, and little with more
         },
     ),
     "A2C": HyperparameterMap(
@@ -77,8 +77,8 @@ HYPERPARAMETER_MAPS: dict[str, HyperparameterMap] = {
         ),
         scheduled={"learning_rate": "learning_rate_schedule"},
         policy=(*NETWORK, "ortho_init"),
-        around=NORMALIZED,
-        fixed=OURS,
+        normalization=NORMALIZED,
+        fixed=MLP_ONLY,
         unmatched={},
     ),
     "PPO": HyperparameterMap(
@@ -100,8 +100,8 @@ HYPERPARAMETER_MAPS: dict[str, HyperparameterMap] = {
             "clip_range_vf": "clip_range_schedule",
         },
         policy=(*NETWORK, "ortho_init"),
-        around=NORMALIZED,
-        fixed=OURS,
+        normalization=NORMALIZED,
+        fixed=MLP_ONLY,
         unmatched={},
     ),
 }
@@ -117,13 +117,13 @@ class SB3Job:
     num_envs: int
     seeds: tuple[int, ...]
     steps: int  # per seed
-    arguments: dict[str, Any]  # of the constructor, under the names that both share
-    linear: tuple[str, ...]  # those of the arguments that fall to zero on a line
-    policy: dict[str, Any]  # net_arch, activation and what else the network is made of
-    around: dict[str, Any]  # arguments of the VecNormalize around the environments; empty: there is none
+    arguments: dict[str, Any]  # of the constructor
+    linear: tuple[str, ...]  # the arguments that decrease linearly to zero
+    policy: dict[str, Any]  # net_arch, activation and other properties of the network
+    normalization: dict[str, Any]  # arguments of the VecNormalize around the environments; empty for none
 
     def hyperparameters(self) -> dict[str, Any]:
-        """Every hyper-parameter in the words of stable-baselines3."""
+        """Every hyper-parameter as stable-baselines3 would print it."""
         words = {name: f"progress -> {self.arguments[name]:g} max(progress, 0)" for name in self.linear}
         activation = {"relu": "ReLU", "tanh": "Tanh"}[self.policy["activation"]]
         policy = {name: value for name, value in self.policy.items() if name != "activation"}
@@ -131,21 +131,22 @@ class SB3Job:
         return {**self.arguments, **words, "policy_kwargs": policy}
 
 
-def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> SB3Job:
-    """The same job for stable-baselines3.
+def sb3_job_for(training: Training, config: Config, seeds: tuple[int, ...]) -> SB3Job:
+    """The training of an rlkit agent as a job for stable-baselines3.
 
     Args:
-        training: ours.
-        config: ours, complete.
-        seeds: of the peer.
+        training: the training.
+        config: every hyper-parameter of its agent.
+        seeds: of stable-baselines3.
 
     Raises:
-        ValueError: an algorithm that the peer does not have, a hyper-parameter that has another value in every row,
-            which one model cannot have, a variant of the algorithm that the peer does not have, or a number of copies
-            that is left to a preset.
+        ValueError: an algorithm or a variant that stable-baselines3 does not have, a hyper-parameter with a value per
+            seed, or a number of copies that is left to a preset.
     """
     if training.num_envs is None:
-        raise ValueError("num_envs is left to the preset, which the peer does not know: say how many copies")
+        raise ValueError(
+            "num_envs is left to the preset, which stable-baselines3 does not have: give the number of copies"
+        )
     algorithm = algorithm_of(config)
     matching, settings = HYPERPARAMETER_MAPS[algorithm], asdict(config)
     for name in (*matching.same, *matching.scheduled):
@@ -153,11 +154,11 @@ def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> SB3
             raise ValueError(f"{name} has one value per seed, {settings[name]}: a comparison needs one for all seeds")
     for name, value in matching.fixed.items():
         if settings[name] != value:
-            raise ValueError(f"{name} is {value} in stable-baselines3, got {settings[name]}: there is no such peer")
+            raise ValueError(f"{name} is always {value} in stable-baselines3, got {settings[name]}: set {name}={value}")
     for schedule in matching.scheduled.values():
         if settings[schedule] not in ("constant", "linear"):
-            raise ValueError(f"{schedule} {settings[schedule]!r}: a peer's is constant or linear")
-    around = {name: settings[ours] for ours, name in matching.around.items()}
+            raise ValueError(f"{schedule} must be constant or linear for stable-baselines3, got {settings[schedule]!r}")
+    normalization = {theirs: settings[name] for name, theirs in matching.normalization.items()}
     return SB3Job(
         algorithm=algorithm,
         env=training.env,
@@ -172,12 +173,12 @@ def order_for(training: Training, config: Config, seeds: tuple[int, ...]) -> SB3
             if settings[schedule] == "linear" and settings[name] is not None
         ),
         policy={name: settings[name] for name in matching.policy},
-        around={**around, "gamma": settings["gamma"]} if any(around.values()) else {},
+        normalization={**normalization, "gamma": settings["gamma"]} if any(normalization.values()) else {},
     )
 
 
 def algorithm_of(config: Config) -> str:
-    """The name that both sides give the algorithm.
+    """The name of the algorithm, the same in both libraries.
 
     Raises:
         ValueError: stable-baselines3 has no such algorithm.

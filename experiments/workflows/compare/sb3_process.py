@@ -1,4 +1,4 @@
-"""stable-baselines3 at work in a process of its own, so that neither side's time or threads touch the other's."""
+"""Training stable-baselines3 in a process of its own, so that time and threads of both libraries stay apart."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .sb3_job import SB3Job
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class PeerFailed(RuntimeError):
-    """stable-baselines3's process ended without having trained."""
+class SB3Failed(RuntimeError):
+    """The process of stable-baselines3 failed."""
 
 
-class PeerResult(NamedTuple):
+class SB3Result(NamedTuple):
     """One trained seed of stable-baselines3."""
 
     seed: int
@@ -39,8 +39,8 @@ class PeerResult(NamedTuple):
     episodes: tuple[tuple[int, float], ...]  # timesteps at the end of a training episode, and its return
 
 
-def require_peer() -> None:
-    """Refuse a comparison at once where there is nothing to compare with.
+def require_sb3() -> None:
+    """Refuse a comparison at once if stable-baselines3 is not installed.
 
     Raises:
         ModuleNotFoundError: stable-baselines3 is not installed.
@@ -48,11 +48,11 @@ def require_peer() -> None:
     require("stable_baselines3", "stable-baselines3", "sb3")
 
 
-class Peer:
-    """A training job of stable-baselines3 beside this process; leaving the ``with`` block ends it.
+class SB3Process:
+    """A training job of stable-baselines3 in a process of its own; leaving the ``with`` block ends it.
 
     Args:
-        order: what to train.
+        job: what to train.
         folder: where models and costs are written; it must exist.
 
     Raises:
@@ -60,12 +60,12 @@ class Peer:
     """
 
     def __init__(self, job: SB3Job, folder: Path) -> None:
-        require_peer()
+        require_sb3()
         self.job, self.folder = job, folder
         self._done = dict.fromkeys(job.seeds, 0)  # timesteps by seed
-        write_text(folder / "order.json", to_json(asdict(job)))
+        write_text(folder / "job.json", to_json(asdict(job)))
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
-        self._errors = (folder / "peer.log").open("wb")
+        self._errors = (folder / "sb3.log").open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rlkit.experiments.workflows.compare.sb3_worker", str(folder)],
             stdout=subprocess.PIPE,
@@ -90,35 +90,35 @@ class Peer:
 
     @property
     def timesteps(self) -> int:
-        """Environment steps done, over all its seeds."""
+        """Environment steps so far, summed over seeds."""
         return sum(self._done.values())
 
     @property
     def running(self) -> bool:
-        """Whether there is still something to wait for."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the end, or for so many seconds; whether it has ended."""
+        """Wait for the end, for at most so many seconds; whether the process has ended."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
         return True
 
-    def results(self) -> tuple[PeerResult, ...]:
-        """What the finished job left.
+    def results(self) -> tuple[SB3Result, ...]:
+        """Wait for the end and read what every seed left.
 
         Raises:
-            PeerFailed: it ended in another way; its last words are given.
+            SB3Failed: the process failed; the error holds the last line of its log.
         """
         self._process.wait()
         self._reader.join()
         if self._process.returncode != 0:
-            words = (self.folder / "peer.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            last = words[-1] if words else "it said nothing"
-            code, log = self._process.returncode, self.folder / "peer.log"
-            raise PeerFailed(f"stable-baselines3's process ended with {code}: {last} (see {log})")
+            lines = (self.folder / "sb3.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = lines[-1] if lines else "no output"
+            code, log = self._process.returncode, self.folder / "sb3.log"
+            raise SB3Failed(f"the process of stable-baselines3 ended with {code}: {last} (see {log})")
         return tuple(_result(self.folder, seed) for seed in self.job.seeds)
 
     def _read(self) -> None:
@@ -129,15 +129,15 @@ class Peer:
                 self._done[seed] = timesteps
 
 
-def _result(folder: Path, seed: int) -> PeerResult:
+def _result(folder: Path, seed: int) -> SB3Result:
     cost = json.loads((folder / f"sb3-seed{seed}.json").read_text(encoding="utf-8"))
     episodes = tuple((int(step), float(earned)) for step, earned in cost.pop("episodes"))
     model, moments = folder / f"sb3-seed{seed}.zip", folder / f"sb3-seed{seed}.pkl"
     normalization = moments if cost.pop("normalized") else None
-    return PeerResult(model=model, normalization=normalization, episodes=episodes, **cost)
+    return SB3Result(model=model, normalization=normalization, episodes=episodes, **cost)
 
 
-def training_curve(results: tuple[PeerResult, ...], timesteps: np.ndarray) -> Curve:
+def training_curve(results: tuple[SB3Result, ...], timesteps: np.ndarray) -> Curve:
     """Mean return of the training episodes that ended in each interval of ``timesteps [T]``; NaN where none did."""
     edges = np.concatenate([[0], timesteps])  # [T + 1]
     y = np.full((len(timesteps), len(results)), np.nan)

@@ -1,8 +1,8 @@
 """Train stable-baselines3's agents in a process: ``python -m rlkit.experiments.workflows.compare.sb3_worker FOLDER``.
 
-Reads ``FOLDER/job.json``, trains one seed after another on one thread, and leaves ``sb3-seed<N>.zip`` (the model) and
-``sb3-seed<N>.json`` (CPU seconds and training episodes), and ``sb3-seed<N>.pkl`` where observations or rewards were
-normalised. Prints ``seed timesteps`` now and then.
+Reads ``FOLDER/job.json``, trains one seed after another on one thread, and writes ``sb3-seed<N>.zip`` (the model),
+``sb3-seed<N>.json`` (CPU seconds and training episodes) and, if observations or rewards are normalized,
+``sb3-seed<N>.pkl``. Prints ``seed timesteps`` every ``REPORT_STEPS`` steps.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPORT_STEPS = 500  # between lines on the standard output
 
 
 class Log(BaseCallback):
-    """Training returns, and a line now and then. It costs about a thousandth of the time that is measured."""
+    """Record training returns and print the progress. It costs about a thousandth of the measured time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Log(BaseCallback):
 
 
 def make_model(job: SB3Job, seed: int) -> DQN | A2C | PPO:
-    """The agent of stable-baselines3 as ordered, on the CPU, each environment in a monitor as by its own default."""
+    """The untrained model of one seed, on the CPU; every environment has a monitor, as stable-baselines3 adds one."""
     arguments = {name: falling(value) if name in job.linear else value for name, value in job.arguments.items()}
     policy = {name: value for name, value in job.policy.items() if name != "activation"}
 
@@ -60,7 +60,7 @@ def make_model(job: SB3Job, seed: int) -> DQN | A2C | PPO:
     env: VecEnv = DummyVecEnv([copy] * job.num_envs)
     model: DQN | A2C | PPO = ALGORITHMS[job.algorithm](
         "MlpPolicy",
-        VecNormalize(env, **job.around) if job.around else env,
+        VecNormalize(env, **job.normalization) if job.normalization else env,
         policy_kwargs={
             **policy,
             "net_arch": list(job.policy["net_arch"]),
@@ -83,7 +83,7 @@ def falling(initial: float) -> Callable[[float], float]:
 
 
 def train(job: SB3Job, seed: int, folder: Path) -> None:
-    """One seed: train, save the model, and write what it cost."""
+    """Train one seed, save the model, and write its costs."""
     model, log = make_model(job, seed), Log()
     cpu, wall = time.process_time(), time.perf_counter()
     model.learn(job.steps, callback=log)
@@ -106,9 +106,9 @@ def train(job: SB3Job, seed: int, folder: Path) -> None:
 
 
 def main(folder: Path) -> int:
-    """Train every seed of the order in ``folder``."""
+    """Train every seed of the job in ``folder``."""
     torch.set_num_threads(1)
-    job = SB3Job(**json.loads((folder / "order.json").read_text(encoding="utf-8")))
+    job = SB3Job(**json.loads((folder / "job.json").read_text(encoding="utf-8")))
     try:
         for seed in job.seeds:
             train(job, seed, folder)

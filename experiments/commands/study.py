@@ -1,0 +1,64 @@
+"""``rlkit study``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from tyro.conf import Positional
+
+from .options import DONE, Json, print_json, unset
+
+StudyName = Literal["matched", "tuned", "grids", "replay", "robustness", "transfer"]
+NAMES = get_args(StudyName)
+Maker = Literal["rlkit", "stable-baselines3"]
+
+
+def study(
+    name: Positional[StudyName],
+    cases: Positional[tuple[str, ...]] = (),
+    data: Annotated[Path | None, unset("FOLDER", "results/NAME")] = None,
+    models: Annotated[Path | None, unset("FOLDER", "runs/robustness")] = None,
+    makers: Annotated[tuple[Maker, ...] | None, unset("{rlkit,stable-baselines3} ...", "both")] = None,
+    json: Json = False,
+) -> int:
+    """Run a study: measure every case that has no row yet, then make its tables and figures from all rows.
+
+    A study may take hours. An interrupted one continues where it stopped.
+
+    Example: rlkit study matched cartpole-ppo
+
+    Args:
+        name: Study; experiments/studies/NAME/README.md describes it.
+        cases: Cases to measure; all by default.
+        data: Folder of rows, tables and figures.
+        models: Folder of trained policies (robustness, transfer); missing policies are trained and saved there.
+        makers: Whose policies to measure (matched, robustness).
+    """
+    import torch
+
+    from .. import studies
+    from ..report import terminal
+    from ..studies.common.case_selection import chosen
+    from ..studies.common.study import StudyOptions
+
+    torch.set_num_threads(1)
+    found = studies.find(name)
+    given: dict[str, Any] = {
+        key: value for key, value in {"models": models, "makers": makers}.items() if value is not None
+    }
+    for option in given:
+        if option not in found.takes:
+            raise ValueError(f"the study {name} has no --{option}: leave it out")
+    options = StudyOptions(data or Path("results", name), **given)
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        tables = found.run(chosen(cases, found.cases), options)
+    if json:
+        print_json({"study": name, "tables": [table._asdict() for table in tables]})
+    else:
+        for table in tables:
+            terminal.show_table(table)
+        terminal.say(f"written to {options.data}")
+    return DONE

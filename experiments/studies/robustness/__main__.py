@@ -1,7 +1,0 @@
-"""``python -m rlkit.experiments.studies.robustness [names]``."""
-
-import sys
-
-from .run import main
-
-sys.exit(main())

@@ -1,0 +1,7 @@
+"""``python -m rlkit`` is the command ``rlkit``."""
+
+import sys
+
+from rlkit.experiments.cli import main
+
+sys.exit(main())
