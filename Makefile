@@ -17,7 +17,7 @@ help:
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[sb3,fast,proof,tensorboard,dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[sb3,fast,proof,trees,tensorboard,dev]"
 	touch .venv/installed
 
 demo: .venv/installed

@@ -7,7 +7,7 @@ that fails proves nothing: what is measured is what was tried. ``docs/adversaria
 
 from .attacked_policy import AttackedPolicy
 from .attacks.base import Attack, AttackResult, execute, perturb, sweep
-from .attacks.best_of import BestOf, GridSearch
+from .attacks.best_of import BestOf
 from .attacks.boundary import Boundary
 from .attacks.deepfool import DeepFool, Nearest, adversarial_distance
 from .attacks.gradient import FGSM, PGD
@@ -77,7 +77,6 @@ __all__ = [
     "DistanceCurve",
     "EncodedVictim",
     "Every",
-    "GridSearch",
     "HijackedEpisodes",
     "LabelVictim",
     "LearnedAttack",

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from grid_search import GridSearch
 from torch import Tensor
 from victims import DIMS, NORMS, Linear, length, mlp, normal, uniform
 
@@ -16,7 +17,6 @@ from rlkit.adversarial import (
     BestOf,
     Boundary,
     Budget,
-    GridSearch,
     LabelVictim,
     Noise,
     RandomSearch,

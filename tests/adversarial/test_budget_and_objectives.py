@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from grid_search import GridSearch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,6 @@ from rlkit.adversarial import (
     Boundary,
     Budget,
     DeepFool,
-    GridSearch,
     Noise,
     RandomSearch,
     execute,

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from grid_search import GridSearch
 from torch import Tensor
 from victims import DIMS, NORMS, Linear, mlp, normal, uniform
 
@@ -19,7 +20,6 @@ from rlkit.adversarial import (
     Checked,
     DeepFool,
     EncodedVictim,
-    GridSearch,
     ModuleVictim,
     Noise,
     Rescaled,

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from grid_search import GridSearch
 from gymnasium import spaces
 from torch import Tensor, nn
 from victims import DIMS, Linear, mlp, normal, uniform
@@ -21,7 +22,6 @@ from rlkit.adversarial import (
     Boundary,
     Budget,
     DeepFool,
-    GridSearch,
     LabelVictim,
     ModuleVictim,
     Noise,

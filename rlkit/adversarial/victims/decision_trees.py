@@ -1,11 +1,14 @@
-"""Decision trees as policies: thresholds on single features, and nothing to differentiate.
+"""Decision trees as policies: thresholds on single features, without gradients.
 
-A victim of attacks that see actions, and a policy of another kind for attacks that were made elsewhere.
+scikit-learn grows the trees (CART; Breiman, Friedman, Olshen & Stone 1984, "Classification and regression trees"), and
+``DecisionTrees`` asks all rows and copies at once. They are victims of attacks that see actions, and policies of
+another kind on which attacks that were made elsewhere can be tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +19,23 @@ from rlkit.types import Env, Policy
 
 from ..visited_states import visited
 
-LARGEST_DEPTH = 16  # trees are complete
+LARGEST_DEPTH = 16  # stacked trees are complete: 2^16 leaves
 
 
 class DecisionTrees:
-    """S binary trees of one depth, each complete, as a policy of flat observations.
+    """S binary trees as a policy of flat observations.
 
-    Node k asks whether a feature is above a threshold and goes to node 2 k + 1 (no) or 2 k + 2 (yes); after ``depth``
-    questions a leaf says the action. A node that has nothing to ask has an infinite threshold. Made by ``grow``.
+    The trees are stacked as complete trees of one depth. Node k compares one feature with a threshold and goes to node
+    2 k + 1 (at most the threshold) or 2 k + 2 (above it); after ``depth`` comparisons a leaf gives the action. A
+    branch that ends earlier is continued by infinite thresholds. Observations are rounded to float32 before they are
+    compared with the float64 thresholds, as scikit-learn does.
+
+    Made by ``grow``, ``imitate`` or ``from_sklearn``.
 
     Args:
-        feature: which feature a node asks about, ``[S, 2^depth - 1]`` int64.
-        threshold: and what it must exceed, the same shape.
-        action: of the leaves from left to right, ``[S, 2^depth]`` int64.
+        feature: the feature that a node compares, ``[S, 2^depth - 1]`` int64.
+        threshold: what it compares the feature with, the same shape, float64.
+        action: actions of the leaves from left to right, ``[S, 2^depth]`` int64.
 
     Raises:
         ValueError: shapes that are not those of complete trees.
@@ -41,6 +48,26 @@ class DecisionTrees:
             raise ValueError(f"feature and threshold must be [S, 2^depth - 1] and action [S, 2^depth], got {shapes}")
         self.feature, self.threshold, self.action = feature, threshold, action
 
+    @classmethod
+    def from_sklearn(cls, models: Sequence[Any]) -> DecisionTrees:
+        """Stack fitted ``DecisionTreeClassifier`` of scikit-learn, one per row.
+
+        The result acts exactly as the models' ``predict``.
+
+        Args:
+            models: fitted on float features and integer classes, each at most 16 deep.
+
+        Raises:
+            ValueError: no model, a deeper one, or classes that are not integers.
+        """
+        if not models:
+            raise ValueError("models must hold at least one decision tree, got none")
+        depth = max(model.get_depth() for model in models)
+        if depth > LARGEST_DEPTH:
+            raise ValueError(f"trees can be at most {LARGEST_DEPTH} deep, got {depth}: set max_depth")
+        parts = zip(*(_complete(model, depth) for model in models), strict=True)
+        return cls(*(torch.from_numpy(np.stack(part)) for part in parts))
+
     @property
     def num_seeds(self) -> int:
         """S."""
@@ -48,15 +75,20 @@ class DecisionTrees:
 
     @property
     def depth(self) -> int:
-        """How many questions are asked."""
+        """Number of comparisons."""
         return self.action.shape[1].bit_length() - 1
 
+    def to(self, device: torch.device | str) -> DecisionTrees:
+        """The same trees on a device."""
+        return DecisionTrees(self.feature.to(device), self.threshold.to(device), self.action.to(device))
+
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """Actions ``[S, B]`` of ``[S, B, D]``, whatever ``deterministic``."""
+        """Actions ``[S, B]`` int64 of ``[S, B, D]``; trees never sample, whatever ``deterministic``."""
+        features = obs.to(torch.float32)
         node = torch.zeros(obs.shape[:2], dtype=torch.int64, device=obs.device)
         for _ in range(self.depth):
-            value = obs.gather(2, self.feature.gather(1, node)[..., None])[..., 0]
-            node = 2 * node + 1 + (value > self.threshold.gather(1, node)).long()
+            value = features.gather(2, self.feature.gather(1, node)[..., None])[..., 0]
+            node = 2 * node + 1 + (value.to(torch.float64) > self.threshold.gather(1, node)).long()
         return self.action.gather(1, node - self.feature.shape[1])
 
 
@@ -64,24 +96,25 @@ class DecisionTrees:
 def imitate(
     expert: Policy, make_env: Callable[[int], Env], depth: int = 8, rounds: int = 10, count: int = 1000
 ) -> DecisionTrees:
-    """Trees that act as an expert does, also where they come to by their own mistakes.
+    """Grow trees that imitate an expert, also at states that their own mistakes lead to (DAgger).
 
-    The expert says what it does at states that it visits; trees are grown of that, play, and the expert is asked about
-    the states that they visit; and so on, always growing from all that was asked.
+    The first trees are grown from the expert's actions at states that it visits. In every further round the trees
+    play, the expert is asked for its actions at the states that they visit, and trees are grown from all data so far.
 
     Args:
-        expert: of S rows, asked about ``rounds * count`` observations in every row.
-        make_env: a new environment for every round 0, 1, ..., of other episodes than the rounds before.
-        depth: of the trees.
-        rounds: at least 1, which imitates without the trees' own states.
-        count: states of a round.
+        expert: policy of S rows; it is asked about ``rounds * count`` observations in every row.
+        make_env: round number 0, 1, ... -> a new environment, with other episodes in every round.
+        depth: largest depth of the trees, from 1 to 16.
+        rounds: at least 1; 1 imitates from the expert's states alone.
+        count: states per round.
 
     Raises:
         ValueError: rounds or count below 1, and what ``grow`` refuses.
+        ModuleNotFoundError: scikit-learn is not installed.
 
     Source: Ross, Gordon & Bagnell 2011, "A reduction of imitation learning and structured prediction to no-regret
-    online learning" (DAgger); Bastani, Pu & Solar-Lezama 2018, "Verifiable reinforcement learning via policy
-    extraction", for trees.
+    online learning", algorithm 3.1; for trees Bastani, Pu & Solar-Lezama 2018, "Verifiable reinforcement learning via
+    policy extraction".
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
@@ -94,68 +127,52 @@ def imitate(
 
 
 def grow(obs: Tensor, action: Tensor, depth: int) -> DecisionTrees:
-    """Trees that imitate what was done at observations: CART with Gini's impurity, grown to a depth.
+    """Grow one tree per row from observations and the actions taken there, with scikit-learn.
 
-    Every node takes the feature and the threshold, halfway between two neighbouring values, after which the actions on
-    both sides are least mixed; of equal ones the first. A leaf says the action that is most frequent there.
+    ``DecisionTreeClassifier(max_depth=depth, random_state=0)``: Gini's impurity, the best threshold of all features.
+    Values of a feature that differ by less than about 1e-7 are never parted.
 
     Args:
-        obs: ``[S, N, D]``.
-        action: what was done there, ``[S, N]`` int64.
-        depth: at least 0, at most 16.
+        obs: ``[S, N, D]``, finite.
+        action: actions taken, ``[S, N]`` int64.
+        depth: largest depth, from 1 to 16.
 
     Raises:
-        ValueError: another depth, no observation, or shapes that do not fit.
-
-    Source: Breiman, Friedman, Olshen & Stone 1984, "Classification and regression trees", chapters 2 and 4.
+        ValueError: another depth, no observation, observations that are not finite, or shapes that do not fit.
+        ModuleNotFoundError: scikit-learn is not installed.
     """
-    if not 0 <= depth <= LARGEST_DEPTH:
-        raise ValueError(f"depth must be from 0 to {LARGEST_DEPTH}, got {depth}")
+    if not 1 <= depth <= LARGEST_DEPTH:
+        raise ValueError(f"depth must be from 1 to {LARGEST_DEPTH}, got {depth}")
     if obs.dim() != 3 or obs.shape[1] == 0 or action.shape != obs.shape[:2]:
         raise ValueError(f"obs must be [S, N, D] and action [S, N], got {list(obs.shape)} and {list(action.shape)}")
-    trees = [_grown(x, taken, depth) for x, taken in zip(obs.cpu().numpy(), action.cpu().numpy(), strict=True)]
-    feature, threshold, leaf = (torch.from_numpy(np.stack(part)).to(obs.device) for part in zip(*trees, strict=True))
-    return DecisionTrees(feature, threshold, leaf)
+    if not obs.isfinite().all():
+        raise ValueError("obs must be finite: trees cannot be grown from NaN or infinite observations")
+    try:
+        from sklearn.tree import DecisionTreeClassifier
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "decision trees are grown by scikit-learn, which is not installed: pip install 'rlkit-exact[trees]'"
+        ) from error
+    rows = zip(obs.cpu().numpy(), action.cpu().numpy(), strict=True)
+    models = [DecisionTreeClassifier(max_depth=depth, random_state=0).fit(x, taken) for x, taken in rows]
+    return DecisionTrees.from_sklearn(models).to(obs.device)
 
 
-def _grown(x: NDArray, action: NDArray, depth: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Features, thresholds and actions of one tree, of observations ``[N, D]`` and actions ``[N]``."""
-    taken = np.eye(action.max(axis=0) + 1)[action]  # [N, A], one-hot
-    feature = np.zeros(2**depth - 1, dtype=np.int64)
-    threshold = np.full(2**depth - 1, np.inf, dtype=x.dtype)
-    here = [np.arange(len(x))]  # which observations come to each node of the level
-    for node in range(2**depth - 1):
-        mine = here[node]
-        feature[node], threshold[node] = best_split(x[mine], taken[mine])
-        above = x[mine, feature[node]] > threshold[node]
-        here += [mine[~above], mine[above]]
-    leaf = np.zeros(2**depth, dtype=np.int64)
-    for i, mine in enumerate(here[2**depth - 1 :]):
-        leaf[i] = taken[mine].sum(axis=0).argmax(axis=0)
-    return feature, threshold, leaf
-
-
-def best_split(x: NDArray, taken: NDArray) -> tuple[int, float]:
-    """The feature and threshold that part the actions best; feature 0 and infinity where there is nothing to part.
-
-    Least ``sum over sides of n (1 - sum_a p_a^2)``, which is n less ``sum over sides of sum_a n_a^2 / n``.
-
-    Args:
-        x: observations ``[N, D]``.
-        taken: actions, one-hot ``[N, A]``.
-    """
-    count = taken.sum(axis=0)
-    if (count > 0).sum(axis=0) < 2:
-        return 0, np.inf
-    order = x.argsort(axis=0, kind="stable")
-    value = np.take_along_axis(x, order, axis=0)  # [N, D]
-    left = taken[order[:-1]].cumsum(axis=0)  # [N - 1, D, A]
-    number = np.arange(1, len(x))[:, None]
-    purity = (left**2).sum(axis=-1) / number + ((count - left) ** 2).sum(axis=-1) / (len(x) - number)
-    purity[value[1:] == value[:-1]] = -np.inf
-    i, d = np.unravel_index(purity.argmax(axis=None), purity.shape)
-    below, above = value[i, d], value[i + 1, d]
-    if below == above:
-        return 0, np.inf  # the same observation, and different actions
-    middle = below / 2 + above / 2
-    return int(d), float(middle if middle < above else below)
+def _complete(model: Any, depth: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Features, thresholds and actions of a fitted classifier as a complete tree of this depth."""
+    if model.classes_.dtype.kind not in "iu":
+        raise ValueError(f"classes must be integers, the actions, got {model.classes_.dtype}")
+    tree = model.tree_
+    nodes = 2**depth - 1
+    feature, threshold = np.zeros(nodes, dtype=np.int64), np.full(nodes, np.inf)
+    here = np.zeros(2 * nodes + 1, dtype=np.int64)  # the classifier's node at every node of the complete tree
+    for k in range(nodes):
+        node = here[k]
+        left, right = tree.children_left[node], tree.children_right[node]
+        if left == right:  # a leaf
+            here[2 * k + 1 : 2 * k + 3] = node
+        else:
+            feature[k], threshold[k] = tree.feature[node], tree.threshold[node]
+            here[2 * k + 1 : 2 * k + 3] = left, right
+    action = model.classes_[tree.value[here[nodes:], 0].argmax(axis=-1)].astype(np.int64)
+    return feature, threshold, action
