@@ -96,7 +96,7 @@ class Env(Protocol):
 
     @property
     def obs(self) -> Tensor:
-        """[S, B, *observation], what the policy sees now."""
+        """``[S, B, *observation]``, what the policy sees now."""
         ...
 
     @property
