@@ -65,7 +65,7 @@ class Peer:
         self._done = dict.fromkeys(job.seeds, 0)  # timesteps by seed
         write_text(folder / "order.json", to_json(asdict(job)))
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
-        self._errors = (folder / "peer.log").open("wb", encoding="utf-8")
+        self._errors = (folder / "peer.log").open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rlkit.experiments.workflows.compare.sb3_worker", str(folder)],
             stdout=subprocess.PIPE,
