@@ -93,7 +93,7 @@ class DynamicsEnv(gymnasium.Env[Any, Any]):
         self._spec = value
 
     @cached_property
-    def P(self) -> dict[int, dict[int, list[Outcome]]]:
+    def P(self) -> dict[int, dict[int, list[Outcome] | None]]:
         """The transition table ``P[s][a] = [(probability, successor, reward, terminated), ...]``.
 
         Raises:

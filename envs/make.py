@@ -171,8 +171,10 @@ def registered_id(env: EnvSource) -> str | None:
 
     A function and dynamics that are not registered have none: None.
     """
-    if isinstance(env, str | EnvSpec):
-        name = env.id if isinstance(env, EnvSpec) else env.rpartition(":")[2]
+    if isinstance(env, EnvSpec):
+        name: str | None = env.id
+    elif isinstance(env, str):
+        name = env.rpartition(":")[2]
     else:
         name = next((name for name, kind in NATIVE.items() if kind is type(env)), None)
     return next((original for original, twin in TWINS.items() if twin == name), name)
