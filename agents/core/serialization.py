@@ -24,6 +24,7 @@ from .training_state import HasParameters, TrainingState
 POLICY, CHECKPOINT = "a policy (agent.save)", "a run (agent.checkpoint)"  # the kinds of file
 LEGACY = {"rlkit.agent": POLICY, "rlkit.checkpoint": CHECKPOINT}  # what version 0.1.0 called them
 ALWAYS = ("env", "training_state", "explore", "normalizer")  # what every checkpoint holds beside the networks
+ALWAYS_BUILT = 4096  # units of networks that a header may ask for, whatever the parameters beside it
 RENAMED = {"run": "training_state", "normaliser": "normalizer"}  # parts of files of version 0.1.0
 NEW_IN_SCHEMA_1 = ("training_state/every", "training_state/due")
 OF_ANY_SIZE = ("memory/", "training_state/log/", "training_state/means/", "training_state/returns/unsummed/")
@@ -238,7 +239,7 @@ def _made_from(
         raise ValueError(f"{path} was saved without an environment id: pass env=")
     largest = max((tensor.numel() for tensor in tensors.values()), default=0)
     sizes = [header.config.get("net_arch"), header.config.get("network_kwargs")]
-    if tensors and any(number > largest for number in _numbers_in(sizes)):
+    if tensors and sum(_numbers_in(sizes)) > max(largest, ALWAYS_BUILT):
         raise ValueError(f"{path} describes networks that are larger than the parameters that it holds")
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
     env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
