@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
+from rlkit.checkpoint import load_metadata, load_tensors, save_tensors
 from rlkit.envs import GridWorld
 
 LAKE = "rlkit/GridWorld-v0"
@@ -101,3 +102,17 @@ def test_what_cannot_be_continued_exactly_is_refused(tmp_path):
     with pytest.raises(ValueError, match="without an environment id: pass env="):
         resume(tmp_path / "run.safetensors")
     same(resume(tmp_path / "run.safetensors", env=GridWorld("frozenlake-4x4"), device="cpu"), made)
+
+
+def test_files_come_back_and_broken_ones_are_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.arange(3)}, {"k": "v"})
+    tensors, metadata = load_tensors(path), load_metadata(path)
+    assert tensors["a"].tolist() == [0, 1, 2]
+    assert metadata == {"k": "v"}
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="cut short"):
+        load_tensors(path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_tensors(tmp_path / "nowhere")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]

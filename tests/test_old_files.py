@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.agents import load, resume
+from rlkit.agents import ALGORITHMS, load, resume
 from rlkit.agents.core.serialization import read_tensors
 
 DATA = Path(__file__).resolve().parent / "data" / "0.1.0"
-ALL = pytest.mark.parametrize("name", ["dqn", "a2c", "ppo", "reinforce", "tabularq"])
+ALL = pytest.mark.parametrize("name", [name.lower() for name in ALGORITHMS])
 
 
 @ALL

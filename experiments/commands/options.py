@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
+# The parser imports no torch, so these repeat rlkit.agents.ALGORITHMS and rlkit.sb3.ALGORITHMS.
+Algorithm = Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"]
+SharedAlgorithm = Literal["dqn", "a2c", "ppo"]  # those of rlkit and of stable-baselines3
+SB3ModelAlgorithm = Literal["DQN", "A2C", "PPO"]
+
 Json = Annotated[bool, arg(name="json", help="Print one JSON object on the standard output and nothing else there.")]
 Pairs = Annotated[tuple[str, ...], arg(metavar="NAME=VALUE ...")]
 
@@ -73,7 +78,7 @@ class PolicyOptions:
     policy: Positional[Path]
     env: str | None = None
     env_kwargs: Pairs = ()
-    algo: Literal["DQN", "A2C", "PPO"] | None = None
+    algo: SB3ModelAlgorithm | None = None
     trust: bool = False
     vec_normalize: Path | None = None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .options import DONE, INTERRUPTED, Output, TrainingOptions, at_least_one
+from .options import DONE, INTERRUPTED, Algorithm, Output, TrainingOptions, at_least_one
 
 
 def train(
     training_options: TrainingOptions,
     output: Output,
-    algo: Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"] = "dqn",
+    algo: Algorithm = "dqn",
     backend: Literal["auto", "gymnasium"] = "auto",
     device: str = "cpu",
     episodes: int = 100,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -13,11 +13,10 @@ import rlkit.agents
 import rlkit.envs
 import rlkit.sb3
 from rlkit.adversarial import Victim
-from rlkit.agents import Agent, read_header
+from rlkit.agents import Agent
 from rlkit.envs import BatchedEnv
 from rlkit.types import Env
 
-Algo = Literal["DQN", "A2C", "PPO"]
 OURS, PEER = "rlkit", "stable-baselines3"  # makers
 
 
@@ -62,7 +61,7 @@ def open_policy(
     env: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     backend: str = "auto",
-    algo: Algo | None = None,
+    algo: rlkit.sb3.AlgorithmName | None = None,
     trust: bool = False,
     vec_normalize: Path | None = None,
 ) -> Subject:
@@ -86,7 +85,8 @@ def open_policy(
             raise ValueError("--env-kwargs are read from the agent's own file: leave them out")
         if vec_normalize is not None:
             raise ValueError("--vec-normalize is of stable-baselines3's models; an agent's file holds its own moments")
-        return of_agent(rlkit.agents.load(path, env, device="cpu"), *_trained_in(path, env))
+        agent = rlkit.agents.load(path, env, device="cpu")
+        return of_agent(agent, str(agent.source.env), agent.source.env_kwargs)
     if algo is None or env is None:
         raise ValueError(f"{path} is a {PEER} model, whose file does not say what it is: pass --algo and --env")
     policy = rlkit.sb3.load(path, algo, trust, vec_normalize=vec_normalize)
@@ -146,9 +146,3 @@ def made_with(name: str, arguments: Mapping[str, Any]) -> Iterator[None]:
 def backend_of(env: Env) -> str:
     """Which implementation steps an environment, as results record it."""
     return f"rlkit on {env.device}" if isinstance(env, BatchedEnv) else "gymnasium"
-
-
-def _trained_in(path: Path, env: str | None) -> tuple[str, Mapping[str, Any]]:
-    """Name and arguments of an agent's environment; another one than its own if ``env`` says so."""
-    header = read_header(path)
-    return env if env is not None else str(header["env"]), header["env_kwargs"]
