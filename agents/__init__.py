@@ -6,9 +6,7 @@ if __name__ != "rlkit.agents":
 
 from .a2c import A2C
 from .core.agent import Agent
-from .core.hyperparameters import suggestion
 from .core.progress import progress
-from .core.serialization import read_header
 from .dqn import DQN
 from .load import ALGORITHMS, load, resume
 from .ppo import PPO
@@ -25,7 +23,5 @@ __all__ = [
     "TabularQ",
     "load",
     "progress",
-    "read_header",
     "resume",
-    "suggestion",
 ]

@@ -19,6 +19,7 @@ stable-baselines3's DQN, so the same settings mean the same algorithm there and 
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from rlkit.exploration import allowed_action, any_per_step, exploration, linear_schedule, mask_logits
 from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error, td_grad
 from rlkit.nn import MLP, Adam, Dueling
-from rlkit.replay import Memory
+from rlkit.replay import Memory, as_observed, as_stored
 from rlkit.streams import Stream
 from rlkit.types import Transition, segment
 
@@ -79,7 +80,7 @@ class DQN(Agent):
         before = self.num_timesteps // self.env.num_envs
         batch = segment(self._play(steps))
         self.record(batch)
-        self.memory.add(batch)
+        self.memory.add(as_stored(batch))
         if self.config.target_clock == "steps":
             interval = max(self.config.target_update_interval // self.env.num_envs, 1)
             self._update_target((before + steps) // interval - before // interval)
@@ -113,6 +114,7 @@ class DQN(Agent):
         """
         config = self.config
         batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
+        batch = as_observed(batch, self.env.obs.dtype)
         if self.normalizer is not None:
             batch = batch._replace(reward=self.normalizer.rewards(batch.reward, config.n_steps))
         features, target = self.features(batch.obs), self.target(batch, discount)
@@ -174,6 +176,16 @@ class DQN(Agent):
         step = self.config.train_freq * self.env.num_envs
         steps = math.ceil(self.timesteps_left / step) * step + self.num_timesteps
         self.memory.reserve(min(self.config.buffer_size, max(steps, self.config.batch_size)))
+        self._warn_if_nothing_is_trained(steps)
+
+    def _warn_if_nothing_is_trained(self, end: int) -> None:
+        """Warn of settings with which no update is made until timestep ``end``."""
+        config, until = self.config, f"DQN makes no update until step {end}, where this training ends"
+        if config.gradient_steps == 0:
+            warnings.warn(f"{until}: gradient_steps is 0, pass at least 1, or -1", UserWarning, stacklevel=4)
+        elif end <= config.learning_starts:
+            remedy = f"train for more than {config.learning_starts} steps or lower learning_starts"
+            warnings.warn(f"{until}: learning_starts is {config.learning_starts}, {remedy}", UserWarning, stacklevel=4)
 
     def _ahead(self) -> int:
         """How many updates may be prepared at once: as long as neither memory, chances nor theta- depend on them."""

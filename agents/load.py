@@ -15,7 +15,8 @@ from .ppo import PPO
 from .reinforce import REINFORCE
 from .tabular import TabularQ
 
-ALGORITHMS: dict[str, type[Agent]] = {"DQN": DQN, "A2C": A2C, "PPO": PPO, "REINFORCE": REINFORCE, "TabularQ": TabularQ}
+# The algorithms by name. A class holds its configuration with the defaults (``config_class``) and its ``presets``.
+ALGORITHMS: dict[str, type[Agent]] = {agent.__name__: agent for agent in (DQN, A2C, PPO, REINFORCE, TabularQ)}
 
 
 def load(path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Agent:

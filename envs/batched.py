@@ -71,7 +71,6 @@ class BatchedEnv:
         self.repeats = noise == "gymnasium"
         self._restart = restart
         self._in_torch = self.device.type != "cpu" if in_torch is None else in_torch
-        self._xp: Any = torch if self._in_torch else np
         # a tensor as one of the dynamics' arrays and back, without a copy on the CPU
         self._native: Callable[[Tensor], Array] = self._to_device if self._in_torch else torch.Tensor.numpy
         self._tensor: Callable[[Array], Tensor] = torch.as_tensor if self._in_torch else torch.from_numpy
@@ -88,6 +87,11 @@ class BatchedEnv:
         else:
             self._noise = GymnasiumNoise(dynamics, self.seeds, num_envs)
         self.reset()
+
+    @property
+    def _xp(self) -> Any:
+        """The library of the dynamics' arrays: torch or numpy."""
+        return torch if self._in_torch else np
 
     def reset(self) -> Tensor:
         """Begin a new episode in every copy; observations ``[S, B, *observation]``."""

@@ -32,27 +32,6 @@ def discounted_returns(
     return torch.stack(returns[::-1], dim=1)
 
 
-def n_step_returns(
-    reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: Discount, n: int
-) -> Tensor:
-    """G_t = r_t + ... + gamma^(n-1) r_(t+n-1) + gamma^n V(s_(t+n)) (Sutton & Barto 2018, equation 7.1), ``[S, T, B]``.
-
-    Fewer than n rewards where the episode or the segment ends sooner; the bootstrap is V of the last successor then.
-
-    Raises:
-        ValueError: n below one.
-    """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}: one reward and a bootstrap are the shortest return")
-    done = terminated | truncated
-    bootstrap = torch.where(terminated, 0.0, next_value)
-    returns = reward + _time(gamma) * bootstrap  # one step
-    for _ in range(n - 1):
-        longer = torch.cat([returns[:, 1:], bootstrap[:, -1:]], dim=1)  # [S, T, B]
-        returns = reward + _time(gamma) * torch.where(done, bootstrap, longer)
-    return returns
-
-
 def gae(
     reward: Tensor,
     value: Tensor,

@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecNormalize
 
-ALGORITHMS = ("DQN", "A2C", "PPO")
+AlgorithmName = Literal["DQN", "A2C", "PPO"]  # the algorithms whose models can be read
+ALGORITHMS: tuple[str, ...] = get_args(AlgorithmName)
 
 # of a model's policy: prepared observations [B, ...], and whether they are codes -> [B, ...]
 Question = Callable[[Any, Tensor, bool], Tensor]

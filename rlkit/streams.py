@@ -89,7 +89,7 @@ class Stream:
         self.width = width
         self.copies = copies
         self.device = torch.device(device)
-        self._keys = [key(seed, purpose, copy) for seed in seeds for copy in range(copies or 1)]
+        self._keys = [key(seed, purpose, copy) for seed in seeds for copy in range(1 if copies is None else copies)]
         self._lead = (len(seeds),) if copies is None else (len(seeds), copies)
         self._block_steps = steps_ahead(len(self._keys), max(width, 1))
         self._block: Tensor | None = None
@@ -156,7 +156,7 @@ def steps_ahead(streams: int, width: int) -> int:
 
     Up to 256 if they stay in cache, else up to 16 if they stay small, else one.
     """
-    numbers = streams * width
+    numbers = max(streams * width, 1)
     return max(1, min(16, NUMBERS_AHEAD // numbers), min(256, NUMBERS_IN_CACHE // numbers))
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlkit.agents import load, resume
+from rlkit.agents import ALGORITHMS, load, resume
 
 DATA = Path(__file__).resolve().parent / "data" / "0.1.0"
 OLD_NAMES = {"normalizer": "normaliser"}
-ALL = pytest.mark.parametrize("name", ["dqn", "a2c", "ppo", "reinforce", "tabularq"])
+ALL = pytest.mark.parametrize("name", [name.lower() for name in ALGORITHMS])
 
 
 @ALL

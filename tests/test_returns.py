@@ -11,7 +11,6 @@ from rlkit.returns import (
     ends_by_terminating,
     episode_returns,
     gae,
-    n_step_returns,
     steps_since_start,
 )
 
@@ -46,15 +45,13 @@ def brute_n_step(reward, next_value, terminated, truncated, gamma, n, s, t, b):
     raise AssertionError
 
 
-@given(segments(), st.integers(1, 8))
-def test_returns_are_the_sums_that_define_them(segment, n):
+@given(segments())
+def test_returns_are_the_sums_that_define_them(segment):
     reward, _, next_value, terminated, truncated = segment
     whole = discounted_returns(reward, next_value, terminated, truncated, GAMMA)
-    short = n_step_returns(reward, next_value, terminated, truncated, GAMMA, n)
     for s, t, b in np.ndindex(*reward.shape):
-        for returns, length in ((whole, 10**9), (short, n)):
-            expected = brute_n_step(reward, next_value, terminated, truncated, float(GAMMA[s]), length, s, t, b)
-            assert float(returns[s, t, b]) == pytest.approx(expected, abs=1e-12)
+        expected = brute_n_step(reward, next_value, terminated, truncated, float(GAMMA[s]), 10**9, s, t, b)
+        assert float(whole[s, t, b]) == pytest.approx(expected, abs=1e-12)
 
 
 @given(segments(), st.floats(0, 1))
@@ -80,7 +77,8 @@ def test_the_ends_of_gae(segment):
     reward, value, next_value, terminated, truncated = segment
     args = (next_value, terminated, truncated, GAMMA)
     torch.testing.assert_close(gae(reward, value, *args, 1.0) + value, discounted_returns(reward, *args))
-    torch.testing.assert_close(gae(reward, value, *args, 0.0) + value, n_step_returns(reward, *args, 1))
+    one_step = reward + GAMMA[:, None] * torch.where(terminated, 0.0, next_value)
+    torch.testing.assert_close(gae(reward, value, *args, 0.0) + value, one_step)
 
 
 @given(segments())
@@ -110,7 +108,6 @@ def test_what_follows_an_end_never_leaks():
     truncated = torch.tensor([[False, True, False]])[..., None]
     returns = discounted_returns(reward, next_value, terminated, truncated, 0.5)
     assert returns[0, :, 0].tolist() == [1.0, 6.0, 12.0]
-    assert n_step_returns(reward, next_value, terminated, truncated, 0.5, 2)[0, :, 0].tolist() == [1.0, 6.0, 12.0]
     assert gae(reward, torch.zeros(1, 3, 1), next_value, terminated, truncated, 0.5, 0.9)[0, :, 0].tolist() == [
         1,
         6,
@@ -126,9 +123,3 @@ def test_whole_episodes_by_hand():
     terminated = torch.tensor([[False, True, False, False, False, False]])[..., None]
     ends = ends_by_terminating(terminated, done & ~terminated)
     assert ends[0, :, 0].tolist() == [True, True, False, False, False, False]
-
-
-def test_an_n_of_zero_is_refused():
-    x, flag = torch.zeros(1, 2, 1), torch.zeros(1, 2, 1, dtype=torch.bool)
-    with pytest.raises(ValueError, match="n must be at least 1"):
-        n_step_returns(x, x, flag, flag, 0.9, 0)

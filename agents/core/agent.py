@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import rlkit.envs
 from rlkit.devices import usable_device
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.nn import Optimizer, clip_rows_, encode, flush_denormals, known_within, normalizer, row_norm
@@ -23,7 +24,7 @@ from rlkit.types import Env, Transition
 
 from .ensemble import Ensemble
 from .env_source import EnvSource, Source
-from .hyperparameters import PerRowNumbers, Presets, configured, of_preset, settings_of_row
+from .hyperparameters import PerRowNumbers, Presets, configured, of_preset, settings_of_row, suggestion
 from .policy import NetworkPolicy
 from .progress import progress
 from .sb3_hints import ARGUMENTS, OF_LEARN, ORDER, answering
@@ -95,6 +96,12 @@ class Agent(NetworkPolicy):
         normalized = {} if self.normalizer is None else {"normalizer": self.normalizer}
         self.networks = {**self._build(), **normalized}
         self.score_network = self.networks["q" if self.scores_are_values else "policy"]
+
+    @classmethod
+    def presets_for(cls, env: EnvSource) -> tuple[str, ...]:
+        """Return the names of the presets that have hyper-parameters for an environment."""
+        name = rlkit.envs.registered_id(env)
+        return tuple(preset for preset, by_env in cls.presets.items() if suggestion(by_env, name) is not None)
 
     # What an algorithm's file gives
 

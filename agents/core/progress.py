@@ -56,7 +56,7 @@ def progress(
     return show(name, _measure(agent, steps, clock), total_timesteps, clock)
 
 
-class Measurement(NamedTuple):
+class TrainingProgress(NamedTuple):
     """Progress at one yield of a training."""
 
     timesteps: int  # of the agent, including earlier calls of ``learn``
@@ -66,7 +66,7 @@ class Measurement(NamedTuple):
     mean_return: str  # over seeds, of the latest log row in which an episode ended; empty before the first
 
 
-def _measure(agent: Watched, steps: Iterator[int], clock: Callable[[], float]) -> Iterator[Measurement]:
+def _measure(agent: Watched, steps: Iterator[int], clock: Callable[[], float]) -> Iterator[TrainingProgress]:
     before, began, mean_return = agent.num_timesteps, clock(), ""
     for timesteps in steps:
         done, elapsed = timesteps - before, clock() - began
@@ -74,10 +74,10 @@ def _measure(agent: Watched, steps: Iterator[int], clock: Callable[[], float]) -
         if not np.isnan(returns).all():
             mean_return = f"return {np.nanmean(returns, axis=0):.1f}"
         speed = f"{done * agent.num_seeds / max(elapsed, 1e-9):,.0f} steps/s"
-        yield Measurement(timesteps, done, elapsed, speed, mean_return)
+        yield TrainingProgress(timesteps, done, elapsed, speed, mean_return)
 
 
-def _lines(name: str, measured: Iterator[Measurement], total: int, clock: Callable[[], float]) -> Iterator[int]:
+def _lines(name: str, measured: Iterator[TrainingProgress], total: int, clock: Callable[[], float]) -> Iterator[int]:
     """Print a line every ``SECONDS_BETWEEN_LINES``, and a last one at the end."""
     printed = 0.0  # seconds after the start
     for now in measured:
@@ -95,7 +95,7 @@ def _duration(seconds: float) -> str:
     return str(timedelta(seconds=math.ceil(seconds)))
 
 
-def _bar(name: str, measured: Iterator[Measurement], total: int, clock: Callable[[], float]) -> Iterator[int]:
+def _bar(name: str, measured: Iterator[TrainingProgress], total: int, clock: Callable[[], float]) -> Iterator[int]:
     """Draw a progress bar, updated in place."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.table import Column

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+from ..commands.options import SharedAlgorithm
 
 if TYPE_CHECKING:
     from ..workflows.train import Training
@@ -120,7 +122,7 @@ def _training(algo: str, seeds: tuple[int, ...], steps: int, width: int | None) 
     return Training("CartPole-v1", algo, seeds, steps, "rl-zoo", network, num_envs=None)
 
 
-ALGORITHMS = ("dqn", "ppo", "a2c")
+ALGORITHMS: tuple[str, ...] = get_args(SharedAlgorithm)
 SIDES: dict[str, Callable[..., Work]] = {
     "batched": batched,
     "gymnasium": gymnasium,

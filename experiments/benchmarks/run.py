@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from rlkit.nn import numpy_is_ahead, openblas_kernels
+from rlkit.nn.matmul import numpy_is_ahead, openblas_kernels
 
 from ..report.ledger import ReportTable, to_json, versions, write_text
 from ..report.terminal import say, show_table

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from .options import DONE, Output, TrainingOptions, at_least_one, seeds_from
+from .options import DONE, Output, SharedAlgorithm, TrainingOptions, at_least_one, seeds_from
 
 
 def compare(
     training: TrainingOptions,
     output: Output,
-    algo: Literal["dqn", "a2c", "ppo"] = "dqn",
+    algo: SharedAlgorithm = "dqn",
     sb3_seeds: int = 2,
     episodes: int = 100,
 ) -> int:

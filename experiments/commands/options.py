@@ -7,7 +7,7 @@ import sys
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from tyro.conf import Positional, arg
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ..workflows.train import Training
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes
+
+# The parser imports no torch, so these repeat rlkit.agents.ALGORITHMS and rlkit.sb3.ALGORITHMS.
+Algorithm = Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"]
+SharedAlgorithm = Literal["dqn", "a2c", "ppo"]  # those of rlkit and of stable-baselines3
+SB3ModelAlgorithm = Literal["DQN", "A2C", "PPO"]
 
 
 def unset(metavar: str, default: str) -> Any:
@@ -90,7 +95,7 @@ class PolicyOptions:
     policy: Positional[Path]
     env: Annotated[str | None, unset("ID", "the one of training")] = None
     env_kwargs: Pairs = ()
-    algo: Annotated[str | None, unset("{DQN,A2C,PPO}", "none")] = None
+    algo: Annotated[str | None, unset("{" + ",".join(get_args(SB3ModelAlgorithm)) + "}", "none")] = None
     trust: bool = False
     vec_normalize: Annotated[Path | None, unset("FILE", "none")] = None
     device: Device = "cpu"

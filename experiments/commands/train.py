@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .options import DONE, INTERRUPTED, Device, Output, TrainingOptions, at_least_one
+from .options import DONE, INTERRUPTED, Algorithm, Device, Output, TrainingOptions, at_least_one
 
 
 def train(
     training: TrainingOptions,
     output: Output,
-    algo: Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"] = "dqn",
+    algo: Algorithm = "dqn",
     backend: Literal["auto", "gymnasium"] = "auto",
     device: Device = "auto",
     episodes: int = 100,

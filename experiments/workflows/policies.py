@@ -13,7 +13,7 @@ import rlkit.agents
 import rlkit.envs
 import rlkit.sb3
 from rlkit.adversarial import Victim
-from rlkit.agents import Agent, read_header
+from rlkit.agents import Agent
 from rlkit.devices import usable_device
 from rlkit.envs import BatchedEnv
 from rlkit.types import Env
@@ -92,7 +92,8 @@ def open_policy(
             raise ValueError("--env-kwargs are read from the agent's own file: leave them out")
         if vec_normalize is not None:
             raise ValueError("--vec-normalize is for stable-baselines3 models; an rlkit agent holds its own moments")
-        return of_agent(rlkit.agents.load(path, env, where), *_trained_in(path, env))
+        agent = rlkit.agents.load(path, env, where)
+        return of_agent(agent, str(agent.source.env), agent.source.env_kwargs)
     missing = [option for option, value in {"--algo": algo, "--env": env}.items() if value is None]
     if algo is None or env is None:
         raise ValueError(f"{path} is a {SB3} model, whose file does not hold everything: pass {' and '.join(missing)}")
@@ -174,9 +175,3 @@ def made_with(name: str, arguments: Mapping[str, Any]) -> Iterator[None]:
 def backend_of(env: Env) -> str:
     """Which implementation steps an environment, as results record it."""
     return f"rlkit on {env.device}" if isinstance(env, BatchedEnv) else "gymnasium"
-
-
-def _trained_in(path: Path, env: str | None) -> tuple[str, Mapping[str, Any]]:
-    """Name and arguments of an agent's environment; another one than its own if ``env`` says so."""
-    header = read_header(path)
-    return env if env is not None else str(header["env"]), header["env_kwargs"]

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import rlkit.envs
 from rlkit.agents import ALGORITHMS as BY_NAME
-from rlkit.agents import Agent, suggestion
+from rlkit.agents import Agent
 from rlkit.plotting import Curve, learning_curves, png
 
 from ..report.ledger import Picture, RunRecord, write_csv
@@ -69,8 +68,7 @@ class Training:
 
 def usual_preset(algo: str, env: str) -> str:
     """What an environment is trained with unless told: the tuned preset where it knows the environment, else "sb3"."""
-    tuned = suggestion(ALGORITHMS[algo].presets["tuned"], rlkit.envs.registered_id(env))
-    return "sb3" if tuned is None else "tuned"
+    return "tuned" if "tuned" in ALGORITHMS[algo].presets_for(env) else "sb3"
 
 
 class TrainingResult(NamedTuple):

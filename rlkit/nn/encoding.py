@@ -22,7 +22,7 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
             return obs
         return nn.functional.one_hot(obs.long() - int(space.start), int(space.n)).to(torch.float32)
     axes = len(space.shape or ())
-    features = obs if axes == 1 else obs.reshape(*obs.shape[: obs.dim() - axes], -1)
+    features = obs if axes == 1 else obs.reshape(*obs.shape[: obs.dim() - axes], num_features(space))
     features = features if features.is_floating_point() else features.to(torch.float32)
     return features / 255.0 if _is_of_bytes(space) else features
 

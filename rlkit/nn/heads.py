@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +37,11 @@ class Dueling:
         """Let the parameters be this matrix ``[S, P]``, the advantage's before the value's."""
         self.flat = flat
         _place_both(flat, self.advantage, self.value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle or a deep copy, whose networks share ``flat`` again."""
+        vars(self).update(state)
+        self.place(self.flat)
 
     @property
     def blocks(self) -> dict[str, Tensor]:
@@ -86,6 +91,11 @@ class ActorCritic:
         """Let the parameters be this matrix ``[S, P]``, the policy's before the value's."""
         self.flat = flat
         _place_both(flat, self.policy, self.value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle or a deep copy, whose networks share ``flat`` again."""
+        vars(self).update(state)
+        self.place(self.flat)
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, PullbackOfBoth]:
         """Logits ``[S, M, A]``, values ``[S, M]`` and the pullback of a loss's derivatives by both -> ``[S, P]``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,15 @@ class MLP:
         flat = torch.zeros(len(compact), _whole_lines(count), dtype=torch.float32, device=device)
         flat[:, self.columns] = compact.to(flat)
         self.place(flat)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a deep copy holds: all but the views of ``flat``."""
+        return {name: value for name, value in vars(self).items() if name not in ("_layers", "_padding", "parameters")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the attributes, and make the views of ``flat`` anew."""
+        vars(self).update(state)
+        self._attach()
 
     def _shapes(self, widths: Sequence[int]) -> list[tuple[int, int]]:
         """(in, out) of every layer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -76,10 +76,19 @@ class Adam:
         self.steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)  # [S]
         # [S], 1 where a row sits out a step: float32, whatever the parameters are, because torch's kernel wants it
         self._idle = torch.zeros(len(parameters), dtype=torch.float32, device=parameters.device)
-        tensors = (parameters, self.first, self.second, self.steps, self._idle)
-        self._rows = list(zip(*(tensor.unbind(0) for tensor in tensors), strict=True))
+        self._attach()
         # rows of whole cache lines round in one piece as they do one by one
         self._lines = parameters.is_contiguous() and parameters.shape[1] % ALIGNMENT == 0
+
+    def _attach(self) -> None:
+        """Make the views of every row that torch's fused kernel is called with."""
+        tensors = (self.parameters, self.first, self.second, self.steps, self._idle)
+        self._rows = list(zip(*(tensor.unbind(0) for tensor in tensors), strict=True))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle or a deep copy, and make its views anew."""
+        vars(self).update(state)
+        self._attach()
 
     def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """One step of every active row; the others keep their parameters to the bit.

@@ -9,9 +9,9 @@ import torch
 from gymnasium import spaces
 
 import rlkit.envs
-from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
+from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ
 
-AGENTS = (DQN, A2C, PPO, REINFORCE, TabularQ)
+AGENTS = tuple(ALGORITHMS.values())
 ALL = pytest.mark.parametrize("algorithm", AGENTS, ids=lambda algorithm: algorithm.__name__)
 GRADIENT = (DQN, A2C, PPO, REINFORCE)
 

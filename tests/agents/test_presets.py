@@ -3,11 +3,11 @@
 import gymnasium
 import pytest
 
-from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
+from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ
 from rlkit.agents.presets import TUNED_DQN_CARTPOLE, TUNED_PPO_GRIDWORLD
 from rlkit.envs import CartPole, GridWorld, TabularDynamics, registered_id
 
-AGENTS = (DQN, A2C, PPO, REINFORCE, TabularQ)
+AGENTS = tuple(ALGORITHMS.values())
 EVERY = pytest.mark.parametrize("algorithm", AGENTS, ids=lambda algorithm: algorithm.__name__)
 
 
@@ -44,6 +44,13 @@ def test_every_preset_makes_its_agent(algorithm):
                 agent = algorithm(env, device="cpu", preset=name)
                 assert holds(agent, values)
                 assert agent.env.num_envs == values.get("num_envs", 1)
+
+
+def test_presets_for_an_environment():
+    assert DQN.presets_for("CartPole-v1") == ("sb3", "rl-zoo", "tuned")
+    assert DQN.presets_for("FrozenLake-v1") == ("sb3",)
+    assert TabularQ.presets_for("rlkit/GridWorld-v0") == ("sb3", "tuned")
+    assert PPO.presets_for(CartPole()) == ("sb3", "rl-zoo", "tuned")
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 from trained_rows import ALL, SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE
-from rlkit.nn import NUMPY
+from rlkit.nn.matmul import NUMPY
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,15 @@ import stable_baselines3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rlkit
+import rlkit.agents
 import rlkit.sb3
 from rlkit.agents import DQN, load
 from rlkit.evaluation import evaluate_policy
 from rlkit.experiments.cli import COMMANDS, main
+from rlkit.experiments.commands.options import Algorithm, SB3ModelAlgorithm, SharedAlgorithm
 from rlkit.experiments.workflows.attack import Unit
 from rlkit.experiments.workflows.attack_timing import TimingName
+from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS
 from rlkit.experiments.workflows.measures import MeasureName
 from rlkit.experiments.workflows.train import interruptible
 from rlkit.mdp import TabularMDP
@@ -98,6 +101,13 @@ def test_help_lists_every_command_and_needs_no_torch() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for command in ("train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "study", "demo"):
         assert f" {command} " in said
+
+
+def test_the_lists_of_algorithms_that_need_no_torch_are_those_of_the_package() -> None:
+    assert get_args(Algorithm) == tuple(name.lower() for name in rlkit.agents.ALGORITHMS)
+    assert get_args(SB3ModelAlgorithm) == rlkit.sb3.ALGORITHMS == tuple(HYPERPARAMETER_MAPS)
+    assert get_args(SharedAlgorithm) == tuple(name.lower() for name in rlkit.sb3.ALGORITHMS)
+    assert set(rlkit.sb3.ALGORITHMS) <= set(rlkit.agents.ALGORITHMS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

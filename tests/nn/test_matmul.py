@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from matrix_products import all_products, stacks
 from source_tree import ROOT
 
-from rlkit.nn import MLP, NUMPY, ONEDNN, THIN, TORCH, choose_backend, onednn_layer
+from rlkit.nn import MLP
 from rlkit.nn import matmul as products
+from rlkit.nn.matmul import NUMPY, ONEDNN, THIN, TORCH, choose_backend, onednn_layer, thin_affine
 
 HEIGHTS = st.integers(2, 700)
 WIDTHS = st.sampled_from([16, 32, 48, 64, 96, 128])
@@ -170,3 +171,19 @@ def test_where_numpy_is_ahead_its_bits_are_those_of_mkl():
     answer = subprocess.run([sys.executable, "-c", SAME_BITS], env=free, capture_output=True, text=True, check=True)
     ahead, equal = (word == "True" for word in answer.stdout.split())
     assert equal or not ahead
+
+
+def test_large_products_go_the_other_way_to_the_same_numbers(monkeypatch):
+    stack = MLP((4, 256, 256, 2), range(2))
+    x, grad = torch.randn(2, 64, 4), torch.randn(2, 64, 2)
+    output, pullback = stack.vjp(x)
+    gradient = pullback(grad)
+    monkeypatch.setattr("rlkit.nn.matmul.ONEDNN_LINEAR", None)
+    plain_output, plain_pullback = stack.copy().vjp(x)
+    torch.testing.assert_close(output, plain_output)
+    torch.testing.assert_close(gradient, plain_pullback(grad), rtol=1e-4, atol=1e-5)
+
+
+def test_linear_with_a_width_of_one_is_the_affine_map():
+    x, weight, bias = torch.randn(2, 5, 3), torch.randn(2, 3, 1), torch.randn(2, 1, 1)
+    torch.testing.assert_close(thin_affine(bias, x, weight), torch.baddbmm(bias, x, weight))

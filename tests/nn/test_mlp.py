@@ -13,7 +13,9 @@ from rlkit.adversarial import FGSM, Budget, perturb
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, load
 from rlkit.envs import CartPole
 from rlkit.evaluation import evaluate_policy
-from rlkit.nn import MLP, Architecture, RadialBasis, add_patches, convolutions, encode, patches, radial_basis
+from rlkit.nn import MLP, Architecture, encode
+from rlkit.nn.convolution import add_patches, convolutions, patches
+from rlkit.nn.rbf import RadialBasis, radial_basis
 
 PLANES = spaces.Box(0, 255, (4, 5, 6), np.uint8)
 PHOTO = spaces.Box(0, 255, (9, 10, 3), np.uint8)  # channels last
@@ -381,3 +383,96 @@ def test_convolutions_learn_to_walk_from_the_picture_of_the_map():
 @pytest.mark.slow
 def test_gaussians_of_two_coordinates_learn_to_walk():
     assert grid("coordinates", network="rbf", network_kwargs={"centres": 64}, learning_rate=1e-2) == [1.0] * 4
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (3, 8, 1), (1, 5, 2)])
+def test_a_row_is_the_plain_torch_network_of_that_row(sizes, activation):
+    stack = MLP(sizes, range(3), activation)
+    x = torch.randn(3, 10, sizes[0])
+    for row in range(3):
+        torch.testing.assert_close(stack(x)[row], stack.as_module(row)(x[row]))
+
+
+@pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (16, 64, 64, 4), (4, 32, 1), (1, 16, 3)])
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_rows_and_their_gradients_are_bitwise_those_of_a_stack_of_one(sizes, batch):
+    many = MLP(sizes, range(8))
+    x = torch.randn(8, batch, sizes[0])
+    outputs = many(x)
+    gradient = many.gradient(outputs.square().sum())
+    for row in (0, 5, 7):
+        one = MLP(sizes, [row])
+        assert torch.equal(one.flat[0], many.flat[row])
+        output = one(x[row : row + 1])
+        assert torch.equal(output[0], outputs[row])
+        assert torch.equal(one.gradient(output.square().sum())[0], gradient[row])
+
+
+@pytest.mark.parametrize(
+    "sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (16, 64, 64, 4), (4, 32, 1), (1, 16, 3), (84, 512, 7), (37, 16, 17)]
+)
+@pytest.mark.parametrize("batch", [1, 5, 64, 512])
+def test_rows_without_autograd_are_bitwise_those_of_a_stack_of_one(sizes, batch):
+    many = MLP(sizes, range(8))
+    x, grad = torch.randn(8, batch, sizes[0]), torch.randn(8, batch, sizes[-1])
+    outputs, pullback = many.vjp(x)
+    gradient = pullback(grad)
+    with torch.no_grad():
+        torch.testing.assert_close(many(x), outputs)
+    for row in (0, 5, 7):
+        one = MLP(sizes, [row])
+        output, pullback = one.vjp(x[row : row + 1])
+        assert torch.equal(output[0], outputs[row])
+        assert torch.equal(pullback(grad[row : row + 1])[0], gradient[row])
+        with torch.no_grad():
+            assert torch.equal(one(x[row : row + 1])[0], many(x)[row])
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (3, 8, 1), (1, 5, 2), (4, 1, 3)])
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_the_pullback_is_autograds_gradient(sizes, activation, batch):
+    stack = MLP(sizes, range(3), activation)
+    x, grad = torch.randn(3, batch, sizes[0]), torch.randn(3, batch, sizes[-1])
+    output, pullback = stack.vjp(x)
+    expected = stack(x)
+    torch.testing.assert_close(output, expected.detach())
+    torch.testing.assert_close(pullback(grad), stack.gradient((expected * grad).sum()), rtol=1e-4, atol=1e-5)
+
+
+def test_initial_weights_are_uniform_within_torchs_bound():
+    stack = MLP((100, 400, 3), [0])
+    weight = stack.parameters[0]
+    assert weight.abs().max() <= 0.1
+    assert weight.abs().max() > 0.0999
+    assert abs(float(weight.detach().std()) - 0.1 / math.sqrt(3)) < 1e-3
+    assert not torch.equal(MLP((4, 8, 2), [0]).flat, MLP((4, 8, 2), [1]).flat)
+
+
+def test_the_gradient_is_in_the_order_of_flat():
+    stack = MLP((2, 3, 2), range(2))
+    x = torch.randn(2, 4, 2)
+    gradient = stack.gradient(stack(x).square().sum())
+    step = 1e-3
+    for index in range(stack.flat.shape[1]):
+        values = []
+        for sign in (1, -1):
+            stack.flat[1, index] += sign * step
+            values.append(float(stack(x).square().sum().detach()))
+            stack.flat[1, index] -= sign * step
+        assert (values[0] - values[1]) / (2 * step) == pytest.approx(float(gradient[1, index]), abs=2e-2)
+
+
+def test_a_copy_is_separate():
+    stack = MLP((2, 3, 2), range(2))
+    twin = stack.copy()
+    stack.flat += 1.0
+    assert not torch.equal(twin.flat, stack.flat)
+    assert torch.equal(twin.rows(slice(1, 2)).flat, twin.flat[1:])
+
+
+@pytest.mark.parametrize(("sizes", "activation"), [((4,), "relu"), ((4, 0, 2), "relu"), ((4, 2), "gelu")])
+def test_bad_networks_are_refused(sizes, activation):
+    with pytest.raises(ValueError, match="must be"):
+        MLP(sizes, [0], activation)

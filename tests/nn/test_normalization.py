@@ -13,7 +13,7 @@ from trained_rows import SMALL, Poisoned, assert_same_run
 
 from rlkit.adversarial import FGSM, AttackedPolicy, Budget
 from rlkit.agents import DQN, PPO, load
-from rlkit.nn import Moments, Normalizer, merged
+from rlkit.nn.normalization import Moments, Normalizer, merged
 
 BOTH = {"normalize_observations": True, "normalize_rewards": True}
 ALL = pytest.mark.parametrize("algorithm", SMALL, ids=lambda algorithm: algorithm.__name__)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import stable_baselines3
 import torch
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -27,7 +28,6 @@ from rlkit.atomic_files import whole_file
 from ...report.ledger import to_json, write_text
 from .sb3_job import SB3Job
 
-ALGORITHMS = {"DQN": DQN, "A2C": A2C, "PPO": PPO}
 ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
 REPORT_STEPS = 500  # between lines on the standard output
 
@@ -58,7 +58,7 @@ def make_model(job: SB3Job, seed: int) -> DQN | A2C | PPO:
         return Monitor(gymnasium.make(job.env, **job.env_kwargs))
 
     env: VecEnv = DummyVecEnv([copy] * job.num_envs)
-    model: DQN | A2C | PPO = ALGORITHMS[job.algorithm](
+    model: DQN | A2C | PPO = getattr(stable_baselines3, job.algorithm)(
         "MlpPolicy",
         VecNormalize(env, **job.normalization) if job.normalization else env,
         policy_kwargs={

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rlkit.nn import ALIGNMENT
+from rlkit.nn.matmul import ALIGNMENT
 
 from ..budget import Budget, per_feature
 from ..victims.base import Victim

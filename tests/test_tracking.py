@@ -1,0 +1,56 @@
+"""Means and episode returns against sums taken one by one."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from rlkit.tracking import EpisodeReturns, Means
+from rlkit.types import Transition, segment
+
+
+@pytest.mark.parametrize("steps", [1, 255, 600])
+def test_episode_returns_are_those_of_each_copy_followed_alone(steps):
+    generator = np.random.default_rng(steps)
+    rewards, dones = generator.normal(size=(steps, 2, 3)).astype(np.float32), generator.random((steps, 2, 3)) < 0.02
+    returns = EpisodeReturns(2, 3, torch.device("cpu"))
+    finished: list[list[float]] = [[], []]
+    for seed in range(2):
+        for copy in range(3):
+            total = 0.0
+            for reward, done in zip(rewards[:, seed, copy], dones[:, seed, copy], strict=True):
+                total += float(reward)
+                if done:
+                    finished[seed].append(total)
+                    total = 0.0
+    nothing = torch.zeros(2, 3)
+    for step, (reward, done) in enumerate(zip(torch.from_numpy(rewards), torch.from_numpy(dones), strict=True)):
+        ends = (done, done & False) if step % 2 else (done & False, done)  # for either reason
+        returns.add(segment([Transition(nothing, nothing, reward, nothing, *ends)]))
+    read = returns.read()
+    assert read["episodes"].tolist() == [len(seed) for seed in finished]
+    expected = [np.mean(seed) if seed else math.nan for seed in finished]
+    np.testing.assert_allclose(read["episode_return"], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_means_are_of_everything_since_the_last_reading():
+    means = Means()
+    for value in range(600):
+        means.add(loss=torch.tensor([float(value), 1.0]))
+    assert means.read()["loss"].tolist() == [299.5, 1.0]
+    means.add(loss=torch.tensor([2.0, 3.0]))
+    assert means.read()["loss"].tolist() == [2.0, 3.0]
+    means.extend(loss=torch.tensor([[2.0, 4.0, 6.0], [1.0, 1.0, 1.0]]))
+    means.add(loss=torch.tensor([8.0, 1.0]))
+    assert means.read()["loss"].tolist() == [5.0, 1.0]
+
+    class Parts(NamedTuple):
+        loss: torch.Tensor
+        entropy: torch.Tensor
+
+    means.add(Parts(torch.ones(2), torch.zeros(2)), kl=torch.ones(2))
+    means.add(Parts(3.0 * torch.ones(2), torch.zeros(2)))
+    read = {name: mean.tolist() for name, mean in means.read().items()}
+    assert read == {"loss": [2.0, 2.0], "entropy": [0.0, 0.0], "kl": [1.0, 1.0]}
