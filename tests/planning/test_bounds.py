@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rlkit.mdp import TabularMDP
 from rlkit.planning import interval_iteration, policy_iteration, solve
-from rlkit.planning.bounds import Shifts, doubt, macqueen_shifts, shifted, widest
+from rlkit.planning.bounds import Shifts, doubt, largest_shift, macqueen_shifts, shifted, widest
 from rlkit.planning.methods import policy_iteration as howard
 from rlkit.planning.operators import Array, Extents, extents, rounding_bound
 
@@ -43,7 +43,7 @@ def test_shifts_are_rounded_outwards_whatever_the_sign_of_the_residual(
 ) -> None:
     rng = np.random.default_rng(0)
     size = Extents(3, 1.0, *continuation)
-    for gamma in [0.0, *rng.uniform(0.9, 0.9999, 300).tolist()]:
+    for gamma in [0.0, *rng.uniform(0, 0.5, 400).tolist(), *rng.uniform(0.9, 0.9999, 100).tolist()]:
         value = rng.normal(size=4)
         backed_up = value + sign * rng.uniform(1, 2, 4)
         shifts = macqueen_shifts(size, value, backed_up, gamma)
@@ -55,6 +55,15 @@ def test_shifts_are_rounded_outwards_whatever_the_sign_of_the_residual(
         assert Fraction(shifts.upper) >= upper
         assert abs(shifts.lower - float(lower)) <= 1e-9 * abs(lower)
         assert abs(shifts.upper - float(upper)) <= 1e-9 * abs(upper)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_quotient_of_a_shift_is_rounded_up(sign: int) -> None:
+    rng = np.random.default_rng(0)
+    size = Extents(3, 1.0, 1.0, 1.0)
+    for gamma, residual in rng.random((2000, 2)).tolist():
+        exact = Fraction(sign * residual) / (1 - Fraction(gamma))
+        assert exact <= Fraction(largest_shift(size, sign * residual, gamma))
 
 
 def exact_shift(size: Extents, residual: Fraction, gamma: float, above: bool) -> Fraction:
