@@ -237,10 +237,15 @@ def parse_map(rows: str | Sequence[str], tiles: Mapping[str, Tile] | None = None
     Indentation and empty lines around a text do not count.
 
     Raises:
-        ValueError: an empty map, lines of different lengths, a character without meaning, a letter that ``tiles``
-            does not define. The message names the place.
+        ValueError: an empty map, a line that is no text, lines of different lengths, a character without meaning, a
+            letter that ``tiles`` does not define. The message names the place.
     """
+    if not isinstance(rows, Sequence):
+        raise ValueError(f"the map is {rows!r}: give a text, or a list of one text per row")
     lines = textwrap.dedent(rows).strip().splitlines() if isinstance(rows, str) else list(rows)
+    for row, line in enumerate(lines):
+        if not isinstance(line, str):
+            raise ValueError(f"row {row} of the map is {line!r}: give a text, or a list of one text per row")
     lines = [line.strip() for line in lines]
     if not any(lines):
         raise ValueError(f"the map is empty: give at least one line of '{CHARACTERS}' and letters")

@@ -94,7 +94,7 @@ def _made_problem(name: str, kwargs: dict[str, Any]) -> Problem:
             raise ValueError(f"{name} holds a table as it is: leave out the environment's arguments {kwargs}")
         return Problem(Path(name).name, TabularMDP.load(name), None)
     if Path(name).is_file():
-        return _grid_problem(Path(name).name, GridWorld(Path(name).read_text(encoding="utf-8"), **kwargs))
+        return _grid_problem(Path(name).name, _read_map(Path(name), kwargs))
     if name in MAPS:
         return _grid_problem(name, GridWorld(name, **kwargs))
     if name == GRID:
@@ -114,6 +114,16 @@ def _made_problem(name: str, kwargs: dict[str, Any]) -> Problem:
         ) from error
     mdp = TabularMDP.from_gymnasium(env)
     return Problem(name, mdp, lake_of(env, mdp))
+
+
+def _read_map(path: Path, kwargs: dict[str, Any]) -> GridWorld:
+    """The grid world of a text file; every ValueError names the file."""
+    try:
+        return GridWorld(path.read_text(encoding="utf-8"), **kwargs)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 (byte {error.start}: {error.reason}): save it in UTF-8") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def lake_of(env: gymnasium.Env[Any, Any], mdp: TabularMDP) -> Lake | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ Outcomes = Sequence[Sequence[Iterable[Outcome] | None]] | Mapping[int, Mapping[i
 
 SUM_TOLERANCE = 1e-9  # how far probabilities may sum from one
 CHUNK = 2**14  # states looked at together
+STORED = ("successor", "probability", "reward", "terminated", "start", "max_steps", "name", "available")
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
@@ -381,46 +383,57 @@ class TabularMDP:
         return matrices, self.expected_reward
 
     def save(self, path: str | Path) -> None:
-        """Write the table to a ``.npz`` file, exactly and without pickles."""
-        np.savez_compressed(
-            path,
-            successor=self.successor,
-            probability=self.probability,
-            reward=self.reward,
-            terminated=self.terminated,
-            start=self.start,
-            max_steps=np.array(0 if self.max_steps is None else self.max_steps),
-            name=np.array(self.name),
-            available=self.available,
-        )
+        """Write the table to a ``.npz`` file, exactly and without pickles; the suffix is added where it is missing.
+
+        The file appears whole: an error on the way, such as a full disk, leaves an older file of that name as it was.
+
+        Raises:
+            OSError: the folder does not exist, or the file cannot be written.
+        """
+        from rlkit.checkpoint import write_whole  # it loads torch, which tables do without
+
+        write_whole(with_suffix(path), self._write)
+
+    def _write(self, path: Path) -> None:
+        """Write all arrays to ``path``, whose name is taken as it is."""
+        with path.open("wb") as file:
+            np.savez_compressed(
+                file,
+                successor=self.successor,
+                probability=self.probability,
+                reward=self.reward,
+                terminated=self.terminated,
+                start=self.start,
+                max_steps=np.array(0 if self.max_steps is None else self.max_steps),
+                name=np.array(self.name),
+                available=self.available,
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> TabularMDP:
-        """The table of a ``.npz`` file written by ``save``; nothing in the file is executed.
+        """Read a ``.npz`` file that ``save`` wrote; the suffix may be left out. Nothing in the file is executed.
 
         Raises:
-            ValueError: a file that is no ``.npz`` or lacks an array, and whatever the constructor refuses.
+            ValueError: a file that is no ``.npz``, is damaged or lacks an array, and whatever the constructor refuses.
             OSError: no such file.
         """
-        if not zipfile.is_zipfile(path):
-            Path(path).stat()  # no such file is another error
-            raise ValueError(f"{path} is not a .npz file, or was cut short: write it with TabularMDP.save")
-        with np.load(path, allow_pickle=False) as stored:
-            needed = ("successor", "probability", "reward", "terminated")
-            absent = [field for field in needed if field not in stored]
-            if absent:
-                raise ValueError(f"{path} has no {', '.join(absent)}: write the file with TabularMDP.save")
-            limit = int(stored["max_steps"]) if "max_steps" in stored else 0
-            return cls(
-                stored["successor"],
-                stored["probability"],
-                stored["reward"],
-                stored["terminated"],
-                start=stored.get("start"),
-                max_steps=limit or None,
-                name=str(stored.get("name", "")),
-                available=stored.get("available"),
-            )
+        file = Path(path) if Path(path).is_file() else with_suffix(path)
+        if not zipfile.is_zipfile(file):
+            file.stat()  # no such file is another error
+            raise ValueError(f"{file} is not a .npz file, or was cut short: write it with TabularMDP.save")
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = {field: stored[field] for field in stored.files if field in STORED}
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise ValueError(f"{file} is damaged ({error}): write it again with TabularMDP.save") from error
+        absent = [field for field in STORED[:4] if field not in arrays]
+        if absent:
+            raise ValueError(f"{file} has no {', '.join(absent)}: write the file with TabularMDP.save")
+        limit = arrays.pop("max_steps", np.array(0))
+        if limit.shape != () or limit.dtype.kind not in "iu":
+            raise ValueError(f"{file} has a max_steps of {limit.dtype}, shape {limit.shape}: one integer is expected")
+        name = str(arrays.pop("name", ""))
+        return cls(**arrays, max_steps=int(limit) or None, name=name)
 
     def to_gymnasium(self) -> dict[int, dict[int, list[Outcome] | None]]:
         """Give the table in gymnasium's layout, ``P[s][a] = [(probability, successor, reward, terminated), ...]``,
@@ -451,6 +464,12 @@ class TabularMDP:
             f"TabularMDP(num_states={self.num_states}, num_actions={self.num_actions}, "
             f"num_successors={self.num_successors}, max_steps={self.max_steps}, name={self.name!r})"
         )
+
+
+def with_suffix(path: str | Path) -> Path:
+    """``path``, its name ending in ``.npz``."""
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
 
 
 def chunks(size: int, length: int = CHUNK) -> Iterator[slice]:

@@ -34,13 +34,13 @@ def macqueen_shifts(size: Extents, value: Array, backed_up: Array, gamma: float)
     least, largest = span(backed_up, value)
     error = _up(rounding_bound(size, value, gamma) + UNIT_ROUNDOFF * max(abs(largest), abs(least)))
     return Shifts(
-        lower=-_largest_shift(size, _up(error - least), gamma),
-        upper=_largest_shift(size, _up(error + largest), gamma),
-        rounding=2 * _largest_shift(size, error, gamma),
+        lower=-largest_shift(size, _up(error - least), gamma),
+        upper=largest_shift(size, _up(error + largest), gamma),
+        rounding=2 * largest_shift(size, error, gamma),
     )
 
 
-def _largest_shift(size: Extents, residual: float, gamma: float) -> float:
+def largest_shift(size: Extents, residual: float, gamma: float) -> float:
     """``residual / (1 - gamma m)`` rounded upwards, m chosen by the sign of the residual."""
     if residual > 0:
         return _up(residual / _down(1 - _up(gamma * size.continuation_high)))

@@ -180,11 +180,11 @@ def below_rounding(task: SolverTask, width: float) -> ValueError:
     """The error of a tolerance that rounding does not allow."""
     return ValueError(
         f"tolerance {task.tolerance:g} is below what rounding allows at gamma {task.gamma}: the smallest that "
-        f"{task.method} can certify for this problem is {_two_digits_up(width)}"
+        f"{task.method} can certify for this problem is {two_digits_up(width)}"
     )
 
 
-def _two_digits_up(number: float) -> str:
+def two_digits_up(number: float) -> str:
     """``number`` with two significant digits, not below it."""
     step = 10.0 ** (math.floor(math.log10(number)) - 1)
     return f"{math.ceil(number / step + 1e-6) * step:.1e}"

@@ -13,6 +13,7 @@ from scipy import sparse
 from rlkit.mdp import TabularMDP
 
 from ..bounds import widest
+from ..certify import two_digits_up
 from ..chain import strong_components
 from ..operators import Array, Problem, as_table, extents, highest, q_backup, rounding_bound
 from ..solution import NotConverged, Solution
@@ -47,12 +48,9 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
         raise ValueError(f"max_iterations {max_iterations}: give a positive integer")
     table = as_table(mdp)
     happens = table.probability > 0
-    gainless: NDArray[np.bool_] = ~np.asarray(
-        (happens & (table.reward > 0)).any(axis=2)
-    )  # [N, A]: actions that never gain
-    free: NDArray[np.bool_] = gainless & ~np.asarray(
-        (happens & (table.reward < 0)).any(axis=2)
-    )  # [N, A]: actions that pay nothing
+    gains, costs = ((happens & sign).any(axis=2) for sign in (table.reward > 0, table.reward < 0))  # [N, A] each
+    gainless: NDArray[np.bool_] = ~np.asarray(gains)
+    free: NDArray[np.bool_] = ~np.asarray(gains | costs)  # actions that pay nothing
     _, staying = end_components(table, np.ones_like(free))
     gaining = np.flatnonzero((staying & ~gainless).any(axis=1))
     if gaining.size:
@@ -76,7 +74,7 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
     if width > tolerance and stuck:
         raise ValueError(
             f"tolerance {tolerance:g} is below what rounding allows: the smallest that interval_iteration can certify "
-            f"for this problem is {width:.2g}"
+            f"for this problem is {two_digits_up(width)}"
         )
     ahead = q_backup(table, upper, 1.0) + rounding_bound(size, upper, 1.0)
     q = q_backup(table, best.ahead, 1.0)  # [N, A], without the stop
