@@ -206,7 +206,7 @@ class Allowed:
         self.least, self.most = (np.clip(bound, -LARGEST, LARGEST).astype(narrow) for bound in (least, most))
         self.everything = False  # whether no number of the space's dtype is outside, as for images
         if kind.kind in "iu":
-            numbers: Any = np.iinfo(kind)  # type: ignore[type-var]
+            numbers: Any = np.iinfo(kind)
             self.everything = bool((least <= numbers.min).all() and (most >= numbers.max).all())
 
     def can_hold(self, dtype: np.dtype[Any]) -> bool:
