@@ -1,6 +1,6 @@
 """Any gymnasium environment with Box or Discrete observations and Discrete actions as an ``Env`` of ``rlkit.types``.
 
-The copies are stepped one after another in Python: this is for environments whose dynamics are not ours to batch.
+The copies are stepped one after another in Python: this is for environments whose dynamics are not written as arrays.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.env_checker import EnvChecker, FaultyEnvironmentError, env_name
 from rlkit.streams import key
 from rlkit.types import Starts, Transition
-
-
-class FaultyEnvironmentError(RuntimeError):
-    """An environment returned what it must not: a value that is not finite, or none of its observation space."""
 
 
 class ForeignEnv:
@@ -42,15 +39,17 @@ class ForeignEnv:
         noise: "stream" resets episode e of every copy with ``episode_seed(seed, copy, e)``; "gymnasium" resets
             the first with ``seeds[s] + b`` and lets the environment's generator go on, as a vector environment does,
             or without ``restart`` begins that one episode at every ``reset`` again, which ``repeats`` says.
+        freeze_rows: what follows a fault. Without it, an error. With it the row of the faulty copy is frozen and its
+            error kept in ``faults``, by row; the other rows go on as without it. The copies of a frozen row are not
+            stepped again: they show an element of the space and pay NaN. Once every row is frozen, an error.
 
     Raises:
         ValueError: no seeds or a negative one, fewer than one copy, an unknown noise, ``make_one`` returning
             something else than gymnasium environments of one kind or one of them twice, an action space that is not
             Discrete, an observation space that is neither Box nor Discrete; in ``step`` an action outside the action
             space.
-        FaultyEnvironmentError: an observation or reward that is not finite, an observation that does not fit
-            its space, or an action mask that is missing, misshapen or allows nothing; the message names step, seed
-            and copy.
+        FaultyEnvironmentError: see ``rlkit.env_checker``; or an action mask that is misshapen, that allows nothing
+            where a step follows, or that is given at some resets and steps only. The message names step, seed and copy.
     """
 
     def __init__(
@@ -61,6 +60,7 @@ class ForeignEnv:
         device: torch.device | str = "cpu",
         restart: bool = True,
         noise: Literal["stream", "gymnasium"] = "stream",
+        freeze_rows: bool = False,
     ) -> None:
         self.seeds = tuple(index(seed) for seed in seeds)
         if len(self.seeds) == 0 or min(self.seeds) < 0:
@@ -76,7 +76,7 @@ class ForeignEnv:
         self._noise = noise
         self._copies = [(seed, copy) for seed in self.seeds for copy in range(num_envs)]  # S * B of them, row by row
         self._envs = _make_all(make_one, len(self._copies))
-        self._name = _name(self._envs[0])
+        self._name = env_name(self._envs[0])
         self._actions = _discrete_actions(self._envs[0])
         self._observations = _simple_observations(self._envs[0])
         self.action_space = spaces.Discrete(int(self._actions.n))
@@ -85,22 +85,26 @@ class ForeignEnv:
         spec = self._envs[0].spec
         self.max_episode_steps = None if spec is None else spec.max_episode_steps
 
+        self.faults: dict[int, FaultyEnvironmentError] = {}  # of frozen rows
+        self._freeze_rows = freeze_rows
+        self._checker = EnvChecker(self._name, self._observations, self._where)
+
         count = len(self._envs)
         # what the environments return is gathered here, so that a step makes one tensor of each kind
-        self._seen = np.zeros((count, *(self._observations.shape or ())), dtype=self._observations.dtype)
+        self._seen = np.empty((count, *(self._observations.shape or ())), dtype=self._observations.dtype)
         self._rewards = np.zeros(count)
         self._masks: NDArray[np.bool_] | None = None  # actions allowed; made if the first reset gives any
         self._terminated = np.zeros(count, dtype=np.bool_)
         self._truncated = np.zeros(count, dtype=np.bool_)
+        self._frozen = np.zeros(count, dtype=np.bool_)
         self._elapsed = np.zeros(count, dtype=np.int64)  # steps of the copy's episode
         self._episodes = np.zeros(count, dtype=np.int64)  # begun so far
         self.reset()
 
     def reset(self) -> Tensor:
         """Begin a new episode in every copy; observations ``[S, B, *observation]``."""
-        for place in range(len(self._envs)):
-            self._begin(place)
         self._terminated[:] = self._truncated[:] = False
+        self._begin(np.arange(len(self._envs)))
         self.obs, self.action_mask = self._observed(), self._allowed()
         return self.obs
 
@@ -110,16 +114,18 @@ class ForeignEnv:
         held = (self._terminated | self._truncated) & (not self._restart)  # [S * B]
         self._rewards[held] = 0.0
         self._elapsed += ~held
-        for place in np.flatnonzero(~held).tolist():
-            obs, reward, terminated, truncated, info = self._envs[place].step(chosen[place])
-            self._write(place, obs)
-            self._rewards[place], self._terminated[place], self._truncated[place] = reward, terminated, truncated
-            if self._masks is not None:
-                self._write_mask(place, info, needed=not terminated)
+        for place in np.flatnonzero(~held & ~self._frozen).tolist():
+            try:
+                self._step_copy(place, chosen[place])
+            except FaultyEnvironmentError as fault:
+                self._freeze(place, fault)
+        self._freeze_faulty()
+        if self.faults:
+            self._truncated[self._frozen] = self._elapsed[self._frozen] == self.max_episode_steps
         transition = Transition(
             self.obs,
             action,
-            self._rewarded(),
+            self._tensor(self._rewards.astype(np.float32)),
             self._observed(),
             self._tensor(self._terminated),
             self._tensor(self._truncated),
@@ -127,10 +133,9 @@ class ForeignEnv:
             self._allowed(),
         )
         self.obs, self.action_mask = transition.next_obs, transition.next_action_mask
-        finished = np.flatnonzero(self._terminated | self._truncated).tolist()
-        if self._restart and finished:
-            for place in finished:
-                self._begin(place)
+        finished = np.flatnonzero(self._terminated | self._truncated)
+        if self._restart and len(finished):
+            self._begin(finished)
             self.obs, self.action_mask = self._observed(), self._allowed()
         return transition
 
@@ -139,70 +144,100 @@ class ForeignEnv:
         for env in self._envs:
             env.close()
 
-    def _begin(self, place: int) -> None:
-        """Start the next episode of a copy and write its first observation."""
+    def _step_copy(self, place: int, action: np.int64) -> None:
+        """Step one copy and gather what it returns."""
+        obs, reward, terminated, truncated, info = self._checker.step(place, self._envs[place], action)
+        self._write(place, obs)
+        self._rewards[place], self._terminated[place], self._truncated[place] = reward, terminated, truncated
+        if self._masks is not None or "action_mask" in info:
+            self._write_mask(place, info, needed=not terminated)
+
+    def _begin(self, places: NDArray[np.int64]) -> None:
+        """Start the next episode of these copies and gather their first observations."""
+        self._elapsed[places] = 0
+        for place in places[~self._frozen[places]].tolist():
+            try:
+                self._begin_copy(place)
+            except FaultyEnvironmentError as fault:
+                self._freeze(place, fault)
+        self._freeze_faulty()
+
+    def _begin_copy(self, place: int) -> None:
         seed, copy = self._copies[place]
         episode = int(self._episodes[place])
-        if self._noise == "stream":
-            obs, info = self._envs[place].reset(seed=episode_seed(seed, copy, episode))
-        else:
-            obs, info = self._envs[place].reset(seed=seed + copy if episode == 0 or self.repeats else None)
         self._episodes[place] += 1
-        self._elapsed[place] = 0
+        own_seed: int | None
+        if self._noise == "stream":
+            own_seed = episode_seed(seed, copy, episode)
+        else:
+            own_seed = seed + copy if episode == 0 or self.repeats else None
+        obs, info = self._checker.reset(place, self._envs[place], seed=own_seed)
         self._write(place, obs)
-        if self._masks is None and place == 0 and "action_mask" in info:
+        if self._masks is None and self._episodes.sum() == place + 1 and "action_mask" in info:
+            # the first copies can only be without a mask if they are frozen
+            if not self._frozen[:place].all():
+                raise self._mask_fault(place, info)
             self._masks = np.ones((len(self._envs), int(self._actions.n)), np.bool_)
-        if self._masks is not None:
+        if self._masks is not None or "action_mask" in info:
             self._write_mask(place, info, needed=True)
 
     def _write_mask(self, place: int, info: dict[str, Any], needed: bool) -> None:
-        """Keep the actions allowed, of which there must be one where another step is ``needed``."""
-        assert self._masks is not None
+        """Keep the actions allowed, of which there must be one where another step is ``needed``, else all of them."""
+        if self._masks is None:
+            raise self._mask_fault(place, info)
         mask = np.asarray(info.get("action_mask"))
         if mask.shape != self._masks.shape[1:] or (needed and not mask.any()):
+            raise self._mask_fault(place, info)
+        self._masks[place] = mask.astype(np.bool_) if mask.any() else True
+
+    def _mask_fault(self, place: int, info: dict[str, Any]) -> FaultyEnvironmentError:
+        if self._masks is None:
+            why = "it gave none at its first reset: give one at every reset and step, or never any"
+        else:
             why = f"it gives one for each of its {self._actions.n} actions, some of them allowed, or never any"
-            raise self._fault(place, f"action_mask {info.get('action_mask')}", why)
-        self._masks[place] = mask.astype(np.bool_)
+        return self._checker.fault(place, f"action_mask {info.get('action_mask')}", why)
 
     def _allowed(self) -> Tensor | None:
-        """The actions allowed in every copy now, ``[S, B, A]`` bool; None where the environment says nothing."""
+        """Return the actions allowed in every copy now, ``[S, B, A]`` bool; None where the environment says nothing."""
         return None if self._masks is None else self._tensor(self._masks)
 
     def _write(self, place: int, obs: Any) -> None:
-        """Keep an observation, if it has the shape and the kind of number that its space promises."""
-        given = np.asarray(obs)
-        if given.dtype != self._seen.dtype or given.shape != self._seen.shape[1:]:
-            fits = given.shape == self._seen.shape[1:] and np.can_cast(given.dtype, self._seen.dtype, "same_kind")
-            if not fits:
-                why = f"its space is {self._observations}"
-                raise self._fault(place, f"an observation of {given.dtype} {given.shape}", why)
-        self._seen[place] = given
+        self._seen[place] = self._checker.observation(place, obs, self._seen.dtype, self._seen.shape[1:])
 
     def _observed(self) -> Tensor:
-        """What every copy shows now, verified, ``[S, B, *observation]``."""
-        space = self._observations
-        if isinstance(space, spaces.Discrete):
-            sound = (self._seen >= space.start) & (self._seen < space.start + space.n)
-        else:
-            sound = np.isfinite(self._seen)
-        if not sound.all():
-            place = int(np.flatnonzero(~sound.reshape(len(self._envs), -1).all(axis=1))[0])
-            raise self._fault(place, f"observation {self._seen[place]}", f"not a finite element of {space}")
+        """Return what every copy shows now, ``[S, B, *observation]``."""
         return self._tensor(self._seen - self.starts.observation if self.starts.observation else self._seen)
 
-    def _rewarded(self) -> Tensor:
-        """The rewards of this step, verified, ``[S, B]`` float32."""
-        sound = np.isfinite(self._rewards)
-        if not sound.all():
-            place = int(np.flatnonzero(~sound)[0])
-            raise self._fault(place, f"reward {self._rewards[place]}", "not a finite number")
-        return self._tensor(self._rewards.astype(np.float32))
+    def _freeze_faulty(self) -> None:
+        """Freeze the rows whose observations are no elements of the space."""
+        for place, fault in self._checker.faulty_observations(self._seen):
+            self._freeze(place, fault)
 
-    def _fault(self, place: int, what: str, why: str) -> FaultyEnvironmentError:
+    def _freeze(self, place: int, fault: FaultyEnvironmentError) -> None:
+        """Freeze the row of a faulty copy.
+
+        Raises:
+            FaultyEnvironmentError: rows are not to be frozen, or none is left.
+        """
+        row = place // self.num_envs
+        if not self._freeze_rows or len({*self.faults, row}) == len(self.seeds):
+            raise fault
+        self.faults.setdefault(row, fault)
+        copies = slice(row * self.num_envs, (row + 1) * self.num_envs)
+        self._frozen[copies] = True
+        self._seen[copies] = _element(self._observations)
+        self._rewards[copies] = np.nan
+        self._terminated[copies] = self._truncated[copies] = False
+        if self._masks is not None:
+            self._masks[copies] = True
+
+    def _where(self, place: int | None) -> str:
+        """Return the words that say where a copy is."""
+        if place is None:
+            return "any step"
         seed, copy = self._copies[place]
-        where = f"step {self._elapsed[place]} of episode {self._episodes[place] - 1}, seed {seed}"
-        where += f" (row {place // self.num_envs}), copy {copy}"
-        return FaultyEnvironmentError(f"{self._name} returned {what} at {where}: {why}; mend or wrap the environment")
+        where = f"step {self._elapsed[place]} of episode {max(self._episodes[place] - 1, 0)}, seed {seed}"
+        return f"{where} (row {place // self.num_envs}), copy {copy}"
 
     def _numbered_as_theirs(self, action: Tensor) -> NDArray[np.int64]:
         """Actions ``[S, B]`` counted from 0 -> the environment's own numbers, ``[S * B]``."""
@@ -244,10 +279,10 @@ def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> li
             _discrete_actions(made[-1])
             _simple_observations(made[-1])
             if (made[-1].action_space, made[-1].observation_space) != (made[0].action_space, made[0].observation_space):
-                raise ValueError(f"the spaces of {_name(made[-1])} differ from copy to copy: make them all alike")
+                raise ValueError(f"the spaces of {env_name(made[-1])} differ from copy to copy: make them all alike")
         if len({id(env.unwrapped) for env in made}) < count:
             raise ValueError(
-                f"the function that makes {_name(made[0])} returned the same environment twice, and {count} copies "
+                f"the function that makes {env_name(made[0])} returned the same environment twice, and {count} copies "
                 "would step one state: make a new one in each call"
             )
     except BaseException:
@@ -266,7 +301,7 @@ def _discrete_actions(env: gymnasium.Env[Any, Any]) -> spaces.Discrete:
     remedy = "make one number of it with a gymnasium.ActionWrapper"
     if isinstance(space, spaces.Box):
         remedy = "cut it into bins with gymnasium.wrappers.DiscretizeAction"
-    raise ValueError(f"the action space {space} of {_name(env)} is {kind}, and agents here choose among n: {remedy}")
+    raise ValueError(f"the action space {space} of {env_name(env)} is {kind}, and agents here choose among n: {remedy}")
 
 
 def _simple_observations(env: gymnasium.Env[Any, Any]) -> spaces.Box | spaces.Discrete:
@@ -275,7 +310,7 @@ def _simple_observations(env: gymnasium.Env[Any, Any]) -> spaces.Box | spaces.Di
     if isinstance(space, spaces.Box | spaces.Discrete):
         return space
     remedy = "flatten it with gymnasium.wrappers.FlattenObservation"
-    raise ValueError(f"the observation space {space} of {_name(env)} is neither Box nor Discrete: {remedy}")
+    raise ValueError(f"the observation space {space} of {env_name(env)} is neither Box nor Discrete: {remedy}")
 
 
 def _first(space: spaces.Box | spaces.Discrete) -> int:
@@ -288,6 +323,6 @@ def _counted_from_zero(space: spaces.Box | spaces.Discrete) -> spaces.Box | spac
     return spaces.Discrete(int(space.n)) if isinstance(space, spaces.Discrete) else space
 
 
-def _name(env: gymnasium.Env[Any, Any]) -> str:
-    """The registered id, else the class."""
-    return type(env.unwrapped).__name__ if env.spec is None else env.spec.id
+def _element(space: spaces.Box | spaces.Discrete) -> Any:
+    """Return an element of a space: of a Box the nearest to 0."""
+    return np.clip(0, space.low, space.high) if isinstance(space, spaces.Box) else space.start

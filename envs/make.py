@@ -49,6 +49,7 @@ def make(
     restart: bool = True,
     noise: Noise = "stream",
     double: bool = False,
+    freeze_rows: bool = False,
     env_kwargs: dict[str, Any] | None = None,
 ) -> Env:
     """Make S seeds x ``num_envs`` copies of an environment.
@@ -62,6 +63,7 @@ def make(
         restart: as in ``BatchedEnv``.
         noise: as in ``BatchedEnv``.
         double: as in ``BatchedEnv``.
+        freeze_rows: as in ``ForeignEnv``; dynamics of rlkit have no faults of this kind.
         env_kwargs: passed to what makes the environment, for example ``{"map": "4x4"}``; none with a ``Dynamics``.
 
     Raises:
@@ -75,14 +77,14 @@ def make(
     if dynamics is not None:
         return BatchedEnv(dynamics, rows, copies, device, restart=restart, noise=noise, double=double)
     if isinstance(env, str | EnvSpec):
-        return ForeignEnv(_gymnasium_maker(env, kwargs), rows, copies, device, restart=restart, noise=noise)
+        return ForeignEnv(_gymnasium_maker(env, kwargs), rows, copies, device, restart, noise, freeze_rows)
     if isinstance(env, Dynamics) or not callable(env):
         raise ValueError(
             f"{env!r} is one environment, and every copy needs its own: pass its id, or a function that makes a new "
             "one in each call, lambda: gymnasium.make(...)"
         )
     maker = _with_arguments(getattr(env, "__name__", repr(env)), env, kwargs)
-    return ForeignEnv(maker, rows, copies, device, restart=restart, noise=noise)
+    return ForeignEnv(maker, rows, copies, device, restart, noise, freeze_rows)
 
 
 def _as_copies(num_envs: int) -> int:

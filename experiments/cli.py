@@ -113,7 +113,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     """Failures that are no defect of this program."""
     import gymnasium
 
-    from rlkit.envs.foreign import FaultyEnvironmentError
+    from rlkit.env_checker import FaultyEnvironmentError
     from rlkit.planning import NotConverged
 
     from .workflows.compare.sb3_process import SB3Failed

@@ -78,7 +78,8 @@ class Agent(NetworkPolicy):
         suggested_copies = int(suggested.pop("num_envs", 1))
         self.config: Any = configured(self.config_class, suggested, hyperparameters)
         self.per_row = PerRowNumbers(self.config, self.num_seeds, self.device)
-        self.env: Env = self.source.make(self.seeds, suggested_copies if num_envs is None else num_envs)
+        copies = suggested_copies if num_envs is None else num_envs
+        self.env: Env = self.source.make(self.seeds, copies, freeze_rows=True)
         copies = self.env.num_envs
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
         self.starts = getattr(self.env, "starts", self.starts)
@@ -245,9 +246,14 @@ class Agent(NetworkPolicy):
     # Experience
 
     def record(self, batch: Transition) -> None:
-        """Count a segment ``[S, T, B, ...]`` just played, log it, and let it enter the moments of a normaliser."""
+        """Count a segment ``[S, T, B, ...]`` just played, log it, and let it enter the moments of a normaliser.
+
+        Raises:
+            FaultyEnvironmentError: no row is left that learns, the last because of its environment.
+        """
         self.training_state.timesteps += batch.reward.shape[1] * self.training_state.num_envs
         self.training_state.returns.add(batch)
+        self.training_state.freeze(getattr(self.env, "faults", {}))
         if self.normalizer is not None:
             features = encode(batch.obs, self.observation_space)
             self.normalizer.update(features, batch.reward, batch.done, self.active)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlkit.checkpoint import part
+from rlkit.env_checker import FaultyEnvironmentError
 from rlkit.schedules import Schedule, factor
 from rlkit.tracking import EpisodeReturns, Means
 
@@ -42,6 +43,16 @@ class Divergence(NamedTuple):
         )
 
 
+class EnvironmentFault(Divergence):
+    """A row that stopped learning because its environment is faulty; ``what`` is the error."""
+
+    def __str__(self) -> str:
+        return (
+            f"seed {self.seed} was frozen at step {self.step} because of its environment, and the other seeds went on: "
+            f"{self.what}"
+        )
+
+
 class TrainingState:
     """The bookkeeping of a training of S rows.
 
@@ -59,6 +70,7 @@ class TrainingState:
         self.due = 0  # when the next row is written
         self.active = torch.ones(len(self.seeds), dtype=torch.bool, device=device)  # [S], which rows still learn
         self.diverged_at = torch.full((len(self.seeds),), -1, dtype=torch.int64, device=device)
+        self.faults: dict[int, FaultyEnvironmentError] = {}  # of the environments of frozen rows
         self.means = Means()  # of what an algorithm logs
         self.returns = EpisodeReturns(len(self.seeds), num_envs, device)
         self._rows: list[dict[str, np.ndarray]] = []  # of the log
@@ -84,6 +96,23 @@ class TrainingState:
         self.returns.unsound["loss"] |= self.active & ~loss.isfinite()
         self.deactivate_nonfinite(loss)
 
+    def freeze(self, faults: Mapping[int, FaultyEnvironmentError]) -> None:
+        """Stop the rows whose environment is faulty.
+
+        Args:
+            faults: row -> the error of its environment.
+
+        Raises:
+            FaultyEnvironmentError: no row is left that learns.
+        """
+        new = faults.keys() - self.faults.keys()
+        if not new:
+            return
+        self.faults.update(faults)
+        self.active[list(new)] = False
+        if not self.active.any():
+            raise faults[max(new)]
+
     def record_divergences(self) -> None:
         """Remember the step of the rows that have stopped since this was last called."""
         self.diverged_at.masked_fill_(~self.active & (self.diverged_at < 0), self.timesteps)
@@ -92,7 +121,12 @@ class TrainingState:
         """The rows that stopped learning, with the step and what was not finite."""
         steps = self.diverged_at.tolist()
         stopped = [(row, seed) for row, seed in enumerate(self.seeds) if steps[row] >= 0]
-        return tuple(Divergence(seed, steps[row], self._unsound(row, networks)) for row, seed in stopped)
+        return tuple(
+            EnvironmentFault(seed, steps[row], str(self.faults[row]))
+            if row in self.faults
+            else Divergence(seed, steps[row], self._unsound(row, networks))
+            for row, seed in stopped
+        )
 
     def _unsound(self, row: int, networks: Mapping[str, HasParameters]) -> str:
         """What made a row stop: what came from outside first, then what it may have done to itself."""

@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from rlkit.env_checker import EnvChecker, as_array, env_name
+
 Infos = Sequence[dict[str, Any]]  # one a copy
 
 
@@ -59,26 +61,29 @@ def adapter_of(env: Any) -> EnvAdapter | None:
 
 def serial_adapter(env: gymnasium.Env) -> EnvAdapter:
     """Adapt a ``gymnasium.Env`` as one copy; infos hold what stable-baselines3's ``DummyVecEnv`` adds to them."""
-    monitored, resets = is_monitored(env), Resets([env])
+    monitored, resets, clock = is_monitored(env), Resets([env]), Clock(1)
+    checker = EnvChecker(env_name(env), env.observation_space, clock.words)
 
     def start(seed: int) -> tuple[Any, Infos]:
-        obs, info = env.reset(seed=seed)
+        clock.start(seed)
+        obs, info = checker.reset(0, env, seed=seed)
         return _batch_of_one(obs), [info]
 
     def step(actions: NDArray[Any]) -> Stepped:
-        obs, reward, terminated, truncated, info = env.step(actions[0])
-        done = ended = bool(terminated or truncated)
+        clock.step += 1
+        obs, reward, terminated, truncated, info = checker.step(0, env, actions[0])
+        done = ended = terminated or truncated
         info = {**info, "TimeLimit.truncated": bool(truncated and not terminated)}
         if done:
             info["terminal_observation"] = deepcopy(obs)
         if done and monitored and not truncated and "episode" not in info:
             resets.seen()
-            obs, begun = env.reset()
+            obs, begun = checker.reset(0, env)
             ended = bool(resets.seen()[0])
             info |= {name: begun[name] for name in ("action_mask",) if name in begun}
         return Stepped(_batch_of_one(obs), [reward], [done], np.array([ended]), np.ones(1, np.bool_), [info])
 
-    return EnvAdapter(1, _limit(env.spec), monitored, start, step, _stacked_masks)
+    return checked(EnvAdapter(1, _limit(env.spec), monitored, start, step, _stacked_masks), checker)
 
 
 def vector_adapter(env: VectorEnv) -> EnvAdapter:
@@ -92,20 +97,24 @@ def vector_adapter(env: VectorEnv) -> EnvAdapter:
     monitored = is_monitored(env) and not forgetful
     resets = Resets(vars(env.unwrapped).get("envs") or [None] * env.num_envs)
     restarting = np.zeros(env.num_envs, dtype=np.bool_)  # copies whose next step is their reset
+    clock = Clock(env.num_envs)
+    checker = EnvChecker(_name_of_copies(env), env.single_observation_space, clock.words)
 
     def start(seed: int) -> tuple[Any, Infos]:
+        clock.start(seed)
         options: Any = {"seed": (seed + seeds).tolist()}  # a list is accepted though the base class does not say so
-        obs, infos = env.reset(**options)
+        obs, infos = checker.call(None, env.reset, **options)
         restarting[:] = False
         resets.seen()
         return deepcopy(obs), [infos] * env.num_envs
 
     def step(actions: NDArray[Any]) -> Stepped:
-        obs, rewards, terminated, truncated, infos = env.step(actions)
+        clock.step += 1
+        obs, rewards, terminated, truncated, infos = checker.call(None, env.step, actions)
         dones = terminated | truncated
         begun: dict[str, Any] = {}
         if dones.any() and by_hand:
-            obs, begun = env.reset(options={"reset_mask": dones})
+            obs, begun = checker.call(None, env.reset, options={"reset_mask": dones})
         if "action_mask" in infos and mode != AutoresetMode.SAME_STEP:
             # of the next episode's beginning, or everything where the step that resets does not heed its action
             infos["action_mask"] = np.where(dones[:, None], begun.get("action_mask", True), infos["action_mask"])
@@ -118,7 +127,7 @@ def vector_adapter(env: VectorEnv) -> EnvAdapter:
     def masks(infos: Infos) -> NDArray[Any] | None:
         return infos[0].get("action_mask")  # one dictionary for all copies, with arrays of their values
 
-    return EnvAdapter(env.num_envs, _limit(env.spec), monitored, start, step, masks)
+    return checked(EnvAdapter(env.num_envs, _limit(env.spec), monitored, start, step, masks), checker)
 
 
 def stable_baselines_adapter(env: Any) -> EnvAdapter:
@@ -130,15 +139,19 @@ def stable_baselines_adapter(env: Any) -> EnvAdapter:
     monitored = by_copy or is_monitored(env)
     copies = vars(env.unwrapped).get("envs")
     resets = Resets(copies or [Elsewhere() if by_copy else None] * env.num_envs)
+    clock = Clock(env.num_envs)
+    checker = EnvChecker(_name_of_copies(env), env.observation_space, clock.words)
 
     def start(seed: int) -> tuple[Any, Infos]:
+        clock.start(seed)
         env.seed(seed)  # copy i takes seed + i at the next reset
-        obs = env.reset()
+        obs = checker.call(None, env.reset)
         resets.seen()
         return obs, env.unwrapped.reset_infos
 
     def step(actions: NDArray[Any]) -> Stepped:
-        obs, rewards, dones, infos = env.step(actions)
+        clock.step += 1
+        obs, rewards, dones, infos = checker.call(None, env.step, actions)
         truncated = np.array([info.get("TimeLimit.truncated", False) for info in infos])
         ended = dones & (_known_ends(monitored, truncated, infos) | resets.seen())
         told = [  # an ended copy shows the next episode's beginning, while its info is of the end
@@ -150,7 +163,45 @@ def stable_baselines_adapter(env: Any) -> EnvAdapter:
     spec = None
     with suppress(AttributeError, NotImplementedError):
         spec = env.get_attr("spec", 0)[0]
-    return EnvAdapter(env.num_envs, _limit(spec), monitored, start, step, _stacked_masks)
+    return checked(EnvAdapter(env.num_envs, _limit(spec), monitored, start, step, _stacked_masks), checker)
+
+
+def checked(adapter: EnvAdapter, checker: EnvChecker) -> EnvAdapter:
+    """Return the adapter with the observations and rewards of every call checked.
+
+    Its calls raise ``FaultyEnvironmentError`` on what ``rlkit.env_checker`` calls a fault.
+    """
+
+    def start(seed: int) -> tuple[Any, Infos]:
+        observations, infos = adapter.start(seed)
+        checker.check_observations(observations)
+        return observations, infos
+
+    def step(actions: NDArray[Any]) -> Stepped:
+        stepped = adapter.step(actions)
+        checker.check_observations(stepped.observations)
+        checker.check_rewards(stepped.rewards)
+        return stepped
+
+    return adapter._replace(start=start, step=step)
+
+
+class Clock:
+    """The present step of an evaluation of n copies, for messages."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs, self.seed, self.step = num_envs, 0, 0
+
+    def start(self, seed: int) -> None:
+        """Begin the episodes of copies that are reset with seed, seed + 1, ..."""
+        self.seed, self.step = seed, 0
+
+    def words(self, copy: int | None) -> str:
+        """Return where a copy is; None means all copies together."""
+        if copy is None and self.num_envs > 1:
+            return f"step {self.step} after reset(seed={self.seed} + copy)"
+        copy = copy or 0
+        return f"step {self.step} after reset(seed={self.seed + copy}), copy {copy}"
 
 
 class Elsewhere:
@@ -289,6 +340,12 @@ def _stacked_masks(infos: Infos) -> NDArray[Any] | None:
     return np.stack([info["action_mask"] for info in infos]) if all("action_mask" in info for info in infos) else None
 
 
+def _name_of_copies(env: Any) -> str:
+    """Return the name of a vector environment's copies, its own where they are in other processes."""
+    copies = vars(env.unwrapped).get("envs")
+    return env_name(copies[0] if copies else env)
+
+
 def _limit(spec: gymnasium.envs.registration.EnvSpec | None) -> int | None:
     return None if spec is None else spec.max_episode_steps
 
@@ -297,4 +354,4 @@ def _batch_of_one(obs: Any) -> Any:
     """Copy an observation with a leading axis of one, also inside dictionaries."""
     if isinstance(obs, dict):
         return {name: _batch_of_one(part) for name, part in obs.items()}
-    return np.array(obs)[None]
+    return np.array(as_array(obs))[None]

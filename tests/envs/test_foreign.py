@@ -15,8 +15,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rlkit.adversarial import FGSM, AttackedObservation, AttackedPolicy, Budget, OneHot
 from rlkit.agents import DQN, PPO, TabularQ, load
+from rlkit.env_checker import FaultyEnvironmentError
 from rlkit.envs import ForeignEnv
-from rlkit.envs.foreign import FaultyEnvironmentError, episode_seed
+from rlkit.envs.foreign import episode_seed
 from rlkit.evaluation import evaluate_policy
 from rlkit.types import Starts
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
 from rlkit.agents.ppo import Experience, ppo_loss
-from rlkit.envs.foreign import FaultyEnvironmentError
+from rlkit.env_checker import FaultyEnvironmentError
 from rlkit.evaluation import evaluate_policy, rollout
 from rlkit.exploration import allowed_action, categorical, epsilon_greedy, epsilon_greedy_probs, mask_logits
 from rlkit.replay import ReplayBuffer

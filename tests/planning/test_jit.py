@@ -150,12 +150,12 @@ def test_all_compiled_loops_lie_in_the_folder_whose_sources_name_the_cache() -> 
     compiled = {
         source
         for source in source_files()
-        if re.search(r"^@(compiled|inlined)$", (ROOT / source).read_text("utf-8"), re.M)
+        if re.search(r"^@(compiled|inlined)$", (ROOT / source).read_text(encoding="utf-8"), re.M)
     }
     outside = {source for source in compiled if source.parent != KERNELS}
     assert outside == {Path("experiments/benchmarks/growth.py")}  # one loop, which calls no other
     assert {source.stem for source in compiled - outside} == {"cells", "stencil", "sweeps"}
     imported = set()
     for source in compiled - outside:
-        imported |= set(re.findall(r"^from rlkit\S* import .+$", (ROOT / source).read_text("utf-8"), re.M))
+        imported |= set(re.findall(r"^from rlkit\S* import .+$", (ROOT / source).read_text(encoding="utf-8"), re.M))
     assert imported == {"from rlkit.mdp import GridMDP", "from rlkit.mdp import LatticeMDP"}  # types, no numbers
