@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,18 +44,19 @@ class Output:
     overwrite: bool = False
     json: Json = False
 
-    def folder(self, command: str, env: str) -> Path:
-        """The empty folder of a run: --out, else runs/COMMAND-ENV."""
+    def folder(self, command: str, env: str) -> AbstractContextManager[Path]:
+        """The folder of a run, for this process alone: --out, else runs/COMMAND-ENV."""
         from ..report import ledger
 
-        return ledger.new_folder(self.out or Path("runs", f"{command}-{re.sub('[/:]', '-', env)}"), self.overwrite)
+        return ledger.open_folder(self.out or Path("runs", f"{command}-{re.sub('[/:]', '-', env)}"), self.overwrite)
 
     def finish(self, run: RunRecord) -> int:
         """Write a run to --out, if given, and show it."""
         from ..report import ledger
 
         if self.out is not None:
-            ledger.write(run, ledger.new_folder(self.out, self.overwrite))
+            with ledger.open_folder(self.out, self.overwrite) as folder:
+                ledger.write(run, folder)
         self.show(run)
         if self.out is not None:
             self.tell(f"written to {self.out}")
