@@ -34,10 +34,10 @@ def compare(
     job = training.training(algo)
     job.make_agent()  # refuses bad input before a folder is made
     training.tell_preset(job, output)
-    folder = output.folder("compare", training.env)
     announce = (lambda table: None) if output.json else terminal.show_table
-    run = run_comparison(job, seeds, folder, episodes, terminal.watch(output.json), announce)
-    ledger.write(run, folder)
+    with output.folder("compare", training.env) as folder:
+        run = run_comparison(job, seeds, folder, episodes, terminal.watch(output.json), announce)
+        ledger.write(run, folder)
     output.show(run, shown=("hyperparameters",))
     output.tell(f"written to {folder}")
     return DONE

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -47,18 +49,19 @@ class Output:
     overwrite: bool = False
     json: Json = False
 
-    def folder(self, command: str, env: str) -> Path:
-        """The empty folder of a run: --out, else runs/COMMAND-ENV."""
+    def folder(self, command: str, env: str) -> AbstractContextManager[Path]:
+        """The folder of a run, for this process alone: --out, else runs/COMMAND-ENV."""
         from ..report import ledger
 
-        return ledger.new_folder(self.out or Path("runs", f"{command}-{env.replace('/', '-')}"), self.overwrite)
+        return ledger.open_folder(self.out or Path("runs", f"{command}-{re.sub('[/:]', '-', env)}"), self.overwrite)
 
     def finish(self, run: RunRecord) -> int:
         """Write a run to --out, if given, and show it."""
         from ..report import ledger
 
         if self.out is not None:
-            ledger.write(run, ledger.new_folder(self.out, self.overwrite))
+            with ledger.open_folder(self.out, self.overwrite) as folder:
+                ledger.write(run, folder)
         self.show(run)
         if self.out is not None:
             self.tell(f"written to {self.out}")
@@ -83,12 +86,11 @@ class PolicyOptions:
     """Which policy is used, and where.
 
     Args:
-        policy: A run folder, an rlkit agent (.safetensors), or a stable-baselines3 model (.zip, which needs --algo,
-            --env and --trust).
-        env: Environment to play in.
+        policy: A run folder, a policy of rlkit (.safetensors) or of stable-baselines3 (.zip).
+        env: Environment to play in; a stable-baselines3 model needs it.
         env_kwargs: Arguments of the environment of a stable-baselines3 model.
-        algo: Algorithm of a stable-baselines3 model.
-        trust: Open a stable-baselines3 file. Reading one can run any code.
+        algo: Algorithm of a stable-baselines3 model, in any case; needed, because the file does not name it.
+        trust: Open a stable-baselines3 file, which can run any code when it is read.
         vec_normalize: The .pkl file of the VecNormalize that a stable-baselines3 model was trained with; needs --trust.
     """
 
@@ -98,7 +100,7 @@ class PolicyOptions:
     algo: Annotated[str | None, unset("{" + ",".join(get_args(SB3ModelAlgorithm)) + "}", "none")] = None
     trust: bool = False
     vec_normalize: Annotated[Path | None, unset("FILE", "none")] = None
-    device: Device = "cpu"
+    device: Device = "auto"
 
     def load(self) -> Subject:
         """The policy and its environment, on one torch thread."""

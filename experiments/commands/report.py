@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -17,6 +18,8 @@ def report(
 ) -> int:
     """Combine runs in one self-contained HTML page, with the same numbers as CSV and JSON files beside it.
 
+    Runs that are damaged or unfinished are listed with the reason, and the others are shown.
+
     Example: rlkit report runs/cartpole runs/attack --out report.html
 
     Args:
@@ -27,7 +30,14 @@ def report(
     from ..report import ledger
     from ..report.html import write_report
 
-    files = write_report(out, title, [ledger.read(folder) for folder in ledger.find(runs)])
+    found, left_out = ledger.read_all(ledger.find(runs))
+    if left_out is not None:
+        reasons = [f"{reason}" for _, reason in left_out.rows]
+        if not found:
+            raise ValueError(f"no run can be shown: {'; '.join(reasons)}")
+        for reason in reasons:
+            print(f"rlkit: not shown: {reason}", file=sys.stderr)
+    files = write_report(out, title, found, left_out=left_out)
     if json:
         print_json(dict(zip(("report", "json", "csv"), files, strict=True)))
     else:

@@ -39,9 +39,9 @@ def train(
     at_least_one("episodes", episodes)
     agent = job.make_agent()
     training.tell_preset(job, output)
-    folder = output.folder(algo, training.env)
-    run, finished = train_and_write(job, agent, folder, episodes, terminal.watch(output.json), tensorboard)
-    ledger.write(run, folder)
+    with output.folder(algo, training.env) as folder:
+        run, finished = train_and_write(job, agent, folder, episodes, terminal.watch(output.json), tensorboard)
+        ledger.write(run, folder)
     output.show(run)
     output.tell(f"written to {folder}" if finished else f"interrupted; partial results saved to {folder}")
     return DONE if finished else INTERRUPTED

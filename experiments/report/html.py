@@ -1,4 +1,4 @@
-"""Reports: the outcome of runs as a single HTML file that needs nothing else, with its numbers beside it."""
+"""Reports: runs as one self-contained HTML file, and the same numbers as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from .ledger import ReportTable, RunRecord, flattened, record, to_json, write_cs
 from .text import LONGEST_TABLE, as_text, numeric_columns, setting_text
 
 
-def write_report(path: Path, title: str, runs: Sequence[RunRecord], headline: ReportTable | None = None) -> list[Path]:
-    """Write ``path`` (HTML), and beside it the same numbers as ``.json`` and ``.csv``; the three paths.
+def write_report(
+    path: Path,
+    title: str,
+    runs: Sequence[RunRecord],
+    headline: ReportTable | None = None,
+    left_out: ReportTable | None = None,
+) -> list[Path]:
+    """Write ``path`` (HTML), and the same numbers as ``.json`` and ``.csv`` files of the same name; the three paths.
 
     Args:
         path: of the HTML file; its folder is made if needed.
         title: of the page.
         runs: one section each.
-        headline: a table to stand first; None for the natural returns of the runs.
+        headline: the first table; None for the natural returns of the runs.
+        left_out: runs that could not be read, with the reasons.
 
     Raises:
         ValueError: no run, or a path that does not end in ``.html``.
@@ -35,14 +42,15 @@ def write_report(path: Path, title: str, runs: Sequence[RunRecord], headline: Re
     numbers, lines = path.with_suffix(".json"), path.with_suffix(".csv")
     entries = [record(run) for run in runs]
     first = None if headline is None else headline._asdict()
-    write_text(numbers, to_json({"title": title, "headline": first, "runs": entries}))
+    missing = [] if left_out is None else [dict(zip(left_out.columns, row, strict=True)) for row in left_out.rows]
+    write_text(numbers, to_json({"title": title, "headline": first, "runs": entries, "left_out": missing}))
     write_csv(lines, ("section", "table", "row", "column", "value"), _long_format(runs, headline))
-    write_text(path, render(title, runs, headline, [numbers.name, lines.name]))
+    write_text(path, render(title, runs, headline, [numbers.name, lines.name], left_out))
     return [path, numbers, lines]
 
 
 def natural_returns(runs: Sequence[RunRecord]) -> ReportTable | None:
-    """What every run's policy earns when nobody interferes; None if no run has a return."""
+    """The return of every run's policy without attack; None if no run has a return."""
     rows = tuple(
         (
             run.title,
@@ -56,7 +64,13 @@ def natural_returns(runs: Sequence[RunRecord]) -> ReportTable | None:
     return ReportTable("summary", "Natural return", ("run", "backend", "seeds", "return"), rows) if rows else None
 
 
-def render(title: str, runs: Sequence[RunRecord], headline: ReportTable | None, files: Sequence[str]) -> str:
+def render(
+    title: str,
+    runs: Sequence[RunRecord],
+    headline: ReportTable | None,
+    files: Sequence[str],
+    left_out: ReportTable | None = None,
+) -> str:
     """The page as a string."""
     import jinja2
 
@@ -64,7 +78,7 @@ def render(title: str, runs: Sequence[RunRecord], headline: ReportTable | None, 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(text=as_text, setting=setting_text, embedded=embedded, numeric=numeric_columns)
     page = environment.from_string(source)
-    return page.render(title=title, runs=runs, headline=headline, files=files, longest=LONGEST_TABLE)
+    return page.render(title=title, runs=runs, headline=headline, files=files, left_out=left_out, longest=LONGEST_TABLE)
 
 
 def embedded(png: bytes) -> str:
@@ -73,7 +87,7 @@ def embedded(png: bytes) -> str:
 
 
 def _long_format(runs: Sequence[RunRecord], headline: ReportTable | None) -> Iterator[tuple[Any, ...]]:
-    """Every cell of every table on a line of its own: tables of any columns share one file."""
+    """One line per cell of every table, so that tables with different columns fit into one file."""
     tables = [("summary", headline)] if headline is not None else []
     tables += [(run.title, table) for run in runs for table in run.tables]
     for section, table in tables:

@@ -1,8 +1,8 @@
-"""The ledger: how the outcome of one command is written to a folder and read again.
+"""The ledger: the outcome of one command is written to a folder and read again.
 
-A run's folder holds ``run.json`` (what was asked, on which versions, and every number), one CSV per table, one PNG per
-picture, and whatever else the command leaves there (a policy, a training log). Each file is written whole, and
-``run.json`` last: a folder that has one is complete.
+A run's folder holds ``run.json`` (settings, versions and every number), one CSV per table, one PNG per picture, and the
+other files of the command (a policy, a training log). Each file is written whole, and ``run.json`` last: a folder with
+``run.json`` is complete, one with ``LOCK`` alone belongs to a command that still runs or was stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,8 @@ import rlkit
 from rlkit.atomic_files import whole_file
 from rlkit.statistics import Estimate
 
+from .folder_lock import LOCK, only_writer
+
 RECORD = "run.json"
 PACKAGES = ("torch", "gymnasium", "numpy", "scipy", "stable-baselines3")
 
@@ -32,17 +35,17 @@ Cell = str | int | float | bool | None | Estimate[float]
 
 
 class ReportTable(NamedTuple):
-    """Numbers with their names."""
+    """A table of numbers and texts."""
 
     name: str  # of its CSV file
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    digits: int = 4  # significant ones that people are shown; files hold all
+    digits: int = 4  # significant digits on a screen; files hold all
 
 
 class Picture(NamedTuple):
-    """A figure with what there is to see."""
+    """A figure with its caption."""
 
     name: str  # of its PNG file
     caption: str
@@ -51,12 +54,12 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The outcome of one command: what was asked, what came out, and how it is shown."""
+    """The outcome of one command: its settings, its results, and how they are shown."""
 
     kind: str  # the command
     title: str
-    settings: Mapping[str, Any]  # environment, backend, seeds, hyper-parameters: what is needed to do it again
-    results: Mapping[str, Any]  # every number, for scripts; "return" is the natural return where there is one
+    settings: Mapping[str, Any]  # environment, backend, seeds, hyper-parameters: all that a repetition needs
+    results: Mapping[str, Any]  # every number, for scripts; "return" is the natural return
     tables: tuple[ReportTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
@@ -68,7 +71,7 @@ class RunRecord:
 
 
 def versions() -> dict[str, str]:
-    """What ran: versions of this package, Python and the packages that decide about numbers, and the machine."""
+    """Versions of rlkit, of Python and of the packages that affect numbers, and the machine."""
     found = {"rlkit": rlkit.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -79,23 +82,44 @@ def versions() -> dict[str, str]:
 
 
 def new_folder(path: str | Path, overwrite: bool = False) -> Path:
-    """The folder for a run, made if it is not there; an older run's record in it is removed first.
+    """Make the folder of a run, and remove the record of an older run in it.
 
     Raises:
         ValueError: the path is a file, or a folder that holds a run already.
     """
-    folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: give a folder")
+    folder = _made(path)
     if (folder / RECORD).exists() and not overwrite:
         raise ValueError(f"{folder} holds a run already: choose another folder, or pass --overwrite to replace it")
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     return folder
 
 
+@contextmanager
+def open_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Make the folder of a run and be its only writer until the ``with`` block ends.
+
+    Raises:
+        ValueError: see ``new_folder``; or another process writes to the folder.
+    """
+    folder = _made(path)
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_writer(folder))
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        yield new_folder(folder, overwrite)
+
+
+def _made(path: str | Path) -> Path:
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def write(run: RunRecord, folder: Path) -> None:
-    """Write everything of ``run`` into an existing folder."""
+    """Write tables, pictures and record of a run into an existing folder."""
     write_tables(run.tables, folder)
     for picture in run.pictures:
         write_bytes(folder / f"{picture.name}.png", picture.png)
@@ -103,7 +127,7 @@ def write(run: RunRecord, folder: Path) -> None:
 
 
 def record(run: RunRecord) -> dict[str, Any]:
-    """A run as what JSON knows; pictures are named, not included."""
+    """A run as a JSON object; pictures are named, not included."""
     return {
         "kind": run.kind,
         "title": run.title,
@@ -117,51 +141,78 @@ def record(run: RunRecord) -> dict[str, Any]:
 
 
 def read(folder: str | Path) -> RunRecord:
-    """The run in a folder.
+    """Read the run in a folder.
 
     Raises:
-        FileNotFoundError: no run there, or a picture is missing.
-        ValueError: its record is not one of this package, or was cut short.
+        FileNotFoundError: no complete run there, or a picture is missing.
+        ValueError: the record is not one of this package, was cut short, or names a picture outside the folder.
     """
     folder = Path(folder)
     path = folder / RECORD
     if not path.is_file():
+        if (folder / LOCK).is_file():
+            raise FileNotFoundError(f"{folder} holds no {RECORD}: its command still runs or was stopped")
         raise FileNotFoundError(f"{folder} holds no {RECORD}: give a folder that a command wrote with --out")
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         return RunRecord(
             kind=saved["kind"],
             title=saved["title"],
-            settings=restored(saved["settings"]),
-            results=restored(saved["results"]),
+            settings=dict(restored(saved["settings"]).items()),
+            results=dict(restored(saved["results"]).items()),
             tables=tuple(_read_table(table) for table in saved["tables"]),
             pictures=tuple(
-                Picture(entry["name"], entry["caption"], (folder / f"{entry['name']}.png").read_bytes())
+                Picture(entry["name"], entry["caption"], _picture_file(folder, entry["name"]).read_bytes())
                 for entry in saved["pictures"]
             ),
             notes=tuple(saved["notes"]),
-            versions=saved["versions"],
+            versions=dict(saved["versions"].items()),
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not the record of a run ({error!r}): was it cut short or edited?") from error
 
 
+def _picture_file(folder: Path, name: str) -> Path:
+    """The file of a picture, which must lie in the folder itself."""
+    file = folder / f"{name}.png"
+    if Path(name).name != name or "\\" in name or file.is_symlink():
+        raise ValueError(f"{folder / RECORD} names the picture {name!r}, which is not a file of the folder itself")
+    return file
+
+
 def find(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """The run folders among ``paths`` and one level below each of them, in order.
+    """The run folders, complete or not, among ``paths`` and one level below each of them, in order.
 
     Raises:
         FileNotFoundError: a path without any run.
     """
     for path in map(Path, paths):
-        below = sorted(entry.parent for entry in path.glob(f"*/{RECORD}")) if path.is_dir() else []
-        found = [path] if (path / RECORD).is_file() else below
+        below = sorted(filter(_is_run, path.iterdir())) if path.is_dir() else []
+        found = [path] if _is_run(path) else below
         if not found:
             raise FileNotFoundError(f"{path} holds no {RECORD}, nor do its folders: give one that a command wrote")
         yield from found
 
 
+def _is_run(folder: Path) -> bool:
+    return (folder / RECORD).is_file() or (folder / LOCK).is_file()
+
+
+def read_all(folders: Iterable[Path]) -> tuple[list[RunRecord], ReportTable | None]:
+    """Read runs; those that cannot be read are listed in a table with the reason, which is None if there are none."""
+    runs: list[RunRecord] = []
+    left_out: list[tuple[str, str]] = []
+    for folder in folders:
+        try:
+            runs.append(read(folder))
+        except (OSError, ValueError) as error:
+            left_out.append((str(folder), str(error)))
+    table = ReportTable("left-out", "Runs that are not shown", ("folder", "reason"), tuple(left_out))
+    return runs, table if left_out else None
+
+
 def flattened(table: ReportTable) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows of a table for CSV: a column with estimates becomes value, lower and upper."""
+    """Header and rows of a table for CSV: a column of estimates becomes three, for value, lower and upper."""
     wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
     header: list[str] = []
     for column, is_wide in zip(table.columns, wide, strict=True):
@@ -185,7 +236,8 @@ def write_tables(tables: Iterable[ReportTable], folder: Path) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV file, whole or not at all; None is an empty field."""
+    """Write a CSV file, whole or not at all; None is an empty field, and no text can be taken for a formula."""
+    header, rows = [_no_formula(name) for name in header], [[_no_formula(cell) for cell in row] for row in rows]
 
     with whole_file(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
@@ -193,6 +245,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
         writer.writerow(header)
         writer.writerows(rows)
         text.detach()  # flushes, and leaves the file open
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def write_text(path: Path, text: str) -> None:
@@ -213,7 +270,7 @@ def to_json(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """``value`` with what JSON does not know replaced: arrays by lists, estimates by objects, infinity by null."""
+    """Convert to JSON's types: arrays to lists, estimates to objects, numbers that are not finite to null."""
     if isinstance(value, Estimate):
         return {key: plain(part) for key, part in value._asdict().items()}
     if isinstance(value, Mapping):
@@ -228,7 +285,7 @@ def plain(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """The inverse of ``plain`` as far as estimates go: an interval without bounds is infinite again."""
+    """Convert from JSON's types: objects with the fields of an estimate to estimates, lists to tuples."""
     if isinstance(value, list):
         return tuple(restored(part) for part in value)
     if not isinstance(value, dict):
@@ -241,4 +298,7 @@ def restored(value: Any) -> Any:
 
 
 def _read_table(saved: dict[str, Any]) -> ReportTable:
-    return ReportTable(**{**saved, "columns": tuple(saved["columns"]), "rows": restored(saved["rows"])})
+    table = ReportTable(**{**saved, "columns": tuple(saved["columns"]), "rows": restored(saved["rows"])})
+    if any(len(row) != len(table.columns) for row in table.rows):
+        raise TypeError(f"a row of the table {table.name!r} does not have {len(table.columns)} cells")
+    return table

@@ -6,6 +6,8 @@ import csv
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,72 @@ def test_runs_are_found_one_level_below(run: RunRecord, tmp_path: Path) -> None:
     assert list(ledger.find([tmp_path / "b"])) == [tmp_path / "b"]
     with pytest.raises(FileNotFoundError, match=r"holds no run\.json"):
         list(ledger.find([tmp_path / "nothing"]))
+
+
+def test_one_damaged_run_is_named_and_the_others_are_shown(
+    run: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cut", "good", "ragged", "settings"):
+        (tmp_path / name).mkdir()
+        ledger.write(run, tmp_path / name)
+    text = (tmp_path / "good" / "run.json").read_text(encoding="utf-8")
+    (tmp_path / "cut" / "run.json").write_text(text[:300], encoding="utf-8")
+    saved = json.loads(text)
+    saved["tables"][0]["rows"][0].pop()
+    (tmp_path / "ragged" / "run.json").write_text(json.dumps(saved), encoding="utf-8")
+    (tmp_path / "settings" / "run.json").write_text(json.dumps({**json.loads(text), "settings": []}), encoding="utf-8")
+    with ledger.open_folder(tmp_path / "stopped"):
+        pass  # a command that leaves no record
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path), "--out", str(page), "--json"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 4
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<section>") == 1
+    left_out = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["left_out"]
+    assert [Path(entry["folder"]).name for entry in left_out] == ["cut", "ragged", "settings", "stopped"]
+    for entry, reason in zip(
+        left_out, ("cut short", "does not have 3 cells", "not the record", "stopped"), strict=True
+    ):
+        assert reason in entry["reason"]
+        assert entry["folder"] in html
+    assert main(["report", str(tmp_path / "cut"), "--out", str(page)]) == 2
+    assert "no run can be shown" in capsys.readouterr().err
+
+
+def test_pictures_from_outside_the_folder_are_not_read(run: RunRecord, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    ledger.write(run, folder)
+    (folder / "curve.png").replace(tmp_path / "secret.png")
+    (folder / "curve.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ValueError, match="not a file of the folder itself"):
+        ledger.read(folder)
+    (folder / "curve.png").unlink()
+    text = (folder / "run.json").read_text(encoding="utf-8")
+    for name in ("../secret", str(tmp_path / "secret")):
+        (folder / "run.json").write_text(text.replace('"name": "curve"', f'"name": "{name}"'), encoding="utf-8")
+        with pytest.raises(ValueError, match="not a file of the folder itself"):
+            ledger.read(folder)
+
+
+def test_texts_in_csv_files_are_no_formulas(tmp_path: Path) -> None:
+    formula = '=HYPERLINK("http://example.com")'
+    ledger.write_csv(tmp_path / "a.csv", ("@name", "value"), [(formula, -1.5), ("+1", "-1"), ("a=b", 2)])
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["'@name", "value"], ["'" + formula, "-1.5"], ["'+1", "'-1"], ["a=b", "2"]]
+
+
+def test_a_folder_has_one_writer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ledger.open_folder(tmp_path / "run"):
+        args = ["train", "--steps", "20", "--seeds", "1", "--episodes", "1", "--out", str(tmp_path / "run")]
+        code = f"import sys; from rlkit.experiments.cli import main; sys.exit(main({args}))"
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert other.returncode == 2
+        assert "is being written by" in other.stderr
+        assert other.stderr.count("\n") == 1
+    with ledger.open_folder(tmp_path / "run"):
+        pass  # it is free again
 
 
 def test_the_page_is_self_contained_and_says_what_is_known(run: RunRecord, tmp_path: Path) -> None:
