@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rlkit.arrays import Given
 from rlkit.baselines import MovingAverage, leave_one_out_mean, optimal_constant, time_dependent_mean
 from rlkit.exploration import mask_logits
 from rlkit.losses import entropy, entropy_grad, explained_variance, kl_divergence, log_softmax, one_hot, score_grad
@@ -174,7 +175,7 @@ class REINFORCE(OnPolicyAgent):
         """V of a segment's observations, ``[S, T, B, ...] -> [S, T, B]``."""
         return self.values(obs.flatten(1, 2)).view(obs.shape[:3])
 
-    def values(self, obs: Tensor) -> Tensor:
+    def values(self, obs: Given) -> Tensor:
         """V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients.
 
         Raises:

@@ -19,6 +19,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations, as_tensor
 from rlkit.exploration import epsilon_greedy, epsilon_greedy_probs, linear_schedule, mask_logits
 from rlkit.types import segment
 
@@ -111,9 +112,19 @@ class TabularQ(Agent):
             per_row.exploration_final_eps,
         )
 
-    def scores(self, obs: Tensor) -> Tensor:
-        """Q(s, .) of every row, ``[S, B] -> [S, B, A]``."""
-        return self.table(self._index(obs))
+    def scores(self, obs: Given) -> Tensor:
+        """Q(s, .) of every row, ``[S, B] -> [S, B, A]``.
+
+        Raises:
+            ValueError: observations that are not integers, or of another number of rows.
+        """
+        state = as_tensor(obs, "obs", self.device)
+        if state.is_floating_point():
+            raise ValueError(
+                f"a table reads integers of {self.observation_space}, got {state.dtype} {list(state.shape)}: one-hot "
+                "codes, and attacks on them, are for networks"
+            )
+        return self.table(self._index(as_observations(state, self)))
 
     def _index(self, obs: Tensor) -> Tensor:
         return obs.long() - self._first_state

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations
 from rlkit.nn import in_evaluation_mode
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class SB3Policy:
         """The policy of model i alone, S = 1."""
         return SB3Policy(self.models[i], self.vec_normalize[i])
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """Q-values (DQN) or logits (A2C, PPO) ``[S, B, A]`` of ``[S, B, *observation]``, differentiable.
 
         Raises:
@@ -131,7 +132,7 @@ class SB3Policy:
         """
         return self._answers(_scores, obs)
 
-    def values(self, obs: Tensor) -> Tensor:
+    def values(self, obs: Given) -> Tensor:
         """max_a Q (DQN) or the critic's V (A2C, PPO) ``[S, B]`` of ``[S, B, *observation]``, differentiable.
 
         Raises:
@@ -139,14 +140,12 @@ class SB3Policy:
         """
         return self._answers(_values, obs)
 
-    def _answers(self, question: Question, obs: Tensor) -> Tensor:
+    def _answers(self, question: Question, obs: Given) -> Tensor:
         """Every model's answer to its row of observations, ``[S, B, ...]``."""
-        if len(obs) != self.num_seeds:
-            raise ValueError(f"obs must have one row per model, {self.num_seeds}, got {len(obs)}: shape it [S, B, ...]")
-        rows = zip(self.models, obs, self._normalizations, strict=True)
+        rows = zip(self.models, as_observations(obs, self), self._normalizations, strict=True)
         return torch.stack([_asked(model, question, row, normalization) for model, row, normalization in rows])
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The models' deterministic actions ``[S, B]`` for ``[S, B, *observation]``, those of ``model.predict``.
 
         Raises:

@@ -79,7 +79,7 @@ def test_several_models_are_rows(algorithm: type[BaseAlgorithm]) -> None:
         assert torch.equal(policy[s].scores(obs[s : s + 1])[0], policy.scores(obs)[s])
     with pytest.raises(ValueError, match=r"use policy\[i\]\.predict"):
         policy.predict(OBSERVATIONS)
-    with pytest.raises(ValueError, match="one row per model, 2, got 1"):
+    with pytest.raises(ValueError, match="one row per seed, 2, got 1"):
         policy.act(obs[:1])
 
 
@@ -252,7 +252,7 @@ def test_a_value_guided_timing_asks_the_models(algorithm: type[BaseAlgorithm]) -
     threshold = policy.values(obs).median().item()
     assert torch.equal(ValueGuided(threshold).urgency(policy, obs), policy.values(obs))
     assert 15 <= ValueGuided(threshold).when(policy, obs, *[torch.zeros(1, 50)] * 2).sum(dim=1).item() <= 35
-    with pytest.raises(ValueError, match="one row per model, 1, got 2"):
+    with pytest.raises(ValueError, match="one row per seed, 1, got 2"):
         policy.values(obs.expand(2, -1, -1))
 
 

@@ -273,7 +273,14 @@ class Agent(NetworkPolicy):
         return self.num_seeds
 
     def __getitem__(self, row: int) -> Self:
-        """The agent of one row: the same policy with one seed."""
+        """The agent of one row: the same policy with one seed.
+
+        Raises:
+            TypeError: a slice.
+            IndexError: no such row.
+        """
+        if isinstance(row, slice):
+            raise TypeError("an agent is indexed by one row: use [agent[i] for i in range(start, stop)] for a slice")
         if not -self.num_seeds <= row < self.num_seeds:
             raise IndexError(f"row {row} of an agent with {self.num_seeds} seeds")
         row %= self.num_seeds

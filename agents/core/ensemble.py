@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.types import Env
 
@@ -29,9 +30,10 @@ class Ensemble(ScoredPolicy):
         self.observation_space, self.action_space = agent.observation_space, agent.action_space
         self.starts = agent.starts
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """Mean action values, or log of the mean probabilities: ``[1, B, *observation] -> [1, B, A]``."""
-        scores = self.agent.scores(obs.expand(self.agent.num_seeds, *obs.shape[1:]))
+        shown = as_observations(obs, self)
+        scores = self.agent.scores(shown.expand(self.agent.num_seeds, *shown.shape[1:]))
         if self.scores_are_values:
             return scores.mean(dim=0, keepdim=True)
         return torch.softmax(scores, dim=-1).mean(dim=0, keepdim=True).log()

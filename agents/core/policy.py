@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from rlkit.arrays import Given, as_action_mask, as_observations, refuse_nonfinite
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.exploration import categorical, epsilon_greedy, epsilon_greedy_probs, mask_logits
 from rlkit.nn import MLP, Normalizer, encode
@@ -20,7 +21,10 @@ from rlkit.types import Env, Starts
 class ScoredPolicy:
     """S policies that act by ``scores``: greedy ones of action values, or softmax ones of logits.
 
-    Whoever is one gives ``scores``, ``evaluation_env`` and, of action values, ``epsilon``.
+    A subclass defines ``scores``, ``evaluation_env`` and, if the scores are action values, ``epsilon``.
+
+    Observations are tensors, numpy arrays or lists ``[S, B, *observation]``; ``[B, *observation]`` and one observation
+    are shown to every row. Answers are tensors ``[S, B, ...]``.
     """
 
     scores_are_values: bool = False  # whether ``scores`` are action values, else logits of a softmax policy
@@ -32,7 +36,7 @@ class ScoredPolicy:
     starts: Starts = Starts()  # of the environment's own Discrete spaces, whose numbers ``predict`` takes and gives
     _sampling: Stream | None = None
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """What actions are chosen by, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
         raise NotImplementedError
 
@@ -49,14 +53,18 @@ class ScoredPolicy:
         """S."""
         return len(self.seeds)
 
-    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True, action_mask: Given | None = None) -> Tensor:
         """Actions for every row: ``[S, B, *observation] -> [S, B]`` int64.
 
         The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores), for action values
         the epsilon-greedy action of the present schedule; of the actions that ``action_mask [S, B, A]`` bool allows.
+
+        Raises:
+            ValueError: observations or a mask that do not fit, or a mask that allows nothing somewhere.
         """
         with torch.no_grad():
             scores = self.scores(obs)
+        action_mask = as_action_mask(action_mask, scores)
         if deterministic:
             return mask_logits(scores, action_mask).argmax(dim=-1)
         if self.scores_are_values:
@@ -64,18 +72,19 @@ class ScoredPolicy:
             return epsilon_greedy(scores, self.epsilon()[:, None], u, action_mask)
         return categorical(scores, self._uniform(copies=scores.shape[1], width=1)[..., 0], action_mask)
 
-    def action_probabilities(self, obs: Tensor, action_mask: Tensor | None = None) -> Tensor:
+    def action_probabilities(self, obs: Given, action_mask: Given | None = None) -> Tensor:
         """pi(.|s) over the actions allowed, without gradients: ``[S, B, *observation] -> [S, B, A]``.
 
         softmax(scores), or for action values the epsilon-greedy policy of the present schedule.
         """
         with torch.no_grad():
             scores = self.scores(obs)
+        action_mask = as_action_mask(action_mask, scores)
         if self.scores_are_values:
             return epsilon_greedy_probs(scores, self.epsilon()[:, None], action_mask)
         return torch.softmax(mask_logits(scores, action_mask), dim=-1)
 
-    def q_values(self, obs: Tensor) -> Tensor:
+    def q_values(self, obs: Given) -> Tensor:
         """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients.
 
         Raises:
@@ -86,7 +95,7 @@ class ScoredPolicy:
         with torch.no_grad():
             return self.scores(obs)
 
-    def values(self, obs: Tensor) -> Tensor:
+    def values(self, obs: Given) -> Tensor:
         """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
         return self.q_values(obs).amax(dim=-1)
 
@@ -104,8 +113,8 @@ class ScoredPolicy:
         ``action_masks``, the actions allowed, ``[A]`` or ``[n, A]``, is sb3-contrib's.
 
         Raises:
-            ValueError: more than one seed (ask ``agent[i]``), a shape that does not fit, or a Discrete observation
-                that is not in its space.
+            ValueError: more than one seed (ask ``agent[i]``), a shape that does not fit, a number that is not finite,
+                or a Discrete observation that is not in its space.
         """
         if self.num_seeds > 1:
             raise ValueError(f"predict answers for one seed and this agent has {self.num_seeds}: use agent[i].predict")
@@ -121,7 +130,9 @@ class ScoredPolicy:
     def _to_zero_based(self, obs: np.ndarray) -> Tensor:
         """The environment's own observations as its ``Env`` counts them; only Discrete ones can differ."""
         if not isinstance(self.observation_space, spaces.Discrete):
-            return torch.as_tensor(obs)
+            tensor = torch.as_tensor(obs)
+            refuse_nonfinite(tensor, "observation")
+            return tensor
         own = spaces.Discrete(
             int(self.observation_space.n), start=int(self.observation_space.start) + self.starts.observation
         )
@@ -175,13 +186,13 @@ class NetworkPolicy(ScoredPolicy):
     score_network: Any  # the first of them
     normalizer: Normalizer | None
 
-    def features(self, obs: Tensor) -> Tensor:
+    def features(self, obs: Given) -> Tensor:
         """Observations as the networks read them, in their dtype: ``[S, ..., *observation] -> [S, ..., D]``."""
-        features = encode(obs, self.observation_space)
+        features = encode(as_observations(obs, self), self.observation_space)
         features = features if self.normalizer is None else self.normalizer.observations(features)
         return features.to(self.score_network.flat.dtype)
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """Q(s, .) or logits, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
         scores: Tensor = self.score_network(self.features(obs))
         return scores
@@ -200,7 +211,7 @@ class NetworkPolicy(ScoredPolicy):
             scores, pullback = network.input_vjp(obs)
         return scores, pullback
 
-    def values(self, obs: Tensor) -> Tensor:
+    def values(self, obs: Given) -> Tensor:
         """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
         if self.scores_are_values:
             return super().values(obs)

@@ -30,6 +30,11 @@ def margin(scores: Tensor, action: Tensor) -> Tensor:
     return other - scores.gather(-1, action[..., None]).squeeze(-1)
 
 
+def lead(scores: Tensor, action: Tensor, other: Tensor) -> Tensor:
+    """``score_action - score_other``: scores ``[..., A]``, actions ``[...]``."""
+    return scores.gather(-1, action[..., None])[..., 0] - scores.gather(-1, other[..., None])[..., 0]
+
+
 def cross_entropy(scores: Tensor, action: Tensor) -> Tensor:
     """``-log softmax(scores)_a``: scores ``[..., A]``, action ``[...]``.
 

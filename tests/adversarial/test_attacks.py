@@ -18,6 +18,7 @@ from rlkit.adversarial import (
     PGD,
     BestOf,
     Budget,
+    DeepFool,
     ModuleVictim,
     Noise,
     cross_entropy,
@@ -308,7 +309,9 @@ def test_more_restarts_are_never_weaker(norm: Norm) -> None:
     four = execute(PGD(5, restarts=4), victim, obs, budget, u)
     assert (four.margin >= one.margin - 1e-5).all()
     assert (four.margin > one.margin + 1e-3).any()
-    assert (one.queries, four.queries) == (1 + 5 + 3, 1 + 4 * 5 + 3)
+    assert (one.queries, four.queries) == (1 + 2 * 5 + 3, 1 + 5 * 5 + 3)  # two other actions
+    runner_up = PGD(5, restarts=4, every_action=False)
+    assert execute(runner_up, victim, obs, budget, u).queries == 1 + 4 * 5 + 3
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -319,6 +322,28 @@ def test_pgd_meets_the_closed_form_of_linear_victims(norm: Norm) -> None:
     clean = -(obs @ w[..., None]).squeeze(-1).abs()
     best = clean + 0.2 * torch.linalg.vector_norm(w * budget.extent(obs), ord=DUAL[norm], dim=-1)[:, None]
     torch.testing.assert_close(execute(PGD(), victim, obs, budget).margin, best)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("actions", [3, 4, 6])
+def test_pgd_flips_every_linear_victim_that_can_be_flipped(norm: Norm, actions: int) -> None:
+    victim, obs = Linear(normal(2, DIMS, actions, seed=3)), normal(2, 200, DIMS, seed=1)
+    nearest = execute(DeepFool(), victim, obs, Budget(1000.0, norm))
+    assert nearest.success.all()
+    budget = Budget(1.05 * nearest.distance, norm)
+    result = execute(PGD(), victim, obs, budget)
+    assert result.success.all()
+    runner_up = execute(PGD(every_action=False), victim, obs, budget)
+    assert 0.8 < runner_up.success.double().mean(dim=(0, 1)) < 0.99  # the runner-up need not be the nearest
+    assert (result.margin >= execute(FGSM(), victim, obs, budget).margin - 1e-5).all()
+
+
+def test_with_two_actions_a_start_for_every_action_is_one_start() -> None:
+    victim, obs, budget = mlp(2), normal(2, 40, DIMS, seed=1), Budget(0.6)
+    u = uniform(2, 40, PGD(restarts=3).noise_width(DIMS))
+    every, runner_up = (execute(PGD(restarts=3, every_action=each), victim, obs, budget, u) for each in (True, False))
+    assert torch.equal(every.obs, runner_up.obs)
+    assert every.queries == runner_up.queries
 
 
 def test_pgd_within_bounds_finds_the_best_corner_of_what_is_left() -> None:
@@ -398,6 +423,8 @@ def test_pgd_that_cannot_run_is_refused() -> None:
         with pytest.raises(ValueError, match=message):
             PGD(**settings_)  # type: ignore[arg-type]
     assert [attack.name for attack in (PGD(), PGD(7, 3), PGD(objective="kl"))] == ["PGD-20", "PGD-7x3", "PGD-20 kl"]
+    names = [PGD(every_action=False).name, PGD(7, 3, "cross_entropy", every_action=False).name]
+    assert names == ["PGD-20 runner-up", "PGD-7x3 cross_entropy"]
 
 
 @settings(max_examples=20)

@@ -16,7 +16,7 @@ from .settings import RobustnessCase
 STATES = 200  # of the natural episodes of every seed
 ATTACKS: Mapping[str, tuple[Attack, Attack]] = {  # on the margin, on the cross-entropy
     "FGSM": (FGSM(), FGSM("cross_entropy")),
-    "PGD-20": (PGD(20), PGD(20, objective="cross_entropy")),
+    "PGD-20": (PGD(20, every_action=False), PGD(20, objective="cross_entropy")),
 }
 
 
