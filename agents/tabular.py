@@ -15,6 +15,8 @@ of the policy that it follows.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -53,7 +55,7 @@ class TabularQ(Agent):
     config_class = TabularQConfig
     scores_are_values = True
     presets = TABULAR_PRESETS
-    checkpointed = ("updates", "_action")
+    checkpointed: ClassVar[tuple[str, ...]] = ("updates", "_action")
     saved = ("updates",)  # learning goes on at the rate where it was
     config: TabularQConfig
 
