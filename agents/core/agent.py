@@ -272,7 +272,7 @@ class Agent(NetworkPolicy):
     def __len__(self) -> int:
         return self.num_seeds
 
-    def __getitem__(self, row: int) -> Self:
+    def __getitem__(self, row: int | slice) -> Self:
         """The agent of one row: the same policy with one seed.
 
         Raises:

@@ -2,12 +2,7 @@
 
 The threat is at run time: the attacker sees the true observation and what it is allowed to ask the policy, and shows
 another observation within a budget. The environment's state, the rewards and the policy itself are untouched. An attack
-<<<<<<< HEAD
-that fails proves nothing: what is measured is what was tried. ``docs/reference/adversarial.md`` says what each attack
-knows.
-=======
 that fails proves nothing: what is measured is what was tried. ``docs/reference/adversarial.md`` describes each attack.
->>>>>>> docs
 """
 
 from .attacked_policy import AttackedPolicy

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from rlkit.atomic_files import whole_file
+
 Outcome = tuple[float, int, float, bool]  # probability, successor, reward, terminated: gymnasium's order
 Outcomes = Sequence[Sequence[Iterable[Outcome] | None]] | Mapping[int, Mapping[int, Iterable[Outcome] | None]]
 
@@ -390,13 +392,7 @@ class TabularMDP:
         Raises:
             OSError: the folder does not exist, or the file cannot be written.
         """
-        from rlkit.checkpoint import write_whole  # it loads torch, which tables do without
-
-        write_whole(with_suffix(path), self._write)
-
-    def _write(self, path: Path) -> None:
-        """Write all arrays to ``path``, whose name is taken as it is."""
-        with path.open("wb") as file:
+        with whole_file(with_suffix(path)) as file:
             np.savez_compressed(
                 file,
                 successor=self.successor,

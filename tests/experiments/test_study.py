@@ -31,7 +31,8 @@ def test_every_study_has_cases_a_readme_with_its_command_and_results() -> None:
     for name in NAMES:
         cases = [case.name for case in studies.find(name).cases]
         assert len(set(cases)) == len(cases) > 0
-        assert f"rlkit study {name}" in (ROOT / "experiments" / "studies" / name / "README.md").read_text(encoding="utf-8")
+        readme = ROOT / "experiments" / "studies" / name / "README.md"
+        assert f"rlkit study {name}" in readme.read_text(encoding="utf-8")
         assert (ROOT / "results" / name).is_dir()
 
 
