@@ -121,7 +121,9 @@ def _read_map(path: Path, kwargs: dict[str, Any]) -> GridWorld:
     try:
         return GridWorld(path.read_text(encoding="utf-8"), **kwargs)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 (byte {error.start}: {error.reason}): save it in UTF-8") from error
+        raise ValueError(
+            f"{path} is no text in UTF-8 (byte {error.start}: {error.reason}): save it in UTF-8"
+        ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
