@@ -770,3 +770,33 @@ def test_cartpole_leans_and_moves_with_its_state() -> None:
     assert moved == pytest.approx(1.2 / 4.8 * 600, abs=1)
     longer = draw_cartpole(0.0, 0.0, half_length=1.0)
     assert (longer != 255).any(axis=-1).sum() > (upright != 255).any(axis=-1).sum()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.text(st.one_of(st.characters(), st.sampled_from("SFHG.#ab\n ")), max_size=12),
+        st.lists(st.one_of(st.none(), st.integers(), st.text("SHG.#a ", max_size=4)), max_size=4),
+    )
+)
+def test_any_text_is_a_map_or_a_value_error(rows: Any) -> None:
+    for read in (parse_map, GridWorld):
+        try:
+            read(rows)
+        except ValueError as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([None], "row 0 of the map is None: give a text, or a list of one text per row"),
+        (["SG", 3], "row 1 of the map is 3"),
+        (None, "the map is None: give a text"),
+        (5, "the map is 5: give a text"),
+    ],
+)
+def test_rows_that_are_no_text_are_refused(rows: Any, message: str) -> None:
+    for read in (parse_map, GridWorld):
+        with pytest.raises(ValueError, match=message):
+            read(rows)

@@ -115,4 +115,7 @@ def test_what_cannot_be_solved_is_said_in_one_line(tmp_path: Path, capsys: pytes
     assert "neither a file" in misuse(capsys, str(tmp_path / "nothing.npz"))
     ragged = tmp_path / "ragged.txt"
     ragged.write_text("S.G\n..\n", encoding="utf-8")
-    assert "the map is ragged" in misuse(capsys, str(ragged))
+    assert "ragged.txt: the map is ragged" in misuse(capsys, str(ragged))
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("S\xe9G\n".encode("latin-1"))
+    assert "latin.txt is no text in UTF-8 (byte 1" in misuse(capsys, str(latin))

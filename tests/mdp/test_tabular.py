@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from rlkit.envs import GridWorld
 from rlkit.mdp import TabularMDP, dense_random, garnet, layered, random_grid
-from rlkit.planning import solve
+from rlkit.planning import evaluate, q_error, solve
 
 TOY_TEXT = {
     "FrozenLake-v1": (16, 4, 3, 100),
@@ -84,6 +85,19 @@ def test_taxi_enters_one_state_with_and_without_ending() -> None:
 def test_environment_without_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match=r"CartPole-v1 has no transition table P"):
         TabularMDP.from_gymnasium(gymnasium.make("CartPole-v1"))
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+def test_the_table_of_a_registered_grid_world_is_read(limit: int | None) -> None:
+    env = gymnasium.make("rlkit/GridWorld-v0", max_episode_steps=limit)
+    mdp = TabularMDP.from_gymnasium(env)
+    assert mdp.max_steps == (limit or 100)
+    lake = GridWorld("frozenlake-4x4").mdp.to_gymnasium()
+    assert mdp.to_gymnasium() == TabularMDP.from_gymnasium("rlkit/GridWorld-v0").to_gymnasium() == lake
+    value = solve(TabularMDP.from_gymnasium("FrozenLake-v1"), 0.99).value
+    np.testing.assert_allclose(solve(mdp, 0.99).value, value, rtol=0, atol=1e-9)
+    with pytest.raises(gymnasium.error.NameNotFound):
+        TabularMDP.from_gymnasium("NoSuchLake-v0")
 
 
 def test_start_is_uniform_where_none_is_given() -> None:
@@ -243,6 +257,107 @@ def test_merging_keeps_the_distribution_of_outcomes(entries: list[tuple[int, flo
         assert p == pytest.approx(sum(q for q, *other in outcomes if other == outcome), abs=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        ((1.0, 0.7, 0.0, False), r"state 0, action 0 has the successor 0\.7: give the integer of a state"),
+        ((1.0, np.nan, 0.0, False), "has the successor nan"),
+        ((1.0, "0", 0.0, False), "has the successor '0': give a number"),
+        ((1.0, 0, None, False), "has the reward None: give a number"),
+        (("1", 0, 0.0, False), "has the probability '1': give a number"),
+        ((1.0, 0, 0.0, "no"), "has terminated 'no': give True or False"),
+        ((1.0, 0, 0.0, None), "has terminated None"),
+        ((1.0, 0, 0.0, 2), "has terminated 2"),
+        ((1.0, 0, 0.0), r"has the outcome \(1\.0, 0, 0\.0\): give \(probability, successor, reward, terminated\)"),
+        (1.0, "has the outcome 1.0"),
+    ],
+)
+def test_an_outcome_that_is_none_is_refused(outcome: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TabularMDP.from_transitions([[[outcome]]])
+
+
+def test_outcomes_may_be_of_numpys_types() -> None:
+    outcome: Any = (np.float32(1), np.int64(0), np.float64(2), np.bool_(True))
+    assert TabularMDP.from_transitions([[[outcome]]]).to_gymnasium() == {0: {0: [(1.0, 0, 2.0, True)]}}
+
+
+# Actions that only some states have.
+
+
+def two_rooms() -> TabularMDP:
+    """State 0 has action 1 only, state 1 has both: action 0 pays 5 and ends, action 1 pays 1 and goes to state 0."""
+    return TabularMDP.from_transitions(
+        [[None, [(1.0, 1, 2.0, False)]], [[(1.0, 1, 5.0, True)], [(1.0, 0, 1.0, False)]]]
+    )
+
+
+def test_a_state_may_lack_actions() -> None:
+    mdp = two_rooms()
+    np.testing.assert_array_equal(mdp.available, [[False, True], [True, True]])
+    np.testing.assert_array_equal(mdp.expected_reward, [[-np.inf, 2.0], [5.0, 1.0]])
+    np.testing.assert_array_equal(mdp.successor[0, 0], mdp.successor[0, 1])  # what a simulator does all the same
+    assert mdp.to_gymnasium()[0] == {0: None, 1: [(1.0, 1, 2.0, False)]}
+    again = TabularMDP.from_transitions(mdp.to_gymnasium())
+    for field in dataclasses.fields(mdp):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(mdp, field.name))
+    np.testing.assert_array_equal(dataclasses.replace(mdp, name="rooms").available, mdp.available)
+    solution = solve(mdp, 0.5)
+    np.testing.assert_allclose(solution.value, [4.5, 5.0], rtol=0, atol=1e-9)
+    assert solution.policy.tolist() == [1, 0]
+    assert solution.optimal_actions.tolist() == [[False, True], [True, False]]
+    assert solution.q[0, 0] == -np.inf
+    assert q_error(np.array([[9.0, 4.5], [5.0, 3.25]]), solution) == pytest.approx(0.0, abs=1e-8)  # 9 is not read
+
+
+def test_a_policy_that_takes_what_a_state_lacks_is_refused() -> None:
+    for policy in ([0, 1], [[0.5, 0.5], [0.5, 0.5]]):
+        with pytest.raises(ValueError, match="policy takes action 0 in state 0, which does not have it"):
+            evaluate(two_rooms(), policy, 0.5)
+    np.testing.assert_allclose(evaluate(two_rooms(), [[0.0, 1.0], [1.0, 0.0]], 0.5), [4.5, 5.0])
+
+
+@pytest.mark.parametrize(
+    ("available", "message"),
+    [
+        ([[True], [False]], "state 1 has no action: give it at least one"),
+        ([True, True], r"available has shape \(2,\): expected \(2, 1\)"),
+        ([[1.0], [1.0]], "available has dtype float64"),
+    ],
+)
+def test_what_says_nothing_of_actions_is_refused(available: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TabularMDP(**arrays(), available=available)
+
+
+def test_pairs_of_states_and_actions_are_the_same_problem() -> None:
+    chances = [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]  # of the pairs of two_rooms; the second ends
+    for matrix in (chances, sparse.csr_array(np.array(chances))):
+        mdp = TabularMDP.from_pairs(matrix, [2.0, 5.0, 1.0], [0, 1, 1], [1, 0, 1], missing_ends=True)
+        assert mdp.to_gymnasium() == two_rooms().to_gymnasium()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"states": [0, 1]}, r"states has shape \(2,\): expected \(3,\), one entry per pair"),
+        ({"rewards": [[1.0]] * 3}, r"rewards has shape \(3, 1\)"),
+        ({"actions": [0.0, 0.0, 1.0]}, "dtypes int64 and float64: give integers"),
+        ({"states": [0, 1, 2]}, "states below 2"),
+        ({"actions": [0, 0, -1]}, "numbered from 0"),
+        ({"actions": [1, 0, 0]}, "state 1, action 0 is listed twice: merge the two"),
+        ({"states": [1, 1, 1], "actions": [0, 1, 2]}, "state 0 has no action"),
+        ({"transitions": np.eye(3)[:, :2]}, r"row 1 of transitions\[1\] sums to 0, below 1"),
+    ],
+)
+def test_pairs_that_are_no_mdp_are_refused(changes: dict[str, Any], message: str) -> None:
+    pairs: dict[str, Any] = {
+        "transitions": np.eye(2)[[0, 1, 1]], "rewards": [1.0, 2.0, 3.0], "states": [0, 1, 1], "actions": [0, 0, 1]
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        TabularMDP.from_pairs(**(pairs | changes))
+
+
 # Sparse matrices, files, generators.
 
 
@@ -284,6 +399,32 @@ def test_matrices_that_are_no_mdp_are_refused(transitions: Any, rewards: Any, me
         TabularMDP.from_sparse([sparse.csr_array(matrix) for matrix in transitions], rewards)
 
 
+def test_a_rounded_row_ends_no_episode() -> None:
+    thirds = np.full((3, 3), 0.333)
+    with pytest.raises(
+        ValueError, match=r"row 0 of transitions\[0\] sums to 0\.999, below 1: divide it by its sum, or"
+    ):
+        TabularMDP.from_sparse([thirds], np.ones((3, 1)))
+    mdp = TabularMDP.from_sparse([thirds / thirds.sum(axis=1, keepdims=True)], np.ones((3, 1)))
+    assert not mdp.terminated.any()
+    np.testing.assert_allclose(solve(mdp, 0.999, 1e-6).value, 1000.0, rtol=0, atol=1e-6)
+    assert TabularMDP.from_sparse([thirds], np.ones((3, 1)), missing_ends=True).terminated.any()
+
+
+def test_rewards_of_states_of_transitions_and_of_actions_are_told_apart_by_shape() -> None:
+    rng = np.random.default_rng(0)
+    chances = list(rng.dirichlet(np.ones(3), (2, 3)))  # two actions, three states
+    of_states, of_transitions = rng.normal(size=3), rng.normal(size=(2, 3, 3))
+    mdp = TabularMDP.from_sparse(chances, of_states)
+    np.testing.assert_allclose(mdp.expected_reward, np.stack([of_states, of_states], axis=1))
+    dense = TabularMDP.from_sparse(chances, of_transitions)
+    np.testing.assert_allclose(dense.expected_reward, (np.array(chances) * of_transitions).sum(axis=2).T)
+    gains = TabularMDP.from_sparse(chances, [sparse.csr_array(matrix) for matrix in of_transitions])
+    assert dense.to_gymnasium() == gains.to_gymnasium()
+    missing = TabularMDP.from_sparse([np.eye(2), np.zeros((2, 2))], [[1.0, -np.inf], [2.0, -np.inf]])
+    assert missing.available.tolist() == [[True, False], [True, False]]
+
+
 @pytest.mark.parametrize("limit", [None, 7])
 def test_a_file_keeps_everything(tmp_path: Path, limit: int | None) -> None:
     mdp = TabularMDP(**arrays(start=[0.25, 0.75]), max_steps=limit, name="coin")
@@ -291,6 +432,58 @@ def test_a_file_keeps_everything(tmp_path: Path, limit: int | None) -> None:
     again = TabularMDP.load(tmp_path / "coin.npz")
     for field in dataclasses.fields(mdp):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(mdp, field.name))
+
+
+def test_a_file_keeps_which_actions_a_state_has(tmp_path: Path) -> None:
+    two_rooms().save(tmp_path / "rooms.npz")
+    assert TabularMDP.load(tmp_path / "rooms.npz").to_gymnasium() == two_rooms().to_gymnasium()
+
+
+def test_a_file_is_found_under_the_name_that_it_was_saved_by(tmp_path: Path) -> None:
+    TabularMDP(**arrays(), name="coin").save(str(tmp_path / "v1.2"))
+    assert [path.name for path in tmp_path.iterdir()] == ["v1.2.npz"]
+    for name in ("v1.2", "v1.2.npz"):
+        assert TabularMDP.load(tmp_path / name).name == "coin"
+    (tmp_path / "v1.2.npz").rename(tmp_path / "bare")
+    assert TabularMDP.load(tmp_path / "bare").name == "coin"
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        TabularMDP.load(tmp_path / "nothing")
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    TabularMDP(**arrays(), name="old").save(tmp_path / "coin")
+
+    def full(file: Any, **_: Any) -> None:
+        file.write(b"PK half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        TabularMDP(**arrays(), name="new").save(tmp_path / "coin")
+    assert [path.name for path in tmp_path.iterdir()] == ["coin.npz"]
+    assert TabularMDP.load(tmp_path / "coin").name == "old"
+
+
+def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "coin.npz"
+    garnet(50, 3, 4, np.random.default_rng(0)).save(path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in np.random.default_rng(0).integers(0, len(whole), 150):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            TabularMDP.load(path)  # bytes that say nothing, such as a date, may differ
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error)
+    assert refused > 100
+
+
+@pytest.mark.parametrize("limit", [np.array([1, 2]), np.array(2.5), np.array("7")])
+def test_a_step_limit_that_is_no_integer_is_refused(tmp_path: Path, limit: Any) -> None:
+    np.savez(tmp_path / "coin.npz", **arrays(), max_steps=limit)
+    with pytest.raises(ValueError, match="coin.npz has a max_steps of .*: one integer is expected"):
+        TabularMDP.load(tmp_path / "coin.npz")
 
 
 def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:

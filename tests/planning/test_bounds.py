@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from finite_problems import Rational, assert_encloses, mdps, rational_value
 from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from rlkit.mdp import TabularMDP
 from rlkit.planning import interval_iteration, policy_iteration, solve
@@ -68,7 +67,9 @@ def test_the_quotient_of_a_shift_is_rounded_up(sign: int) -> None:
 
 def exact_shift(size: Extents, residual: Fraction, gamma: float, above: bool) -> Fraction:
     """The largest (``above``) or least ``residual / (1 - gamma m)`` over the probabilities m of going on."""
-    quotients = [residual / (1 - Fraction(gamma) * Fraction(m)) for m in (size.continuation_low, size.continuation_high)]
+    quotients = [
+        residual / (1 - Fraction(gamma) * Fraction(m)) for m in (size.continuation_low, size.continuation_high)
+    ]
     return max(quotients) if above else min(quotients)
 
 
@@ -166,6 +167,8 @@ def test_undiscounted_bounds_enclose_the_optimum_at_the_smallest_tolerance(mdp: 
 
 def undiscounted_optimum(mdp: TabularMDP) -> Rational:
     """The best total reward of every state over all policies, without rounding."""
-    policies = np.stack(np.meshgrid(*(np.flatnonzero(row) for row in mdp.available)), axis=-1).reshape(-1, mdp.num_states)
+    policies = np.stack(np.meshgrid(*(np.flatnonzero(row) for row in mdp.available)), axis=-1).reshape(
+        -1, mdp.num_states
+    )
     values = [rational_value(mdp, np.eye(mdp.num_actions)[policy], 1.0) for policy in policies]
     return [max(own) for own in zip(*values, strict=True)]

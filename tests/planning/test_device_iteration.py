@@ -68,7 +68,11 @@ def test_a_block_on_a_device_is_so_many_backups(name: str, device: str) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.one_of(mdps(), grids()), st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from(["float64", "float32"]))
+@given(
+    st.one_of(mdps(differing_actions=True), grids()),
+    st.sampled_from([0.0, 0.5, 0.9]),
+    st.sampled_from(["float64", "float32"]),
+)
 def test_bounds_enclose_the_optimum_in_either_precision(mdp: Problem, gamma: float, precision: Any) -> None:
     table = mdp.tabular if isinstance(mdp, GridMDP) else mdp
     assert isinstance(table, TabularMDP)

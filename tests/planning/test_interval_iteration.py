@@ -120,12 +120,12 @@ def test_to_go_on_for_ever_for_nothing_is_worth_nothing() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(mdps(always_may_end=True), st.sampled_from([1.0, -1.0, None]))
+@given(mdps(always_may_end=True, differing_actions=True), st.sampled_from([1.0, -1.0, None]))
 def test_the_best_of_all_policies_is_enclosed(mdp: TabularMDP, sign: float | None) -> None:
     assume(mdp.num_actions**mdp.num_states <= 16)
     reward = mdp.reward if sign is None else sign * np.abs(mdp.reward)
-    mdp = TabularMDP(mdp.successor, mdp.probability, reward, mdp.terminated)
-    choices = itertools.product(range(mdp.num_actions), repeat=mdp.num_states)
+    mdp = TabularMDP(mdp.successor, mdp.probability, reward, mdp.terminated, available=mdp.available)
+    choices = itertools.product(*(np.flatnonzero(row) for row in mdp.available))
     best = np.max([evaluate(mdp, np.array(policy), 1.0) for policy in choices], axis=0)
     solution = interval_iteration(mdp, 1e-7)
     assert (solution.lower <= best + 1e-12).all()

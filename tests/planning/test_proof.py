@@ -30,7 +30,7 @@ def test_a_proof_is_the_optimum_of_rational_policy_iteration(name: str, monkeypa
         monkeypatch.setattr(proof, "FLINT", False)
 
     @settings(max_examples=60, deadline=None, database=None)
-    @given(mdps(), gammas)
+    @given(mdps(differing_actions=True), gammas)
     def law(mdp: TabularMDP, gamma: float) -> None:
         result = prove(policy_iteration(mdp, gamma))
         exact = rational_optimum(mdp, gamma)

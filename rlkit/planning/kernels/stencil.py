@@ -240,25 +240,27 @@ def back_up(table: Stencil, other: Floats, sweeps: int) -> tuple[float, float]:
     return least / table.gamma, largest / table.gamma
 
 
+class MapArrays(NamedTuple):
+    """A map as ``back_up_map`` reads it; arrays are ``[rows, columns]`` unless it says otherwise."""
+
+    state_of: NDArray[Any]  # [rows + 2, columns + 2], ``GridMDP.state_of``
+    terminal: NDArray[np.bool_]
+    entry_reward: Floats
+    step_reward: Floats
+    bump_reward: float
+    ahead: float
+    side: float
+    behind: float
+
+
 @compiled
-def back_up_map(
-    state_of: NDArray[Any],
-    terminal: NDArray[np.bool_],
-    entry_reward: Floats,
-    step_reward: Floats,
-    bump_reward: float,
-    ahead: float,
-    side: float,
-    behind: float,
-    value: Floats,
-    gamma: float,
-    q: Floats,
-) -> None:
+def back_up_map(grid: MapArrays, value: Floats, gamma: float, q: Floats) -> None:
     """``q [N, 4]`` becomes the backup of ``value [N]``; the values of terminal tiles are not read.
 
-    ``q = step + (ahead x_a + side (x_(a-1) + x_(a+1)) + behind x_(a+2))``, ``x_d = entry + gamma V`` of the neighbour
+    ``q = step + (ahead x_a + side (x_(a-1) + x_(a+1)) + behind x_(a+2))``, ``x_d = entry + gamma V`` of the neighbor
     in direction d: at most eight roundings, the table's own of ``step + entry`` included.
     """
+    state_of, terminal, entry_reward, step_reward = grid.state_of, grid.terminal, grid.entry_reward, grid.step_reward
     arriving = np.empty(4)
     for row in range(1, state_of.shape[0] - 1):
         for column in range(1, state_of.shape[1] - 1):
@@ -274,24 +276,24 @@ def back_up_map(
                 to_column = column + (direction == 2) - (direction == 0)
                 neighbour = state_of[to_row, to_column]
                 if neighbour < 0:
-                    arriving[direction] = bump_reward + gamma * value[state]
+                    arriving[direction] = grid.bump_reward + gamma * value[state]
                 elif terminal[to_row - 1, to_column - 1]:
                     arriving[direction] = entry_reward[to_row - 1, to_column - 1]
                 else:
                     arriving[direction] = entry_reward[to_row - 1, to_column - 1] + gamma * value[neighbour]
             for action in range(4):
                 sides = arriving[(action + 3) % 4] + arriving[(action + 1) % 4]
-                expected = ahead * arriving[action] + side * sides + behind * arriving[(action + 2) % 4]
+                expected = grid.ahead * arriving[action] + grid.side * sides + grid.behind * arriving[(action + 2) % 4]
                 q[state, action] = step_reward[row - 1, column - 1] + expected
 
 
 def map_backup(grid: GridMDP, value: Floats, gamma: float) -> Floats:
     """``q [N, 4]`` of ``value [N]`` on a map."""
     q = np.empty((grid.num_states, grid.num_actions))
-    back_up_map(
-        grid.state_of, grid.terminal, grid.entry_reward, grid.step_reward, grid.bump_reward, *grid.chances,
-        np.ascontiguousarray(value, dtype=np.float64), gamma, q,
-    )  # fmt: skip
+    arrays = MapArrays(
+        grid.state_of, grid.terminal, grid.entry_reward, grid.step_reward, grid.bump_reward, *grid.chances
+    )
+    back_up_map(arrays, np.ascontiguousarray(value, dtype=np.float64), gamma, q)
     return q
 
 
