@@ -127,7 +127,7 @@ class SB3Policy:
         """Q-values (DQN) or logits (A2C, PPO) ``[S, B, A]`` of ``[S, B, *observation]``, differentiable.
 
         Raises:
-            ValueError: the observations have another number of rows than there are models.
+            ValueError: the observations have another number of rows than there are models, or B is 0.
         """
         return self._answers(_scores, obs)
 
@@ -135,7 +135,7 @@ class SB3Policy:
         """max_a Q (DQN) or the critic's V (A2C, PPO) ``[S, B]`` of ``[S, B, *observation]``, differentiable.
 
         Raises:
-            ValueError: the observations have another number of rows than there are models.
+            ValueError: the observations have another number of rows than there are models, or B is 0.
         """
         return self._answers(_values, obs)
 
@@ -143,6 +143,8 @@ class SB3Policy:
         """Every model's answer to its row of observations, ``[S, B, ...]``."""
         if len(obs) != self.num_seeds:
             raise ValueError(f"obs must have one row per model, {self.num_seeds}, got {len(obs)}: shape it [S, B, ...]")
+        if obs.shape[1] == 0:
+            raise ValueError("obs holds no observation, B is 0: stable-baselines3's models need at least one")
         rows = zip(self.models, obs, self._normalizations, strict=True)
         return torch.stack([_asked(model, question, row, normalization) for model, row, normalization in rows])
 

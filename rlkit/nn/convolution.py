@@ -98,7 +98,7 @@ def patches(x: Tensor, c: Convolution) -> Tensor:
     else:
         image = x.reshape(*x.shape[:2], c.height, c.width, c.channels)
     windows = image.unfold(2, c.kernel, c.stride).unfold(3, c.kernel, c.stride)  # [S, M, rows, columns, C, k, k]
-    return windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(len(x), -1, c.patch)
+    return windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(len(x), x.shape[1] * c.rows * c.columns, c.patch)
 
 
 def add_patches(grad_output: Tensor, c: Convolution) -> Tensor:
@@ -129,11 +129,12 @@ class ConvolutionLayer:
     def output(self, x: Tensor, minibatch: int) -> Tensor:
         """``[S, M, height width channels] -> [S, M, rows columns filters]``."""
         rows = patches(x, self.convolution)
-        return self.filters.output(rows, rows.shape[1]).view(len(x), minibatch, -1)
+        return self.filters.output(rows, rows.shape[1]).view(len(x), minibatch, self.convolution.num_outputs)
 
     def graph(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The affine map alone for autograd, of given leaves."""
-        return thin_affine(bias, patches(x, self.convolution), weight).view(len(x), x.shape[1], -1)
+        affine = thin_affine(bias, patches(x, self.convolution), weight)
+        return affine.view(len(x), x.shape[1], self.convolution.num_outputs)
 
     def gradients(self, x: Tensor, grad_output: Tensor, minibatch: int) -> list[Tensor]:
         """d loss / d bias and d loss / d weight as stored, from input and d loss / d output."""
