@@ -1,4 +1,4 @@
-"""Models of stable-baselines3 as policies and victims of ours.
+"""Models of stable-baselines3 as policies and victims of rlkit.
 
 stable-baselines3 is an optional dependency: this module imports without it.
 """
@@ -55,7 +55,7 @@ class SB3Policy:
 
     Args:
         models: one model, or one per training seed, all of the same spaces.
-        vec_normalize: what the models were trained behind, one for all or one per model; None for nothing.
+        vec_normalize: the ``VecNormalize`` that the models were trained behind, one for all or one per model, or None.
 
     Raises:
         ValueError: no model, one that is not DQN, A2C or PPO, one with continuous actions, spaces that differ, another
@@ -189,8 +189,8 @@ def load(
     Args:
         path: the file, with or without ``.zip``.
         algo: "DQN", "A2C" or "PPO"; the file does not say.
-        trust: the file's ``data`` member holds pickled objects, and unpickling runs whatever code they name. Say True
-            for a file that you made or whose maker you trust. A file of ``vec_normalize`` is a pickle as a whole.
+        trust: the file's ``data`` member holds pickled objects, and unpickling runs whatever code they name. Pass True
+            for a file that you made or whose maker you trust. The file of ``vec_normalize`` is a pickle.
         device: where to put the model.
         vec_normalize: the ``VecNormalize`` that the model was trained behind, or the ``.pkl`` that its ``save`` wrote.
 

@@ -1,4 +1,4 @@
-"""The few shapes that everything else speaks.
+"""The data types and protocols that all packages share.
 
 Letters: S seeds, B environment copies per seed, T time, M minibatch, D observation features, A actions.
 The order of axes is always ``[S, T?, B|M, ...]``: the seed axis leads.
@@ -28,8 +28,8 @@ class Transition(NamedTuple):
     next_obs: Tensor  # [S, B, *observation]
     terminated: Tensor  # [S, B] bool
     truncated: Tensor  # [S, B] bool
-    action_mask: Tensor | None = None  # [S, B, A] bool, what was allowed in obs; None: everything
-    next_action_mask: Tensor | None = None  # [S, B, A] bool, what is allowed in next_obs; None: everything
+    action_mask: Tensor | None = None  # [S, B, A] bool, the actions allowed in obs; None: all
+    next_action_mask: Tensor | None = None  # [S, B, A] bool, the actions allowed in next_obs; None: all
 
     @property
     def done(self) -> Tensor:
@@ -38,18 +38,18 @@ class Transition(NamedTuple):
 
 
 def segment(steps: Sequence[Transition]) -> Transition:
-    """T steps as one: ``[S, B, ...]`` each -> ``[S, T, B, ...]``."""
+    """Stack T steps ``[S, B, ...]`` to a segment ``[S, T, B, ...]``."""
     return combined(steps, partial(torch.stack, dim=1))
 
 
 def combined(steps: Sequence[Transition], how: Callable[[list[Tensor]], Tensor]) -> Transition:
-    """Transitions as one, field by field; what the first does not carry none has."""
+    """Combine transitions field by field with ``how``; fields that are None in the first stay None."""
     names = [name for name, field in steps[0]._asdict().items() if field is not None]
     return Transition(**{name: how([getattr(step, name) for step in steps]) for name in names})
 
 
 def by_copy(field: Tensor) -> Tensor:
-    """A segment with every copy as a row, ``[S, T, B, ...] -> [S B, T, ...]``.
+    """Make every copy of a segment a row, ``[S, T, B, ...] -> [S B, T, ...]``.
 
     Contiguous also for one seed: products of another memory layout round differently.
     """
@@ -60,48 +60,48 @@ class Env(Protocol):
     """S x B environments as one: what agents, evaluation and attacks see of an environment.
 
     ``step`` restarts a finished copy in the same call, so ``obs`` after it is what the policy acts on next,
-    while the returned transition still holds the true successor. One whose ``reset`` begins the same episodes again,
-    as those made for evaluation, says so by a true ``repeats``.
+    while the returned transition still holds the true successor. An environment whose ``reset`` begins the same
+    episodes again, such as those made for evaluation, has an attribute ``repeats`` that is True.
     """
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One per row."""
+        """Return one seed per row."""
         ...
 
     @property
     def num_envs(self) -> int:
-        """B."""
+        """Return B, the copies per seed."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
+        """Return the device of the tensors."""
         ...
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
-        """Of one copy."""
+        """Return the observation space of one copy."""
         ...
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """Of one copy."""
+        """Return the action space of one copy."""
         ...
 
     @property
     def max_episode_steps(self) -> int | None:
-        """The environment's time limit, None without one."""
+        """Return the time limit of an episode in steps; None without one."""
         ...
 
     @property
     def obs(self) -> Tensor:
-        """[S, B, *observation], what the policy sees now."""
+        """Return the current observations, ``[S, B, *observation]``."""
         ...
 
     @property
     def action_mask(self) -> Tensor | None:
-        """[S, B, A] bool, the actions allowed now; None where all always are."""
+        """Return the actions allowed now, ``[S, B, A]`` bool; None where every action is always allowed."""
         ...
 
     def reset(self) -> Tensor:
@@ -114,22 +114,22 @@ class Env(Protocol):
 
 
 class Starts(NamedTuple):
-    """The first numbers of an environment's own Discrete spaces, where its ``Env`` counts them from 0.
+    """The first numbers of an environment's own Discrete spaces, which its ``Env`` counts from 0.
 
-    An ``Env`` that does so says it as ``starts``; whoever speaks with the environment itself translates.
+    Such an ``Env`` has them as an attribute ``starts``. Code that calls the environment itself must convert.
     """
 
     observation: int = 0
     action: int = 0
 
     def to_zero_based(self, obs: Tensor) -> Tensor:
-        """The environment's own observations as its ``Env`` has them; what is floating is no number of a state."""
+        """Convert the environment's own observations to those of its ``Env``; floating ones are left as they are."""
         return obs if self.observation == 0 or obs.is_floating_point() else obs - self.observation
 
 
 class Policy(Protocol):
-    """Whatever chooses actions for S x B observations."""
+    """Anything that chooses actions for S x B observations."""
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """``[S, B, *observation]`` -> actions ``[S, B]`` int64."""
+        """Choose actions: ``[S, B, *observation] -> [S, B]`` int64; greedy ones if ``deterministic``."""
         ...

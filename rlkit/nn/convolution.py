@@ -18,7 +18,7 @@ from .matmul import ALIGNMENT, thin_affine
 
 
 class Convolution(NamedTuple):
-    """One convolution without padding: what it looks at and how. Images are flat, ``[S, M, height width channels]``."""
+    """The geometry of one convolution without padding. Images are flat, ``[S, M, height width channels]``."""
 
     height: int
     width: int
@@ -40,7 +40,7 @@ class Convolution(NamedTuple):
 
     @property
     def patch(self) -> int:
-        """Numbers that a filter looks at."""
+        """Size of a filter's receptive field."""
         return self.kernel * self.kernel * self.channels
 
     @property
@@ -60,13 +60,13 @@ class Convolution(NamedTuple):
 
 
 def convolutions(shape: Sequence[int], layers: Sequence[Sequence[int]]) -> list[Convolution]:
-    """Convolutions one after another, of (filters, kernel, stride) each, on images of a shape.
+    """Return successive convolutions of (filters, kernel, stride) each, on images of a shape.
 
     The last axis of the shape is taken for the channels if it is the smallest of all, else the first.
 
     Raises:
         ValueError: a shape without three axes, a layer that is not three positive numbers, filters that are not a
-            multiple of 16, or a kernel larger than what it looks at.
+            multiple of 16, or a kernel larger than its input.
     """
     if len(shape) != 3:
         raise ValueError(f"convolutions need images of three axes, got {tuple(shape)}: use network='mlp'")
@@ -92,7 +92,7 @@ def convolutions(shape: Sequence[int], layers: Sequence[Sequence[int]]) -> list[
 
 
 def patches(x: Tensor, c: Convolution) -> Tensor:
-    """What the filters look at, one place a row: ``[S, M, height width channels] -> [S, M rows columns, patch]``."""
+    """Extract the receptive fields: ``[S, M, height width channels] -> [S, M rows columns, patch]``."""
     if c.channels_first:
         image = x.reshape(*x.shape[:2], c.channels, c.height, c.width).permute(0, 1, 3, 4, 2)
     else:
@@ -117,7 +117,7 @@ class ConvolutionLayer:
 
     Args:
         flat: weights ``[patch, filters]``, then biases, as ``Layer`` keeps them.
-        convolution: what is looked at and how.
+        convolution: the geometry.
         activation: applied to the output.
     """
 
