@@ -10,7 +10,7 @@ with all copies stepped together).
         in theta with A and R held fixed                  (gradient norm clipped, per seed)
 
 Every line is done for S seeds at once. Hyper-parameters have the names, meanings and defaults of
-stable-baselines3's A2C, so the same settings mean the same algorithm there and here.
+stable-baselines3's A2C, so equal settings define the same algorithm in both libraries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .configs import A2CConfig
 from .core.on_policy import Losses, OnPolicyAgent, actor_critic_loss, flat_action_mask
 from .presets import A2C_PRESETS
 
-KL_EVERY = 16  # updates between those whose KL(pi before, pi after) is logged, which takes the policy's output again
+KL_EVERY = 16  # updates between two logged values of KL(pi before, pi after), which cost one more forward pass
 
 
 def a2c_loss(
@@ -39,13 +39,13 @@ def a2c_loss(
     ent_coef: Tensor | None,
     vf_coef: Tensor,
 ) -> tuple[Losses, Tensor, Tensor]:
-    """mean[-A log pi(a|s) - ent_coef H + vf_coef (V - R)^2] over M and its derivatives by logits and values.
+    """Compute mean[-A log pi(a|s) - ent_coef H + vf_coef (V - R)^2] over M and its derivatives by logits and values.
 
     Args:
         logits: ``[S, M, A]``.
         value: V(s), ``[S, M]``.
         action, advantage, target: a, A and R, ``[S, M]``.
-        ent_coef, vf_coef: ``[S]``; None leaves the bonus out.
+        ent_coef, vf_coef: ``[S]``; None omits the bonus.
 
     Returns:
         the losses, the derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
@@ -78,12 +78,12 @@ class A2C(OnPolicyAgent):
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
 
     def iteration(self) -> None:
-        """``n_steps`` steps of every copy, then one update on all of them."""
+        """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))
 
     @torch.inference_mode()
     def update(self, batch: Transition) -> None:
-        """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
+        """Make one gradient step of every row on its own segment, ``[S, T, B]``."""
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)  # [S, T B, ...]
         logits, value, pullback = self.actor_critic.vjp(features)
         logits = mask_logits(logits, flat_action_mask(batch))

@@ -33,11 +33,11 @@ from .core.hyperparameters import (
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """How observations are read: of every agent but the tabular one."""
+    """Hyper-parameters of the networks, shared by every agent except the tabular one."""
 
-    normalize_observations: bool = False  # to mean 0 and deviation 1, running, of every row
-    normalize_rewards: bool = False  # by the running deviation of the discounted return
-    network: NetworkName = "auto"  # what reads the observations, and its options by name: see Architecture
+    normalize_observations: bool = False  # by running mean and standard deviation, per row
+    normalize_rewards: bool = False  # by the running standard deviation of the discounted return
+    network: NetworkName = "auto"  # the kind of network, and its options by name: see Architecture
     network_kwargs: Options = field(default_factory=dict)
     net_arch: Widths = (64, 64)  # hidden layers of each network; policy and value share nothing
     activation: Activation = "tanh"
@@ -46,7 +46,7 @@ class NetworkConfig:
         verify(self)
 
     def architecture(self, space: spaces.Space[Any], seeds: Sequence[int], device: torch.device | str) -> Architecture:
-        """What the networks look like."""
+        """Return the architecture of the networks for an observation space; one seed per row."""
         kind = self.network, self.net_arch, self.activation
         return Architecture(space, seeds, *kind, device, self.network_kwargs, self.normalize_observations)
 
@@ -65,16 +65,16 @@ class DQNConfig(NetworkConfig):
     gamma: Share = 0.99
     train_freq: Count = 4  # steps of every copy between updates
     n_steps: Count = 1  # rewards summed before the bootstrap
-    gradient_steps: Annotated[int, Range(at_least=-1)] = 1  # updates after them; -1: one per transition collected
+    gradient_steps: Annotated[int, Range(at_least=-1)] = 1  # updates per train_freq; -1: one per transition collected
     target_update_interval: Count = 10_000  # steps between target updates
-    exploration_fraction: Share = 0.1  # of training, over which epsilon falls on a line
+    exploration_fraction: Share = 0.1  # of training, over which epsilon falls linearly
     exploration_initial_eps: Share = 1.0
     exploration_final_eps: Share = 0.05
     max_grad_norm: Positive = 10.0
     loss: Literal["huber", "squared"] = "huber"
-    double: bool = False  # the online network chooses the action that the target network judges
+    double: bool = False  # the online network selects the action, the target network evaluates it
     dueling: bool = False  # Q = V + A - mean A
-    replay: bool = True  # False: minibatches are the latest transitions, in their order
+    replay: bool = True  # False: minibatches are the latest transitions, in order
     priority_exponent: Share = 0.0  # of |y - Q| in the chance of being sampled; 0 samples uniformly
     priority_beta: Share = 0.4  # exponent of the importance weights, which grows to 1 over training
     single_coin: bool = False  # one coin for all copies decides whether they explore, as in stable-baselines3
@@ -119,7 +119,7 @@ class PPOConfig(NetworkConfig):
     gae_lambda: Share = 0.95
     clip_range: Positive = 0.2
     clip_range_schedule: Schedule = "constant"
-    clip_range_vf: Positive | None = None  # how far V may move from its old value, on the same schedule; None: no limit
+    clip_range_vf: Positive | None = None  # limit on the change of V, on the same schedule; None: no limit
     normalize_advantage: bool = True
     ent_coef: NotNegative = 0.0
     vf_coef: NotNegative = 0.5
@@ -147,9 +147,9 @@ class REINFORCEConfig(NetworkConfig):
     n_steps: Count = 256  # of every copy between updates
     gamma: Share = 0.99
     returns: Returns = "reward-to-go"
-    discount_states: bool = False  # the factor gamma^t; whole returns have it anyway
+    discount_states: bool = False  # the factor gamma^t; whole returns always have it
     baseline: Baseline = "value"
-    # Episodes that a time limit or the end of the batch cuts: bootstrap from V, take the cut for an end, or drop them.
+    # Episodes cut by a time limit or the end of the batch: bootstrap from V, treat the cut as an end, or drop them.
     unfinished: Unfinished = "bootstrap"
     average_decay: Share = 0.9  # of baseline "average", per update
     value_learning_rate: Positive = 1e-3  # of baseline "value"
@@ -178,9 +178,9 @@ class TabularQConfig:
 
     algorithm: Literal["q-learning", "sarsa", "expected-sarsa"] = "q-learning"
     learning_rate: PositiveShare = 0.1
-    power: Share = 0.0  # of the number of updates that the learning rate is divided by; 0: constant, 1: their mean
+    power: Share = 0.0  # the learning rate is divided by (number of updates)^power; 0: constant, 1: sample mean
     gamma: Share = 0.99
-    initial_value: PerRow = 0.0  # of every action: above the largest return it is optimism, which explores
+    initial_value: PerRow = 0.0  # of every action; values above the largest return explore (optimistic initialization)
     exploration_fraction: Share = 0.1  # of training, over which epsilon falls on a line
     exploration_initial_eps: Share = 1.0
     exploration_final_eps: Share = 0.05

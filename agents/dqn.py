@@ -10,10 +10,10 @@
         every target_update_interval steps: theta- <- tau theta + (1 - tau) theta-
 
 Variants, each an option: n-step returns, double Q-learning (van Hasselt et al. 2016), a dueling network (Wang et al.
-2016), prioritised replay (Schaul et al. 2016), the squared loss, and no replay at all.
+2016), prioritized replay (Schaul et al. 2016), the squared loss, and training without replay.
 
 Every line is done for S seeds at once. Hyper-parameters have the names, meanings and defaults of
-stable-baselines3's DQN, so the same settings mean the same algorithm there and here.
+stable-baselines3's DQN, so equal settings define the same algorithm in both libraries.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class DQN(Agent):
         return {"q": self.network}
 
     def iteration(self) -> None:
-        """``train_freq`` steps of every copy, then ``gradient_steps`` updates."""
+        """Collect ``train_freq`` steps of every copy, then make ``gradient_steps`` updates."""
         self.collect(self.config.train_freq)
         if self.num_timesteps > self.config.learning_starts:
             updates = self.config.gradient_steps
@@ -76,7 +76,7 @@ class DQN(Agent):
 
     @torch.no_grad()
     def collect(self, steps: int = 1) -> None:
-        """Epsilon-greedy steps of every copy into the replay memory; then the target network's clock."""
+        """Store epsilon-greedy steps of every copy in the replay memory, and update the target network when due."""
         before = self.num_timesteps // self.env.num_envs
         batch = segment(self._play(steps))
         self.record(batch)
@@ -86,7 +86,7 @@ class DQN(Agent):
             self._update_target((before + steps) // interval - before // interval)
 
     def _play(self, steps: int) -> list[Transition]:
-        """Epsilon-greedy steps of every copy, ``[S, B]`` each; the network is asked only where some copy is greedy."""
+        """Play epsilon-greedy steps of every copy, ``[S, B]`` each; the network runs only if some copy is greedy."""
         u = self.explore.take(steps)  # [T, S, B, 2]
         if self.config.single_coin:
             u = torch.cat([u[:, :, :1, :1].expand(-1, -1, u.shape[2], -1), u[..., 1:]], dim=-1)
@@ -108,9 +108,9 @@ class DQN(Agent):
 
     @torch.inference_mode()
     def update(self, count: int = 1) -> None:
-        """Gradient steps of every row, each on a minibatch of its own.
+        """Make ``count`` gradient steps of every row, each on a minibatch of its own.
 
-        The memory and theta- stand still meanwhile, so all minibatches and targets are made at once.
+        The memory and theta- do not change during them, so all minibatches and targets are computed at once.
         """
         config = self.config
         batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
@@ -142,7 +142,7 @@ class DQN(Agent):
             self._update_target(self._updates // interval - before // interval)
 
     def target(self, batch: Transition, discount: Tensor) -> Tensor:
-        """y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
+        """Compute the target y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
         with torch.no_grad():
             features = self.features(batch.next_obs)
             next_q, mask = self.target_network(features), batch.next_action_mask
@@ -152,12 +152,12 @@ class DQN(Agent):
             return q_learning_target(batch.reward, batch.terminated, mask_logits(next_q, mask), discount)
 
     def _update_target(self, ticks: int) -> None:
-        """Move theta- towards theta ``ticks`` times; theta stood still meanwhile, so that is one move."""
+        """Move theta- towards theta ``ticks`` times. Theta is constant between them, so one step does it."""
         if ticks > 0:
             self.target_network.flat.lerp_(self.network.flat, 1.0 - (1.0 - self.per_row.tau[:, None]) ** ticks)
 
     def epsilons(self, steps: int) -> Tensor:
-        """The probability of a random action at each of the next steps, ``[T, S]``."""
+        """Return the probability of a random action at each of the next steps, ``[T, S]``."""
         per_row = self.per_row
         timesteps = self.num_timesteps + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
         scheduled = linear_schedule(
@@ -169,7 +169,7 @@ class DQN(Agent):
         return torch.where(timesteps < self.config.learning_starts, 1.0, scheduled)
 
     def epsilon(self) -> Tensor:
-        """The present probability of a random action, ``[S]``."""
+        """Return the current probability of a random action, ``[S]``."""
         return self.epsilons(1)[0]
 
     def _start(self) -> None:
@@ -188,7 +188,7 @@ class DQN(Agent):
             warnings.warn(f"{until}: learning_starts is {config.learning_starts}, {remedy}", UserWarning, stacklevel=4)
 
     def _ahead(self) -> int:
-        """How many updates may be prepared at once: as long as neither memory, chances nor theta- depend on them."""
+        """Return how many updates can be prepared at once: those that share memory, priorities and theta-."""
         config = self.config
         if config.double or not is_everywhere(0.0, config.priority_exponent):
             return 1

@@ -1,4 +1,4 @@
-"""Reading an agent without knowing which it is."""
+"""The table of algorithms, and reading an agent of any of them from a file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ ALGORITHMS: dict[str, type[Agent]] = {agent.__name__: agent for agent in (DQN, A
 
 
 def load(path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Agent:
-    """The agent in a file that ``agent.save`` wrote, of whichever algorithm.
+    """Read the agent that ``agent.save`` wrote, of any algorithm.
+
+    Args:
+        path: the file.
+        env: the environment; required where the agent was not made from an id.
+        device: "auto" selects a GPU if there is one, else the CPU.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a whole agent's file, or of an algorithm that this version does not have.
+        ValueError: a file that is damaged, that is no agent, or of an algorithm that this version does not have.
     """
     return _algorithm(path, POLICY).load(path, env, device)
 
 
 def resume(path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Agent:
-    """The run in a file that ``agent.checkpoint`` wrote, of whichever algorithm; errors as of ``load``."""
+    """Read the run that ``agent.checkpoint`` wrote, of any algorithm; arguments and errors as of ``load``."""
     return _algorithm(path, CHECKPOINT).resume(path, env, device)
 
 

@@ -1,5 +1,5 @@
-"""Proximal policy optimisation (Schulman et al. 2017, "Proximal policy optimization algorithms", algorithm 1, with the
-clipped objective and generalised advantages).
+"""Proximal policy optimization (Schulman et al. 2017, "Proximal policy optimization algorithms", algorithm 1, with the
+clipped objective and generalized advantages).
 
     repeat:
         play n_steps of every copy by pi(.; theta), and call that policy pi_old
@@ -11,7 +11,7 @@ clipped objective and generalised advantages).
             (gradient norm clipped, per seed; a seed stops for this batch when KL(pi_old, pi) > 1.5 target_kl)
 
 Every line is done for S seeds at once. Hyper-parameters have the names, meanings and defaults of
-stable-baselines3's PPO, so the same settings mean the same algorithm there and here.
+stable-baselines3's PPO, so equal settings define the same algorithm in both libraries.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .presets import PPO_PRESETS
 
 
 class Experience(NamedTuple):
-    """What a batch or minibatch consists of, ``[S, M, ...]``."""
+    """A batch or minibatch, ``[S, M, ...]``."""
 
     features: Tensor  # [S, M, D]
     action: Tensor
@@ -51,11 +51,11 @@ class Experience(NamedTuple):
     old_value: Tensor
     advantage: Tensor
     target: Tensor  # R
-    action_mask: Tensor | None = None  # what was allowed, [S, M, A]
+    action_mask: Tensor | None = None  # the allowed actions, [S, M, A]
 
 
 class Change(NamedTuple):
-    """How far the policy is from the old one, ``[S]`` each."""
+    """The distance of the policy from the old one, ``[S]`` each."""
 
     approx_kl: Tensor  # mean of (r - 1) - log r, an estimate of KL(pi_old, pi) (Schulman 2020)
     clip_fraction: Tensor
@@ -76,10 +76,10 @@ def ppo_loss(
         logits: ``[S, M, A]``.
         value: V(s), ``[S, M]``.
         batch: the minibatch.
-        clip_range, clip_range_vf, ent_coef, vf_coef: ``[S]``; None leaves the clipping of V, or the bonus, out.
+        clip_range, clip_range_vf, ent_coef, vf_coef: ``[S]``; None omits the clipping of V, or the bonus.
 
     Returns:
-        the losses, what is watched, the derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
+        the losses, the change of the policy, the derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
     """
     log_p = log_softmax(logits)
     log_ratio = log_p.gather(-1, batch.action[..., None])[..., 0] - batch.old_log_p  # [S, M]
@@ -123,7 +123,7 @@ class PPO(OnPolicyAgent):
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
 
     def iteration(self) -> None:
-        """``n_steps`` steps of every copy, then ``n_epochs`` passes over them in minibatches."""
+        """Play ``n_steps`` steps of every copy, then make ``n_epochs`` passes over them in minibatches."""
         batch = self.experience(self.play(self.config.n_steps))
         self.training_state.means.add(explained_variance=explained_variance(batch.old_value, batch.target))
         going_on = torch.ones_like(self.active)  # [S], False once the policy has moved too far from this batch's
@@ -132,7 +132,7 @@ class PPO(OnPolicyAgent):
 
     @torch.no_grad()
     def experience(self, batch: Transition) -> Experience:
-        """A segment ``[S, T, B]`` with its advantages and the old policy's probabilities, ``[S, T B]``."""
+        """Add advantages and the old policy's probabilities to a segment ``[S, T, B]``: ``[S, T B]``."""
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)
         value, mask = self.actor_critic.values(features), flat_action_mask(batch)
         advantage = self.advantages(batch, value)
@@ -142,7 +142,7 @@ class PPO(OnPolicyAgent):
         return Experience(features, action, taken, old_log_p, value, advantage, advantage + value, mask)
 
     def minibatches(self, batch: Experience) -> Iterator[Experience]:
-        """``n_epochs`` random partitions of each row's batch; a single minibatch needs no order."""
+        """Yield the minibatches of ``n_epochs`` random partitions of each row's batch."""
         size = self.config.batch_size
         if size == self._batch:
             yield from [self._normalized(batch)] * self.config.n_epochs
@@ -162,7 +162,7 @@ class PPO(OnPolicyAgent):
 
     @torch.inference_mode()
     def update(self, batch: Experience, going_on: Tensor) -> Tensor:
-        """One gradient step of every row that is ``going_on [S]``; returns which still are."""
+        """Make one gradient step of every row in ``going_on [S]`` bool, and return those that continue."""
         config, per_row = self.config, self.per_row
         clip_range = self.training_state.scheduled(per_row.clip_range, config.clip_range_schedule)
         limited = config.clip_range_vf is not None

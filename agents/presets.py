@@ -1,7 +1,7 @@
 """Named hyper-parameters as data: preset -> environment id ("*" for any) -> values.
 
 "sb3" is the constructors' defaults. "rl-zoo" are those of the RL Baselines3 Zoo for gymnasium's classic control with
-discrete actions. "tuned" are ours. An agent refuses a preset for an environment that is not listed under it.
+discrete actions. "tuned" are rlkit's own. An agent refuses a preset for an environment that is not listed under it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ RL_ZOO_DQN_ACROBOT: dict[str, Any] = {
     "net_arch": (256, 256),
 }
 
-# The zoo's, with a learning rate that falls to zero. The tuning seeds 1000 to 1008 ended at a median of -78.0, eight of
+# The zoo's settings with a falling learning rate. The tuning seeds 1000 to 1008 ended at a median of -78.0, eight of
 # nine above -80; with gamma 0.98 at -79.5. It is the third that was frozen. The first two had a network of 64 and 64,
 # four times as fast and not wide enough: with one step at the zoo's rate, not tuned, -84 on seeds 1000 to 1004; with
 # four steps and 1.5e-3, -81.6 on seeds 1000 to 1005 (-79.9 with gamma 0.98, -82.2 with double Q-learning).
@@ -100,7 +100,7 @@ DQN_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-# num_envs is a preset's too where results depend on it; an explicit num_envs wins.
+# Presets also set num_envs where results depend on it. An explicit num_envs overrides it.
 
 RL_ZOO_A2C_CARTPOLE: dict[str, Any] = {"num_envs": 8}
 

@@ -5,14 +5,14 @@ learning") with a choice of return and of baseline.
         play n_steps of every copy by pi(.; theta)
         G_t = r_t + gamma G_(t+1)             (within an episode; what follows the last step: see ``unfinished``)
         w_t = G_t, or gamma^t G_t, or the whole episode's return
-        b_t = a baseline that this episode has no part in
+        b_t = a baseline that does not depend on this episode
         theta <- theta + learning_rate * mean over copies of  sum_t (w_t - b_t) grad log pi(a_t|s_t)
                                                               (per step played; norm clipped, per seed)
 
-Which gradient is estimated: with ``discount_states`` (and with whole returns) that of the discounted return from the
-start; without it that of the average over the states visited, where no state counts less for coming late. For gamma = 1
-they are the same. The gradients of the copies are kept apart until the last line, so the variance of their mean is
-known, and is logged, at every update. Every line is done for S seeds at once.
+With ``discount_states`` (and with whole returns) the estimate is of the gradient of the discounted return from the
+start. Without it, it is of an average over the visited states in which late states have the same weight as early ones.
+For gamma = 1 both are equal. The gradients of the copies stay separate until the last line, so the variance of their
+mean is known at every update, and is logged. Every line is done for S seeds at once.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ FROM_OTHER_COPIES = ("time", "leave-one-out", "optimal")
 
 
 class Gradients(NamedTuple):
-    """What a batch says of the policy."""
+    """The gradients of a batch, with the policy and loss that they belong to."""
 
-    by_copy: Tensor  # [S, B, P], of the loss, a step played
+    by_copy: Tensor  # [S, B, P], of the loss, per step played
     log_p: Tensor  # [S B, T, A]
     loss: Tensor  # [S], mean of -(w - b) log pi(a|s); without the entropy bonus
 
@@ -56,9 +56,11 @@ class REINFORCE(OnPolicyAgent):
     def _build(self) -> dict[str, MLP]:
         config, copies = self.config, self.env.num_envs
         if config.baseline in FROM_OTHER_COPIES and copies < 2:
-            raise ValueError(f"baseline {config.baseline!r} is made of the other copies: num_envs must be at least 2")
+            raise ValueError(
+                f"baseline {config.baseline!r} is computed from the other copies: num_envs must be at least 2"
+            )
         if config.baseline == "time" and self.env.max_episode_steps is None:
-            raise ValueError("baseline 'time' needs an environment with a time limit: take 'leave-one-out'")
+            raise ValueError("baseline 'time' needs an environment with a time limit: use 'leave-one-out'")
         architecture = config.architecture(self.observation_space, self.seeds, self.device)
         self.policy = architecture.policy(self.num_actions, config.ortho_init)
         self.optimizer = Adam(self.policy.flat)
@@ -71,12 +73,12 @@ class REINFORCE(OnPolicyAgent):
         return {"policy": self.policy, "value": self.value}
 
     def iteration(self) -> None:
-        """``n_steps`` steps of every copy, then one update on all of them."""
+        """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))
 
     @torch.inference_mode()
     def update(self, batch: Transition) -> None:
-        """One gradient step of every row on a segment of its own, ``[S, T, B]``."""
+        """Make one gradient step of every row on its own segment, ``[S, T, B]``."""
         returns = self.returns(batch)
         gradient, log_p, loss = self.gradients(batch, returns)  # [S, B, P]
         learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
@@ -94,7 +96,7 @@ class REINFORCE(OnPolicyAgent):
             self.fit_value(batch, returns)
 
     def returns(self, batch: Transition) -> Tensor:
-        """G of every step, ``[S, T, B]``."""
+        """Compute the return G of every step, ``[S, T, B]``."""
         bootstrap = torch.zeros_like(batch.reward)
         if self.config.unfinished == "bootstrap":
             bootstrap = self._value_of(batch.next_obs)
@@ -102,7 +104,7 @@ class REINFORCE(OnPolicyAgent):
         return discounted_returns(batch.reward, bootstrap, batch.terminated, batch.truncated, gamma)
 
     def weights(self, batch: Transition, returns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What multiplies every score, which steps count, and steps since the episode's start, ``[S, T, B]`` each."""
+        """Return the weights of the scores, which steps count, and steps since the start, ``[S, T, B]`` each."""
         config, weight = self.config, returns
         step = steps_since_start(batch.done, self._before)
         self._before = torch.where(batch.done[:, -1], 0, step[:, -1] + 1)
@@ -115,7 +117,7 @@ class REINFORCE(OnPolicyAgent):
         return weight, counted, step
 
     def baseline(self, batch: Transition, weight: Tensor, counted: Tensor, step: Tensor) -> Tensor:
-        """What is subtracted from every weight, broadcastable to ``[S, T, B]``; "optimal" comes later."""
+        """Compute the baseline of every weight, broadcastable to ``[S, T, B]``; 0 for "optimal", see ``gradients``."""
         name = self.config.baseline
         if name == "leave-one-out":
             return leave_one_out_mean(weight, counted)
@@ -130,7 +132,7 @@ class REINFORCE(OnPolicyAgent):
         return torch.zeros_like(weight[:, :1])
 
     def gradients(self, batch: Transition, returns: Tensor) -> Gradients:
-        """The gradient of the loss (of minus the return) by copy, with the policy and the loss that it is of."""
+        """Compute the gradient of the loss (minus the return) by copy, with the policy and the loss."""
         seeds, steps, copies = batch.reward.shape
         weight, counted, step = self.weights(batch, returns)
         weight = torch.where(counted, weight - self.baseline(batch, weight, counted, step), 0.0)
@@ -141,7 +143,7 @@ class REINFORCE(OnPolicyAgent):
         taken = one_hot(action, log_p)
 
         def gradient_by_copy(grad: Tensor) -> Tensor:
-            """Of a loss, given its derivative by the logits: ``[S B, T, A] -> [S, B, P]``."""
+            """Map the derivative of a loss by the logits to its gradient: ``[S B, T, A] -> [S, B, P]``."""
             return pullback(grad).view(seeds, copies, -1)
 
         gradient = gradient_by_copy(score_grad(log_p, taken, by_copy(weight)))
@@ -155,7 +157,7 @@ class REINFORCE(OnPolicyAgent):
         return Gradients(gradient / steps, log_p, loss.view(seeds, copies).mean(dim=1))
 
     def fit_value(self, batch: Transition, returns: Tensor) -> None:
-        """``value_steps`` gradient steps of V on the squared error to the returns of the batch."""
+        """Make ``value_steps`` gradient steps of V on the squared error to the returns of the batch."""
         features, target = self.features(batch.obs).flatten(1, 2), returns.flatten(1, 2)  # [S, T B, ...]
         for i in range(self.config.value_steps):
             value, pullback = self.value.vjp(features)
@@ -168,15 +170,15 @@ class REINFORCE(OnPolicyAgent):
                 self.training_state.means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)
 
     def _log_p(self, batch: Transition, logits: Tensor) -> Tensor:
-        """log pi of what was allowed, by copy ``[S B, T, A]``."""
+        """Compute log pi over the allowed actions, by copy ``[S B, T, A]``."""
         return log_softmax(mask_logits(logits, None if batch.action_mask is None else by_copy(batch.action_mask)))
 
     def _value_of(self, obs: Tensor) -> Tensor:
-        """V of a segment's observations, ``[S, T, B, ...] -> [S, T, B]``."""
+        """Compute V of a segment's observations, ``[S, T, B, ...] -> [S, T, B]``."""
         return self.values(obs.flatten(1, 2)).view(obs.shape[:3])
 
     def values(self, obs: Given) -> Tensor:
-        """V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients.
+        """Compute V(s) of every row, ``[S, B, *observation] -> [S, B]``, without gradients.
 
         Raises:
             ValueError: the agent has no value function.

@@ -8,9 +8,9 @@
         (y = r if s' is terminal)
         Q(s, a) <- Q(s, a) + alpha_n (y - Q(s, a)),  alpha_n = learning_rate / n^power at the n-th update of (s, a)
 
-Every line is done for S seeds at once. Copies of a seed share its table; those that meet in one entry move it once, by
-their mean error. For 1/2 < power <= 1 and every pair updated for ever, Q-learning converges to Q*; Sarsa to the values
-of the policy that it follows.
+Every line is done for S seeds at once. Copies of a seed share its table; copies in the same entry move it once, by
+their mean error. For 1/2 < power <= 1 and every pair updated infinitely often, Q-learning converges to Q*, Sarsa to the
+values of the policy that it follows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class QTable:
         self.num_actions = num_actions
 
     def __call__(self, state: Tensor) -> Tensor:
-        """The rows of states: ``[S, ...]`` int64 -> ``[S, ..., A]``."""
+        """Look up the values of states: ``[S, ...]`` int64 -> ``[S, ..., A]``."""
         whole = self.flat.view(len(self.flat), -1, self.num_actions)
         index = state.flatten(1)[..., None].expand(-1, -1, self.num_actions)
         return whole.gather(1, index).view(*state.shape, self.num_actions)
@@ -56,13 +56,13 @@ class TabularQ(Agent):
     scores_are_values = True
     presets = TABULAR_PRESETS
     checkpointed: ClassVar[tuple[str, ...]] = ("updates", "_action")
-    saved = ("updates",)  # learning goes on at the rate where it was
+    saved = ("updates",)  # so that learning continues at the same rate
     config: TabularQConfig
 
     def _build(self) -> dict[str, QTable]:
         space = self.observation_space
         if not isinstance(space, spaces.Discrete):
-            raise ValueError(f"a table needs Discrete observations, got {space}: use DQN, which does not")
+            raise ValueError(f"a table needs Discrete observations, got {space}: use DQN instead")
         self._first_state = int(space.start)
         self.table = QTable(int(space.n), self.num_actions, self.per_row.initial_value)
         self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
@@ -72,7 +72,7 @@ class TabularQ(Agent):
         return {"q": self.table}
 
     def iteration(self) -> None:
-        """One step of every copy, and one update of the entry that each of them was in."""
+        """Step every copy once, and update the entry that each of them was in."""
         epsilon, u = self.epsilon()[:, None], self.explore.next()
         transition = self.env.step(self._action)
         self.record(segment([transition]))
@@ -85,7 +85,7 @@ class TabularQ(Agent):
         else:
             next_value = (epsilon_greedy_probs(next_q, epsilon, mask) * next_q).sum(dim=-1)
         target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
-        # where the episode goes on this is next_action
+        # equals next_action where the episode continues
         self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u, self.env.action_mask)
         self.update(self._index(transition.obs) * self.num_actions + transition.action, target)
 
@@ -99,13 +99,13 @@ class TabularQ(Agent):
         count = self.updates.gather(1, entry) + 1.0
         rate = self.per_row.learning_rate[:, None] / count ** self.per_row.power[:, None]
         moved = self.table.flat.gather(1, entry) + rate * mean
-        # copies that met in one entry write the same number there
+        # copies in the same entry write the same number
         self.table.flat.scatter_(1, entry, torch.where(self.active[:, None], moved, self.table.flat.gather(1, entry)))
         self.updates.scatter_(1, entry, count)
         self.training_state.means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
 
     def epsilon(self) -> Tensor:
-        """The present probability of a random action, ``[S]``."""
+        """Return the current probability of a random action, ``[S]``."""
         per_row = self.per_row
         return linear_schedule(
             1.0 - self.progress_remaining,
@@ -115,7 +115,7 @@ class TabularQ(Agent):
         )
 
     def scores(self, obs: Given) -> Tensor:
-        """Q(s, .) of every row, ``[S, B] -> [S, B, A]``.
+        """Look up Q(s, .) of every row, ``[S, B] -> [S, B, A]``.
 
         Raises:
             ValueError: observations that are not integers, or of another number of rows.

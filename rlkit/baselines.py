@@ -1,7 +1,7 @@
-"""Baselines of a policy gradient: what a copy's steps are compared with comes from other copies or earlier batches.
+"""Baselines of a policy gradient, computed from other copies or earlier batches.
 
-A baseline that depends on the very episode it is subtracted from biases the gradient. Copies of one seed are
-independent given the parameters, so whatever is made of the other copies, or of earlier batches, does not. All tensors
+A baseline that depends on the episode it is subtracted from biases the gradient. Copies of one seed are independent
+given the parameters, so a function of the other copies, or of earlier batches, adds no bias. All tensors
 are ``[S, T, B]``.
 """
 
@@ -28,7 +28,7 @@ def leave_one_out_mean(weight: Tensor, counted: Tensor) -> Tensor:
 def time_dependent_mean(weight: Tensor, counted: Tensor, step: Tensor, longest: int) -> Tensor:
     """Mean weight that the other copies' counted steps have at the same step of their episodes, ``[S, T, B]``.
 
-    0 where no other copy got so far.
+    It is 0 where no other copy reached that step.
 
     Args:
         weight: what multiplies a step's score.
@@ -44,11 +44,11 @@ def time_dependent_mean(weight: Tensor, counted: Tensor, step: Tensor, longest: 
 
 
 def optimal_constant(weighted_score: Tensor, score: Tensor) -> Tensor:
-    """The b that makes the gradient A - b g vary least, E[A . g] / E[|g|^2], of the other copies: ``[S, B]``.
+    """The b that minimizes the variance of A - b g, E[A . g] / E[|g|^2] over the other copies: ``[S, B]``.
 
     A and g are a copy's sums of weight times score and of score. Where the weight is the return R of a whole episode,
     A = R g, and b = E[|g|^2 R] / E[|g|^2] (Weaver & Tao 2001; Greensmith, Bartlett & Baxter 2004). No other constant
-    has less variance; a baseline that varies with the state or the time may have.
+    has less variance; a baseline that depends on state or time may.
 
     Args:
         weighted_score: A, ``[S, B, P]``.
@@ -58,7 +58,7 @@ def optimal_constant(weighted_score: Tensor, score: Tensor) -> Tensor:
 
 
 def _ratio_of_others(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Of sums by copy ``[..., B]``, the ratio of what all the others have; 0 where their denominator is 0."""
+    """Divide the sums over all other copies, given sums by copy ``[..., B]``; 0 where their denominator is 0."""
     others = numerator.sum(dim=-1, keepdim=True) - numerator
     count = (denominator.sum(dim=-1, keepdim=True) - denominator).to(numerator.dtype)
     return torch.where(count > 0, others / count.clamp(min=torch.finfo(numerator.dtype).tiny), 0.0)
@@ -68,16 +68,16 @@ class MovingAverage:
     """The decaying mean of the weights of earlier batches, one number for each row.
 
     Args:
-        decay: what a batch leaves of those before it, ``[S]``.
+        decay: the factor by which a batch reduces the weight of those before it, ``[S]``.
     """
 
     def __init__(self, decay: Tensor) -> None:
         self.decay = decay
         self.total = torch.zeros_like(decay)  # [S]
-        self.mass = torch.zeros_like(decay)  # what the decays have left of the first 0
+        self.mass = torch.zeros_like(decay)  # total weight of the batches so far
 
     def next(self, weight: Tensor, counted: Tensor) -> Tensor:
-        """The mean before this batch, ``[S, 1, 1]``, 0 at first; the counted steps of the batch enter it afterwards."""
+        """Return the mean before this batch, ``[S, 1, 1]``, 0 at first; then include the batch's counted steps."""
         before = torch.where(self.mass > 0, self.total / self.mass.clamp(min=1e-30), 0.0)
         count = counted.sum(dim=(1, 2))
         mean = torch.where(counted, weight, 0.0).sum(dim=(1, 2)) / count.clamp(min=1)

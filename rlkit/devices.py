@@ -1,4 +1,4 @@
-"""Where tensors live."""
+"""The choice of a torch device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """A device that is there; ``"auto"`` is a GPU where there is one, else the CPU.
+    """Return a usable device; ``"auto"`` means a GPU if there is one, else the CPU.
 
     Raises:
         ValueError: an unknown device, or one that this machine or this build of torch does not have.

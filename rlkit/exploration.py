@@ -1,4 +1,4 @@
-"""How an agent leaves its own policy: pure functions of the policy's output and uniform numbers."""
+"""Exploration: actions as pure functions of the policy's output and uniform numbers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def mask_logits(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Scores ``[..., A]`` with -inf for every action that ``mask [..., A]`` bool does not allow; None allows all.
+    """Set the scores ``[..., A]`` of actions that ``mask [..., A]`` bool forbids to -inf; None allows all.
 
-    As logits they give such an action probability 0 and pass no derivative to it (Huang & Ontanon 2022).
+    As logits, they give such actions probability 0 and gradient 0 (Huang & Ontanon 2022).
     """
     return scores if mask is None else scores.masked_fill(~mask, -torch.inf)
 
 
 def epsilon_greedy(q: Tensor, epsilon: Tensor | float, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """With probability epsilon a uniformly random action, else the greedy one (Sutton & Barto 2018, section 2.2).
+    """Choose a random action with probability epsilon, else the greedy one (Sutton & Barto 2018, section 2.2).
 
     Args:
         q: action values ``[..., A]``.
@@ -33,7 +33,7 @@ def epsilon_greedy(q: Tensor, epsilon: Tensor | float, u: Tensor, mask: Tensor |
 
 
 def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[Tensor, Tensor]:
-    """The part of ``epsilon_greedy`` that does not wait for q: whether to explore, and the action then.
+    """Compute the part of ``epsilon_greedy`` that does not need q: whether to explore, and the random action.
 
     Args:
         epsilon: probability, broadcastable to ``[...]``.
@@ -47,23 +47,23 @@ def exploration(epsilon: Tensor | float, u: Tensor, num_actions: int) -> tuple[T
 
 
 def any_per_step(chosen: Tensor) -> list[bool]:
-    """At which steps some copy is chosen, ``[T, S, B]`` bool -> T; a device is not asked, and all may be."""
+    """Return at which steps any copy is chosen, ``[T, S, B]`` bool -> T; off the CPU all True, to avoid a wait."""
     return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)
 
 
 def allowed_action(u: Tensor, mask: Tensor) -> Tensor:
-    """One of the allowed actions, each equally likely: u ``[...]``, mask ``[..., A]`` bool -> ``[...]`` int64.
+    """Choose one of the allowed actions uniformly: u ``[...]``, mask ``[..., A]`` bool -> ``[...]`` int64.
 
-    The last action where none is allowed.
+    Where none is allowed, it is the last action.
     """
     rank = (u * mask.sum(dim=-1)).long()  # how many allowed actions to pass over
     return (mask.cumsum(dim=-1)[..., :-1] <= rank[..., None]).sum(dim=-1)
 
 
 def epsilon_greedy_probs(q: Tensor, epsilon: Tensor | float, mask: Tensor | None = None) -> Tensor:
-    """The probabilities that ``epsilon_greedy`` acts by: epsilon / A each, and 1 - epsilon more for the greedy action.
+    """Return the probabilities of ``epsilon_greedy``: epsilon / A each, and 1 - epsilon more for the greedy action.
 
-    With a mask A counts the actions allowed, and the others have 0.
+    With a mask, A counts the allowed actions, and the others have probability 0.
 
     Args:
         q: action values ``[..., A]``.
@@ -82,12 +82,12 @@ def epsilon_greedy_probs(q: Tensor, epsilon: Tensor | float, mask: Tensor | None
 
 
 def linear_schedule(step: Tensor | float, total: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """From ``start`` at step 0 to ``end`` at step ``total`` on a line, then ``end``; elementwise, broadcasting."""
+    """Interpolate linearly from ``start`` at step 0 to ``end`` at step ``total``, then ``end``; elementwise."""
     return torch.where(step < total, start + step / total * (end - start), end)
 
 
 def categorical(logits: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """A sample of softmax(logits) by inverting its distribution function.
+    """Sample from softmax(logits) by inverting its distribution function.
 
     Args:
         logits: ``[..., A]``.

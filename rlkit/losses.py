@@ -15,7 +15,7 @@ def q_learning_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma:
     Args:
         reward: ``[..., M]``.
         terminated: ``[..., M]`` bool. Truncation is not termination: a time limit keeps its bootstrap.
-        next_q: ``[..., M, A]`` of the target network. Whatever stands there for a terminal s' is never read.
+        next_q: ``[..., M, A]`` of the target network. Values of a terminal s' are never read.
         gamma: discount, broadcastable to ``[..., M]``.
 
     Returns:
@@ -29,8 +29,8 @@ def double_q_target(
 ) -> Tensor:
     """y = r + gamma Q(s', argmax_a' Q(s', a'; theta); theta-) (van Hasselt, Guez & Silver 2016, equation 4).
 
-    One network chooses and the other judges, so that the noise of one maximum is not taken for value. Arguments and
-    result as of ``q_learning_target``.
+    One network selects the action and the other evaluates it, which reduces overestimation. Arguments and result are
+    those of ``q_learning_target``.
     """
     chosen = next_q_online.argmax(dim=-1, keepdim=True)
     return reward + torch.where(terminated, 0.0, gamma * next_q_target.gather(-1, chosen)[..., 0])
@@ -42,7 +42,7 @@ def squared(error: Tensor) -> Tensor:
 
 
 def huber(error: Tensor, delta: float = 1.0) -> Tensor:
-    """Half the square up to ``delta``, a line of slope ``delta`` beyond it, elementwise (Huber 1964)."""
+    """Half the square up to ``delta``, linear with slope ``delta`` beyond it, elementwise (Huber 1964)."""
     clipped = error.clamp(-delta, delta)
     return clipped * (error - 0.5 * clipped)
 
@@ -63,16 +63,16 @@ def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
     return q.gather(-1, action[..., None])[..., 0] - target
 
 
-def td_grad(q: Tensor, share: Tensor, target: Tensor, grad: Callable[[Tensor], Tensor] = huber_grad) -> Tensor:
+def td_grad(q: Tensor, action_weights: Tensor, target: Tensor, grad: Callable[[Tensor], Tensor] = huber_grad) -> Tensor:
     """Derivative by q of the mean over M of the loss of Q(s, a) - y, ``[S, M, A]``.
 
     Args:
         q: ``[S, M, A]``.
-        share: ``[S, M, A]``, 1/M at the action taken and 0 at the others.
+        action_weights: ``[S, M, A]``, 1/M at the action taken and 0 at the others.
         target: y, ``[S, M, 1]``.
-        slope: derivative of the loss by the error; that of half the square is the error itself.
+        grad: derivative of the loss by the error; that of half the square is the error itself.
     """
-    return grad(q - target) * share
+    return grad(q - target) * action_weights
 
 
 # Policies that are softmax(logits). Derivatives are by the logits and written out: they are short, and an
@@ -96,12 +96,12 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def entropy(log_p: Tensor) -> Tensor:
-    """H = -sum_a p log p in nats of log-probabilities ``[..., A] -> [...]``; an impossible action adds nothing."""
+    """H = -sum_a p log p in nats of log-probabilities ``[..., A] -> [...]``; an action of probability 0 adds 0."""
     return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(dim=-1)
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p, q) = sum_a p (log p - log q) in nats, ``[..., A] -> [...]``; what p never does adds nothing."""
+    """KL(p, q) = sum_a p (log p - log q) in nats, ``[..., A] -> [...]``; an action of probability 0 under p adds 0."""
     return torch.where(log_p > -math.inf, log_p.exp() * (log_p - log_q), 0.0).sum(dim=-1)
 
 
@@ -127,7 +127,7 @@ def entropy_grad(log_p: Tensor) -> Tensor:
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> tuple[Tensor, Tensor]:
     """PPO's -min(r A, clip(r, 1 - c, 1 + c) A) (Schulman et al. 2017, equation 7) and its derivative, elementwise.
 
-    The derivative is by log pi, since dr = r d log pi: -r A, and 0 where clipping has taken the advantage away,
+    The derivative is by log pi, since dr = r d log pi: -r A, and 0 where the clipped objective is constant,
     r > 1 + c with A > 0 or r < 1 - c with A < 0.
 
     Returns:
@@ -142,7 +142,7 @@ def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> t
 def clipped_squared(
     value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """(clip(V, V_old - c, V_old + c) - target)^2 and its derivative by V, elementwise; without c V is not clipped."""
+    """(clip(V, V_old - c, V_old + c) - target)^2 and its derivative by V, elementwise; c None does not clip."""
     change = value - old_value
     clipped = change if clip_range is None else change.clamp(-clip_range, clip_range)
     error = old_value + clipped - target
@@ -151,7 +151,7 @@ def clipped_squared(
 
 
 def standardized(advantage: Tensor) -> Tensor:
-    """Each row with mean 0 and standard deviation 1, ``[S, M]``; the deviation is unbiased, as torch's ``std``."""
+    """Standardize each row to mean 0 and (unbiased) standard deviation 1, ``[S, M]``."""
     centred = advantage - advantage.mean(dim=1, keepdim=True)
     return centred / (advantage.std(dim=1, keepdim=True) + 1e-8)
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlkit.statistics import mean_interval
 
-# Okabe & Ito's colours, told apart by colour-blind readers too; the palest is left out
+# Okabe & Ito's colors, which color-blind readers can distinguish; the palest is left out
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DPI = 110
 SMALL_DPI = 65  # of figures on the pages
@@ -46,7 +46,7 @@ def learning_curves(
     references: Sequence[Reference] = (),
     title: str = "",
 ) -> Figure:
-    """A quantity against environment steps, one colour per name; see ``draw_curves``."""
+    """A quantity against environment steps, one color per name; see ``draw_curves``."""
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     draw_curves(figure.add_subplot(), curves, "environment steps per seed", ylabel, title, references)
     return figure
@@ -55,9 +55,9 @@ def learning_curves(
 def robustness_curves(
     policies: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str = "return", mark: Reference | None = None
 ) -> Figure:
-    """Return against epsilon: a panel per policy, all of one height, and a colour per attack; see ``draw_curves``.
+    """Return against epsilon: a panel per policy, all of one height, and a color per attack; see ``draw_curves``.
 
-    A mark is an epsilon that means something, drawn as an upright line in every panel.
+    ``mark`` is an epsilon to highlight with a vertical line in every panel.
 
     Raises:
         ValueError: no policy.
@@ -83,19 +83,19 @@ def draw_curves(
     references: Sequence[Reference] = (),
     marker: str = "",
 ) -> None:
-    """The mean over seeds with Student's 95 % interval, and every seed as a thin line; one colour per name.
+    """The mean over seeds with Student's 95 % interval, and every seed as a thin line; one color per name.
 
     A gap of a seed (NaN) is filled with the seed's last value; steps before every seed has one are left out of the
     mean. Bands are cut off at the range of the data. Below three seeds none is drawn, and the legend says so: the
-    interval of two is 13 times as wide as the two are apart.
+    interval of two seeds is 13 times as wide as their distance.
 
     Raises:
         ValueError: no curve, or x and y of different lengths.
     """
     if not curves:
         raise ValueError("curves must hold at least one curve, got none")
-    for (name, curve), colour in zip(curves.items(), cycle(COLOURS), strict=False):
-        _draw_seeds(axes, name, curve, colour, marker)
+    for (name, curve), color in zip(curves.items(), cycle(COLOURS), strict=False):
+        _draw_seeds(axes, name, curve, color, marker)
     for reference, style in zip(references, cycle(("--", ":", "-.")), strict=False):
         axes.axhline(reference.level, color="#555555", linewidth=1.1, linestyle=style, label=reference.label)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
@@ -106,24 +106,24 @@ def draw_curves(
     axes.legend(frameon=False, fontsize=9)
 
 
-def _draw_seeds(axes: Axes, name: str, curve: Curve, colour: str, marker: str) -> None:
+def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) -> None:
     """Seeds, mean and interval of one curve."""
     x, y = np.asarray(curve.x, dtype=np.float64), filled_forward(curve.y)
     if y.ndim != 2 or x.shape != y.shape[:1]:
         raise ValueError(f"curve {name!r} has x of shape {x.shape} and y of shape {y.shape}: expected [T] and [T, S]")
     num_seeds = y.shape[1]
     if num_seeds > 1:
-        axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.35)
+        axes.plot(x, y, color=color, linewidth=0.6, alpha=0.35)
     complete = np.isfinite(y).all(axis=1)  # [T]
     if not complete.any():
         return
     mean = mean_interval(y[complete], axis=1)
     label = f"{name}, {_spread(num_seeds)}"
-    axes.plot(x[complete], mean.value, color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
+    axes.plot(x[complete], mean.value, color=color, linewidth=1.8, marker=marker, markersize=4, label=label)
     if num_seeds >= SEEDS_FOR_BAND:
         least, greatest = np.nanmin(y, axis=None), np.nanmax(y, axis=None)
         lower, upper = np.maximum(mean.lower, least), np.minimum(mean.upper, greatest)
-        axes.fill_between(x[complete], lower, upper, color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(x[complete], lower, upper, color=color, alpha=0.18, linewidth=0)
 
 
 def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str = "") -> None:
@@ -136,15 +136,15 @@ def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str 
     """
     if not groups:
         raise ValueError("groups must hold at least one group, got none")
-    for place, ((name, values), colour) in enumerate(zip(groups.items(), cycle(COLOURS), strict=False)):
+    for place, ((name, values), color) in enumerate(zip(groups.items(), cycle(COLOURS), strict=False)):
         numbers = np.sort(np.asarray(values, dtype=np.float64))
         if numbers.ndim != 1 or not len(numbers):
             raise ValueError(f"group {name!r} has shape {numbers.shape}: expected one number per seed")
         sideways = 0.12 * (np.arange(len(numbers)) % 5 - 2) / 2
-        axes.plot(place - 0.1 + sideways, numbers, "o", color=colour, markersize=3.5, alpha=0.5, markeredgewidth=0)
+        axes.plot(place - 0.1 + sideways, numbers, "o", color=color, markersize=3.5, alpha=0.5, markeredgewidth=0)
         mean = mean_interval(numbers)
         half = mean.upper - mean.value if len(numbers) >= SEEDS_FOR_BAND else 0.0
-        axes.errorbar(place + 0.25, mean.value, yerr=half, fmt="s", color=colour, markersize=4.5, capsize=3)
+        axes.errorbar(place + 0.25, mean.value, yerr=half, fmt="s", color=color, markersize=4.5, capsize=3)
     axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylabel(ylabel)

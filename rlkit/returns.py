@@ -1,7 +1,7 @@
 """Returns and advantages of segments of experience, one function per equation.
 
-A segment is T steps of S x B copies, ``[S, T, B]``, and may hold the ends of several episodes and begin and break off
-anywhere. Throughout, ``next_value`` is V of the true successor of each step: a terminated step never reads it, a
+A segment is T steps of S x B copies, ``[S, T, B]``. It may hold the ends of several episodes, and begin and stop at any
+step. Throughout, ``next_value`` is V of the true successor of each step: a terminated step never reads it, a
 truncated one and the last of the segment bootstrap from it, and nothing passes from one episode to the next.
 Discounts are numbers or broadcast to ``[S, B]``, for example ``[S, 1]``.
 """
@@ -19,8 +19,7 @@ def discounted_returns(
 ) -> Tensor:
     """G_t = r_t + gamma G_(t+1), the reward to go: all ``[S, T, B]``.
 
-    Where a step is terminated nothing follows; where it is truncated, or the last of the segment, V(s_(t+1)) stands
-    for what would follow.
+    G_(t+1) is 0 where the step is terminated, and V(s_(t+1)) where it is truncated or the last of the segment.
     """
     bootstrap = torch.where(terminated, 0.0, next_value)  # [S, T, B]
     done = terminated | truncated
@@ -41,7 +40,7 @@ def gae(
     gamma: Discount,
     gae_lambda: Discount,
 ) -> Tensor:
-    """Generalised advantage estimates (Schulman et al. 2016, equation 16), all ``[S, T, B]``.
+    """Generalized advantage estimates (Schulman et al. 2016, equation 16), all ``[S, T, B]``.
 
     A_t = delta_t + gamma lambda A_(t+1) with delta_t = r_t + gamma V(s_(t+1)) - V(s_t). lambda = 1 is the
     discounted return less V(s_t), lambda = 0 the temporal difference.
@@ -72,7 +71,7 @@ def episode_returns(returns: Tensor, done: Tensor) -> Tensor:
 
 
 def steps_since_start(done: Tensor, before: Tensor) -> Tensor:
-    """How many steps of its episode lie before each step, ``[S, T, B]`` int64.
+    """Count the steps of the episode before each step, ``[S, T, B]`` int64.
 
     Args:
         done: whether the episode ended at a step.

@@ -1,4 +1,4 @@
-"""Models of stable-baselines3 as policies and victims of ours.
+"""Models of stable-baselines3 as policies and victims of rlkit.
 
 stable-baselines3 is an optional dependency: this module imports without it.
 """
@@ -56,7 +56,7 @@ class SB3Policy:
 
     Args:
         models: one model, or one per training seed, all of the same spaces.
-        vec_normalize: what the models were trained behind, one for all or one per model; None for nothing.
+        vec_normalize: the ``VecNormalize`` that the models were trained behind, one for all or one per model, or None.
 
     Raises:
         ValueError: no model, one that is not DQN, A2C or PPO, one with continuous actions, spaces that differ, another
@@ -128,7 +128,7 @@ class SB3Policy:
         """Q-values (DQN) or logits (A2C, PPO) ``[S, B, A]`` of ``[S, B, *observation]``, differentiable.
 
         Raises:
-            ValueError: the observations have another number of rows than there are models.
+            ValueError: the observations have another number of rows than there are models, or B is 0.
         """
         return self._answers(_scores, obs)
 
@@ -136,13 +136,16 @@ class SB3Policy:
         """max_a Q (DQN) or the critic's V (A2C, PPO) ``[S, B]`` of ``[S, B, *observation]``, differentiable.
 
         Raises:
-            ValueError: the observations have another number of rows than there are models.
+            ValueError: the observations have another number of rows than there are models, or B is 0.
         """
         return self._answers(_values, obs)
 
     def _answers(self, question: Question, obs: Given) -> Tensor:
         """Every model's answer to its row of observations, ``[S, B, ...]``."""
-        rows = zip(self.models, as_observations(obs, self), self._normalizations, strict=True)
+        shown = as_observations(obs, self)
+        if shown.shape[1] == 0:
+            raise ValueError("obs holds no observation, B is 0: stable-baselines3's models need at least one")
+        rows = zip(self.models, shown, self._normalizations, strict=True)
         return torch.stack([_asked(model, question, row, normalization) for model, row, normalization in rows])
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
@@ -186,8 +189,8 @@ def load(
     Args:
         path: the file, with or without ``.zip``.
         algo: "DQN", "A2C" or "PPO"; the file does not say.
-        trust: the file's ``data`` member holds pickled objects, and unpickling runs whatever code they name. Say True
-            for a file that you made or whose maker you trust. A file of ``vec_normalize`` is a pickle as a whole.
+        trust: the file's ``data`` member holds pickled objects, and unpickling runs whatever code they name. Pass True
+            for a file that you made or whose maker you trust. The file of ``vec_normalize`` is a pickle.
         device: where to put the model.
         vec_normalize: the ``VecNormalize`` that the model was trained behind, or the ``.pkl`` that its ``save`` wrote.
 

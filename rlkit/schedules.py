@@ -1,4 +1,4 @@
-"""Learning rates and clip ranges that fall during training: a factor as a function of how much is done.
+"""Schedules of learning rates and clip ranges: a factor as a function of the fraction of training done.
 
 Every schedule but the constant and the linear one ends at 1 / decay.
 """
@@ -13,7 +13,7 @@ SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 
 def factor(schedule: Schedule, done: float, decay: float = 10.0) -> float:
-    """What the initial value is multiplied by after a share ``done`` in [0, 1] of training.
+    """Return the factor of the initial value after a fraction ``done`` in [0, 1] of training.
 
     - constant: 1
     - linear: 1 - done, stable-baselines3's ``LinearSchedule`` to zero

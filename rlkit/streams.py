@@ -1,8 +1,8 @@
 """Randomness as data: uniform numbers addressed by (seed, purpose, copy) and a counter.
 
 A stream is a counter-based generator: number n of a stream is a pure function of its key and n. So its bits are
-the same on CPU and GPU, do not depend on how many seeds or copies run beside it nor on the block size, a
-checkpoint saves one integer, and changing how much exploration draws leaves the environment's noise alone.
+the same on CPU and GPU and do not depend on the number of seeds or copies nor on the block size. A checkpoint saves
+one integer, and drawing more numbers for exploration does not change the environment's noise.
 
 The generator is Philox4x64-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
 On the CPU it is numpy's own; on other devices it is written in torch's 64-bit integers, equal to the bit.
@@ -22,8 +22,8 @@ Purpose = Literal["init", "env", "explore", "replay", "attack", "eval", "start",
 
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 COPY_BITS = 48  # of the second key word; the purpose has the rest
-NUMBERS_IN_CACHE = 1 << 18  # over all rows and copies: so many may be drawn ahead for any number of steps
-NUMBERS_AHEAD = 1 << 22  # the same for up to 16 steps, which make it worth asking each generator: 32 MB
+NUMBERS_IN_CACHE = 1 << 18  # drawn ahead at most, over all rows and copies, for any number of steps
+NUMBERS_AHEAD = 1 << 22  # the same for up to 16 steps, which amortize the call of each generator: 32 MB
 
 # Philox4x64's multipliers and key increments (Salmon et al. 2011, table 2 and section 3.3)
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -50,7 +50,7 @@ def as_seeds(given: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def key(seed: int, purpose: Purpose, copy: int = 0) -> tuple[int, int]:
-    """The two 64-bit key words of a stream; different (seed, purpose, copy) never share a key.
+    """Return the two 64-bit key words of a stream; different (seed, purpose, copy) never share a key.
 
     Raises:
         ValueError: seed outside [0, 2**64), unknown purpose, or copy outside [0, 2**48).
@@ -96,16 +96,16 @@ class Stream:
         self._block_start = 0
         self._generators: list[np.random.Generator] = []  # numpy's, on the CPU
         self._generators_at = -1  # the number that they give next
-        self.step = 0  # how many steps have been drawn: all there is to save
+        self.step = 0  # how many steps have been drawn: the whole state of the stream
 
     def next(self) -> Tensor:
-        """The numbers of this step, ``[S, width]`` or ``[S, B, width]`` float64; then moves on."""
+        """Return the numbers of this step, ``[S, width]`` or ``[S, B, width]`` float64, and advance by one step."""
         block, offset = self._at_step()
         self.step += 1
         return block[offset]
 
     def take(self, steps: int) -> Tensor:
-        """The numbers of the next steps, as that many calls of ``next`` give them: ``[steps, S, width]`` or with B."""
+        """Return what ``steps`` calls of ``next`` would: ``[steps, S, width]`` or ``[steps, S, B, width]``."""
         pieces, end = [], self.step + steps
         while self.step < end:
             block, offset = self._at_step()
@@ -114,7 +114,7 @@ class Stream:
         return torch.cat(pieces)
 
     def _at_step(self) -> tuple[Tensor, int]:
-        """The block that this step is in, and its place there."""
+        """Return the block of this step, and the step's index in it."""
         offset = self.step - self._block_start
         if self._block is None or not 0 <= offset < self._block_steps:
             self._block_start = self.step // self._block_steps * self._block_steps
@@ -124,7 +124,7 @@ class Stream:
         return self._block, offset
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint needs to continue: the counter."""
+        """Return the counter, for a checkpoint."""
         return {"step": torch.tensor(self.step)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -152,19 +152,19 @@ class Stream:
 
 
 def steps_ahead(streams: int, width: int) -> int:
-    """How many steps of so many streams are drawn at once.
+    """Return how many steps of ``streams`` streams are drawn at once.
 
-    Up to 256 if they stay in cache, else up to 16 if they stay small, else one.
+    Up to 256 if they fit in the cache, else up to 16 if they take at most 32 MB, else one.
     """
     numbers = max(streams * width, 1)
     return max(1, min(16, NUMBERS_AHEAD // numbers), min(256, NUMBERS_IN_CACHE // numbers))
 
 
 class EpisodeStarts:
-    """Uniform numbers for the first state of each episode, on the CPU: copies ask when an episode of theirs begins.
+    """Uniform numbers for the first state of each episode, on the CPU, drawn when a copy begins an episode.
 
-    Number ``j`` of episode ``e`` is number ``4 ceil(width / 4) e + j`` of the stream (seed, "start", copy), so it
-    does not depend on how long earlier episodes took: two policies of one seed meet the same first states.
+    Number ``j`` of episode ``e`` is number ``4 ceil(width / 4) e + j`` of the stream (seed, "start", copy). It does not
+    depend on the length of earlier episodes: two policies of one seed meet the same first states.
 
     Args:
         seeds: one integer per row.
@@ -180,10 +180,10 @@ class EpisodeStarts:
         self._keys = [key(seed, "start", copy) for seed in seeds for copy in range(copies)]
         self._generators = [np.random.Generator(_philox_at(words, 0)) for words in self._keys]
         self._drawn = np.empty((len(self._keys), self.EPISODES, self._padded))
-        self.episode = np.zeros(len(self._keys), dtype=np.int64)  # begun so far, by copy: all there is to save
+        self.episode = np.zeros(len(self._keys), dtype=np.int64)  # begun so far, by copy: the whole state
 
     def take(self, copies: np.ndarray) -> np.ndarray:
-        """The numbers of the next episode of some copies: flat indices ``s B + b``, ``[n]`` -> ``[n, width]``."""
+        """Return the numbers of some copies' next episodes: flat indices ``s B + b``, ``[n]`` -> ``[n, width]``."""
         offset = self.episode[copies] % self.EPISODES
         for copy in copies[offset == 0]:
             self._generators[copy].random(out=self._drawn[copy])
@@ -203,9 +203,9 @@ class EpisodeStarts:
 
 
 class DeviceEpisodeStarts:
-    """The same numbers as ``EpisodeStarts`` without asking the device which copies finished.
+    """The numbers of ``EpisodeStarts`` on a device, without synchronizing with it to learn which copies finished.
 
-    Enough is drawn for every copy to begin an episode at each of the next ``EPISODES`` steps.
+    It draws enough for every copy to begin an episode at each of the next ``EPISODES`` steps.
     """
 
     EPISODES = 64
@@ -219,7 +219,7 @@ class DeviceEpisodeStarts:
         self.load(self.episode)
 
     def take(self, beginning: Tensor) -> Tensor:
-        """The numbers of every copy's next episode, ``[S, B, width]``; those of ``beginning [S, B]`` bool move on."""
+        """Return the numbers of every copy's next episode, ``[S, B, width]``; those ``beginning [S, B]`` advance."""
         if self._steps == self.EPISODES:
             self.load(self.episode)
         self._steps += 1
@@ -237,12 +237,12 @@ class DeviceEpisodeStarts:
 
 
 def _philox_at(words: tuple[int, int], counter: int) -> np.random.Philox:
-    """numpy's Philox of a key, about to produce the numbers after ``counter``."""
+    """Return numpy's Philox of a key, positioned after ``counter``."""
     return np.random.Philox(key=np.array(words, np.uint64), counter=np.array([counter, 0, 0, 0], np.uint64))
 
 
 def _generator_at(words: tuple[int, int], number: int) -> np.random.Generator:
-    """numpy's generator of a key, about to produce its number ``number``; a Philox counter is four of them."""
+    """Return numpy's generator of a key, positioned at its number ``number``; a counter gives four numbers."""
     counter, inside = divmod(number, 4)
     generator = np.random.Generator(_philox_at(words, counter))
     generator.random(inside)
@@ -250,12 +250,12 @@ def _generator_at(words: tuple[int, int], number: int) -> np.random.Generator:
 
 
 def _as_int64(keys: list[tuple[int, int]], device: torch.device) -> Tensor:
-    """Key words as int64 bit patterns, ``[len(keys), 2]``."""
+    """Convert key words to int64 bit patterns, ``[len(keys), 2]``."""
     return torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64)).to(device)
 
 
 def uniform(keys: Tensor, first: Tensor | int, count: int) -> Tensor:
-    """Numbers ``4 first .. 4 (first + count)`` of each key in torch integers, ``[len(keys), 4 count]`` float64.
+    """Compute numbers ``4 first .. 4 (first + count)`` of each key in torch integers, ``[len(keys), 4 count]`` float64.
 
     keys: ``[n, 2]`` int64 bit patterns; first: one for all or ``[n, 1]``. Word w becomes
     ``(w >> 11) 2**-53``, as numpy does it; numpy counts from 1 because it increments before it encrypts.
@@ -268,13 +268,13 @@ def uniform(keys: Tensor, first: Tensor | int, count: int) -> Tensor:
 
 
 def numbers_from(keys: Tensor, first: int, count: int) -> Tensor:
-    """Numbers ``first .. first + count`` of each key, ``[len(keys), count]`` float64; see ``uniform``."""
+    """Compute numbers ``first .. first + count`` of each key, ``[len(keys), count]`` float64; see ``uniform``."""
     counter, inside = divmod(first, 4)
     return uniform(keys, counter, -(-(inside + count) // 4))[:, inside : inside + count]
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """Philox4x64-10: four 64-bit counter words encrypted under two key words, all as int64 bit patterns."""
+    """Apply Philox4x64-10: encrypt four 64-bit counter words under two key words, all as int64 bit patterns."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""What training reports, kept on the device and read once per logging interval."""
+"""Training statistics, kept on the device and read once per logging interval."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Means:
             self._values[name] = [torch.stack(kept, dim=1).sum(dim=1)]
 
     def read(self) -> dict[str, np.ndarray]:
-        """The mean of each name since the last reading, ``[S]``, and start afresh."""
+        """Return the mean of each name since the last reading, ``[S]``, and reset."""
         means = {
             name: (torch.stack(kept, dim=1).sum(dim=1) / self._counts[name]).cpu().numpy()
             for name, kept in self._values.items()
@@ -64,8 +64,8 @@ class Means:
 class EpisodeReturns:
     """Mean undiscounted return of the episodes that finished since the last reading, per seed.
 
-    ``unsound`` says which rows have met a reward, an observation or (told by the agent) a loss that is not finite,
-    ``[S]`` bool each.
+    ``unsound`` holds the rows with a reward, an observation or a loss that was not finite, ``[S]`` bool each. The agent
+    sets that of the loss.
     """
 
     def __init__(self, num_seeds: int, num_envs: int, device: torch.device) -> None:
@@ -121,7 +121,7 @@ class EpisodeReturns:
         self.unsound[kind] |= ~values.isfinite().flatten(1).all(dim=1)
 
     def read(self) -> dict[str, np.ndarray]:
-        """``episode_return [S]`` (NaN where none finished) and ``episodes [S]``; start afresh."""
+        """Return ``episode_return [S]`` (NaN where none finished) and ``episodes [S]``, and reset."""
         self._fold()
         count = self._count.cpu().numpy().copy()  # zeroed below
         with np.errstate(invalid="ignore", divide="ignore"):

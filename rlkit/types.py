@@ -1,4 +1,4 @@
-"""The types that every package shares: a transition, an environment, a policy.
+"""The data types and protocols that all packages share.
 
 Letters: S seeds, B environment copies per seed, T time, M minibatch, D observation features, A actions.
 The order of axes is always ``[S, T?, B|M, ...]``: the seed axis leads.
@@ -28,8 +28,8 @@ class Transition(NamedTuple):
     next_obs: Tensor  # [S, B, *observation]
     terminated: Tensor  # [S, B] bool
     truncated: Tensor  # [S, B] bool
-    action_mask: Tensor | None = None  # [S, B, A] bool, what was allowed in obs; None: everything
-    next_action_mask: Tensor | None = None  # [S, B, A] bool, what is allowed in next_obs; None: everything
+    action_mask: Tensor | None = None  # [S, B, A] bool, the actions allowed in obs; None: all
+    next_action_mask: Tensor | None = None  # [S, B, A] bool, the actions allowed in next_obs; None: all
 
     @property
     def done(self) -> Tensor:
@@ -38,18 +38,18 @@ class Transition(NamedTuple):
 
 
 def segment(steps: Sequence[Transition]) -> Transition:
-    """Return T steps as one segment: ``[S, B, ...]`` each -> ``[S, T, B, ...]``."""
+    """Stack T steps ``[S, B, ...]`` to a segment ``[S, T, B, ...]``."""
     return combined(steps, partial(torch.stack, dim=1))
 
 
 def combined(steps: Sequence[Transition], how: Callable[[list[Tensor]], Tensor]) -> Transition:
-    """Combine transitions field by field; a field that is None in the first is None in the result."""
+    """Combine transitions field by field with ``how``; fields that are None in the first stay None."""
     names = [name for name, field in steps[0]._asdict().items() if field is not None]
     return Transition(**{name: how([getattr(step, name) for step in steps]) for name in names})
 
 
 def by_copy(field: Tensor) -> Tensor:
-    """Return a segment with every copy as a row, ``[S, T, B, ...] -> [S B, T, ...]``.
+    """Make every copy of a segment a row, ``[S, T, B, ...] -> [S B, T, ...]``.
 
     The result is contiguous for one seed too: matrix products of another memory layout round differently.
     """
@@ -59,49 +59,49 @@ def by_copy(field: Tensor) -> Tensor:
 class Env(Protocol):
     """S x B environments as one: what agents, evaluation and attacks see of an environment.
 
-    ``step`` restarts a finished copy in the same call: ``obs`` is then what the policy acts on next, while the
-    returned transition holds the true successor. An environment whose ``reset`` begins the same episodes again, as
-    those made for evaluation, has a true attribute ``repeats``.
+    ``step`` restarts a finished copy in the same call, so ``obs`` after it is what the policy acts on next,
+    while the returned transition still holds the true successor. An environment whose ``reset`` begins the same
+    episodes again, such as those made for evaluation, has an attribute ``repeats`` that is True.
     """
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seed of every row."""
+        """Return one seed per row."""
         ...
 
     @property
     def num_envs(self) -> int:
-        """B, the number of copies of every row."""
+        """Return B, the copies per seed."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """The device of the tensors."""
+        """Return the device of the tensors."""
         ...
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
-        """The observation space of one copy."""
+        """Return the observation space of one copy."""
         ...
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """The action space of one copy."""
+        """Return the action space of one copy."""
         ...
 
     @property
     def max_episode_steps(self) -> int | None:
-        """The environment's time limit in steps; None without one."""
+        """Return the time limit of an episode in steps; None without one."""
         ...
 
     @property
     def obs(self) -> Tensor:
-        """What the policy sees now, ``[S, B, *observation]``."""
+        """Return the current observations, ``[S, B, *observation]``."""
         ...
 
     @property
     def action_mask(self) -> Tensor | None:
-        """The actions allowed now, ``[S, B, A]`` bool; None where every action is always allowed."""
+        """Return the actions allowed now, ``[S, B, A]`` bool; None where every action is always allowed."""
         ...
 
     def reset(self) -> Tensor:
@@ -116,19 +116,19 @@ class Env(Protocol):
 class Starts(NamedTuple):
     """The first numbers of an environment's own Discrete spaces, which its ``Env`` counts from 0.
 
-    Such an ``Env`` has them as ``starts``; code that speaks to the environment itself adds or subtracts them.
+    Such an ``Env`` has them as an attribute ``starts``. Code that calls the environment itself must convert.
     """
 
     observation: int = 0
     action: int = 0
 
     def to_zero_based(self, obs: Tensor) -> Tensor:
-        """Return the environment's own observations as its ``Env`` counts them; floating ones are returned as given."""
+        """Convert the environment's own observations to those of its ``Env``; floating ones are left as they are."""
         return obs if self.observation == 0 or obs.is_floating_point() else obs - self.observation
 
 
 class Policy(Protocol):
-    """Whatever chooses actions for S x B observations.
+    """Anything that chooses actions for S x B observations.
 
     One of a fixed number of rows has ``num_seeds``, and environments of as many rows. One that remembers its episode
     is an ``EpisodicPolicy``, one that heeds which actions are allowed a ``MaskedPolicy``.

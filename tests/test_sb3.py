@@ -332,3 +332,10 @@ def test_a_normalization_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         SB3Policy(make(DQN, "Acrobot-v1"), envs)
     with pytest.raises(ValueError, match="vec_normalize has 3 for 2 models"):
         SB3Policy([make(DQN), make(DQN)], [envs] * 3)
+
+
+def test_no_observations_are_refused() -> None:
+    policy = SB3Policy(A2C("MlpPolicy", "CartPole-v1"))
+    for ask in (policy.scores, policy.values, policy.act):
+        with pytest.raises(ValueError, match="obs holds no observation, B is 0"):
+            ask(torch.zeros(1, 0, 4))

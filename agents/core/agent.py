@@ -1,7 +1,7 @@
-"""What every agent is: networks that score actions, and a training that can be watched, stopped and taken up again.
+"""The base class of every agent: construction, the training loop, rows, files.
 
-An algorithm's file gives the networks and the ``iteration``; the rest is here once. What can be asked of a policy is in
-``policy.py``, what is remembered of a training in ``run.py``, what lies in a file in ``files.py``.
+An algorithm's file defines the networks and the ``iteration``. ``policy.py`` holds the methods of a policy,
+``training_state.py`` the state of a training, and ``serialization.py`` the files.
 """
 
 from __future__ import annotations
@@ -38,24 +38,28 @@ class Agent(NetworkPolicy):
     Args:
         env: a gymnasium id, a function that makes a ``gymnasium.Env``, or a ``Dynamics``.
         seeds: a count, where 8 means ``range(8)``, or one integer per row, where ``[3]`` means seed 3 alone.
-        num_envs: copies of the environment per seed; None takes the preset's, else 1.
-        device: "auto" takes a GPU where there is one.
-        backend: "auto" replaces a gymnasium id by its native twin (CartPole-v1); "gymnasium" never does.
-        env_kwargs: passed to what makes the environment.
-        preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults. An
-            environment is known by its id, a ``Dynamics`` by that of its class.
-        hyperparameters: fields of ``config_class``. A number may be one for all rows or a sequence ``[S]``.
+        num_envs: copies of the environment per seed; None means the preset's number, else 1.
+        device: "auto" selects a GPU if there is one, else the CPU.
+        backend: "auto" replaces a gymnasium id by rlkit's own implementation (CartPole-v1); "gymnasium" never does.
+        env_kwargs: arguments of the environment's constructor.
+        preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults. A
+            preset is looked up by the environment's id; a ``Dynamics`` has the id of its class.
+        hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
 
     Raises:
         ValueError: an unknown environment, hyper-parameter or preset, a preset without this environment, or values
-            that contradict each other; what stable-baselines3 calls otherwise is named as it is called here.
-        TypeError: arguments without a name beside the environment.
+            that contradict each other. The message gives rlkit's name for an argument of stable-baselines3.
+        TypeError: a positional argument after the environment.
     """
 
     config_class: ClassVar[type]
     presets: ClassVar[Presets]
-    checkpointed: ClassVar[tuple[str, ...]]  # what a checkpoint of this algorithm holds beside every agent's
-    saved: ClassVar[tuple[str, ...]] = ()  # tensors [S, ...] that a policy's file and ``agent[i]`` have beside networks
+    checkpointed: ClassVar[
+        tuple[str, ...]
+    ]  # attributes in a checkpoint of this algorithm, in addition to those of every agent
+    saved: ClassVar[
+        tuple[str, ...]
+    ] = ()  # tensors [S, ...] in a policy's file and in ``agent[i]``, in addition to networks
 
     @answering(ARGUMENTS, ORDER)
     def __init__(
@@ -104,17 +108,19 @@ class Agent(NetworkPolicy):
         name = rlkit.envs.registered_id(env)
         return tuple(preset for preset, by_env in cls.presets.items() if suggestion(by_env, name) is not None)
 
-    # What an algorithm's file gives
+    # Defined by each algorithm
 
     def _build(self) -> Mapping[str, HasParameters]:
-        """Make the networks and whatever else the algorithm keeps; returns, by name, those that ``save`` writes.
+        """Make the networks and the other attributes of the algorithm.
 
-        ``"q"`` or ``"policy"`` gives the scores, ``"value"`` the values of states if there is one.
+        Returns:
+            the networks that ``save`` writes, by name: ``"q"`` or ``"policy"`` computes the scores, ``"value"``, if
+            there is one, the values of states.
         """
         raise NotImplementedError
 
     def _start(self) -> None:
-        """Called when training begins or goes on, after the end has moved."""
+        """Prepare for more training. Called by ``training`` after ``training_state.end`` is set."""
 
     def iteration(self) -> None:
         """Collect one batch of experience and learn from it."""
@@ -124,10 +130,20 @@ class Agent(NetworkPolicy):
 
     @answering(OF_LEARN, f"callback: {OF_LEARN['callback']}")
     def learn(self, total_timesteps: int, *, progress_bar: bool = False) -> Self:
-        """Train every seed for ``total_timesteps`` environment steps, over all its copies; again continues.
+        """Train every seed for ``total_timesteps`` environment steps, summed over its copies.
 
-        The number is rounded up to whole iterations, as stable-baselines3 does. What its callbacks do stands in a
-        loop over ``training``.
+        A second call continues the training. The number is rounded up to whole iterations, as in stable-baselines3.
+        A loop over ``training`` replaces stable-baselines3's callbacks.
+
+        Args:
+            total_timesteps: environment steps per seed.
+            progress_bar: whether to show the progress, see ``progress``.
+
+        Returns:
+            the agent.
+
+        Raises:
+            ValueError: total_timesteps below one.
         """
         steps = self.training(total_timesteps)
         for _ in progress(self, steps, total_timesteps) if progress_bar else steps:
@@ -135,11 +151,11 @@ class Agent(NetworkPolicy):
         return self
 
     def training(self, total_timesteps: int, every: int | None = None) -> Iterator[int]:
-        """``learn`` as a generator: yields the timesteps done, each time ``every`` more have passed and at the end.
+        """Train as ``learn`` does, and yield the timesteps done after every ``every`` steps and at the end.
 
-        Whatever should happen between (an exact evaluation, a checkpoint) stands in the caller's loop. One row of
-        ``history`` is written before each yield. A resumed run that is finished by ``training(timesteps_left)`` goes
-        on with the ``every`` that it had, and its rows fall where those of the uninterrupted run fall.
+        The caller's loop evaluates, writes checkpoints or stops. One row of ``history`` is written before each yield. A resumed
+        run that is finished by ``training(timesteps_left)`` continues with the ``every`` that it had, and its rows fall
+        where those of the uninterrupted run fall.
 
         Args:
             total_timesteps: environment steps per seed, over all its copies.
@@ -195,13 +211,13 @@ class Agent(NetworkPolicy):
         max_norm: Tensor,
         rows: Tensor | None = None,
     ) -> Tensor:
-        """Take one step of every row that still learns down its gradient; deactivate rows whose gradient is not finite.
+        """Take one gradient step of every row that still learns; deactivate rows whose gradient is not finite.
 
         Args:
             optimizer: of the parameters.
             gradient: ``[S, P]``; each row is clipped in place to its ``max_norm``.
             learning_rate, max_norm: ``[S]``.
-            rows: the rows that take part, ``[S]`` bool; None for all.
+            rows: the rows to step, ``[S]`` bool; None for all.
 
         Returns:
             the norms before clipping, ``[S]``.
@@ -220,33 +236,33 @@ class Agent(NetworkPolicy):
 
     @property
     def timesteps_left(self) -> int:
-        """How many of the timesteps that were asked for have not been done."""
+        """Return how many of the requested timesteps remain."""
         return max(self.training_state.end - self.training_state.timesteps, 0)
 
     @property
     def progress_remaining(self) -> float:
-        """1 at the first step of training, 0 at its end: what schedules are functions of."""
+        """Return the fraction of training that remains, from 1 to 0; schedules are functions of it."""
         return self.training_state.remaining
 
     @property
     def active(self) -> Tensor:
-        """Which rows still learn, ``[S]`` bool."""
+        """Return which rows still learn, ``[S]`` bool."""
         return self.training_state.active
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        """The training log: each name as ``[rows, S]``, NaN where a row did not have it."""
+        """Return the training log: each name as ``[rows, S]``, NaN where nothing was logged."""
         return self.training_state.history
 
     @property
     def divergences(self) -> tuple[Divergence, ...]:
-        """The rows that stopped learning, with the step and what was not finite; the others went on without them."""
+        """Return the rows that stopped learning, with the step and what was not finite."""
         return self.training_state.divergences(self.networks)
 
     # Experience
 
     def record(self, batch: Transition) -> None:
-        """Count a segment ``[S, T, B, ...]`` just played, log it, and let it enter the moments of a normaliser.
+        """Count and log the segment ``[S, T, B, ...]`` just played, and update the moments of the normalizer.
 
         Raises:
             FaultyEnvironmentError: no row is left that learns, the last because of its environment.
@@ -261,23 +277,23 @@ class Agent(NetworkPolicy):
     # The policy
 
     def evaluation_env(self, episodes: int, seed: int = EVALUATION_SEED, rows: int | None = None) -> Env:
-        """S (or ``rows``) x ``episodes`` copies of one episode each, the same for every row and every agent."""
+        """Make S (or ``rows``) x ``episodes`` copies of one episode each, the same for every row and every agent."""
         seeds = [seed] * (rows or self.num_seeds)
         return self.source.make(seeds, episodes, restart=False, noise="gymnasium", double=True)
 
     def ensemble(self) -> Ensemble:
-        """One policy that averages the rows' action values or probabilities."""
+        """Return one policy that averages the rows' action values or probabilities."""
         return Ensemble(self)
 
     def __len__(self) -> int:
         return self.num_seeds
 
     def __getitem__(self, row: int | slice) -> Self:
-        """The agent of one row: the same policy with one seed.
+        """Return the agent of one row: its policy with its one seed.
 
         Raises:
             TypeError: a slice.
-            IndexError: no such row.
+            IndexError: a row that does not exist.
         """
         if isinstance(row, slice):
             raise TypeError("an agent is indexed by one row: use [agent[i] for i in range(start, stop)] for a slice")
@@ -302,18 +318,22 @@ class Agent(NetworkPolicy):
     def checkpoint(self, path: str | Path) -> None:
         """Write the whole run, between calls of ``learn`` or inside the loop over ``training``.
 
-        ``resume`` continues it to the bit: also memory, moments, streams and environments are in the file.
+        ``resume`` continues it to the bit: the file also holds memory, moments, streams and environments.
 
         Raises:
-            ValueError: an environment that is not ours, whose state cannot be read.
+            ValueError: an environment from outside rlkit, whose state cannot be read.
         """
         write_run(self, path)
 
     @classmethod
     def load(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
-        """Read what ``save`` wrote; ``env`` is needed where the agent was not made from an id.
+        """Read the policies that ``save`` wrote.
 
-        It is made with the ``env_kwargs`` of the agent, unless one of both is an id and the other is not.
+        Args:
+            path: the file.
+            env: the environment; required where the saved agent was not made from an id. It is made with the saved
+                ``env_kwargs`` if both or neither of the two environments are ids.
+            device: as in the constructor.
 
         Raises:
             FileNotFoundError: no such file.
@@ -323,9 +343,9 @@ class Agent(NetworkPolicy):
 
     @classmethod
     def resume(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
-        """The run that ``checkpoint`` wrote: what it does next is to the bit what the other would have done.
+        """Read the run that ``checkpoint`` wrote, and continue it to the bit.
 
-        ``agent.learn(n)`` goes on for n steps; ``agent.learn(agent.timesteps_left)`` finishes what was interrupted.
+        ``agent.learn(n)`` trains n more steps; ``agent.learn(agent.timesteps_left)`` completes an interrupted training.
         Arguments and errors as of ``load``.
         """
         return read_run(cls, path, env, device)

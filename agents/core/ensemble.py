@@ -1,4 +1,4 @@
-"""The rows of an agent as one policy that asks them all."""
+"""The mean policy of an agent's rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .policy import ScoredPolicy
 class Ensemble(ScoredPolicy):
     """One policy made of S: the mean over seeds of action values, or of probabilities where the scores are logits.
 
-    It has a single row: observations are ``[1, B, *observation]`` whatever S. Its ``scores`` are differentiable, so
-    it can be attacked as any agent.
+    It has a single row: observations are ``[1, B, *observation]`` for every S. Its ``scores`` are differentiable, so
+    it can be attacked like an agent.
 
     Args:
-        agent: the rows, all of which count the same.
+        agent: the rows, with equal weights.
     """
 
     def __init__(self, agent: ScoredPolicy) -> None:
@@ -31,7 +31,7 @@ class Ensemble(ScoredPolicy):
         self.starts = agent.starts
 
     def scores(self, obs: Given) -> Tensor:
-        """Mean action values, or log of the mean probabilities: ``[1, B, *observation] -> [1, B, A]``."""
+        """Compute mean action values, or the log of the mean probabilities: ``[1, B, *observation] -> [1, B, A]``."""
         shown = as_observations(obs, self)
         scores = self.agent.scores(shown.expand(self.agent.num_seeds, *shown.shape[1:]))
         if self.scores_are_values:
@@ -39,13 +39,13 @@ class Ensemble(ScoredPolicy):
         return torch.softmax(scores, dim=-1).mean(dim=0, keepdim=True).log()
 
     def epsilon(self) -> Tensor:
-        """None to give.
+        """Refuse: an ensemble of action values has no exploration schedule.
 
         Raises:
-            ValueError: a mean of action values is nobody's exploring policy.
+            ValueError: always.
         """
         raise ValueError("an ensemble of action values is greedy: use deterministic=True")
 
     def evaluation_env(self, episodes: int, seed: int = EVALUATION_SEED, rows: int | None = None) -> Env:
-        """The one row of the copies that the agent is evaluated on."""
+        """Make one row of the copies that the agent is evaluated on."""
         return self.agent.evaluation_env(episodes, seed, rows or 1)

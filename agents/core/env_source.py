@@ -1,4 +1,4 @@
-"""Where an agent's environments come from: those it trains in, and copies of them to be judged in."""
+"""The source of an agent's environments, for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EnvSource = str | EnvSpec | Callable[[], gymnasium.Env] | rlkit.envs.Dynamics
 
 
 class Source(NamedTuple):
-    """An environment by name or maker, and everything that its copies are made with; see ``rlkit.envs.make``."""
+    """An environment by id, function or ``Dynamics``, with the arguments of ``rlkit.envs.make``."""
 
     env: EnvSource
     backend: str
@@ -25,11 +25,11 @@ class Source(NamedTuple):
 
     @property
     def id(self) -> str | None:
-        """What presets know the environment by; see ``rlkit.envs.registered_id``."""
+        """Return the id under which presets list the environment; see ``rlkit.envs.registered_id``."""
         return rlkit.envs.registered_id(self.env)
 
     def make(self, seeds: Sequence[int], num_envs: int, **options: Any) -> Env:
-        """``num_envs`` copies for each of the seeds."""
+        """Make ``num_envs`` copies for each of the seeds; arguments and errors as of ``rlkit.envs.make``."""
         return rlkit.envs.make(
             self.env,
             seeds=seeds,

@@ -1,4 +1,4 @@
-"""Hyper-parameters whose types say what they may be, and are held to it when a configuration is made."""
+"""Types of hyper-parameters with ranges, checked when a configuration is made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Range(NamedTuple):
     at_most: float = math.inf
 
     def holds(self, number: float) -> bool:
-        """Whether a number is one of them; NaN never is."""
+        """Return whether a number is within the bounds; NaN never is."""
         return math.isfinite(number) and self.above < number and self.at_least <= number <= self.at_most
 
     def __str__(self) -> str:
@@ -45,10 +45,15 @@ Presets = Mapping[str, Mapping[str, Mapping[str, Any]]]  # name -> environment i
 
 
 def of_preset(presets: Presets, name: str | None, env: str | None) -> dict[str, Any]:
-    """What a preset suggests for the environment of an id (None: it has none); no preset suggests nothing.
+    """Return the values of a preset for an environment; {} without a preset.
+
+    Args:
+        presets: of the algorithm.
+        name: of the preset, or None.
+        env: id of the environment; None for one without an id.
 
     Raises:
-        ValueError: no preset of this name, or one that does not know the environment.
+        ValueError: no preset of this name, or none for the environment.
     """
     if name is None:
         return {}
@@ -64,16 +69,15 @@ def of_preset(presets: Presets, name: str | None, env: str | None) -> dict[str, 
 
 
 def suggestion(by_env: Mapping[str, Mapping[str, Any]], env: str | None) -> Mapping[str, Any] | None:
-    """A preset's values for the environment of an id, or of none; None where it does not know it."""
+    """Return a preset's values for an environment id (None: no id), or None where it has none."""
     return by_env.get(env or "*", by_env.get("*"))
 
 
 def configured(config_class: type[Any], suggested: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """Defaults, then a preset's values, then those given.
+    """Make a configuration: given values override the preset's, which override the defaults.
 
     Raises:
-        ValueError: an unknown name (what it is called here, or the nearest known one, is named), or what ``verify``
-            refuses.
+        ValueError: an unknown name (the message suggests the nearest known one), or what ``verify`` refuses.
     """
     known = [field.name for field in fields(config_class)]
     for name in given:
@@ -88,10 +92,10 @@ def configured(config_class: type[Any], suggested: Mapping[str, Any], given: Map
 
 
 def verify(config: Any) -> None:
-    """Hold every field of a configuration to its type.
+    """Check every field of a configuration against its type.
 
     Raises:
-        ValueError: a value of another kind or outside its range, NaN included; names it and what it may be.
+        ValueError: a value of another type or outside its range, NaN included; the message names both.
     """
     hints = get_type_hints(type(config), include_extras=True)
     for name, hint in hints.items():
@@ -101,7 +105,7 @@ def verify(config: Any) -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type: int, float, bool, None, Literal, tuple of any length, a union, or with a Range."""
+    """Return whether a value has a type: int, float, bool, None, Literal, a tuple, a union, or a type with a Range."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         numbers = value if isinstance(value, tuple) else (value,)
@@ -118,7 +122,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def described(hint: Any) -> str:
-    """A type in words."""
+    """Describe a type in words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return f"{described(arguments[0])} {arguments[1]}"
@@ -134,8 +138,10 @@ def described(hint: Any) -> str:
 
 
 def as_given(value: Any) -> Any:
-    """Python's own numbers, and lists and arrays as tuples, in dictionaries too: so a file holds them, and a
-    configuration from a file equals the one that was saved."""
+    """Convert numbers to Python's own, and lists and arrays to tuples, also within dictionaries.
+
+    A configuration that is read from a file then equals the one that was saved.
+    """
     if isinstance(value, np.generic | np.ndarray | Tensor):
         return as_given(value.tolist())
     if isinstance(value, dict):
@@ -146,12 +152,12 @@ def as_given(value: Any) -> Any:
 
 
 def is_everywhere(number: float, value: PerRow) -> bool:
-    """Whether a number is that of every row."""
+    """Return whether every row has this number."""
     return all(each == number for each in (value if isinstance(value, tuple) else (value,)))
 
 
 def settings_of_row(config: Any, row: int) -> dict[str, Any]:
-    """A configuration as a dictionary with the row's own number where each has one."""
+    """Return a configuration as a dictionary, with the row's own value of each hyper-parameter that differs by row."""
     settings = asdict(config)
     for name in per_row_names(config):
         if isinstance(settings[name], tuple):
@@ -160,7 +166,7 @@ def settings_of_row(config: Any, row: int) -> dict[str, Any]:
 
 
 def per_row_names(config: Any) -> list[str]:
-    """The fields that may differ by row."""
+    """Return the names of the fields that may differ by row."""
     hints = get_type_hints(type(config))  # without ranges
     return [name for name, hint in hints.items() if hint == PerRow or set(get_args(PerRow)) < set(get_args(hint))]
 
@@ -168,7 +174,7 @@ def per_row_names(config: Any) -> list[str]:
 class PerRowNumbers:
     """The hyper-parameters that may differ by row as tensors ``[S]`` float32, each under its own name.
 
-    One that is None has no such tensor.
+    A hyper-parameter that is None has no tensor.
 
     Raises:
         ValueError: a sequence that is not as long as there are seeds.
@@ -184,7 +190,7 @@ class PerRowNumbers:
 
 
 def by_row(name: str, value: float | Sequence[float], num_seeds: int, device: torch.device) -> Tensor:
-    """One number per row, ``[S]``.
+    """Return one number per row, ``[S]`` float32.
 
     Raises:
         ValueError: a sequence that is not as long as there are seeds.
@@ -192,4 +198,4 @@ def by_row(name: str, value: float | Sequence[float], num_seeds: int, device: to
     rows = torch.as_tensor(value, dtype=torch.float32, device=device)
     if rows.dim() > 0 and len(rows) != num_seeds:
         raise ValueError(f"{name} has {len(rows)} values for {num_seeds} seeds: {value}")
-    return rows.expand(num_seeds).contiguous()  # powers of rows that share a place in memory round differently
+    return rows.expand(num_seeds).contiguous()  # contiguous, because powers of expanded tensors round differently

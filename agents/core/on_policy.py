@@ -1,4 +1,4 @@
-"""What A2C, PPO and REINFORCE share: they learn from the segment that their present policy has just played."""
+"""The base class of A2C, PPO and REINFORCE, which learn from the segment that their current policy has just played."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .agent import Agent
 
 
 class OnPolicyAgent(Agent):
-    """An ``Agent`` that plays a segment by its policy, learns from it, and forgets it."""
+    """An ``Agent`` that plays a segment with its policy, learns from it, and discards it."""
 
     def actor_critic_networks(self) -> ActorCritic:
         """Make the networks of the policy and of the value function as the configuration describes them."""
@@ -50,7 +50,7 @@ class OnPolicyAgent(Agent):
 
 
 def flat_action_mask(batch: Transition) -> Tensor | None:
-    """The actions allowed in a segment's observations, ``[S, T B, A]`` bool; None where all always are."""
+    """Return the allowed actions of a segment, ``[S, T B, A]`` bool; None where every action is always allowed."""
     return None if batch.action_mask is None else batch.action_mask.flatten(1, 2)
 
 
@@ -77,7 +77,7 @@ def actor_critic_loss(
         log_p: log pi, ``[S, M, A]``.
         policy_loss, value_loss: ``[S, M]``.
         policy_grad: derivative of the policy's loss by the logits, ``[S, M, A]``.
-        ent_coef, vf_coef: ``[S]``; an ent_coef of None leaves the entropy bonus out.
+        ent_coef, vf_coef: ``[S]``; None omits the entropy bonus.
 
     Returns:
         the losses ``[S]`` and the derivative of their sum over seeds by the logits, ``[S, M, A]``.

@@ -1,4 +1,4 @@
-"""What can be asked of whatever scores the actions of S x B observations: actions, probabilities, values, returns."""
+"""Policies that score actions, with what follows from scores: actions, probabilities, values, returns."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from rlkit.types import Env, Starts
 
 
 class ScoredPolicy:
-    """S policies that act by ``scores``: greedy ones of action values, or softmax ones of logits.
+    """S policies that act by ``scores``: greedily for action values, by softmax for logits.
 
-    A subclass defines ``scores``, ``evaluation_env`` and, if the scores are action values, ``epsilon``.
+    A subclass defines ``scores``, ``evaluation_env`` and, for action values, ``epsilon``.
 
     Observations are tensors, numpy arrays or lists ``[S, B, *observation]``; ``[B, *observation]`` and one observation
     are shown to every row. Answers are tensors ``[S, B, ...]``.
@@ -33,19 +33,19 @@ class ScoredPolicy:
     device: torch.device
     observation_space: spaces.Space[Any]  # of one copy
     action_space: spaces.Discrete  # of one copy
-    starts: Starts = Starts()  # of the environment's own Discrete spaces, whose numbers ``predict`` takes and gives
+    starts: Starts = Starts()  # of the environment's own Discrete spaces, in whose numbers ``predict`` speaks
     _sampling: Stream | None = None
 
     def scores(self, obs: Given) -> Tensor:
-        """What actions are chosen by, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
+        """Compute action values or logits, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
         raise NotImplementedError
 
     def evaluation_env(self, episodes: int, seed: int = EVALUATION_SEED, rows: int | None = None) -> Env:
-        """S (or ``rows``) x ``episodes`` copies of one episode each, the same for every row and every policy."""
+        """Make S (or ``rows``) x ``episodes`` copies of one episode each, the same for every row and every policy."""
         raise NotImplementedError
 
     def epsilon(self) -> Tensor:
-        """The present probability of a random action, ``[S]``; of policies of action values."""
+        """Return the current probability of a random action, ``[S]``, for action values."""
         raise NotImplementedError
 
     @property
@@ -54,13 +54,16 @@ class ScoredPolicy:
         return len(self.seeds)
 
     def act(self, obs: Given, deterministic: bool = True, action_mask: Given | None = None) -> Tensor:
-        """Actions for every row: ``[S, B, *observation] -> [S, B]`` int64.
+        """Choose actions for every row: ``[S, B, *observation] -> [S, B]`` int64.
 
-        The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores), for action values
-        the epsilon-greedy action of the present schedule; of the actions that ``action_mask [S, B, A]`` bool allows.
+        Args:
+            obs: ``[S, B, *observation]``; B may be 0.
+            deterministic: True takes the highest score. False samples from softmax(scores) or, for action values,
+                the epsilon-greedy policy at the current step of the schedule.
+            action_mask: the allowed actions, ``[S, B, A]`` bool; None for all.
 
         Raises:
-            ValueError: observations or a mask that do not fit, or a mask that allows nothing somewhere.
+            ValueError: observations or a mask that do not fit, or a mask that allows no action somewhere.
         """
         with torch.no_grad():
             scores = self.scores(obs)
@@ -73,9 +76,9 @@ class ScoredPolicy:
         return categorical(scores, self._uniform(copies=scores.shape[1], width=1)[..., 0], action_mask)
 
     def action_probabilities(self, obs: Given, action_mask: Given | None = None) -> Tensor:
-        """pi(.|s) over the actions allowed, without gradients: ``[S, B, *observation] -> [S, B, A]``.
+        """Compute pi(.|s) over the allowed actions, without gradients: ``[S, B, *observation] -> [S, B, A]``.
 
-        softmax(scores), or for action values the epsilon-greedy policy of the present schedule.
+        pi is softmax(scores) or, for action values, the epsilon-greedy policy at the current step of the schedule.
         """
         with torch.no_grad():
             scores = self.scores(obs)
@@ -85,18 +88,18 @@ class ScoredPolicy:
         return torch.softmax(mask_logits(scores, action_mask), dim=-1)
 
     def q_values(self, obs: Given) -> Tensor:
-        """Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients.
+        """Compute Q(s, .) of every row, ``[S, B, *observation] -> [S, B, A]``, without gradients.
 
         Raises:
-            RuntimeError: there is a policy and no action values.
+            RuntimeError: the agent learns a policy instead of action values.
         """
         if not self.scores_are_values:
-            raise RuntimeError(f"{type(self).__name__} learns no action values: ask its action_probabilities")
+            raise RuntimeError(f"{type(self).__name__} learns no action values: use action_probabilities")
         with torch.no_grad():
             return self.scores(obs)
 
     def values(self, obs: Given) -> Tensor:
-        """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
+        """Compute V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
         return self.q_values(obs).amax(dim=-1)
 
     def predict(
@@ -107,13 +110,13 @@ class ScoredPolicy:
         deterministic: bool = False,
         action_masks: np.ndarray | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """stable-baselines3's: one observation or a batch ``[n, ...]`` -> (action or actions ``[n]``, state).
+        """Predict as stable-baselines3 does: one observation or ``[n, ...]`` -> (action or actions ``[n]``, state).
 
-        Discrete observations and actions are the environment's own numbers, whatever they start with.
-        ``action_masks``, the actions allowed, ``[A]`` or ``[n, A]``, is sb3-contrib's.
+        Discrete observations and actions are the environment's own numbers, even where these do not start at 0.
+        ``action_masks``, the allowed actions ``[A]`` or ``[n, A]``, is the argument of sb3-contrib.
 
         Raises:
-            ValueError: more than one seed (ask ``agent[i]``), a shape that does not fit, a number that is not finite,
+            ValueError: more than one seed (use ``agent[i]``), a shape that does not fit, a number that is not finite,
                 or a Discrete observation that is not in its space.
         """
         if self.num_seeds > 1:
@@ -128,7 +131,7 @@ class ScoredPolicy:
         return (actions if obs.ndim > len(shape) else actions[0]), state
 
     def _to_zero_based(self, obs: np.ndarray) -> Tensor:
-        """The environment's own observations as its ``Env`` counts them; only Discrete ones can differ."""
+        """Convert the environment's own observations to those of ``Env``, whose Discrete spaces start at 0."""
         if not isinstance(self.observation_space, spaces.Discrete):
             tensor = torch.as_tensor(obs)
             refuse_nonfinite(tensor, "observation")
@@ -153,9 +156,10 @@ class ScoredPolicy:
         return torch.tensor(np.broadcast_to(allowed, shape)[None], device=self.device)
 
     def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:
-        """Undiscounted returns ``[S, episodes]``; episode e starts from ``reset(seed=seed + e)`` for every row.
+        """Evaluate every row: undiscounted returns ``[S, episodes]``.
 
-        Sampled actions use the same numbers in every call; those of ``act`` and ``predict`` go on where they were.
+        Episode e starts from ``reset(seed=seed + e)`` for every row. Sampled actions use the same random numbers in
+        every call, and leave those of ``act`` and ``predict`` alone.
 
         Raises:
             ValueError: episodes below one.
@@ -171,7 +175,10 @@ class ScoredPolicy:
         return returns
 
     def _uniform(self, copies: int, width: int) -> Tensor:
-        """Numbers for sampled actions outside training, ``[S, copies, width]``; another number of copies goes on."""
+        """Draw random numbers for sampled actions outside training, ``[S, copies, width]``.
+
+        Another number of copies continues at the same step of the streams.
+        """
         if self._sampling is None or self._sampling.copies != copies:
             drawn = 0 if self._sampling is None else self._sampling.step
             self._sampling = Stream(self.seeds, "eval", width, copies, self.device)
@@ -180,28 +187,28 @@ class ScoredPolicy:
 
 
 class NetworkPolicy(ScoredPolicy):
-    """One whose scores a network gives, of observations that are encoded and perhaps normalised."""
+    """A policy whose scores a network computes from encoded and optionally normalized observations."""
 
     networks: dict[str, Any]  # by name: "q" or "policy" gives the scores, "value" the values of states
     score_network: Any  # the first of them
     normalizer: Normalizer | None
 
     def features(self, obs: Given) -> Tensor:
-        """Observations as the networks read them, in their dtype: ``[S, ..., *observation] -> [S, ..., D]``."""
+        """Encode observations for the networks, in their dtype: ``[S, ..., *observation] -> [S, ..., D]``."""
         features = encode(as_observations(obs, self), self.observation_space)
         features = features if self.normalizer is None else self.normalizer.observations(features)
         return features.to(self.score_network.flat.dtype)
 
     def scores(self, obs: Given) -> Tensor:
-        """Q(s, .) or logits, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
+        """Compute Q(s, .) or logits, differentiable in the observation: ``[S, B, *observation] -> [S, B, A]``."""
         scores: Tensor = self.score_network(self.features(obs))
         return scores
 
     def scores_and_pullback(self, obs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
-        """``scores`` without a graph, and d value / d scores ``[S, B, A]`` -> d value / d obs ``[S, B, D]``.
+        """Compute ``scores`` without a graph, and d f / d scores ``[S, B, A]`` -> d f / d obs ``[S, B, D]``.
 
-        None where this is not written out by hand: normalised or encoded observations, networks that are more than
-        layers. ``scores`` can be differentiated in any case.
+        Returns None for normalized or encoded observations and for networks with convolutions or a radial basis:
+        differentiate ``scores`` instead.
         """
         network = self.score_network
         plain = isinstance(network, MLP) and not network.convolutions and network.basis is None
@@ -212,7 +219,7 @@ class NetworkPolicy(ScoredPolicy):
         return scores, pullback
 
     def values(self, obs: Given) -> Tensor:
-        """V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
+        """Compute V(s), or max_a Q(s, a), of every row, ``[S, B, *observation] -> [S, B]``, without gradients."""
         if self.scores_are_values:
             return super().values(obs)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""stable-baselines3's words, and what each of them is here: its users' first lines are answered, not only refused."""
+"""Hints for users of stable-baselines3: rlkit's counterpart of each of its arguments, for error messages."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ ORDER = "the environment comes first and alone, everything else has a name: DQN(
 
 
 def of_value(name: str, value: object, others: Mapping[str, object]) -> str:
-    """What stable-baselines3's form of a hyper-parameter is here, as the end of a sentence; "" if it is none.
+    """Return the counterpart of a value in stable-baselines3's form, as the end of a sentence; "" for other values.
 
     Args:
-        name, value: as given.
-        others: the hyper-parameters that there are.
+        name, value: the hyper-parameter as given.
+        others: the known hyper-parameters.
     """
     if callable(value) and f"{name}_schedule" in others:
         return f": pass the number that it starts from, and {name}_schedule='linear' or another of the schedules"
@@ -50,14 +50,14 @@ def of_value(name: str, value: object, others: Mapping[str, object]) -> str:
 
 
 def answering(words: Mapping[str, str], positional: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: a call that a method's signature does not take, but stable-baselines3's does, is told what to do.
+    """Decorate a method so that a call with stable-baselines3's arguments raises an error that names the remedy.
 
     Args:
         words: names of arguments -> the remedy.
-        positional: the remedy for too many arguments without a name.
+        positional: the remedy for too many positional arguments.
 
     Raises:
-        TypeError: such a call, when it is made.
+        TypeError: at such a call.
     """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:

@@ -1,4 +1,4 @@
-"""Which network reads which observations: linear, radial basis functions, multilayer perceptron, convolutional."""
+"""Networks by name for an observation space: linear, radial basis functions, multilayer perceptron, convolutional."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SMALL_CNN = ((16, 3, 1),)  # (filters, kernel, stride): MinAtar's (Young & Tian 
 
 
 class Architecture:
-    """Makes networks of one shape for the observations of one space.
+    """A factory of networks of one shape for one observation space.
 
     - ``"mlp"``: fully connected, hidden widths ``net_arch``;
-    - ``"linear"``: no hidden layer, whatever ``net_arch`` says;
+    - ``"linear"``: no hidden layer, ``net_arch`` is ignored;
     - ``"rbf"``: fixed Gaussians, then linear; options ``centres`` and ``width``, see ``RadialBasis``;
     - ``"cnn"``: convolutions without padding, option ``layers`` of (filters, kernel, stride), one of 16 filters of
       3 x 3 by default, then fully connected, ``net_arch``;
@@ -44,7 +44,7 @@ class Architecture:
         activation: between layers, convolutions included.
         device: where the parameters live.
         options: of the network, by name.
-        normalised: whether observations arrive with mean 0 and deviation 1, and so without the space's bounds.
+        normalized: whether observations are normalized, and so exceed the space's bounds.
 
     Raises:
         ValueError: an unknown network or option, or a space that the network cannot read.
@@ -86,21 +86,21 @@ class Architecture:
             self.num_inputs = self.basis.centres.shape[1]
 
     def policy(self, num_actions: int, orthogonal: bool) -> MLP:
-        """Logits of a policy, which with orthogonal weights begins near uniform: stable-baselines3's."""
+        """Make the logits of a policy; with orthogonal weights, near uniform at first, as in stable-baselines3."""
         return self.network(num_actions, 0.01 if orthogonal else None)
 
     def value(self, orthogonal: bool) -> MLP:
-        """State values, beside a policy."""
+        """Make the state values for a policy."""
         return self.network(1, 1.0 if orthogonal else None, network_index=1)
 
     def network(self, outputs: int, gain: float | None = None, network_index: int = 0) -> MLP:
-        """S networks of this shape.
+        """Make S networks of this shape.
 
         Args:
             outputs: width of the output.
             gain: of the output layer, for orthogonal weights, with sqrt(2) in the layers before as in
                 stable-baselines3; None for torch's default.
-            network_index: which of an agent's networks this is; different ones begin differently.
+            network_index: number of the network within its agent; different ones draw different initial weights.
         """
         inside = [math.sqrt(2.0)] * (len(self.convolutions) + len(self.hidden))
         return MLP(

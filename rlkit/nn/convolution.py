@@ -18,7 +18,7 @@ from .matmul import ALIGNMENT, thin_affine
 
 
 class Convolution(NamedTuple):
-    """One convolution without padding: what it looks at and how. Images are flat, ``[S, M, height width channels]``."""
+    """The geometry of one convolution without padding. Images are flat, ``[S, M, height width channels]``."""
 
     height: int
     width: int
@@ -40,7 +40,7 @@ class Convolution(NamedTuple):
 
     @property
     def patch(self) -> int:
-        """Numbers that a filter looks at."""
+        """Size of a filter's receptive field."""
         return self.kernel * self.kernel * self.channels
 
     @property
@@ -60,13 +60,13 @@ class Convolution(NamedTuple):
 
 
 def convolutions(shape: Sequence[int], layers: Sequence[Sequence[int]]) -> list[Convolution]:
-    """Convolutions one after another, of (filters, kernel, stride) each, on images of a shape.
+    """Return successive convolutions of (filters, kernel, stride) each, on images of a shape.
 
     The last axis of the shape is taken for the channels if it is the smallest of all, else the first.
 
     Raises:
         ValueError: a shape without three axes, a layer that is not three positive numbers, filters that are not a
-            multiple of 16, or a kernel larger than what it looks at.
+            multiple of 16, or a kernel larger than its input.
     """
     if len(shape) != 3:
         raise ValueError(f"convolutions need images of three axes, got {tuple(shape)}: use network='mlp'")
@@ -92,13 +92,13 @@ def convolutions(shape: Sequence[int], layers: Sequence[Sequence[int]]) -> list[
 
 
 def patches(x: Tensor, c: Convolution) -> Tensor:
-    """What the filters look at, one place a row: ``[S, M, height width channels] -> [S, M rows columns, patch]``."""
+    """Extract the receptive fields: ``[S, M, height width channels] -> [S, M rows columns, patch]``."""
     if c.channels_first:
         image = x.reshape(*x.shape[:2], c.channels, c.height, c.width).permute(0, 1, 3, 4, 2)
     else:
         image = x.reshape(*x.shape[:2], c.height, c.width, c.channels)
     windows = image.unfold(2, c.kernel, c.stride).unfold(3, c.kernel, c.stride)  # [S, M, rows, columns, C, k, k]
-    return windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(len(x), -1, c.patch)
+    return windows.permute(0, 1, 2, 3, 5, 6, 4).reshape(len(x), x.shape[1] * c.rows * c.columns, c.patch)
 
 
 def add_patches(grad_output: Tensor, c: Convolution) -> Tensor:
@@ -117,7 +117,7 @@ class ConvolutionLayer:
 
     Args:
         flat: weights ``[patch, filters]``, then biases, as ``Layer`` keeps them.
-        convolution: what is looked at and how.
+        convolution: the geometry.
         activation: applied to the output.
     """
 
@@ -129,11 +129,12 @@ class ConvolutionLayer:
     def output(self, x: Tensor, minibatch: int) -> Tensor:
         """``[S, M, height width channels] -> [S, M, rows columns filters]``."""
         rows = patches(x, self.convolution)
-        return self.filters.output(rows, rows.shape[1]).view(len(x), minibatch, -1)
+        return self.filters.output(rows, rows.shape[1]).view(len(x), minibatch, self.convolution.num_outputs)
 
     def graph(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The affine map alone for autograd, of given leaves."""
-        return thin_affine(bias, patches(x, self.convolution), weight).view(len(x), x.shape[1], -1)
+        affine = thin_affine(bias, patches(x, self.convolution), weight)
+        return affine.view(len(x), x.shape[1], self.convolution.num_outputs)
 
     def gradients(self, x: Tensor, grad_output: Tensor, minibatch: int) -> list[Tensor]:
         """d loss / d bias and d loss / d weight as stored, from input and d loss / d output."""

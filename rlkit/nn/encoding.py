@@ -1,4 +1,4 @@
-"""Observations of gymnasium spaces as float features that networks read."""
+"""Encoding of observations as float features for networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def encode(obs: Tensor, space: spaces.Space) -> Tensor:
-    """Observations as the network reads them: ``[..., *space.shape]`` -> ``[..., features]`` float.
+    """Encode observations for a network: ``[..., *space.shape]`` -> ``[..., features]`` float.
 
     Discrete becomes one-hot, unless it is given as codes already (floating ``[..., n]``, for example attacked ones);
     Boxes of uint8 from 0 to 255 are divided by 255, in whatever dtype they are given, every other Box is flattened and
@@ -28,14 +28,14 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
 
 
 def _is_of_bytes(space: spaces.Space) -> bool:
-    """Whether a Box holds all that a byte can be: one of 0 and 1 alone is of one scale already."""
+    """Return whether a Box is of uint8 from 0 to 255; one of 0 and 1 needs no scaling."""
     if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
         return False
     return bool((space.low == 0).all() and (space.high == 255).all())
 
 
 def num_features(space: spaces.Space) -> int:
-    """Length of what ``encode`` gives for one observation.
+    """Return the number of features of one encoded observation.
 
     Raises:
         ValueError: a space that is neither Box nor Discrete, Dict for example.

@@ -11,10 +11,10 @@ from .mlp import MLP, Pullback
 
 
 class PullbackOfBoth(Protocol):
-    """The same of a policy's and a value's networks: slopes by logits ``[S, M, A]`` and by values ``[S, M]``."""
+    """Derivatives of a loss by logits ``[S, M, A]`` and by values ``[S, M]`` -> d loss / d parameters ``[S, P]``."""
 
     def __call__(self, logits_grad: Tensor, values_grad: Tensor, out: Tensor | None = None) -> Tensor:
-        """The slopes may be overwritten."""
+        """Apply the pullback; both arguments may be overwritten."""
         ...
 
 
@@ -34,7 +34,7 @@ class Dueling:
         self.place(torch.cat([advantage.flat, value.flat], dim=1))
 
     def place(self, flat: Tensor) -> None:
-        """Let the parameters be this matrix ``[S, P]``, the advantage's before the value's."""
+        """Use this matrix ``[S, P]`` as the parameters, the advantage's before the value's."""
         self.flat = flat
         _place_both(flat, self.advantage, self.value)
 
@@ -88,7 +88,7 @@ class ActorCritic:
         self.place(torch.cat([policy.flat, value.flat], dim=1))
 
     def place(self, flat: Tensor) -> None:
-        """Let the parameters be this matrix ``[S, P]``, the policy's before the value's."""
+        """Use this matrix ``[S, P]`` as the parameters, the policy's before the value's."""
         self.flat = flat
         _place_both(flat, self.policy, self.value)
 

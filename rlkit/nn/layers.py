@@ -16,7 +16,7 @@ Activation = Literal["relu", "tanh"]
 
 
 class LayerBackends(NamedTuple):
-    """Who does each of a layer's products."""
+    """The backend of each of a layer's products."""
 
     output: MatmulBackend
     weight_gradient: MatmulBackend
@@ -69,7 +69,7 @@ class Layer:
     def gradients(self, x: Tensor, grad_output: Tensor, minibatch: int) -> list[Tensor]:
         """d loss / d bias ``[S, out]`` and d loss / d weight as stored ``[S, in out]``, from the end of ``flat``.
 
-        x is the input ``[S, M, in]``, slope d loss / d output ``[S, M, out]``.
+        x is the input ``[S, M, in]``, grad_output d loss / d output ``[S, M, out]``.
         """
         return [grad_output.sum(dim=1), self.weight_gradient(x, grad_output, minibatch)]
 
@@ -108,14 +108,14 @@ def _twice_less_one_(y: Tensor) -> Tensor:
 
 
 MINUS_ONE = torch.tensor(-1.0, dtype=torch.float32)
-# torch's sigmoid is six times as fast as its tanh, and what is made of it within 2e-7 of tanh. Only where a row is
-# large, for three operations instead of one, and in whole vectors, because the last few elements of a tensor are
-# computed otherwise.
+# torch's sigmoid is six times as fast as its tanh, and 2 sigmoid(2 y) - 1 is within 2e-7 of tanh(y). It takes three
+# operations instead of one, so it pays only for large rows, and only in whole vectors, because the last elements of a
+# tensor are computed differently.
 SIGMOID_WORK = 2**11  # elements of a row from which it wins
 
 
 def activation_backward(activation: Activation, grad_output: Tensor, y: Tensor) -> Tensor:
-    """The slope, which is overwritten, times the activation's derivative read off its output: 1 - y^2, or y > 0."""
+    """Multiply ``grad_output`` in place by the activation's derivative at its output y: 1 - y^2, or y > 0."""
     if activation == "relu":
         grad_output = torch.ops.aten.threshold_backward.grad_input(grad_output, y, 0.0, grad_input=grad_output)
     else:

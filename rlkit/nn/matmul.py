@@ -1,4 +1,4 @@
-"""Products of S matrices by S matrices, by whichever library has the best kernels for their shape on this CPU.
+"""Products of S pairs of matrices, by the library with the fastest kernels for their shape on this CPU.
 
 torch's own (``bmm``) are MKL's, which uses AVX-512 on Intel's CPUs alone. On others that have AVX-512, numpy's OpenBLAS
 does small products in half the time. oneDNN, which is in torch as well, does large ones. Which library it is depends on
@@ -22,7 +22,7 @@ ALIGNMENT = 16  # float32 numbers in a cache line
 
 
 class MatmulBackend(NamedTuple):
-    """What a library does for S layers."""
+    """The products of one library."""
 
     # ``baddbmm``: beta b + alpha x W of b [S, 1, N], x [S, M, K] and W [S, K, N]; None where ``onednn_layer`` does more
     affine: Callable[..., Tensor] | None
@@ -30,12 +30,12 @@ class MatmulBackend(NamedTuple):
 
 
 def choose_backend(height: int, summands: int, width: int, *, in_lines: bool, others: MatmulBackend) -> MatmulBackend:
-    """Who multiplies ``[M, K] x [K, N]`` matrices of float32 on the CPU.
+    """Choose the backend that multiplies ``[M, K] x [K, N]`` matrices of float32 on the CPU.
 
     Args:
         height, summands, width: M, K and N.
         in_lines: whether the widths of the layer are whole cache lines.
-        others: who does if neither oneDNN nor numpy.
+        others: the backend if neither oneDNN nor numpy is chosen.
     """
     work = height * summands * width
     if work >= ONEDNN_WORK and ONEDNN_LINEAR is not None:
@@ -103,9 +103,9 @@ NUMPY_CUT = 2**18  # multiply-adds up to which OpenBLAS takes its kernels for sm
 SUMMANDS = 192  # in a block
 
 
-@np.errstate(all="ignore")  # a row that diverges is found by its gradient
+@np.errstate(all="ignore")  # a diverging row is detected by its gradient
 def _block_products(a: Tensor, b: Tensor) -> Sequence[Tensor]:
-    """What a product ``[S, M, K] x [S, K, N]`` is the sum of, ``[S, M, N]`` each.
+    """Compute the summands of a product ``[S, M, K] x [S, K, N]``, ``[S, M, N]`` each.
 
     A transposed b, for which OpenBLAS has no fast kernels, is copied.
 
@@ -130,7 +130,7 @@ def _block_products(a: Tensor, b: Tensor) -> Sequence[Tensor]:
 
 
 def _cut_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``[..., M, K] x [..., K, N] -> [..., M, N]``, of as many rows of a at once as kernels for small matrices take."""
+    """``[..., M, K] x [..., K, N] -> [..., M, N]``, in blocks of rows that the kernels for small matrices take."""
     height, summands, width = *a.shape[-2:], b.shape[-1]
     rows = 1 << max((NUMPY_CUT // (summands * width)).bit_length() - 1, 1)
     if height <= rows:
@@ -159,7 +159,7 @@ def numpy_is_ahead() -> bool:
 
 
 def openblas_kernels() -> set[str]:
-    """For which CPUs the kernels of every OpenBLAS in this process are, numpy's and scipy's; none without one."""
+    """Return the CPU architectures of the kernels of every OpenBLAS in this process; empty without OpenBLAS."""
     return {blas.get("architecture", "unknown") for blas in threadpool_info() if blas["internal_api"] == "openblas"}
 
 
@@ -171,7 +171,7 @@ def _is_intel() -> bool:
 CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 
 
-# oneDNN, a row at a time: for small products its call costs more than it saves. Not in every build.
+# oneDNN, one row at a time. For small products its call costs more than it saves. Not every build of torch has it.
 
 # activation(x w^T + b) of plain matrices
 ONEDNN_LINEAR: Any = getattr(getattr(torch.ops.mkldnn, "_linear_pointwise", None), "default", None)
@@ -199,5 +199,5 @@ def _rows(x: Tensor) -> Sequence[Tensor]:
 
 
 def _together(products: list[Tensor]) -> Tensor:
-    """What ``_rows`` took apart."""
+    """Stack the rows again."""
     return torch.stack(products) if len(products) > 1 else products[0]

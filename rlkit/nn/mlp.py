@@ -26,7 +26,7 @@ class Pullback(Protocol):
     """d loss / d output ``[S, M, out]`` -> d loss / d parameters ``[S, P]``, written into ``out`` if that is given."""
 
     def __call__(self, grad_output: Tensor, out: Tensor | None = None) -> Tensor:
-        """The slope may be overwritten."""
+        """Apply the pullback; ``grad_output`` may be overwritten."""
         ...
 
 
@@ -37,19 +37,20 @@ class MLP:
     biases (what stable-baselines3's DQN starts from), or orthogonal with ``gains`` (what its A2C and PPO start from),
     drawn from the stream (seed, "init", network_index).
 
-    Inside, hidden layers are widened to multiples of 16 by units whose weights are zero and stay so, because what gives
-    nothing and is asked by nobody has no gradient: products of whole cache lines round alike for any S. Files and plain
-    modules do not have these units, see ``columns``.
+    Inside, hidden layers are widened to multiples of 16, because products of whole cache lines round alike for any S.
+    The extra units have zero weights in and out, hence zero gradients, and stay zero. Files and plain modules do not
+    have them, see ``columns``.
 
     Args:
-        sizes: widths from input to output, for example ``(4, 64, 64, 2)``; behind convolutions, the first is theirs.
+        sizes: widths from input to output, for example ``(4, 64, 64, 2)``; behind convolutions, the first is their
+            output's length.
         seeds: one integer per row.
         activation: between the layers; the output is linear.
         device: where the parameters live.
         gains: of every layer, for orthogonal weights and zero biases.
         network_index: which of an agent's networks this is: networks of one agent draw from different streams.
-        convolutions: what the input goes through first, as a flat image.
-        basis: fixed features of the input, before anything that is learned.
+        convolutions: the first layers, on a flat image.
+        basis: fixed features of the input, before the learned layers.
 
     Raises:
         ValueError: fewer than two sizes, a size below one, gains of another number than layers, or an unknown
@@ -101,7 +102,7 @@ class MLP:
         return [(c.patch, c.filters) for c in self.convolutions] + list(pairwise(widths))
 
     def place(self, flat: Tensor) -> None:
-        """Let the parameters be this matrix ``[S, P]`` from now on, for example a part of a larger one."""
+        """Use this matrix ``[S, P]`` as the parameters from now on, for example a part of a larger one."""
         self.flat = flat
         self._attach()
 
@@ -153,7 +154,7 @@ class MLP:
         """The output ``[S, M, out]`` and the pullback: d loss / d output ``[S, M, out]`` -> d loss / d flat ``[S, P]``.
 
         Backpropagation (Rumelhart, Hinton & Williams 1986) written out: the numbers of ``gradient`` of a loss on
-        ``self(x)``, at half the price for small networks. x is taken as constant.
+        ``self(x)``, in half the time for small networks. x is taken as constant.
         """
         if x.shape[1] < ALIGNMENT:
             output, pull = self.vjp(_pad_minibatch(x))
@@ -182,7 +183,7 @@ class MLP:
             ValueError: convolutions or a radial basis.
         """
         if self.convolutions or self.basis is not None:
-            raise ValueError("gradients by the input are written out for layers alone: differentiate self(x) instead")
+            raise ValueError("input_vjp is for layers without convolutions or a basis: differentiate self(x) instead")
         if x.shape[1] < ALIGNMENT:
             output, pull = self.input_vjp(_pad_minibatch(x))
             return output[:, : x.shape[1]], lambda grad_output: pull(_pad_minibatch(grad_output))[:, : x.shape[1]]
@@ -196,8 +197,8 @@ class MLP:
         return activations[-1], pullback
 
     def _activations(self, x: Tensor) -> list[Tensor]:
-        """What the first layer reads and the output of every layer, without gradients."""
-        minibatch, x = x.shape[1], x.detach()  # numpy's products take no leaves
+        """Compute the input of the first layer and the output of every layer, without gradients."""
+        minibatch, x = x.shape[1], x.detach()  # numpy's products take no tensors that require gradients
         activations = [x if self.basis is None else self.basis(x)]
         for layer in self._layers:
             activations.append(layer.output(activations[-1], minibatch))
@@ -264,5 +265,5 @@ def _columns(layers: Sequence[tuple[int, int]], widened: Sequence[tuple[int, int
 
 
 def _pad_minibatch(x: Tensor) -> Tensor:
-    """Zeros after few observations: products of fewer round differently for one row and for many."""
+    """Append zeros to fewer than 16 observations, whose products would round differently for one row and for many."""
     return nn.functional.pad(x, (0, 0, 0, ALIGNMENT - x.shape[1]))

@@ -1,7 +1,7 @@
-"""Running normalisation of observations and rewards, one set of moments per row: stable-baselines3's VecNormalize.
+"""Running normalization of observations and rewards, one set of moments per row: stable-baselines3's VecNormalize.
 
-The moments are part of the policy: they sit inside the graph of its scores, are saved with it, and stand still unless
-it is trained.
+The moments are part of the policy: they belong to the graph of its scores, are saved with it, and change only in
+training.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from .encoding import num_features
 
-CLIP = 10.0  # of what is normalised
+CLIP = 10.0  # of normalized numbers, in standard deviations
 TINY = 1e-8  # added to variances
-FIRST_COUNT = 1e-4  # observations that the first mean 0 and variance 1 are worth
+FIRST_COUNT = 1e-4  # weight of the initial mean 0 and variance 1, in observations
 
 
 class Moments(NamedTuple):
@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 
 
 def merged(moments: Moments, batch: Tensor) -> Moments:
-    """The moments of what came before and of a batch ``[S, N, D]`` together.
+    """Merge moments with those of a batch ``[S, N, D]``.
 
     Source: Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance", equation 2.1.
     """
@@ -49,8 +49,8 @@ class Normalizer:
         num_features: D.
         num_envs: B.
         gamma: discount of the return, ``[S]``.
-        of_observations: whether to normalise them.
-        of_rewards: whether to normalise them.
+        of_observations: whether to normalize observations.
+        of_rewards: whether to normalize rewards.
     """
 
     columns = slice(None)  # all of ``flat`` is saved
@@ -73,7 +73,7 @@ class Normalizer:
         return Moments(self.flat[:, :width], self.flat[:, width : 2 * width], self.flat[:, 2 * width :])
 
     def update(self, features: Tensor, reward: Tensor, done: Tensor, active: Tensor) -> None:
-        """Take a segment into account, all of it at once.
+        """Update the moments with a segment.
 
         A row that is not active, or whose segment is not finite, keeps its moments.
 
@@ -115,7 +115,7 @@ class Normalizer:
 
         Args:
             reward: of steps, or sums of such.
-            summed: how many were summed at most; each may be 10.
+            summed: largest number of summed rewards; the limit is 10 times that.
         """
         if not self.of_rewards:
             return reward
@@ -126,10 +126,10 @@ class Normalizer:
 def normalizer(
     space: spaces.Space[Any], num_envs: int, gamma: Tensor, of_observations: bool, of_rewards: bool
 ) -> Normalizer | None:
-    """A fresh ``Normalizer`` for observations of a space; None where neither they nor rewards are to be normalised.
+    """Make a ``Normalizer`` for a space; None if neither observations nor rewards are normalized.
 
     Raises:
-        ValueError: one-hot codes, whose scale is one already.
+        ValueError: observations to be normalized that are no Box.
     """
     if of_observations and not isinstance(space, spaces.Box):
         raise ValueError(f"normalize_observations needs Box observations, got {space}")

@@ -1,4 +1,4 @@
-"""Optimisers over rows: S optimisers as elementwise operations on ``[S, P]``.
+"""Optimizers over rows: S optimizers as elementwise operations on ``[S, P]``.
 
 Each row may have a learning rate of its own, is clipped by its own norm, and counts its own steps.
 """
@@ -17,7 +17,7 @@ from .matmul import ALIGNMENT
 
 @contextmanager
 def flush_denormals() -> Iterator[None]:
-    """Within, this thread rounds denormal numbers to zero, as GPUs do.
+    """Round denormal numbers to zero in this thread while in the context, as GPUs do.
 
     The first moment of a unit that has died decays towards zero and stays denormal for thousands of updates,
     and arithmetic on denormals takes ten times as long.
@@ -42,15 +42,15 @@ def clip_rows_(gradient: Tensor, norm: Tensor, max_norm: Tensor | float) -> Tens
 
 
 def known_within(norm: Tensor, max_norm: Tensor) -> bool:
-    """Whether no row's norm ``[S]`` is above its limit or NaN, where that is known: a device is not waited for."""
+    """Whether no row's norm ``[S]`` is above its limit or NaN, where that is known without waiting for a device."""
     if norm.device.type != "cpu":
         return False
-    # numbers of Python: three operations on a few numbers cost more in torch
+    # Python numbers, because torch operations on a few numbers cost more
     return all(n <= most for n, most in zip(norm.tolist(), max_norm.tolist(), strict=True))
 
 
 class Optimizer(Protocol):
-    """S optimisers side by side."""
+    """S independent optimizers."""
 
     def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """One step of every active row down its gradient: ``[S, P]``, ``[S]`` and ``[S]`` bool."""
@@ -58,7 +58,7 @@ class Optimizer(Protocol):
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, algorithm 1), one independent optimiser per row.
+    """Adam (Kingma & Ba 2015, algorithm 1), one independent optimizer per row.
 
     Args:
         parameters: ``[S, P]``, updated in place.
@@ -156,12 +156,12 @@ class Adam:
 
 
 def _rows(x: Tensor) -> Sequence[Tensor]:
-    """``[S, ...] -> S x [...]``, views; ``unbind`` at a third of its price where there is one row."""
+    """``[S, ...] -> S x [...]``, views; as ``unbind``, in a third of its time for one row."""
     return x.unbind(0) if x.shape[0] > 1 else (x.squeeze(0),)
 
 
 class RMSprop:
-    """RMSprop (Hinton 2012, lecture 6e), one independent optimiser per row, as torch writes it.
+    """RMSprop (Hinton 2012, lecture 6e), one independent optimizer per row, as in torch.
 
     v <- alpha v + (1 - alpha) g^2, theta <- theta - rate g / (sqrt(v) + eps).
 

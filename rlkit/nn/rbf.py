@@ -1,4 +1,4 @@
-"""Gaussian features with fixed centres: function approximation that stays linear in what is learned."""
+"""Gaussian features with fixed centres: function approximation that is linear in the learned parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlkit.streams import Stream
 
 from .matmul import ALIGNMENT
 
-CENTRES_COPY = 2  # of the "init" stream: an agent's networks draw their weights from copies 0 and 1
+CENTRES_COPY = 2  # of the "init" stream; an agent's networks draw their weights from copies 0 and 1
 
 
 def radial_basis(z: Tensor, centres: Tensor, width: float) -> Tensor:
@@ -30,9 +30,9 @@ def radial_basis(z: Tensor, centres: Tensor, width: float) -> Tensor:
 class RadialBasis:
     """The Gaussians of S networks: ``[S, M, D] -> [S, M, n]``, with centres drawn once from (seed, "init").
 
-    A feature with bounds is scaled to z in [-1, 1] and centres are uniform there; one without bounds is taken as it
-    is and centres are standard normal, which suits normalised observations. Bounds beyond ``LARGE`` are none. In a
-    space of more than two or three features a grid of centres is out of reach, and drawn ones are not.
+    A feature with bounds is scaled to z in [-1, 1] and centres are uniform there; one without bounds is not
+    scaled and centres are standard normal, which suits normalized observations. Bounds beyond ``LARGE`` count as none.
+    Centres are random because a grid of them is infeasible for more than two or three features.
 
     Args:
         low, high: bounds of every feature, ``[D]``; infinite where there are none.

@@ -1,6 +1,6 @@
-"""What a learner from replay has experienced, and how minibatches are made of it (Lin 1992; Schaul et al. 2016).
+"""The replay memory of an agent and its ways of sampling minibatches (Lin 1992; Schaul et al. 2016).
 
-The rings are in ``replay.py``, the tree of priorities in ``prioritized.py``; here is which of them is asked for what.
+``buffer.py`` holds the ring buffers, ``prioritized.py`` the tree of priorities.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from rlkit.types import Transition, combined
 from .buffer import ReplayBuffer
 from .prioritized import Priorities
 
-SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that nothing is never sampled again
+SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that every transition can be sampled again
 
 
 class Minibatch(NamedTuple):
-    """Transitions of up to n steps and what their update needs to know."""
+    """Transitions of up to n steps, with the discounts and importance weights of their update."""
 
     transition: Transition  # [S, M, ...]
     discount: Tensor  # of the bootstrap, [S, M] or [S, 1]
-    importance: Tensor | None  # what each derivative is multiplied by, [S, M] float64; None: nothing
+    importance: Tensor | None  # weight of each derivative, [S, M] float64; None: all 1
 
 
 class Memory:
     """The last transitions of each seed, sampled uniformly, by priority, or the latest in their order.
 
-    There is room for nothing until ``reserve`` is called.
+    It has no capacity until ``reserve`` is called.
 
     Args:
         copies: transitions per seed that are stored at once.
@@ -56,12 +56,12 @@ class Memory:
         self.copies, self.gamma, self.n_steps = copies, gamma, n_steps
         self.alpha, self.beta, self.latest, self.num_actions = alpha, beta, latest, num_actions
         self.capacity = 0
-        self.replay: ReplayBuffer | None = None  # made when the first transition shows what there is to store
+        self.replay: ReplayBuffer | None = None  # made from the shapes and dtypes of the first transition
         self.priorities: Priorities | None = None
-        self._sampled: Tensor | None = None  # slots whose errors will be told, [S, M]
+        self._sampled: Tensor | None = None  # slots of the last sample, for update_priorities, [S, M]
 
     def reserve(self, capacity: int) -> None:
-        """Make room for so many transitions per seed, keeping what is stored; what there is room for already stays."""
+        """Make room for ``capacity`` transitions per seed, and keep those stored; the capacity never shrinks."""
         if self.replay is None:
             self.capacity = capacity
         elif self.replay.capacity < capacity:
@@ -89,7 +89,7 @@ class Memory:
 
         Args:
             u: not read where the latest transitions are asked for.
-            remaining: share of training that is still to come, from which beta follows.
+            remaining: fraction of training that remains, which determines beta.
         """
         assert self.replay is not None, "nothing is stored yet"
         importance = None
@@ -110,7 +110,7 @@ class Memory:
         return (1.0 - (age / stored).double()).clamp(min=0.0).expand(num_seeds, -1).repeat(1, count)
 
     def update_priorities(self, error: Tensor) -> None:
-        """The errors Q - y ``[S, count M]`` of what was sampled last: their sizes are its new priorities."""
+        """Set the priorities of the last sample to the absolute values of its errors Q - y, ``[S, count M]``."""
         if self.priorities is not None and self._sampled is not None:
             self.priorities.update(self._sampled, error.abs() + SMALLEST_PRIORITY)
 

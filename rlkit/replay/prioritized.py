@@ -1,4 +1,4 @@
-"""Prioritised experience replay (Schaul et al. 2016, "Prioritized experience replay", the proportional variant)."""
+"""Prioritized experience replay (Schaul et al. 2016, "Prioritized experience replay", the proportional variant)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Priorities:
         self._blocks = self._mass.sum(dim=2)
 
     def add(self, count: int) -> None:
-        """``count`` new transitions in the next slots, as likely as the likeliest so far, so that each is seen soon."""
+        """Add ``count`` transitions with the largest priority so far, so that each is sampled soon."""
         device = self.largest.device
         slot = (self.added + torch.arange(max(count - self.capacity, 0), count, device=device)) % self.capacity
         self.added += count

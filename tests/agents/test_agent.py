@@ -9,7 +9,7 @@ import pytest
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 
-from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load
+from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ, load
 from rlkit.envs import CartPole
 
 QUICK = {"learning_starts": 50, "batch_size": 16, "net_arch": (16,)}
@@ -289,3 +289,32 @@ def test_an_infinite_loss_is_named_even_if_its_gradient_is_clipped():
     with pytest.warns(RuntimeWarning, match="seed 1 diverged at step 12: the loss was not finite"):
         agent.learn(40)
     assert [one.seed for one in agent.divergences] == [1]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_no_observations_have_no_actions(algorithm):
+    env = "FrozenLake-v1" if algorithm is TabularQ else "CartPole-v1"
+    agent = algorithm(env, seeds=2, device="cpu")
+    none = agent.env.obs[:, :0]  # [S, 0, *observation]
+    for deterministic in (True, False):
+        assert agent.act(none, deterministic).shape == (2, 0)
+        actions, _ = agent[0].predict(none[0].numpy(), deterministic=deterministic)
+        assert actions.shape == (0,)
+    assert agent.action_probabilities(none).shape == (2, 0, agent.num_actions)
+    assert agent.values(none).shape == (2, 0)
+    assert agent.ensemble().act(none[:1]).shape == (1, 0)
+
+
+def test_a_training_that_trains_nothing_warns_of_the_settings():
+    agent = DQN("CartPole-v1", device="cpu")
+    before = agent.network.flat.clone()
+    message = "no update until step 100, where this training ends: learning_starts is 100, train for more than 100"
+    with pytest.warns(UserWarning, match=message) as warned:
+        agent.learn(100)
+    assert len(warned) == 1
+    assert torch.equal(agent.network.flat, before)
+    agent.learn(4)
+    assert not torch.equal(agent.network.flat, before)
+    with pytest.warns(UserWarning, match="gradient_steps is 0, pass at least 1, or -1") as warned:
+        DQN("CartPole-v1", device="cpu", gradient_steps=0).learn(200)
+    assert len(warned) == 1

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from double import DoubleFeatures
+from gymnasium import spaces
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.logger import Logger
@@ -15,9 +16,11 @@ from rlkit.envs import GridWorld
 from rlkit.losses import huber, td_error
 from rlkit.nn import Adam
 from rlkit.planning import backward_induction, evaluate_finite, start_value
-from rlkit.replay import ReplayBuffer
+from rlkit.replay import ReplayBuffer, as_observed, as_stored
 from rlkit.replay.buffer import TERMINATED, TRUNCATED
 from rlkit.types import Transition, segment
+
+FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated")
 
 
 def test_the_loss_by_hand():
@@ -227,3 +230,41 @@ def test_n_step_samples_are_stable_baselines3s():
     assert torch.equal(batch.terminated[0], expected.dones[:, 0].bool())
     torch.testing.assert_close(batch.reward[0].float(), expected.rewards[:, 0])
     torch.testing.assert_close(discount[0], expected.discounts[:, 0])
+
+
+class Counter(gymnasium.Env):
+    """Shows a large number minus the steps so far."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, dtype, most):
+        self.most = most
+        self.observation_space = spaces.Box(0, self.most, (1,), dtype)
+
+    def seen(self):
+        return np.array([self.most - self.steps], self.observation_space.dtype)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.seen(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.seen(), 1.0, self.steps == 5, False, {}
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint16, 2**16 - 1), (np.uint32, 2**32 - 1), (np.uint64, 2**40)])
+def test_wide_unsigned_observations_are_replayed_as_they_were(dtype, most):
+    agent = DQN(lambda: Counter(dtype, most), seeds=2, device="cpu", learning_starts=8, batch_size=8).learn(40)
+    assert torch.isfinite(agent.network.flat).all()
+    batch = segment([agent.env.step(torch.zeros(2, 1, dtype=torch.int64)) for _ in range(5)])
+    stored = as_stored(batch)
+    assert not stored.obs.dtype.is_floating_point
+    buffer = ReplayBuffer(5, stored._replace(**{name: getattr(stored, name)[:, 0] for name in FIELDS}))
+    buffer.add(stored)
+    back = as_observed(buffer.sample(((torch.arange(5) + 0.5) / 5).double().expand(2, -1)), agent.env.obs.dtype)
+    for name in ("obs", "next_obs"):
+        expected = getattr(batch, name)[:, :, 0]
+        assert getattr(back, name).dtype == expected.dtype
+        np.testing.assert_array_equal(getattr(back, name).numpy(), expected.numpy())

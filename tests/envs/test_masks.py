@@ -311,4 +311,4 @@ def test_a_mask_that_cannot_be_is_named(mask):
             return *super().step(action)[:4], {} if mask is None else {"action_mask": mask}
 
     with pytest.raises(FaultyEnvironmentError, match="action_mask"):
-        DQN(Faulty, device="cpu").learn(20)
+        DQN(Faulty, device="cpu", learning_starts=10).learn(20)

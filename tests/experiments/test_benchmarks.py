@@ -16,8 +16,8 @@ TINY = BenchmarkCase("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"cop
     [
         ("batched", {"copies": 3, "steps": 70}, 210),
         ("gymnasium", {"copies": 3, "steps": 70}, 210),
-        ("dqn", {"width": 16, "seeds": 2, "steps": 300}, 1024),  # whole iterations of 256
-        ("sb3-dqn", {"width": 16, "seeds": 2, "steps": 300}, 512),  # one seed of them
+        ("dqn", {"width": 16, "seeds": 2, "steps": 1100}, 2560),  # whole iterations of 256; learning starts at 1,000
+        ("sb3-dqn", {"width": 16, "seeds": 2, "steps": 1100}, 1280),  # one seed of them
         ("ppo", {"seeds": 2, "steps": 300}, 1024),
         ("sb3-ppo", {"seeds": 2, "steps": 300}, 512),
         ("a2c", {"seeds": 2, "steps": 30}, 80),

@@ -476,3 +476,13 @@ def test_a_copy_is_separate():
 def test_bad_networks_are_refused(sizes, activation):
     with pytest.raises(ValueError, match="must be"):
         MLP(sizes, [0], activation)
+
+
+@EACH
+def test_no_observations_have_no_outputs(case):
+    space, _ = CASES[case]
+    network, none = networks(case, range(2)), encode(torch.zeros(2, 0, *(space.shape or (space.n,))), space)
+    assert network(none).shape == (2, 0, 3)
+    with torch.no_grad():
+        assert network(none).shape == (2, 0, 3)
+    assert network.vjp(none)[0].shape == (2, 0, 3)
