@@ -15,6 +15,9 @@ of the policy that it follows.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -25,6 +28,8 @@ from rlkit.types import segment
 from .configs import TabularQConfig
 from .core.agent import Agent
 from .presets import TABULAR_PRESETS
+
+LARGEST_TABLE = 10_000_000  # states
 
 
 class QTable:
@@ -46,7 +51,7 @@ class TabularQ(Agent):
     """Tabular learners on the seed axis; see ``Agent`` for the arguments, ``TabularQConfig`` for hyper-parameters.
 
     Raises:
-        ValueError: the observations are not Discrete.
+        ValueError: the observations are neither Discrete nor MultiDiscrete.
     """
 
     config_class = TabularQConfig
@@ -58,10 +63,20 @@ class TabularQ(Agent):
 
     def _build(self) -> dict[str, QTable]:
         space = self.observation_space
-        if not isinstance(space, spaces.Discrete):
-            raise ValueError(f"a table needs Discrete observations, got {space}: use DQN, which does not")
-        self._first_state = int(space.start)
-        self.table = QTable(int(space.n), self.num_actions, self.per_row.initial_value)
+        if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+            raise ValueError(f"a table needs Discrete or MultiDiscrete observations, got {space}: use DQN")
+        sizes = space.nvec.ravel() if isinstance(space, spaces.MultiDiscrete) else np.array([space.n])
+        self._num_states = math.prod(sizes.tolist())
+        if self._num_states > LARGEST_TABLE:
+            raise ValueError(f"{space} has {self._num_states:,} states, too many for a table: use DQN")
+        # a state is a number of mixed radix: its digits are the components, the last one counts single states
+        radix = np.append(np.cumprod(sizes[:0:-1])[::-1], 1)
+        self._radix, self._sizes, self._first = (
+            torch.as_tensor(numbers, dtype=torch.int64, device=self.device)
+            for numbers in (radix, sizes, np.broadcast_to(np.asarray(space.start).ravel(), sizes.shape).copy())
+        )
+        self._scalar = isinstance(space, spaces.Discrete)
+        self.table = QTable(self._num_states, self.num_actions, self.per_row.initial_value)
         self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
         self._action = epsilon_greedy(
             self.scores(self.env.obs), self.epsilon()[:, None], self.explore.next(), self.env.action_mask
@@ -73,7 +88,7 @@ class TabularQ(Agent):
         epsilon, u = self.epsilon()[:, None], self.explore.next()
         transition = self.env.step(self._action)
         self.record(segment([transition]))
-        next_q, mask = self.scores(transition.next_obs), transition.next_action_mask  # [S, B, A]
+        next_q, mask = self.table(self._index(transition.next_obs)), transition.next_action_mask  # [S, B, A]
         next_action = epsilon_greedy(next_q, epsilon, u, mask)
         if self.config.algorithm == "q-learning":
             next_value = mask_logits(next_q, mask).amax(dim=-1)
@@ -83,7 +98,7 @@ class TabularQ(Agent):
             next_value = (epsilon_greedy_probs(next_q, epsilon, mask) * next_q).sum(dim=-1)
         target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
         # where the episode goes on this is next_action
-        self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u, self.env.action_mask)
+        self._action = epsilon_greedy(self.table(self._index(self.env.obs)), epsilon, u, self.env.action_mask)
         self.update(self._index(transition.obs) * self.num_actions + transition.action, target)
 
     def update(self, entry: Tensor, target: Tensor) -> None:
@@ -112,8 +127,32 @@ class TabularQ(Agent):
         )
 
     def scores(self, obs: Tensor) -> Tensor:
-        """Q(s, .) of every row, ``[S, B] -> [S, B, A]``."""
+        """Return Q(s, .) of every row, ``[S, B] -> [S, B, A]``.
+
+        States may be given as codes, floating ``[S, B, N]``: then Q is their linear interpolation, differentiable.
+
+        Raises:
+            ValueError: observations of another shape, or numbers that are no states.
+        """
+        if obs.is_floating_point() and obs.dim() == 3 and obs.shape[::2] == (self.num_seeds, self._num_states):
+            return obs.to(self.table.flat.dtype) @ self.table.flat.view(self.num_seeds, self._num_states, -1)
+        shape = self.observation_space.shape or ()
+        if obs.is_floating_point() or obs.shape[:1] != (self.num_seeds,) or obs.shape[2:] != shape or obs.dim() < 2:
+            states = ", ".join(map(str, (self.num_seeds, "B", *shape)))
+            raise ValueError(
+                f"obs must be states, integers [{states}], one row per seed, or codes "
+                f"[{self.num_seeds}, B, {self._num_states}], got {obs.dtype} {tuple(obs.shape)}"
+            )
+        digits = self._digits(obs)
+        wrong = ((digits < 0) | (digits >= self._sizes)).any(dim=-1)
+        if wrong.any():
+            raise ValueError(f"obs has state {obs[wrong][0].tolist()}, which is not in {self.observation_space}")
         return self.table(self._index(obs))
 
+    def _digits(self, obs: Tensor) -> Tensor:
+        """Return the components of states ``[S, B, *observation]`` counted from 0, ``[S, B, k]``."""
+        return (obs.long()[..., None] if self._scalar else obs.long().flatten(2)) - self._first
+
     def _index(self, obs: Tensor) -> Tensor:
-        return obs.long() - self._first_state
+        """Return the numbers of states ``[S, B, *observation] -> [S, B]``."""
+        return obs.long() - self._first if self._scalar else (self._digits(obs) * self._radix).sum(dim=-1)

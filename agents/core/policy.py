@@ -54,7 +54,13 @@ class ScoredPolicy:
 
         The action of the highest score, or with ``deterministic=False`` a sample of softmax(scores), for action values
         the epsilon-greedy action of the present schedule; of the actions that ``action_mask [S, B, A]`` bool allows.
+
+        Raises:
+            ValueError: a mask that allows no action somewhere.
         """
+        if action_mask is not None and not action_mask.any(dim=-1).all():
+            row, copy = (~action_mask.any(dim=-1)).nonzero()[0].tolist()
+            raise ValueError(f"action_mask allows no action in row {row}, copy {copy}: one at least must be True")
         with torch.no_grad():
             scores = self.scores(obs)
         if deterministic:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Watched(Protocol):
@@ -30,6 +29,8 @@ class Watched(Protocol):
 
 def progress(agent: Watched, steps: Iterator[int], total_timesteps: int) -> Iterator[int]:
     """Pass ``steps`` (timesteps done) through while drawing a bar on the terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
