@@ -112,7 +112,7 @@ class ForeignEnv:
 
     def step(self, action: Tensor) -> Transition:
         """Step every copy with ``action [S, B]``; finished copies start again in the same call if they restart."""
-        chosen = self._numbered_as_theirs(action)  # [S * B]
+        chosen = self._own_numbers(action)  # [S * B]
         held = (self._terminated | self._truncated) & (not self._restart)  # [S * B]
         self._rewards[held] = 0.0
         self._elapsed += ~held
@@ -241,7 +241,7 @@ class ForeignEnv:
         where = f"step {self._elapsed[place]} of episode {max(self._episodes[place] - 1, 0)}, seed {seed}"
         return f"{where} (row {place // self.num_envs}), copy {copy}"
 
-    def _numbered_as_theirs(self, action: Tensor) -> NDArray[np.int64]:
+    def _own_numbers(self, action: Tensor) -> NDArray[np.int64]:
         """Actions ``[S, B]`` counted from 0 -> the environment's own numbers, ``[S * B]``."""
         expected = (len(self.seeds), self.num_envs)
         if tuple(action.shape) != expected or action.dtype not in (torch.int64, torch.int32):

@@ -1,4 +1,4 @@
-"""Models of stable-baselines3 as policies and victims of ours.
+"""Models of stable-baselines3 as policies and victims of rlkit.
 
 stable-baselines3 is an optional dependency: this module imports without it.
 """

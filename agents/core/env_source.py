@@ -1,4 +1,4 @@
-"""Where an agent's environments come from: those it trains in, and copies of them to be judged in."""
+"""Where an agent's environments come from: those it trains in, and copies of them for evaluation."""
 
 from __future__ import annotations
 
