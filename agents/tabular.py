@@ -15,19 +15,23 @@ values of the policy that it follows.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from rlkit.arrays import Given, as_observations, as_tensor
+from rlkit.arrays import Given, as_observations
 from rlkit.exploration import epsilon_greedy, epsilon_greedy_probs, linear_schedule, mask_logits
 from rlkit.types import segment
 
 from .configs import TabularQConfig
 from .core.agent import Agent
 from .presets import TABULAR_PRESETS
+
+LARGEST_TABLE = 10_000_000  # states
 
 
 class QTable:
@@ -49,7 +53,7 @@ class TabularQ(Agent):
     """Tabular learners on the seed axis; see ``Agent`` for the arguments, ``TabularQConfig`` for hyper-parameters.
 
     Raises:
-        ValueError: the observations are not Discrete.
+        ValueError: the observations are neither Discrete nor MultiDiscrete.
     """
 
     config_class = TabularQConfig
@@ -61,10 +65,20 @@ class TabularQ(Agent):
 
     def _build(self) -> dict[str, QTable]:
         space = self.observation_space
-        if not isinstance(space, spaces.Discrete):
-            raise ValueError(f"a table needs Discrete observations, got {space}: use DQN instead")
-        self._first_state = int(space.start)
-        self.table = QTable(int(space.n), self.num_actions, self.per_row.initial_value)
+        if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+            raise ValueError(f"a table needs Discrete or MultiDiscrete observations, got {space}: use DQN")
+        sizes = space.nvec.ravel() if isinstance(space, spaces.MultiDiscrete) else np.array([space.n])
+        self._num_states = math.prod(sizes.tolist())
+        if self._num_states > LARGEST_TABLE:
+            raise ValueError(f"{space} has {self._num_states:,} states, too many for a table: use DQN")
+        # a state is a number of mixed radix: its digits are the components, the last one counts single states
+        radix = np.append(np.cumprod(sizes[:0:-1])[::-1], 1)
+        self._radix, self._sizes, self._first = (
+            torch.as_tensor(numbers, dtype=torch.int64, device=self.device)
+            for numbers in (radix, sizes, np.broadcast_to(np.asarray(space.start).ravel(), sizes.shape).copy())
+        )
+        self._scalar = isinstance(space, spaces.Discrete)
+        self.table = QTable(self._num_states, self.num_actions, self.per_row.initial_value)
         self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
         self._action = epsilon_greedy(
             self.scores(self.env.obs), self.epsilon()[:, None], self.explore.next(), self.env.action_mask
@@ -76,7 +90,7 @@ class TabularQ(Agent):
         epsilon, u = self.epsilon()[:, None], self.explore.next()
         transition = self.env.step(self._action)
         self.record(segment([transition]))
-        next_q, mask = self.scores(transition.next_obs), transition.next_action_mask  # [S, B, A]
+        next_q, mask = self.table(self._index(transition.next_obs)), transition.next_action_mask  # [S, B, A]
         next_action = epsilon_greedy(next_q, epsilon, u, mask)
         if self.config.algorithm == "q-learning":
             next_value = mask_logits(next_q, mask).amax(dim=-1)
@@ -86,7 +100,7 @@ class TabularQ(Agent):
             next_value = (epsilon_greedy_probs(next_q, epsilon, mask) * next_q).sum(dim=-1)
         target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
         # equals next_action where the episode continues
-        self._action = epsilon_greedy(self.scores(self.env.obs), epsilon, u, self.env.action_mask)
+        self._action = epsilon_greedy(self.table(self._index(self.env.obs)), epsilon, u, self.env.action_mask)
         self.update(self._index(transition.obs) * self.num_actions + transition.action, target)
 
     def update(self, entry: Tensor, target: Tensor) -> None:
@@ -117,16 +131,29 @@ class TabularQ(Agent):
     def scores(self, obs: Given) -> Tensor:
         """Look up Q(s, .) of every row, ``[S, B] -> [S, B, A]``.
 
+        States may be given as codes, floating ``[S, B, N]``: then Q is their linear interpolation, differentiable.
+
         Raises:
-            ValueError: observations that are not integers, or of another number of rows.
+            ValueError: observations of another shape, or numbers that are no states.
         """
-        state = as_tensor(obs, "obs", self.device)
-        if state.is_floating_point():
-            raise ValueError(
-                f"a table reads integers of {self.observation_space}, got {state.dtype} {list(state.shape)}: one-hot "
-                "codes, and attacks on them, are for networks"
-            )
-        return self.table(self._index(as_observations(state, self)))
+        states = as_observations(obs, self)
+        if states.is_floating_point():
+            if states.shape[2:] != (self._num_states,):
+                raise ValueError(
+                    f"a table reads integers of {self.observation_space}, or codes [..., {self._num_states}], got "
+                    f"{states.dtype} {list(states.shape)}"
+                )
+            return states.to(self.table.flat.dtype) @ self.table.flat.view(self.num_seeds, self._num_states, -1)
+        digits = self._digits(states)
+        wrong = ((digits < 0) | (digits >= self._sizes)).any(dim=-1)
+        if wrong.any():
+            raise ValueError(f"obs has state {states[wrong][0].tolist()}, which is not in {self.observation_space}")
+        return self.table(self._index(states))
+
+    def _digits(self, obs: Tensor) -> Tensor:
+        """Return the components of states ``[S, B, *observation]`` counted from 0, ``[S, B, k]``."""
+        return (obs.long()[..., None] if self._scalar else obs.long().flatten(2)) - self._first
 
     def _index(self, obs: Tensor) -> Tensor:
-        return obs.long() - self._first_state
+        """Return the numbers of states ``[S, B, *observation] -> [S, B]``."""
+        return obs.long() - self._first if self._scalar else (self._digits(obs) * self._radix).sum(dim=-1)

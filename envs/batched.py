@@ -251,15 +251,15 @@ class GymnasiumNoise:
         return self._block[..., self._used - 1, :]
 
     def restart(self, finished: Array) -> Array:
-        """Never asked: an evaluation copy plays one episode."""
+        """Raise: an evaluation copy plays one episode."""
         raise RuntimeError("an evaluation environment plays one episode per copy and does not restart")
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Never asked: an evaluation is not continued."""
+        """Raise: an evaluation is not continued."""
         raise RuntimeError("an evaluation environment plays one episode per copy and is not checkpointed")
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Never asked: an evaluation is not continued."""
+        """Raise: an evaluation is not continued."""
         raise RuntimeError("an evaluation environment plays one episode per copy and is not checkpointed")
 
     def _draw(self, width: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The one definition of an environment: pure functions of state, action and uniform noise.
 
-Every face of an environment (batched tensors, ``gymnasium.Env``, ``gymnasium.vector.VectorEnv``) calls the same
+Every form of an environment (batched tensors, ``gymnasium.Env``, ``gymnasium.vector.VectorEnv``) calls the same
 three functions and differs only in where the noise comes from and who restarts a finished episode.
 """
 

@@ -1,4 +1,4 @@
-"""Any gymnasium environment with Box or Discrete observations and Discrete actions as an ``Env`` of ``rlkit.types``.
+"""Any gymnasium environment with numeric observations and Discrete actions as an ``Env`` of ``rlkit.types``.
 
 The copies are stepped one after another in Python: this is for environments whose dynamics are not written as arrays.
 """
@@ -19,6 +19,8 @@ from torch import Tensor
 from rlkit.env_checker import EnvChecker, FaultyEnvironmentError, env_name
 from rlkit.streams import key
 from rlkit.types import Starts, Transition
+
+Observations = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
 
 class ForeignEnv:
@@ -46,7 +48,7 @@ class ForeignEnv:
     Raises:
         ValueError: no seeds or a negative one, fewer than one copy, an unknown noise, ``make_one`` returning
             something else than gymnasium environments of one kind or one of them twice, an action space that is not
-            Discrete, an observation space that is neither Box nor Discrete; in ``step`` an action outside the action
+            Discrete, an observation space that is not of numbers; in ``step`` an action outside the action
             space.
         FaultyEnvironmentError: see ``rlkit.env_checker``; or an action mask that is misshapen, that allows nothing
             where a step follows, or that is given at some resets and steps only. The message names step, seed and copy.
@@ -78,7 +80,7 @@ class ForeignEnv:
         self._envs = _make_all(make_one, len(self._copies))
         self._name = env_name(self._envs[0])
         self._actions = _discrete_actions(self._envs[0])
-        self._observations = _simple_observations(self._envs[0])
+        self._observations = _numeric_observations(self._envs[0])
         self.action_space = spaces.Discrete(int(self._actions.n))
         self.observation_space = _counted_from_zero(self._observations)
         self.starts = Starts(_first(self._observations), _first(self._actions))
@@ -110,7 +112,7 @@ class ForeignEnv:
 
     def step(self, action: Tensor) -> Transition:
         """Step every copy with ``action [S, B]``; finished copies start again in the same call if they restart."""
-        chosen = self._numbered_as_theirs(action)  # [S * B]
+        chosen = self._own_numbers(action)  # [S * B]
         held = (self._terminated | self._truncated) & (not self._restart)  # [S * B]
         self._rewards[held] = 0.0
         self._elapsed += ~held
@@ -239,7 +241,7 @@ class ForeignEnv:
         where = f"step {self._elapsed[place]} of episode {max(self._episodes[place] - 1, 0)}, seed {seed}"
         return f"{where} (row {place // self.num_envs}), copy {copy}"
 
-    def _numbered_as_theirs(self, action: Tensor) -> NDArray[np.int64]:
+    def _own_numbers(self, action: Tensor) -> NDArray[np.int64]:
         """Actions ``[S, B]`` counted from 0 -> the environment's own numbers, ``[S * B]``."""
         expected = (len(self.seeds), self.num_envs)
         if tuple(action.shape) != expected or action.dtype not in (torch.int64, torch.int32):
@@ -277,7 +279,7 @@ def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> li
             if not isinstance(made[-1], gymnasium.Env):
                 raise ValueError(f"make_one returned {type(made.pop())}: it must make a gymnasium.Env")
             _discrete_actions(made[-1])
-            _simple_observations(made[-1])
+            _numeric_observations(made[-1])
             if (made[-1].action_space, made[-1].observation_space) != (made[0].action_space, made[0].observation_space):
                 raise ValueError(f"the spaces of {env_name(made[-1])} differ from copy to copy: make them all alike")
         if len({id(env.unwrapped) for env in made}) < count:
@@ -304,25 +306,32 @@ def _discrete_actions(env: gymnasium.Env[Any, Any]) -> spaces.Discrete:
     raise ValueError(f"the action space {space} of {env_name(env)} is {kind}, and agents here choose among n: {remedy}")
 
 
-def _simple_observations(env: gymnasium.Env[Any, Any]) -> spaces.Box | spaces.Discrete:
-    """The observation space, if it is Box or Discrete."""
+def _numeric_observations(env: gymnasium.Env[Any, Any]) -> Observations:
+    """Return the observation space if it is numeric, with a Tuple of Discretes as MultiDiscrete."""
     space = env.observation_space
-    if isinstance(space, spaces.Box | spaces.Discrete):
+    if isinstance(space, Observations):
         return space
+    if isinstance(space, spaces.Tuple) and all(isinstance(part, spaces.Discrete) for part in space.spaces):
+        parts: Any = space.spaces
+        return spaces.MultiDiscrete([part.n for part in parts], start=[part.start for part in parts])
     remedy = "flatten it with gymnasium.wrappers.FlattenObservation"
-    raise ValueError(f"the observation space {space} of {env_name(env)} is neither Box nor Discrete: {remedy}")
+    if not space.is_np_flattenable:
+        remedy = "make an array of it with gymnasium.wrappers.TransformObservation"
+    raise ValueError(f"the observation space {space} of {env_name(env)} is not of arrays of numbers: {remedy}")
 
 
-def _first(space: spaces.Box | spaces.Discrete) -> int:
+def _first(space: Observations) -> int:
     """The number that a Discrete space begins with, 0 for a Box."""
     return int(space.start) if isinstance(space, spaces.Discrete) else 0
 
 
-def _counted_from_zero(space: spaces.Box | spaces.Discrete) -> spaces.Box | spaces.Discrete:
+def _counted_from_zero(space: Observations) -> Observations:
     """The space as policies see it: Discrete without an offset."""
     return spaces.Discrete(int(space.n)) if isinstance(space, spaces.Discrete) else space
 
 
-def _element(space: spaces.Box | spaces.Discrete) -> Any:
+def _element(space: Observations) -> Any:
     """Return an element of a space: of a Box the nearest to 0."""
-    return np.clip(0, space.low, space.high) if isinstance(space, spaces.Box) else space.start
+    if isinstance(space, spaces.Box):
+        return np.clip(0, space.low, space.high)
+    return 0 if isinstance(space, spaces.MultiBinary) else space.start

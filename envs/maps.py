@@ -146,7 +146,7 @@ MAPS: dict[str, NamedMap] = {
         ),
         rules=Rules(
             step_reward=-1.0, goal_reward=0.0, tiles={"C": Tile(reward=-99.0, to="S")}, max_steps=200
-        ),  # a step over the cliff pays -100 in all; the step limit is ours
+        ),  # a step over the cliff pays -100 in all; rlkit added the step limit
         source="Sutton & Barto 2018, Example 6.6",
     ),
     "sutton-barto-5x5": NamedMap(
@@ -175,7 +175,7 @@ MAPS: dict[str, NamedMap] = {
             ".#.H",
             "S...",
         ),
-        rules=Rules(slip=0.2, step_reward=-0.04, hole_reward=-1.0, max_steps=100),  # the step limit is ours
+        rules=Rules(slip=0.2, step_reward=-0.04, hole_reward=-1.0, max_steps=100),  # rlkit added the step limit
         source="Russell & Norvig 2010, section 17.1",
     ),
     "four-rooms": NamedMap(
@@ -197,7 +197,7 @@ MAPS: dict[str, NamedMap] = {
         # The primitive moves fail with probability 1/3, which leaves 1/9 for each other direction: uniform slip 4/9.
         rules=Rules(slip=4 / 9, slip_kind="uniform", max_steps=500),
         source="layout and slip of Sutton, Precup & Singh 1999, section 3; goal in the east hallway and a uniform "
-        "start as in Bacon, Harb & Precup 2017; the step limit is ours",
+        "start as in Bacon, Harb & Precup 2017; rlkit added the step limit",
     ),
     "two-goal": NamedMap(
         rows=(
@@ -209,7 +209,7 @@ MAPS: dict[str, NamedMap] = {
         ),
         # Near 1/2 after 3 steps, far 1 after 5: the far goal is better where gamma^2 > 1/2.
         rules=Rules(tiles={"g": Tile(reward=0.5, terminal=True)}, max_steps=50),
-        source="ours: a small reward near by and a large one farther away",
+        source="rlkit: a small reward near by and a large one farther away",
     ),
 }
 

@@ -127,7 +127,8 @@ def as_action_mask(given: Given | None, scores: Tensor, name: str = "action_mask
             f"{name} has shape {list(mask.shape)}, expected {list(scores.shape)}: one boolean per seed, copy and action"
         )
     if not mask.any(dim=-1).all():
-        raise ValueError(f"{name} allows no action somewhere: at least one must be True")
+        row, copy = (~mask.expand(scores.shape).any(dim=-1)).nonzero()[0].tolist()
+        raise ValueError(f"{name} allows no action in row {row}, copy {copy}: at least one must be True")
     return mask.expand(scores.shape)
 
 
@@ -180,8 +181,8 @@ def refuse_nonfinite(numbers: Tensor, name: str) -> None:
 
 def _shape_of(space: Any, obs: Tensor) -> Sequence[int] | None:
     """The shape of one observation; None for a flat one of any length."""
-    if isinstance(space, spaces.Discrete):
-        return (int(space.n),) if obs.is_floating_point() else ()  # a one-hot code, or an integer
+    if obs.is_floating_point() and isinstance(space, spaces.Discrete | spaces.MultiDiscrete):  # one-hot codes
+        return (int(space.n if isinstance(space, spaces.Discrete) else space.nvec.sum(axis=None)),)
     shape: Sequence[int] | None = getattr(space, "shape", None)
     return shape
 

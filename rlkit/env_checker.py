@@ -147,8 +147,11 @@ class EnvChecker:
         """
         for path, allowed in self._parts.items():
             part = observations
-            for place in path:
-                part = part[place]
+            try:
+                for place in path:  # one copy's Tuple may be an array [n, k]
+                    part = part[:, place] if isinstance(part, np.ndarray) else part[place]
+            except (IndexError, KeyError, TypeError):
+                raise self.fault(None, f"{part!r} as observation", f"its space is {self.space}") from None
             values = np.asarray(part)
             if values.shape[1:] != allowed.shape or not allowed.can_hold(values.dtype):
                 what = f"observations of {values.dtype} {values.shape[1:]}"

@@ -59,8 +59,8 @@ class SB3Policy:
         vec_normalize: the ``VecNormalize`` that the models were trained behind, one for all or one per model, or None.
 
     Raises:
-        ValueError: no model, one that is not DQN, A2C or PPO, one with continuous actions, spaces that differ, another
-            number of normalisations than models, or one of other observations.
+        ValueError: no model, one that is not DQN, A2C or PPO, a recurrent one, one with continuous actions, spaces
+            that differ, another number of normalisations than models, or one of other observations.
     """
 
     def __init__(
@@ -288,6 +288,11 @@ def _check_supported(model: Any) -> None:
     policy = getattr(model, "policy", None)
     if not hasattr(policy, "q_net") and not hasattr(policy, "get_distribution"):
         raise ValueError(f"a model must be one of {', '.join(ALGORITHMS)}, got {name}")
+    if hasattr(policy, "lstm_actor"):  # sb3-contrib's name in every recurrent policy
+        raise ValueError(
+            f"{name} is recurrent, and its actions follow from the whole episode, not from one observation: evaluate "
+            "it with evaluate_policy on a gymnasium environment, which passes its states on"
+        )
     if not isinstance(model.action_space, spaces.Discrete):
         raise ValueError(f"{name} has actions {model.action_space}: only Discrete actions are supported")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -19,8 +20,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+import rlkit.envs
 import rlkit.sb3
 from rlkit.adversarial import OneHot, ValueGuided
+from rlkit.evaluation import evaluate_policy
 from rlkit.sb3 import SB3Policy
 
 OBSERVATIONS = np.random.default_rng(0).normal(scale=[1, 1, 0.2, 1], size=(1000, 4)).astype(np.float32)
@@ -339,3 +342,22 @@ def test_no_observations_are_refused() -> None:
     for ask in (policy.scores, policy.values, policy.act):
         with pytest.raises(ValueError, match="obs holds no observation, B is 0"):
             ask(torch.zeros(1, 0, 4))
+
+
+def test_a_recurrent_policy_is_refused_at_the_door():
+    class RecurrentPPO:
+        """As sb3-contrib's: it answers as an actor-critic, and its policy has an LSTM."""
+
+        observation_space, action_space = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2)
+        policy = SimpleNamespace(get_distribution=None, lstm_actor=torch.nn.LSTM(4, 8))
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            state = np.zeros(len(observation)) if state is None else state * ~episode_start + 1.0
+            return (state > 3).astype(np.int64), state
+
+    with pytest.raises(ValueError, match="RecurrentPPO is recurrent, and its actions follow from the whole episode"):
+        SB3Policy(RecurrentPPO())
+    with pytest.raises(ValueError, match="RecurrentPPO is recurrent, and a batched Env passes no states on"):
+        evaluate_policy(RecurrentPPO(), rlkit.envs.make("CartPole-v1", num_envs=2), 2)
+    mean, _ = evaluate_policy(RecurrentPPO(), gymnasium.make("CartPole-v1"), 2)
+    assert mean > 8

@@ -153,9 +153,9 @@ class Agent(NetworkPolicy):
     def training(self, total_timesteps: int, every: int | None = None) -> Iterator[int]:
         """Train as ``learn`` does, and yield the timesteps done after every ``every`` steps and at the end.
 
-        The caller's loop evaluates, writes checkpoints or stops. One row of ``history`` is written before each yield. A resumed
-        run that is finished by ``training(timesteps_left)`` continues with the ``every`` that it had, and its rows fall
-        where those of the uninterrupted run fall.
+        The caller's loop evaluates, writes checkpoints or stops. One row of ``history`` is written before each yield. A
+        resumed run that is finished by ``training(timesteps_left)`` continues with the ``every`` that it had, and its
+        rows fall where those of the uninterrupted run fall.
 
         Args:
             total_timesteps: environment steps per seed, over all its copies.

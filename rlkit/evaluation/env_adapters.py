@@ -106,7 +106,7 @@ def vector_adapter(env: VectorEnv) -> EnvAdapter:
         obs, infos = checker.call(None, env.reset, **options)
         restarting[:] = False
         resets.seen()
-        return deepcopy(obs), [infos] * env.num_envs
+        return _copied(obs), [infos] * env.num_envs
 
     def step(actions: NDArray[Any]) -> Stepped:
         clock.step += 1
@@ -122,7 +122,7 @@ def vector_adapter(env: VectorEnv) -> EnvAdapter:
         ended = dones & (_known_ends(monitored, truncated, by_copy) | reached) | (restarting & reached)
         counted = ~restarting
         restarting[:] = dones & next_step
-        return Stepped(deepcopy(obs), rewards, dones, ended, counted, by_copy)
+        return Stepped(_copied(obs), rewards, dones, ended, counted, by_copy)
 
     def masks(infos: Infos) -> NDArray[Any] | None:
         return infos[0].get("action_mask")  # one dictionary for all copies, with arrays of their values
@@ -348,6 +348,13 @@ def _name_of_copies(env: Any) -> str:
 
 def _limit(spec: gymnasium.envs.registration.EnvSpec | None) -> int | None:
     return None if spec is None else spec.max_episode_steps
+
+
+def _copied(obs: Any) -> Any:
+    """Copy the observations of n copies; those of a Tuple of k Discretes become one array ``[n, k]``."""
+    if isinstance(obs, tuple) and all(isinstance(part, np.ndarray) and part.ndim == 1 for part in obs):
+        return np.stack(obs, axis=-1)
+    return deepcopy(obs)
 
 
 def _batch_of_one(obs: Any) -> Any:

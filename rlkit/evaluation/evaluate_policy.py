@@ -254,7 +254,12 @@ class _PolicyOfPredictor:
         self.model = model
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        actions, _ = self.model.predict(obs.flatten(0, 1).cpu().numpy(), deterministic=deterministic)
+        actions, state = self.model.predict(obs.flatten(0, 1).cpu().numpy(), deterministic=deterministic)
+        if state is not None:
+            raise ValueError(
+                f"{type(self.model).__name__} is recurrent, and a batched Env passes no states on: evaluate it on a "
+                "gymnasium or stable-baselines3 environment"
+            )
         return torch.as_tensor(np.asarray(actions), device=obs.device).reshape(obs.shape[:2])  # [S, B]
 
 

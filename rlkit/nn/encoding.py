@@ -13,14 +13,25 @@ from torch import Tensor, nn
 def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     """Encode observations for a network: ``[..., *space.shape]`` -> ``[..., features]`` float.
 
-    Discrete becomes one-hot, unless it is given as codes already (floating ``[..., n]``, for example attacked ones);
-    Boxes of uint8 from 0 to 255 are divided by 255, in whatever dtype they are given, every other Box is flattened and
-    cast. The result is differentiable with respect to floating observations, so attacks pass through it.
+    Discrete becomes one-hot, MultiDiscrete the one-hot codes of its components side by side, as in stable-baselines3;
+    floating numbers of either are codes already, for example attacked ones, and stay. MultiBinary is cast. Boxes of
+    uint8 from 0 to 255 are divided by 255, in whatever dtype they are given, every other Box is flattened and cast.
+    The result is differentiable with respect to floating observations, so attacks pass through it.
     """
     if isinstance(space, spaces.Discrete):
         if obs.is_floating_point():
             return obs
         return nn.functional.one_hot(obs.long() - int(space.start), int(space.n)).to(torch.float32)
+    if isinstance(space, spaces.MultiDiscrete) and not obs.is_floating_point():
+        sizes, starts = space.nvec.ravel().tolist(), np.asarray(space.start).ravel().tolist()
+        components = obs.long().flatten(obs.dim() - len(space.shape)).unbind(dim=-1)
+        codes = [
+            nn.functional.one_hot(component - start, size)
+            for component, start, size in zip(components, starts, sizes, strict=True)
+        ]
+        return torch.cat(codes, dim=-1).to(torch.float32)
+    if isinstance(space, spaces.MultiDiscrete):
+        return obs
     axes = len(space.shape or ())
     features = obs if axes == 1 else obs.reshape(*obs.shape[: obs.dim() - axes], num_features(space))
     features = features if features.is_floating_point() else features.to(torch.float32)
@@ -38,13 +49,15 @@ def num_features(space: spaces.Space) -> int:
     """Return the number of features of one encoded observation.
 
     Raises:
-        ValueError: a space that is neither Box nor Discrete, Dict for example.
+        ValueError: a space that is not Box, Discrete, MultiDiscrete or MultiBinary, Dict for example.
     """
     if isinstance(space, spaces.Discrete):
         return int(space.n)
-    if not isinstance(space, spaces.Box):
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum(axis=None))
+    if not isinstance(space, spaces.Box | spaces.MultiBinary):
         raise ValueError(
-            f"observations must be Box or Discrete, got {space}: flatten them first, "
+            f"observations must be Box, Discrete, MultiDiscrete or MultiBinary, got {space}: flatten them first, "
             "for example with gymnasium.wrappers.FlattenObservation"
         )
     return math.prod(space.shape)

@@ -2,12 +2,17 @@
 
 import math
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
+from gymnasium.vector import SyncVectorEnv
 
+from rlkit.adversarial import OneHot
 from rlkit.agents import TabularQ, load
 from rlkit.envs import GridWorld, TabularDynamics
+from rlkit.evaluation import evaluate_policy
 from rlkit.exploration import epsilon_greedy_probs
 from rlkit.mdp import TabularMDP
 from rlkit.planning import evaluate, q_backup, solve
@@ -166,3 +171,60 @@ def test_it_saves_and_refuses(tmp_path):
         TabularQ(GridWorld("frozenlake-4x4"), algorithm="q", device="cpu")
     with pytest.raises(ValueError, match="learning_rate"):
         TabularQ(GridWorld("frozenlake-4x4"), learning_rate=1.5, device="cpu")
+
+
+def test_what_is_no_state_is_refused():
+    agent = TabularQ(GridWorld("frozenlake-4x4"), seeds=[0, 1], device="cpu")
+    with pytest.raises(ValueError, match="obs must have one row per seed, 2, got 1"):
+        agent.act([[3]])
+    for wrong in ([[3.7]], torch.tensor([[3.7], [2.0]]), torch.zeros(2, 1, 15)):
+        with pytest.raises(ValueError, match=r"which does not fit Discrete\(16\)"):
+            agent.act(wrong)
+    for wrong in (-1, 16):
+        with pytest.raises(ValueError, match=rf"obs has state {wrong}, which is not in Discrete\(16\)"):
+            agent.q_values(torch.tensor([[0], [wrong]]))
+    with pytest.raises(ValueError, match="action_mask allows no action in row 1, copy 0"):
+        agent.act(torch.zeros(2, 1, dtype=torch.int64), action_mask=torch.tensor([[[True] * 4], [[False] * 4]]))
+
+
+def test_a_state_may_be_given_as_its_code():
+    agent = TabularQ(GridWorld("frozenlake-4x4"), seeds=[0, 1], device="cpu").learn(500)
+    states = torch.arange(16).expand(2, -1)
+    victim = OneHot(agent)
+    assert torch.equal(victim.act(states), agent.act(states))
+    assert torch.equal(victim.scores(states), agent.scores(states))
+    half = 0.5 * (victim.encode(states[:, :1]) + victim.encode(states[:, 1:2])).double()
+    torch.testing.assert_close(agent.scores(half), agent.scores(states[:, :2]).mean(dim=1, keepdim=True))
+
+
+def test_components_are_the_digits_of_a_state():
+    class Grid(gymnasium.Env):
+        """Every state of three components once, the last one fastest."""
+
+        observation_space = spaces.Tuple([spaces.Discrete(3, start=1), spaces.Discrete(2), spaces.Discrete(4)])
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            self.time = 0
+            return (1, 0, 0), {}
+
+        def step(self, action):
+            self.time += 1
+            first, second, third = np.unravel_index(self.time, (3, 2, 4))
+            return (1 + first, second, third), float(action), self.time == 23, False, {}
+
+    agent = TabularQ(Grid, device="cpu", exploration_fraction=1.0)
+    assert agent.observation_space == spaces.MultiDiscrete([3, 2, 4], start=[1, 0, 0])
+    seen = torch.stack(
+        [agent.env.obs[0, 0], *(agent.env.step(torch.zeros(1, 1).long()).next_obs[0, 0] for _ in range(23))]
+    )
+    agent.table.flat.view(1, 24, 2)[0, :, 0] = torch.arange(24.0)
+    assert agent.scores(seen[None])[0, :, 0].tolist() == list(range(24))
+    agent = TabularQ(Grid, device="cpu", exploration_fraction=1.0).learn(2000)
+    assert evaluate_policy(agent, Grid(), 1) == evaluate_policy(agent, SyncVectorEnv([Grid] * 2), 2) == (23.0, 0.0)
+    assert agent.predict((3, 1, 2), deterministic=True)[0] == 1
+    with pytest.raises(ValueError, match=r"obs has state \[0, 0, 0\], which is not in MultiDiscrete"):
+        agent.predict((0, 0, 0), deterministic=True)
+    Grid.observation_space = spaces.MultiDiscrete([10_000, 10_000, 1])
+    with pytest.raises(ValueError, match="has 100,000,000 states, too many for a table: use DQN"):
+        TabularQ(Grid, device="cpu")

@@ -312,3 +312,12 @@ def test_a_mask_that_cannot_be_is_named(mask):
 
     with pytest.raises(FaultyEnvironmentError, match="action_mask"):
         DQN(Faulty, device="cpu", learning_starts=10).learn(20)
+
+
+def test_a_mask_that_first_appears_later_is_named():
+    class Late(Masked):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=seed)[0], {}
+
+    with pytest.raises(FaultyEnvironmentError, match=r"at step 1 of .* it gave none at its first reset: give one at"):
+        DQN(Late, device="cpu").learn(20)

@@ -467,22 +467,28 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
 def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "coin.npz"
     garnet(50, 3, 4, np.random.default_rng(0)).save(path)
-    whole = path.read_bytes()
-    refused = 0
+    whole, messages = path.read_bytes(), []
     for place in np.random.default_rng(0).integers(0, len(whole), 150):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
-        try:
-            TabularMDP.load(path)  # bytes that say nothing, such as a date, may differ
-        except ValueError as error:
-            refused += 1
-            assert str(path) in str(error)
-    assert refused > 100
+        messages.append(refusal(path))
+    refused = [message for message in messages if message]
+    assert len(refused) > 100
+    assert all(str(path) in message for message in refused)
+
+
+def refusal(path: Path) -> str:
+    """Why a table cannot be loaded; empty if it can: bytes that say nothing, such as a date, may differ."""
+    try:
+        TabularMDP.load(path)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("limit", [np.array([1, 2]), np.array(2.5), np.array("7")])
 def test_a_step_limit_that_is_no_integer_is_refused(tmp_path: Path, limit: Any) -> None:
     np.savez(tmp_path / "coin.npz", **arrays(), max_steps=limit)
-    with pytest.raises(ValueError, match="coin.npz has a max_steps of .*: one integer is expected"):
+    with pytest.raises(ValueError, match=r"coin\.npz has a max_steps of .*: one integer is expected"):
         TabularMDP.load(tmp_path / "coin.npz")
 
 
