@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 from collections import Counter
 from types import SimpleNamespace
@@ -781,10 +782,8 @@ def test_cartpole_leans_and_moves_with_its_state() -> None:
 )
 def test_any_text_is_a_map_or_a_value_error(rows: Any) -> None:
     for read in (parse_map, GridWorld):
-        try:
+        with contextlib.suppress(ValueError):  # any other error fails
             read(rows)
-        except ValueError as error:
-            assert str(error)
 
 
 @pytest.mark.parametrize(

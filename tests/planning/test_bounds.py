@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from finite_problems import Rational, assert_encloses, mdps, rational_value
 from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from rlkit.mdp import TabularMDP
 from rlkit.planning import interval_iteration, policy_iteration, solve
@@ -135,7 +134,7 @@ def test_outcomes_of_probability_zero_loosen_no_bound() -> None:
     assert extents(wide) == extents(narrow)
     smallest = []
     for mdp in (narrow, wide):
-        with pytest.raises(ValueError, match="the smallest that .* is") as refused:
+        with pytest.raises(ValueError, match=r"the smallest that .* is") as refused:
             solve(mdp, 0.9, 1e-18, "value iteration")
         smallest.append(float(str(refused.value).rsplit(" ", 1)[1]))
     assert smallest[0] == smallest[1]
