@@ -173,12 +173,12 @@ def slipping_table(
     max_steps: int | None,
     name: str,
 ) -> TabularMDP:
-    """Make the table ``[N, 4, K]`` of actions that go ahead, to either side or back with the given ``chances`` (ahead, each
-    side, behind).
+    """Make the table ``[N, 4, K]`` of actions that go ahead, to either side or back with the given ``chances``.
 
-    ``moves`` are those of the four directions in the order of ``MOVES``. Outcome k of an action is the move in the
-    k-th direction that it may slip to, in the order side, ahead, side, behind, which is gymnasium's, so the same
-    uniform number slips the same way in both; directions of chance 0 are left out.
+    ``chances`` are (ahead, each side, behind). ``moves`` are those of the four directions in the order of ``MOVES``.
+    Outcome k of an action is the move in the k-th direction that it may slip to, in the order side, ahead, side,
+    behind, which is gymnasium's, so the same uniform number slips the same way in both; directions of chance 0 are left
+    out.
     """
     ahead, side, behind = chances
     turns = [(turn, chance) for turn, chance in ((-1, side), (0, ahead), (1, side), (2, behind)) if chance > 0]

@@ -192,9 +192,10 @@ class LatticeMDP:
         return q
 
     def q_at(self, value: ArrayLike, state: ArrayLike, gamma: float) -> Floats:
-        """Compute the action values ``[..., A]`` of any states ``[..., d]``: a true step, then ``value [N]`` interpolated.
+        """Compute the action values of any states: ``[..., d]`` -> ``[..., A]``.
 
-        The best action is that of the greedy policy of ``value`` in the continuous problem.
+        They are those of a true step of the dynamics, followed by ``value [N]`` interpolated. The best action is that
+        of the greedy policy of ``value`` in the continuous problem.
 
         Raises:
             ValueError: values or states of another shape.
