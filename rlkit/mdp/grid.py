@@ -1,7 +1,7 @@
 """A finite MDP that lives on a grid map, kept as the map instead of a table.
 
-A table of a million tiles takes 300 MB; the map takes 26. What a move does is read from the neighbouring tiles (a
-stencil), so one sweep over all states runs at the speed of memory.
+A table of a million tiles takes 300 MB; the map takes 26 MB. The outcome of a move is read from the neighboring tiles
+(a stencil), so the speed of memory limits a sweep over all states.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NO_STATE = -1
 
 
 class Move(NamedTuple):
-    """What one step in one of the four directions does, from every state."""
+    """The outcome of one step in one of the four directions, from every state."""
 
     successor: NDArray[np.int32]  # [N]
     reward: NDArray[np.float64]  # [N]
@@ -115,7 +115,7 @@ class GridMDP:
         return bordered
 
     def of_states(self, per_tile: NDArray) -> NDArray:
-        """Entries of the open tiles: ``[rows, columns]`` -> ``[N]``."""
+        """Take the entries of the open tiles: ``[rows, columns]`` -> ``[N]``."""
         return np.asarray(per_tile[self.open])
 
     def to_map(self, per_state: ArrayLike, wall: float = np.nan) -> NDArray:
@@ -133,28 +133,28 @@ class GridMDP:
 
     @cached_property
     def tabular(self) -> TabularMDP:
-        """The same problem as a table ``[N, 4, K]``, made once; ``map_of`` finds this map again. A terminal tile leads
-        to itself and pays nothing."""
+        """The same problem as a table ``[N, 4, K]``, made once. ``map_of`` finds the map of this table. A terminal tile
+        leads to itself and pays nothing."""
         moves = (self.move(direction) for direction in range(len(MOVES)))
         table = slipping_table(moves, self.chances, self.start, self.max_steps, self.name)
         object.__setattr__(table, "_grid", self)
         return table
 
     def move(self, direction: int) -> Move:
-        """What a step does that goes in ``direction``, from every state."""
+        """Compute the outcome of a step in ``direction`` (an index of ``MOVES``), from every state."""
         rows, columns = self.open.shape
         down, right = MOVES[direction]
-        neighbour = self.state_of[1 + down : 1 + down + rows, 1 + right : 1 + right + columns][self.open]  # [N]
+        neighbor = self.state_of[1 + down : 1 + down + rows, 1 + right : 1 + right + columns][self.open]  # [N]
         here = np.arange(self.num_states, dtype=np.int32)
-        over, blocked = self.of_states(self.terminal), neighbour < 0  # [N]
-        entered = np.where(blocked, here, neighbour)
+        over, blocked = self.of_states(self.terminal), neighbor < 0  # [N]
+        entered = np.where(blocked, here, neighbor)
         gain = np.where(blocked, self.bump_reward, self.of_states(self.entry_reward)[entered])
         reward = np.where(over, 0.0, self.of_states(self.step_reward) + gain)
         successor = np.where(over, here, entered)
         return Move(successor, reward, over | over[successor])
 
     def to_tabular(self) -> TabularMDP:
-        """``tabular``, the same problem as a table."""
+        """Give ``tabular``, the same problem as a table."""
         return self.tabular
 
     def __repr__(self) -> str:
@@ -173,12 +173,12 @@ def slipping_table(
     max_steps: int | None,
     name: str,
 ) -> TabularMDP:
-    """The table ``[N, 4, K]`` of actions that go ahead, to either side or back with the given ``chances`` (ahead, each
-    side, behind).
+    """Make the table ``[N, 4, K]`` of actions that go ahead, to either side or back with the given ``chances``.
 
-    ``moves`` are those of the four directions in the order of ``MOVES``. Outcome k of an action is the move in the
-    k-th direction that it may slip to, in the order side, ahead, side, behind, which is gymnasium's, so the same
-    uniform number slips the same way in both; directions of chance 0 are left out.
+    ``chances`` are (ahead, each side, behind). ``moves`` are those of the four directions in the order of ``MOVES``.
+    Outcome k of an action is the move in the k-th direction that it may slip to, in the order side, ahead, side,
+    behind, which is gymnasium's, so the same uniform number slips the same way in both; directions of chance 0 are left
+    out.
     """
     ahead, side, behind = chances
     turns = [(turn, chance) for turn, chance in ((-1, side), (0, ahead), (1, side), (2, behind)) if chance > 0]
@@ -197,8 +197,10 @@ def slipping_table(
 
 
 def map_of(mdp: TabularMDP | GridMDP) -> GridMDP | None:
-    """The map of a problem: itself, or the one that its table was made from by ``GridMDP.to_tabular``; solvers use it.
-    A table changed by ``dataclasses.replace`` has none."""
+    """Find the map of a problem: itself, or the map that its table was made from by ``GridMDP.to_tabular``; else None.
+
+    A table changed by ``dataclasses.replace`` has no map.
+    """
     return mdp if isinstance(mdp, GridMDP) else vars(mdp).get("_grid")
 
 

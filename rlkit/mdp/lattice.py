@@ -1,10 +1,10 @@
-"""A continuous control problem seen on a lattice of its states, as a finite MDP.
+"""A continuous control problem on a lattice of its states, as a finite MDP.
 
 From a point of the lattice a step of the dynamics leads into some cell; its corners are the successors and the weights
 of multilinear interpolation their probabilities, as these are not negative and sum to one (Kushner & Dupuis 2001,
 "Numerical Methods for Stochastic Control Problems in Continuous Time", chapter 5; Munos & Moore 2002, "Variable
-Resolution Discretization in Optimal Control"). What is solved is this finite problem, and exactly; how far its values
-are from those of the continuous one shows in how they change on finer lattices.
+Resolution Discretization in Optimal Control"). This finite problem is solved exactly. The distance
+of its values from those of the continuous problem is seen by solving finer lattices.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ class Lattice:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """How far apart in number neighbours along each axis are."""
+        """Differences of the numbers of neighboring points, one for each axis."""
         return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
 
     def points(self, first: int = 0, last: int | None = None) -> Floats:
-        """The points numbered from ``first`` up to ``last``, ``[M, d]``."""
+        """Give the points with numbers from ``first`` to ``last - 1``, ``[M, d]``."""
         numbers = np.arange(first, self.num_points if last is None else last)
         places = np.unravel_index(numbers, self.shape)
         return np.stack([axis[place] for axis, place in zip(self.axes, places, strict=True)], axis=-1)
@@ -108,7 +108,7 @@ class Lattice:
 
 
 def interpolated(value: Array, corner: Array, fraction: Array, strides: Sequence[int]) -> Array:
-    """Multilinear interpolation: ``value [N]``, ``corner [...]``, ``fraction [d, ...]`` -> ``[...]``.
+    """Interpolate multilinearly: ``value [N]``, ``corner [...]``, ``fraction [d, ...]`` -> ``[...]``.
 
     Along one axis after the other, ``(1 - f) low + f high``: three roundings an axis. With numpy's and torch's arrays,
     and with ``value [N, B]`` where fractions are ``[d, ..., 1]``.
@@ -127,7 +127,7 @@ class LatticeMDP:
     ``step(state [M, d], action [M])`` gives the next states ``[M, d]``, the rewards ``[M]`` and whether the episode
     ends there ``[M]``. Kept are each successor's cell and its place in it: about ``13 + 8 d`` bytes for a state and
     action, where the table of ``2^d`` successors (``tabular``) takes ``29 * 2^d``. A next state outside the box counts
-    as the nearest one inside, so the box must hold what matters.
+    as the nearest one inside, so choose a box that holds all states of interest.
 
     Raises:
         ValueError: no action, or a step of other shapes or with a number that is not finite.
@@ -192,9 +192,10 @@ class LatticeMDP:
         return q
 
     def q_at(self, value: ArrayLike, state: ArrayLike, gamma: float) -> Floats:
-        """Action values of any states ``[..., d]``, not only of points: a true step, then ``value [N]`` interpolated.
+        """Compute the action values of any states: ``[..., d]`` -> ``[..., A]``.
 
-        ``[..., A]``; its best action is the greedy policy of ``value`` in the continuous problem.
+        They are those of a true step of the dynamics, followed by ``value [N]`` interpolated. The best action is that
+        of the greedy policy of ``value`` in the continuous problem.
 
         Raises:
             ValueError: values or states of another shape.

@@ -1,7 +1,7 @@
 """A finite Markov decision process as its table.
 
-Letters: N states, A actions, K successors per state and action. The table is what the exact solvers of
-``rlkit.planning`` read and what a simulator samples: there is no second description of the same problem.
+Letters: N states, A actions, K successors per state and action. The exact solvers of ``rlkit.planning`` read
+the table, and simulators sample the same table.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ STORED = ("successor", "probability", "reward", "terminated", "start", "max_step
 class TabularMDP:
     """A finite MDP with at most K outcomes of every (state, action).
 
-    ``terminated`` belongs to the transition, not to the successor: the same state may be entered with and without
-    the episode ending, and what follows a terminated transition is never read. Rewards keep their distribution:
+    ``terminated`` belongs to the transition, not to the successor: a state may be entered with and without the end of
+    the episode. The value of a successor after a terminated transition is never read. Rewards keep their distribution:
     two outcomes may share a successor and differ in reward or flag. Rows with fewer than K outcomes are padded with
     entries of probability 0 (and, in the tables made here, successor 0, reward 0, not terminated).
 
     Which actions a state has may depend on the state: ``available [N, A]`` says which. The rows given for the others
-    are ignored, and those stored repeat the state's first available action, so that a simulator that takes one all
-    the same does something; their expected reward is minus infinity, so that no solver takes one.
+    are ignored, and those stored repeat the state's first available action, so that a simulator can step with
+    any action; their expected reward is minus infinity, so that no solver takes one.
 
     The arrays are copied, verified and read-only. Row sums are accepted within 1e-9 of one and kept as given. Where a
     large table has the same probabilities in every state, as that of a slippery map has, they are stored once.
@@ -135,15 +135,15 @@ class TabularMDP:
 
     @property
     def ended(self) -> NDArray[np.bool_]:
-        """The states in which an episode is over, ``[N]``: every action ends there, where it is, and pays nothing.
-        There is nothing to decide in them, and simulators never act there."""
+        """The states in which an episode is over, ``[N]``: every action stays, ends the episode and pays nothing.
+        Simulators never act in them."""
         here = np.arange(self.num_states)[:, None, None]
         over = self.terminated & (self.successor == here) & (self.reward == 0)
         return np.asarray((over | (self.probability == 0)).all(axis=(1, 2)))
 
     @cached_property
     def arrival(self) -> NDArray[np.int32]:
-        """Where the value that follows an outcome is found, ``[N, A, K]``, read-only: its successor, or N, a place of
+        """The index of the value that follows an outcome, ``[N, A, K]``, read-only: its successor, or N, an entry of
         value 0, where the episode ends or the outcome never happens."""
         where = np.full(self.probability.shape, self.num_states, np.int32)
         going_on = self.probability > 0
@@ -469,7 +469,7 @@ def with_suffix(path: str | Path) -> Path:
 
 
 def chunks(size: int, length: int = CHUNK) -> Iterator[slice]:
-    """``size`` states in pieces of at most ``length``, which fit a cache."""
+    """Cut ``size`` states into pieces of at most ``length``, which fit a cache."""
     return (slice(first, min(first + length, size)) for first in range(0, size, length))
 
 

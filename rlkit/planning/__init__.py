@@ -1,7 +1,8 @@
 """Exact solutions of finite MDPs, with certificates.
 
-Operators first (``q_backup``, ``bellman``, ``greedy``), methods on top, one door (``solve``), and what judges
-learners against them. A problem is a ``TabularMDP``, a ``GridMDP`` or a ``LatticeMDP``.
+``solve`` chooses a method; every method is a function of its own as well. ``q_backup``, ``bellman``, ``bellman_q`` and
+``greedy`` are the operators. ``regret``, ``q_error`` and ``suboptimal_probability`` compare learners with the optimum.
+A problem is a ``TabularMDP``, a ``GridMDP`` or a ``LatticeMDP``.
 """
 
 from .evaluation import evaluate, evaluate_finite

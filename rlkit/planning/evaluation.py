@@ -27,17 +27,18 @@ class RewardProcess(NamedTuple):
 
 
 def evaluate(mdp: Problem, policy: ArrayLike, gamma: float) -> Array:
-    """The value ``V = (I - gamma P)^-1 r`` of one policy or many, by sparse LU: ``[..., N]``.
+    """Compute the value ``V = (I - gamma P)^-1 r`` of one policy or many, by sparse LU: ``[..., N]``.
 
     A policy is integers ``[..., N]`` (actions) or floats ``[..., N, A]`` (probabilities). Leading axes are kept: the
     greedy policies of S seeds, ``q.argmax(axis=-1)`` of ``q [S, N, A]``, give values ``[S, N]``.
 
-    With gamma = 1 this is the expected total reward (Puterman 1994, chapter 7). It needs that wherever the policy
-    can go on for ever it collects nothing there; those states have value 0.
+    With gamma = 1 this is the expected total reward (Puterman 1994, chapter 7). It exists if the policy collects
+    nothing wherever it can go on for ever; those states have value 0.
 
     Raises:
-        ValueError: gamma outside [0, 1]; a policy of another shape, with an action or probabilities that are
-            none; gamma = 1 where an episode may go on for ever and collect rewards (the message names a state).
+        ValueError: gamma outside [0, 1]; a policy of another shape, with an action that a state does not have, or with
+            probabilities that do not sum to 1; gamma = 1 where an episode may go on for ever and collect rewards (the
+            message names a state).
     """
     gamma, mdp = verified_discount(gamma), as_table(mdp)
     if gamma < 1:
@@ -54,7 +55,7 @@ def evaluate(mdp: Problem, policy: ArrayLike, gamma: float) -> Array:
 def evaluate_finite(
     mdp: Problem, policy: ArrayLike, horizon: int | None = None, gamma: float = 1.0, per_step: bool = False
 ) -> Array:
-    """The value of one policy or many when H steps are allowed: ``[..., H + 1, N]``, index t after t steps.
+    """Compute the value of one policy or many when H steps are allowed: ``[..., H + 1, N]``, index t after t steps.
 
     ``V_H = 0`` and ``V_t(s) = sum_a pi_t(a|s) sum p (r + gamma (1 - terminated) V_{t+1}(s'))``, so ``[..., 0, :]`` is
     the value of whole episodes. ``policy`` is as in ``evaluate``: integers ``[..., N]`` or floats
@@ -62,7 +63,7 @@ def evaluate_finite(
     of ``backward_induction``. ``horizon`` is ``mdp.max_steps`` unless given.
 
     Raises:
-        ValueError: no horizon, gamma outside [0, 1], a policy that is none.
+        ValueError: no horizon, gamma outside [0, 1], an invalid policy.
     """
     gamma, mdp = verified_discount(gamma), as_table(mdp)
     steps = verified_horizon(mdp, horizon)
@@ -82,7 +83,8 @@ def state_value(q: Array, policy: NDArray[Any]) -> Array:
     """``V(s) = sum_a pi(a|s) q(s, a)``: q ``[..., N, A]``, policy ``[..., N]`` integers or ``[..., N, A]`` floats."""
     if policy.dtype.kind == "i":
         return np.asarray(np.take_along_axis(q, policy[..., None], axis=-1)[..., 0])
-    return np.asarray((policy * np.where(np.isneginf(q), 0.0, q)).sum(axis=-1))  # no policy takes what is not there
+    taken = np.where(np.isneginf(q), 0.0, q)  # unavailable actions have probability 0
+    return np.asarray((policy * taken).sum(axis=-1))
 
 
 def reward_process(mdp: TabularMDP, policy: NDArray[Any]) -> RewardProcess:
@@ -127,7 +129,7 @@ def discounted_sums(continuation: sparse.csr_array, amount: Array, gamma: float)
     """``(I - gamma P)^-1 x`` by sparse LU: the expected discounted sum of ``amount`` x, ``[N]`` or ``[N, C]``.
 
     No row's diagonal entry is smaller than the sum of the others, so elimination in any order, by pivots on the
-    diagonal, is stable; the order is that of least fill for neighbours that point at each other, as on maps.
+    diagonal, is stable; the order is that of least fill for neighbors that point at each other, as on maps.
     """
     from scipy.sparse.linalg import splu
 

@@ -1,4 +1,4 @@
-"""Judging what was learned against what is exact."""
+"""Errors and regrets of learned values and policies, measured against the exact optimum."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from .solution import FiniteHorizonSolution, Solution
 
 
 def start_value(mdp: Problem, value: ArrayLike) -> Array:
-    """The expected value of the first state, ``sum_s start(s) V(s)``: ``[..., N]`` -> ``[...]``."""
+    """Average a value function over first states, ``sum_s start(s) V(s)``: ``[..., N]`` -> ``[...]``.
+
+    Raises:
+        ValueError: ``mdp`` is no problem, or ``value`` has another shape.
+    """
     table = as_table(mdp)
     return np.asarray(verified_values(table, value) @ table.start)
 
 
 def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) -> Array:
-    """How far action values are from the optimal ones: ``[..., N, A]`` -> ``[...]``.
+    """Measure how far action values are from the optimal ones: ``[..., N, A]`` -> ``[...]``.
 
-    ``max_s max_a |q - q*|``, or with weights w ``[N]``, such as ``mdp.start``, ``sum_s w(s) max_a |q - q*|``. It is
-    exact to within ``solution.width``. A policy greedy to q loses at most ``2 max|q - q*| / (1 - gamma)`` of value
-    (Singh & Yee 1994).
+    Actions that a state does not have are left out. It is ``max_s max_a |q - q*|``, or with weights w ``[N]``, such as
+    ``mdp.start``, ``sum_s w(s) max_a |q - q*|``. It is exact to within ``solution.width``. A policy greedy to q loses
+    at most ``2 max|q - q*| / (1 - gamma)`` of value (Singh & Yee 1994).
 
     Raises:
         ValueError: shapes that disagree with the solution.
@@ -42,21 +46,24 @@ def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) 
 
 
 def regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
-    """What a policy loses of the optimal return, ``sum_s start(s) (V*(s) - V^pi(s))``, exactly: ``[...]``.
+    """Compute what a policy loses of the optimal return, ``sum_s start(s) (V*(s) - V^pi(s))``, exactly: ``[...]``.
 
     ``policy`` is as in ``evaluate``: integers ``[..., N]`` or floats ``[..., N, A]``. Against a ``Solution`` values are
     discounted by its gamma; against a ``FiniteHorizonSolution`` they are those of episodes cut at its horizon.
 
     Raises:
-        ValueError: a policy that is none.
+        ValueError: an invalid policy.
     """
     return start_value(mdp, state_regret(mdp, policy, solution))
 
 
 def state_regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
-    """What a policy loses of the optimal return from each state, ``V*(s) - V^pi(s)``, exactly: ``[..., N]``.
+    """Compute what a policy loses of the optimal return from each state, ``V*(s) - V^pi(s)``, exactly: ``[..., N]``.
 
     As ``regret``, without the average over first states.
+
+    Raises:
+        ValueError: an invalid policy.
     """
     if isinstance(solution, FiniteHorizonSolution):
         earned = evaluate_finite(mdp, policy, solution.horizon, solution.gamma)[..., 0, :]
@@ -65,13 +72,13 @@ def state_regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSo
 
 
 def suboptimal_probability(policy: ArrayLike, solution: Solution) -> Array:
-    """How likely a policy is to take an action that is not optimal, in each state: ``[..., N]`` in [0, 1].
+    """Compute the probability that a policy takes an action that is not optimal: ``[..., N]``, one for each state.
 
     ``policy`` is as in ``evaluate``: integers ``[..., N]``, whose mistakes are 0 or 1, or floats ``[..., N, A]``.
     Optimal are ``solution.optimal_actions``, in which no optimal action is missing: a mistake is one for certain.
 
     Raises:
-        ValueError: a policy that is none.
+        ValueError: an invalid policy.
     """
     given = verified_policy(solution.mdp, policy)
     if given.dtype.kind == "i":

@@ -1,4 +1,4 @@
-"""Bellman's operators on a finite MDP, and how far rounding can carry them.
+"""Bellman's operators on a finite MDP, and bounds on their rounding errors.
 
 Letters: N states, A actions, K successors. ``...`` are leading axes of many value functions at once, such as seeds.
 """
@@ -65,8 +65,9 @@ def as_table(mdp: Problem) -> TabularMDP:
 def q_backup(mdp: Problem, value: ArrayLike, gamma: float) -> Array:
     """Look one step ahead of ``value``: ``q(s, a) = sum_k p_k (r_k + gamma (1 - terminated_k) V(s'_k))``.
 
-    ``value [..., N]`` -> ``[..., N, A]`` (Sutton & Barto 2018, eq. 4.2, inside the maximum). The value of a
-    successor reached by a terminated transition is not read. Compiled or not, a table gives the same bits.
+    ``value [..., N]`` -> ``[..., N, A]``, minus infinity for an action that a state does not have (Sutton & Barto 2018,
+    eq. 4.2, inside the maximum). The value of a successor reached by a terminated transition is not read. Compiled or
+    not, a table gives the same bits.
 
     Raises:
         ValueError: ``mdp`` is no problem, or ``value`` has another shape.

@@ -29,7 +29,9 @@ LARGEST_ENUMERATION = 1_000_000
 def policy_gradient(
     mdp: Problem, policy: ArrayLike, gamma: float, horizon: int | None = None, discount_states: bool = True
 ) -> Array:
-    """``d(s) pi(a|s) (Q(s, a) - V(s))``: the derivative by the logits, ``[N, A]`` (Sutton et al. 2000, theorem 1).
+    """Compute ``d(s) pi(a|s) (Q(s, a) - V(s))``, the derivative by the logits, ``[N, A]``.
+
+    It is the policy gradient theorem (Sutton et al. 2000, theorem 1).
 
     With ``discount_states`` d(s) = sum_t gamma^t P(s_t = s), and this is the gradient of the discounted return from
     the start. Without, d(s) = sum_t P(s_t = s), the direction that estimators without the factor gamma^t estimate; for
@@ -39,11 +41,11 @@ def policy_gradient(
         mdp: the problem.
         policy: probabilities ``[N, A]``, softmax of the logits.
         gamma: discount.
-        horizon: steps of an episode; None for no limit (``mdp.max_steps`` is not read: say which problem is meant).
+        horizon: steps of an episode; None for no limit (``mdp.max_steps`` is not read).
         discount_states: see above.
 
     Raises:
-        ValueError: gamma outside [0, 1], a policy that is none, or an infinite sum: gamma = 1, or no
+        ValueError: gamma outside [0, 1], an invalid policy, or an infinite sum: gamma = 1, or no
             ``discount_states``, where the policy may go on for ever.
     """
     gamma, mdp = verified_discount(gamma), as_table(mdp)
@@ -93,12 +95,12 @@ class Trajectories(NamedTuple):
 
 
 def trajectories(mdp: Problem, policy: ArrayLike, horizon: int | None = None) -> Trajectories:
-    """Every trajectory that a policy ``[N, A]`` can produce in H steps, with its probability.
+    """List every trajectory that a policy ``[N, A]`` can produce in H steps, with its probability.
 
     Expectations over episodes become finite sums: bias and variance of an estimator are exact.
 
     Raises:
-        ValueError: no horizon, a policy that is none, or more than a million trajectories.
+        ValueError: no horizon, an invalid policy, or more than a million trajectories.
     """
     mdp = as_table(mdp)
     steps, pi = verified_horizon(mdp, horizon), verified_probabilities(mdp, policy)

@@ -39,7 +39,7 @@ class Proof:
 
 
 def prove(solution: Solution) -> Proof:
-    """V* as fractions, starting from the solution's policy.
+    """Compute V* as fractions, starting from the solution's policy.
 
     The policy's system is solved exactly and the Bellman inequality checked for every action; where it fails the
     policy is improved and the proof starts again, so that it ends with the optimum in any case (Howard 1960:

@@ -32,7 +32,7 @@ class Solution:
     converged: bool
     gamma: float
     tolerance: float | None  # what was asked of width; None if the method takes none
-    mdp: Problem = field(repr=False)  # what was solved
+    mdp: Problem = field(repr=False)  # the problem solved
     method: str = "value iteration"
     reason: str = ""  # why ``solve`` chose the method; empty where the caller did
     bytes: int = 0  # of the arrays held at once by problem, work space and result; neither ``q`` nor the interpreter
@@ -69,7 +69,7 @@ class FiniteHorizonSolution:
 
 
 class NotConverged(RuntimeError):
-    """The iteration limit came before the tolerance; ``solution`` is what there is, its bounds valid."""
+    """The iteration limit came before the tolerance; ``solution`` holds the best values so far, with valid bounds."""
 
     def __init__(self, message: str, solution: Solution) -> None:
         super().__init__(message)

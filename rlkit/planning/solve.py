@@ -1,4 +1,4 @@
-"""One door to the solvers of discounted problems."""
+"""Choice of a method for a discounted problem."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Method = Literal[
     "stencil",
 ]
 
-SWEEPS_WORTH_A_FACTORIZATION = 6000  # sweeps that cost about as much as all factorisations of policy iteration
+SWEEPS_WORTH_A_FACTORIZATION = 6000  # sweeps that cost about as much as all factorizations of policy iteration
 NARROW = 8  # numbers between a state and its successors up to which factors cost next to nothing
 STATES_SWEPT_IN_A_SOLVE = 200_000  # in the time that a small or narrow policy's system takes
 STENCIL_SWEEPS = 20_000  # the same of a map's sweeps, which cost a tenth
@@ -45,30 +45,31 @@ RARE = 0.001  # share of states with a reward below which rewards are rare
 SHORT_SIGHTED = 0.995  # gamma up to which far rewards are forgotten on the way
 LARGEST_LATTICE_TABLE = 2**25  # outcomes, 1 GB, up to which a lattice is solved as its table
 SMALL_LATTICE_TABLE = 2**21  # outcomes up to which a lattice's table is solved as fast as its cells
-LARGEST_FACTORS = 5_000_000  # bandwidth times states up to which a policy's system is factorised
+LARGEST_FACTORS = 5_000_000  # bandwidth times states up to which a policy's system is factorized
 
 
 def solve(
     mdp: Problem, gamma: float, tolerance: float = 1e-9, method: Method = "auto", device: str | None = None
 ) -> Solution:
-    """The optimum with proven bounds at most ``tolerance`` apart in every state.
+    """Find the optimal values, with proven bounds at most ``tolerance`` apart in every state.
 
-    ``method="auto"`` chooses by what the problem is and by how it behaves, and says why in ``Solution.reason``: a
-    map is swept as a map, a lattice too large for a table as a lattice; a table by modified policy iteration; where
-    these would take too many sweeps (values that mix slowly at a gamma near 1), policy iteration goes on from there,
-    exactly if a policy's linear system can be factorised in little memory, else by a Krylov method. A method that gives
-    up has cost a fraction of the next one.
+    ``method="auto"`` chooses by the kind of problem and by the progress of the sweeps, and gives its reason in
+    ``Solution.reason``. A map is swept as a map, a lattice too large for a table as a lattice, and a table by modified
+    policy iteration. Where these would take too many sweeps (values that mix slowly at a gamma near 1), policy
+    iteration continues from the policy found: by sparse factorization if the factors are small, else by a Krylov
+    method. The sweeps done until then cost a fraction of the method that follows.
 
     Other methods: ``"value iteration"`` (Jacobi), ``"gauss-seidel"``, ``"modified policy iteration"``,
     ``"prioritized sweeping"``, ``"inexact policy iteration"``, ``"policy iteration"`` and, for a ``GridMDP`` or its
     table, ``"stencil"``. For gamma = 1 see ``interval_iteration`` and ``policy_iteration``; under a step limit,
     ``backward_induction``.
 
-    ``device``, a torch device such as ``"cuda"``, takes ``device_iteration`` there in place of all these.
+    With ``device``, a torch device such as ``"cuda"``, ``device_iteration`` runs there instead.
 
     Raises:
-        ValueError: an unknown method, or one together with a device; gamma outside [0, 1); a tolerance that is not
-            positive, or below what rounding allows (the message names the smallest that can be certified).
+        ValueError: ``mdp`` is no problem; an unknown method, or one together with a device; gamma outside [0, 1); a
+            tolerance that is not positive, or below what rounding allows (the message names the smallest that can be
+            certified).
         NotConverged: the method reached its limit first; its ``solution`` holds valid bounds.
     """
     if method not in get_args(Method):
@@ -136,7 +137,7 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
                 return replace(prioritized_sweeping(mdp, gamma, tolerance), reason=reason)
         if _narrow(as_table(mdp)):
             sweeps = max(60, STATES_SWEPT_IN_A_SOLVE // mdp.num_states)
-        else:  # where a policy's system is too large to factorise, the next method is a Krylov method, and dear
+        else:  # where a policy's system is too large to factorize, the next method is a Krylov method, which is slow
             sweeps = SWEEPS_WORTH_A_FACTORIZATION * (5 if mdp.num_states >= MANY_STATES else 1)
         return replace(modified_policy_iteration(mdp, gamma, tolerance, sweeps), reason=reason)
     except NotConverged as stopped:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 from collections import Counter
-from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -782,7 +782,7 @@ def test_cartpole_leans_and_moves_with_its_state() -> None:
 )
 def test_any_text_is_a_map_or_a_value_error(rows: Any) -> None:
     for read in (parse_map, GridWorld):
-        with suppress(ValueError):  # anything else fails the test
+        with contextlib.suppress(ValueError):  # any other error fails
             read(rows)
 
 

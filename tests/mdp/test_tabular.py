@@ -401,9 +401,7 @@ def test_matrices_that_are_no_mdp_are_refused(transitions: Any, rewards: Any, me
 
 def test_a_rounded_row_ends_no_episode() -> None:
     thirds = np.full((3, 3), 0.333)
-    with pytest.raises(
-        ValueError, match=r"row 0 of transitions\[0\] sums to 0\.999, below 1: divide it by its sum, or"
-    ):
+    with pytest.raises(ValueError, match=r"row 0 of transitions\[0\] sums to 0\.999, below 1: divide it by its"):
         TabularMDP.from_sparse([thirds], np.ones((3, 1)))
     mdp = TabularMDP.from_sparse([thirds / thirds.sum(axis=1, keepdims=True)], np.ones((3, 1)))
     assert not mdp.terminated.any()
@@ -470,19 +468,11 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
     whole, messages = path.read_bytes(), []
     for place in np.random.default_rng(0).integers(0, len(whole), 150):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
-        messages.append(refusal(path))
-    refused = [message for message in messages if message]
-    assert len(refused) > 100
-    assert all(str(path) in message for message in refused)
-
-
-def refusal(path: Path) -> str:
-    """Why a table cannot be loaded; empty if it can: bytes that say nothing, such as a date, may differ."""
-    try:
-        TabularMDP.load(path)
-    except ValueError as error:
-        return str(error)
-    return ""
+        try:
+            TabularMDP.load(path)  # bytes that say nothing, such as a date, may differ
+        except ValueError as error:
+            refused += str(path) in str(error)
+    assert refused > 100
 
 
 @pytest.mark.parametrize("limit", [np.array([1, 2]), np.array(2.5), np.array("7")])

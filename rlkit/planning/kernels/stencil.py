@@ -66,7 +66,7 @@ def _ahead(
 ) -> float:
     """What the best action is worth before its step reward; ``here`` is what staying is worth.
 
-    Left and right have the sides above and below in common, so their better one goes ahead to the better neighbour
+    Left and right have the sides above and below in common, so their better one goes ahead to the better neighbor
     and, as ``ahead >= behind``, slips back to the worse.
     """
     left = here if left == -np.inf else left
@@ -274,13 +274,13 @@ def back_up_map(grid: MapArrays, value: Floats, gamma: float, q: Floats) -> None
             for direction in range(4):
                 to_row = row + (direction == 1) - (direction == 3)
                 to_column = column + (direction == 2) - (direction == 0)
-                neighbour = state_of[to_row, to_column]
-                if neighbour < 0:
+                neighbor = state_of[to_row, to_column]
+                if neighbor < 0:
                     arriving[direction] = grid.bump_reward + gamma * value[state]
                 elif terminal[to_row - 1, to_column - 1]:
                     arriving[direction] = entry_reward[to_row - 1, to_column - 1]
                 else:
-                    arriving[direction] = entry_reward[to_row - 1, to_column - 1] + gamma * value[neighbour]
+                    arriving[direction] = entry_reward[to_row - 1, to_column - 1] + gamma * value[neighbor]
             for action in range(4):
                 sides = arriving[(action + 3) % 4] + arriving[(action + 1) % 4]
                 expected = grid.ahead * arriving[action] + grid.side * sides + grid.behind * arriving[(action + 2) % 4]

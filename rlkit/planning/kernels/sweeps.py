@@ -1,4 +1,4 @@
-"""Sweeps over the states of a table: the loops that have no array form, or none that is fast.
+"""Sweeps over the states of a table: loops without a fast array form.
 
 Values are ``[N + 1]``; the last entry is 0, the value after an end. Letters: N states, A actions, K successors.
 """

@@ -11,11 +11,11 @@ from ..solution import FiniteHorizonSolution
 
 
 def backward_induction(mdp: Problem, horizon: int | None = None, gamma: float = 1.0) -> FiniteHorizonSolution:
-    """The optimum of episodes cut after H steps: ``V_H = 0``, ``V_t = B V_{t+1}`` (Bellman 1957; Puterman 1994, 4.5).
+    """Find the optimum of episodes cut after H steps: ``V_H = 0``, ``V_t = B V_{t+1}`` (Puterman 1994, section 4.5).
 
     The best policy depends on the steps left, and it can do better than the discounted optimum does under the same
-    limit. ``horizon`` is ``mdp.max_steps`` unless given. No iteration, no tolerance: rounding is all the error there
-    is, and ``error_bound`` bounds it.
+    limit. ``horizon`` is ``mdp.max_steps`` unless given. Rounding is the only error, and
+    ``error_bound`` bounds it (Bellman 1957).
 
     Raises:
         ValueError: no horizon, or gamma outside [0, 1].

@@ -41,16 +41,16 @@ def solve_batch(
     device: str = "cpu",
     precision: Precision = "float64",
 ) -> BatchSolution:
-    """The optimum for B discounts, B reward functions, or pairs of both, by value iteration on all at once.
+    """Find the optimum for B discounts, B reward functions, or pairs of both, by value iteration on all at once.
 
-    ``gammas`` is a number or ``[B]``; ``rewards``, mean rewards ``[B, N, A]`` in place of the MDP's own, or None. One
-    of the two may stand for all. Sweeps and bounds are those of ``device_iteration``, on ``[N, B]``: a map without
-    other rewards is swept as a map, a lattice as a lattice. float32 halves memory and traffic and reaches about
-    ``1e-6 |V| / (1 - gamma)``.
+    ``gammas`` is a number or ``[B]``; ``rewards``, mean rewards ``[B, N, A]`` in place of the MDP's own, or None. A
+    single one of either is used for all of the other. Sweeps and bounds are those of ``device_iteration``, on ``[N,
+    B]``: a map without other rewards is swept as a map, a lattice as a lattice. float32 halves memory and traffic and
+    reaches about ``1e-6 |V| / (1 - gamma)``.
 
     Raises:
-        ValueError: a gamma outside [0, 1); shapes that do not fit each other; rewards that are not finite; a
-            tolerance that is not positive, or below what rounding in that precision allows.
+        ValueError: ``mdp`` is no problem; a gamma outside [0, 1); shapes that do not fit each other; rewards that are
+            not finite; a tolerance that is not positive, or below what rounding in that precision allows.
     """
     began = time.perf_counter()
     mdp = verified_problem(mdp)

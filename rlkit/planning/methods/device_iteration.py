@@ -1,4 +1,4 @@
-"""Value iteration on a torch device: sweeps that never wait for the host."""
+"""Value iteration on a torch device; the host reads one number in 32 sweeps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def device_iteration(
     precision: Precision = "float64",
     initial: ArrayLike | None = None,
 ) -> Solution:
-    """The optimum by value iteration on ``device``, without a table for maps and lattices.
+    """Find the optimum by value iteration on ``device``, without a table for maps and lattices.
 
     Sweeps run in ``precision``; after every 32 of them the host reads one number. The bounds are proved in float64 on
     the host, by one backup of the final values, so they hold whatever the device rounds. ``initial [N]`` is a value
@@ -98,7 +98,7 @@ class Sweeps(NamedTuple):
 
 
 def sweeps_of(goals: Sequence[SolverTask], device: torch.device, dtype: torch.dtype) -> Sweeps:
-    """Copy a problem to a device: a map as its neighbours, a lattice as its cells, anything else as its table."""
+    """Copy a problem to a device: a map as its neighbors, a lattice as its cells, anything else as its table."""
     import torch
 
     gamma = torch.tensor([task.gamma for task in goals], dtype=dtype, device=device)
@@ -160,14 +160,14 @@ def _table_backup(tables: Sequence[TabularMDP], gamma: torch.Tensor) -> Backup:
 def _map_backup(grid: GridMDP, gamma: torch.Tensor) -> Backup:
     """One gather for each of the four directions; every action is a mixture of the four."""
     moves = [grid.move(direction) for direction in range(grid.num_actions)]
-    neighbour = [_on(gamma, move.successor.astype(np.int64)) for move in moves]  # [N] each
+    neighbor = [_on(gamma, move.successor.astype(np.int64)) for move in moves]  # [N] each
     reward = [_on(gamma, move.reward[:, None]) for move in moves]  # [N, 1]
     going_on = [_on(gamma, (~move.terminated).astype(np.float64)[:, None]) for move in moves]
     ahead, side, behind = grid.chances
 
     def backup(value: torch.Tensor) -> torch.Tensor:
         worth = [
-            paid + gamma * (goes * value[there]) for there, paid, goes in zip(neighbour, reward, going_on, strict=True)
+            paid + gamma * (goes * value[there]) for there, paid, goes in zip(neighbor, reward, going_on, strict=True)
         ]  # [N, B] of each direction
         best = value.new_full((), -math.inf)
         for action in range(4):

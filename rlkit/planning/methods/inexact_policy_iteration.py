@@ -1,4 +1,4 @@
-"""Inexact policy iteration: policies are evaluated by a Krylov method, only as well as is of use."""
+"""Inexact policy iteration: policies are evaluated by a Krylov method, to a hundredth of the residual."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ def inexact_policy_iteration(
     max_iterations: int | None = LOOKS,
     initial: ArrayLike | None = None,
 ) -> Solution:
-    """The optimum by greedy improvement and evaluation by BiCGStab (van der Vorst 1992; Gargiani et al. 2024).
+    """Find the optimum by greedy improvement and evaluation by BiCGStab (van der Vorst 1992; Gargiani et al. 2024).
 
     Each evaluation starts from the last values and stops where the residual of ``(I - gamma P) V = r`` has fallen to a
     hundredth. It is kept only if that really lowered the residual; otherwise sweeps take its place, so that a
-    breakdown of the Krylov method costs time and nothing else. The number of steps grows like ``1 / sqrt(1 - gamma)``
+    breakdown of the Krylov method costs time but no accuracy. The number of steps grows like ``1 / sqrt(1 - gamma)``
     where sweeps grow like ``1 / (1 - gamma)``; memory is that of one policy's matrix.
 
     ``initial [N]`` is a value function to start from. ``iterations`` counts improvements.
 
     Raises:
-        ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows.
+        ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; an
+            ``initial`` of another shape.
         NotConverged: ``max_iterations`` improvements were not enough; its ``solution`` holds valid bounds.
     """
     task = verified_task("inexact_policy_iteration", mdp, gamma, tolerance)

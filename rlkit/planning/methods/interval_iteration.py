@@ -19,11 +19,11 @@ from ..operators import Array, Problem, as_table, extents, highest, q_backup, ro
 from ..solution import NotConverged, Solution
 from .policy_iteration import policy_iteration
 
-BACKUPS = 100_000  # unless the caller says
+BACKUPS = 100_000  # the default limit
 
 
 def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: int = BACKUPS) -> Solution:
-    """The optimum of the total reward, gamma = 1, with bounds at most ``tolerance`` apart.
+    """Find the optimum of the total reward, gamma = 1, with bounds at most ``tolerance`` apart.
 
     The lower bound is what the best policy of ``policy_iteration`` earns, with its proven error. The upper bound starts
     above the optimum and falls by backups, rounded upwards, that keep it above (Haddad & Monmege 2018; Baier et al.
@@ -31,7 +31,7 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
     ever without reward (an end component). In such a component all states are worth the same, the best that leaves
     it, or nothing; taking that maximum after every backup makes the optimum the only fixed point, and the bounds meet.
 
-    Rewards may have both signs, as long as none that is positive can be collected for ever: what is left are stochastic
+    Rewards may have both signs, as long as no positive one can be collected for ever. Such problems are stochastic
     shortest paths, where going on for ever is worth nothing in a component that pays nothing, and minus infinity
     elsewhere (Bertsekas & Tsitsiklis 1991). ``iterations`` counts backups of the upper bound.
 

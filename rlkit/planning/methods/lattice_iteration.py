@@ -27,12 +27,12 @@ def lattice_iteration(
     max_iterations: int | None = None,
     initial: ArrayLike | None = None,
 ) -> Solution:
-    """The optimum by improvements and evaluations in turn, as in ``modified_policy_iteration``, read from the cells.
+    """Find the optimum by improvements and evaluations in turn, as in ``modified_policy_iteration``, without a table.
 
-    Each value is replaced as soon as it is backed up, points in order and then in reverse (Gauss-Seidel). What is left
-    after some sweeps is nearly one mode, the common value of all points between which a policy goes to and fro for
-    ever, and it fades by gamma a sweep only: so an evaluation ends with a leap to where two pairs of sweeps point
-    (Aitken's extrapolation). A leap that did not help makes the next ones rarer, and the bounds hold in any case.
+    Each value is replaced as soon as it is backed up, points in order and then in reverse (Gauss-Seidel). After some
+    sweeps the error is nearly one mode, the common value of all points between which a policy moves for ever, and it
+    shrinks by gamma a sweep only. So an evaluation ends with an extrapolation from two pairs of sweeps (Aitken 1926).
+    An extrapolation that did not help makes the next ones rarer. The bounds hold in any case.
 
     ``initial [N]`` is a value function to start from, such as a coarser lattice's (Chow & Tsitsiklis 1991).
     ``iterations`` counts sweeps; ``max_iterations`` limits them as in ``modified_policy_iteration``.
@@ -84,13 +84,13 @@ class Leaps:
         self.last, self.rest, self.pause = math.inf, 0, 1
 
     def look(self, change: float) -> None:
-        """What the next improvement changed after it."""
+        """Take note of the largest ``change`` by the improvement that follows an extrapolation."""
         if change >= self.last:
             self.rest, self.pause = self.pause, 2 * self.pause
         self.last = change
 
     def take(self, value: Array, to_and_fro: Callable[[int], None], gamma: float) -> None:
-        """Two pairs of sweeps of ``value [N]``, in place, and the limit of the series that their changes begin.
+        """Sweep ``value [N]`` twice to and fro, in place, and add the rest of the geometric series of the changes.
 
         No policy's changes fade slower than by gamma a sweep, so neither does the series.
         """

@@ -1,4 +1,4 @@
-"""Modified policy iteration: improve once, then evaluate roughly by cheap sweeps for the policy found."""
+"""Modified policy iteration: one improvement, then a few cheap evaluation sweeps of the policy found."""
 
 from __future__ import annotations
 
@@ -44,19 +44,20 @@ def modified_policy_iteration(
     sweeps: int = 24,
     initial: ArrayLike | None = None,
 ) -> Solution:
-    """The optimum by one improvement and up to ``sweeps`` evaluation sweeps in turn (Puterman & Shin 1978).
+    """Find the optimum by one improvement and up to ``sweeps`` evaluation sweeps in turn (Puterman & Shin 1978).
 
     An evaluation sweep looks at one action of a state instead of all. Where episodes end, every sweep is
     Gauss-Seidel's, to and fro, from a lower bound of the optimum, so that values only rise. Where nothing ever ends,
-    sweeps are Jacobi's: the values then rise together, the bounds see through that, and the start of each evaluation
-    is moved to their middle (MacQueen 1966).
+    sweeps are Jacobi's. All values then rise together, which does not widen the bounds, and each evaluation starts from
+    the middle of the bounds (MacQueen 1966).
 
     ``initial [N]`` is a value function to start from; it is lowered until ``B initial >= initial``. ``iterations``
-    counts sweeps of either kind, and ``max_iterations`` limits them: it gives up as soon as the rate so far shows
-    that more than twice as many would be needed.
+    counts sweeps of either kind. ``max_iterations`` limits them; the method stops earlier where the rate of convergence
+    shows that more than twice as many would be needed.
 
     Raises:
-        ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows.
+        ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; an
+            ``initial`` of another shape.
         NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
     """
     task = verified_task("modified_policy_iteration", mdp, gamma, tolerance)
@@ -141,7 +142,7 @@ def _by_backups(
 
     On a periodic chain errors swing from state to state and fade by gamma a sweep only, until the fading is less than
     a rounding. So where the spread does not fall the mean of two iterates is taken (the aperiodicity transformation,
-    Puterman 1994, section 8.5.4). Rounding stops it too: the change is then reported as 0, as no more is to be had.
+    Puterman 1994, section 8.5.4). Rounding stops it too: the change is then reported as 0, as no more can be reached.
     """
     continuing = task.size.continuation_low >= CONTINUING
     policy = np.zeros(mdp.num_states, np.int32)

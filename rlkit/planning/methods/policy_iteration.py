@@ -1,4 +1,4 @@
-"""Policy iteration: evaluate exactly, improve where it is certain, stop when nothing improves."""
+"""Policy iteration: exact evaluation, and improvements that exceed its proven error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..solution import Solution
 
 
 def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | None = None) -> Solution:
-    """The optimum by exact evaluation and greedy improvement (Howard 1960).
+    """Find the optimum by exact evaluation and greedy improvement (Howard 1960).
 
     An action is exchanged only for one that is better by more than the evaluation's proven error: each policy's
     value then really exceeds the last one's, no policy can return, and ties cannot cycle.
@@ -32,7 +32,7 @@ def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | Non
     ``initial_policy`` are actions ``[N]`` to start from; with gamma = 1 they must end every episode.
 
     Raises:
-        ValueError: gamma outside [0, 1]; an ``initial_policy`` that is none; with gamma = 1, a state from which
+        ValueError: gamma outside [0, 1]; an invalid ``initial_policy``; with gamma = 1, a state from which
             no policy can end an episode, or rewards that can be collected for ever (the message names the state).
         RuntimeError: a policy's linear system is too ill-conditioned for float64 to bound the error of its solution.
     """

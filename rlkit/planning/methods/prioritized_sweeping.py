@@ -1,4 +1,4 @@
-"""Prioritised sweeping by blocks: work only where values still move."""
+"""Prioritized sweeping by blocks: only blocks whose values may still change are swept."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ REDUCTION = 0.1  # of the priority at which work stops, from one round to the ne
 def prioritized_sweeping(
     mdp: Problem, gamma: float, tolerance: float = 1e-9, max_iterations: int | None = None, block: int = BLOCK
 ) -> Solution:
-    """The optimum by Gauss-Seidel sweeps over those blocks of states whose values may still move.
+    """Find the optimum by Gauss-Seidel sweeps over those blocks of states whose values may still move.
 
     States are cut into blocks of consecutive numbers (Wingate & Seppi 2005). A block's priority is what it would
     change at most: gamma times the largest change, since its last sweep, of a block that it leads to (Moore &
-    Atkeson 1993). Rounds go over the blocks forwards and backwards and pass by those below a threshold, which falls
-    by a factor of ten whenever none is above it. It pays where rewards are rare and states many: most of a map has
-    nothing to learn until the values have come near, and nothing more once they have passed.
+    Atkeson 1993). Rounds go over the blocks forwards and backwards and skip those below a threshold, which falls by a
+    factor of ten whenever no block is above it. The method is fast where rewards are rare and states many: at any time
+    the values of most states do not change.
 
     ``iterations`` counts backups in units of a sweep over all states, rounded up.
 

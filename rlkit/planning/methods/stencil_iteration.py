@@ -1,4 +1,4 @@
-"""Value iteration on a grid map, at the speed of memory."""
+"""Value iteration on a grid map, which reads neighboring tiles instead of a table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SWEEPS = 40  # between two looks at the residual; even
 def stencil_iteration(
     grid: GridMDP, gamma: float, tolerance: float = 1e-9, max_iterations: int | None = None
 ) -> Solution:
-    """The optimum by sweeps over the map, row by row down and up, each row from the newest rows beside it.
+    """Find the optimum by sweeps over the map, row by row down and up, each row from the newest rows beside it.
 
-    A row at a time is Gauss-Seidel across rows and Jacobi along them, which the processor does eight tiles at once
-    and which takes about half the sweeps of Jacobi. Where nothing ends and staying pays as arriving does, sweeps are
-    Jacobi's and all values are moved to the middle of their bounds now and then, as in ``modified_policy_iteration``.
-    The bounds are proved by one backup of the final values.
-    ``iterations`` counts sweeps; ``max_iterations`` limits them as in ``modified_policy_iteration``.
+    A row at a time is Gauss-Seidel across rows and Jacobi along them, which the processor computes for eight tiles at
+    once and which takes about half the sweeps of Jacobi. Where nothing ends and staying pays as arriving does, sweeps
+    are Jacobi's and all values are moved to the middle of their bounds every 40 sweeps, as in
+    ``modified_policy_iteration``. The bounds are proved by one backup of the final values. ``iterations`` counts
+    sweeps; ``max_iterations`` limits them as in ``modified_policy_iteration``.
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; numba is

@@ -19,16 +19,16 @@ def value_iteration(
     max_iterations: int | None = None,
     in_place: bool = False,
 ) -> Solution:
-    """The optimal value of every state, enclosed to within ``tolerance``.
+    """Enclose the optimal value of every state to within ``tolerance``.
 
     Starts from V = 0, repeats ``V <- BV`` (Bellman 1957), and stops as soon as the two-sided bounds of
     ``macqueen_shifts`` are at most ``tolerance`` apart. ``value`` is then the backup of the lower bound L: as
     ``BL >= L``, its greedy policy earns at least L (Puterman 1994, theorem 6.2.2 for one policy), so that
-    ``policy_loss_bound`` is the width of the bounds, but for rounding, and not the usual multiple of it.
+    ``policy_loss_bound`` is the width of the bounds, apart from rounding, instead of the usual multiple of it.
 
     ``in_place=True`` replaces each value as soon as it is backed up, states in order and then in reverse
     (Gauss-Seidel; Puterman 1994, section 6.3.3). That takes fewer sweeps where episodes end; the bounds come from
-    one ordinary backup now and then.
+    an ordinary backup after a sweep that changed little.
 
     The number of backups grows like ``log(1 / tolerance) / (1 - gamma)``.
 
