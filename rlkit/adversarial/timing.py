@@ -21,7 +21,7 @@ from torch import Tensor
 from rlkit.evaluation import walk
 from rlkit.types import Env
 
-from .victims.base import Victim, as_victim, isolated
+from .victims.base import Victim, as_victim, isolated, name_of
 
 Model = Callable[[Tensor, Tensor], Tensor]  # observation [S, B, *observation], action [S, B] -> the next observation
 Danger = Callable[[Tensor], Tensor]  # observation [S, B, *observation] -> how near to failing it is [S, B]
@@ -213,7 +213,7 @@ class ValueGuided:
         if getattr(victim, "scores_are_values", False):
             return victim.scores(obs).amax(dim=-1)
         raise ValueError(
-            f"{type(victim).__name__} has neither values(obs) nor scores_are_values = True, and a value-guided timing "
+            f"{name_of(victim)} has neither values(obs) nor scores_are_values = True, and a value-guided timing "
             "needs one of them: Strategic needs scores only"
         )
 

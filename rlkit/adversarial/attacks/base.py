@@ -25,7 +25,7 @@ from rlkit.types import Policy
 
 from ..budget import Budget, apart, as_budget, per_feature, tiled
 from ..objectives import margin
-from ..victims.base import Access, IsolatedVictim, QueryCounter, Victim, isolated, scores_of
+from ..victims.base import Access, IsolatedVictim, QueryCounter, Victim, isolated, name_of, scores_of
 
 
 class Attack(Protocol):
@@ -235,7 +235,7 @@ def warn_if_stochastic(victim: Victim, obs: Tensor, action: Tensor) -> None:
     changed = victim.act(obs, True) != action
     if changed.any():
         warnings.warn(
-            f"{_name_of(victim)} gave two answers to {int(changed.sum(dim=(0, 1)))} of {changed.numel()} same "
+            f"{name_of(victim)} gave two answers to {int(changed.sum(dim=(0, 1)))} of {changed.numel()} same "
             "observations: it is stochastic and was attacked as if it were not, so what counts as a flip is partly "
             "luck. Make act(obs, deterministic=True) deterministic",
             RuntimeWarning,
@@ -254,11 +254,11 @@ def warn_if_nonfinite(victim: Policy, obs: Tensor) -> None:
     """
     if not hasattr(victim, "scores"):
         return
-    bad = nonfinite_scores(scores_of(victim, obs)) & obs.isfinite().flatten(2).all(dim=-1)
+    bad = nonfinite_scores(scores_of(isolated(victim), obs)) & obs.isfinite().flatten(2).all(dim=-1)
     if bad.any():
         rows = bad.any(dim=1).nonzero().flatten().tolist()
         warnings.warn(
-            f"the scores of {_name_of(victim)} are NaN or infinite at {int(bad.sum(dim=(0, 1)))} of {bad.numel()} "
+            f"the scores of {name_of(victim)} are NaN or infinite at {int(bad.sum(dim=(0, 1)))} of {bad.numel()} "
             f"observations, in rows {rows}: its actions there mean nothing, and neither does what an attack achieves. "
             "Leave these rows out, or train them again",
             RuntimeWarning,
@@ -271,13 +271,9 @@ def nonfinite_scores(scores: Tensor) -> Tensor:
     return scores.isnan().any(dim=-1) | scores.amax(dim=-1).isinf()
 
 
-def _name_of(victim: Policy) -> str:
-    return type(victim.victim if isinstance(victim, IsolatedVictim) else victim).__name__
-
-
 def _check_access(attack: Attack, victim: Victim) -> None:
     if attack.access in ("scores", "gradients") and not hasattr(victim, "scores"):
         raise ValueError(
-            f"{attack.name} needs the victim's scores(obs), which {_name_of(victim)} has not: add the method, or "
+            f"{attack.name} needs the victim's scores(obs), which {name_of(victim)} has not: add the method, or "
             "use an attack that needs actions only, such as Noise"
         )

@@ -16,7 +16,7 @@ from rlkit.streams import Stream
 from rlkit.types import Policy
 
 from ..budget import Budget, as_budget
-from ..victims.base import Access, Victim, isolated, scores_of
+from ..victims.base import Access, Victim, isolated, name_of, scores_of
 from .base import Attack
 
 Answers = Literal["labels", "scores"]
@@ -131,7 +131,7 @@ def distil(
     if answers not in get_args(Answers):
         raise ValueError(f"answers must be one of {', '.join(get_args(Answers))}, got {answers!r}")
     if answers == "scores" and not hasattr(victim, "scores"):
-        raise ValueError(f"{type(victim).__name__} has no scores: use answers='labels'")
+        raise ValueError(f"{name_of(victim)} has no scores: use answers='labels'")
     if neighbours < 0 or steps < 1 or not learning_rate > 0:
         raise ValueError(
             "neighbours must not be negative, steps at least 1 and learning_rate positive, got "

@@ -269,6 +269,11 @@ def isolated(victim: Any) -> IsolatedVictim:
     return victim if isinstance(victim, IsolatedVictim) else IsolatedVictim(as_victim(victim))
 
 
+def name_of(victim: Policy) -> str:
+    """The name of a victim's class, for messages."""
+    return type(victim.victim if isinstance(victim, IsolatedVictim) else victim).__name__
+
+
 class Linearised(NamedTuple):
     """Scores and how they change with the observation, to first order."""
 
