@@ -91,7 +91,8 @@ def corners(num_features: int) -> Directions:
     """
     if not 1 <= num_features <= MANY_CORNERS:
         raise ValueError(
-            f"{num_features} features have 2^{num_features} corners: choose your own Directions, Ball, or TargetAction"
+            f"{num_features} features have 2^{num_features} corners: choose Directions of your own, Ball, or "
+            "TargetAction"
         )
     return Directions([(0.0,) * num_features, *itertools.product((-1.0, 1.0), repeat=num_features)])
 
