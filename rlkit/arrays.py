@@ -150,17 +150,14 @@ def as_uniforms(given: Given | None, obs: Tensor, name: str = "u") -> Tensor | N
 
 
 def as_numbers(given: Given, name: str) -> tuple[float, ...]:
-    """Convert one number or several to a tuple of finite numbers.
+    """Convert one number or several to a tuple.
 
     Raises:
-        ValueError: none, something else than numbers, or one that is NaN or infinite.
+        ValueError: none, or something else than numbers.
     """
     numbers = as_tensor(given, name, double=True).flatten().tolist()
     if not numbers:
         raise ValueError(f"{name} must hold at least one number, got none")
-    for number in numbers:
-        if not abs(number) < float("inf"):
-            raise ValueError(f"{name} must be finite, got {number}")
     return tuple(float(number) for number in numbers)
 
 

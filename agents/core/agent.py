@@ -295,7 +295,8 @@ class Agent(NetworkPolicy):
             TypeError: a slice.
             IndexError: a row that does not exist.
         """
-        if isinstance(row, slice):
+        given: Any = row
+        if isinstance(given, slice):
             raise TypeError("an agent is indexed by one row: use [agent[i] for i in range(start, stop)] for a slice")
         if not -self.num_seeds <= row < self.num_seeds:
             raise IndexError(f"row {row} of an agent with {self.num_seeds} seeds")

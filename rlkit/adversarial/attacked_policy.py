@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations
 from rlkit.streams import Stream
 from rlkit.types import Starts
 
-from .attacks.base import Attack, warn_if_stochastic
+from .attacks.base import Attack, warn_if_nonfinite, warn_if_stochastic
 from .attacks.subset import perturb_where
-from .budget import Budget, tiled
+from .budget import Budget, as_budget, tiled
 from .timing import Always, Timing, attack_now
-from .victims.base import OneHot, Victim
+from .victims.base import OneHot, Victim, as_victim, isolated
 
 UNLIMITED = 2**62  # attacks left in an episode without a limit
 
@@ -56,7 +58,7 @@ class AttackedPolicy:
         self,
         policy: Victim,
         attack: Attack,
-        budget: Budget,
+        budget: Budget | float,
         seeds: Sequence[int] | None = None,
         target: Callable[[Tensor], Tensor] | None = None,
         timing: Timing | None = None,
@@ -66,11 +68,12 @@ class AttackedPolicy:
     ) -> None:
         if attacks_per_episode is not None and attacks_per_episode < 0:
             raise ValueError(f"attacks_per_episode must be at least 0, or None for no limit, got {attacks_per_episode}")
-        self.policy = policy
+        self.policy: Victim = as_victim(policy)
+        self.victim = isolated(self.policy)
         self.attack = attack
-        self.budget = budget
+        self.budget = as_budget(budget)
         self.target = target
-        self.seeds = seeds if seeds is not None else getattr(policy, "seeds", None)
+        self.seeds = seeds if seeds is not None else getattr(self.policy, "seeds", None)
         self.timing = Always() if timing is None else timing
         self.attacks_per_episode = attacks_per_episode
         self.groups, self.once = groups, once
@@ -108,7 +111,7 @@ class AttackedPolicy:
         limit = self.attacks_per_episode
         return self.timing.name + ("" if limit is None else f", at most {limit} attacks an episode")
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """What the victim does, ``[S, B]``, when it is shown something else than ``obs [S, B, *observation]``.
 
         Warns:
@@ -121,7 +124,7 @@ class AttackedPolicy:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return self.policy.act(self.perturb(obs), deterministic)
+        return self.victim.act(self.perturb(obs), deterministic)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -152,7 +155,7 @@ class AttackedPolicy:
             self._over = self._over | done if self.once else self._over
 
     @torch.no_grad()
-    def perturb(self, obs: Tensor) -> Tensor:
+    def perturb(self, obs: Given) -> Tensor:
         """What the victim is shown instead of ``obs``, ``[S, B, *observation]``; one step of the episode passes.
 
         Integers are encoded first if the policy is ``OneHot``; then it is shown an attacked code ``[S, B, n]``.
@@ -163,7 +166,8 @@ class AttackedPolicy:
         Raises:
             ValueError: see ``rlkit.adversarial.perturb`` and ``attack_now``.
         """
-        aim = None if self.target is None else self.target(obs)
+        obs = as_observations(obs, self.policy)
+        aim = None if self.target is None else self.target(obs.clone())
         if isinstance(self.policy, OneHot):
             obs = self.policy.encode(obs)
         if self._placed is None:
@@ -173,22 +177,23 @@ class AttackedPolicy:
         streams = (self._numbers, self._chances)
         u, chances = (None if stream is None else tiled(stream.next(), self.groups) for stream in streams)
         limit = UNLIMITED if self.attacks_per_episode is None else self.attacks_per_episode
-        now = attack_now(self.timing, self.policy, obs, self._step, limit - self._attacks, chances)  # [S, B]
+        now = attack_now(self.timing, self.victim, obs, self._step, limit - self._attacks, chances)  # [S, B]
         now = now & ~self._over
         self._step, self._attacks = self._step + 1, self._attacks + now
-        seen = perturb_where(now, self.attack, self.policy, obs, self._placed, u, aim)
+        seen = perturb_where(now, self.attack, self.victim, obs, self._placed, u, aim)
         self.attacked = (seen != obs).flatten(2).any(dim=-1)
         return seen
 
     def _begin(self, obs: Tensor) -> None:
         """The first observation tells how many rows and copies there are."""
-        warn_if_stochastic(self.policy, obs, self.policy.act(obs, True))
+        warn_if_stochastic(self.victim, obs, self.victim.act(obs, True))
+        warn_if_nonfinite(self.victim, obs)
         self._step = torch.zeros(obs.shape[:2], dtype=torch.int64, device=obs.device)
         self._attacks = torch.zeros_like(self._step)
         self._over = torch.zeros_like(self._step, dtype=torch.bool)
         copies = obs.shape[1] // self.groups
         seeds = self.seeds if self.seeds is not None else range(len(obs))
-        width = self.attack.noise_width(obs[0, 0].numel())
+        width = self.attack.noise_width(math.prod(obs.shape[2:]))
         if width > 0:
             self._numbers = Stream(seeds, "attack", width, copies, obs.device)
         if self.timing.noise_width > 0:

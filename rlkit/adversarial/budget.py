@@ -11,6 +11,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations, as_tensor
+
 Norm = Literal["inf", "2", "1"]
 ORDER: dict[str, float] = {"inf": math.inf, "2": 2.0, "1": 1.0}
 DUAL: dict[str, float] = {"inf": 1.0, "2": 2.0, "1": math.inf}  # the order of the norm dual to each
@@ -42,7 +44,7 @@ class Budget:
         unit: what ``scale`` is, for ``describe``; None describes the numbers.
 
     Raises:
-        ValueError: epsilon or scale negative, NaN or infinite, an unknown norm, low above high or NaN.
+        ValueError: epsilon or scale empty, negative, NaN or infinite, an unknown norm, low above high or NaN.
     """
 
     epsilon: float | Tensor
@@ -55,7 +57,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "scale"):
-            number = torch.as_tensor(getattr(self, name), dtype=torch.float64)
+            number = as_tensor(getattr(self, name), name, double=True).to(torch.float64)
+            if number.numel() == 0:
+                raise ValueError(f"{name} must hold at least one number, got none")
             wrong = ~(number.isfinite() & (number >= 0))
             if wrong.any():
                 raise ValueError(f"{name} must be finite and not negative, got {number[wrong][0].item()}")
@@ -94,12 +98,16 @@ class Budget:
         low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (self.low, self.high))
         return bool((low > -math.inf).any() or (high < math.inf).any())
 
-    def check(self, obs: Tensor) -> None:
+    def check(self, obs: Given) -> None:
         """Refuse observations ``[S, B, *observation]`` that this budget cannot be spent on.
 
         Raises:
-            ValueError: not floating point, outside [low, high], or of a shape that scale or mask do not fit.
+            ValueError: none, not floating point, outside [low, high], or of a shape that epsilon, scale or
+                mask do not fit.
         """
+        obs = as_observations(obs)
+        if obs.shape[0] == 0 or obs.shape[1] == 0:
+            raise ValueError(f"obs must hold at least one observation, got shape {list(obs.shape)}")
         if not obs.is_floating_point():
             raise ValueError(
                 f"observations of {obs.dtype} cannot be attacked: integers have no gradient and no small changes. Make "
@@ -112,6 +120,10 @@ class Budget:
             raise ValueError(
                 f"scale or mask do not fit observations of shape {tuple(obs.shape[2:])}: {error}"
             ) from None
+        try:
+            self.per_example(obs)
+        except RuntimeError as error:
+            raise ValueError(f"epsilon does not fit {list(obs.shape[:2])} observations: {error}") from None
         if self.bounded:
             outside = (obs < _beside(self.low, obs)) | (obs > _beside(self.high, obs))
             if outside.any():
@@ -120,7 +132,7 @@ class Budget:
                     f"[{_printed(self.low)}, {_printed(self.high)}]: widen them to the environment's"
                 )
 
-    def project(self, obs: Tensor, perturbed: Tensor) -> Tensor:
+    def project(self, obs: Given, perturbed: Given) -> Tensor:
         """An allowed observation for one that may not be, ``[S, B, *observation]`` all.
 
         Cut at the bounds, then the nearest point of the ball, where distance is Euclidean in units of ``scale``: each
@@ -131,6 +143,7 @@ class Budget:
 
         Source: for "1", Duchi et al. 2008, "Efficient projections onto the l1-ball", figure 1.
         """
+        obs, perturbed = as_observations(obs), as_observations(perturbed, name="perturbed")
         extent = self.extent(obs)
         offset = torch.where(extent > 0, self.cut(perturbed) - obs, 0.0)
         if self.norm == "inf":
@@ -158,8 +171,9 @@ class Budget:
         up, down = shown < _beside(self.high, shown), shown > _beside(self.low, shown)
         return torch.where(torch.where(gradient > 0, up, down), gradient, 0.0)
 
-    def distance(self, obs: Tensor, shown: Tensor) -> Tensor:
+    def distance(self, obs: Given, shown: Given) -> Tensor:
         """The epsilon that it takes to show ``shown`` for ``obs``, ``[S, B]``; infinite if a masked feature differs."""
+        obs, shown = as_observations(obs), as_observations(shown, name="shown")
         offset = shown - obs
         forbidden = ((self.extent(obs) == 0) & (offset != 0)).flatten(2).any(dim=-1)  # [S, B]
         length = _length(self.in_units(offset), self.norm).reshape(obs.shape[:2])
@@ -264,6 +278,15 @@ class Budget:
     def per_example(self, obs: Tensor) -> Tensor:
         """Epsilon of every observation, with the axes of observations appended, ``[S, B, 1, ...]``."""
         return per_feature(_beside(self.epsilon, obs).expand(obs.shape[:2]), obs)
+
+
+def as_budget(budget: Budget | float) -> Budget:
+    """Return a budget as it is; a number is epsilon of the norm "inf" in raw units.
+
+    Raises:
+        ValueError: a number that is negative, NaN or infinite.
+    """
+    return budget if isinstance(budget, Budget) else Budget(budget)
 
 
 def tiled(x: Tensor, copies: int) -> Tensor:

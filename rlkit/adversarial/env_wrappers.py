@@ -22,9 +22,9 @@ from torch import Tensor
 
 from .attacked_policy import AttackedPolicy
 from .attacks.base import Attack
-from .budget import Budget
+from .budget import Budget, as_budget
 from .timing import Timing
-from .victims.base import OneHot, Victim
+from .victims.base import OneHot, Victim, as_victim
 
 Draw = Callable[[Any], NDArray[np.uint8]]  # an observation -> a picture of what it says [H, W, 3]
 CAPTIONS = ("true", "shown")
@@ -62,7 +62,7 @@ class AttackedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         env: gymnasium.Env[Any, Any],
         victim: Victim,
         attack: Attack,
-        budget: Budget,
+        budget: Budget | float,
         timing: Timing | None = None,
         attacks_per_episode: int | None = None,
         target: Callable[[Tensor], Tensor] | None = None,
@@ -124,7 +124,7 @@ class AttackedVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
         env: VectorEnv[Any, Any, Any],
         victim: Victim,
         attack: Attack,
-        budget: Budget,
+        budget: Budget | float,
         timing: Timing | None = None,
         attacks_per_episode: int | None = None,
         target: Callable[[Tensor], Tensor] | None = None,
@@ -206,6 +206,7 @@ def _caption(text: str, width: int) -> NDArray[np.uint8]:
 
 def _maker(victim: Victim, *rest: Any) -> Callable[[Sequence[int]], AttackedPolicy]:
     """Attackers of one victim by their seeds."""
+    victim = as_victim(victim)
     rows = getattr(victim, "num_seeds", None)
     if rows not in (None, 1):
         raise ValueError(f"the victim has {rows} seeds and an environment shows one: use victim[i]")
@@ -225,8 +226,9 @@ def _shown_space(space: spaces.Space[Any], victim: Victim) -> spaces.Box:
     )
 
 
-def _within(budget: Budget, space: spaces.Box) -> Budget:
+def _within(budget: Budget | float, space: spaces.Box) -> Budget:
     """The budget with the bounds of the space added to its own."""
+    budget = as_budget(budget)
     low, high = (torch.as_tensor(bound, dtype=torch.float64).numpy() for bound in (budget.low, budget.high))
     return replace(budget, low=np.maximum(low, space.low), high=np.minimum(high, space.high))
 

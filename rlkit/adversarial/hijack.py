@@ -13,8 +13,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations, as_tensor
 from rlkit.evaluation import Perturb, Perturbation, walk
 from rlkit.types import Env, Policy
+
+from .victims.base import as_victim, isolated
 
 
 class HijackedEpisodes(NamedTuple):
@@ -48,6 +51,7 @@ def hijack_rollout(
     Raises:
         ValueError: see ``rlkit.evaluation.rollout.walk``.
     """
+    policy, attacker = as_victim(policy), isolated(attacker)
     returns = torch.zeros(env.obs.shape[:2], dtype=torch.float64, device=env.obs.device)
     lengths = torch.zeros(returns.shape, dtype=torch.int64, device=returns.device)
     followed = torch.zeros_like(lengths)
@@ -70,17 +74,18 @@ class TablePolicy:
     """
 
     def __init__(self, observations: ArrayLike, actions: ArrayLike) -> None:
-        self.observations = torch.as_tensor(observations)
-        self.actions = torch.as_tensor(actions, dtype=torch.int64)
+        self.observations = as_tensor(observations, "observations", double=True).clone()
+        self.actions = as_tensor(actions, "actions").to(torch.int64, copy=True)
         if self.actions.shape != self.observations.shape[:1]:
             raise ValueError(
                 f"a table needs one action per observation, got {list(self.actions.shape)} actions for "
                 f"{len(self.observations)} observations"
             )
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The nearest state's action, in the Euclidean norm: ``[S, B, *observation] -> [S, B]``."""
         states = self.observations.flatten(1) if self.observations.dim() > 1 else self.observations[:, None]  # [N, D]
+        obs = as_observations(obs, self)
         seen = obs.reshape(*obs.shape[:2], -1).to(torch.float64)  # [S, B, D]
         nearest = torch.cdist(seen, states.to(seen).expand(len(seen), -1, -1)).argmin(dim=-1)
         return self.actions.to(obs.device)[nearest]

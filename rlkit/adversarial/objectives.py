@@ -119,7 +119,7 @@ def expected_q_of(q: Callable[[Tensor], Tensor] | None = None, raised: bool = Fa
                 "expected_q needs action values and the victim's scores are logits: pass objective=expected_q_of(q), "
                 "with q from a critic, another agent or an exact solution"
             )
-        values = scores if q is None else q(obs).to(scores.dtype)
+        values = scores if q is None else q(obs.clone()).to(scores.dtype)
         if values.shape != scores.shape:
             raise ValueError(f"q must give {list(scores.shape)} like the scores, got {list(values.shape)}")
         spread = values.std(dim=-1, correction=0, keepdim=True)

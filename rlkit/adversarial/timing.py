@@ -21,7 +21,7 @@ from torch import Tensor
 from rlkit.evaluation import walk
 from rlkit.types import Env
 
-from .victims.base import Victim
+from .victims.base import Victim, as_victim, isolated, name_of
 
 Model = Callable[[Tensor, Tensor], Tensor]  # observation [S, B, *observation], action [S, B] -> the next observation
 Danger = Callable[[Tensor], Tensor]  # observation [S, B, *observation] -> how near to failing it is [S, B]
@@ -213,7 +213,7 @@ class ValueGuided:
         if getattr(victim, "scores_are_values", False):
             return victim.scores(obs).amax(dim=-1)
         raise ValueError(
-            f"{type(victim).__name__} has neither values(obs) nor scores_are_values = True, and a value-guided timing "
+            f"{name_of(victim)} has neither values(obs) nor scores_are_values = True, and a value-guided timing "
             "needs one of them: Strategic needs scores only"
         )
 
@@ -270,14 +270,14 @@ class CriticalPoint:
         for actions in itertools.product(range(num_actions), repeat=self.steps):
             forced = obs
             for action in actions:
-                forced = self.model(forced, torch.full(obs.shape[:2], action, device=obs.device))
+                forced = self.model(forced.clone(), torch.full(obs.shape[:2], action, device=obs.device))
             worst = torch.maximum(worst, self.danger(self._ahead(victim, forced, self.horizon - self.steps)))
         return worst - clean
 
     def _ahead(self, victim: Victim, obs: Tensor, steps: int) -> Tensor:
         """What the model shows after ``steps`` greedy actions of the victim."""
         for _ in range(steps):
-            obs = self.model(obs, victim.act(obs, True))
+            obs = self.model(obs.clone(), victim.act(obs, True))
         return obs
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
@@ -302,7 +302,10 @@ def attack_now(
             f"timing {timing.name!r} needs uniform numbers of shape {[*obs.shape[:2], width]}, got "
             f"{'none' if u is None else list(u.shape)}: draw them from Stream(seeds, 'timing', width, copies)"
         )
-    return timing.when(victim, obs, step, left, u) & (left > 0)
+    # copies: a rule may compute in place
+    asked = isolated(victim)
+    now = timing.when(asked, obs.clone(), step.clone(), left.clone(), None if u is None else u.clone())
+    return now & (left > 0)
 
 
 Rule = TypeVar("Rule", Strategic, ValueGuided, CriticalPoint)
@@ -330,5 +333,6 @@ def at_share(timing: Rule, share: float, policy: Victim, env: Env, max_steps: in
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"share must be in [0, 1], got {share}")
-    met = [timing.urgency(policy, step.obs)[step.running] for step in walk(policy, env, max_steps)]
+    policy = as_victim(policy)
+    met = [timing.urgency(isolated(policy), step.obs)[step.running] for step in walk(policy, env, max_steps)]
     return replace(timing, threshold=torch.cat(met).double().quantile(1.0 - share).item())

@@ -8,6 +8,8 @@ from torch import Tensor
 from rlkit.evaluation import walk
 from rlkit.types import Env, Policy
 
+from .victims.base import as_victim
+
 
 @torch.no_grad()
 def visited(policy: Policy, env: Env, count: int, max_steps: int | None = None) -> Tensor:
@@ -26,7 +28,8 @@ def visited(policy: Policy, env: Env, count: int, max_steps: int | None = None) 
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    steps = [(step.obs, step.running) for step in walk(policy, env, max_steps)]
+    policy = as_victim(policy)
+    steps = [(step.obs.clone(), step.running) for step in walk(policy, env, max_steps)]
     obs, running = (torch.stack(field, dim=2) for field in zip(*steps, strict=True))  # [S, B, T, ...], [S, B, T]
     rows = []
     for seen, counted in zip(obs, running, strict=True):

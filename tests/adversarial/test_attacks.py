@@ -381,8 +381,8 @@ def test_targets_that_are_no_actions_are_refused() -> None:
     for target, message in (
         (torch.tensor([[0, 3]]), "below the victim's 3 actions, got 3"),
         (torch.tensor([[0, -1]]), "must not be negative, got -1"),
-        (torch.tensor([0, 1]), r"int64 \[1, 2\], got torch.int64 \[2\]"),
-        (torch.tensor([[0.0, 1.0]]), r"int64 \[1, 2\], got torch.float32"),
+        (torch.tensor([0, 1, 2]), r"integers \[1, 2\], got torch.int64 \[3\]"),
+        (torch.tensor([[0.0, 1.0]]), r"integers \[1, 2\], got torch.float32"),
     ):
         with pytest.raises(ValueError, match=message):
             execute(FGSM(), victim, obs, Budget(0.1), target=target)

@@ -115,7 +115,7 @@ def test_modules_that_do_not_fit_are_refused() -> None:
     obs = normal(1, 5, DIMS)
     with pytest.raises(ValueError, match="modules must hold at least one torch module"):
         ModuleVictim([])
-    with pytest.raises(ValueError, match="one row per module, 2, got 1"):
+    with pytest.raises(ValueError, match="one row per seed, 2, got 1"):
         mlp(3).scores(obs)
     with pytest.raises(ValueError, match=r"must be \[S, B, A\], got \[1, 5\]"):
         perturb(FGSM(), ModuleVictim(nn.Flatten(0)), obs[..., :1], Budget(0.1))
@@ -165,7 +165,7 @@ def test_labels_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="model must hold at least one model"):
         LabelVictim([])
     obs = normal(2, 5, DIMS)
-    with pytest.raises(ValueError, match="one row per model, 1, got 2"):
+    with pytest.raises(ValueError, match="one row per seed, 1, got 2"):
         LabelVictim(Tree()).act(obs)
     with pytest.raises(ValueError, match=r"one action per observation, \[5\], got \(5, 4\)"):
         LabelVictim([lambda x: x] * 2).act(obs)

@@ -465,7 +465,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
 def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "coin.npz"
     garnet(50, 3, 4, np.random.default_rng(0)).save(path)
-    whole, messages = path.read_bytes(), []
+    whole, refused = path.read_bytes(), 0
     for place in np.random.default_rng(0).integers(0, len(whole), 150):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:

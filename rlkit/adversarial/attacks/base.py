@@ -20,9 +20,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ..budget import Budget, apart, tiled
+from rlkit.arrays import Given, as_actions, as_numbers, as_observations, as_uniforms, refuse_nonfinite
+from rlkit.types import Policy
+
+from ..budget import Budget, apart, as_budget, per_feature, tiled
 from ..objectives import margin
-from ..victims.base import Access, QueryCounter, Victim, scores_of
+from ..victims.base import Access, IsolatedVictim, QueryCounter, Victim, isolated, name_of, scores_of
 
 
 class Attack(Protocol):
@@ -68,10 +71,10 @@ class AttackResult(NamedTuple):
 def perturb(
     attack: Attack,
     victim: Victim,
-    obs: Tensor,
-    budget: Budget,
-    u: Tensor | None = None,
-    target: Tensor | None = None,
+    obs: Given,
+    budget: Budget | float,
+    u: Given | None = None,
+    target: Given | None = None,
 ) -> Tensor:
     """What the attack shows, within the budget: ``[S, B, *observation]`` of the true ones.
 
@@ -88,7 +91,7 @@ def perturb(
         ValueError: observations that the budget does not fit (``Budget.check``), u or target of another shape, target
             actions that the victim has not, or a victim that cannot answer what the attack asks.
     """
-    budget.check(obs)
+    victim, obs, budget, u, target = posed(victim, obs, budget, u, target, finite=False)
     _check_access(attack, victim)
     width = attack.noise_width(math.prod(obs.shape[2:]))
     if (width > 0 or u is not None) and (u is None or u.shape != (*obs.shape[:2], width)):
@@ -96,10 +99,55 @@ def perturb(
             f"{attack.name} needs uniform numbers of shape {[*obs.shape[:2], width]}, got "
             f"{'none' if u is None else list(u.shape)}: draw them from Stream(seeds, 'attack', width, copies)"
         )
-    if target is not None:
-        _check_target(target, obs)
     with torch.no_grad():
-        return budget.project(obs, attack.propose(victim, obs, budget, u, target))
+        # copies: an attack may compute in place
+        numbers, aim = (None if each is None else each.clone() for each in (u, target))
+        proposed = attack.propose(victim, obs.clone(), budget, numbers, aim)
+        shown = budget.project(obs, proposed.to(obs.dtype))
+        finite = shown.isfinite().flatten(2).all(dim=-1)
+        return torch.where(per_feature(finite, obs), shown, obs)
+
+
+class PosedAttack(NamedTuple):
+    """What an attack is asked, as tensors and objects of rlkit."""
+
+    victim: IsolatedVictim
+    obs: Tensor  # [S, B, *observation], floating
+    budget: Budget
+    u: Tensor | None  # [S, B, w]
+    target: Tensor | None  # [S, B] int64
+
+
+def posed(
+    victim: Victim,
+    obs: Given,
+    budget: Budget | float,
+    u: Given | None = None,
+    target: Given | None = None,
+    finite: bool = True,
+) -> PosedAttack:
+    """Convert what an attack or a measure is given.
+
+    Args:
+        victim: the policy under attack, or a model of stable-baselines3.
+        obs: true observations ``[S, B, *observation]``, ``[B, *observation]`` or one, see ``rlkit.arrays``.
+        budget: what may be spent; a number is epsilon of the norm "inf" in raw units.
+        u: uniforms ``[S, B, w]``.
+        target: actions ``[S, B]``, ``[B]`` or one for all.
+        finite: whether to refuse NaN and infinite observations. Rollouts do not: a row whose environment gives NaN
+            leaves the other rows as they are.
+
+    Raises:
+        ValueError: something that does not fit, see ``as_victim``, ``as_observations``, ``Budget.check`` and
+            ``as_actions``.
+    """
+    asked, limit = isolated(victim), as_budget(budget)
+    true = as_observations(obs, asked)
+    limit.check(true)
+    if finite:
+        refuse_nonfinite(true, "obs")
+    aim = None if target is None else as_actions(target, true, "target")
+    return PosedAttack(asked, true, limit, as_uniforms(u, true), aim)
 
 
 def achieved(action: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
@@ -111,20 +159,22 @@ def achieved(action: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
 def execute(
     attack: Attack,
     victim: Victim,
-    obs: Tensor,
-    budget: Budget,
-    u: Tensor | None = None,
-    target: Tensor | None = None,
+    obs: Given,
+    budget: Budget | float,
+    u: Given | None = None,
+    target: Given | None = None,
 ) -> AttackResult:
     """Attack every observation once and ask the victim what it does.
 
     Arguments and errors are those of ``perturb``.
 
     Warns:
-        RuntimeWarning: the victim answers one observation in two ways: success is then a matter of luck.
+        RuntimeWarning: the victim answers one observation in two ways, so that success is partly luck; or its scores
+            are not finite, so that its actions mean nothing.
     """
+    victim, obs, budget, u, target = posed(victim, obs, budget, u, target)
     _check_access(attack, victim)
-    counted = QueryCounter(victim)
+    counted = QueryCounter(victim.victim)
     shown = perturb(attack, counted, obs, budget, u, target)
     action, own = counted.act(shown, True), counted.act(obs, True)
     success = achieved(action, own, target)
@@ -135,17 +185,18 @@ def execute(
         lead = torch.full(success.shape, math.nan, dtype=torch.float32, device=obs.device)
     queries = counted.asked // max(own.numel(), 1)
     warn_if_stochastic(victim, obs, own)
+    warn_if_nonfinite(victim, obs)
     return AttackResult(shown, success, lead, budget.distance(obs, shown), queries)
 
 
 def sweep(
     attack: Attack,
     victim: Victim,
-    obs: Tensor,
-    budget: Budget,
-    epsilons: Sequence[float],
-    u: Tensor | None = None,
-    target: Tensor | None = None,
+    obs: Given,
+    budget: Budget | float,
+    epsilons: Sequence[float] | float,
+    u: Given | None = None,
+    target: Given | None = None,
 ) -> AttackResult:
     """``execute`` at L epsilons as one batch, side by side along the copies: every field ``[L, S, B, ...]``.
 
@@ -161,9 +212,9 @@ def sweep(
     Raises:
         ValueError: no epsilon, one that is negative, NaN or infinite, and what ``perturb`` refuses.
     """
+    epsilons = as_numbers(epsilons, "epsilons")
+    victim, obs, budget, u, target = posed(victim, obs, replace(as_budget(budget), epsilon=0.0), u, target)
     count = len(epsilons)
-    if count == 0:
-        raise ValueError("epsilons must hold at least one number, got none")
     each = torch.as_tensor(epsilons, dtype=torch.float64).repeat_interleave(obs.shape[1]).to(obs)  # [L B]
     numbers, aims = (None if x is None else tiled(x, count) for x in (u, target))
     result = execute(attack, victim, tiled(obs, count), replace(budget, epsilon=each), numbers, aims)
@@ -184,7 +235,7 @@ def warn_if_stochastic(victim: Victim, obs: Tensor, action: Tensor) -> None:
     changed = victim.act(obs, True) != action
     if changed.any():
         warnings.warn(
-            f"{type(victim).__name__} gave two answers to {int(changed.sum(dim=(0, 1)))} of {changed.numel()} same "
+            f"{name_of(victim)} gave two answers to {int(changed.sum(dim=(0, 1)))} of {changed.numel()} same "
             "observations: it is stochastic and was attacked as if it were not, so what counts as a flip is partly "
             "luck. Make act(obs, deterministic=True) deterministic",
             RuntimeWarning,
@@ -192,19 +243,37 @@ def warn_if_stochastic(victim: Victim, obs: Tensor, action: Tensor) -> None:
         )
 
 
+def warn_if_nonfinite(victim: Policy, obs: Tensor) -> None:
+    """Ask a victim with scores for them at ``obs [S, B, *observation]`` and say where they are no numbers.
+
+    A score of -inf marks an action that is never chosen, and is accepted. Observations that are not finite themselves
+    do not count: that is not the victim's fault.
+
+    Warns:
+        RuntimeWarning: some are NaN or +inf, or all of an observation are -inf.
+    """
+    if not hasattr(victim, "scores"):
+        return
+    bad = nonfinite_scores(scores_of(isolated(victim), obs)) & obs.isfinite().flatten(2).all(dim=-1)
+    if bad.any():
+        rows = bad.any(dim=1).nonzero().flatten().tolist()
+        warnings.warn(
+            f"the scores of {name_of(victim)} are NaN or infinite at {int(bad.sum(dim=(0, 1)))} of {bad.numel()} "
+            f"observations, in rows {rows}: its actions there mean nothing, and neither does what an attack achieves. "
+            "Leave these rows out, or train them again",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def nonfinite_scores(scores: Tensor) -> Tensor:
+    """Whether scores ``[S, B, A]`` choose no action: one is NaN or +inf, or all are -inf. ``[S, B]`` bool."""
+    return scores.isnan().any(dim=-1) | scores.amax(dim=-1).isinf()
+
+
 def _check_access(attack: Attack, victim: Victim) -> None:
     if attack.access in ("scores", "gradients") and not hasattr(victim, "scores"):
         raise ValueError(
-            f"{attack.name} needs the victim's scores(obs), which {type(victim).__name__} has not: add the method, or "
+            f"{attack.name} needs the victim's scores(obs), which {name_of(victim)} has not: add the method, or "
             "use an attack that needs actions only, such as Noise"
         )
-
-
-def _check_target(target: Tensor, obs: Tensor) -> None:
-    if target.shape != obs.shape[:2] or target.dtype != torch.int64:
-        raise ValueError(
-            f"target must hold an action for every example, int64 {list(obs.shape[:2])}, got {target.dtype} "
-            f"{list(target.shape)}"
-        )
-    if (target < 0).any():
-        raise ValueError(f"target actions must not be negative, got {int(target.amin(dim=(0, 1)))}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from torch import Tensor
 
@@ -47,6 +48,9 @@ class BestOf:
     attacks: tuple[Attack, ...]
 
     def __post_init__(self) -> None:
+        given: Any = self.attacks
+        if not isinstance(given, tuple):  # a list, or one attack
+            object.__setattr__(self, "attacks", tuple(given) if isinstance(given, Sequence) else (given,))
         if not self.attacks:
             raise ValueError("attacks must hold at least one attack, got none")
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from rlkit.arrays import Given
 from rlkit.types import Policy
 
 from ..budget import Budget, per_feature
 from ..victims.base import Access, Victim, linearise
-from .base import Attack, AttackResult, achieved, execute
+from .base import Attack, AttackResult, achieved, execute, posed
 from .best import Best
 
 
@@ -147,11 +148,11 @@ class Nearest(NamedTuple):
 def adversarial_distance(
     attack: Attack,
     victim: Victim,
-    obs: Tensor,
-    budget: Budget,
+    obs: Given,
+    budget: Budget | float,
     halvings: int = 10,
-    u: Tensor | None = None,
-    target: Tensor | None = None,
+    u: Given | None = None,
+    target: Given | None = None,
 ) -> Nearest:
     """The smallest epsilon at which an attack succeeds, by bisection for every example on its own.
 
@@ -173,6 +174,7 @@ def adversarial_distance(
     """
     if halvings < 0:
         raise ValueError(f"halvings must not be negative, got {halvings}")
+    victim, obs, budget, u, target = posed(victim, obs, budget, u, target)
     result = execute(attack, victim, obs, budget, u, target)
     queries = result.queries
     nearest = Best(obs, torch.full_like(result.distance, -math.inf)).or_else(result.obs, _worth(result))

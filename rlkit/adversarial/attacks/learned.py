@@ -28,8 +28,8 @@ from torch import Tensor
 
 from rlkit.types import Policy
 
-from ..budget import Budget, per_feature
-from ..victims.base import Access, OneHot, Victim
+from ..budget import Budget, as_budget, per_feature
+from ..victims.base import Access, OneHot, Victim, as_victim, isolated
 from .base import Attack, perturb
 
 MANY_CORNERS = 10  # features: 2^10 corners are as many as a discrete action space should hold
@@ -91,7 +91,8 @@ def corners(num_features: int) -> Directions:
     """
     if not 1 <= num_features <= MANY_CORNERS:
         raise ValueError(
-            f"{num_features} features have 2^{num_features} corners: choose Directions of your own, Ball, or Provoke"
+            f"{num_features} features have 2^{num_features} corners: choose Directions of your own, Ball, or "
+            "TargetAction"
         )
     return Directions([(0.0,) * num_features, *itertools.product((-1.0, 1.0), repeat=num_features)])
 
@@ -167,8 +168,10 @@ class AdversaryEnv(gymnasium.Env[Any, Any]):
         gymnasium.error.ResetNeeded: a step before the first reset.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], victim: Victim, moves: AdversaryActions, budget: Budget) -> None:
-        self.env, self.victim, self.moves, self.budget = env, victim, moves, budget
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], victim: Victim, moves: AdversaryActions, budget: Budget | float
+    ) -> None:
+        self.env, self.victim, self.moves, self.budget = env, as_victim(victim), moves, as_budget(budget)
         self.observation_space = env.observation_space
         self.action_space = moves.action_space
         self.metadata, self.render_mode = env.metadata, env.render_mode
@@ -187,7 +190,7 @@ class AdversaryEnv(gymnasium.Env[Any, Any]):
         if self._true is None:
             raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
         shown = self.moves.show(self.victim, self._true, torch.as_tensor(np.asarray(action))[None, None], self.budget)
-        victim_action = self.victim.act(shown, True)[0, 0].item()
+        victim_action = self.victim.act(shown.clone(), True)[0, 0].item()
         obs, reward, terminated, truncated, info = self.env.step(victim_action)
         self._true = self._encoded(obs)
         told = {**info, "shown": shown[0, 0].cpu().numpy(), "victim_action": victim_action}
@@ -203,7 +206,7 @@ class AdversaryEnv(gymnasium.Env[Any, Any]):
 
     def _encoded(self, obs: Any) -> Tensor:
         """An observation as the victim's, ``[1, 1, *observation]``."""
-        tensor = torch.as_tensor(np.asarray(obs), device=getattr(self.victim, "device", None))[None, None]
+        tensor = torch.as_tensor(np.array(obs), device=getattr(self.victim, "device", None))[None, None]
         return self.victim.encode(tensor) if isinstance(self.victim, OneHot) else tensor
 
 
@@ -240,4 +243,4 @@ class LearnedAttack:
         """
         if target is not None:
             raise ValueError("a learned adversary pursues its own reward and takes no target: use a targeted attack")
-        return self.moves.show(victim, obs, self.adversary.act(obs, True), budget)
+        return self.moves.show(victim, obs, isolated(self.adversary).act(obs, True), budget)

@@ -10,12 +10,13 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations, refuse_nonfinite
 from rlkit.nn import MLP, Adam
 from rlkit.streams import Stream
 from rlkit.types import Policy
 
-from ..budget import Budget
-from ..victims.base import Access, Victim, scores_of
+from ..budget import Budget, as_budget
+from ..victims.base import Access, Victim, isolated, name_of, scores_of
 from .base import Attack
 
 Answers = Literal["labels", "scores"]
@@ -51,7 +52,7 @@ class Transfer:
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
         """What the attack shows the source."""
-        return self.attack.propose(self.source, obs, budget, u, target)
+        return self.attack.propose(isolated(self.source), obs, budget, u, target)
 
 
 class Substitute:
@@ -72,11 +73,12 @@ class Substitute:
         """S."""
         return len(self.mean)
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """Logits ``[S, B, A]`` of ``[S, B, *observation]``, differentiable."""
+        obs = as_observations(obs, self)
         return self.network((obs.flatten(2) - self.mean) / self.deviation)
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The greedy actions ``[S, B]``, whatever ``deterministic``."""
         with torch.no_grad():
             return self.scores(obs).argmax(dim=-1)
@@ -85,8 +87,8 @@ class Substitute:
 @torch.no_grad()
 def distil(
     victim: Policy,
-    obs: Tensor,
-    budget: Budget,
+    obs: Given,
+    budget: Budget | float,
     answers: Answers = "labels",
     neighbours: int = 4,
     net_arch: Sequence[int] = (64, 64),
@@ -123,10 +125,13 @@ def distil(
     Source: Papernot et al. 2017, "Practical black-box attacks against machine learning", with random neighbours in
     place of Jacobian-based ones.
     """
+    victim, budget = isolated(victim), as_budget(budget)
+    obs = as_observations(obs, victim)
+    refuse_nonfinite(obs, "obs")
     if answers not in get_args(Answers):
         raise ValueError(f"answers must be one of {', '.join(get_args(Answers))}, got {answers!r}")
     if answers == "scores" and not hasattr(victim, "scores"):
-        raise ValueError(f"{type(victim).__name__} has no scores: use answers='labels'")
+        raise ValueError(f"{name_of(victim)} has no scores: use answers='labels'")
     if neighbours < 0 or steps < 1 or not learning_rate > 0:
         raise ValueError(
             "neighbours must not be negative, steps at least 1 and learning_rate positive, got "

@@ -9,11 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rlkit.arrays import Given
 from rlkit.types import Policy
 
 from ..budget import Budget
 from ..objectives import MARGIN, pose
 from ..victims.base import Access, Victim, linearise
+from .base import posed
 from .best import Best
 
 
@@ -49,11 +51,11 @@ class Universal:
 @torch.no_grad()
 def universal_offset(
     victim: Victim,
-    obs: Tensor,
-    budget: Budget,
+    obs: Given,
+    budget: Budget | float,
     steps: int = 100,
     step: float = 0.1,
-    target: Tensor | None = None,
+    target: Given | None = None,
 ) -> Tensor:
     """One offset of every row that flips many observations, ``[S, *observation]``.
 
@@ -78,11 +80,11 @@ def universal_offset(
     Source: Moosavi-Dezfooli et al. 2017, "Universal adversarial perturbations", for the aim; Shafahi et al. 2020,
     "Universal adversarial training", section 3, for ascent on a loss that does not reward what has flipped.
     """
+    victim, obs, budget, _, target = posed(victim, obs, budget, None, target)
     if torch.as_tensor(budget.epsilon).numel() != 1:
         raise ValueError("a universal offset has one epsilon: pass a budget with a number")
     if steps < 1 or not step > 0:
         raise ValueError(f"steps must be at least 1 and step positive, got {steps} and {step}")
-    budget.check(obs)
     scores, pullback = linearise(victim, obs)
     goal = pose(MARGIN, victim, obs, scores, target)
     free = replace(budget, low=-math.inf, high=math.inf)

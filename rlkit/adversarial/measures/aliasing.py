@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from ..budget import Budget
+from rlkit.arrays import Given, as_tensor, refuse_nonfinite
+
+from ..budget import Budget, as_budget
 
 
 @torch.no_grad()
-def aliasing_epsilon(observations: Tensor, budget: Budget) -> float:
+def aliasing_epsilon(observations: Given, budget: Budget | float) -> float:
     """Half the smallest distance between two different states' observations, in units of the budget's scale.
 
     Zero where two states look alike from the start. Masked features do not count, as they cannot be moved: states that
@@ -27,12 +28,16 @@ def aliasing_epsilon(observations: Tensor, budget: Budget) -> float:
         budget: norm, scale and mask; its epsilon and bounds are not used.
 
     Raises:
-        ValueError: fewer than two states, or integers.
+        ValueError: fewer than two states, integers, or numbers that are not finite.
     """
+    observations, budget = as_tensor(observations, "observations"), as_budget(budget)
+    if observations.dim() < 2:
+        raise ValueError(f"observations must be [N, *observation], got shape {list(observations.shape)}")
     if len(observations) < 2:
         raise ValueError(f"observations must hold at least two states, got {len(observations)}")
     if not observations.is_floating_point():
         raise ValueError(f"observations must be floating, got {observations.dtype}: encode the states first")
+    refuse_nonfinite(observations, "observations")
     free, least = replace(budget, epsilon=0.0), torch.inf
     for i, one in enumerate(observations[:-1], start=1):
         others = observations[i:]

@@ -10,24 +10,27 @@ Wagner 2018, "Obfuscated gradients give a false sense of security", section 3.1.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from rlkit.arrays import Given, as_numbers
 from rlkit.statistics import difference_interval
 from rlkit.streams import Stream
 
-from ..attacks.base import Attack, sweep
+from ..attacks.base import Attack, nonfinite_scores, posed, sweep
 from ..attacks.best_of import BestOf
 from ..attacks.gradient import FGSM, PGD
 from ..attacks.noise import Noise
 from ..attacks.transfer import Transfer
-from ..budget import Budget
+from ..budget import Budget, as_budget
 from ..objectives import MARGIN, cross_entropy, pose
 from ..victims.base import Victim, scores_of, value_and_gradient
 from .robustness_curve import RobustnessCurve
@@ -60,6 +63,7 @@ class ChecklistResult(NamedTuple):
     transferred: Mapping[str, Shares]  # [L] by source
     without_gradient: float  # share of states at which the gradient of the margin is zero
     saturated: float  # share of states at which cross-entropy is 0 in the scores' own arithmetic
+    nonfinite: float = 0.0  # share of states at which the scores are NaN or infinite
 
 
 class ChecklistWarning(NamedTuple):
@@ -71,9 +75,9 @@ class ChecklistWarning(NamedTuple):
 
 def examine(
     victim: Victim,
-    obs: Tensor,
-    budget: Budget,
-    epsilons: Sequence[float],
+    obs: Given,
+    budget: Budget | float,
+    epsilons: Sequence[float] | float,
     sources: Mapping[str, Victim] | None = None,
     seeds: Sequence[int] | None = None,
     attacks: Checked | None = None,
@@ -93,13 +97,17 @@ def examine(
         ValueError: what ``sweep`` refuses.
     """
     which = Checked() if attacks is None else attacks
-    rising = tuple(sorted(float(epsilon) for epsilon in epsilons))
-    features = obs[0, 0].numel()
+    rising = tuple(sorted(as_numbers(epsilons, "epsilons")))
+    victim, obs, budget, _, _ = posed(victim, obs, replace(as_budget(budget), epsilon=0.0))
+    features = math.prod(obs.shape[2:])
 
     def share(attack: Attack) -> Shares:
         width = attack.noise_width(features)
         u = Stream(range(len(obs)) if seeds is None else seeds, "attack", width, obs.shape[1], obs.device).next()
-        success = sweep(attack, victim, obs, budget, rising, u if width else None).success  # [L, S, B]
+        with warnings.catch_warnings():
+            # counted below, and reported by ``warnings_of``
+            warnings.filterwarnings("ignore", message="the scores of .* are NaN or infinite", category=RuntimeWarning)
+            success = sweep(attack, victim, obs, budget, rising, u if width else None).success  # [L, S, B]
         found: Shares = success.to(torch.float64).mean(dim=(1, 2)).cpu().numpy()
         return found
 
@@ -117,6 +125,7 @@ def examine(
         {name: share(Transfer(which.steps, source)) for name, source in (sources or {}).items()},
         float(flat.to(torch.float64).mean(dim=(0, 1))),
         float(certain.to(torch.float64).mean(dim=(0, 1))),
+        float(nonfinite_scores(scores).to(torch.float64).mean(dim=(0, 1))),
     )
 
 
@@ -140,6 +149,12 @@ def warnings_of(examined: ChecklistResult) -> tuple[ChecklistWarning, ...]:
                 examined,
             )
             for source, shares in examined.transferred.items()
+        ),
+        _common(
+            "scores not finite",
+            examined.nonfinite,
+            "the victim's scores are NaN or infinite: its actions there mean nothing, and no attack can be judged",
+            enough=0.0,
         ),
         _common(
             "zero gradients",
@@ -212,6 +227,6 @@ def _falling(examined: ChecklistResult) -> ChecklistWarning | None:
     )
 
 
-def _common(check: str, share: float, what: str) -> ChecklistWarning | None:
+def _common(check: str, share: float, what: str, enough: float = ENOUGH) -> ChecklistWarning | None:
     """A warning if something holds at more than a few states."""
-    return ChecklistWarning(check, f"at {share:.1%} of the states {what}") if share > ENOUGH else None
+    return ChecklistWarning(check, f"at {share:.1%} of the states {what}") if share > enough else None

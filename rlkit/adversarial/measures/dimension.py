@@ -15,11 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..attacks.base import Attack
+from rlkit.arrays import Given, as_observations, as_tensor
+
+from ..attacks.base import Attack, posed
 from ..attacks.deepfool import adversarial_distance
 from ..budget import Budget
 from ..objectives import MARGIN, pose
-from ..victims.base import Victim, scores_of, value_and_gradient
+from ..victims.base import Victim, as_victim, scores_of, value_and_gradient
 from .lipschitz import first_order_flip
 
 
@@ -40,19 +42,21 @@ class EncodedVictim:
         identity = torch.eye(len(encoding), dtype=encoding.dtype, device=encoding.device)
         if not torch.allclose(encoding @ encoding.mT, identity, atol=1e-5):
             raise ValueError("encoding must have orthonormal rows: use padded or rotated")
-        self.victim, self.encoding = victim, encoding
+        self.victim: Victim = as_victim(victim)
+        self.encoding = encoding
+        self.num_seeds: int | None = getattr(self.victim, "num_seeds", None)
 
-    def encode(self, obs: Tensor) -> Tensor:
+    def encode(self, obs: Given) -> Tensor:
         """``[S, B, D] -> [S, B, n]``."""
-        return obs @ self.encoding
+        return as_observations(obs, self) @ self.encoding
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """The victim's scores of what the codes ``[S, B, n]`` stand for."""
-        return self.victim.scores(obs @ self.encoding.mT)
+        return self.victim.scores(as_observations(obs, self) @ self.encoding.mT)
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The victim's actions, of codes ``[S, B, n]``."""
-        return self.victim.act(obs @ self.encoding.mT, deterministic)
+        return self.victim.act(as_observations(obs, self) @ self.encoding.mT, deterministic)
 
 
 class Rescaled:
@@ -69,15 +73,17 @@ class Rescaled:
     def __init__(self, victim: Victim, scale: Tensor) -> None:
         if not bool((scale.isfinite() & (scale > 0)).all()):
             raise ValueError(f"scale must be positive and finite, got {scale.tolist()}")
-        self.victim, self.scale = victim, scale
+        self.victim: Victim = as_victim(victim)
+        self.scale = scale
+        self.num_seeds: int | None = getattr(self.victim, "num_seeds", None)
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """The victim's scores of what ``obs [S, B, D]`` stand for."""
-        return self.victim.scores(obs * self.scale)
+        return self.victim.scores(as_observations(obs, self) * self.scale)
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The victim's actions, of observations in these units."""
-        return self.victim.act(obs * self.scale, deterministic)
+        return self.victim.act(as_observations(obs, self) * self.scale, deterministic)
 
 
 def padded(num_features: int, n: int) -> Tensor:
@@ -132,10 +138,10 @@ class DimensionPoint(NamedTuple):
 def dimension_sweep(
     attack: Attack,
     victim: Victim,
-    obs: Tensor,
+    obs: Given,
     encodings: Sequence[Tensor],
-    budget: Budget,
-    u: Sequence[Tensor],
+    budget: Budget | float,
+    u: Sequence[Given],
     halvings: int = 10,
 ) -> tuple[DimensionPoint, ...]:
     """The flip epsilon in every encoding, beside its prediction and the alignment of noise.
@@ -153,6 +159,7 @@ def dimension_sweep(
         ValueError: a budget with a scale, mask or bounds, numbers for another number of encodings, or what
             ``adversarial_distance`` refuses.
     """
+    victim, obs, budget, _, _ = posed(victim, obs, budget)
     if bool((torch.as_tensor(budget.scale) != 1).any()) or budget.mask is not None or budget.bounded:
         raise ValueError(
             "codes mix features: the budget of a dimension sweep has no scale, mask or bounds. Put the victim and its "
@@ -164,7 +171,7 @@ def dimension_sweep(
         codes = coded.encode(obs)
         flip = adversarial_distance(attack, coded, codes, budget, halvings).distance
         _, gradient = value_and_gradient(coded, pose(MARGIN, coded, codes, scores_of(coded, codes)), codes)
-        signs = budget.sample_signs(codes, numbers)
+        signs = budget.sample_signs(codes, as_tensor(numbers, "u", codes.device, double=True))
         points.append(
             DimensionPoint(
                 encoding.shape[1],

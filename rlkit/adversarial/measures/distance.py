@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.arrays import Given, as_numbers
 from rlkit.statistics import Estimate, share_interval
 
-from ..attacks.base import Attack, sweep
+from ..attacks.base import Attack, posed, sweep
 from ..attacks.deepfool import adversarial_distance
-from ..budget import Budget
+from ..budget import Budget, as_budget
 from ..victims.base import Victim
 
 
@@ -48,11 +49,11 @@ class DistanceCurve(NamedTuple):
 def distance_curve(
     attack: Attack,
     victim: Victim,
-    obs: Tensor,
-    budget: Budget,
-    epsilons: Sequence[float],
+    obs: Given,
+    budget: Budget | float,
+    epsilons: Sequence[float] | float,
     halvings: int = 10,
-    u: Tensor | None = None,
+    u: Given | None = None,
 ) -> DistanceCurve:
     """The adversarial distance of every state: the smallest of the epsilons that succeeds, and bisection below it.
 
@@ -71,6 +72,8 @@ def distance_curve(
     Raises:
         ValueError: what ``sweep`` and ``adversarial_distance`` refuse.
     """
+    epsilons, unit = as_numbers(epsilons, "epsilons"), replace(as_budget(budget), epsilon=0.0)
+    victim, obs, budget, u, _ = posed(victim, obs, unit, u)
     tried = sweep(attack, victim, obs, budget, epsilons, u)  # [L, S, B]
     found = torch.where(tried.success, tried.distance, torch.inf).amin(dim=0)
     below = replace(budget, epsilon=found.clamp(max=float(max(epsilons))))

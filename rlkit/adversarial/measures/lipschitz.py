@@ -9,15 +9,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations, as_tensor, refuse_nonfinite
 from rlkit.nn import MLP
 
-from ..budget import DUAL, ORDER, Budget
+from ..attacks.base import posed
+from ..budget import DUAL, ORDER, Budget, as_budget
 from ..objectives import MARGIN, pose
 from ..victims.base import Victim, linearise, scores_of, value_and_gradient
 
 
 @torch.no_grad()
-def steepness(victim: Victim, obs: Tensor, budget: Budget) -> Tensor:
+def steepness(victim: Victim, obs: Given, budget: Budget | float) -> Tensor:
     """The largest gradient of every score over data, in the dual norm of the budget: ``[S, A]``.
 
     Args:
@@ -25,14 +27,16 @@ def steepness(victim: Victim, obs: Tensor, budget: Budget) -> Tensor:
         obs: the data, ``[S, B, *observation]``.
         budget: norm, scale and mask; scores change by at most so much per epsilon, at these observations.
     """
+    victim, obs, budget, _, _ = posed(victim, obs, budget)
     scores, pullback = linearise(victim, obs)
+    refuse_nonfinite(scores, "the victim's scores")
     grads = torch.eye(scores.shape[-1], dtype=scores.dtype, device=scores.device)
     gradients = [budget.dual_norm(pullback(grad.expand(scores.shape))) for grad in grads]  # A x [S, B]
     return torch.stack([gradient.amax(dim=1) for gradient in gradients], dim=-1)
 
 
 @torch.no_grad()
-def lipschitz_bound(network: MLP, budget: Budget) -> Tensor:
+def lipschitz_bound(network: MLP, budget: Budget | float) -> Tensor:
     """A Lipschitz constant of every output of a fully connected network in the budget's norm and scale: ``[S, A]``.
 
     The product of the hidden layers' operator norms, times the dual norm of the output's weights; relu and tanh are
@@ -43,12 +47,14 @@ def lipschitz_bound(network: MLP, budget: Budget) -> Tensor:
         budget: norm, scale and mask.
 
     Raises:
-        ValueError: convolutions or a radial basis.
+        ValueError: convolutions or a radial basis, or weights that are not finite.
 
     Source: Szegedy et al. 2014, "Intriguing properties of neural networks", section 4.3.
     """
     if network.convolutions or network.basis is not None:
         raise ValueError("the bound is for fully connected networks: no convolutions, no radial basis")
+    budget = as_budget(budget)
+    refuse_nonfinite(network.flat.detach(), "the network's parameters")
     weights = [weight.detach().clone() for weight in network.parameters[::2]]  # [S, in, out]
     weights[0] *= budget.extent(weights[0][:, None, :, 0])[:, None]
     *hidden, output = weights
@@ -60,20 +66,28 @@ def lipschitz_bound(network: MLP, budget: Budget) -> Tensor:
     return bound
 
 
-def margin_radius(scores: Tensor, lipschitz: Tensor) -> Tensor:
+def margin_radius(scores: Given, lipschitz: Given) -> Tensor:
     """``min over j of (f_i - f_j) / (L_i + L_j)`` for the greedy i, ``[S, B]``: no smaller change makes j greedy.
 
     With one constant L for all it is ``(f_i - f_j) / (2 L)``. A proof where L is a bound, an estimate where L is one.
 
     Args:
-        scores: at the truth, ``[S, B, A]``.
-        lipschitz: of every score in some norm and scale, in which the radius is, ``[S, A]``.
+        scores: at the truth, ``[S, B, A]``; ``[B, A]`` and ``[A]`` are of one row.
+        lipschitz: of every score in some norm and scale, in which the radius is, ``[S, A]``, or ``[A]`` for all rows.
+
+    Raises:
+        ValueError: numbers that are not finite, or shapes that do not fit.
 
     Source: Hein & Andriushchenko 2017, "Formal guarantees on the robustness of a classifier against adversarial
     manipulation", theorem 2.1, with global constants.
     """
+    scores, speeds = as_observations(scores, name="scores"), as_tensor(lipschitz, "lipschitz")
+    if speeds.shape not in ((len(scores), scores.shape[-1]), scores.shape[-1:]):
+        raise ValueError(f"lipschitz must be [S, A] of scores {list(scores.shape)}, got {list(speeds.shape)}")
+    refuse_nonfinite(scores, "scores")
+    refuse_nonfinite(speeds, "lipschitz")
     greedy = scores.argmax(dim=-1, keepdim=True)  # [S, B, 1]
-    speeds = lipschitz[:, None].expand(scores.shape)
+    speeds = speeds.expand(len(scores), -1)[:, None].expand(scores.shape)
     gap = scores.gather(-1, greedy) - scores
     together = speeds.gather(-1, greedy) + speeds
     radius = torch.where(together > 0, gap / torch.where(together > 0, together, 1.0), torch.inf)
@@ -81,7 +95,7 @@ def margin_radius(scores: Tensor, lipschitz: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def first_order_flip(victim: Victim, obs: Tensor, budget: Budget) -> Tensor:
+def first_order_flip(victim: Victim, obs: Given, budget: Budget | float) -> Tensor:
     """The epsilon at which the linearised victim changes its action, ``[S, B]``.
 
     How far the greedy action leads over the dual norm of that lead's gradient, against the runner-up at the truth. For
@@ -90,7 +104,10 @@ def first_order_flip(victim: Victim, obs: Tensor, budget: Budget) -> Tensor:
 
     Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", section 3.
     """
-    goal = pose(MARGIN, victim, obs, scores_of(victim, obs))
+    victim, obs, budget, _, _ = posed(victim, obs, budget)
+    scores = scores_of(victim, obs)
+    refuse_nonfinite(scores, "the victim's scores")
+    goal = pose(MARGIN, victim, obs, scores)
     behind, gradient = value_and_gradient(victim, goal, obs)
     gain = budget.dual_norm(gradient)
     return torch.where(gain > 0, -behind / torch.where(gain > 0, gain, 1.0), torch.inf)

@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rlkit.arrays import as_numbers
 from rlkit.evaluation import ConcatEnv, rollout
 from rlkit.statistics import Estimate, difference_interval, mean_interval, share_interval
 from rlkit.types import Env
 
 from ..attacked_policy import AttackedPolicy
 from ..attacks.base import Attack
-from ..budget import Budget, apart
+from ..budget import Budget, apart, as_budget
 from ..timing import Timing
-from ..victims.base import Victim
+from ..victims.base import Victim, as_victim
 
 MakeEnv = Callable[[int], Env]  # E -> an environment of E copies, of which copy e plays evaluation episode e
 NATURAL = "natural"
@@ -87,9 +88,9 @@ class RobustnessCurve(NamedTuple):
 def robustness_curve(
     policy: Victim,
     make_env: MakeEnv,
-    attacks: Sequence[Attack],
-    epsilons: Sequence[float],
-    budget: Budget | None = None,
+    attacks: Sequence[Attack] | Attack,
+    epsilons: Sequence[float] | float,
+    budget: Budget | float | None = None,
     episodes: int = 100,
     deterministic: bool = True,
     max_steps: int | None = None,
@@ -122,14 +123,14 @@ def robustness_curve(
         ValueError: no attack, two of one name, no epsilon or one that is negative or NaN, fewer than one episode, or
             an environment of another number of copies.
     """
+    policy, attacks = as_victim(policy), attacks if isinstance(attacks, Sequence) else [attacks]
     names = tuple(attack.name for attack in attacks)
     if not names or len(set(names)) < len(names) or NATURAL in names:
         raise ValueError(f"attacks must be one or more of different names, none called {NATURAL!r}, got {list(names)}")
-    if len(epsilons) == 0:
-        raise ValueError("epsilons must hold at least one number, got none")
+    epsilons = as_numbers(epsilons, "epsilons")
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
-    own = budget or Budget(0.0)
+    own = Budget(0.0) if budget is None else as_budget(budget)
     budgets = [replace(own, epsilon=float(epsilon)) for epsilon in epsilons]
     each = replace(own, epsilon=torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(episodes))  # [L E]
     groups = len(epsilons)

@@ -7,14 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rlkit.arrays import Given
 from rlkit.evaluation import walk
 from rlkit.types import Env
 
+from ..attacks.base import posed
 from ..budget import Budget
-from ..victims.base import Victim, linearise
+from ..victims.base import Victim, as_victim, linearise
 
 
-def saliency(victim: Victim, obs: Tensor, action: Tensor | None = None, budget: Budget | None = None) -> Tensor:
+def saliency(victim: Victim, obs: Given, action: Given | None = None, budget: Budget | float | None = None) -> Tensor:
     """``|d score_a / d x_i|`` of every feature, ``[S, B, *observation]``.
 
     Args:
@@ -28,13 +30,14 @@ def saliency(victim: Victim, obs: Tensor, action: Tensor | None = None, budget: 
 
     Source: Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", section 3.
     """
+    victim, obs, limit, _, action = posed(victim, obs, 0.0 if budget is None else budget, None, action)
     scores, pullback = linearise(victim, obs)
     num_actions = scores.shape[-1]
     chosen = scores.argmax(dim=-1) if action is None else action
-    if ((chosen < 0) | (chosen >= num_actions)).any():
+    if (chosen >= num_actions).any():
         raise ValueError(f"actions must be 0 to {num_actions - 1}, got {chosen.flatten().tolist()}")
     grad = pullback(torch.nn.functional.one_hot(chosen, num_actions).to(scores.dtype)).abs()
-    return grad if budget is None else grad * budget.extent(obs)
+    return grad if budget is None else grad * limit.extent(obs)
 
 
 class SaliencyOfEpisode(NamedTuple):
@@ -47,7 +50,7 @@ class SaliencyOfEpisode(NamedTuple):
 
 @torch.no_grad()
 def episode_saliencies(
-    victim: Victim, env: Env, copy: int = 0, budget: Budget | None = None, max_steps: int | None = None
+    victim: Victim, env: Env, copy: int = 0, budget: Budget | float | None = None, max_steps: int | None = None
 ) -> tuple[SaliencyOfEpisode, ...]:
     """The saliency of the greedy action over a natural episode of every row, S of them.
 
@@ -58,6 +61,7 @@ def episode_saliencies(
         budget: see ``saliency``.
         max_steps: see ``rollout``.
     """
+    victim = as_victim(victim)
     steps = [
         (
             step.running[:, copy],
@@ -72,7 +76,12 @@ def episode_saliencies(
 
 
 def episode_saliency(
-    victim: Victim, env: Env, row: int = 0, copy: int = 0, budget: Budget | None = None, max_steps: int | None = None
+    victim: Victim,
+    env: Env,
+    row: int = 0,
+    copy: int = 0,
+    budget: Budget | float | None = None,
+    max_steps: int | None = None,
 ) -> SaliencyOfEpisode:
     """``episode_saliencies`` of one training seed."""
     return episode_saliencies(victim, env, copy, budget, max_steps)[row]

@@ -9,13 +9,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..budget import Budget
+from rlkit.arrays import Given, as_numbers, as_observations
+
+from ..attacks.base import posed
+from ..budget import Budget, as_budget
 from ..objectives import MARGIN, margin, pose
 from ..victims.base import Victim, scores_of, value_and_gradient
 
 
 @torch.no_grad()
-def along_ray(victim: Victim, obs: Tensor, direction: Tensor, budget: Budget, radii: Sequence[float]) -> Tensor:
+def along_ray(
+    victim: Victim, obs: Given, direction: Given, budget: Budget | float, radii: Sequence[float] | float
+) -> Tensor:
     """Scores ``[L, S, B, A]`` at ``obs + radius direction`` for L radii, of which negative ones go the other way.
 
     Args:
@@ -30,9 +35,11 @@ def along_ray(victim: Victim, obs: Tensor, direction: Tensor, budget: Budget, ra
 
     Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", figure 4.
     """
-    if not radii or not all(abs(radius) < torch.inf for radius in radii):
+    radii = as_numbers(radii, "radii")
+    if not all(abs(radius) < torch.inf for radius in radii):
         raise ValueError(f"radii must be one or more finite numbers, got {list(radii)}")
-    unit = replace(budget, epsilon=1.0).along(obs, direction)
+    victim, obs, budget, _, _ = posed(victim, obs, replace(as_budget(budget), epsilon=1.0))
+    unit = budget.along(obs, as_observations(direction, victim, "direction").to(obs.dtype))
     return torch.stack([scores_of(victim, budget.cut(obs + radius * unit)) for radius in radii])
 
 
@@ -46,7 +53,9 @@ class Section(NamedTuple):
 
 
 @torch.no_grad()
-def cross_section(victim: Victim, obs: Tensor, budget: Budget, radii: Sequence[float], u: Tensor) -> Section:
+def cross_section(
+    victim: Victim, obs: Given, budget: Budget | float, radii: Sequence[float] | float, u: Given
+) -> Section:
     """The victim over the plane of the steepest direction of the margin at the truth and random signs.
 
     A steep side across and none up is an adversarial direction; where both look alike, so does noise.
@@ -61,13 +70,15 @@ def cross_section(victim: Victim, obs: Tensor, budget: Budget, radii: Sequence[f
     Raises:
         ValueError: see ``along_ray``.
     """
-    unit = replace(budget, epsilon=1.0)
+    radii = as_numbers(radii, "radii")
+    victim, obs, unit, numbers, _ = posed(victim, obs, replace(as_budget(budget), epsilon=1.0), u)
     goal = pose(MARGIN, victim, obs, scores_of(victim, obs))
     across = unit.steepest(obs, value_and_gradient(victim, goal, obs)[1])
-    up = unit.sample_signs(obs, u)
+    assert numbers is not None
+    up = unit.sample_signs(obs, numbers)
     own = victim.act(obs, True)
     scores = torch.stack(
-        [along_ray(victim, budget.cut(obs + radius * up), budget.in_units(across), budget, radii) for radius in radii]
+        [along_ray(victim, unit.cut(obs + radius * up), unit.in_units(across), unit, radii) for radius in radii]
     )
     lead = margin(scores, own.expand(scores.shape[:-1]))
     return Section(torch.tensor(radii, dtype=torch.float32), lead, scores.argmax(dim=-1), scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.arrays import Given
 from rlkit.types import Policy
 
-from ..attacks.base import Attack, execute, perturb
+from ..attacks.base import Attack, execute, perturb, posed, warn_if_nonfinite
 from ..attacks.noise import Noise
 from ..budget import Budget
-from ..victims.base import Victim
+from ..victims.base import Victim, isolated
 
 
 class TransferMatrix(NamedTuple):
@@ -40,9 +42,9 @@ def transfer_matrix(
     attack: Attack,
     sources: Mapping[str, Victim],
     targets: Mapping[str, Policy],
-    obs: Tensor,
-    budget: Budget,
-    u: Tensor,
+    obs: Given,
+    budget: Budget | float,
+    u: Given,
     roll: int = 0,
 ) -> TransferMatrix:
     """Make an attack on every source and execute it on every target.
@@ -64,16 +66,24 @@ def transfer_matrix(
     """
     if not sources or not targets:
         raise ValueError(f"sources and targets must hold at least one policy, got {len(sources)} and {len(targets)}")
-    features = obs[0, 0].numel()
+    sources = {name: isolated(source) for name, source in sources.items()}
+    targets = {name: isolated(target) for name, target in targets.items()}
+    _, obs, budget, numbers, _ = posed(next(iter(sources.values())), obs, budget, u)
+    assert numbers is not None
+    features = math.prod(obs.shape[2:])
     truth = obs.roll(roll, dims=0)
+    for target in targets.values():
+        warn_if_nonfinite(target, truth)
     own = {name: target.act(truth, True) for name, target in targets.items()}
     sign_noise = Noise("sign")
-    noisy = perturb(sign_noise, next(iter(sources.values())), truth, budget, u[..., : sign_noise.noise_width(features)])
+    noisy = perturb(
+        sign_noise, next(iter(sources.values())), truth, budget, numbers[..., : sign_noise.noise_width(features)]
+    )
     noise = [_share(target.act(noisy, True) != own[name]) for name, target in targets.items()]
     flips, agreement, alike, queries = [], [], [], []
     width = attack.noise_width(features)
     for source in sources.values():
-        result = execute(attack, source, obs, budget, u[..., :width] if width else None)
+        result = execute(attack, source, obs, budget, numbers[..., :width] if width else None)
         queries.append(result.queries)
         shown, led_to = result.obs.roll(roll, dims=0), source.act(result.obs, True).roll(roll, dims=0)
         fooled = result.success.roll(roll, dims=0)

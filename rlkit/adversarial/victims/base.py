@@ -16,7 +16,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from rlkit.arrays import Given, as_observations
 from rlkit.nn import encode, in_evaluation_mode
+from rlkit.sb3 import SB3Policy
 from rlkit.types import Policy, Starts
 
 from ..objectives import PosedObjective
@@ -60,18 +62,18 @@ class ModuleVictim:
         """S, one row per module."""
         return len(self.modules)
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """``[S, B, *observation] -> [S, B, A]``, differentiable.
 
         Raises:
             ValueError: the observations have another number of rows than there are modules.
         """
-        if len(obs) != self.num_seeds:
-            raise ValueError(f"obs must have one row per module, {self.num_seeds}, got {len(obs)}")
+        rows = as_observations(obs, self)
         with in_evaluation_mode(self.modules):
-            return torch.stack([module(row) for module, row in zip(self.modules, obs, strict=True)])
+            # a copy each: a module may compute in place
+            return torch.stack([module(row.clone()) for module, row in zip(self.modules, rows, strict=True)])
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The actions of the highest score ``[S, B]``.
 
         Raises:
@@ -104,16 +106,17 @@ class LabelVictim:
         """S, one row per model."""
         return len(self.models)
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """Actions ``[S, B]`` int64.
 
         Raises:
             ValueError: ``deterministic=False``, another number of rows than models, or predictions of another shape.
         """
         _refuse_sampling(deterministic, "a model that predicts")
-        if len(obs) != self.num_seeds:
-            raise ValueError(f"obs must have one row per model, {self.num_seeds}, got {len(obs)}")
-        rows = [np.asarray(predict(row.cpu().numpy())) for predict, row in zip(self._predict, obs, strict=True)]
+        obs = as_observations(obs, self)
+        # a copy each: a model may compute in place
+        copies = (row.detach().cpu().clone().numpy() for row in obs)
+        rows = [np.asarray(predict(row)) for predict, row in zip(self._predict, copies, strict=True)]
         for row in rows:
             if row.shape != (obs.shape[1],):
                 raise ValueError(f"predict must give one action per observation, [{obs.shape[1]}], got {row.shape}")
@@ -134,57 +137,94 @@ class OneHot:
     """
 
     def __init__(self, victim: Victim, space: spaces.Space[Any] | None = None) -> None:
+        victim = as_victim(victim)
         found = getattr(victim, "observation_space", None) if space is None else space
         if not isinstance(found, spaces.Discrete):
             raise ValueError(f"one-hot codes are for Discrete observations, got {found}")
         self.victim, self.space = victim, found
+        self.observation_space = found
         self.num_seeds: int | None = getattr(victim, "num_seeds", None)
         self.seeds: Sequence[int] | None = getattr(victim, "seeds", None)
         self.scores_are_values = bool(getattr(victim, "scores_are_values", False))
         self.starts: Starts = getattr(victim, "starts", Starts())
         if hasattr(victim, "values"):
-            self.values: Callable[[Tensor], Tensor] = lambda obs: victim.values(self.encode(obs))
+            self.values: Callable[[Given], Tensor] = lambda obs: victim.values(self.encode(obs))
 
-    def encode(self, obs: Tensor) -> Tensor:
+    def encode(self, obs: Given) -> Tensor:
         """Integers ``[S, B]`` as codes ``[S, B, n]``; codes as they are."""
-        return encode(obs, self.space)
+        return encode(as_observations(obs, self), self.space)
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """The victim's, of integers or codes."""
         return self.victim.scores(self.encode(obs))
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The victim's, of integers or codes."""
         return self.victim.act(self.encode(obs), deterministic)
 
 
-class QueryCounter:
-    """A victim that counts how many observations it was asked about, ``asked``; otherwise the same."""
+class IsolatedVictim:
+    """A victim that is shown copies: whatever it does to its observations in place, the caller's stay as they are.
+
+    Args:
+        victim: asked for everything.
+    """
 
     def __init__(self, victim: Policy) -> None:
         self.victim = victim
-        self.asked = 0
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """The victim's, counted."""
-        self.asked += obs.shape[0] * obs.shape[1]
-        return self.victim.act(obs, deterministic)
+        """The victim's actions ``[S, B]``."""
+        return self.victim.act(self._shown(obs), deterministic)
 
     @property
     def scores(self) -> Callable[[Tensor], Tensor]:
-        """The victim's, counted.
+        """The victim's scores, ``[S, B, *observation] -> [S, B, A]``.
 
         Raises:
             AttributeError: the victim has none.
         """
         found = self.victim.scores  # type: ignore[attr-defined]
+        return lambda obs: found(self._shown(obs))
 
-        def counted(obs: Tensor) -> Tensor:
-            self.asked += obs.shape[0] * obs.shape[1]
-            scores: Tensor = found(obs)
-            return scores
+    @property
+    def values(self) -> Callable[[Tensor], Tensor]:
+        """The victim's values, ``[S, B, *observation] -> [S, B]``.
 
-        return counted
+        Raises:
+            AttributeError: the victim has none.
+        """
+        found = self.victim.values  # type: ignore[attr-defined]
+        return lambda obs: found(self._shown(obs))
+
+    @property
+    def scores_and_pullback(self) -> Callable[[Tensor], Any]:
+        """The victim's scores with their pullback, see ``linearise``.
+
+        Raises:
+            AttributeError: the victim has none.
+        """
+        found = self.victim.scores_and_pullback  # type: ignore[attr-defined]
+        return lambda obs: found(self._shown(obs))
+
+    def _shown(self, obs: Tensor) -> Tensor:
+        return obs.clone()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "victim" or name.startswith("__"):
+            raise AttributeError(name)  # not made yet, as in copying
+        return getattr(self.victim, name)
+
+
+class QueryCounter(IsolatedVictim):
+    """A victim that counts how many observations it was asked about, ``asked``.
+
+    A call of ``scores_and_pullback`` that the victim declines by None does not count.
+    """
+
+    def __init__(self, victim: Policy) -> None:
+        super().__init__(victim)
+        self.asked = 0
 
     @property
     def scores_and_pullback(self) -> Callable[[Tensor], Any]:
@@ -196,14 +236,42 @@ class QueryCounter:
         found = self.victim.scores_and_pullback  # type: ignore[attr-defined]
 
         def counted(obs: Tensor) -> Any:
-            answer = found(obs)
+            answer = found(obs.clone())
             self.asked += 0 if answer is None else obs.shape[0] * obs.shape[1]
             return answer
 
         return counted
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.victim, name)
+    def _shown(self, obs: Tensor) -> Tensor:
+        self.asked += obs.shape[0] * obs.shape[1]
+        return obs.clone()
+
+
+def as_victim(victim: Any) -> Any:
+    """Return a victim or policy as it is, and a model of stable-baselines3 (or a list of them) as ``SB3Policy``.
+
+    Raises:
+        ValueError: something without ``act``; the message says what to wrap it in.
+    """
+    if callable(getattr(victim, "act", None)):
+        return victim
+    models = victim if isinstance(victim, list | tuple) and victim else [victim]
+    if all(hasattr(model, "policy") and hasattr(model, "predict") for model in models):
+        return SB3Policy(victim)
+    raise ValueError(
+        f"a victim needs act(obs, deterministic), and {type(victim).__name__} has none: pass a trained agent or a "
+        "model of stable-baselines3, or wrap a torch module in ModuleVictim, and what predicts actions in LabelVictim"
+    )
+
+
+def isolated(victim: Any) -> IsolatedVictim:
+    """Return ``as_victim(victim)`` behind copies of what it is shown."""
+    return victim if isinstance(victim, IsolatedVictim) else IsolatedVictim(as_victim(victim))
+
+
+def name_of(victim: Policy) -> str:
+    """The name of a victim's class, for messages."""
+    return type(victim.victim if isinstance(victim, IsolatedVictim) else victim).__name__
 
 
 class Linearised(NamedTuple):

@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.arrays import Given, as_observations
 from rlkit.types import Env, Policy
 
 from ..visited_states import visited
+from .base import isolated
 
 LARGEST_DEPTH = 16  # stacked trees are complete: 2^16 leaves
 
@@ -82,8 +84,9 @@ class DecisionTrees:
         """The same trees on a device."""
         return DecisionTrees(self.feature.to(device), self.threshold.to(device), self.action.to(device))
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """Actions ``[S, B]`` int64 of ``[S, B, D]``; trees never sample, whatever ``deterministic``."""
+        obs = as_observations(obs, self)
         features = obs.to(torch.float32)
         node = torch.zeros(obs.shape[:2], dtype=torch.int64, device=obs.device)
         for _ in range(self.depth):
@@ -116,6 +119,7 @@ def imitate(
     online learning", algorithm 3.1; for trees Bastani, Pu & Solar-Lezama 2018, "Verifiable reinforcement learning via
     policy extraction".
     """
+    expert = isolated(expert)
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
     obs = visited(expert, make_env(0), count)

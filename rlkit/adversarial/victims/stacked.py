@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from rlkit.arrays import Given, as_observations
 from rlkit.nn import MLP, Activation
 
 ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
@@ -46,16 +47,16 @@ class Stacked:
                 weight[row, : layer.in_features, : layer.out_features] = layer.weight.detach().T
                 bias[row, 0, : layer.out_features] = layer.bias.detach()
 
-    def scores(self, obs: Tensor) -> Tensor:
+    def scores(self, obs: Given) -> Tensor:
         """``[S, B, D] -> [S, B, A]``, differentiable."""
-        return self.network(obs)
+        return self.network(as_observations(obs, self))
 
     def scores_and_pullback(self, obs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """``scores`` without a graph, and d value / d scores ``[S, B, A]`` -> d value / d obs ``[S, B, D]``."""
         with torch.no_grad():
             return self.network.input_vjp(obs)
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+    def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The actions of the highest score ``[S, B]``.
 
         Raises:
