@@ -1,43 +1,67 @@
-"""The demo's course: three questions, one report, one table, and an exit that says whether the targets are met."""
+"""The demo's course: two tasks, three agents each, one report, one table, and an exit that says whether the targets
+are met."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from rlkit.agents import DQN
+from rlkit.agents import Agent
+from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig
+from rlkit.evaluation import EVALUATION_SEED
+from rlkit.plotting import Curve
+from rlkit.statistics import Estimate
 
 from ..report import ledger, terminal
 from ..report.html import write_report
-from ..report.ledger import Cell, ReportTable, RunRecord
+from ..report.ledger import RunRecord
 from ..report.terminal import Bars
 from ..workflows.attack import attack_run, curve, threat
-from ..workflows.compare import Comparison, SB3Process, comparison_run, hyperparameter_table, require_sb3, sb3_job_for
+from ..workflows.compare import SB3Process, SB3Result, SB3Job, comparison_run, sb3_job_for, require_sb3
 from ..workflows.compare.analysis import evaluated
-from ..workflows.policies import of_agent
-from ..workflows.train import ExactCurve, TrainingResult, train, write_log
-from .grid import GridExact, GridResult, grid_result, solved_grid
-from .settings import FULL, QUICK, Demo
+from ..workflows.compare.sb3_job import HYPERPARAMETER_MAPS
+from ..workflows.evaluate import play
+from ..workflows.policies import SB3, Subject, of_agent
+from ..workflows.train import ExactCurve, Training, TrainingResult, train, training_run, write_log
+from .grid import GridExact, grid_result, solved_grid
+from .settings import CARTPOLE, FULL, GRID, QUICK, Attacks, Demo
+from .table import Line, summary, with_cartpole_target, with_grid_target
 
-NAMES = ("grid", "compare", "attack")  # the runs' folders
+
+class Trained(NamedTuple):
+    """One agent of one task, trained."""
+
+    training: Training
+    result: TrainingResult
+    exact: GridExact | None = None  # on the grid
+    curve: Curve | None = None  # on the grid: the exact return during training
+    sb3: tuple[SB3Result, ...] = ()  # stable-baselines3's seeds, on the cart-pole
+
+    @property
+    def subject(self) -> Subject:
+        """The agent in its environment."""
+        return of_agent(self.result.agent, self.training.env, self.training.env_kwargs)
+
+
+class Judged(NamedTuple):
+    """One agent of one task, evaluated."""
+
+    name: str  # of the run's folder
+    run: RunRecord
+    subjects: tuple[Subject, ...]  # rlkit's, then stable-baselines3's where it has the algorithm
+    line: Line
 
 
 class Outcome(NamedTuple):
-    """All that the demo found."""
+    """All that the demo found: runs by the name of their folder, and the lines of the table."""
 
-    grid: GridResult
-    comparison: Comparison
-    compare: RunRecord
-    attack: RunRecord
-
-    @property
-    def runs(self) -> tuple[RunRecord, RunRecord, RunRecord]:
-        """In the order of the report."""
-        return self.grid.run, self.compare, self.attack
+    runs: dict[str, RunRecord]
+    lines: tuple[Line, ...]
 
 
 def run_demo(out: Path, quick: bool = False, as_json: bool = False) -> bool:
@@ -50,134 +74,152 @@ def run_demo(out: Path, quick: bool = False, as_json: bool = False) -> bool:
     torch.set_num_threads(1)
     began = time.perf_counter()
     settings = QUICK if quick else FULL
-    folders = [ledger.new_folder(out / name, overwrite=True) for name in NAMES]
-    outcome = _carry_out(settings, folders[0], folders[1], quiet=as_json)
-    for run, folder in zip(outcome.runs, folders, strict=True):
-        ledger.write(run, folder)
-    table, met = verdict(settings, outcome)
-    page, *_ = write_report(out / "report.html", "rlkit demo", outcome.runs, table)
+    _introduce(settings, quiet=as_json)
+    trained = _train_all(settings, out, quiet=as_json)
+    outcome = _judge_all(settings, trained)
+    for name, run in outcome.runs.items():
+        ledger.write(run, ledger.new_folder(out / name, overwrite=True))
+    table, met = summary(outcome.lines, settings), all(line.met is not False for line in outcome.lines)
+    page, *_ = write_report(out / "report.html", "rlkit demo", list(outcome.runs.values()), table)
     seconds = time.perf_counter() - began
     if as_json:
-        results = {run.kind: run.results for run in outcome.runs}
-        print(ledger.to_json({"met": met, "report": page, "seconds": seconds, **results}), end="")
+        results = {name: run.results for name, run in outcome.runs.items()}
+        lines = [line._asdict() for line in outcome.lines]
+        print(ledger.to_json({"met": met, "report": page, "seconds": seconds, "summary": lines, **results}), end="")
     else:
         terminal.show_table(table)
         terminal.say(f"{seconds / 60:.1f} minutes. Report: {page}")
     return met
 
 
-def _carry_out(settings: Demo, grid_folder: Path, cartpole_folder: Path, quiet: bool) -> Outcome:
-    """Train everything, stable-baselines3 beside us, then judge."""
-    grid_agent, cartpole_agent = settings.grid.make_agent(), settings.cartpole.make_agent()
-    assert isinstance(grid_agent, DQN)
-    assert isinstance(cartpole_agent, DQN)
-    order = sb3_job_for(settings.cartpole, cartpole_agent.config, settings.sb3_seeds)
-    gamma = grid_agent.config.gamma
-    assert isinstance(gamma, float)
-    exact = solved_grid(settings.grid, gamma)
-    if not quiet:
-        _introduce(settings, exact, hyperparameter_table(cartpole_agent.config, order))
-    with SB3Process(order, cartpole_folder) as peer, Bars(quiet) as bars:
-        bars.follow(f"stable-baselines3 DQN, {order.env}", lambda: peer.timesteps, order.steps * len(order.seeds))
-        recorded = ExactCurve(exact.exact, bars.watching(f"rlkit DQN, {exact.grid.name}"))
-        grid_trained = train(settings.grid, grid_agent, recorded)
-        grid_trained = grid_trained._replace(cpu_seconds=grid_trained.cpu_seconds - recorded.cpu_seconds)
-        _keep(grid_trained, grid_folder)
-        cartpole_trained = train(settings.cartpole, cartpole_agent, bars.watching(f"rlkit DQN, {order.env}"))
-        _keep(cartpole_trained, cartpole_folder)
-        ours = of_agent(cartpole_agent, settings.cartpole.env, settings.cartpole.env_kwargs)
-        threatened = threat(ours, settings.attacks, settings.epsilons)
-        our_curve = curve(ours, threatened, settings.episodes)
-        while not peer.wait(0.5):
-            bars.refresh()
+def _introduce(settings: Demo, quiet: bool) -> None:
+    """Say what is going to happen, before it takes minutes."""
+    if quiet:
+        return
+    for name, trainings in (("slippery grid", settings.grid), ("cart-pole", settings.cartpole)):
+        agents = ", ".join(f"{each.algo.upper()} {each.steps:,} steps" for each in trainings)
+        terminal.say(f"{name}: {agents}; {len(trainings[0].seeds)} seeds of each")
+    terminal.say(f"stable-baselines3 trains {len(settings.sb3_seeds)} seeds of each agent that it has, beside rlkit\n")
+
+
+def _train_all(settings: Demo, out: Path, quiet: bool) -> dict[str, Trained]:
+    """Train every agent; stable-baselines3 trains in a process of its own meanwhile, one agent after another.
+
+    The first agent of the cart-pole begins, so that stable-baselines3 is busy while the grid's agents train.
+    """
+    first, *others = settings.cartpole
+    trained: dict[str, Trained] = {}
+    peers: dict[str, SB3Process] = {}
+    with ExitStack() as stack:
+        bars = stack.enter_context(Bars(quiet))
+        for training in (first, *settings.grid, *others):
+            name, agent = run_name(training), training.make_agent()
+            folder = ledger.new_folder(out / name, overwrite=True)
+            if training.env == CARTPOLE and type(agent).__name__ in HYPERPARAMETER_MAPS:
+                _wait(peers, bars)  # two cores: one for each library
+                peers[name] = stack.enter_context(SB3Process(_sb3_job(training, agent, settings.sb3_seeds), folder))
+                _follow(peers[name], bars)
+            trained[name] = _train_one(training, agent, bars)
+            agent.save(folder / "agent.safetensors")
+            write_log(folder / "training.csv", agent.seeds, agent.history)
+        _wait(peers, bars)
+    return trained | {name: trained[name]._replace(sb3=peer.results()) for name, peer in peers.items()}
+
+
+def run_name(training: Training) -> str:
+    """The folder of an agent's run, for example ``grid-dqn``."""
+    return f"{'grid' if training.env == GRID else 'cartpole'}-{training.algo}"
+
+
+def _train_one(training: Training, agent: Agent, bars: Bars) -> Trained:
+    """Train one agent; on the grid its exact return is recorded during training."""
+    bar = bars.watching(f"rlkit {type(agent).__name__}, {training.env_kwargs.get('map', training.env)}")
+    if training.env != GRID:
+        return Trained(training, train(training, agent, bar))
+    exact = solved_grid(training, agent)
+    recorded = ExactCurve(exact.exact, bar)
+    result = train(training, agent, recorded)
+    result = result._replace(cpu_seconds=result.cpu_seconds - recorded.cpu_seconds)
+    return Trained(training, result, exact, recorded.curve)
+
+
+def _sb3_job(training: Training, agent: Agent, seeds: tuple[int, ...]) -> SB3Job:
+    """The same settings for stable-baselines3."""
+    assert isinstance(agent.config, DQNConfig | A2CConfig | PPOConfig)
+    return sb3_job_for(training, agent.config, seeds)
+
+
+def _follow(peer: SB3Process, bars: Bars) -> None:
+    """Give stable-baselines3 a bar."""
+    job = peer.job
+    bars.follow(f"stable-baselines3 {job.algorithm}, {job.env}", lambda: peer.timesteps, job.steps * len(job.seeds))
+
+
+def _wait(peers: Mapping[str, SB3Process], bars: Bars) -> None:
+    """Wait until stable-baselines3 is done, with its bars drawn."""
+    while not all(peer.wait(0.5) for peer in peers.values()):
         bars.refresh()
-        peers = peer.results()
-    comparison = evaluated(settings.cartpole, order, cartpole_trained, peers, settings.episodes)
-    their_curve = curve(comparison.sb3, threatened, settings.episodes)
-    return Outcome(
-        grid_result(settings.grid, grid_trained, exact, recorded.curve),
-        comparison,
-        comparison_run(comparison),
-        attack_run([comparison.rlkit, comparison.sb3], [our_curve, their_curve], threatened),
+    bars.refresh()
+
+
+def _judge_all(settings: Demo, trained: Mapping[str, Trained]) -> Outcome:
+    """Evaluate every agent, attack it, and state whether its target is met."""
+    grid = [_judge_grid(trained[run_name(training)], settings) for training in settings.grid]
+    cartpole = [_judge_cartpole(trained[run_name(training)], settings) for training in settings.cartpole]
+    runs: dict[str, RunRecord] = {}
+    lines: list[Line] = []
+    for name, agents, attacks in (
+        ("grid-attack", grid, settings.grid_attacks),
+        ("cartpole-attack", cartpole, settings.cartpole_attacks),
+    ):
+        attacked = _attack(agents, attacks, settings.episodes)
+        runs |= {one.name: one.run for one in agents} | {name: attacked}
+        lines += [one.line._replace(attacked=_shown(attacked, one.subjects[0], attacks)) for one in agents]
+    return Outcome(runs, tuple(lines))
+
+
+def _judge_grid(trained: Trained, settings: Demo) -> Judged:
+    """Evaluate every seed's greedy policy exactly."""
+    assert trained.exact is not None
+    assert trained.curve is not None
+    found = grid_result(trained.training, trained.result, trained.exact, trained.curve)
+    subject = trained.subject
+    line = Line(
+        task=f"{trained.exact.grid.name}, exact",
+        agent=subject.algorithm,
+        returns=found.returns,
+        estimate=found.median,
+        beside="optimum",
+        reference=found.optimum,
     )
+    return Judged(run_name(trained.training), found.run, (subject,), with_grid_target(line, settings))
 
 
-def _introduce(settings: Demo, exact: GridExact, hyperparameters: ReportTable) -> None:
-    """What is going to happen, before it takes minutes."""
-    grid, cartpole = settings.grid, settings.cartpole
-    terminal.say(
-        f"1  {exact.grid.name}, slip {exact.grid.rules.slip:.2f}: {len(grid.seeds)} seeds, {grid.steps:,} steps each. "
-        f"Exact optimum in {exact.horizon} steps: {exact.exact.optimum:.4f}"
-    )
-    terminal.say(
-        f"2  {cartpole.env}: {len(cartpole.seeds)} seeds, {cartpole.steps:,} steps each, beside "
-        f"{len(settings.sb3_seeds)} of stable-baselines3 in a process of their own"
-    )
-    terminal.say(f"3  both under attack: {', '.join(settings.attacks)} at {', '.join(map(str, settings.epsilons))}\n")
-    terminal.show_table(hyperparameters)
+def _judge_cartpole(trained: Trained, settings: Demo) -> Judged:
+    """Play the evaluation episodes, with stable-baselines3's models too where it has the algorithm."""
+    training, result, subject = trained.training, trained.result, trained.subject
+    subjects: tuple[Subject, ...] = (subject,)
+    if not trained.sb3:
+        played = play(subject.policy, subject.make_env(settings.episodes, EVALUATION_SEED))
+        line = Line(training.env, subject.algorithm, played.seed_means, played.mean_return)
+        run = training_run(training, result, played)
+    else:
+        job = _sb3_job(training, result.agent, settings.sb3_seeds)
+        both = evaluated(training, job, result, trained.sb3, settings.episodes)
+        ours, theirs = both.rlkit_played, both.sb3_played
+        line = Line(training.env, subject.algorithm, ours.seed_means, ours.mean_return, SB3, theirs.mean_return)
+        run, subjects = comparison_run(both), (both.rlkit, both.sb3)
+    return Judged(run_name(training), run, subjects, with_cartpole_target(line, settings))
 
 
-def _keep(trained: TrainingResult, folder: Path) -> None:
-    """Policy and log, as soon as there are any."""
-    trained.agent.save(folder / "agent.safetensors")
-    write_log(folder / "training.csv", trained.agent.seeds, trained.agent.history)
+def _attack(agents: Sequence[Judged], attacks: Attacks, episodes: int) -> RunRecord:
+    """Attack all policies of one task with the same threat."""
+    subjects = [subject for one in agents for subject in one.subjects]
+    threatened = threat(subjects[0], attacks.names, attacks.epsilons, attacks.unit)
+    return attack_run(subjects, [curve(subject, threatened, episodes) for subject in subjects], threatened)
 
 
-def verdict(settings: Demo, outcome: Outcome) -> tuple[ReportTable, bool]:
-    """The one table at the end, and whether every target in it is met."""
-    grid, comparison, numbers = outcome.grid, outcome.comparison, outcome.compare.results
-    solved = int((comparison.rlkit_played.seed_means >= settings.cartpole_return).sum(axis=0))
-    num_seeds = len(comparison.rlkit.seeds)
-    ours, theirs = comparison.rlkit.name, comparison.sb3.name
-    cartpole = settings.cartpole.env
-    wanted_return = None if settings.grid_regret is None else (1.0 - settings.grid_regret) * grid.optimum
-    wanted_solved = settings.cartpole_solved
-    targets = [
-        wanted_return is None or grid.median.value >= wanted_return,
-        wanted_solved is None or solved >= wanted_solved,
-    ]
-    rows: list[tuple[Cell, ...]] = [
-        ("grid: exact optimum under the step limit", grid.optimum, None, None),
-        (
-            f"grid: exact return, median of {len(settings.grid.seeds)} seeds",
-            grid.median,
-            _at_least(wanted_return),
-            _met(wanted_return, targets[0]),
-        ),
-        (f"{cartpole}: return, {ours}, {num_seeds} seeds", numbers["return"], None, None),
-        (
-            f"{cartpole}: seeds with {settings.cartpole_return:g} or more, of {num_seeds}",
-            solved,
-            _at_least(wanted_solved),
-            _met(wanted_solved, targets[1]),
-        ),
-        (f"{cartpole}: return, {theirs}, {len(comparison.sb3.seeds)} seeds", numbers["sb3_return"], None, None),
-        (f"{cartpole}: return of each of these seeds", _listed(numbers["sb3_seed_returns"]), None, None),
-        (f"{cartpole}: difference of the mean returns", numbers["difference"], None, None),
-        (f"CPU seconds per seed, {ours}", numbers["cpu_seconds_per_seed"], None, None),
-        (f"CPU seconds per seed, {theirs}", numbers["sb3_cpu_seconds_per_seed"], None, None),
-        *_attacked_rows(settings, outcome),
-    ]
-    return ReportTable("summary", "Summary", ("what", "value", "wanted", "met"), tuple(rows)), all(targets)
-
-
-def _attacked_rows(settings: Demo, outcome: Outcome) -> list[tuple[Cell, ...]]:
-    """Both policies at one epsilon."""
-    rows: list[tuple[Cell, ...]] = []
-    for row in outcome.attack.tables[0].rows:
-        policy, attack_name, epsilon, earned = row[:4]
-        if epsilon == settings.shown_epsilon:
-            rows.append((f"return under {attack_name}, epsilon {epsilon:g} std, {policy}", earned, None, None))
-    return rows
-
-
-def _listed(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:.4g}" for number in numbers)
-
-
-def _at_least(wanted: float | None) -> str | None:
-    return None if wanted is None else f"at least {wanted:.4g}"
-
-
-def _met(wanted: float | None, met: bool) -> bool | None:
-    return None if wanted is None else met
+def _shown(attacked: RunRecord, subject: Subject, attacks: Attacks) -> tuple[Estimate[float], ...]:
+    """A policy's return under each attack, at the epsilon of the final table."""
+    points = attacked.results["curves"][subject.name]
+    return tuple(point["mean_return"] for point in points if point["epsilon"] == attacks.shown)

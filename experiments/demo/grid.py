@@ -1,4 +1,4 @@
-"""DQN on a slippery grid against the exact optimum: what every seed's greedy policy is worth, computed, not sampled."""
+"""Agents on a slippery grid against the exact optimum: every seed's greedy policy is evaluated in the table."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlkit.agents import DQN
+from rlkit.agents import Agent
 from rlkit.envs import GridWorld
 from rlkit.envs.render import draw_values
+from rlkit.planning import evaluate
 from rlkit.plotting import Curve, png
 from rlkit.statistics import Estimate, median_interval
 
@@ -23,7 +24,8 @@ from ..workflows.exact import (
     exact_answer,
     exact_results,
     exact_table,
-    judged_exactly,
+    gamma_of,
+    evaluate_exactly,
     mistakes_picture,
 )
 from ..workflows.policies import backend_of, of_agent
@@ -45,13 +47,14 @@ class GridResult(NamedTuple):
 
     run: RunRecord
     optimum: float
-    median: Estimate[float]  # over seeds, of the exact return of the final greedy policy
+    returns: NDArray[np.float64]  # [S], exact, of the final greedy policies
+    median: Estimate[float]  # of the returns
 
 
-def solved_grid(training: Training, gamma: float) -> GridExact:
-    """Solve the grid of a training."""
+def solved_grid(training: Training, agent: Agent) -> GridExact:
+    """Solve the grid of a training, under the step limit and at the agent's gamma."""
     grid = GridWorld(**training.env_kwargs)
-    exact = exact_answer(grid, gamma)
+    exact = exact_answer(grid, gamma_of(agent))
     assert exact is not None
     assert exact.limited is not None
     assert exact.stationary is not None
@@ -61,8 +64,7 @@ def solved_grid(training: Training, gamma: float) -> GridExact:
 def grid_result(training: Training, trained: TrainingResult, known: GridExact, curve: Curve) -> GridResult:
     """The record of the grid part."""
     agent, exact = trained.agent, known.exact
-    assert isinstance(agent, DQN)
-    found = judged_exactly(agent, exact)
+    found = evaluate_exactly(agent, exact)
     median = median_interval(found.returns)
     subject = of_agent(agent, training.env, training.env_kwargs)
     numbers: dict[str, Any] = {
@@ -100,7 +102,7 @@ def grid_result(training: Training, trained: TrainingResult, known: GridExact, c
             "left, which a learned policy does not see.",
         ),
     )
-    return GridResult(run, exact.optimum, median)
+    return GridResult(run, exact.optimum, found.returns, median)
 
 
 def _reference_table(known: GridExact, median: Estimate[float]) -> ReportTable:
@@ -115,12 +117,12 @@ def _reference_table(known: GridExact, median: Estimate[float]) -> ReportTable:
     return ReportTable("exact", title, ("policy", "return", "regret"), rows)
 
 
-def _value_picture(agent: DQN, returns: NDArray[np.float64], known: GridExact) -> Picture:
-    """Values and greedy actions of the median seed beside the exact ones, in the same colours."""
+def _value_picture(agent: Agent, returns: NDArray[np.float64], known: GridExact) -> Picture:
+    """Draw the exact value and the actions of the median seed's greedy policy beside the optimal ones."""
     grid, solution = known.grid, known.exact.by_gamma
     row = int(np.argsort(returns, kind="stable")[(len(returns) - 1) // 2])
-    q = all_scores(agent, grid)[row]  # [N, A]
-    learned = q.max(axis=-1)
+    greedy = all_scores(agent, grid)[row].argmax(axis=-1)  # [N]
+    learned = evaluate(grid.mdp, greedy, solution.gamma)  # [N]
     deciding = ~grid.mdp.ended
     shown = np.concatenate([learned[deciding], solution.value[deciding]])
     limits = float(shown.min(axis=0)), float(shown.max(axis=0))
@@ -128,11 +130,10 @@ def _value_picture(agent: DQN, returns: NDArray[np.float64], known: GridExact) -
     figure = Figure(figsize=(2 * (0.62 * columns + 0.8), 0.62 * rows + 0.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     title = f"learned, seed {agent.seeds[row]}"
-    draw_values(grid, learned, q.argmax(axis=-1), axes=left, limits=limits, title=title, colour_bar=False)
-    draw_values(grid, solution.value, solution.optimal_actions, axes=right, limits=limits, title="exact")
+    draw_values(grid, learned, greedy, axes=left, limits=limits, title=title, colour_bar=False)
+    draw_values(grid, solution.value, solution.optimal_actions, axes=right, limits=limits, title="optimal")
     caption = (
-        f"Value of every state at gamma {solution.gamma:g} (colours and numbers) and best actions (arrows), learned by "
-        "the median seed and exact. Exact bounds are "
-        f"{solution.width:.1g} apart."
+        f"Exact value of every state at gamma {solution.gamma:g} (colors and numbers) and actions (arrows): the greedy "
+        f"policy of the median seed, and the optimal policy, whose bounds are {solution.width:.1g} apart."
     )
     return Picture("values", caption, png(figure))

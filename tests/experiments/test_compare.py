@@ -1,10 +1,8 @@
-"""The comparison with stable-baselines3 and the demo that runs on it: equal settings, honest numbers."""
+"""The comparison with stable-baselines3: equal settings, honest numbers."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,7 +15,6 @@ import rlkit.sb3
 from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig, REINFORCEConfig
 from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE, RL_ZOO_PPO_CARTPOLE
 from rlkit.experiments.cli import main
-from rlkit.experiments.demo.settings import QUICK as QUICK_DEMO
 from rlkit.experiments.workflows.compare import SB3Process, SB3Result, hyperparameter_table, sb3_job_for, sb3_subject
 from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS, Config, algorithm_of
 from rlkit.experiments.workflows.compare.sb3_process import SB3Failed, training_curve
@@ -240,34 +237,3 @@ def test_the_peers_model_is_what_stable_baselines3_trains_in_this_process(compar
     there = rlkit.sb3.load(compared / "sb3-seed0.zip", "DQN", trust=True).models[0]
     for ours, theirs in zip(here.q_net.parameters(), there.q_net.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-
-
-@pytest.mark.slow
-def test_the_whole_demo_in_miniature(tmp_path: Path) -> None:
-    out = tmp_path / "demo"
-    command = [sys.executable, "-m", "rlkit.experiments", "demo", "--quick", "--json", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout)
-    assert printed["met"] is True
-    assert printed["grid"]["optimum"] == pytest.approx(0.7441902879, abs=1e-9)
-    assert len(printed["grid"]["seed_returns"]) == 3
-    assert set(printed["attack"]["curves"]) == {"rlkit DQN", "stable-baselines3 DQN"}
-    html = (out / "report.html").read_text(encoding="utf-8")
-    assert html.count("<section>") == 3
-    assert "http" not in html
-    for folder in ("grid", "compare", "attack"):
-        assert (out / folder / "run.json").is_file()
-
-
-@pytest.mark.slow
-def test_a_missed_target_is_an_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    strict = replace(QUICK_DEMO, grid_regret=0.05, cartpole_solved=1)  # far too little training for either
-    monkeypatch.setattr("rlkit.experiments.demo.demo.QUICK", strict)
-    assert main(["demo", "--quick", "--out", str(tmp_path)]) == 1
-    said = capsys.readouterr().out
-    assert "at least 0.707" in said  # 95 % of 0.7442
-    assert sum(line.rstrip().endswith(" no") for line in said.splitlines()) == 2
-    assert f"Report: {tmp_path / 'report.html'}" in " ".join(said.split())
