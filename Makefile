@@ -12,7 +12,7 @@ help:
 	@echo "make test    lint, types, quick and slow tests (20 minutes)"
 	@echo "make quick   the quick tests (90 seconds)"
 	@echo "make docs    the pages, into docs/_build"
-	@echo "make bench   speed against the peers, in one run"
+	@echo "make bench   speed compared with other libraries, in one run"
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -1,7 +1,7 @@
 """Text of the reference that is made from the code while the pages are built.
 
 A page asks for it by a comment on a line of its own: ``<!-- api: rlkit.mdp -->`` becomes every public name of a module,
-``<!-- commands -->`` the help of every command.
+``<!-- modules -->`` the same of every single file of ``rlkit/``, ``<!-- commands -->`` the help of every command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-REQUEST = re.compile(r"^<!-- (api: (?P<module>[\w.]+)|commands) -->$", re.MULTILINE)
+REQUEST = re.compile(r"^<!-- (?:api: (?P<module>[\w.]+)|(?P<all>modules|commands)) -->$", re.MULTILINE)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 OF_ALGORITHMS = ("config_class", "presets", "checkpointed", "saved")  # what an algorithm says to its base class
 
@@ -34,7 +34,8 @@ def setup(app: Any) -> None:
 
 def insert(app: Any, docname: str, source: list[str]) -> None:
     """Replace the requests in the text of a page, ``source[0]``."""
-    source[0] = REQUEST.sub(lambda found: api(found["module"]) if found["module"] else commands(), source[0])
+    whole = {"modules": modules, "commands": commands}
+    source[0] = REQUEST.sub(lambda found: api(found["module"]) if found["module"] else whole[found["all"]](), source[0])
 
 
 def keep_colons(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
@@ -119,6 +120,15 @@ def api(name: str) -> str:
         heading = f"## `{home}`\n\n" if home != name else ""
         texts.append(heading + _rst("\n\n".join(filter(None, (described, *entries)))))
     return _rst(f".. module:: {name}\n\n{restructured(module.__doc__ or '')}") + "\n\n" + "\n\n".join(texts)
+
+
+def modules() -> str:
+    """The public names of every single file of ``rlkit/``, a section each."""
+    import rlkit
+
+    folder = Path(rlkit.__file__).parent
+    names = [f"rlkit.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem[0] != "_"]
+    return "\n\n".join(f"## `{name}`\n\n{api(name)}" for name in names)
 
 
 def _entry(module: ModuleType, name: str, comment: str) -> str:

@@ -1,15 +1,94 @@
-"""The pages build without a warning."""
+"""The pages build without a warning, hold every public name, and what the quickstart shows runs."""
 
+import importlib
+import re
+import shlex
 import subprocess
 import sys
 
 import pytest
-from source_tree import ROOT
+from source_tree import ROOT, module_name, source_files
+
+from rlkit.experiments.cli import COMMANDS, main
+
+QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", QUICKSTART, re.DOTALL | re.MULTILINE)
+INTERNAL = ("__main__", "core", "kernels", "methods", "attacks", "victims", "measures", "experiments")
+
+
+def public_modules():
+    """The packages and single modules that users import from."""
+    for source in source_files():
+        name = module_name(source)
+        parts = name.split(".")
+        if (source.name == "__init__.py" or len(parts) == 2) and not set(parts) & set(INTERNAL):
+            yield name
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder of the built pages."""
+    folder = tmp_path_factory.mktemp("pages")
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", str(ROOT / "docs"), str(folder)]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder
 
 
 @pytest.mark.slow
-def test_the_pages_build_without_a_warning(tmp_path):
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", str(ROOT / "docs"), str(tmp_path)]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "architecture.html").is_file()
+def test_the_pages_build_without_a_warning(built):
+    for page in ("architecture", "quickstart", "howto/agent", "reference/glossary", "results/learning"):
+        assert (built / f"{page}.html").is_file()
+
+
+@pytest.mark.slow
+def test_every_public_name_is_in_the_reference(built):
+    names = [
+        f"{module}.{name}"
+        for module in public_modules()
+        for name in getattr(importlib.import_module(module), "__all__", ())
+        if not name.startswith("__")
+    ]
+    assert len(names) > 200
+    pages = "".join(page.read_text(encoding="utf-8") for page in (built / "reference" / "api").glob("*.html"))
+    described = set(re.findall(r'<dt class="[^"]*" id="([\w.]+)">', pages))
+    assert not [name for name in names if name not in described]
+
+
+def test_every_public_module_has_a_page():
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference" / "api").glob("*.md")]
+    requested = set(re.findall(r"<!-- api: ([\w.]+) -->", "".join(pages)))
+    packages = {name for name in public_modules() if (ROOT / "rlkit" / name.partition(".")[2]).is_dir()}
+    assert packages - {"rlkit"} <= requested
+    assert any("<!-- modules -->" in page for page in pages)
+
+
+@pytest.mark.slow
+def test_every_command_is_in_the_reference(built):
+    page = (built / "reference" / "commands.html").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert f"usage: rlkit {name}" in page
+
+
+@pytest.mark.slow
+def test_the_programs_of_the_quickstart_run_one_after_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert len(PROGRAMS) == 3
+    for program in PROGRAMS:
+        exec(compile(program, "quickstart.md", "exec"), {})
+    printed = capsys.readouterr().out
+    returns = [float(number) for number in re.findall(r"[\d.]+", printed.splitlines()[0])]
+    assert len(returns) == 4
+    assert max(returns) > 475
+    assert "natural 0.0" in printed
+    assert "FGSM 0.2" in printed
+    assert re.search(r"known to within [\d.e-]+; each seed loses \[", printed)
+
+
+@pytest.mark.parametrize("command", re.findall(r"^rlkit .+$", QUICKSTART, re.MULTILINE))
+def test_the_commands_of_the_quickstart_exist_with_their_options(command, capsys):
+    _, name, *arguments = shlex.split(command)
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    for option in (argument for argument in arguments if argument.startswith("--")):
+        assert option in text, f"{name} has no {option}"

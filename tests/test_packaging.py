@@ -33,13 +33,14 @@ assert not outside, outside
 print(home)
 """
 MODULES = [module_name(source) for source in source_files() if source.name != "__main__.py"]
+LIGHT = ["rlkit", "rlkit.mdp", "rlkit.experiments"]  # a link among them, and nothing that imports torch
 METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def home_of_every_module(cwd: Path, *search_path: Path) -> Path:
-    """The folder that all modules were imported from, by an interpreter started in ``cwd``."""
+def home_of_modules(names: list[str], cwd: Path, *search_path: Path) -> Path:
+    """The folder that modules were imported from, by an interpreter started in ``cwd``."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, search_path))}
-    command = [sys.executable, "-c", IMPORT_ALL, *MODULES]
+    command = [sys.executable, "-c", IMPORT_ALL, *names]
     result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return Path(result.stdout.rstrip("\n"))
@@ -82,6 +83,16 @@ def test_the_links_are_relative_links():
         assert os.readlink(link) == f"../{name}"
 
 
+def test_no_source_file_is_ignored():
+    """Every pattern of a path is rooted, so a folder called ``build`` or ``runs`` inside the package is not ignored."""
+    patterns = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert [pattern for pattern in patterns if not pattern.startswith("/")] == ["__pycache__/"]
+    ignored = {pattern.strip("/") for pattern in patterns}
+    assert not [source for source in source_files() if ignored & set(source.parts)]
+    for name in ("results", "docs", "tests"):
+        assert f"/{name}/" not in patterns
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_every_file_under_one_name_and_nothing_else(built):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
@@ -103,7 +114,7 @@ def test_the_wheel_works_from_elsewhere(built, tmp_path):
     site = tmp_path / "site"
     with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
         archive.extractall(site)
-    assert home_of_every_module(tmp_path, site) == site.resolve()
+    assert home_of_modules(MODULES, tmp_path, site) == site.resolve()
 
 
 @pytest.mark.slow
@@ -112,8 +123,9 @@ def test_a_clone_works_from_above_and_from_inside_whatever_its_folder_is_called(
     clone = tmp_path / path
     clone.mkdir(parents=True)
     copy_of_the_tree(clone)
-    for cwd in (clone.parent, clone, clone / "envs", tmp_path):
-        assert home_of_every_module(cwd, clone) == clone.resolve()
+    assert home_of_modules(MODULES, clone.parent, clone) == clone.resolve()
+    for cwd in (clone, clone / "envs", tmp_path):
+        assert home_of_modules(LIGHT, cwd, clone) == clone.resolve()
 
 
 @pytest.mark.slow
@@ -128,8 +140,9 @@ def test_an_archive_without_links_fails_to_build(tmp_path):
     assert not list(tmp_path.glob("out/*.whl"))
 
 
+@pytest.mark.slow
 def test_the_installed_package_works_from_elsewhere(tmp_path):
-    home_of_every_module(tmp_path, *filter(None, [os.environ.get("PYTHONPATH")]))
+    home_of_modules(MODULES, tmp_path, *filter(None, [os.environ.get("PYTHONPATH")]))
 
 
 @pytest.mark.parametrize("name", ["envs", "agents", "experiments"])

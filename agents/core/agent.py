@@ -288,7 +288,7 @@ class Agent(NetworkPolicy):
     def __len__(self) -> int:
         return self.num_seeds
 
-    def __getitem__(self, row: int | slice) -> Self:
+    def __getitem__(self, row: int) -> Self:
         """Return the agent of one row: its policy with its one seed.
 
         Raises:

@@ -37,8 +37,11 @@ def with_grid_target(line: Line, settings: Demo) -> Line:
     line = line._replace(reached=f"loses {loss:.1%}")
     if settings.grid_regret is None:
         return line
-    target = f"median seed loses at most {settings.grid_regret:.0%}"
-    return line._replace(target=target, met=line.estimate.value >= (1.0 - settings.grid_regret) * line.reference)
+    target, least = (
+        f"median seed loses at most {settings.grid_regret:.0%}",
+        (1.0 - settings.grid_regret) * line.reference,
+    )
+    return line._replace(target=target, met=line.estimate.value >= least)
 
 
 def with_cartpole_target(line: Line, settings: Demo) -> Line:
