@@ -45,7 +45,7 @@ def lattice_iteration(
         NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
     """
     if not COMPILED:
-        raise ValueError("lattice_iteration needs numba: install it, or use device_iteration")
+        raise ValueError("lattice_iteration needs numba: pip install 'rlkit-exact[fast]', or use device_iteration")
     task = verified_task("lattice_iteration", mdp, gamma, tolerance)
     verified_iterations(max_iterations)
     limit = math.inf if max_iterations is None else max_iterations

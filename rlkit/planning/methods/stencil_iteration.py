@@ -32,7 +32,9 @@ def stencil_iteration(
         NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
     """
     if not COMPILED:
-        raise ValueError("stencil_iteration needs numba: install it, or use another method on grid.to_tabular()")
+        raise ValueError(
+            "stencil_iteration needs numba: pip install 'rlkit-exact[fast]', or use another method on grid.to_tabular()"
+        )
     task = verified_task("stencil_iteration", grid, gamma, tolerance)
     verified_iterations(max_iterations)
     limit = math.inf if max_iterations is None else max_iterations
