@@ -53,7 +53,7 @@ Reinforcement learning whose numbers can be checked.
 rlkit COMMAND --help      options of a command
 rlkit --version           version
 rlkit --tyro-write-completion bash FILE
-                          completion for bash (or zsh, tcsh): source FILE in your shell
+                          completion for bash (or zsh, fish): source FILE in your shell
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 interrupted.
 """
