@@ -6,8 +6,8 @@ true error is at most 1e-6: that is checked for every entry against certified bo
 with its error and without a ratio. The time to convert the problem (Storm's model, rlkit's ``arrival`` table) is
 measured separately, as ``building``. Libraries that are not installed are left out and named.
 
-``--large`` compares the grid of a million tiles alone: every other library once, some for minutes, and rlkit again after
-each of them. Results are printed and written as they come.
+``--large`` compares the grid of a million tiles alone: every other library once, some for minutes, and rlkit again
+after each of them. Results are printed and written as they come.
 """
 
 from __future__ import annotations

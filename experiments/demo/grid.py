@@ -20,10 +20,10 @@ from ..workflows.exact import (
     Exact,
     all_scores,
     curve_picture,
+    evaluate_exactly,
     exact_answer,
     exact_results,
     exact_table,
-    judged_exactly,
     mistakes_picture,
 )
 from ..workflows.policies import backend_of, of_agent
@@ -62,7 +62,7 @@ def grid_result(training: Training, trained: TrainingResult, known: GridExact, c
     """The record of the grid part."""
     agent, exact = trained.agent, known.exact
     assert isinstance(agent, DQN)
-    found = judged_exactly(agent, exact)
+    found = evaluate_exactly(agent, exact)
     median = median_interval(found.returns)
     subject = of_agent(agent, training.env, training.env_kwargs)
     numbers: dict[str, Any] = {

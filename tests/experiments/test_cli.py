@@ -239,10 +239,10 @@ def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.Capt
     assert main(["attack", str(tmp_path / "grid.safetensors"), *args, "--out", str(tmp_path / "a")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "From epsilon 0.1667 on" in said
-    assert "no policy can act rightly in both" in said
+    assert "no policy can act optimally in both" in said
     record = json.loads((tmp_path / "a" / "run.json").read_text(encoding="utf-8"))
     (table,) = record["tables"]
-    place = table["columns"].index("of where states read alike")
+    place = table["columns"].index("epsilon / aliasing epsilon")
     assert [row[place] for row in table["rows"]] == [0.0, pytest.approx(0.6), pytest.approx(1.5)]
     assert "checklist found nothing suspicious" in said or "Warning, rlkit DQN" in said
 

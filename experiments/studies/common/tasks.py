@@ -18,7 +18,7 @@ class Task(NamedTuple):
     env: str
     env_kwargs: Mapping[str, Any]
     # one standard deviation of every feature over natural episodes: cart-pole's is the root mean square of all six
-    # groups of policies of the robustness experiment, the grid's that of the three rlkit policies, Acrobot's that of rlkit's PPO
+    # groups of policies of the robustness study, the grid's of the three rlkit policies, Acrobot's of rlkit's PPO
     scale: tuple[float, ...]
     epsilons: tuple[float, ...]  # in units of the scale, norm "inf"
 

@@ -42,8 +42,8 @@ DQN_CARTPOLE_SHORT = case("dqn-50k", "CartPole-v1", "dqn", 50_000, Target(500.0)
 # The two earlier presets were run on seeds 0 to 9, so this one is run on ten others.
 DQN_ACROBOT = case("acrobot-dqn", "Acrobot-v1", "dqn", 100_000, Target(-80.0), seeds=SEEDS[10:20])
 
-# Earlier frozen presets of DQN that missed a target, as differences from the RL Zoo's. Their rows stay, and studies that
-# used the first one still use it.
+# Earlier frozen presets of DQN that missed a target, as differences from the RL Zoo's. Their rows stay, and studies
+# that used the first one still use it.
 FIRST_DQN_CARTPOLE: Mapping[str, Any] = {
     "learning_rate": 2e-3,
     "learning_rate_schedule": "linear",
