@@ -78,7 +78,7 @@ def main(args: Sequence[str] | None = None) -> int:
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
         return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
     except SystemExit as end:  # help, or an argument that the parser does not know
-        return end.code if isinstance(end.code, int) else MISUSED
+        return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
