@@ -53,7 +53,7 @@ Reinforcement learning whose numbers can be checked.
 rlkit COMMAND --help      options of a command
 rlkit --version           version
 rlkit --tyro-write-completion bash FILE
-                          completion for bash (or zsh, tcsh): source FILE in your shell
+                          completion for bash (or zsh, fish): source FILE in your shell
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 interrupted.
 """
@@ -78,7 +78,7 @@ def main(args: Sequence[str] | None = None) -> int:
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
         return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
     except SystemExit as end:  # help, or an argument that the parser does not know
-        return end.code if isinstance(end.code, int) else MISUSED
+        return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rlkit.arrays import Given, as_observations
 from rlkit.nn import in_evaluation_mode
+from rlkit.optional_packages import require
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -212,6 +213,7 @@ def load(
             f"{file} was not opened: stable-baselines3's format holds pickled objects, and loading them can run any "
             "code. Pass trust=True if you made the file or trust who did"
         )
+    require("stable_baselines3", "stable-baselines3", "sb3")
     import stable_baselines3
 
     if not _is_whole(file):

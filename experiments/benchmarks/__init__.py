@@ -1,12 +1,12 @@
-"""Speed beside the peers, in one run: ratios, with the command that repeats them.
+"""Speed of rlkit and other libraries: ratios, with the command that repeats them.
 
     python -m rlkit.experiments.benchmarks                    # all, about five minutes
-    python -m rlkit.experiments.benchmarks stepping           # those whose name begins so
+    python -m rlkit.experiments.benchmarks stepping           # the cases whose names begin with this
 
-Both sides do the same work, each in a process of its own with one thread, and take turns: a repetition of ours, one of
-the peer's, and so on. So a machine that is busy or changes its clock slows both. A ratio is taken within a repetition;
-the table shows the least, the median and the greatest. Time is the process's CPU time, which on one thread is the wall
-time of an idle machine. Everything measured is written to ``runs/benchmarks.json``.
+Both libraries do the same work, each in its own process on one thread, in turn: a repetition of rlkit, one of the other
+library, and so on. A busy machine or a changing clock therefore slows both. Each ratio is of one repetition; the table
+shows the least, the median and the greatest. Time is the CPU time of the process, which on one thread is the wall time
+of an idle machine. All measurements are written to ``runs/benchmarks.json``.
 
 - ``stepping``: random actions in 64, 1,024 and 16,384 copies of CartPole, against Gymnasium's ``CartPoleVectorEnv``.
 - ``dqn-one-seed``: training DQN with the RL Zoo's hyper-parameters for CartPole (network 256-256), against

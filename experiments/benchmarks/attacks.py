@@ -1,9 +1,9 @@
-"""``python -m rlkit.experiments.benchmarks.attacks``: a robustness curve beside Foolbox, step by step.
+"""``python -m rlkit.experiments.benchmarks.attacks``: a robustness curve by rlkit and by Foolbox.
 
-Ours: a whole curve, PGD-20 at five epsilons, 100 episodes of cart-pole, ten seeds of PPO. Foolbox: one episode after
+rlkit: a whole curve, PGD-20 at five epsilons, 100 episodes of cart-pole, ten seeds of PPO. Foolbox: one episode after
 another in gymnasium, ``LinfPGD`` with 20 steps, the same step length, the same epsilons and explicit bounds at every
-step, for fewer steps; its rate is measured and no total is extrapolated. Both attack the same networks in the same
-units, without random start, on one thread and one after the other.
+step. Foolbox runs fewer environment steps; its rate is measured, and no total is extrapolated. Both attack the same
+networks in the same units, without random start, on one thread, one library after the other.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Timed(NamedTuple):
     flip_rates: tuple[float, ...]  # share of steps whose action was changed, by epsilon
 
 
-def ours(agent: Any, episodes: int) -> Timed:
+def rlkit_curve(agent: Any, episodes: int) -> Timed:
     """The whole curve at once."""
     wall, cpu = time.perf_counter(), time.process_time()
     curve: RobustnessCurve = robustness_curve(
@@ -84,14 +84,14 @@ def foolbox(agent: Any, episodes: int) -> Timed:
     return Timed(int(steps.sum(axis=0)), *seconds, tuple((flips / steps).tolist()))
 
 
-def table(mine: Timed, alone: Timed, peer: Timed) -> ReportTable:
-    """Rates and flip rates; the flip rates to compare are of the episodes that both sides played."""
+def table(whole: Timed, alone: Timed, other: Timed) -> ReportTable:
+    """Rates and flip rates; compare the flip rates of the episodes that both libraries played."""
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, one.steps, one.cpu_seconds, one.wall_seconds, one.steps / one.cpu_seconds, *one.flip_rates)
         for name, one in (
-            ("ours, the whole curve", mine),
-            ("ours, the episodes of the peer", alone),
-            ("Foolbox", peer),
+            ("rlkit, the whole curve", whole),
+            ("rlkit, the episodes of Foolbox", alone),
+            ("Foolbox", other),
         )
     )
     flips = (f"flips at {epsilon:g}" for epsilon in CARTPOLE.epsilons)
@@ -100,21 +100,21 @@ def table(mine: Timed, alone: Timed, peer: Timed) -> ReportTable:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Measure both sides in turn and show the table; the exit code."""
+    """Measure both libraries and show the table; the exit code."""
     parser = argparse.ArgumentParser(prog="rlkit.experiments.benchmarks.attacks", description=__doc__)
     parser.add_argument("--policy", type=Path, help="a saved PPO of cart-pole; trained by default, in half a minute")
-    parser.add_argument("--episodes", type=int, default=100, help="of every seed and epsilon, ours")
-    parser.add_argument("--peer-episodes", type=int, default=1, help="of every epsilon, Foolbox's")
+    parser.add_argument("--episodes", type=int, default=100, help="episodes per seed and epsilon of rlkit")
+    parser.add_argument("--foolbox-episodes", type=int, default=1, help="episodes per epsilon of Foolbox")
     options = parser.parse_args(args)
     torch.set_num_threads(1)
     if options.policy is None:
         agent: Any = PPO("CartPole-v1", seeds=SEEDS, device="cpu", preset="tuned").learn(100_000)
     else:
         agent = rlkit.agents.load(options.policy, device="cpu")
-    ours(agent[0], 1)  # warm
-    peer = foolbox(agent, options.peer_episodes)
-    mine, alone = ours(agent, options.episodes), ours(agent[0], options.peer_episodes)
-    show_table(table(mine, alone, peer))
+    rlkit_curve(agent[0], 1)  # warm
+    other = foolbox(agent, options.foolbox_episodes)
+    whole, alone = rlkit_curve(agent, options.episodes), rlkit_curve(agent[0], options.foolbox_episodes)
+    show_table(table(whole, alone, other))
     return 0
 
 

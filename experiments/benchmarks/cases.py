@@ -1,6 +1,6 @@
-"""What is measured, as data, and the work of both sides.
+"""The cases, as data, and the work of both libraries.
 
-A side is a function that prepares its work and returns a function that does it and counts what was done.
+A side is a function that prepares its work and returns a function that does the work and returns its environment steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..commands.options import SharedAlgorithm
 if TYPE_CHECKING:
     from ..workflows.train import Training
 
-Work = Callable[[], int]  # does the work; how many environment steps that were
+Work = Callable[[], int]  # does the work and returns its environment steps
 
 
 class BenchmarkCase(NamedTuple):
@@ -23,8 +23,8 @@ class BenchmarkCase(NamedTuple):
 
     name: str
     title: str
-    ours: str  # names of sides
-    peer: str
+    rlkit: str  # names of sides
+    other: str
     arguments: dict[str, int]
     target: float | None  # of the median ratio
 
@@ -88,7 +88,7 @@ def gymnasium(copies: int, steps: int) -> Work:
     return work
 
 
-def ours(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
+def rlkit_side(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
     """A fresh rlkit agent with the RL Zoo's settings for CartPole, all seeds as one computation."""
     agent = _training(algo, tuple(range(seeds)), steps, width).make_agent()
 
@@ -98,7 +98,7 @@ def ours(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
     return work
 
 
-def sb3(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
+def sb3_side(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
     """A fresh model of stable-baselines3; always one seed, because it trains seeds one after another."""
     from ..workflows.compare.sb3_job import sb3_job_for
     from ..workflows.compare.sb3_worker import make_model
@@ -126,8 +126,8 @@ ALGORITHMS: tuple[str, ...] = get_args(SharedAlgorithm)
 SIDES: dict[str, Callable[..., Work]] = {
     "batched": batched,
     "gymnasium": gymnasium,
-    **{algo: partial(ours, algo) for algo in ALGORITHMS},
-    **{f"sb3-{algo}": partial(sb3, algo) for algo in ALGORITHMS},
+    **{algo: partial(rlkit_side, algo) for algo in ALGORITHMS},
+    **{f"sb3-{algo}": partial(sb3_side, algo) for algo in ALGORITHMS},
 }
 
 

@@ -68,7 +68,7 @@ def peak(problem: str, gamma: float, method: str = "auto") -> Peak:
             subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
             for _ in range(2)
         ]
-    (_, compiling, _), (imports, process, counted) = (map(int, told.split()) for told in runs)
+    (_, compiling, _), (imports, process, counted) = (map(int, said.split()) for said in runs)
     return Peak(imports * 1024, process * 1024, compiling * 1024, counted)
 
 
@@ -78,8 +78,8 @@ def main() -> None:
     print("| problem | gamma | imports | process | the first process | `Solution.bytes` |\n|---|---|---|---|---|---|")
     for problem in PROBLEMS:
         for gamma in (0.9, 0.999):
-            told = " | ".join(f"{size / 1e6:.0f}" for size in peak(problem, gamma))
-            print(f"| {problem} | {gamma} | {told} |", flush=True)
+            said = " | ".join(f"{size / 1e6:.0f}" for size in peak(problem, gamma))
+            print(f"| {problem} | {gamma} | {said} |", flush=True)
 
 
 if __name__ == "__main__":

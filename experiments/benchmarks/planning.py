@@ -1,13 +1,13 @@
-"""Exact solvers beside QuantEcon, Storm and pymdptoolbox: ``python -m rlkit.experiments.benchmarks.planning``.
+"""Exact solvers of rlkit, QuantEcon, Storm and pymdptoolbox: ``python -m rlkit.experiments.benchmarks.planning``.
 
-One process, one thread, every solver on the same arrays, repeated in turn so that a slow minute of the machine hits
+One process, one thread, every solver on the same arrays, repeated in turn so that a slow minute of the machine affects
 all of them. A solver's time is CPU time, the least of its repetitions, from the problem in its own form to values whose
 true error is at most 1e-6: that is checked for every entry against certified bounds, and a solver that misses is shown
-with its error and without a ratio. What a solver needs to take the problem in (Storm's model, our ``arrival`` table) is
-measured apart, as ``building``. Peers that are not installed are left out and named.
+with its error and without a ratio. The time to convert the problem (Storm's model, rlkit's ``arrival`` table) is
+measured separately, as ``building``. Libraries that are not installed are left out and named.
 
-``--large`` is the comparison of the grid of a million tiles alone: every peer once, some for minutes, ours again after
-each of them. Figures are printed and written as they come.
+``--large`` compares the grid of a million tiles alone: every other library once, some for minutes, and rlkit again
+after each of them. Results are printed and written as they come.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from rlkit.planning.operators import extents
 from .problems import TRUE_ERROR, Instance, instances
 
 COMMAND = "python -m rlkit.experiments.benchmarks.planning"
-OURS = "rlkit"
-SLOW = 2.0  # seconds; a peer that takes longer is not repeated
+RLKIT = "rlkit"
+SLOW = 2.0  # seconds; another library that takes longer is not repeated
 
 
 class SolverTiming(NamedTuple):
@@ -59,8 +59,8 @@ class SolverTiming(NamedTuple):
 Solver = tuple[str, Callable[[], Callable[[], np.ndarray]]]  # name, and what builds the timed call
 
 
-def ours(instance: Instance) -> Iterator[Solver]:
-    """Our solver on the table, and on the map where there is one."""
+def rlkit_solvers(instance: Instance) -> Iterator[Solver]:
+    """rlkit's solver on the table, and on the map if there is one."""
 
     def by_table() -> Callable[[], np.ndarray]:
         _ = instance.table.arrival, instance.table.expected_reward, extents(instance.table)
@@ -73,8 +73,11 @@ def ours(instance: Instance) -> Iterator[Solver]:
 
 
 class SolverTimings(NamedTuple):
-    """A problem as peers take it. Where episodes end, one more state is where they have ended; where none does there is
-    no such state, as solvers that look at the span of the changes are slow on a chain that it cuts in two."""
+    """A problem in the form that other libraries take.
+
+    Where episodes end, one more state stands for their end. Where none ends there is no such state, because solvers
+    that look at the span of the changes are slow on a chain of two unconnected parts.
+    """
 
     transitions: Any  # [rows, states] sparse
     reward: np.ndarray  # [rows]
@@ -217,7 +220,7 @@ class SolverRun:
 
 
 def measure(instance: Instance, solvers: list[Solver], repeats: int) -> Iterator[SolverTiming]:
-    """Times of every solver. Fast ones take turns; a slow peer is called once, ours again after each of them.
+    """Times of every solver: fast ones take turns, a slow one of another library is called once, then rlkit again.
 
     A slow solver's timing comes as soon as there is one, and once more at the end if it was called again.
     """
@@ -228,9 +231,9 @@ def measure(instance: Instance, solvers: list[Solver], repeats: int) -> Iterator
         if not run.slow:
             continue
         yield run.timing
-        if not run.solver.startswith(OURS):
+        if not run.solver.startswith(RLKIT):
             for own in runs:
-                if own.solver.startswith(OURS):
+                if own.solver.startswith(RLKIT):
                     own.call()
     for _ in range(repeats):
         for run in runs:
@@ -240,22 +243,22 @@ def measure(instance: Instance, solvers: list[Solver], repeats: int) -> Iterator
 
 
 def ratios(timings: list[SolverTiming]) -> Iterator[str]:
-    """How many times longer than ours the best of each peer takes, by the least times; only answers that pass count.
+    """Least time of each other library divided by that of rlkit; only answers that pass count.
 
-    A peer that was called once is divided by the mean of our calls: its one call had no choice either.
+    The time of a library that was called once is divided by the mean of rlkit's calls.
     """
     passing = [timing for timing in timings if timing.passes]
-    for ours in passing:
-        if not ours.solver.startswith(OURS):
+    for base in passing:
+        if not base.solver.startswith(RLKIT):
             continue
         best: dict[str, float] = {}
         for timing in passing:
-            peer = timing.solver.split(",")[0]
-            if peer != OURS and (timing.instance, timing.gamma) == (ours.instance, ours.gamma):
-                own = min(ours.seconds) if len(timing.seconds) > 1 else float(np.mean(ours.seconds, axis=0))
-                best[peer] = min(min(timing.seconds) / own, best.get(peer, np.inf))
-        told = ", ".join(f"{peer} {ratio:.2f}" for peer, ratio in best.items())
-        yield f"{ours.instance:22} {ours.gamma:<7g} {ours.solver:14} {min(ours.seconds) * 1e3:10.2f} ms   {told}"
+            other = timing.solver.split(",")[0]
+            if other != RLKIT and (timing.instance, timing.gamma) == (base.instance, base.gamma):
+                own = min(base.seconds) if len(timing.seconds) > 1 else float(np.mean(base.seconds, axis=0))
+                best[other] = min(min(timing.seconds) / own, best.get(other, np.inf))
+        listed = ", ".join(f"{other} {ratio:.2f}" for other, ratio in best.items())
+        yield f"{base.instance:22} {base.gamma:<7g} {base.solver:14} {min(base.seconds) * 1e3:10.2f} ms   {listed}"
 
 
 def line(timing: SolverTiming) -> str:
@@ -278,27 +281,27 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--json", default="", help="where to write the figures")
     options = parser.parse_args(args)
     print(f"{platform.machine()}, Python {platform.python_version()}, threads {os.environ.get('OMP_NUM_THREADS')}")
-    peers: list[Callable[[Instance], Iterator[Solver]]] = [ours]
-    for name, peer in (("quantecon", quantecon), ("stormpy", storm), ("mdptoolbox", toolbox)):
+    libraries: list[Callable[[Instance], Iterator[Solver]]] = [rlkit_solvers]
+    for name, library in (("quantecon", quantecon), ("stormpy", storm), ("mdptoolbox", toolbox)):
         if importlib.util.find_spec(name) is None:
             print(f"{name} is not installed: left out")
         else:
-            peers.append(peer)
+            libraries.append(library)
     timings: dict[tuple[str, float, str], SolverTiming] = {}
-    told = sys.argv[1:] if args is None else args
+    given = sys.argv[1:] if args is None else args
     for instance in instances((10, 1000) if options.large else (100, 300)):
         if options.only not in instance.name or (options.large and not instance.name.startswith("grid")):
-            continue  # the small grid compiles everybody's loops
+            continue  # the small grid compiles the loops of all libraries
         if options.gamma not in (None, instance.gamma):
             continue
-        solvers = [solver for peer in peers for solver in peer(instance)]
+        solvers = [solver for library in libraries for solver in library(instance)]
         for timing in measure(instance, solvers, 1 if options.large else options.repeats):
             timings[timing.instance, timing.gamma, timing.solver] = timing
             print(line(timing), flush=True)
             if options.json:
-                content = {"command": " ".join([COMMAND, *told]), "timings": [t._asdict() for t in timings.values()]}
+                content = {"command": " ".join([COMMAND, *given]), "timings": [t._asdict() for t in timings.values()]}
                 Path(options.json).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    print("\nratios to ours, of the least times; to the mean of ours where the peer was called once")
+    print("\nleast times divided by that of rlkit; by the mean of rlkit's where the other library was called once")
     print("\n".join(ratios(list(timings.values()))))
 
 

@@ -1,4 +1,4 @@
-"""Measuring both sides in turn, and the table of ratios."""
+"""Measuring rlkit and another library in turn, and the table of ratios."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ class Repetition(NamedTuple):
 
 
 class Timings(NamedTuple):
-    """A case with what was measured; repetition i of both sides stood side by side."""
+    """The measurements of a case; repetition i of both libraries ran one after the other."""
 
     case: BenchmarkCase
-    ours: tuple[Repetition, ...]
-    peer: tuple[Repetition, ...]
+    rlkit: tuple[Repetition, ...]
+    other: tuple[Repetition, ...]
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """Our rate over the peer's, by repetition."""
-        return tuple(ours.rate / peer.rate for ours, peer in zip(self.ours, self.peer, strict=True))
+        """The rate of rlkit divided by that of the other library, by repetition."""
+        return tuple(rlkit.rate / other.rate for rlkit, other in zip(self.rlkit, self.other, strict=True))
 
 
 class WorkerFailed(RuntimeError):
-    """A side's process ended before it had answered; what it said is on the standard error."""
+    """A worker process ended without an answer; its message is on the standard error."""
 
 
 def measure(case: BenchmarkCase, repetitions: int) -> Timings:
-    """Both sides in turn.
+    """Measure both libraries in turn.
 
     Raises:
         WorkerFailed: a side could not do its work.
     """
-    with worker(case.ours, case.arguments) as ours, worker(case.peer, case.arguments) as peer:
-        pairs = [(ask(ours), ask(peer)) for _ in range(repetitions)]
+    with worker(case.rlkit, case.arguments) as rlkit, worker(case.other, case.arguments) as other:
+        pairs = [(ask(rlkit), ask(other)) for _ in range(repetitions)]
     return Timings(case, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
 
 
@@ -104,11 +104,11 @@ def ratio_table(measured: Sequence[Timings]) -> ReportTable:
     rows = []
     for one in measured:
         least, middle, greatest = min(one.ratios), statistics.median(one.ratios), max(one.ratios)
-        rates = (statistics.median(repetition.rate for repetition in side) for side in (one.ours, one.peer))
+        rates = (statistics.median(repetition.rate for repetition in side) for side in (one.rlkit, one.other))
         target = one.case.target
         verdict = None if target is None else f"{'met' if middle >= target else 'missed'}: at least {target:g}"
-        rows.append((one.case.title, one.case.peer, *rates, least, middle, greatest, verdict))
-    columns = ("work", "peer", "ours, steps/s", "peer, steps/s", "ratio, least", "median", "greatest", "target")
+        rows.append((one.case.title, one.case.other, *rates, least, middle, greatest, verdict))
+    columns = ("work", "other", "rlkit, steps/s", "other, steps/s", "ratio, least", "median", "greatest", "target")
     return ReportTable("benchmarks", "Environment steps per CPU second on one thread", columns, tuple(rows), digits=3)
 
 
@@ -117,8 +117,8 @@ def record(measured: Sequence[Timings]) -> str:
     cases = [
         {
             **one.case._asdict(),
-            "ours_repetitions": [repetition._asdict() for repetition in one.ours],
-            "peer_repetitions": [repetition._asdict() for repetition in one.peer],
+            "rlkit_repetitions": [repetition._asdict() for repetition in one.rlkit],
+            "other_repetitions": [repetition._asdict() for repetition in one.other],
             "ratios": one.ratios,
             "median_ratio": statistics.median(one.ratios),
         }
@@ -128,7 +128,7 @@ def record(measured: Sequence[Timings]) -> str:
 
 
 def multiplier() -> str:
-    """Whose products our networks use here: numpy's BLAS obeys OPENBLAS_CORETYPE, and that changes the ratios."""
+    """Which library multiplies the matrices of narrow layers here; numpy's depends on OPENBLAS_CORETYPE."""
     kernels = ", ".join(sorted(openblas_kernels())) or "none"
     return f"{'numpy' if numpy_is_ahead() else 'torch'} (OpenBLAS kernels: {kernels})"
 
@@ -147,9 +147,11 @@ def chosen(names: Sequence[str]) -> tuple[BenchmarkCase, ...]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the benchmarks that are named, show the table and write the record; the exit code."""
-    parser = argparse.ArgumentParser(prog="rlkit.experiments.benchmarks", description="Speed beside the peers.")
+    parser = argparse.ArgumentParser(
+        prog="rlkit.experiments.benchmarks", description="Speed of rlkit and other libraries."
+    )
     parser.add_argument("names", nargs="*", help="beginnings of " + ", ".join(case.name for case in CASES))
-    parser.add_argument("--repetitions", type=int, default=5, help="of both sides, in turn")
+    parser.add_argument("--repetitions", type=int, default=5, help="repetitions of both libraries, in turn")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks.json"), help="where the record is written")
     options = parser.parse_args(args)
     if options.repetitions < 1:

@@ -29,7 +29,8 @@ def train(
         episodes: Evaluation episodes per seed after training.
         tensorboard: Also write the log for TensorBoard, one run per seed, to the folder tensorboard below --out.
     """
-    from ..optional_packages import require
+    from rlkit.optional_packages import require
+
     from ..report import ledger, terminal
     from ..workflows.train import train_and_write
 

@@ -22,7 +22,7 @@ from ..report.html import write_report
 from ..report.ledger import RunRecord
 from ..report.terminal import Bars
 from ..workflows.attack import attack_run, curve, threat
-from ..workflows.compare import SB3Process, SB3Result, SB3Job, comparison_run, sb3_job_for, require_sb3
+from ..workflows.compare import SB3Job, SB3Process, SB3Result, comparison_run, require_sb3, sb3_job_for
 from ..workflows.compare.analysis import evaluated
 from ..workflows.compare.sb3_job import HYPERPARAMETER_MAPS
 from ..workflows.evaluate import play

@@ -21,11 +21,11 @@ from ..workflows.exact import (
     Exact,
     all_scores,
     curve_picture,
+    evaluate_exactly,
     exact_answer,
     exact_results,
     exact_table,
     gamma_of,
-    evaluate_exactly,
     mistakes_picture,
 )
 from ..workflows.policies import backend_of, of_agent

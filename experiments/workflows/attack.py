@@ -1,4 +1,4 @@
-"""Return against epsilon: a policy whose observations are tampered with."""
+"""Return against epsilon: a policy whose observations are attacked."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ SCALE_EPISODES = 20  # natural episodes per seed that the standard deviations ar
 
 
 def aliasing(env: str, env_kwargs: Mapping[str, Any], budget: Budget) -> float | None:
-    """The epsilon from which two states of a grid world can be made to look alike; None where states are not listed.
+    """The epsilon from which one state of a grid world can look like another; None for other environments.
 
-    Integer observations have no distance, and are refused by attacks themselves.
+    Integer observations have no distance (None); attacks refuse them.
     """
     dynamics = find_dynamics(env, env_kwargs=dict(env_kwargs))
     if not isinstance(dynamics, GridWorld):
@@ -72,7 +72,7 @@ def aliasing(env: str, env_kwargs: Mapping[str, Any], budget: Budget) -> float |
 
 
 class Threat(NamedTuple):
-    """What attackers may do; the same for every policy that is compared."""
+    """The limits of the attacker; the same for every policy that is compared."""
 
     attacks: tuple[str, ...]  # keys of ATTACKS
     epsilons: tuple[float, ...]
@@ -80,7 +80,9 @@ class Threat(NamedTuple):
     unit: str
     timing: Timing | None = None  # None: always
     attacks_per_episode: int | None = None
-    aliasing: float | None = None  # the epsilon from which states read alike, where they are listed
+    aliasing: float | None = (
+        None  # the epsilon from which one state can look like another; None where states are not listed
+    )
 
 
 def threat(
@@ -90,10 +92,10 @@ def threat(
     unit: Unit = "std",
     norm: NormName = "inf",
 ) -> Threat:
-    """The threat with epsilon in standard deviations as ``subject`` meets them, or in raw units.
+    """Make a threat with epsilon in standard deviations of the observations of ``subject``, or in raw units.
 
     Raises:
-        ValueError: an unknown attack or norm, a negative epsilon, or observations that have no spread.
+        ValueError: an unknown attack or norm, a negative epsilon, or constant observations.
     """
     for name in attacks:
         if name not in ATTACKS:
@@ -101,7 +103,7 @@ def threat(
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ATTACKS)}"
             raise ValueError(f"unknown attack {name!r}: {hint}")
     for epsilon in epsilons:
-        Budget(epsilon)  # refuses what is no size before anything is played
+        Budget(epsilon)  # refuses a bad size before anything is played
     budget = Budget(0.0, norm=norm)
     if unit == "std":
         scale = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED)).cpu()
@@ -111,7 +113,7 @@ def threat(
 
 
 def checked(subject: Subject, threat: Threat, first_seed: int = EVALUATION_SEED) -> tuple[ChecklistWarning, ...] | None:
-    """The checklist's warnings about a subject at states of its natural episodes; None where it gives no scores."""
+    """The checklist's warnings about a subject at states of natural episodes; None if the policy gives no scores."""
     if not hasattr(subject.policy, "scores"):
         return None
     obs = visited(subject.policy, subject.make_env(1, first_seed), CHECKED_STATES)
@@ -119,7 +121,7 @@ def checked(subject: Subject, threat: Threat, first_seed: int = EVALUATION_SEED)
 
 
 def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVALUATION_SEED) -> RobustnessCurve:
-    """Every episode of a subject under a threat, and without attack."""
+    """Play a subject without attack and under a threat."""
     return robustness_curve(
         subject.policy,
         lambda copies: subject.make_env(copies, first_seed),
@@ -136,7 +138,7 @@ def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVA
 def attack(
     subjects: Sequence[Subject], threat: Threat, episodes: int = 100, first_seed: int = EVALUATION_SEED
 ) -> RunRecord:
-    """Attack one or more policies of the same environment, the same way.
+    """Attack one or more policies of the same environment in the same way.
 
     Raises:
         ValueError: see ``rlkit.adversarial.robustness_curve``.
@@ -151,13 +153,13 @@ def attack_run(
     threat: Threat,
     checks: Sequence[tuple[ChecklistWarning, ...] | None] | None = None,
 ) -> RunRecord:
-    """The record of attacks on policies of one environment; the first policy is the one that the run is about.
+    """The record of attacks on policies of one environment; settings and return are those of the first policy.
 
     Args:
         subjects: the policies.
         measured: their curves.
-        threat: of all of them.
-        checks: what the checklist says of each; None where it was not run.
+        threat: the threat to all of them.
+        checks: warnings of the checklist about each policy; None where it was not run.
     """
     first = subjects[0]
     names = " and ".join(subject.name for subject in subjects)
@@ -198,10 +200,10 @@ def attack_run(
 
 
 def alike_note(epsilon: float) -> str:
-    """What the dotted line in a curve says."""
+    """Explain the dotted line in a curve."""
     return (
-        f"From epsilon {epsilon:.4g} on, half the smallest distance between two states, one state can be made to read "
-        "as another: no policy can act rightly in both. The table has epsilon in this unit, the curve marks it."
+        f"From epsilon {epsilon:.4g} on, half the smallest distance between two states, one state can look like "
+        "another, and no policy can act optimally in both. A column of the table gives epsilon relative to this value."
     )
 
 
@@ -233,7 +235,7 @@ def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> R
         for name, points in curves.items()
         for point in points
     )
-    alike = () if threat.aliasing is None else ("of where states read alike",)
+    alike = () if threat.aliasing is None else ("epsilon / aliasing epsilon",)
     columns = (
         "policy", "attack", "epsilon", *alike, "return", "change", "share of steps attacked",
         "share of actions flipped", "capped episodes",
@@ -244,17 +246,17 @@ def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> R
 
 
 def curve_picture(measured: Mapping[str, RobustnessCurve], threat: Threat) -> Picture:
-    """The same as a figure, one panel per policy."""
+    """The curves as a figure, one panel per policy."""
     policies = {
         policy: {name: _curve(each, k) for k, name in enumerate(each.attacks)} for policy, each in measured.items()
     }
-    mark = None if threat.aliasing is None else Reference("states read alike", threat.aliasing)
+    mark = None if threat.aliasing is None else Reference("states can look alike", threat.aliasing)
     figure = robustness_curves(policies, xlabel=f"epsilon [{threat.unit}]", mark=mark)
     caption = "Mean return of every training seed (thin) and over seeds; epsilon 0 is the natural return."
     return Picture("attacks", caption, png(figure))
 
 
 def _curve(measured: RobustnessCurve, k: int) -> Curve:
-    """Attack k from the natural return on."""
+    """The curve of attack k, from the natural return on."""
     returns = np.concatenate([measured.natural[None], measured.returns[k]])  # [1 + L, S, E]
     return Curve([0.0, *measured.epsilons], returns.mean(axis=-1))

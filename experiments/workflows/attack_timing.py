@@ -1,4 +1,4 @@
-"""From the command line's words to a timing: every rule at the same share of natural steps, so that they compare."""
+"""Timings of attacks by name; every rule attacks the same share of natural steps, so that rules are comparable."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ SHARE_EPISODES = 20  # natural episodes per seed that thresholds are measured on
 
 
 def timing_of(name: TimingName, share: float, temperature: float | None, subject: Subject) -> Timing:
-    """The rule that attacks about ``share`` of the steps; thresholds are measured on natural episodes of ``subject``.
+    """Make the rule that attacks about ``share`` of the steps, with a threshold measured on natural episodes.
 
     Raises:
-        ValueError: a share outside (0, 1], a temperature for a rule that has none, a rule that needs values or a model
-            where there are none.
+        ValueError: a share outside (0, 1], a temperature for a rule without one, or a policy or environment without
+            what the rule needs.
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"--share must be above 0 and at most 1, got {share}")
     if temperature is not None and name != "strategic":
-        raise ValueError(f"--temperature is of --timing strategic, {name} has none: leave it out")
+        raise ValueError(f"--temperature is for --timing strategic; {name} has none: leave it out")
     if name == "always":
         return Always()
     if name == "every":
@@ -32,7 +32,7 @@ def timing_of(name: TimingName, share: float, temperature: float | None, subject
     if name == "random":
         return AtRandom(share)
     if name == "strategic" and temperature is None and subject.policy.scores_are_values:
-        raise ValueError("--timing strategic compares action values here: give their --temperature, in units of return")
+        raise ValueError("--timing strategic of action values needs --temperature, in units of return")
     env = subject.make_env(SHARE_EPISODES, EVALUATION_SEED)
     if name == "strategic":
         return at_share(Strategic(0.0, temperature), share, subject.policy, env)
@@ -42,12 +42,12 @@ def timing_of(name: TimingName, share: float, temperature: float | None, subject
 
 
 def _critical_point(subject: Subject) -> CriticalPoint:
-    """The critical point of the cart-pole: its own equations as the model, the pole's angle as the danger."""
+    """The critical point of the cart-pole: its equations are the model, the angle of the pole is the danger."""
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if not isinstance(dynamics, CartPole):
         raise ValueError(
             f"--timing critical needs a model that predicts observations, and {subject.env} has none here (CartPole-v1 "
-            "has): use rlkit.adversarial.CriticalPoint with a model of yours"
+            "has): use rlkit.adversarial.CriticalPoint with your own model"
         )
     return CriticalPoint(
         0.0,

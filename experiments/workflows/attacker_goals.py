@@ -1,4 +1,4 @@
-"""What an attacker may want of a policy, and how it would go about it if it could act itself."""
+"""Goals of an attacker, and the policies that it would follow if it could act itself."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from rlkit.types import Policy
 from .cartpole.reference import GreedyPolicy, solved
 from .policies import Subject
 
-GAMMA = 0.99  # of the attacker: sooner is better
+GAMMA = 0.99  # discount of the attacker
 SET_POINT = 1.5  # m from the middle, where the controller wants the cart
-ENOUGH = 1.0  # m from the middle, from where on the attacker is paid
+ENOUGH = 1.0  # m from the middle, the least distance that is rewarded
 GAINS = (0.2, 0.5, 4.0, 0.8)  # of the controller, on (x - set point, x', theta, theta')
 SIDES = {"left": -1.0, "right": 1.0}
 TOLERANCE = 1e-6  # of the lattice's optimum, whose error is far larger
 
 
 class AttackerGoal(NamedTuple):
-    """What the attacker wants, and how it would go about it if it could act."""
+    """A goal of an attacker, with its policies and its reward."""
 
     description: str
     policies: Mapping[str, Policy]  # one or more of the attacker's, by name
-    dynamics: Dynamics  # the victim's world with the attacker's reward
+    dynamics: Dynamics  # the victim's environment with the attacker's reward
 
     @property
     def policy(self) -> Policy:
-        """The first one."""
+        """The first policy."""
         return next(iter(self.policies.values()))
 
 
@@ -50,28 +50,28 @@ class SetPoint:
         return ((obs - self.origin.to(obs)) @ self.gains.to(obs) > 0).long()
 
 
-def scheme_of(subject: Subject, toward: str, points: int | None = None) -> AttackerGoal:
-    """The attacker's problem in the world of ``subject``.
+def attacker_goal_of(subject: Subject, toward: str, points: int | None = None) -> AttackerGoal:
+    """The attacker's problem in the environment of ``subject``.
 
     Args:
         subject: the victims.
         toward: ``left`` or ``right`` on the cart-pole, the letter of a tile that ends the episode on a grid.
-        points: beside the cart-pole's controller, the greedy policy of the attacker's optimum on a lattice of
+        points: adds to the cart-pole's controller the greedy policy of the attacker's optimum on a lattice of
             ``points^4`` states; None for the controller alone.
 
     Raises:
-        ValueError: another environment, nothing of that name in it, or points where there is no lattice.
+        ValueError: another environment, an unknown goal, or ``points`` on a grid.
     """
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if isinstance(dynamics, CartPole):
         return _side_of_the_track(dynamics, toward, points)
     if points is not None:
         raise ValueError(
-            "--points are of the cart-pole's lattice; on a grid the attacker's policy is exact: leave them out"
+            "--points is for the lattice of the cart-pole; on a grid the attacker's policy is exact: leave it out"
         )
     if isinstance(dynamics, GridWorld):
         return _goal_of_the_grid(dynamics, toward)
-    raise ValueError(f"hijacking is set up for CartPole-v1 and rlkit/GridWorld-v0, not for {subject.env}")
+    raise ValueError(f"hijacking works on CartPole-v1 and rlkit/GridWorld-v0, not on {subject.env}")
 
 
 def _side_of_the_track(pole: CartPole, toward: str, points: int | None) -> AttackerGoal:

@@ -20,7 +20,7 @@ from .policies import Subject, backend_of
 
 
 class Played(NamedTuple):
-    """E episodes of each of S seeds; episode e started alike for all of them."""
+    """E episodes of each of S seeds; episode e starts from the same state for all of them."""
 
     returns: NDArray[np.float64]  # [S, E], undiscounted
     lengths: NDArray[np.int64]  # [S, E]
@@ -28,7 +28,7 @@ class Played(NamedTuple):
 
     @property
     def seed_means(self) -> NDArray[np.float64]:
-        """Mean return of each seed, ``[S]``: what intervals are over."""
+        """Mean return of each seed, ``[S]``; intervals are over these."""
         return np.asarray(self.returns.mean(axis=1))
 
     @property
@@ -38,7 +38,7 @@ class Played(NamedTuple):
 
 
 def play(policy: Victim, env: Env, deterministic: bool = True) -> Played:
-    """One episode in every copy of a fresh evaluation environment."""
+    """Play one episode in every copy of a new evaluation environment."""
     episodes = rollout(policy, env, deterministic=deterministic)
     return Played(episodes.returns.cpu().numpy(), episodes.lengths.cpu().numpy(), episodes.capped.cpu().numpy())
 
@@ -107,6 +107,6 @@ def mean_note(played: Played) -> str:
 
 
 def capped_note(played: Played) -> tuple[str, ...]:
-    """Says so if episodes did not end by themselves."""
+    """A note if episodes were cut off by the step cap."""
     capped = int(played.capped.sum(axis=None))
     return (f"{capped} of {played.capped.size} episodes were cut off by the step cap.",) if capped else ()

@@ -1,4 +1,4 @@
-"""What a policy is worth in a finite problem, computed in the table that the simulator samples, not played."""
+"""Exact values of policies in finite problems, computed in the table that the simulator samples."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from ..report.ledger import Picture, ReportTable
 from .policies import Scored
 from .solve import Lake, lake_of
 
-CURVE_WORK = 10**7  # seeds times states times steps of an episode up to which a curve is cheap beside training
-FINAL_WORK = 10**9  # the same for judging one policy in less than a minute
-PICTURED_TILES = 16  # of a side; larger maps have no legible pair of pictures
+CURVE_WORK = 10**7  # seeds x states x steps of an episode; up to this a curve is cheap compared with training
+FINAL_WORK = 10**9  # the same for one evaluation in less than a minute
+PICTURED_TILES = 16  # per side; pictures of larger maps are not legible
 
 Floats = NDArray[np.float64]
 
 
 class Finite(Protocol):
-    """A finite problem and what is seen of its states."""
+    """A finite problem and the observations of its states."""
 
     @property
     def mdp(self) -> TabularMDP:
@@ -50,12 +50,12 @@ class Finite(Protocol):
         ...
 
     def observations(self) -> NDArray[Any]:
-        """Of every state, ``[N, *observation]``."""
+        """Observations of all states, ``[N, *observation]``."""
         ...
 
 
 class Exact(NamedTuple):
-    """What is known about a finite problem without any learning."""
+    """The exact solutions of a finite problem."""
 
     problem: Finite
     limited: FiniteHorizonSolution | None  # the optimum under the step limit, undiscounted; None without a limit
@@ -63,44 +63,44 @@ class Exact(NamedTuple):
 
     @property
     def optimum(self) -> float:
-        """Of the start: the return under the step limit, else the discounted one."""
+        """Optimal return from the start: under the step limit, or discounted if there is no limit."""
         best = self.limited.value[0] if self.limited is not None else self.by_gamma.value
         return float(start_value(self.problem.mdp, best))
 
     @property
     def by_gamma(self) -> Solution:
-        """``discounted``, where there must be one."""
+        """``discounted``, which must exist."""
         assert self.discounted is not None
         return self.discounted
 
     @property
     def stationary(self) -> float | None:
-        """What the policy that is optimal at gamma earns under the step limit."""
+        """Return under the step limit of the policy that is optimal at gamma."""
         if self.limited is None or self.discounted is None:
             return None
         return float(returns_of_policy(self, self.discounted.policy))
 
     @property
     def measure(self) -> str:
-        """What ``optimum`` and exact returns are."""
+        """Description of the quantity of ``optimum`` and of exact returns."""
         if self.limited is not None:
             return f"return in {self.limited.horizon} steps"
         return f"return at gamma {self.by_gamma.gamma:g}"
 
 
-class Judgement(NamedTuple):
-    """Exact numbers of S greedy policies."""
+class ExactValues(NamedTuple):
+    """Exact values of S policies."""
 
     returns: Floats  # [S], under the step limit, undiscounted; at gamma without one
     discounted: Floats | None  # [S], at gamma without a step limit
-    suboptimal_probability: Floats | None  # [S, N] in [0, 1], of an action that is not optimal at gamma
-    regret: Floats | None  # [S, N], of the value at gamma
+    suboptimal_probability: Floats | None  # [S, N], probability of an action that is not optimal at gamma
+    regret: Floats | None  # [S, N], loss of value at gamma
     errors_at_start: Floats | None  # [S], max_a |Q - Q*| over first states; None unless ``rates_by_reward``
-    errors_mean: Floats | None  # [S], over all states in which there is something to decide
+    errors_mean: Floats | None  # [S], over all states that are not ends
 
 
 def finite_problem(name: str, env_kwargs: Mapping[str, Any]) -> Finite | None:
-    """The finite problem behind an environment, None where there is none: ours, or a gymnasium one with a table P."""
+    """The finite problem of an environment of rlkit, or of gymnasium with a table ``P``; None for others."""
     dynamics = find_dynamics(name, env_kwargs=dict(env_kwargs))
     if dynamics is not None:
         return dynamics if hasattr(dynamics, "mdp") and hasattr(dynamics, "observations") else None  # type: ignore[return-value]
@@ -115,7 +115,7 @@ def finite_problem(name: str, env_kwargs: Mapping[str, Any]) -> Finite | None:
 
 
 def exact_answer(problem: Finite, gamma: float | None) -> Exact | None:
-    """Both optima; None for ``gamma`` where there is none in common, or it is 1, and None for both."""
+    """Both optima. ``gamma`` None or 1 means no discounted one; None if there is neither."""
     mdp = problem.mdp
     limited = None if mdp.max_steps is None else backward_induction(mdp)
     discounted = None if gamma is None or gamma >= 1 else solve(mdp, gamma)
@@ -123,13 +123,12 @@ def exact_answer(problem: Finite, gamma: float | None) -> Exact | None:
 
 
 def work(num_seeds: int, problem: Finite) -> int:
-    """How much it takes to judge S policies: state values to be computed."""
+    """Cost of evaluating S policies: the number of state values to compute."""
     return num_seeds * problem.mdp.num_states * (problem.mdp.max_steps or 100)
 
 
 def exact_of(policy: Scored, name: str, env_kwargs: Mapping[str, Any], most: int) -> Exact | None:
-    """What is known of the problem that a policy was made for; None if that is not finite, or more ``work`` than
-    ``most``."""
+    """The exact solutions of a policy's problem; None if it is not finite, or costs more ``work`` than ``most``."""
     problem = finite_problem(name, env_kwargs)
     if problem is None or work(policy.num_seeds, problem) > most:
         return None
@@ -147,7 +146,7 @@ def gamma_of(policy: Scored) -> float | None:
 
 
 def rates_by_reward(policy: Scored) -> bool:
-    """Whether scores are action values in the environment's own rewards: not logits, nor of normalised rewards."""
+    """Whether scores are action values of the environment's own rewards, not of normalized ones, and not logits."""
     rescaled = isinstance(policy, Agent) and getattr(policy.config, "normalize_rewards", False)
     return policy.scores_are_values and not rescaled
 
@@ -160,8 +159,8 @@ def all_scores(policy: Scored, problem: Finite) -> Floats:
 
 
 def all_probabilities(policy: Scored, problem: Finite) -> Floats:
-    """Every seed's policy as it acts when sampled, ``[S, N, A]``."""
-    assert isinstance(policy, Agent)  # nothing else samples
+    """Every seed's action probabilities at every state, ``[S, N, A]``."""
+    assert isinstance(policy, Agent)  # other policies are not sampled
     states = torch.as_tensor(problem.observations().copy(), device=policy.device)
     return policy.action_probabilities(states.expand(policy.num_seeds, *states.shape)).double().cpu().numpy()
 
@@ -180,14 +179,14 @@ def returns_of_policy(exact: Exact, policy: NDArray[Any]) -> Floats:
     return start_value(mdp, evaluate(mdp, policy, exact.by_gamma.gamma))
 
 
-def judged_exactly(policy: Scored, exact: Exact, sampled: bool = False) -> Judgement:
-    """All seeds' policies at once: the greedy ones, or those that ``sampled`` actions follow."""
+def evaluate_exactly(policy: Scored, exact: Exact, sampled: bool = False) -> ExactValues:
+    """Evaluate the policies of all seeds exactly: the greedy ones, or the stochastic ones if ``sampled``."""
     problem, solution = exact.problem, exact.discounted
     scores = all_scores(policy, problem)  # [S, N, A]
     followed = all_probabilities(policy, problem) if sampled else scores.argmax(axis=-1)  # [S, N, A] or [S, N]
     returns = returns_of_policy(exact, followed)
     if solution is None:
-        return Judgement(returns, None, None, None, None, None)
+        return ExactValues(returns, None, None, None, None, None)
     regret = state_regret(problem.mdp, followed, solution)
     wrong = suboptimal_probability(followed, solution)
     start, deciding = problem.mdp.start, ~problem.mdp.ended
@@ -196,11 +195,11 @@ def judged_exactly(policy: Scored, exact: Exact, sampled: bool = False) -> Judge
         weights = deciding / deciding.sum(axis=0)
         errors = (q_error(scores, solution, start), q_error(scores, solution, weights))
     value = start_value(problem.mdp, solution.value) - start_value(problem.mdp, regret)
-    return Judgement(returns, value, wrong, regret, *errors)
+    return ExactValues(returns, value, wrong, regret, *errors)
 
 
 class ExactPart(NamedTuple):
-    """What exact numbers add to a run."""
+    """The part of a run's record with exact values."""
 
     tables: tuple[ReportTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -210,10 +209,10 @@ class ExactPart(NamedTuple):
 def exact_part(
     name: str, seeds: tuple[int, ...], policy: Scored, exact: Exact | None, curve: Curve | None, sampled: bool = False
 ) -> ExactPart:
-    """Tables, pictures and numbers of S policies; nothing where nothing is known. ``curve`` is of training."""
+    """Tables, pictures and numbers of S policies, empty without ``exact``; ``curve`` is of training."""
     if exact is None:
         return ExactPart()
-    found = judged_exactly(policy, exact, sampled)
+    found = evaluate_exactly(policy, exact, sampled)
     numbers = exact_results(seeds, exact, found)
     pictures = mistakes_picture(exact, found)
     if curve is not None:
@@ -222,7 +221,7 @@ def exact_part(
     return ExactPart((exact_table(seeds, exact, found, sampled),), pictures, {"exact": numbers})
 
 
-def exact_results(seeds: tuple[int, ...], exact: Exact, found: Judgement) -> dict[str, Any]:
+def exact_results(seeds: tuple[int, ...], exact: Exact, found: ExactValues) -> dict[str, Any]:
     """The numbers for scripts."""
     visited = reachable(exact.problem.mdp) & ~exact.problem.mdp.ended  # [N]
     return {
@@ -246,8 +245,8 @@ def exact_results(seeds: tuple[int, ...], exact: Exact, found: Judgement) -> dic
     }
 
 
-def exact_table(seeds: tuple[int, ...], exact: Exact, found: Judgement, sampled: bool = False) -> ReportTable:
-    """Every seed's policy, and the optimum above them."""
+def exact_table(seeds: tuple[int, ...], exact: Exact, found: ExactValues, sampled: bool = False) -> ReportTable:
+    """One line for the optimum and one per seed."""
     numbers = exact_results(seeds, exact, found)
     gamma = None if exact.discounted is None else f"gamma {exact.discounted.gamma:g}"
     best = None if exact.discounted is None else float(start_value(exact.problem.mdp, exact.discounted.value))
@@ -269,7 +268,7 @@ def exact_table(seeds: tuple[int, ...], exact: Exact, found: Judgement, sampled:
 
 
 def curve_picture(name: str, exact: Exact, curve: Curve) -> Picture:
-    """Exact regret of the greedy policy by training step, above zero."""
+    """Exact regret of the greedy policy by training step."""
     regret = Curve(curve.x, exact.optimum - np.asarray(curve.y))
     references = [Reference("the optimum", 0.0)]
     if exact.stationary is not None:
@@ -277,13 +276,11 @@ def curve_picture(name: str, exact: Exact, curve: Curve) -> Picture:
             Reference(f"optimal policy of gamma {exact.by_gamma.gamma:g}", exact.optimum - exact.stationary)
         )
     figure = learning_curves({name: regret}, ylabel=f"exact regret: {exact.measure}", references=references)
-    return Picture(
-        "regret", "What the greedy policy loses during training, exactly; thin lines are seeds.", png(figure)
-    )
+    return Picture("regret", "Exact regret of the greedy policy during training; thin lines are seeds.", png(figure))
 
 
-def mistakes_picture(exact: Exact, found: Judgement) -> tuple[Picture, ...]:
-    """Which states are wrong and what that costs, on the map; none where there is no map, or a large one."""
+def mistakes_picture(exact: Exact, found: ExactValues) -> tuple[Picture, ...]:
+    """Suboptimal states and their regret on the map; empty without a map, or with a large one."""
     grid, solution = exact.problem, exact.discounted
     if not isinstance(grid, GridWorld | Lake) or solution is None or max(grid.letters.shape) > PICTURED_TILES:
         return ()
@@ -298,6 +295,6 @@ def mistakes_picture(exact: Exact, found: Judgement) -> tuple[Picture, ...]:
     draw_values(grid, cost, axes=right, limits=(0, top), title=f"mean regret at gamma {solution.gamma:g}")
     caption = (
         "Where greedy policies go wrong: the share of seeds whose action is not optimal (arrows are the optimal "
-        "actions), and what the seeds lose on average from each state."
+        "actions), and the mean regret of the seeds from each state."
     )
     return (Picture("mistakes", caption, png(figure)),)

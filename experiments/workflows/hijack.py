@@ -1,8 +1,8 @@
-"""Hijacking a policy: how much of its own reward an attacker gets out of a world in which only the victim acts.
+"""Hijacking: the return that an attacker gets by its own reward when only the victim acts.
 
-On a grid the attacker wants another goal to be reached, and its policy is the exact optimum of that wish. On the
+On a grid the attacker wants another end of the episode, and its policy is the exact optimum of that reward. On the
 cart-pole it wants the cart on one side with the pole up, and its policy is a linear controller with a set point there,
-or beside it the optimum of that wish on a lattice of states.
+or also the optimum of that reward on a lattice of states.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from rlkit.types import Env, Policy
 
 from ..report.ledger import Picture, ReportTable, RunRecord
 from .attack import UNITS, NormName, Unit, threat
-from .attacker_goals import AttackerGoal, scheme_of
+from .attacker_goals import AttackerGoal, attacker_goal_of
 from .policies import Subject
 
 
 class Attempt(NamedTuple):
-    """A way of using the budget."""
+    """An attack, and whether it is targeted."""
 
     attack: Attack
-    targeted: bool  # at the attacker's action, else away from the victim's own
+    targeted: bool  # towards the attacker's action; otherwise away from the victim's own
 
 
 ATTEMPTS: dict[str, Attempt] = {
@@ -64,15 +64,15 @@ def hijack(
     first_seed: int = EVALUATION_SEED,
     points: int | None = None,
 ) -> RunRecord:
-    """Play the same episodes without attack and under every attempt at every epsilon, paid by the attacker's reward.
+    """Play the same episodes without attack and under every attempt at every epsilon, with the attacker's reward.
 
     Targeted attempts are made once for each of the attacker's policies; ``points`` asks for a second one on the
-    cart-pole (``scheme_of``).
+    cart-pole (``attacker_goal_of``).
 
     Raises:
-        ValueError: see ``scheme_of`` and ``rlkit.adversarial.robustness_curve``.
+        ValueError: see ``attacker_goal_of`` and ``rlkit.adversarial.robustness_curve``.
     """
-    goal = scheme_of(subject, toward, points)
+    goal = attacker_goal_of(subject, toward, points)
     threatened = threat(subject, [], epsilons, unit, norm)
     rows = len(subject.seeds)
 
@@ -107,7 +107,7 @@ def hijack(
 
 
 def plans(goal: AttackerGoal) -> Iterator[tuple[str, Attempt, Policy]]:
-    """Every attempt, the targeted ones towards each of the attacker's policies, with the name that tables give it."""
+    """Every attempt with its name in tables; the targeted ones once for each of the attacker's policies."""
     several = len(goal.policies) > 1
     for name, attempt in ATTEMPTS.items():
         for planner, policy in goal.policies.items() if attempt.targeted else ():
@@ -127,7 +127,7 @@ def hijack_run(
     own: Mapping[str, HijackedEpisodes],
     mark: float | None,
 ) -> RunRecord:
-    """The record: intervals over training seeds, the natural play first, the attacker's own play last."""
+    """The record: intervals over training seeds; the first row is without attack."""
 
     def row(name: str, epsilon: float | None, followed: HijackedEpisodes) -> tuple[Any, ...]:
         returns, shares = _per_seed(followed)
@@ -139,15 +139,15 @@ def hijack_run(
     )
     best = {name: float(_per_seed(each)[0].mean(axis=0)) for name, each in own.items()}
     itself = ", ".join(f"{level:.4g} ({name})" for name, level in best.items())
-    columns = ("attempt", "epsilon", "attacker's return", "share of steps as the attacker wants")
+    columns = ("attempt", "epsilon", "attacker's return", "share of steps with the attacker's action")
     notes = [
-        f"The attacker is paid by {goal.description}; its own policy, acting itself, gets {itself}. Intervals are over "
-        "training seeds."
+        f"The attacker's reward: {goal.description}. Its own policy, if it could act itself, gets {itself}. Intervals "
+        "are over training seeds."
     ]
     if mark is not None:
         notes.append(
-            f"Half the smallest distance between two states' observations is {mark:.4g} {unit} (norm {norm}): beyond "
-            "it one state can read as another."
+            f"Half the smallest distance between the observations of two states is {mark:.4g} {unit} (norm {norm}): "
+            "beyond it one state can look like another."
         )
     figure = _figure(epsilons, unit, natural, played, best, mark)
     return RunRecord(
@@ -169,14 +169,14 @@ def hijack_run(
             "attackers_own_return": best,
             "attempts": [dict(zip(("attempt", "epsilon", "return", "followed"), each, strict=True)) for each in rows],
         },
-        tables=(ReportTable("hijack", f"What the attacker gets, epsilon in {unit} (norm {norm})", columns, rows),),
+        tables=(ReportTable("hijack", f"Return of the attacker, epsilon in {unit} (norm {norm})", columns, rows),),
         pictures=(Picture("hijack", f"The attacker's return: {goal.description}.", png(figure)),),
         notes=tuple(notes),
     )
 
 
 def _per_seed(followed: HijackedEpisodes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean return and share of steps that the victim followed, ``[S]`` each."""
+    """Mean return, and share of steps with the attacker's action, ``[S]`` each."""
     returns = followed.returns.mean(dim=1)
     shares = followed.followed.sum(dim=1).double() / followed.lengths.sum(dim=1)
     return returns.cpu().numpy(), shares.cpu().numpy()
@@ -190,7 +190,7 @@ def _figure(
     best: Mapping[str, float],
     mark: float | None,
 ) -> Figure:
-    """The attacker's return against epsilon, a colour per attempt, with its own play as the level to reach."""
+    """The attacker's return against epsilon, a color per attempt, with the return of its own policy as a line."""
     figure = Figure(figsize=(8.8, 5.2), layout="constrained")
     axes = figure.add_subplot()
     curves = {
@@ -200,7 +200,7 @@ def _figure(
     levels = [Reference(f"the attacker's {name} itself", level) for name, level in best.items()]
     draw_curves(axes, curves, f"epsilon [{unit}]", "attacker's return", references=levels, marker="o")
     if mark is not None:
-        axes.axvline(mark, color="#555555", linewidth=1.0, linestyle=":", label="one state reads as another")
+        axes.axvline(mark, color="#555555", linewidth=1.0, linestyle=":", label="one state looks like another")
     legend = axes.get_legend()
     if legend is not None:
         legend.remove()

@@ -1,4 +1,4 @@
-"""Opening a policy file, of ours or of stable-baselines3, together with the environment to play it in."""
+"""Open a policy of rlkit or of stable-baselines3, together with the environment to play it in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RLKIT, SB3 = "rlkit", "stable-baselines3"  # makers
 
 
 class Scored(Victim, Protocol):
-    """S policies that rate every action."""
+    """S policies that give a score to every action."""
 
     @property
     def num_seeds(self) -> int:
@@ -32,17 +32,17 @@ class Scored(Victim, Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where observations belong."""
+        """The device of observations."""
         ...
 
     @property
     def scores_are_values(self) -> bool:
-        """Whether scores are action values, else logits."""
+        """Whether scores are action values; otherwise they are logits."""
         ...
 
 
 class Subject(NamedTuple):
-    """A trained policy, S seeds, with the environment that it is judged in."""
+    """A trained policy of S seeds, with the environment that it is evaluated in."""
 
     policy: Scored
     maker: str  # "rlkit" or "stable-baselines3"
@@ -68,16 +68,16 @@ def open_policy(
     vec_normalize: Path | None = None,
     device: str = "cpu",
 ) -> Subject:
-    """Open a policy file, or the agent in a run folder; a ``.zip`` is a stable-baselines3 model.
+    """Open a policy file or the policy in a run folder; a ``.zip`` file is a stable-baselines3 model.
 
     Args:
         path: the file or folder.
         env: environment id; None for the one that an rlkit agent was trained in.
         env_kwargs: of the environment, for a stable-baselines3 model.
         backend: of the environment, for a stable-baselines3 model; see ``rlkit.envs.make``.
-        algo: of a stable-baselines3 model, whose file does not name it; "DQN", "A2C" or "PPO" in any case.
+        algo: algorithm of a stable-baselines3 model, which its file does not name; "DQN", "A2C" or "PPO" in any case.
         trust: stable-baselines3 files hold pickled objects, which can run any code; True opens them.
-        vec_normalize: what ``VecNormalize.save`` wrote, of a stable-baselines3 model that was trained behind one.
+        vec_normalize: the file of ``VecNormalize.save``, for a stable-baselines3 model trained with one.
         device: where the policy and its environment compute: a torch device, or "auto".
 
     Raises:
@@ -122,17 +122,17 @@ def policy_file(path: Path) -> Path:
 
 
 def of_agent(agent: Agent, env: str, env_kwargs: Mapping[str, Any]) -> Subject:
-    """An agent of ours in its own environment."""
+    """An rlkit agent in its own environment."""
     return Subject(agent, RLKIT, type(agent).__name__, agent.seeds, env, env_kwargs, agent.evaluation_env)
 
 
 def of_models(
     policy: rlkit.sb3.SB3Policy, algo: str, env: str, env_kwargs: Mapping[str, Any], backend: str = "auto"
 ) -> Subject:
-    """stable-baselines3's models in an environment.
+    """Models of stable-baselines3 in an environment.
 
     Raises:
-        ValueError: an environment whose spaces are not the models'.
+        ValueError: the environment has other spaces than the models.
     """
 
     def make_env(episodes: int, seed: int) -> Env:
@@ -160,10 +160,10 @@ def of_models(
 
 @contextmanager
 def made_with(name: str, arguments: Mapping[str, Any]) -> Iterator[None]:
-    """What is made here is made from arguments that a person typed: a wrong one is misuse, not a defect.
+    """Report errors about arguments that a user typed as ``ValueError``.
 
     Raises:
-        ValueError: an argument that does not exist, a name that is not known, or a text where a number belongs.
+        ValueError: an unknown argument or name, or a text instead of a number.
     """
     try:
         yield
@@ -173,5 +173,5 @@ def made_with(name: str, arguments: Mapping[str, Any]) -> Iterator[None]:
 
 
 def backend_of(env: Env) -> str:
-    """Which implementation steps an environment, as results record it."""
+    """The implementation of an environment, as results record it."""
     return f"rlkit on {env.device}" if isinstance(env, BatchedEnv) else "gymnasium"

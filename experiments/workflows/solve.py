@@ -38,11 +38,11 @@ from ..report.ledger import Picture, ReportTable, RunRecord
 from .policies import made_with
 
 GRID = "rlkit/GridWorld-v0"
-PICTURED_TILES = 64  # of a side; larger maps have no legible picture
+PICTURED_TILES = 64  # per side; pictures of larger maps are not legible
 
 
 class Problem(NamedTuple):
-    """A finite MDP, with its map where it has one."""
+    """A finite MDP, with its map if it has one."""
 
     name: str
     mdp: TabularMDP
@@ -61,7 +61,7 @@ class Lake(NamedTuple):
         return np.argwhere(np.ones(self.letters.shape, np.bool_))
 
     def observations(self) -> NDArray[np.int64]:
-        """What is seen of every state: its number, ``[N]``."""
+        """The observation of every state, which is its number, ``[N]``."""
         return np.arange(self.mdp.num_states)
 
     def to_map(self, values: ArrayLike) -> NDArray[Any]:
@@ -73,15 +73,15 @@ class Lake(NamedTuple):
 class Answer(NamedTuple):
     """Both optima of a problem."""
 
-    best: Solution  # at the gamma that was asked for
+    best: Solution  # at the given gamma
     limited: FiniteHorizonSolution | None  # None without a step limit
 
 
 def find_problem(name: str, env_kwargs: Mapping[str, Any] | None = None) -> Problem:
-    """The problem behind a map file, a saved table (.npz), a named map or the id of an environment with a table.
+    """Find the problem of a map file, a saved table (.npz), a named map, or the id of an environment with a table.
 
     Raises:
-        ValueError: none of these, or a map or table that is not sound.
+        ValueError: none of these, or a map or table that is not valid.
     """
     kwargs = dict(env_kwargs or {})
     with made_with(name, kwargs):
@@ -91,7 +91,7 @@ def find_problem(name: str, env_kwargs: Mapping[str, Any] | None = None) -> Prob
 def _made_problem(name: str, kwargs: dict[str, Any]) -> Problem:
     if Path(name).is_file() and Path(name).suffix == ".npz":
         if kwargs:
-            raise ValueError(f"{name} holds a table as it is: leave out the environment's arguments {kwargs}")
+            raise ValueError(f"{name} holds a complete table: leave out the environment's arguments {kwargs}")
         return Problem(Path(name).name, TabularMDP.load(name), None)
     if Path(name).is_file():
         return _grid_problem(Path(name).name, _read_map(Path(name), kwargs))
@@ -127,7 +127,7 @@ def _read_map(path: Path, kwargs: dict[str, Any]) -> GridWorld:
 
 
 def lake_of(env: gymnasium.Env[Any, Any], mdp: TabularMDP) -> Lake | None:
-    """The map of gymnasium's FrozenLake, None of any other environment."""
+    """The map of gymnasium's FrozenLake; None for any other environment."""
     lake = env.unwrapped
     return Lake(np.asarray(lake.desc).astype(str), mdp) if isinstance(lake, FrozenLakeEnv) else None
 
@@ -250,7 +250,7 @@ def _digits(proof: Proof, mdp: TabularMDP) -> str:
 
 
 def _proof_note(proof: Proof | None, numbers: Mapping[str, Any]) -> tuple[str, ...]:
-    """What was proved, in words."""
+    """A sentence about the proof."""
     if proof is None:
         return ()
     own = "the policy found is optimal" if proof.holds else "the policy found is optimal but for rounding in the table"
@@ -262,7 +262,7 @@ def _proof_note(proof: Proof | None, numbers: Mapping[str, Any]) -> tuple[str, .
 
 
 def _summary(numbers: Mapping[str, Any], gamma: float) -> ReportTable:
-    """What the terminal shows."""
+    """The main numbers, for the terminal."""
     rows: list[tuple[str, float | None, float | None, float | None]] = [
         (
             f"optimal value of the start, gamma {gamma:g}",

@@ -1,4 +1,4 @@
-"""Training S seeds of an agent, with its log, its policy and its greedy returns afterwards."""
+"""Train S seeds of an agent; save the log and the policy, and evaluate the greedy policy."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .exact import CURVE_WORK, Exact, ExactPart, Floats, all_scores, exact_of, e
 from .policies import backend_of, made_with, of_agent
 
 ALGORITHMS = {name.lower(): agent for name, agent in BY_NAME.items()}
-LOG_ROWS = 50  # of the training log, whatever the number of steps
+LOG_ROWS = 50  # of the training log, for any number of steps
 Watch = Callable[[Agent, Iterator[int], int], Iterator[int]]  # draws a bar while steps pass through
 
 
 @dataclass(frozen=True)
 class Training:
-    """What to train."""
+    """A training: environment, algorithm, seeds, steps and settings."""
 
     env: str
     algo: str
@@ -67,12 +67,12 @@ class Training:
 
 
 def usual_preset(algo: str, env: str) -> str:
-    """What an environment is trained with unless told: the tuned preset where it knows the environment, else "sb3"."""
+    """The default preset: "tuned" where that preset knows the environment, else "sb3"."""
     return "tuned" if "tuned" in ALGORITHMS[algo].presets_for(env) else "sb3"
 
 
 class TrainingResult(NamedTuple):
-    """What training left."""
+    """The outcome of a training."""
 
     agent: Agent
     finished: bool  # False if it was interrupted
@@ -95,16 +95,16 @@ def train(
 
 
 class ExactCurve:
-    """The exact return of every seed during training, recorded while training passes by."""
+    """Record the exact return of every seed during training."""
 
     def __init__(self, exact: Exact, watch: Watch | None = None) -> None:
         self.exact, self._watch = exact, watch
-        self.cpu_seconds = 0.0  # that judging took and training did not
+        self.cpu_seconds = 0.0  # of exact evaluation, which is no part of training
         self.timesteps: list[int] = []
         self.returns: list[Floats] = []  # [S] each
 
     def __call__(self, agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
-        """A ``Watch``: passes steps to the other one and evaluates at every step it sees."""
+        """A ``Watch``: passes steps on to the other watch and evaluates at each of them."""
         for done in steps if self._watch is None else self._watch(agent, steps, total):
             began = time.process_time()
             self.timesteps.append(done)
@@ -114,15 +114,15 @@ class ExactCurve:
 
     @property
     def curve(self) -> Curve:
-        """For the plot, ``[T]`` and ``[T, S]``."""
+        """Timesteps ``[T]`` and exact returns ``[T, S]``."""
         return Curve(self.timesteps, np.stack(self.returns))
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C only makes the function that this yields return True; the second one interrupts at once.
+    """Yield a function that returns True after the first Ctrl-C; the second one raises ``KeyboardInterrupt``.
 
-    Outside the main thread, where Python delivers no signals, it is never true.
+    Outside the main thread, where Python delivers no signals, the function always returns False.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -144,7 +144,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 def training_run(
     training: Training, trained: TrainingResult, played: Played, exact: ExactCurve | None = None
 ) -> RunRecord:
-    """The record of a training with its evaluation, and exact numbers where there are some."""
+    """The record of a training with its evaluation, and with exact values if there are any."""
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)
     interrupted = () if trained.finished else (f"Interrupted after {agent.num_timesteps} of {training.steps} steps.",)
@@ -191,19 +191,19 @@ def training_run(
 
 
 def training_picture(agent: Agent, name: str) -> tuple[Picture, ...]:
-    """Training returns by step; none where no episode has ended yet."""
+    """Training returns by step; empty if no episode has ended."""
     history = agent.history
     if not history or np.isnan(history["episode_return"]).all():
         return ()
     figure = learning_curves(
         {name: Curve(history["timesteps"][:, 0], history["episode_return"])}, ylabel="return of training episodes"
     )
-    caption = "Returns while training, exploration included: what the policy earns without it stands in the table."
+    caption = "Returns during training, with exploration; the table shows returns without exploration."
     return (Picture("training", caption, png(figure)),)
 
 
 def write_log(path: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray]) -> None:
-    """The training log as a CSV file: one line per logging interval and seed."""
+    """Write the training log as CSV: one line per logging interval and seed."""
     names = [name for name in history if name != "timesteps"]
     rows = (
         [int(history["timesteps"][t, s]), seed, *(float(history[name][t, s]) for name in names)]
@@ -214,7 +214,7 @@ def write_log(path: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray
 
 
 def write_events(folder: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray]) -> None:
-    """The training log for TensorBoard: one run per seed, one scalar per logged name."""
+    """Write the training log for TensorBoard: one run per seed, one scalar per logged name."""
     from torch.utils.tensorboard import SummaryWriter
 
     for s, seed in enumerate(seeds):
@@ -233,9 +233,9 @@ def train_and_write(
     watch: Watch | None = None,
     tensorboard: bool = False,
 ) -> tuple[RunRecord, bool]:
-    """Train, save the policy and the log, evaluate; the run, not yet written, and whether training finished.
+    """Train, save the policy and the log, and evaluate; return the record and whether training finished.
 
-    Interrupted once, training stops after the present logging interval and what it has is saved and evaluated.
+    After the first Ctrl-C, training stops at the end of the logging interval; partial results are saved and evaluated.
     """
     exact = exact_of(agent, training.env, training.env_kwargs, CURVE_WORK)
     recorded = None if exact is None else ExactCurve(exact, watch)

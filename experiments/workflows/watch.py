@@ -1,4 +1,4 @@
-"""Watching one seed of a policy play."""
+"""Show the episodes of one seed of a policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RENDER_MODES: dict[Mode, str] = {"human": "human", "ansi": "ansi", "gif": "rgb_a
 
 
 class Frame(NamedTuple):
-    """What is to be seen after a step, or at the start of an episode."""
+    """The picture after a step, or at the start of an episode."""
 
     episode: int
     step: int
@@ -35,7 +35,7 @@ class Frame(NamedTuple):
 
 
 class Tampering(NamedTuple):
-    """How the watched policy is deceived."""
+    """The attack on the observations of the watched policy."""
 
     attack: Attack
     budget: Budget
@@ -60,9 +60,9 @@ def watch(
     max_steps: int | None = None,
     tampering: Tampering | None = None,
 ) -> Iterator[Frame]:
-    """Play ``episodes`` episodes of seed ``row`` greedily, the ones that ``evaluate`` counts, and yield every frame.
+    """Play ``episodes`` episodes of seed ``row`` greedily, the same as ``evaluate``, and yield every frame.
 
-    Under ``tampering`` a frame of mode gif is the true state beside what the policy was shown.
+    Under ``tampering`` a frame of mode gif shows the true state next to the observation that the policy receives.
 
     Raises:
         ValueError: the environment cannot be shown that way, or a row that the policy does not have.
@@ -89,10 +89,10 @@ def watch(
 
 
 def make_shown(subject: Subject, mode: Mode) -> gymnasium.Env:
-    """One environment with the render mode; the native twin where there is one, whose pictures need only matplotlib.
+    """Make one environment with a render mode; rlkit's own if there is one, whose pictures need only matplotlib.
 
     Raises:
-        ValueError: it does not have that mode.
+        ValueError: the environment does not have that mode.
     """
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if dynamics is not None:
@@ -104,16 +104,16 @@ def make_shown(subject: Subject, mode: Mode) -> gymnasium.Env:
 
 
 def tampered(env: gymnasium.Env, model: Victim, tampering: Tampering, mode: Mode) -> gymnasium.Env:
-    """The environment with an attacker between it and the policy.
+    """Put an attacker between an environment and the policy.
 
     Raises:
-        ValueError: a mode other than gif, or an environment that cannot draw what an observation says.
+        ValueError: a mode other than gif, or an environment that cannot draw observations.
     """
     dynamics: Any = env.dynamics if isinstance(env, DynamicsEnv) else None
     if mode != "gif":
-        raise ValueError(f"what a policy is shown is drawn beside the truth in pictures: use --mode gif, not {mode}")
+        raise ValueError(f"attacked observations are drawn in pictures only: use --mode gif, not {mode}")
     if not hasattr(dynamics, "render_observation"):
-        raise ValueError("only the cart-pole and grid worlds can draw what an observation says: leave --attack out")
+        raise ValueError("only the cart-pole and grid worlds can draw observations: leave --attack out")
     attack, budget, timing = tampering
     return AttackedObservation(env, model, attack, budget, timing, draw=dynamics.render_observation)
 
@@ -128,15 +128,15 @@ def has_display() -> bool:
 
 
 def _picture(env: gymnasium.Env) -> Any:
-    """The present frame; a window draws itself at every step."""
+    """The current frame; None for a window, which draws itself."""
     return None if env.render_mode == "human" else env.render()
 
 
 def write_gif(path: Path, images: list[NDArray[np.uint8]], fps: int = 30) -> None:
-    """An animation of equally large images ``[H, W, 3]``, whole or not at all.
+    """Write an animation of images ``[H, W, 3]`` of one size, whole or not at all.
 
     Raises:
-        ValueError: no image, or one that is none.
+        ValueError: no images, or frames that are not images.
     """
     if not images or not all(isinstance(image, np.ndarray) and image.ndim == 3 for image in images):
         raise ValueError("the environment gave no images to write: choose another --mode")

@@ -56,7 +56,7 @@ def prove(solution: Solution) -> Proof:
     if table.num_states > MOST_STATES[arithmetic]:
         raise ValueError(
             f"{table.num_states} states: a proof with {arithmetic} takes at most {MOST_STATES[arithmetic]}; "
-            + ("" if FLINT else "install python-flint, or ")
+            + ("" if FLINT else "pip install 'rlkit-exact[proof]', or ")
             + "rely on the bounds, which hold with rounding included"
         )
     gamma = Fraction(solution.gamma)

@@ -19,7 +19,7 @@ from rlkit.envs import CartPole, GridWorld, RewardOverride
 from rlkit.envs.gym_env import DynamicsEnv
 from rlkit.evaluation import rollout
 from rlkit.experiments.cli import main
-from rlkit.experiments.workflows.attacker_goals import ENOUGH, SetPoint, scheme_of
+from rlkit.experiments.workflows.attacker_goals import ENOUGH, SetPoint, attacker_goal_of
 from rlkit.experiments.workflows.policies import Subject, of_agent
 from rlkit.planning import evaluate, solve, start_value
 from rlkit.types import Env
@@ -115,7 +115,7 @@ def test_following_is_counted_step_by_step() -> None:
 
 
 def test_the_attackers_policy_is_the_exact_optimum_of_its_wish() -> None:
-    scheme = scheme_of(grid_subject(slip=0.2), "g")
+    scheme = attacker_goal_of(grid_subject(slip=0.2), "g")
     assert scheme.description == "share of episodes that end at g"
     played = hijack_rollout(scheme.policy, scheme.policy, episodes(scheme.dynamics, 400))
     share = played.returns.mean(dim=(0, 1)).item()
@@ -134,7 +134,7 @@ def test_the_attackers_policy_is_the_exact_optimum_of_its_wish() -> None:
 
 
 def test_a_divided_victim_is_sent_to_the_other_goal_and_noise_does_not_do_it() -> None:
-    scheme = scheme_of(grid_subject(), "g")
+    scheme = attacker_goal_of(grid_subject(), "g")
     assert hijack_rollout(DIVIDED, scheme.policy, episodes(scheme.dynamics, 1)).returns.item() == 0.0
 
     def share(attack: Any, epsilon: float, targeted: bool) -> float:
@@ -157,7 +157,7 @@ def test_a_divided_victim_is_sent_to_the_other_goal_and_noise_does_not_do_it() -
 
 @pytest.mark.parametrize(("toward", "side"), [("left", -1.0), ("right", 1.0)])
 def test_the_controller_keeps_the_pole_up_on_its_side(toward: str, side: float) -> None:
-    scheme = scheme_of(pole_subject(), toward)
+    scheme = attacker_goal_of(pole_subject(), toward)
     played = hijack_rollout(scheme.policy, scheme.policy, episodes(scheme.dynamics, 20))
     assert played.lengths.eq(500).all()
     assert (played.returns > 300).all()
@@ -170,7 +170,7 @@ def test_the_controller_keeps_the_pole_up_on_its_side(toward: str, side: float) 
 def test_a_balancing_victim_is_driven_to_the_side() -> None:
     gains = torch.tensor([0.1, 0.3, 3.0, 0.5])
     victim = Linear(torch.stack([-gains, gains], dim=-1)[None])
-    scheme = scheme_of(pole_subject(), "right")
+    scheme = attacker_goal_of(pole_subject(), "right")
     budget = Budget(0.2, scale=[0.732, 1.063, 0.122, 0.439])
 
     def paid(perturb: Any) -> float:
@@ -199,7 +199,7 @@ def test_the_controller_pushes_towards_its_set_point() -> None:
 
 @pytest.mark.slow
 def test_the_lattice_earns_more_than_the_controller() -> None:
-    scheme = scheme_of(pole_subject(), "right", points=21)
+    scheme = attacker_goal_of(pole_subject(), "right", points=21)
     controller, lattice = scheme.policies.values()
     env = episodes(scheme.dynamics, 10)
     played = hijack_rollout(lattice, lattice, env)
@@ -262,9 +262,9 @@ def test_the_command_writes_table_and_figure(
     [
         ("pole", ["--toward", "up"], "--toward must be left or right on the cart-pole, got 'up'"),
         ("grid", ["--toward", "S"], "--toward must be a tile that ends the episode, G, g, got 'S'"),
-        ("acrobot", ["--toward", "left"], "set up for CartPole-v1 and rlkit/GridWorld-v0, not for Acrobot-v1"),
+        ("acrobot", ["--toward", "left"], "hijacking works on CartPole-v1 and rlkit/GridWorld-v0, not on Acrobot-v1"),
         ("pole", ["--toward", "left", "--epsilons=-1"], "epsilon must be finite and not negative, got -1"),
-        ("grid", ["--toward", "g", "--points", "9"], "--points are of the cart-pole's lattice"),
+        ("grid", ["--toward", "g", "--points", "9"], "--points is for the lattice of the cart-pole"),
         ("pole", ["--toward", "left", "--episodes", "0"], "episodes must be at least 1, got 0"),
     ],
 )

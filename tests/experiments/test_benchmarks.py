@@ -30,7 +30,7 @@ def test_every_side_does_its_work_and_counts_it(side, arguments, steps):
 
 def test_both_sides_of_a_case_are_known_and_take_its_arguments():
     for case in CASES:
-        assert {case.ours, case.peer} <= set(SIDES)
+        assert {case.rlkit, case.other} <= set(SIDES)
     assert [case.target for case in CASES] == [None, 1.0, None, 3.0, 8.0, 3.0, 8.0, 3.0, 8.0]
 
 
@@ -43,16 +43,16 @@ def test_names_choose_by_their_beginning():
 
 
 def test_ratios_are_taken_within_a_repetition():
-    ours = (Repetition(100, 1.0, 2.0), Repetition(100, 2.0, 2.0), Repetition(100, 4.0, 4.0))
-    peer = (Repetition(50, 1.0, 1.0), Repetition(50, 1.0, 1.0), Repetition(50, 1.0, 1.0))
-    measured = Timings(TINY, ours, peer)
+    rlkit = (Repetition(100, 1.0, 2.0), Repetition(100, 2.0, 2.0), Repetition(100, 4.0, 4.0))
+    other = (Repetition(50, 1.0, 1.0), Repetition(50, 1.0, 1.0), Repetition(50, 1.0, 1.0))
+    measured = Timings(TINY, rlkit, other)
     assert measured.ratios == (2.0, 1.0, 0.5)
     (row,) = ratio_table([measured]).rows
     assert row == ("CartPole, 3 copies", "gymnasium", 50.0, 50.0, 0.5, 1.0, 2.0, "met: at least 1")
     (saved,) = json.loads(record([measured]))["cases"]
     assert saved["ratios"] == [2.0, 1.0, 0.5]
     assert saved["median_ratio"] == 1.0
-    assert saved["ours_repetitions"][0] == {"steps": 100, "cpu_seconds": 1.0, "wall_seconds": 2.0}
+    assert saved["rlkit_repetitions"][0] == {"steps": 100, "cpu_seconds": 1.0, "wall_seconds": 2.0}
 
 
 def test_a_name_that_is_none_is_refused_before_anything_runs(capsys):
@@ -67,7 +67,7 @@ def test_a_run_measures_both_sides_and_leaves_a_record(tmp_path, monkeypatch, ca
     assert main(["tiny", "--repetitions", "2", "--out", str(tmp_path / "new" / "speed.json")]) == 0
     assert "CartPole, 3 copies" in capsys.readouterr().out
     saved = json.loads((tmp_path / "new" / "speed.json").read_text(encoding="utf-8"))
-    assert [repetition["steps"] for repetition in saved["cases"][0]["peer_repetitions"]] == [60, 60]
+    assert [repetition["steps"] for repetition in saved["cases"][0]["other_repetitions"]] == [60, 60]
     assert saved["versions"]["torch"]
 
 

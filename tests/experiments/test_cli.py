@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import get_args, get_type_hints
 import gymnasium
 import pytest
 import stable_baselines3
+from rich.console import Console
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rlkit
@@ -23,6 +25,8 @@ from rlkit.agents import DQN, load
 from rlkit.evaluation import evaluate_policy
 from rlkit.experiments.cli import COMMANDS, main
 from rlkit.experiments.commands.options import Algorithm, SB3ModelAlgorithm, SharedAlgorithm
+from rlkit.experiments.report import terminal
+from rlkit.experiments.report.ledger import ReportTable
 from rlkit.experiments.workflows.attack import Unit
 from rlkit.experiments.workflows.attack_timing import TimingName
 from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS
@@ -30,6 +34,7 @@ from rlkit.experiments.workflows.measures import MeasureName
 from rlkit.experiments.workflows.train import interruptible
 from rlkit.mdp import TabularMDP
 from rlkit.planning.solve import Method
+from rlkit.statistics import Estimate
 
 QUICK = ("learning_starts=50", "batch_size=16", "net_arch=16,", "train_freq=4", "gradient_steps=1")
 
@@ -244,10 +249,10 @@ def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.Capt
     assert main(["attack", str(tmp_path / "grid.safetensors"), *args, "--out", str(tmp_path / "a")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "From epsilon 0.1667 on" in said
-    assert "no policy can act rightly in both" in said
+    assert "no policy can act optimally in both" in said
     record = json.loads((tmp_path / "a" / "run.json").read_text(encoding="utf-8"))
     (table,) = record["tables"]
-    place = table["columns"].index("of where states read alike")
+    place = table["columns"].index("epsilon / aliasing epsilon")
     assert [row[place] for row in table["rows"]] == [0.0, pytest.approx(0.6), pytest.approx(1.5)]
     assert "checklist found nothing suspicious" in said or "Warning, rlkit DQN" in said
 
@@ -346,6 +351,91 @@ def test_a_grid_world_policy_in_indices_cannot_be_attacked(tmp_path: Path, capsy
     agent = DQN("rlkit/GridWorld-v0", device="cpu")
     agent.save(tmp_path / "grid.safetensors")
     assert "onehot" in misuse(capsys, "attack", str(tmp_path / "grid.safetensors"))
+
+
+def test_a_run_folder_is_a_policy(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_folder = run_json(capsys, "evaluate", str(folder), "--episodes", "2")
+    by_file = run_json(capsys, "evaluate", str(folder / "agent.safetensors"), "--episodes", "2")
+    assert by_folder["results"] == by_file["results"]
+    assert f"did you mean {folder}?" in misuse(capsys, "evaluate", str(folder.parent))
+    assert "holds no agent.safetensors" in misuse(capsys, "evaluate", str(tmp_path))
+    for name in ("sb3-seed0.zip", "sb3-seed1.zip"):
+        (tmp_path / name).touch()
+    assert "name one: sb3-seed0.zip, sb3-seed1.zip" in misuse(capsys, "evaluate", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A stable-baselines3 model, which is one seed."""
+    path = tmp_path_factory.mktemp("sb3") / "model.zip"
+    stable_baselines3.DQN("MlpPolicy", "CartPole-v1", device="cpu", seed=0, buffer_size=100).save(path)
+    return str(path)
+
+
+def test_a_model_of_one_seed_has_a_mean_and_no_interval(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (model, "--algo", "dqn", "--env", "CartPole-v1", "--trust", "--episodes", "2")  # the case does not matter
+    mean = run_json(capsys, "evaluate", *given)["results"]["return"]["value"]
+    assert main(["evaluate", *given]) == 0
+    assert f"Mean return: {mean:.4g} (one seed: no interval)." in capsys.readouterr().out
+    assert main(["attack", *given, "--attacks", "noise", "--epsilons", "0.5"]) == 0
+    said = capsys.readouterr().out
+    assert "(one seed: no interval)" in said
+    assert "inf]" not in said
+    assert "unknown" not in said
+
+
+def test_what_a_model_lacks_is_said(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert misuse(capsys, "evaluate", model, "--algo", "DQN").endswith("everything: pass --env\n")
+    assert misuse(capsys, "evaluate", model, "--env", "CartPole-v1").endswith("everything: pass --algo\n")
+    assert misuse(capsys, "evaluate", model).endswith("everything: pass --algo and --env\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("trian", "did you mean 'train'?"), ("xyzzy", "unknown command"), ("", "no command given")]
+)
+def test_a_mistyped_command_gets_a_suggestion(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert meant in misuse(capsys, *typed.split())
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "attack"])
+def test_the_device_is_an_option(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = () if command == "train" else (str(folder),)
+    assert "device 'cuda:99' cannot be used" in misuse(capsys, command, *policy, "--device", "cuda:99")
+    assert main([command, "--help"]) == 0
+    assert "auto (a GPU if there is one). (default: auto)" in " ".join(
+        capsys.readouterr().out.replace("\u2502", " ").split()
+    )
+
+
+def test_python_runs_the_package() -> None:
+    said = subprocess.run([sys.executable, "-m", "rlkit", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == f"rlkit {rlkit.__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_the_commands(shell: str, tmp_path: Path) -> None:
+    assert main(["--tyro-write-completion", shell, str(tmp_path / "completion")]) == 0
+    script = (tmp_path / "completion").read_text(encoding="utf-8")
+    for word in ("compare", "sb3-seeds", "evaluate", "vec-normalize"):
+        assert word in script
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_wide_tables_fit_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ("policy", "attack", "epsilon", "return", "change", "share of steps attacked", "share of actions flipped")
+    estimate = Estimate(487.5, 321.25, 653.75, 8, 0.95, "Student t")
+    attacks = ("natural", "sign noise", "FGSM", "PGD-20")
+    rows = tuple(("rlkit DQN", name, 0.5, estimate, estimate, 1.0, estimate) for name in attacks)
+    screen = Console(width=width, file=io.StringIO())
+    monkeypatch.setattr(terminal, "_console", lambda: screen)
+    terminal.show_table(ReportTable("attacks", "Return against epsilon", columns, rows))
+    said = screen.file.getvalue()
+    assert max(map(len, said.splitlines())) <= width
+    assert said.count("487.5 [321.2, 653.8]") == 3 * len(rows)  # no cell is wrapped or cut
+    blocks = said.split("Return against epsilon, continued")
+    assert len(blocks) == {80: 2, 110: 1}[width]
+    for block in blocks:
+        assert all(block.count(name) == 1 for name in attacks)  # every block names its rows
 
 
 def test_unknown_arguments_are_misuse(capsys: pytest.CaptureFixture[str]) -> None:

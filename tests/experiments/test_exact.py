@@ -17,11 +17,11 @@ from rlkit.experiments.workflows.exact import (
     FINAL_WORK,
     Exact,
     all_probabilities,
+    evaluate_exactly,
     exact_answer,
     exact_of,
     exact_part,
     finite_problem,
-    judged_exactly,
     work,
 )
 from rlkit.experiments.workflows.train import ExactCurve, Training, train
@@ -45,7 +45,7 @@ def test_the_optimum_itself_is_judged_to_be_one() -> None:
     agent = tabular()
     exact = known(agent)
     agent.table.flat.copy_(torch.tensor(exact.by_gamma.q.ravel()).expand(3, -1))
-    found = judged_exactly(agent, exact)
+    found = evaluate_exactly(agent, exact)
     assert found.suboptimal_probability is not None
     assert found.discounted is not None
     assert found.regret is not None
@@ -59,7 +59,7 @@ def test_the_optimum_itself_is_judged_to_be_one() -> None:
 
 def test_every_seed_is_judged_as_it_would_be_alone() -> None:
     agent = tabular().learn(500)
-    exact, found = known(agent), judged_exactly(agent, known(agent))
+    exact, found = known(agent), evaluate_exactly(agent, known(agent))
     assert found.regret is not None
     assert found.suboptimal_probability is not None
     for row in range(3):
@@ -75,7 +75,7 @@ def test_an_exact_return_is_what_episodes_earn_on_average() -> None:
     grid = "rlkit/GridWorld-v0"
     agent = tabular(2, grid).learn(1000)
     played = agent.evaluate(1000)
-    found = judged_exactly(agent, known(agent, grid))
+    found = evaluate_exactly(agent, known(agent, grid))
     error = played.std(axis=1) / np.sqrt(1000)
     assert (np.abs(played.mean(axis=1) - found.returns) <= 4 * error + 1e-12).all()
 
@@ -85,7 +85,7 @@ def test_sampled_policies_are_judged_by_their_probabilities() -> None:
     exact = known(agent, "rlkit/GridWorld-v0")
     probabilities = all_probabilities(agent, exact.problem)
     assert probabilities.shape == (2, 16, 4)
-    found = judged_exactly(agent, exact, sampled=True)
+    found = evaluate_exactly(agent, exact, sampled=True)
     mdp = exact.problem.mdp
     expected = start_value(mdp, evaluate_finite(mdp, probabilities)[:, 0])
     np.testing.assert_allclose(found.returns, expected, rtol=0, atol=1e-14)
@@ -94,7 +94,7 @@ def test_sampled_policies_are_judged_by_their_probabilities() -> None:
     np.testing.assert_allclose(found.suboptimal_probability, wrong, rtol=0, atol=1e-6)
     assert found.errors_mean is None  # logits are no action values
     scaled = DQN("rlkit/GridWorld-v0", device="cpu", normalize_rewards=True)
-    assert judged_exactly(scaled, exact).errors_mean is None  # nor are those of other rewards the optimum's
+    assert evaluate_exactly(scaled, exact).errors_mean is None  # nor are those of other rewards the optimum's
 
 
 def test_looking_on_changes_nothing_and_sees_every_interval() -> None:
@@ -110,7 +110,7 @@ def test_looking_on_changes_nothing_and_sees_every_interval() -> None:
     for done in stopped.training(600, every=12):
         if done == 300:
             break
-    found = judged_exactly(stopped, known(stopped))
+    found = evaluate_exactly(stopped, known(stopped))
     np.testing.assert_array_equal(np.asarray(curve.curve.y)[curve.timesteps.index(300)], found.returns)
 
 
@@ -130,14 +130,14 @@ def test_without_limit_the_discounted_return_is_the_measure() -> None:
     assert exact.stationary is None
     assert exact.measure == "return at gamma 0.5"
     assert exact.optimum == pytest.approx(start_value(exact.problem.mdp, exact.by_gamma.value))
-    np.testing.assert_allclose(judged_exactly(agent, exact).returns, exact.optimum)  # there is one action
+    np.testing.assert_allclose(evaluate_exactly(agent, exact).returns, exact.optimum)  # there is one action
 
 
 def test_rows_of_different_gamma_are_judged_under_the_limit_alone() -> None:
     agent = TabularQ(LAKE, seeds=range(2), device="cpu", gamma=(0.9, 0.99))
     exact = known(agent)
     assert exact.discounted is None
-    found = judged_exactly(agent, exact)
+    found = evaluate_exactly(agent, exact)
     assert found.suboptimal_probability is None
     assert exact_part("name", agent.seeds, agent, exact, None).tables[0].columns == ("policy", exact.measure, "regret")
     grid = GridWorld(max_steps=None)

@@ -38,7 +38,7 @@ def test_a_solver_that_misses_is_shown_and_not_compared() -> None:
     assert line.endswith("Careful 1.00")
 
 
-def test_a_slow_peer_is_called_once_and_ours_again_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_library_is_called_once_and_rlkit_again_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "SLOW", 0.0)
     right = solve(LAKE.table, 0.99).value
     solvers: list[Any] = [(name, lambda: lambda: right) for name in ("rlkit, table", "One, slow", "Two, slow")]
@@ -50,20 +50,20 @@ def test_a_slow_peer_is_called_once_and_ours_again_beside_it(monkeypatch: pytest
         ("rlkit, table", 3),
     ]
     assert all(len(timing.wall) == len(timing.seconds) for timing in timings)
-    ours, peer = timings[-1]._replace(seconds=(1.0, 2.0, 3.0)), timings[1]._replace(seconds=(4.0,))
-    (told,) = planning.ratios([ours, peer])
-    assert told.endswith("One 2.00")
+    base, other = timings[-1]._replace(seconds=(1.0, 2.0, 3.0)), timings[1]._replace(seconds=(4.0,))
+    (listed,) = planning.ratios([base, other])
+    assert listed.endswith("One 2.00")
 
 
 def test_our_solvers_of_a_map_are_the_table_and_the_map() -> None:
     grid = problems.goal_grid(6)
     instance = problems.Instance("grid", problems.without_map(grid), grid, 0.9)
-    values = {name: build()() for name, build in planning.ours(instance)}
+    values = {name: build()() for name, build in planning.rlkit_solvers(instance)}
     assert list(values) == ["rlkit, table", "rlkit, map"]
     assert max(instance.error(value) for value in values.values()) <= problems.TRUE_ERROR
 
 
-def test_peers_get_the_problem_that_we_solve() -> None:
+def test_other_libraries_get_the_problem_that_rlkit_solves() -> None:
     table = problems.without_map(problems.goal_grid(4))
     rows = planning.rows_of(table)
     value = np.append(policy_iteration(table, 0.9).value, 0.0)  # and of where episodes have ended

@@ -59,7 +59,7 @@ def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, m
 
 
 @pytest.mark.slow
-def test_the_peers_models_are_trained_where_missing(small: None, tmp_path: Path) -> None:
+def test_the_models_of_stable_baselines3_are_trained_where_missing(small: None, tmp_path: Path) -> None:
     run.run_case(CASE, SB3, tmp_path, tmp_path / "rows.csv")
     assert len(rows.read(tmp_path / "rows.csv", AttackRow)) == 10
     again = sb3_policy(CASE.sb3_training, tmp_path / "cartpole-tiny")
@@ -158,8 +158,8 @@ def test_every_case_can_be_trained_by_both_makers() -> None:
     for case in CASES:
         one = replace(case.training, seeds=(0,)).make_agent()
         assert len(case.task.scale) == np.prod(one.observation_space.shape)
-        peer = replace(case.sb3_training, seeds=(0,)).make_agent()
-        sb3_job_for(case.sb3_training, peer.config, (0,))
+        other = replace(case.sb3_training, seeds=(0,)).make_agent()
+        sb3_job_for(case.sb3_training, other.config, (0,))
         assert settings.EPISODES > 0
 
 
@@ -172,11 +172,11 @@ def test_where_states_read_alike() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_foolbox_flips_what_ours_flips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foolbox_flips_what_rlkit_flips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = PPO("CartPole-v1", seeds=[0, 1], device="cpu", preset="tuned").learn(4000)
     monkeypatch.setattr(attacks, "CARTPOLE", CARTPOLE._replace(epsilons=(0.2, 0.8)))
-    peer, mine = attacks.foolbox(agent, 1), attacks.ours(agent[0], 1)
-    assert mine.flip_rates == pytest.approx(peer.flip_rates, abs=0.02)
-    assert mine.steps == pytest.approx(peer.steps, rel=0.05)
+    other, own = attacks.foolbox(agent, 1), attacks.rlkit_curve(agent[0], 1)
+    assert own.flip_rates == pytest.approx(other.flip_rates, abs=0.02)
+    assert own.steps == pytest.approx(other.steps, rel=0.05)
     agent.save(tmp_path / "ppo.safetensors")
     assert attacks.main(["--policy", str(tmp_path / "ppo.safetensors"), "--episodes", "1"]) == 0

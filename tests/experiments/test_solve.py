@@ -111,7 +111,7 @@ def test_what_cannot_be_solved_is_said_in_one_line(tmp_path: Path, capsys: pytes
     np.savez(empty, a=1)
     assert "has no successor, probability, reward, terminated" in misuse(capsys, str(empty))
     TabularMDP.from_transitions([[[(1.0, 0, 0.0, True)]]]).save(table)
-    assert "holds a table as it is" in misuse(capsys, str(table), "--env-kwargs", "slip=0.3")
+    assert "holds a complete table" in misuse(capsys, str(table), "--env-kwargs", "slip=0.3")
     assert "neither a file" in misuse(capsys, str(tmp_path / "nothing.npz"))
     ragged = tmp_path / "ragged.txt"
     ragged.write_text("S.G\n..\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Choosing some of a study's cases by their names."""
+"""Selection of cases by name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Protocol, TypeVar
 
 
 class Named(Protocol):
-    """What has a name."""
+    """Anything with a name."""
 
     @property
     def name(self) -> str:
-        """By which it is chosen."""
+        """The name."""
         ...
 
 
@@ -20,7 +20,7 @@ N = TypeVar("N", bound=Named)
 
 
 def chosen(names: Sequence[str], cases: Sequence[N]) -> tuple[N, ...]:
-    """The cases of these names, in their order; all cases if no name is given.
+    """Select cases by name, in the given sequence; all cases if no name is given.
 
     Raises:
         ValueError: an unknown name; the nearest is suggested.

@@ -1,7 +1,7 @@
-"""Raw rows of long experiments: a line per training seed in a CSV file, written when known and never computed twice.
+"""Raw rows of studies: a line per training seed in a CSV file, appended as soon as it is known.
 
-A row is a frozen dataclass of texts and numbers. A file that holds some of the rows is continued, so an experiment that
-was interrupted goes on where it stopped.
+A row is a frozen dataclass of texts and numbers. Rows that are in the file are not computed again, so an interrupted
+study continues where it stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {  # by the annotation of the field
 
 
 def read(path: Path, kind: type[R]) -> list[R]:
-    """The rows in a file; none if there is no file.
+    """Read the rows of a file; none if there is no file.
 
     Raises:
         ValueError: the file has other columns than ``kind`` has fields.
@@ -44,7 +44,7 @@ def read(path: Path, kind: type[R]) -> list[R]:
 
 
 def append(path: Path, rows: Sequence[DataclassInstance]) -> None:
-    """Add rows of one kind at the end of a file, which is made with its header where there is none."""
+    """Append rows of one kind to a file; a new file gets a header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What final policies earn, seed by seed, and how they were learned, as rows of long experiments."""
+"""Returns of final policies and learning curves by seed, as rows of studies."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from ...workflows.policies import RLKIT, Subject, of_agent
 from ...workflows.train import Training, TrainingResult, train
 from . import rows
 
-EPISODES = 100  # of the final policy, the same for every training seed and both makers
+EPISODES = 100  # of the final policy, the same for every training seed and both libraries
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the policy at the end of one seed's training earns."""
+    """The return of one seed's policy at the end of training."""
 
     case: str
     maker: str  # "rlkit" or "stable-baselines3"
     seed: int
-    steps: int  # environment steps that it was trained for
-    greedy: float  # mean return of EPISODES episodes of the most probable or most valued action
+    steps: int  # environment steps of training
+    greedy: float  # mean return of EPISODES episodes with greedy actions
     sampled: float | None  # the same episodes with sampled actions; None for a policy of action values
     cpu_seconds: float  # of training; seeds trained as one computation share it equally
 
@@ -55,23 +55,23 @@ class Sampled:
         self._policy, self._stream = policy, Stream(seeds, "eval", width=1, copies=copies)
 
     def scores(self, obs: Tensor) -> Tensor:
-        """Those of the policy."""
+        """Scores of the policy."""
         return self._policy.scores(obs)
 
     def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
-        """A sample for every observation, ``[S, B, *observation] -> [S, B]``, whatever is asked for."""
+        """Sample an action for every observation, ``[S, B, *observation] -> [S, B]``; ``deterministic`` is ignored."""
         with torch.no_grad():
             return categorical(self.scores(obs), self._stream.next()[..., 0])
 
 
 def missing(seeds: Sequence[int], known: Sequence[Score], case: str, maker: str) -> tuple[int, ...]:
-    """The seeds of a case that have no row yet, in order."""
+    """The seeds of a case that have no row yet."""
     done = {row.seed for row in known if (row.case, row.maker) == (case, maker)}
     return tuple(seed for seed in seeds if seed not in done)
 
 
 def of_case(known: Sequence[Score], case: str, maker: str = RLKIT) -> list[Score]:
-    """The rows of one side of a case, by seed."""
+    """The rows of one library in a case, sorted by seed."""
     return sorted((row for row in known if (row.case, row.maker) == (case, maker)), key=lambda row: row.seed)
 
 
@@ -96,7 +96,7 @@ def train_missing(case: str, training: Training, file: Path, curve_file: Path | 
 
 
 def rlkit_scores(case: str, training: Training, trained: TrainingResult) -> list[Score]:
-    """A row for every seed that was trained."""
+    """Evaluate a trained agent: one row per seed."""
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)
     cpu_seconds = [trained.cpu_seconds / agent.num_seeds] * agent.num_seeds
@@ -106,7 +106,7 @@ def rlkit_scores(case: str, training: Training, trained: TrainingResult) -> list
 def scores(
     case: str, subject: Subject, steps: int, cpu_seconds: Sequence[float], stochastic: bool, episodes: int = EPISODES
 ) -> list[Score]:
-    """Play the final policies of a subject: a row for each of its seeds."""
+    """Play the final policies of a subject: one row per seed."""
     greedy = play(subject.policy, subject.make_env(episodes, EVALUATION_SEED)).seed_means
     sampled: Sequence[float | None] = [None] * len(subject.seeds)
     if stochastic:

@@ -1,4 +1,4 @@
-"""What a study is: named cases, and a function that measures those that have no row yet."""
+"""A study: named cases, and a function that measures the cases without rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MAKERS = (RLKIT, SB3)
 
 
 class StudyOptions(NamedTuple):
-    """Where a study reads and writes, and whose policies it is about."""
+    """Where a study reads and writes, and whose policies it measures."""
 
-    data: Path  # rows, tables and figures; rows that are there are not measured again
-    models: Path = Path("runs/robustness")  # trained policies, read and added to
+    data: Path  # rows, tables and figures; existing rows are not measured again
+    models: Path = Path("runs/robustness")  # trained policies; missing ones are added
     makers: tuple[str, ...] = MAKERS
 
 
@@ -25,4 +25,4 @@ class Study(NamedTuple):
 
     cases: tuple[Any, ...]  # each has a name
     run: Callable[[Sequence[Any], StudyOptions], Sequence[ReportTable]]  # measure these cases; tables of all rows
-    takes: tuple[str, ...] = ()  # those of "models" and "makers" that have a meaning in it
+    takes: tuple[str, ...] = ()  # which of "models" and "makers" it uses

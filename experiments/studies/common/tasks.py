@@ -1,4 +1,4 @@
-"""The problems in which policies are attacked, with the units of the attacker's budget."""
+"""Tasks in which policies are attacked, with the units of the attacker's budget."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Task(NamedTuple):
     env: str
     env_kwargs: Mapping[str, Any]
     # one standard deviation of every feature over natural episodes: cart-pole's is the root mean square of all six
-    # groups of policies of the robustness experiment, the grid's that of our three, Acrobot's our PPO's
+    # groups of policies of the robustness study, the grid's of the three rlkit policies, Acrobot's of rlkit's PPO
     scale: tuple[float, ...]
     epsilons: tuple[float, ...]  # in units of the scale, norm "inf"
 
     def budget(self, epsilon: float = 0.0) -> Budget:
-        """The attacker's, in standard deviations."""
+        """The attacker's budget, in standard deviations."""
         return Budget(epsilon, scale=self.scale, unit="standard deviations")
 
     def environments(self, num_seeds: int, episodes: int, seed: int = EVALUATION_SEED) -> Env:
-        """One episode a copy, ``seed`` and the ones after it, the same for every row and every policy."""
+        """One episode per copy, from ``seed`` upwards, the same for every row and every policy."""
         return rlkit.envs.make(
             self.env,
             seeds=[seed] * num_seeds,

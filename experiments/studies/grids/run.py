@@ -1,4 +1,4 @@
-"""Training what has no row yet, and the table of exact returns beside exact optima."""
+"""Train missing cases, and table exact returns and exact optima."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRAWN = "tabularq-frozenlake-4x4"  # the case whose learning curve is kept
 
 @dataclass(frozen=True)
 class GridRow:
-    """What the greedy final policy of one seed is worth."""
+    """The exact return of the greedy final policy of one seed."""
 
     map: str
     agent: str
@@ -39,7 +39,7 @@ class GridRow:
 
 
 def run(cases: Sequence[GridCase], options: StudyOptions) -> Sequence[ReportTable]:
-    """Train what has no row yet, draw the tabular curve, and table exact returns beside exact optima."""
+    """Train the cases without rows, draw the tabular curve, and table exact returns and exact optima."""
     file, points = options.data / "grids.csv", options.data / f"curve-{DRAWN}.csv"
     for case in cases:
         run_case(case, file, points)

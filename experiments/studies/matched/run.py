@@ -27,7 +27,7 @@ PANELS = 4  # side by side
 
 
 def run(cases: Sequence[MatchedCase], options: StudyOptions) -> Sequence[ReportTable]:
-    """Train what has no row yet, draw the figure, and table the differences."""
+    """Train the seeds without rows, draw the figure, and table the differences."""
     file = options.data / "matched.csv"
     if SB3 in options.makers:
         require_sb3()

@@ -13,7 +13,7 @@ from ..common.scores import Point, Score, curve, of_case, train_missing
 from ..common.study import Study, StudyOptions
 from .settings import CASES, WITH, WITHOUT, ReplayCase
 
-LABELS = {WITH: "minibatches from the memory", WITHOUT: "the latest transitions, in their order"}
+LABELS = {WITH: "minibatches from the memory", WITHOUT: "the latest transitions, in order"}
 
 
 def run(cases: Sequence[ReplayCase], options: StudyOptions) -> Sequence[ReportTable]:

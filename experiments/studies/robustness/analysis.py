@@ -1,4 +1,4 @@
-"""From rows to the table of returns, the order of attacks, and the figures."""
+"""Tables of returns and of differences between attacks, and figures, from rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rows_of(known: Sequence[AttackRow], case: str, maker: str, attack: str | Non
 
 
 def returns(known: Sequence[AttackRow], epsilon: float) -> NDArray[np.float64]:
-    """Of every seed in order, ``[S]``."""
+    """By seed, ``[S]``."""
     return np.array([row.mean_return for row in sorted(known, key=lambda row: row.seed) if row.epsilon == epsilon])
 
 

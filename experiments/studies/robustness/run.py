@@ -1,4 +1,4 @@
-"""Training what is not there, attacking what has no row yet, and the table, the order of attacks and the figures."""
+"""Train missing policies, run missing attacks, and make the tables and figures."""
 
 from __future__ import annotations
 

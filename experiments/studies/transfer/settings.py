@@ -1,4 +1,4 @@
-"""Which policies attacks are made on and shown to, and which attacks; as data."""
+"""The policies to attack, the policies to transfer to, and the attacks; as data."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Do the tuned presets solve what they were tuned for, on seeds that had no part in it? Failures included."""
+"""Do the tuned presets reach their targets on seeds that were not used for tuning?"""

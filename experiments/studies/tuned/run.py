@@ -1,4 +1,4 @@
-"""Training what has no row yet, the verdict, and a learning curve per case."""
+"""Train missing cases, draw a learning curve per case, and report which targets are met."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .settings import CASES, Target, TunedCase
 
 
 def run(cases: Sequence[TunedCase], options: StudyOptions) -> Sequence[ReportTable]:
-    """Train what has no row yet, draw its learning curves, and table the verdict on every case."""
+    """Train the cases without rows, draw their learning curves, and table the verdict on every case."""
     file = options.data / "tuned.csv"
     for case in cases:
         points = options.data / f"curve-{case.name}.csv"
@@ -29,7 +29,7 @@ def run(cases: Sequence[TunedCase], options: StudyOptions) -> Sequence[ReportTab
 
 
 def verdict(cases: Sequence[TunedCase], known: Sequence[Score]) -> ReportTable:
-    """What was reached and what had to be: one line per target of the cases that have rows."""
+    """Returns and targets: one line per target of the cases that have rows."""
     lines: list[tuple[Cell, ...]] = []
     for case in cases:
         seeds = of_case(known, case.name)

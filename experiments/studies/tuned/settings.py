@@ -1,4 +1,4 @@
-"""Which tuned presets are judged, on seeds that had no part in tuning them, and what they have to reach; as data."""
+"""The tuned presets, the seeds to run them on, which were not used for tuning, and their targets; as data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SEEDS = tuple(range(30))  # presets are tuned on seeds 1000 and up
 
 
 class Target(NamedTuple):
-    """A mean return of the greedy final policy, and by how many it has to be reached."""
+    """A mean return of the greedy final policy, and the number of seeds that must reach it."""
 
     level: float
-    solved: int | None = None  # so many seeds; None: the median seed
+    solved: int | None = None  # number of seeds; None: the median seed
 
     def __str__(self) -> str:
         """For example ``475 by 29 seeds``."""
@@ -23,7 +23,7 @@ class Target(NamedTuple):
 
 
 class TunedCase(NamedTuple):
-    """A preset with what is expected of it."""
+    """A preset and its targets."""
 
     name: str
     training: Training
@@ -39,11 +39,11 @@ def case(name: str, env: str, algo: str, steps: int, *targets: Target, seeds: tu
 # CartPole-v1, is a case of ``matched``.
 DQN_CARTPOLE = case("dqn", "CartPole-v1", "dqn", 100_000, Target(475.0, solved=29))
 DQN_CARTPOLE_SHORT = case("dqn-50k", "CartPole-v1", "dqn", 50_000, Target(500.0), seeds=SEEDS[:10])
-# The two presets before were run on seeds 0 to 9, so this one is judged on ten that none has seen.
+# The two earlier presets were run on seeds 0 to 9, so this one is run on ten others.
 DQN_ACROBOT = case("acrobot-dqn", "Acrobot-v1", "dqn", 100_000, Target(-80.0), seeds=SEEDS[10:20])
 
-# The presets of DQN that were frozen before and missed a target: beside RL-Zoo's, these. Their rows stay, and what was
-# made with the first one is repeated with it.
+# Earlier frozen presets of DQN that missed a target, as differences from the RL Zoo's. Their rows stay, and studies
+# that used the first one still use it.
 FIRST_DQN_CARTPOLE: Mapping[str, Any] = {
     "learning_rate": 2e-3,
     "learning_rate_schedule": "linear",
@@ -58,7 +58,7 @@ SECOND_DQN_ACROBOT: Mapping[str, Any] = {**FIRST_DQN_ACROBOT, "learning_rate": 1
 def earlier(
     tuned: TunedCase, which: str, hyperparameters: Mapping[str, Any], seeds: tuple[int, ...] | None = None
 ) -> TunedCase:
-    """The same case with what was frozen before, on the same seeds if no others are given."""
+    """The same case with an earlier preset, on the same seeds if no others are given."""
     seeds = tuned.training.seeds if seeds is None else seeds
     training = replace(tuned.training, preset="rl-zoo", hyperparameters=hyperparameters, seeds=seeds)
     return tuned._replace(name=f"{tuned.name}-{which}", training=training)

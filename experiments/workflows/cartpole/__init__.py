@@ -1,4 +1,4 @@
-"""From which states can a pole be balanced, and what does a learned Q make of them? See README.md."""
+"""From which states can a pole be balanced, and how accurate is a learned Q there? See README.md."""
 
 from .analysis import cartpole_of, solve_cartpole
 

@@ -1,4 +1,4 @@
-"""The record of the cart-pole's optimum on a lattice: bounds, what can be balanced, and a learned Q beside."""
+"""The record of the cart-pole's optimum on a lattice: bounds, states that can be balanced, and a learned Q."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .reference import Floats, GreedyPolicy, LatticeReference, solved, standard_
 
 RESOLUTION = 61  # states along each side of a cross-section
 EPISODES = 100  # of the greedy policy, from the usual evaluation starts
-VISITED_EPISODES = 5  # of each seed of a learned policy, whose states its Q is judged at
+VISITED_EPISODES = 5  # of each seed of a learned policy, whose states its Q is evaluated at
 STARTS_PER_AXIS = 5
 LIMIT = 500  # steps that count as balanced
 NAMES = ("cart position [m]", "cart speed [m/s]", "pole angle [rad]", "pole speed [rad/s]")
 KINDS = ("not known", "doomed: every sequence of pushes fails", "balanced 500 steps by the greedy policy")
 SHORT = ("unknown", "doomed", "balanced")
-COLOURS = ("#d9d9d9", "#b2182b", "#2166ac")
+COLORS = ("#d9d9d9", "#b2182b", "#2166ac")
 
 
 class ValueSection(NamedTuple):
@@ -64,7 +64,7 @@ class ValueSection(NamedTuple):
 
 
 def cartpole_of(name: str, env_kwargs: Mapping[str, Any]) -> CartPole | None:
-    """The cart-pole behind an id, None if it is something else.
+    """The cart-pole of an id; None for another environment.
 
     Raises:
         ValueError: arguments that a cart-pole does not take.
@@ -78,7 +78,7 @@ def cartpole_of(name: str, env_kwargs: Mapping[str, Any]) -> CartPole | None:
 
 
 def sections(dynamics: CartPole) -> tuple[ValueSection, ValueSection]:
-    """Pole angle against its speed, and the cart's place against its speed."""
+    """Angle and angular velocity of the pole; position and velocity of the cart."""
     return ValueSection(2, 3, (dynamics.theta_limit, 3.0)), ValueSection(0, 1, (dynamics.x_limit, 4.0))
 
 
@@ -101,7 +101,7 @@ def solve_cartpole(
     device: str | None = None,
     learned: Subject | None = None,
 ) -> RunRecord:
-    """Solve the cart-pole on a lattice of ``points^4`` states and say what is known about it.
+    """Solve the cart-pole on a lattice of ``points^4`` states and evaluate its greedy policy.
 
     ``learned`` is a DQN trained on the same cart-pole, whose Q is put beside.
 
@@ -171,15 +171,15 @@ def solve_cartpole(
         pictures=pictures,
         notes=(
             f"Method: {solution.method} ({solution.reason}); {solution.iterations} sweeps, {solution.seconds:.3g} s.",
-            "The bounds enclose the optimum of the lattice, a finite problem. Of the cart-pole itself is known, where "
-            f"the greedy policy balances {LIMIT} steps, that its optimum lies between {_finite(gamma):.4f} and "
-            f"{1 / (1 - gamma):g}: what the lattice lacks of that is its error, which falls with more points.",
+            "The bounds enclose the optimum of the lattice, a finite problem. Where the greedy policy balances "
+            f"{LIMIT} steps, the optimum of the cart-pole itself lies between {_finite(gamma):.4f} and "
+            f"{1 / (1 - gamma):g}; the difference to that is the error of the lattice, which falls with more points.",
         ),
     )
 
 
 def _finite(gamma: float) -> float:
-    """What balancing for LIMIT steps is worth."""
+    """The value of balancing for LIMIT steps."""
     return (1 - gamma**LIMIT) / (1 - gamma)
 
 
@@ -188,7 +188,7 @@ def _evaluation_env(dynamics: CartPole) -> Any:
 
 
 def _summary(results: Mapping[str, Any], gamma: float) -> ReportTable:
-    """What the terminal shows first."""
+    """The main numbers, for the terminal."""
     rows = (
         (f"optimal value upright, gamma {gamma:g}, of the lattice", *(results[f"upright_{k}"] for k in BOUNDS)),
         ("the same of balancing for ever", results["balancing_for_ever"], None, None),
@@ -209,29 +209,29 @@ BOUNDS = ("value", "lower", "upper")
 
 
 def _section_table(results: Mapping[str, Any]) -> ReportTable:
-    """Shares of the two planes."""
+    """Shares of states in the two planes."""
     rows = tuple(
         (f"{plane['across']} and {plane['up']}, others 0", plane["balanced"], plane["doomed"], plane["unknown"])
         for plane in results["sections"]
     )
-    title = f"Share of states: balanced {LIMIT} steps by the greedy policy, doomed whatever is done, not known"
+    title = f"Share of states: balanced {LIMIT} steps by the greedy policy, lost under every policy, or unknown"
     return ReportTable("sections", title, ("plane", "balanced", "doomed", "not known"), rows)
 
 
 def _map_picture(
     reference: LatticeReference, planes: tuple[ValueSection, ...], fates: list[NDArray[np.int64]]
 ) -> Picture:
-    """Values and fates of both planes."""
+    """Values and outcomes in both planes."""
     figure = Figure(figsize=(10.5, 7.4), layout="constrained")
     for row, plane, found in zip(figure.subplots(2, 2), planes, fates, strict=True):
         image = plane.draw(row[0], reference.value_at(plane.states), "optimal value on the lattice", vmin=0)
         figure.colorbar(image, ax=row[0])
-        plane.draw(row[1], found, "what becomes of it", cmap=ListedColormap(COLOURS), vmin=0, vmax=2)
-    handles = [Patch(color=colour, label=kind) for kind, colour in zip(KINDS, COLOURS, strict=True)]
+        plane.draw(row[1], found, "outcome", cmap=ListedColormap(COLORS), vmin=0, vmax=2)
+    handles = [Patch(color=colour, label=kind) for kind, colour in zip(KINDS, COLORS, strict=True)]
     figure.legend(handles=handles[::-1], loc="outside lower center", ncols=3, frameon=False)
     caption = (
-        "From which states the pole can be balanced. Blue is shown by a policy that does it, red by trying every "
-        "sequence of pushes; the components that are not drawn are zero."
+        "States from which the pole can be balanced. Blue: the greedy policy does it. Red: every sequence of pushes "
+        "fails. The components that are not drawn are zero."
     )
     return Picture("balance", caption, png(figure))
 

@@ -1,4 +1,4 @@
-"""The cart-pole on a lattice of its states: the optimum, its greedy policy, and what can be balanced."""
+"""The cart-pole on a lattice of its states: the optimum, its greedy policy, and the states that can be balanced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 CART_SPEED = 4.0  # m/s, where the lattice ends
 POLE_SPEED = 3.5  # rad/s
-MOST_BRANCHES = 2**11  # sequences of pushes followed at once from one state
+MOST_BRANCHES = 2**11  # sequences of pushes that are followed from one state
 
 
 class LatticeReference(NamedTuple):

@@ -14,9 +14,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from rlkit.optional_packages import require
 from rlkit.plotting import Curve
 
-from ...optional_packages import require
 from ...report.ledger import to_json, write_text
 from .sb3_job import SB3Job
 

@@ -1,4 +1,4 @@
-"""What an attacked return does not say: how near a change of action is, what a policy looks at, how straight it is."""
+"""Measures that the return does not show: distance to a change of action, saliency, and sections of the scores."""
 
 from .measured import MEASURES, MeasureName, with_measures
 

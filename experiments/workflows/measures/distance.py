@@ -1,4 +1,4 @@
-"""How near the nearest observation is at which a policy does something else."""
+"""Distance to the nearest observation that changes the action."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def curve(subject: Subject, threat: Threat, attack: Attack, obs: Tensor) -> Dist
 
 
 def median(measured: DistanceCurve) -> Cell:
-    """The median over states with its interval over seeds; in words if some seed's is farther than was looked."""
+    """The median over states with its interval over seeds; a text if a seed's median exceeds the searched range."""
     beyond = ~np.isfinite(measured.median)
     if not beyond.any():
         return mean_interval(measured.median)
@@ -80,6 +80,6 @@ def _figure(curves: Sequence[DistanceCurve], threat: Threat) -> Figure:
     shares = {each.attack: Curve(fine, each._replace(epsilons=fine).flipped) for each in curves}
     draw_curves(axes, shares, f"epsilon [{threat.unit}]", "share of states that flip")
     if threat.aliasing is not None:
-        axes.axvline(threat.aliasing, color="#555555", linewidth=1.1, linestyle=":", label="states read alike")
+        axes.axvline(threat.aliasing, color="#555555", linewidth=1.1, linestyle=":", label="states can look alike")
         axes.legend(frameon=False, fontsize=9)
     return figure

@@ -25,10 +25,10 @@ MEASURES: Mapping[MeasureName, Measure] = {"distance": distance, "saliency": sal
 def with_measures(
     run: RunRecord, subject: Subject, threat: Threat, names: Sequence[MeasureName], first_seed: int = EVALUATION_SEED
 ) -> RunRecord:
-    """A run with what these measures say of its policy: their tables, pictures, notes and results.
+    """Add the tables, pictures, notes and results of measures to a run.
 
     Raises:
-        ValueError: no epsilon above 0, which is as far as measures look.
+        ValueError: no epsilon above 0, which bounds the search of the measures.
     """
     if not names:
         return run

@@ -1,4 +1,4 @@
-"""Which features of the observation a policy's scores hang on, over a natural episode."""
+"""Influence of every feature of the observation on the scores, over a natural episode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How straight a policy is around its states: scores along a ray, and the margin over a plane of observations."""
+"""Linearity of a policy around its states: scores along a line, and the margin over a plane of observations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where measures are taken, and what every one of them hands back."""
+"""The states at which measures are taken, and the results of a measure."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def lattice_iteration(
         NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
     """
     if not COMPILED:
-        raise ValueError("lattice_iteration needs numba: install it, or use device_iteration")
+        raise ValueError("lattice_iteration needs numba: pip install 'rlkit-exact[fast]', or use device_iteration")
     if not isinstance(mdp, LatticeMDP):
         raise ValueError(f"mdp is a {type(mdp).__name__}: pass a LatticeMDP, or use solve(mdp, gamma)")
     task = verified_task("lattice_iteration", mdp, gamma, tolerance)

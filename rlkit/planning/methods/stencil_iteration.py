@@ -32,7 +32,9 @@ def stencil_iteration(
         NotConverged: ``max_iterations`` sweeps were not enough; its ``solution`` holds valid bounds.
     """
     if not COMPILED:
-        raise ValueError("stencil_iteration needs numba: install it, or use another method on grid.to_tabular()")
+        raise ValueError(
+            "stencil_iteration needs numba: pip install 'rlkit-exact[fast]', or use another method on grid.to_tabular()"
+        )
     if not isinstance(grid, GridMDP):
         raise ValueError(f"grid is a {type(grid).__name__}: pass a GridMDP, or use solve(mdp, gamma, method='stencil')")
     task = verified_task("stencil_iteration", grid, gamma, tolerance)

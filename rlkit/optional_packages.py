@@ -1,4 +1,4 @@
-"""Packages that only some commands need."""
+"""Packages that only some functions and commands need; rlkit itself imports without them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 
 
 def require(module: str, name: str, extra: str) -> None:
-    """Refuse a missing package at once, before minutes of training.
+    """Refuse a missing package at once, with the command that installs it.
 
     Args:
         module: the module that will be imported.
