@@ -32,16 +32,13 @@ class Line(NamedTuple):
 
 def with_grid_target(line: Line, settings: Demo) -> Line:
     """Compare the median seed's loss with the target."""
-    assert isinstance(line.reference, float)
-    loss = 1.0 - line.estimate.value / line.reference
-    line = line._replace(reached=f"loses {loss:.1%}")
+    optimum = line.reference
+    assert isinstance(optimum, float)
+    line = line._replace(reached=f"loses {1.0 - line.estimate.value / optimum:.1%}")
     if settings.grid_regret is None:
         return line
-    target, least = (
-        f"median seed loses at most {settings.grid_regret:.0%}",
-        (1.0 - settings.grid_regret) * line.reference,
-    )
-    return line._replace(target=target, met=line.estimate.value >= least)
+    target = f"median seed loses at most {settings.grid_regret:.0%}"
+    return line._replace(target=target, met=line.estimate.value >= (1.0 - settings.grid_regret) * optimum)
 
 
 def with_cartpole_target(line: Line, settings: Demo) -> Line:

@@ -23,10 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import rlkit
-from rlkit.atomic_files import whole_file
+from rlkit.atomic_files import LOCK, only_writer, whole_file
 from rlkit.statistics import Estimate
-
-from .folder_lock import LOCK, only_writer
 
 RECORD = "run.json"
 PACKAGES = ("torch", "gymnasium", "numpy", "scipy", "stable-baselines3")
