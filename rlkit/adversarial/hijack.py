@@ -7,9 +7,11 @@ in which it cannot act.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
+from gymnasium import spaces
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -81,6 +83,9 @@ class TablePolicy:
                 f"a table needs one action per observation, got {list(self.actions.shape)} actions for "
                 f"{len(self.observations)} observations"
             )
+        shape = self.observations.shape[1:]
+        indices = spaces.Discrete(int(self.observations.max()) + 1) if not shape else None
+        self.observation_space = indices or spaces.Box(-math.inf, math.inf, tuple(shape))
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """The nearest state's action, in the Euclidean norm: ``[S, B, *observation] -> [S, B]``."""

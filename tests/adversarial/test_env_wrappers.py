@@ -328,7 +328,7 @@ def test_watch_shows_both_sides(
     ("policy", "words", "message"),
     [
         ("grid", ["--mode", "ansi"], "use --mode gif, not ansi"),
-        ("acrobot", ["--mode", "gif"], "only the cart-pole and grid worlds can draw what an observation says"),
+        ("acrobot", ["--mode", "gif"], "only the cart-pole and grid worlds can draw observations"),
         ("pole", ["--mode", "gif", "--epsilon=-1"], "epsilon must be finite and not negative, got -1"),
     ],
 )
