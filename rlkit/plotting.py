@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from rlkit.statistics import mean_interval
 
 # Okabe & Ito's colors, which color-blind readers can distinguish; the palest is left out
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DPI = 110
 SMALL_DPI = 65  # of figures on the pages
 SEEDS_FOR_BAND = 3
@@ -94,7 +94,7 @@ def draw_curves(
     """
     if not curves:
         raise ValueError("curves must hold at least one curve, got none")
-    for (name, curve), color in zip(curves.items(), cycle(COLOURS), strict=False):
+    for (name, curve), color in zip(curves.items(), cycle(COLORS), strict=False):
         _draw_seeds(axes, name, curve, color, marker)
     for reference, style in zip(references, cycle(("--", ":", "-.")), strict=False):
         axes.axhline(reference.level, color="#555555", linewidth=1.1, linestyle=style, label=reference.label)
@@ -136,7 +136,7 @@ def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str 
     """
     if not groups:
         raise ValueError("groups must hold at least one group, got none")
-    for place, ((name, values), color) in enumerate(zip(groups.items(), cycle(COLOURS), strict=False)):
+    for place, ((name, values), color) in enumerate(zip(groups.items(), cycle(COLORS), strict=False)):
         numbers = np.sort(np.asarray(values, dtype=np.float64))
         if numbers.ndim != 1 or not len(numbers):
             raise ValueError(f"group {name!r} has shape {numbers.shape}: expected one number per seed")

@@ -42,8 +42,8 @@ class Normalization(NamedTuple):
     def __call__(self, obs: Tensor) -> Tensor:
         """``[..., *observation]`` -> the same in float32, computed in double as there; differentiable."""
         mean, variance = self.mean.to(obs.device), self.variance.to(obs.device)
-        centred = (obs.double() - mean) / (variance + self.epsilon).sqrt()
-        return centred.clamp(-self.clip, self.clip).float()
+        centered = (obs.double() - mean) / (variance + self.epsilon).sqrt()
+        return centered.clamp(-self.clip, self.clip).float()
 
 
 class SB3Policy:
@@ -52,7 +52,7 @@ class SB3Policy:
     One model is S = 1. Preprocessing (one-hot, division of images by 255, transposing them) is the models' own and
     part of the graph, so ``scores`` and ``values`` can be differentiated with respect to the observation; integers may
     be given as one-hot codes, which an attack can change (``rlkit.adversarial.OneHot``). The models are never changed:
-    they compute in evaluation mode and are back in their own mode afterwards. The normalisation of a ``VecNormalize``
+    they compute in evaluation mode and are back in their own mode afterwards. The normalization of a ``VecNormalize``
     that they were trained behind is part of the graph too; its statistics stand still.
 
     Args:
@@ -61,7 +61,7 @@ class SB3Policy:
 
     Raises:
         ValueError: no model, one that is not DQN, A2C or PPO, a recurrent one, one with continuous actions, spaces
-            that differ, another number of normalisations than models, or one of other observations.
+            that differ, another number of normalizations than models, or one of other observations.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ def load(
         vec_normalize: the ``VecNormalize`` that the model was trained behind, or the ``.pkl`` that its ``save`` wrote.
 
     Raises:
-        ValueError: not trusted, unknown algo, not a stable-baselines3 file, or the normalisation of something else.
+        ValueError: not trusted, unknown algo, not a stable-baselines3 file, or the normalization of something else.
         FileNotFoundError: no such file.
         ModuleNotFoundError: stable-baselines3 is not installed.
     """
@@ -244,7 +244,7 @@ def _read_vec_normalize(file: Path) -> VecNormalize:
 
 
 def _normalization(vec_normalize: VecNormalize) -> Normalization | None:
-    """What it does to observations; None where it normalises rewards alone."""
+    """What it does to observations; None where it normalizes rewards alone."""
     if not vec_normalize.norm_obs:
         return None
     statistics: Any = vec_normalize.obs_rms

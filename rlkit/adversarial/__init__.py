@@ -14,7 +14,7 @@ from .attacks.gradient import FGSM, PGD
 from .attacks.learned import AdversaryActions, AdversaryEnv, Ball, Directions, LearnedAttack, TargetAction, corners
 from .attacks.noise import Noise
 from .attacks.random_search import RandomSearch, Square
-from .attacks.transfer import Substitute, Transfer, distil
+from .attacks.transfer import Substitute, Transfer, distill
 from .attacks.universal import Universal, universal_offset
 from .budget import Budget
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
@@ -114,7 +114,7 @@ __all__ = [
     "curve_warnings",
     "dimension_sweep",
     "distance_curve",
-    "distil",
+    "distill",
     "episode_saliencies",
     "episode_saliency",
     "examine",

@@ -107,8 +107,8 @@ class Normalizer:
             return features
         shape = (len(features), *[1] * (features.dim() - 2), -1)
         mean, variance = self.moments.mean[:, :-1], self.moments.variance[:, :-1]
-        centred = features.double() - mean.reshape(shape)
-        return (centred * (variance + TINY).rsqrt().reshape(shape)).clamp(-CLIP, CLIP).to(features.dtype)
+        centered = features.double() - mean.reshape(shape)
+        return (centered * (variance + TINY).rsqrt().reshape(shape)).clamp(-CLIP, CLIP).to(features.dtype)
 
     def rewards(self, reward: Tensor, summed: int = 1) -> Tensor:
         """r / deviation of the return, clipped to +-10: ``[S, ...] -> [S, ...]``.

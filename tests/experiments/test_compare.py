@@ -81,7 +81,7 @@ def test_actor_critics_get_the_very_settings_too(config: A2CConfig | PPOConfig) 
     assert model.seed == 7
     assert model.n_envs == 4
     for name in HYPERPARAMETER_MAPS[order.algorithm].same:
-        if hasattr(model, name):  # the rest is the optimiser's
+        if hasattr(model, name):  # the rest is the optimizer's
             assert getattr(model, name) == getattr(config, name), name
     assert model.lr_schedule(1.0) == config.learning_rate
     assert model.lr_schedule(-0.1) >= 0.0

@@ -1,4 +1,4 @@
-"""Running normalisation, held to stable-baselines3's VecNormalize, to finite differences and to one row."""
+"""Running normalization, held to stable-baselines3's VecNormalize, to finite differences and to one row."""
 
 import math
 

@@ -18,14 +18,14 @@ from rlkit.arrays import Given
 from rlkit.types import Policy
 
 from ..budget import Budget, per_feature
-from ..victims.base import Access, Victim, linearise
+from ..victims.base import Access, Victim, linearize
 from .base import Attack, AttackResult, achieved, execute, posed
 from .best import Best
 
 
 @dataclass(frozen=True)
 class DeepFool:
-    """Steps to the nearest boundary of the linearised victim, then bisection back along the way.
+    """Steps to the nearest boundary of the linearized victim, then bisection back along the way.
 
     Each step goes to where, to first order, the easiest other action (or the target) draws level with the greedy one:
     ``(score_a - score_b) / |scale (grad score_b - grad score_a)|_q`` along the steepest direction, with q dual to the
@@ -66,7 +66,7 @@ class DeepFool:
     ) -> Tensor:
         """The nearest point found at which the action is another one; where none was, the last point tried."""
         unit = replace(budget, epsilon=1.0)
-        scores, pullback = linearise(victim, obs)
+        scores, pullback = linearize(victim, obs)
         x, own = obs, scores.argmax(dim=-1)
         for _ in range(self.steps):
             arrived = achieved(scores.argmax(dim=-1), own, target)  # [S, B]
@@ -74,7 +74,7 @@ class DeepFool:
                 break
             step = self._step(unit, x, scores, pullback, own, target)
             x = torch.where(per_feature(arrived, x), x, unit.cut(x + step))
-            scores, pullback = linearise(victim, x)
+            scores, pullback = linearize(victim, x)
         return bisect_to_boundary(victim, obs, x, own, target, self.halvings)
 
     def _step(
@@ -86,7 +86,7 @@ class DeepFool:
         own: Tensor,
         target: Tensor | None,
     ) -> Tensor:
-        """To the nearest boundary of the linearised victim and a little beyond, ``[S, B, *observation]``."""
+        """To the nearest boundary of the linearized victim and a little beyond, ``[S, B, *observation]``."""
         num_actions = scores.shape[-1]
         if target is None:
             leader, others = own, [torch.full_like(own, b) for b in range(num_actions)]

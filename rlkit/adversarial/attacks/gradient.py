@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..budget import Budget, tiled
 from ..objectives import MARGIN, Objective, ObjectiveName, PosedObjective, find_objective, lead, named, pose
-from ..victims.base import Access, Victim, linearise, scores_of
+from ..victims.base import Access, Victim, linearize, scores_of
 from .best import Best
 
 
@@ -19,7 +19,7 @@ class FGSM:
     """The fast gradient sign method: one step of the whole budget along the steepest direction.
 
     ``x + epsilon scale sign(grad J)`` for the norm "inf", ``x + epsilon scale (scale grad J) / |scale grad J|_2`` for
-    "2", the feature of the largest ``|scale grad J|`` for "1", where J is the objective. It maximises J where J is
+    "2", the feature of the largest ``|scale grad J|`` for "1", where J is the objective. It maximizes J where J is
     linear. With the objective "kl", whose gradient at the truth is zero, it does nothing.
 
     Raises:
@@ -122,7 +122,7 @@ class PGD:
     ) -> Tensor:
         """The best point met."""
         objective = find_objective(self.objective)
-        scores, pullback = linearise(victim, obs)
+        scores, pullback = linearize(victim, obs)
         goal = pose(objective, victim, obs, scores, target)
         firsts = [] if objective.flat_at_truth else [goal]
         if self.every_action and objective is MARGIN and target is None:
@@ -137,7 +137,7 @@ class PGD:
         x = budget.project(truth, torch.cat(starts, dim=1))  # [S, starts B, ...]
         best = Best(truth, tiled(value, copies))
         for _ in range(self.steps - 1):
-            scores, pullback = linearise(victim, x)
+            scores, pullback = linearize(victim, x)
             best = best.or_else(x, goal.value(scores))
             parts = zip(climbed, scores.chunk(copies, dim=1), strict=True)
             gradient = pullback(torch.cat([each.value_and_grad(part)[1] for each, part in parts], dim=1))
@@ -164,7 +164,7 @@ def at_truth(
 
     One query for all three.
     """
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     goal = pose(objective, victim, obs, scores, target)
     value, grad = goal.value_and_grad(scores)
     return goal, value, pullback(grad)

@@ -23,7 +23,7 @@ Answers = Literal["labels", "scores"]
 NETWORK = 2  # which of a seed's networks a substitute starts from: agents have 0 and 1
 MINIBATCH = 256
 LEAST_OBSERVATIONS = 10  # so that one can be held out
-WIDER = 2.0  # how far neighbours are drawn from, in budgets
+WIDER = 2.0  # how far neighbors are drawn from, in budgets
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Transfer:
 class Substitute:
     """Networks that imitate a victim, one per row; a victim themselves, with scores and gradients.
 
-    Made by ``distil``.
+    Made by ``distill``.
     """
 
     scores_are_values = False
@@ -85,12 +85,12 @@ class Substitute:
 
 
 @torch.no_grad()
-def distil(
+def distill(
     victim: Policy,
     obs: Given,
     budget: Budget | float,
     answers: Answers = "labels",
-    neighbours: int = 4,
+    neighbors: int = 4,
     net_arch: Sequence[int] = (64, 64),
     steps: int = 2_000,
     learning_rate: float = 3e-3,
@@ -98,17 +98,17 @@ def distil(
 ) -> tuple[Substitute, Tensor]:
     """A substitute of the victim from what it answers at natural observations and near them.
 
-    Every observation is asked about as it is and with ``neighbours`` random offsets from twice the budget, because the
+    Every observation is asked about as it is and with ``neighbors`` random offsets from twice the budget, because the
     substitute is needed where the attack will go. With "labels" the network
     learns the victim's actions by cross-entropy; with "scores" it learns them up to level and unit by least squares,
     so that action values and logits are imitated alike.
 
     Args:
-        victim: asked about N (1 + neighbours) observations in every row.
+        victim: asked about N (1 + neighbors) observations in every row.
         obs: natural observations ``[S, N, *observation]``.
         budget: of the attack that is to come.
         answers: what is asked for.
-        neighbours: random ones of every observation.
+        neighbors: random ones of every observation.
         net_arch: hidden widths.
         steps: of Adam, on minibatches of up to 256.
         learning_rate: of Adam.
@@ -122,7 +122,7 @@ def distil(
         ValueError: unknown answers, scores of a victim without, fewer than 10 observations, or a number below its
             least.
 
-    Source: Papernot et al. 2017, "Practical black-box attacks against machine learning", with random neighbours in
+    Source: Papernot et al. 2017, "Practical black-box attacks against machine learning", with random neighbors in
     place of Jacobian-based ones.
     """
     victim, budget = isolated(victim), as_budget(budget)
@@ -132,24 +132,24 @@ def distil(
         raise ValueError(f"answers must be one of {', '.join(get_args(Answers))}, got {answers!r}")
     if answers == "scores" and not hasattr(victim, "scores"):
         raise ValueError(f"{name_of(victim)} has no scores: use answers='labels'")
-    if neighbours < 0 or steps < 1 or not learning_rate > 0:
+    if neighbors < 0 or steps < 1 or not learning_rate > 0:
         raise ValueError(
-            "neighbours must not be negative, steps at least 1 and learning_rate positive, got "
-            f"{neighbours}, {steps} and {learning_rate}"
+            "neighbors must not be negative, steps at least 1 and learning_rate positive, got "
+            f"{neighbors}, {steps} and {learning_rate}"
         )
     num_obs = obs.shape[1]
     if num_obs < LEAST_OBSERVATIONS:
         raise ValueError(f"a substitute needs at least {LEAST_OBSERVATIONS} observations, got {num_obs}")
     rows = tuple(range(len(obs)) if seeds is None else seeds)
     stream = Stream(rows, "substitute", math.prod(obs.shape[2:]) + 1, device=obs.device)
-    asked = _with_neighbours(obs, budget, neighbours, stream)  # [S, M, *observation]
+    asked = _with_neighbors(obs, budget, neighbors, stream)  # [S, M, *observation]
     action = victim.act(asked, True)  # [S, M]
     wanted = _wanted(victim, asked, action, answers)  # [S, M, A]
     features = asked.flatten(2).to(torch.float32)
     mean, deviation = features.mean(dim=1, keepdim=True), features.std(dim=1, keepdim=True)
     deviation = torch.where(deviation > 0, deviation, 1.0)
     network = MLP((features.shape[-1], *net_arch, wanted.shape[-1]), rows, device=obs.device, network_index=NETWORK)
-    held_out = num_obs // 10 * (1 + neighbours)
+    held_out = num_obs // 10 * (1 + neighbors)
     order = held_out + stream.take(asked.shape[1] - held_out)[..., 0].argsort(dim=0).T  # [S, M - held out]
     _fit(network, (features - mean) / deviation, wanted, order, answers, steps, learning_rate)
     substitute = Substitute(network, mean, deviation, asked.shape[1])
@@ -157,12 +157,12 @@ def distil(
     return substitute, same.double().mean(dim=1)
 
 
-def _with_neighbours(obs: Tensor, budget: Budget, neighbours: int, stream: Stream) -> Tensor:
-    """Each observation followed by random ones near it, ``[S, N, ...] -> [S, N (1 + neighbours), ...]``."""
-    truth = obs.repeat_interleave(neighbours, dim=1)
-    numbers = stream.take(truth.shape[1]).movedim(0, 1)  # [S, N neighbours, D + 1]
+def _with_neighbors(obs: Tensor, budget: Budget, neighbors: int, stream: Stream) -> Tensor:
+    """Each observation followed by random ones near it, ``[S, N, ...] -> [S, N (1 + neighbors), ...]``."""
+    truth = obs.repeat_interleave(neighbors, dim=1)
+    numbers = stream.take(truth.shape[1]).movedim(0, 1)  # [S, N neighbors, D + 1]
     near = budget.cut(truth + WIDER * budget.sample(truth, numbers))
-    near = near.reshape(*obs.shape[:2], neighbours, *obs.shape[2:])
+    near = near.reshape(*obs.shape[:2], neighbors, *obs.shape[2:])
     return torch.cat([obs[:, :, None], near], dim=2).flatten(1, 2)
 
 
@@ -173,9 +173,9 @@ def _wanted(victim: Policy, asked: Tensor, action: Tensor, answers: Answers) -> 
         num_actions = int(action.amax(dim=(0, 1))) + 1 if space is None else int(space.n)
         return torch.nn.functional.one_hot(action, num_actions).to(torch.float32)
     scores = scores_of(victim, asked).to(torch.float32)  # type: ignore[arg-type]  # it has scores
-    centred = scores - scores.mean(dim=-1, keepdim=True)
-    deviation = centred.std(dim=(1, 2), keepdim=True)
-    return centred / torch.where(deviation > 0, deviation, 1.0)
+    centered = scores - scores.mean(dim=-1, keepdim=True)
+    deviation = centered.std(dim=(1, 2), keepdim=True)
+    return centered / torch.where(deviation > 0, deviation, 1.0)
 
 
 def _fit(

@@ -14,7 +14,7 @@ from rlkit.types import Policy
 
 from ..budget import Budget
 from ..objectives import MARGIN, pose
-from ..victims.base import Access, Victim, linearise
+from ..victims.base import Access, Victim, linearize
 from .base import posed
 from .best import Best
 
@@ -85,7 +85,7 @@ def universal_offset(
         raise ValueError("a universal offset has one epsilon: pass a budget with a number")
     if steps < 1 or not step > 0:
         raise ValueError(f"steps must be at least 1 and step positive, got {steps} and {step}")
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     goal = pose(MARGIN, victim, obs, scores, target)
     free = replace(budget, low=-math.inf, high=math.inf)
     origin = torch.zeros_like(obs[:, :1])  # [S, 1, ...]
@@ -97,7 +97,7 @@ def universal_offset(
     for start in (origin, *(free.steepest(origin, gradient) for gradient in uphill)):
         offset = start
         for i in range(steps + 1):
-            scores, pullback = linearise(victim, budget.cut(obs + offset))
+            scores, pullback = linearize(victim, budget.cut(obs + offset))
             lead, grad = goal.value_and_grad(scores)  # [S, N]
             soft = torch.sigmoid(lead / reach)
             best = best.or_else(offset, (lead > 0).sum(dim=1, keepdim=True) + soft.mean(dim=1, keepdim=True))

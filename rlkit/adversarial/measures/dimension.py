@@ -130,7 +130,7 @@ class DimensionPoint(NamedTuple):
 
     n: int
     measured: Tensor  # [S] median over states of the epsilon at which the attack flips; infinite if it mostly does not
-    predicted: Tensor  # [S] the same of the linearised victim
+    predicted: Tensor  # [S] the same of the linearized victim
     noise: Tensor  # [S] mean squared cosine of random signs with the gradient of the margin; 1/n is expected
 
 

@@ -15,7 +15,7 @@ from rlkit.nn import MLP
 from ..attacks.base import posed
 from ..budget import DUAL, ORDER, Budget, as_budget
 from ..objectives import MARGIN, pose
-from ..victims.base import Victim, linearise, scores_of, value_and_gradient
+from ..victims.base import Victim, linearize, scores_of, value_and_gradient
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def steepness(victim: Victim, obs: Given, budget: Budget | float) -> Tensor:
         budget: norm, scale and mask; scores change by at most so much per epsilon, at these observations.
     """
     victim, obs, budget, _, _ = posed(victim, obs, budget)
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     refuse_nonfinite(scores, "the victim's scores")
     grads = torch.eye(scores.shape[-1], dtype=scores.dtype, device=scores.device)
     gradients = [budget.dual_norm(pullback(grad.expand(scores.shape))) for grad in grads]  # A x [S, B]
@@ -96,7 +96,7 @@ def margin_radius(scores: Given, lipschitz: Given) -> Tensor:
 
 @torch.no_grad()
 def first_order_flip(victim: Victim, obs: Given, budget: Budget | float) -> Tensor:
-    """The epsilon at which the linearised victim changes its action, ``[S, B]``.
+    """The epsilon at which the linearized victim changes its action, ``[S, B]``.
 
     How far the greedy action leads over the dual norm of that lead's gradient, against the runner-up at the truth. For
     linear scores with weights w and the norm "inf" it is ``(w . x + b) / |w|_1``, exactly; for others a prediction,

@@ -13,7 +13,7 @@ from rlkit.types import Env
 
 from ..attacks.base import posed
 from ..budget import Budget
-from ..victims.base import Victim, as_victim, linearise
+from ..victims.base import Victim, as_victim, linearize
 
 
 def saliency(victim: Victim, obs: Given, action: Given | None = None, budget: Budget | float | None = None) -> Tensor:
@@ -31,7 +31,7 @@ def saliency(victim: Victim, obs: Given, action: Given | None = None, budget: Bu
     Source: Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", section 3.
     """
     victim, obs, limit, _, action = posed(victim, obs, 0.0 if budget is None else budget, None, action)
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     num_actions = scores.shape[-1]
     chosen = scores.argmax(dim=-1) if action is None else action
     if (chosen >= num_actions).any():

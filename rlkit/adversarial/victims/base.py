@@ -199,7 +199,7 @@ class IsolatedVictim:
 
     @property
     def scores_and_pullback(self) -> Callable[[Tensor], Any]:
-        """The victim's scores with their pullback, see ``linearise``.
+        """The victim's scores with their pullback, see ``linearize``.
 
         Raises:
             AttributeError: the victim has none.
@@ -274,7 +274,7 @@ def name_of(victim: Policy) -> str:
     return type(victim.victim if isinstance(victim, IsolatedVictim) else victim).__name__
 
 
-class Linearised(NamedTuple):
+class Linearized(NamedTuple):
     """Scores and how they change with the observation, to first order."""
 
     scores: Tensor  # [S, B, A], without gradients
@@ -291,7 +291,7 @@ def scores_of(victim: Victim, obs: Tensor) -> Tensor:
         return _checked(victim.scores(obs), obs)
 
 
-def linearise(victim: Victim, obs: Tensor) -> Linearised:
+def linearize(victim: Victim, obs: Tensor) -> Linearized:
     """Scores of observations and the pullback of their gradients; no parameter gets a gradient.
 
     A victim whose gradients are written out by hand has a method ``scores_and_pullback``, which may decline by None.
@@ -301,7 +301,7 @@ def linearise(victim: Victim, obs: Tensor) -> Linearised:
     """
     by_hand = victim.scores_and_pullback(obs) if hasattr(victim, "scores_and_pullback") else None
     if by_hand is not None:
-        return Linearised(*by_hand)
+        return Linearized(*by_hand)
     with torch.enable_grad():
         x = obs.detach().clone().requires_grad_()
         scores = _checked(victim.scores(x), obs)
@@ -312,12 +312,12 @@ def linearise(victim: Victim, obs: Tensor) -> Linearised:
         (gradient,) = torch.autograd.grad(scores, x, grad_output, retain_graph=True)
         return gradient
 
-    return Linearised(scores.detach(), pullback)
+    return Linearized(scores.detach(), pullback)
 
 
 def value_and_gradient(victim: Victim, goal: PosedObjective, obs: Tensor) -> tuple[Tensor, Tensor]:
     """A goal's value ``[S, B]`` and gradient ``[S, B, *observation]`` at observations, each example's own."""
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     value, grad_output = goal.value_and_grad(scores)
     return value, pullback(grad_output)
 
