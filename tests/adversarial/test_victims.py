@@ -119,7 +119,7 @@ def test_modules_that_do_not_fit_are_refused() -> None:
         mlp(3).scores(obs)
     with pytest.raises(ValueError, match=r"must be \[S, B, A\], got \[1, 5\]"):
         perturb(FGSM(), ModuleVictim(nn.Flatten(0)), obs[..., :1], Budget(0.1))
-    with pytest.raises(ValueError, match="does not say how it would sample"):
+    with pytest.raises(ValueError, match="does not define how to sample"):
         mlp(3).act(normal(2, 5, DIMS), deterministic=False)
 
 
@@ -169,7 +169,7 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         LabelVictim(Tree()).act(obs)
     with pytest.raises(ValueError, match=r"one action per observation, \[5\], got \(5, 4\)"):
         LabelVictim([lambda x: x] * 2).act(obs)
-    with pytest.raises(ValueError, match="does not say how it would sample"):
+    with pytest.raises(ValueError, match="does not define how to sample"):
         LabelVictim(Tree()).act(obs[:1], deterministic=False)
 
 
