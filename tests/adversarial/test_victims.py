@@ -243,7 +243,7 @@ def test_a_stochastic_victim_is_noticed() -> None:
     victim, obs = Restless(normal(1, DIMS, 2)), normal(1, 6, DIMS)
     with pytest.warns(RuntimeWarning, match="Restless gave two answers to 6 of 6 same observations"):
         execute(FGSM(), victim, obs, Budget(0.1))
-    with pytest.warns(RuntimeWarning, match="attacked as if it were not"):
+    with pytest.warns(RuntimeWarning, match="attacked as if it were deterministic"):
         AttackedPolicy(victim, FGSM(), Budget(0.1)).perturb(obs)
 
 
