@@ -121,7 +121,7 @@ def test_nothing_seeds_or_reads_a_global_generator():
     wrong = ("torch.manual_seed", "np.random.seed", "random.seed(", "np.random.rand", "torch.rand(", "torch.randn(")
     for source in source_files():
         if source.parts[0] == "experiments":
-            continue  # the peers need their global seeds
+            continue  # stable-baselines3 needs its global seeds
         text = (ROOT / source).read_text(encoding="utf-8")
         assert not [call for call in wrong if call in text], source
 

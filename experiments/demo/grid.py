@@ -43,7 +43,7 @@ class GridExact(NamedTuple):
 
 
 class GridResult(NamedTuple):
-    """The numbers that the demo judges."""
+    """Results of an agent on the grid."""
 
     run: RunRecord
     optimum: float

@@ -1,4 +1,4 @@
-"""Tampered environments under whoever steps them: the truth in info, nothing stale, nothing outside the space."""
+"""Attacked environments under any caller: the truth in info, nothing stale, nothing outside the space."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_integers_are_shown_as_attacked_codes() -> None:
     assert victim.act(torch.from_numpy(shown)[None, None]).shape == (1, 1)
 
 
-# whoever evaluates
+# functions that evaluate
 
 
 def test_both_evaluations_of_a_wrapped_environment_are_those_of_the_attacked_policy() -> None:

@@ -26,7 +26,7 @@ REWARD = np.where(ALLOWED[:3] == 1, [[0.0, 0.3, 0], [0, 0.2, -0.5], [0.1, 0, 1.0
 
 
 class Masked(gymnasium.Env):
-    """The tiny problem; whoever does what is forbidden fails the test."""
+    """The tiny problem; an agent that does what is forbidden fails the test."""
 
     observation_space, action_space = spaces.Discrete(4), spaces.Discrete(3)
 

@@ -196,7 +196,7 @@ def hyperparameter_table(config: Config, job: SB3Job) -> ReportTable:
     sb3 |= policy | {"activation": policy["activation_fn"]} | matching.fixed | matching.unmatched
     for name, schedule in matching.scheduled.items():
         sb3.setdefault(schedule, f"in {name}" if name in job.linear else "constant")
-    sb3 |= {name: job.normalization.get(theirs, False) for name, theirs in matching.normalization.items()}
+    sb3 |= {name: job.normalization.get(sb3_name, False) for name, sb3_name in matching.normalization.items()}
     rows = tuple((name, _word(value), _word(sb3[name])) for name, value in asdict(config).items())
     return ReportTable("hyperparameters", "Hyper-parameters of both", ("name", "rlkit", "stable-baselines3"), rows)
 
