@@ -65,7 +65,12 @@ class Outcome(NamedTuple):
 
 
 def run_demo(out: Path, quick: bool = False, as_json: bool = False) -> bool:
-    """Do it all and write it to ``out``; whether every target was met.
+    """Run the demo, write it to ``out`` and return whether every target was met.
+
+    Args:
+        out: folder of the runs and of the report.
+        quick: whether to run tiny sizes.
+        as_json: whether to print JSON instead of tables.
 
     Raises:
         ModuleNotFoundError: stable-baselines3 is not installed.

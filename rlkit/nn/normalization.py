@@ -128,6 +128,13 @@ def normalizer(
 ) -> Normalizer | None:
     """Make a ``Normalizer`` for a space; None if neither observations nor rewards are normalized.
 
+    Args:
+        space: observation space.
+        num_envs: number of copies B per seed.
+        gamma: discount of the running returns, ``[S]``.
+        of_observations: whether to normalize observations.
+        of_rewards: whether to normalize rewards.
+
     Raises:
         ValueError: observations to be normalized that are no Box.
     """

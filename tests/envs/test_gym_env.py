@@ -1,4 +1,4 @@
-"""The gymnasium environments against gymnasium: its CartPole, its SyncVectorEnv, and the checkers of gymnasium and SB3."""
+"""The gymnasium environments against gymnasium: its CartPole, its SyncVectorEnv, and both environment checkers."""
 
 from __future__ import annotations
 

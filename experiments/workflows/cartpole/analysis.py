@@ -103,7 +103,14 @@ def solve_cartpole(
 ) -> RunRecord:
     """Solve the cart-pole on a lattice of ``points^4`` states and evaluate its greedy policy.
 
-    ``learned`` is a DQN trained on the same cart-pole, whose Q is put beside.
+    Args:
+        dynamics: the cart-pole.
+        name: name of the environment in the report.
+        points: points of the lattice along every axis.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        device: where to solve; None for compiled loops on the CPU.
+        learned: a DQN trained on the same cart-pole, whose Q is compared; None for none.
 
     Raises:
         ValueError: points, gamma, tolerance or device out of range; a ``learned`` that has no Q of this gamma.

@@ -81,7 +81,13 @@ def evaluated(
 
 
 def sb3_subject(training: Training, algorithm: str, results: Sequence[SB3Result]) -> Subject:
-    """The models that a process of this program has just written, hence trusted, as one policy."""
+    """Load the models that a process of this program has just written, hence trusted, as one policy.
+
+    Args:
+        training: the training that both libraries did.
+        algorithm: name of stable-baselines3's algorithm.
+        results: results of its process, one per seed.
+    """
     read = [rlkit.sb3.load(one.model, algorithm, trust=True, vec_normalize=one.normalization) for one in results]
     policy = SB3Policy([one.models[0] for one in read], [one.vec_normalize[0] for one in read])
     return of_models(policy, algorithm, training.env, training.env_kwargs, training.backend)
