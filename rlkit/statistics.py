@@ -35,9 +35,10 @@ class Estimate(NamedTuple, Generic[Value]):
 
     @property
     def has_interval(self) -> bool:
-        """Whether the interval is bounded everywhere and covers anything; that of one seed usually is not."""
+        """Whether the interval says anything: one seed has no spread, so only Clopper-Pearson's does for it."""
         width = np.asarray(self.upper, dtype=np.float64) - np.asarray(self.lower, dtype=np.float64)
-        return bool(np.isfinite(width).all()) and self.confidence > 0.0
+        spread = self.n > 1 or self.method == "Clopper-Pearson"
+        return spread and bool(np.isfinite(width).all())
 
     def __str__(self) -> str:
         """For example ``481.2 [475.0, 487.4]``, or ``481.2 (one seed: no interval)``."""

@@ -211,6 +211,8 @@ def test_an_estimate_of_one_seed_is_printed_without_an_interval() -> None:
         assert not estimate.has_interval
         assert str(estimate) == "3 (one seed: no interval)"
     assert str(difference_interval([5.0], [1.0, 3.0])) == "3 (one seed: no interval)"
+    assert str(share_interval([0.3])) == "0.3 (one seed: no interval)"
+    assert str(proportion_interval([True])) == "1 [0.025, 1]"
     assert str(mean_interval([1.0, 2.0])) == "1.5 [-4.853, 7.853]"
     assert "inf" not in str(mean_interval([[3.0, 4.0]], axis=0))
     assert mean_interval([[3.0, 4.0], [4.0, 3.0]], axis=0).has_interval
