@@ -217,10 +217,13 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_compare_evaluates_both_on_the_same_episodes(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = json.loads((compared / "run.json").read_text(encoding="utf-8"))["results"]
+    run = json.loads((compared / "run.json").read_text(encoding="utf-8"))
+    results, said = run["results"], " ".join(run["notes"])
     assert results["sb3_cpu_seconds"][0] > 0
     assert results["difference"]["value"] == pytest.approx(results["return"]["value"] - results["sb3_return"]["value"])
     assert results["sb3_return"]["lower"] is None  # one seed: nothing is known about the next
+    assert "(one seed: no interval)" in said
+    assert "inf]" not in said
     capsys.readouterr()
     zipped = str(compared / "sb3-seed0.zip")
     args = ["evaluate", zipped, "--algo", "DQN", "--env", "CartPole-v1", "--trust", "--episodes", "3", "--json"]
