@@ -3,8 +3,8 @@
     python tests/mutation.py [--jobs N] [WORD ...]
 
 ``make mutants`` tries every mutant of ``mutants.py``; with words, those whose name or file contains one of them. The
-sources are copied to a temporary folder. First the named tests must pass there. Then each mutant changes the copy, and
-its tests must fail. The exit status is 1 if a mutant survives, or if its tests end in another way than by a failed
+sources are copied to a temporary folder. The named tests must pass there. Then each mutant changes the copy, and its
+tests must fail. The exit status is 1 if a mutant survives, or if its tests end in another way than by a failed
 test, such as an import that fails.
 
 torch and its like are imported once, and every mutant is tested in a forked process.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import multiprocessing
 import os
 import re
@@ -21,7 +22,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import connection
 from pathlib import Path
 from typing import NamedTuple
@@ -30,8 +31,11 @@ from mutants import MUTANTS, Mutant
 from source_tree import ROOT
 
 COPIED = ("rlkit", "envs", "agents", "experiments", "tests", "docs", "pyproject.toml", "README.md", "Makefile")
-PRELOADED = ("torch", "numpy", "scipy.stats", "scipy.sparse.linalg", "gymnasium", "safetensors.torch")
-SECONDS = 300.0  # that the tests of one mutant may take
+PRELOADED = (
+    "torch", "scipy.stats", "scipy.sparse.linalg", "gymnasium", "safetensors.torch", "matplotlib.pyplot", "numba",
+    "stable_baselines3",
+)  # fmt: skip
+SECONDS = 600.0  # that the tests of one mutant may take
 
 
 class Result(NamedTuple):
@@ -68,6 +72,7 @@ def run_tests(folder: Path, tests: tuple[str, ...], output: Path, fresh_kernels:
     os.environ["PYTHONPATH"] = str(folder)  # for the processes that tests start
     if fresh_kernels:  # machine code of a mutant stays out of the user's cache
         os.environ["NUMBA_CACHE_DIR"] = str(output.with_suffix(".numba"))
+        sys.modules["numba"].config.reload_config()
     sys.path.insert(0, str(folder))
     import pytest
 
@@ -77,6 +82,14 @@ def run_tests(folder: Path, tests: tuple[str, ...], output: Path, fresh_kernels:
         raise RuntimeError(f"rlkit was imported from {rlkit.__file__} instead of {folder}")
     options = ["-q", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
     sys.exit(int(pytest.main([*options, *(f"tests/{test}" for test in tests)])))
+
+
+def preload() -> None:
+    """Import what most tests need, once for all the processes that are forked; nothing of the package itself."""
+    for name in PRELOADED:
+        if importlib.util.find_spec(name.partition(".")[0]) is not None:
+            importlib.import_module(name)
+    sys.modules["torch"].set_num_threads(1)
 
 
 class Worker:
@@ -93,11 +106,12 @@ class Worker:
         self.mutant, self._began = mutant, time.monotonic()
         self._count += 1
         if mutant is not None:
-            self._write(mutant.file, lambda text: text.replace(mutant.old, mutant.new))
+            self._whole = (self.folder / mutant.file).read_text(encoding="utf-8")
+            self._write(mutant.file, self._whole.replace(mutant.old, mutant.new))
         self._output = self.folder.with_name(f"{self.folder.name}-{self._count}.txt")
         fresh = mutant is not None and "kernels" in mutant.file
         arguments = (self.folder, tests, self._output, fresh)
-        self.process = multiprocessing.get_context("fork").Process(target=run_tests, args=arguments)
+        self.process = multiprocessing.get_context("fork").Process(target=run_tests, args=arguments, daemon=True)
         self.process.start()
 
     def overdue(self) -> bool:
@@ -111,15 +125,14 @@ class Worker:
             self.process.kill()
         self.process.join()
         if self.mutant is not None:
-            self._write(self.mutant.file, lambda _: (ROOT / self.mutant.file).read_text(encoding="utf-8"))
+            self._write(self.mutant.file, self._whole)
         output = self._output.read_text(encoding="utf-8", errors="replace")
         return Result(None if late else self.process.exitcode, output, time.monotonic() - self._began)
 
-    def _write(self, file: str, changed: Callable[[str], str]) -> None:
-        path = self.folder / file
-        path.write_text(changed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    def _write(self, file: str, text: str) -> None:
+        (self.folder / file).write_text(text, encoding="utf-8")
         self._stamp += 10  # bytecode is known by the time and size of its source
-        os.utime(path, (self._stamp, self._stamp))
+        os.utime(self.folder / file, (self._stamp, self._stamp))
 
 
 def in_parallel(
@@ -160,26 +173,27 @@ def main() -> int:
     for mutant in mutants:
         if mutant.found != 1:
             raise SystemExit(f"{mutant.name}: its old text is {mutant.found} times in {mutant.file}")
-    for name in PRELOADED:  # once, for all the processes that are forked
-        importlib.import_module(name)
-    sys.modules["torch"].set_num_threads(1)
-    began, survivors = time.monotonic(), 0
+    preload()
+    began, failures, survivors = time.monotonic(), 0, 0
+    tests = sorted({test for mutant in mutants for test in mutant.tests})
+    unchanged = [tuple(tests[i :: options.jobs]) for i in range(options.jobs)]
+    work = [*((None, part) for part in unchanged if part), *((mutant, mutant.tests) for mutant in mutants)]
     with tempfile.TemporaryDirectory(prefix="rlkit-mutants-") as temporary:
         workers = [Worker(Path(temporary) / f"copy-{i}") for i in range(options.jobs)]
-        tests = sorted({test for mutant in mutants for test in mutant.tests})
-        parts = [tuple(tests[i :: options.jobs]) for i in range(options.jobs)]
-        for _, result in in_parallel(workers, [(None, part) for part in parts if part]):
-            if result.status != 0:
-                raise SystemExit(f"without a mutant the tests do not pass:\n{result.output[-4000:]}")
-        print(f"{len(tests)} tests pass without a mutant ({time.monotonic() - began:.0f} s)", flush=True)
-        for number, result in in_parallel(workers, [(mutant, mutant.tests) for mutant in mutants]):
-            caught, words = verdict(result)
-            survivors += not caught
-            print(f"{mutants[number].file}: {mutants[number].name}: {words} ({result.seconds:.0f} s)", flush=True)
+        for number, result in in_parallel(workers, work):
+            mutant, tests_run = work[number]
+            if mutant is None:
+                failures += result.status != 0
+                told = "pass" if result.status == 0 else f"DO NOT PASS\n{result.output}\n"
+                print(f"{len(tests_run)} tests {told} without a mutant ({result.seconds:.0f} s)", flush=True)
+            else:
+                caught, told = verdict(result)
+                survivors += not caught
+                print(f"{mutant.file}: {mutant.name}: {told} ({result.seconds:.0f} s)", flush=True)
     spent, cpu = time.monotonic() - began, sum(os.times()[:4])
     caught_ones = f"{len(mutants) - survivors} of {len(mutants)} mutants were caught"
     print(f"{caught_ones} in {spent:.0f} s, {cpu:.0f} s of CPU on {options.jobs} processes")
-    return 1 if survivors else 0
+    return 1 if survivors or failures else 0
 
 
 if __name__ == "__main__":
