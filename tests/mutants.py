@@ -290,8 +290,15 @@ MUTANTS = [
     Mutant(
         "an episode's last step has the next episode's first observation as successor",
         "rlkit/replay/buffer.py",
-        "own = segment.done\n",
-        "own = torch.zeros_like(segment.done)\n",
+        "next_obs = torch.where(own.view(*own.shape, *axes), found, next_obs)",
+        "next_obs = torch.where(own.view(*own.shape, *axes), next_obs, next_obs)",
+        ("replay/test_buffer.py::test_it_gives_the_latest_transitions_to_the_bit",),
+    ),
+    Mutant(
+        "a copy that was moved by hand loses its successor",
+        "rlkit/replay/buffer.py",
+        "own[:, :-1] |= _differ(segment.obs[:, 1:], segment.next_obs[:, :-1], axes=3)",
+        "pass",
         ("replay/test_buffer.py::test_it_gives_the_latest_transitions_to_the_bit",),
     ),
     Mutant(
@@ -384,7 +391,7 @@ MUTANTS = [
         "envs/batched.py",
         "self._elapsed >= self._limit",
         "self._elapsed > self._limit",
-        ("envs/test_probes.py::test_the_time_limit_cuts_and_does_not_end",),
+        ("envs/test_cartpole.py::test_the_batch_restarts_in_the_same_step_and_never_loses_a_successor",),
     ),
     Mutant(
         "a time limit is an ending",
@@ -403,8 +410,8 @@ MUTANTS = [
     Mutant(
         "a return goes on after the first episode",
         "rlkit/evaluation/rollout.py",
-        "running = step.running & ~step.transition.done",
-        "running = step.running",
+        "running = running & ~transition.done",
+        "running = running.clone()",
         ("evaluation/test_evaluate_policy.py::test_each_copy_is_counted_until_its_first_episode_ends",),
     ),
     # Exact planning
@@ -451,7 +458,7 @@ MUTANTS = [
         ("planning/test_bounds.py::test_the_quotient_of_a_shift_is_rounded_up",),
     ),
     Mutant(
-        "the shift of a negative residual counts the most likely end",
+        "the shift of a negative residual takes the greatest chance of going on",
         "rlkit/planning/bounds.py",
         "return _up(residual / _up(1 - _down(gamma * size.continuation_low)))",
         "return _up(residual / _up(1 - _down(gamma * size.continuation_high)))",

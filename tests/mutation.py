@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -65,6 +66,7 @@ def copy_tree(target: Path) -> Path:
 
 def run_tests(folder: Path, tests: tuple[str, ...], output: Path, fresh_kernels: bool) -> None:
     """Be the process that runs tests in a copy; its exit status is pytest's."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -174,6 +176,7 @@ def main() -> int:
         if mutant.found != 1:
             raise SystemExit(f"{mutant.name}: its old text is {mutant.found} times in {mutant.file}")
     preload()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that processes and copies are removed
     began, failures, survivors = time.monotonic(), 0, 0
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     unchanged = [tuple(tests[i :: options.jobs]) for i in range(options.jobs)]
