@@ -158,6 +158,14 @@ def test_an_update_of_ppo_is_stable_baselines3s(settings):
     assert "train/approx_kl" in logged
 
 
+def test_ppo_stops_above_one_and_a_half_times_the_target():
+    agent = PPO("CartPole-v1", seeds=range(3), device="cpu", n_steps=8, batch_size=8, target_kl=0.02)
+    batch = agent.experience(agent.play(8))
+    log_ratio = torch.tensor([[0.1], [0.2], [0.3]])  # (r - 1) - log r is 0.005, 0.021 and 0.050
+    batch = batch._replace(old_log_p=batch.old_log_p - log_ratio)
+    assert agent.update(batch, torch.ones(3, dtype=torch.bool)).tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("algorithm", [A2C, PPO])
 def test_defaults_are_stable_baselines3s(algorithm):
     import inspect

@@ -156,6 +156,23 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
             torch.testing.assert_close(own, theirs, atol=1e-5, rtol=0.0)
 
 
+def test_moves_of_the_target_network_multiply_what_is_left():
+    agent = DQN("CartPole-v1", seeds=range(2), device="cpu", tau=[0.1, 0.5])
+    agent.network.flat += 1.0
+    agent._update_target(3)
+    left = agent.network.flat - agent.target_network.flat
+    torch.testing.assert_close(left, torch.tensor([[0.9**3], [0.5**3]]).expand_as(left))
+
+
+def test_before_learning_starts_every_action_is_random():
+    chances = {"exploration_fraction": 0.8, "exploration_initial_eps": 0.9, "exploration_final_eps": 0.1}
+    agent = DQN("CartPole-v1", num_envs=2, device="cpu", learning_starts=40, **chances)
+    agent.training_state.end = 100
+    assert agent.epsilons(50)[:, 0].tolist() == pytest.approx(
+        [1.0 if step < 40 else max(0.9 - step / 100, 0.1) for step in range(0, 100, 2)]
+    )
+
+
 def test_a_timeout_keeps_its_bootstrap():
     agent = DQN("CartPole-v1", env_kwargs={"max_steps": 5}, device="cpu", learning_starts=0)
     agent.training_state.end = 100

@@ -98,6 +98,21 @@ def test_dqn_learns_the_masked_optimum(settings):
     np.testing.assert_allclose(probability.sum(axis=2), 1.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("double", [False, True])
+def test_a_target_takes_the_best_of_what_is_allowed(double):
+    agent = DQN(Masked, seeds=range(8), device="cpu", gamma=GAMMA, double=double)
+    agent.target_network.flat.neg_()  # the two networks differ
+    states, mask = STATES[:1].expand(8, -1), MASKS[:1].expand(8, -1, -1)
+    nothing, never = torch.zeros(8, 3), torch.zeros(8, 3, dtype=torch.bool)
+    batch = Transition(states, states, nothing, states, never, never, next_action_mask=mask)
+    values, online = (network(agent.features(states)).detach() for network in (agent.target_network, agent.network))
+    chooser = online if double else values
+    best = chooser.masked_fill(~mask, -torch.inf).argmax(dim=-1)
+    assert (chooser.argmax(dim=-1) != best).any()
+    expected = GAMMA * values.gather(-1, best[..., None])[..., 0]
+    torch.testing.assert_close(agent.target(batch, GAMMA), expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["q-learning", "sarsa", "expected-sarsa"])
 def test_tables_learn_the_masked_values(algorithm):

@@ -436,6 +436,15 @@ def test_rows_of_a_map_are_swept_to_the_fixed_point_of_its_table() -> None:
     assert -1e-15 <= least <= largest <= 1e-15
 
 
+def test_a_block_has_the_priority_of_the_largest_change_that_it_leads_to() -> None:
+    one, other = [(1.0, 1, 0.0, False)], [(1.0, 2, 0.0, False)]
+    fork = TabularMDP.from_transitions([[one, other], [[(1.0, 0, 10.0, True)]] * 2, [[(1.0, 0, 1.0, True)]] * 2])
+    blocks, value = prioritized.cut_into_blocks(fork, 1), np.zeros(4)
+    backed_up = sweeps.sweep_blocks(operators.table_arrays(fork), value, 0.9, blocks, 1e-9, 3 * sweeps.BLOCK_SWEEPS)
+    assert backed_up == 3 * sweeps.BLOCK_SWEEPS
+    assert blocks.priority.tolist() == [9.0, 0.0, 0.0]  # the second change that it leads to, 1, lowers nothing
+
+
 def test_every_theorem_of_the_page_names_a_test_that_exists() -> None:
     root = Path(__file__).resolve().parent.parent
     page = (root.parent / "docs" / "reference" / "solvers.md").read_text(encoding="utf-8")
