@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from rlkit.mdp import GridMDP
 
 from .jit import compiled
-from .work import pieces, repeats
+from .work import fits, pieces, repeats
 
 Floats = NDArray[np.float64]
 
 FIXED = -np.inf  # in ``base``: this tile's worth never changes
-TILE_OUTCOMES = 16  # of a tile: four actions with four neighbors each
+TILE_OUTCOMES = 4  # of a tile: the neighbors that its backup looks at, whatever the number of actions
 LANES = 8  # columns that the processor takes at once; a row of another length ends in slow single ones
 
 
@@ -293,8 +293,11 @@ def back_up(table: Stencil, other: Floats, sweeps: int) -> tuple[float, float]:
 
 def _portions(table: Stencil, sweeps: int) -> Iterator[tuple[int, bool]]:
     """So many sweeps, and at the end a measurement, which costs one more, in calls of at most ``WORK`` outcomes."""
-    left = sweeps + 1
-    together = repeats(TILE_OUTCOMES * table.worth.size)
+    size, left = TILE_OUTCOMES * table.worth.size, sweeps + 1
+    if fits(left * size):
+        yield sweeps, True
+        return
+    together = repeats(size)
     while left > 0:
         now = min(together, left)
         left -= now
@@ -304,6 +307,9 @@ def _portions(table: Stencil, sweeps: int) -> Iterator[tuple[int, bool]]:
 def _bands(table: Stencil, upwards: bool = False) -> Iterator[slice]:
     """The rows of a map in bands, each with the row above it and the row below it."""
     rows, columns = table.worth.shape
+    if fits(TILE_OUTCOMES * table.worth.size):
+        yield slice(None)
+        return
     for band in pieces(rows - 2, TILE_OUTCOMES * columns, upwards):
         yield slice(band.start, band.stop + 2)
 

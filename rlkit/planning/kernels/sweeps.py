@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import compiled, inlined
-from .work import pieces, repeats
+from .work import fits, pieces, repeats
 
 Floats = NDArray[np.float64]
 Integers = NDArray[Any]
@@ -55,8 +55,6 @@ class TableArrays(NamedTuple):
 
     def part(self, states: slice) -> TableArrays:
         """The rows of some of a whole table's states."""
-        if states.stop - states.start == len(self.arrival):
-            return self
         arrays = (self.arrival[states], self.probability[states], self.reward[states])
         return TableArrays(*arrays, self.unrolled, states.start)
 
@@ -179,8 +177,6 @@ class PolicyRows(NamedTuple):
 
     def part(self, states: slice) -> PolicyRows:
         """The rows of some states."""
-        if states.stop - states.start == len(self.action):
-            return self
         return PolicyRows(self.action[states], self.table.part(states))
 
 
@@ -241,19 +237,28 @@ class Stops(NamedTuple):
 
 @compiled
 def _iterate_in_place(
-    table: TableArrays, rows: PolicyRows, value: Floats, gamma: float, policy: Integers, stops: Stops
-) -> tuple[float, int]:
-    done, backwards = 0, False
-    while True:
+    table: TableArrays,
+    rows: PolicyRows,
+    value: Floats,
+    gamma: float,
+    policy: Integers,
+    stops: Stops,
+    done: int,
+    backwards: bool,
+    rounds: int,
+) -> tuple[float, int, bool, bool]:
+    change = np.inf
+    for _ in range(rounds):
         change = _improve_in_place(table, value, gamma, policy, backwards)
         done += 1
         if change <= stops.enough or done >= stops.sweeps:
-            return change, done
+            return change, done, backwards, True
         _choose_rows(table, policy, rows)
         settled = max(stops.reduction * change, stops.enough / 4)
         allowed = min(stops.evaluation, max(stops.limit - done, 0))
         backwards = not backwards
         done += _evaluate_in_place(rows, value, gamma, allowed, backwards, settled)[0]
+    return change, done, backwards, False
 
 
 @compiled
@@ -292,7 +297,7 @@ class Blocks(NamedTuple):
 class Place(NamedTuple):
     """Where the sweeps of blocks go on after a pause."""
 
-    index: int = 0  # among the blocks of the round
+    block: int = 0  # of the round
     turn: int = 0  # among the sweeps of the block
     offset: int = 0  # states of that sweep which are done
     moved: float = 0.0  # by how much the block has changed
@@ -356,6 +361,9 @@ def _sweep_blocks(
 
 def back_up_all(table: TableArrays, value: Floats, gamma: float, q: Floats) -> None:
     """``q [N, A]`` becomes the backup of ``value``."""
+    if fits(table.arrival.size):
+        _back_up_all(table, value, gamma, q)
+        return
     for states in pieces(table.num_states, table.outcomes):
         _back_up_all(table.part(states), value, gamma, q[states])
 
@@ -371,6 +379,9 @@ def choose_best(
 ) -> None:
     """``best [N]`` becomes the highest q of every state, ``policy [N]`` the first action that has it, and
     ``near [N, A]`` whether an action is at most ``behind`` the best one, rounded down."""
+    if fits(table.arrival.size):
+        _choose_best(table, value, gamma, behind, best, policy, near)
+        return
     for states in pieces(table.num_states, table.outcomes):
         _choose_best(table.part(states), value, gamma, behind, best[states], policy[states], near[states])
 
@@ -379,6 +390,8 @@ def back_up_best(
     table: TableArrays, value: Floats, gamma: float, best: Floats, policy: Integers
 ) -> tuple[float, float]:
     """``best [N + 1] = B value``, ``policy [N]`` greedy; returns the least and the largest of ``B value - value``."""
+    if fits(table.arrival.size):
+        return _back_up_best(table, value, gamma, best, policy)
     ends = [
         _back_up_best(table.part(states), value, gamma, best[states], policy[states])
         for states in pieces(table.num_states, table.outcomes)
@@ -391,6 +404,8 @@ def improve_in_place(table: TableArrays, value: Floats, gamma: float, policy: In
 
     ``policy [N]`` becomes the actions that were best when looked at. Returns the largest change.
     """
+    if fits(table.arrival.size):
+        return _improve_in_place(table, value, gamma, policy, backwards)
     return max(
         _improve_in_place(table.part(states), value, gamma, policy[states], backwards)
         for states in pieces(table.num_states, table.outcomes, backwards)
@@ -399,6 +414,9 @@ def improve_in_place(table: TableArrays, value: Floats, gamma: float, policy: In
 
 def choose_rows(table: TableArrays, policy: Integers, rows: PolicyRows) -> None:
     """Copy the rows of ``policy [N]``, those that are not there yet."""
+    if fits(rows.table.arrival.size):
+        _choose_rows(table, policy, rows)
+        return
     for states in pieces(table.num_states, rows.table.outcomes):
         _choose_rows(table.part(states), policy[states], rows.part(states))
 
@@ -410,6 +428,8 @@ def evaluate_in_place(
 
     Returns the number of sweeps done, at most ``sweeps``.
     """
+    if fits(sweeps * rows.table.arrival.size):
+        return _evaluate_in_place(rows, value, gamma, sweeps, backwards, enough)[0]
     size, each = rows.table.num_states, rows.table.outcomes
     together, done = repeats(size * each), 0
     while done < sweeps:
@@ -430,12 +450,17 @@ def iterate_in_place(
 ) -> tuple[float, int]:
     """``improve_in_place``, ``choose_rows`` and ``evaluate_in_place`` in turn, until ``stops``.
 
-    Improvements go to and fro as well. Returns the last improvement's largest change and the number of sweeps. The
-    whole is one compiled call where it fits.
+    Improvements go to and fro as well. Returns the last improvement's largest change and the number of sweeps. A
+    compiled call does as many rounds as fit; where not even one does, it does a sweep or a part of one.
     """
-    if stops.sweeps + stops.evaluation < repeats(table.num_states * table.outcomes):
-        return _iterate_in_place(table, rows, value, gamma, policy, stops)
     done, backwards = 0, False
+    of_round = table.arrival.size + (stops.evaluation + 1) * rows.table.arrival.size
+    while fits(of_round):
+        change, done, backwards, over = _iterate_in_place(
+            table, rows, value, gamma, policy, stops, done, backwards, repeats(of_round)
+        )
+        if over:
+            return change, done
     while True:
         change = improve_in_place(table, value, gamma, policy, backwards)
         done += 1
@@ -455,9 +480,12 @@ def evaluate_by_backups(
 
     ``value [N + 1]`` holds the result, ``other [N + 1]`` is work space. Returns the number of sweeps, an even one.
     """
+    sweeps += sweeps % 2
+    if fits(sweeps * rows.table.arrival.size):
+        return _evaluate_by_backups(rows, value, other, gamma, sweeps, enough)[0]
     size, each = rows.table.num_states, rows.table.outcomes
     together = max(repeats(size * each) // 2 * 2, 1)  # an even number, or a single sweep
-    done, sweeps = 0, sweeps + sweeps % 2
+    done = 0
     while done < sweeps:
         now = min(together, sweeps - done)
         ends = [

@@ -8,7 +8,12 @@ other in the order of the whole.
 
 from __future__ import annotations
 
-WORK = 2**26  # outcomes of a call; the smallest piece is a state, or a row of a map, whatever it takes
+WORK = 2**23  # outcomes of a call; the smallest piece is a state, or a row of a map, whatever it takes
+
+
+def fits(outcomes: int) -> bool:
+    """Whether one call may do so much."""
+    return outcomes <= WORK
 
 
 def pieces(count: int, each: int, backwards: bool = False) -> list[slice]:
