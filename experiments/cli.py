@@ -1,7 +1,8 @@
 """The command line: ``rlkit COMMAND``, also ``python -m rlkit COMMAND``.
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, with one line that says what to change;
-130 interrupted. The commands are in ``commands/``.
+130 or 143
+interrupted by SIGINT or SIGTERM. The commands are in ``commands/``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -22,12 +24,13 @@ from .commands.compare import compare
 from .commands.demo import demo
 from .commands.evaluate import evaluate
 from .commands.hijack import hijack
-from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED
+from .commands.options import DONE, FAILED, MISUSED
 from .commands.report import report
 from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
 from .commands.watch import watch
+from .interruption import Stopped, leaving_at_once
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
@@ -55,7 +58,7 @@ rlkit --version           version
 rlkit --tyro-write-completion bash FILE
                           completion for bash (or zsh, fish): source FILE in your shell
 
-Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 interrupted.
+Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 or 143 interrupted.
 """
 
 
@@ -76,17 +79,25 @@ def main(args: Sequence[str] | None = None) -> int:
             return _failed(f"{unknown_command(first)}; rlkit --help lists the commands", MISUSED)
         command = COMMANDS[first]
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
-        return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
+        with leaving_at_once():
+            return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED)
+    except Stopped as stopped:
+        again = f"; continue with: {continuing(arguments)}" if stopped.kept else ""
+        return _failed(f"{stopped.message}{again}", stopped.code)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
         return _failed(str(error), MISUSED)
     except Exception as error:
         if not isinstance(error, _foreseen()):
             raise
         return _failed(str(error), FAILED)
+
+
+def continuing(arguments: Sequence[str]) -> str:
+    """The command that continues the one with these arguments."""
+    words = [word for word in arguments if word not in ("--resume", "--overwrite")]
+    return shlex.join(["rlkit", *words, "--resume"])
 
 
 def overview() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..workflows.policies import Subject
     from ..workflows.train import Training
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes
+DONE, FAILED, MISUSED = 0, 1, 2  # exit codes; 128 + the signal's number if interrupted
 
 # The parser imports no torch, so these repeat rlkit.agents.ALGORITHMS and rlkit.sb3.ALGORITHMS.
 Algorithm = Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"]
@@ -49,12 +49,6 @@ class Output:
     overwrite: bool = False
     json: Json = False
 
-    def folder(self, command: str, env: str) -> AbstractContextManager[Path]:
-        """The folder of a run, for this process alone: --out, else runs/COMMAND-ENV."""
-        from ..report import ledger
-
-        return ledger.open_folder(self.out or Path("runs", f"{command}-{re.sub('[/:]', '-', env)}"), self.overwrite)
-
     def finish(self, run: RunRecord) -> int:
         """Write a run to --out, if given, and show it."""
         from ..report import ledger
@@ -79,6 +73,24 @@ class Output:
     def tell(self, text: str) -> None:
         """Print a message; with --json on the standard error."""
         print(text, file=sys.stderr if self.json else sys.stdout)
+
+
+@dataclass(frozen=True)
+class ContinuedOutput(Output):
+    """Where results are written, by a command that can be stopped and continued.
+
+    Args:
+        resume: Continue the run that was stopped in the folder; all other options must be those it was started with.
+    """
+
+    resume: bool = False
+
+    def folder(self, command: str, env: str, settings: Mapping[str, Any]) -> AbstractContextManager[Path]:
+        """The folder of a run, for this process alone: --out, else runs/COMMAND-ENV."""
+        from ..report.continued import continued_folder
+
+        path = self.out or Path("runs", f"{command}-{re.sub('[/:]', '-', env)}")
+        return continued_folder(path, settings, self.overwrite, self.resume)
 
 
 @dataclass(frozen=True)
