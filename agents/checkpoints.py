@@ -26,7 +26,7 @@ from .load import resume
 
 FOLDER, LATEST = "checkpoints", "LATEST"
 SHARE = 0.03  # of the elapsed time, for saving
-FIRST_SECONDS = 0.05  # that a save is assumed to take before there was one
+LEAST_SECONDS = 10.0  # between two checkpoints by time
 _NAME = re.compile(r"(?P<timesteps>0|[1-9]\d{0,17})\.safetensors")
 _SCORE, _NOTES = "mean_return", "caller"  # in the notes of a checkpoint
 
@@ -43,9 +43,10 @@ class Resumed(NamedTuple):
 class Checkpoints:
     """Write the checkpoints of a run when they are due, and keep the newest and the best.
 
-    A checkpoint is due by time: saving takes at most ``share`` of the time since this object was made, where the next
-    save is assumed to take as long as the last one, and another one is reserved for the end of the training. One
-    process at a time may write to a folder; ``rlkit.atomic_files.only_writer`` holds it.
+    A checkpoint is due by time: 10 seconds after the last one at the earliest, and so that saving takes at most
+    ``share`` of the time since this object was made. The next save is assumed to take as long as the last one, and
+    another one is reserved for the end of the training. One process at a time may write to a folder;
+    ``rlkit.atomic_files.only_writer`` holds it.
 
     Example::
 
@@ -82,7 +83,7 @@ class Checkpoints:
         if keep_last < 1 or keep_best < 0:
             raise ValueError(f"keep_last must be at least 1 and keep_best at least 0, got {keep_last} and {keep_best}")
         if every_steps is not None and every_steps < 1:
-            raise ValueError(f"checkpoints must be at least 1 step apart, got {every_steps}")
+            raise ValueError(f"every_steps must be at least 1, got {every_steps}")
         if not 0.0 < share <= 1.0:
             raise ValueError(f"the share of time for saving must be above 0 and at most 1, got {share}")
         self.folder = Path(folder) / FOLDER
@@ -90,8 +91,8 @@ class Checkpoints:
         self.saved_at: int | None = None  # timesteps of the checkpoint that was written or read last
         self.seconds = 0.0  # spent on saving so far
         self._clock = clock
-        self._began = clock()
-        self._last_seconds = FIRST_SECONDS  # of the last save
+        self._began = self._ended = clock()  # the end of the last save
+        self._last_seconds = 0.0  # that it took
         self._attempted_at = 0  # timesteps of the last save, done or failed
         self._damaged: set[int] = set()
         self._scores: dict[int, float] = {}  # mean training return by timesteps, of files whose header was read
@@ -111,8 +112,9 @@ class Checkpoints:
         """Return whether a checkpoint should be written now, after ``timesteps`` environment steps per seed."""
         if self.every_steps is not None:
             return timesteps // self.every_steps > self._attempted_at // self.every_steps
-        elapsed = self._clock() - self._began
-        return self.seconds + 2 * self._last_seconds <= self.share * elapsed
+        now = self._clock()
+        affordable = self.seconds + 2 * self._last_seconds <= self.share * (now - self._began)
+        return affordable and now - self._ended >= LEAST_SECONDS
 
     def save(self, agent: Agent, notes: Mapping[str, Any] | None = None) -> Path:
         """Write a checkpoint, and remove those that are neither among the newest nor among the best.
@@ -149,7 +151,8 @@ class Checkpoints:
             self.saved_at = timesteps
             self._remove_others()
         finally:
-            self._last_seconds = self._clock() - began
+            self._ended = self._clock()
+            self._last_seconds = self._ended - began
             self.seconds += self._last_seconds
         return self.path(timesteps)
 

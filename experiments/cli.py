@@ -11,6 +11,7 @@ import difflib
 import inspect
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -83,7 +84,8 @@ def main(args: Sequence[str] | None = None) -> int:
             return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
-    except Stopped as stopped:
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         again = f"; continue with: {continuing(arguments)}" if stopped.kept else ""
         return _failed(f"{stopped.message}{again}", stopped.code)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:

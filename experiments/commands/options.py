@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import sys
 from collections.abc import Container, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -92,6 +93,20 @@ class ContinuedOutput(Output):
         path = self.out or Path("runs", f"{command}-{re.sub('[/:]', '-', env)}")
         return continued_folder(path, settings, self.overwrite, self.resume)
 
+    def folder_if_given(self, settings: Mapping[str, Any]) -> AbstractContextManager[Path | None]:
+        """The folder of --out, for this process alone; None without it.
+
+        Raises:
+            ValueError: nothing to continue without a folder, or see ``continued_folder``.
+        """
+        from ..report.continued import continued_folder
+
+        if self.out is not None:
+            return continued_folder(self.out, settings, self.overwrite, self.resume)
+        if self.resume:
+            raise ValueError("--resume needs the folder of the run that was stopped: give --out")
+        return nullcontext()
+
 
 @dataclass(frozen=True)
 class PolicyOptions:
@@ -130,6 +145,14 @@ class PolicyOptions:
             vec_normalize=self.vec_normalize,
             device=self.device,
         )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which policy plays: the options, and the content of the file."""
+        from ..workflows.policies import policy_file
+
+        with policy_file(self.policy).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        return {**asdict(self), "policy": str(self.policy), "vec_normalize": str(self.vec_normalize), "sha256": content}
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ class KeptTraining:
         elif self.asked:
             yield f"There is no checkpoint in {self.checkpoints.folder}: training starts at the beginning."
         if not self.can_save:
-            yield f"The state of {training.env} cannot be read: there are no checkpoints, and a stop loses the training."
+            yield f"The state of {training.env} cannot be read: there are no checkpoints, a stop loses the training."
 
     def with_curve(self, curve: ExactCurve) -> ExactCurve:
         """Keep an exact curve beside the agent; continues it if the training is taken up again."""
