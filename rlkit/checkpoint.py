@@ -52,7 +52,7 @@ class TensorFile(NamedTuple):
     kind: str  # what its writer calls it
     schema: int  # 0: from before there were manifests
     contents: dict[str, Any]  # what its writer put beside the tensors, as JSON
-    tensors: dict[str, Tensor]  # on the CPU; empty if only the header was read
+    tensors: dict[str, Tensor]  # on the CPU, in the order of writing; empty if only the header was read
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, contents: Mapping[str, Any]) -> None:
@@ -108,6 +108,7 @@ def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, st
         raise _damaged(path, str(error)) from error
     if header.schema > 0:
         described = _manifest(path, _header_of(path))["tensors"]
+        tensors = {name: tensors[name] for name in described}
         for name, tensor in tensors.items():
             if digest(tensor) != described[name]["sha256"]:
                 raise _damaged(path, f"the numbers of {name!r} are not those that were written")
