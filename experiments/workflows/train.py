@@ -209,7 +209,9 @@ class KeptTraining:
         """What a user should know before the training begins or continues."""
         for reason in self.skipped:
             yield f"Skipped a checkpoint: {reason}."
-        if self.resumed:
+        if self.resumed and self.agent.timesteps_left == 0:
+            yield "The training is done; continuing after it."
+        elif self.resumed:
             yield f"Continuing at step {self.agent.num_timesteps:,} of {training.steps:,}."
         elif self.asked:
             yield f"There is no checkpoint in {self.checkpoints.folder}: training starts at the beginning."

@@ -27,7 +27,17 @@ KILLS = int(os.environ.get("RLKIT_KILLS", "3"))  # for each algorithm; make endu
 LAKE = ("--env", "rlkit/GridWorld-v0", "--env-kwargs", "map=frozenlake-4x4", "observation=index")
 SMALL = ("--seeds", "2", "--episodes", "2", "--checkpoint-every", "100", "--json")
 CASES = {
-    "dqn": ("--steps", "1200", "--set", "learning_starts=50", "batch_size=16", "net_arch=16,", "buffer_size=400"),
+    "dqn": (
+        "--steps",
+        "1200",
+        "--set",
+        "learning_starts=50",
+        "batch_size=16",
+        "net_arch=16,",
+        "buffer_size=400",
+        "train_freq=4",
+        "gradient_steps=1",
+    ),
     "a2c": ("--steps", "1200", "--preset", "sb3", "--set", "net_arch=16,", "--num-envs", "2"),
     "ppo": ("--steps", "1200", "--preset", "sb3", "--set", "net_arch=16,", "n_steps=32", "batch_size=16"),
     "reinforce": ("--steps", "1200", "--preset", "sb3", "--set", "net_arch=16,", "n_steps=32"),
