@@ -64,9 +64,8 @@ def main(args: list[str] | None = None) -> None:
     options = parser.parse_args(args)
     torch.set_num_threads(1)
     cost = measure(options.seeds, options.steps, options.repetitions)
-    print(
-        "| training, s | saving, s | share | checkpoints | transitions | MB | one save, s |\n|---|---|---|---|---|---|---|"
-    )
+    print("| training, s | saving, s | share | checkpoints | transitions | MB | one save, s |")
+    print("|---|---|---|---|---|---|---|")
     print(
         f"| {cost.training_seconds:.1f} | {cost.saving_seconds:.2f} | {cost.share:.2%} | {cost.written} | "
         f"{cost.transitions:,} | {cost.file_bytes / 1e6:.1f} | {statistics.median(cost.save_seconds):.2f} |"
