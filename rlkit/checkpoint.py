@@ -2,7 +2,7 @@
 
 A file is a safetensors file whose metadata holds a manifest in JSON and the SHA-256 of that JSON. The manifest holds
 the schema number, what kind of file it is, its contents as its writer gave them, and for every tensor its dtype, shape
-and SHA-256. ``docs/files.md`` describes the format for other programs.
+and SHA-256. ``docs/reference/files.md`` describes the format for other programs.
 
 Reading compares the sizes in the header with the size of the file before anything is allocated.
 """
