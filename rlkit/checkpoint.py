@@ -52,7 +52,7 @@ class TensorFile(NamedTuple):
     kind: str  # kind of the file, named by its writer
     schema: int  # version of the format; 0 for files without a manifest (version 0.1.0)
     contents: dict[str, Any]  # JSON object that the writer added to the tensors
-    tensors: dict[str, Tensor]  # by name, on the CPU; empty if only the header was read
+    tensors: dict[str, Tensor]  # by name, on the CPU, in the order of writing; empty if only the header was read
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, contents: Mapping[str, Any]) -> None:
@@ -108,6 +108,7 @@ def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, st
         raise _damaged(path, str(error)) from error
     if header.schema > 0:
         described = _manifest(path, _header_of(path))["tensors"]
+        tensors = {name: tensors[name] for name in described}
         for name, tensor in tensors.items():
             if digest(tensor) != described[name]["sha256"]:
                 raise _damaged(path, f"the numbers of {name!r} are not those that were written")

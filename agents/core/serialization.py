@@ -83,7 +83,7 @@ def read_policy(cls: type[AgentType], path: str | Path, env: EnvSource | None, d
     return agent
 
 
-def write_run(agent: TrainedAgent, path: str | Path) -> None:
+def write_run(agent: TrainedAgent, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
     """Write the whole run; see ``Agent.checkpoint``."""
     if not hasattr(agent.env, "state_dict"):
         raise ValueError(
@@ -94,7 +94,7 @@ def write_run(agent: TrainedAgent, path: str | Path) -> None:
         f"network/{name}": network.flat for name, network in agent.networks.items() if network is not agent.normalizer
     }
     kept = state_of(agent, (*ALWAYS, *agent.checkpointed))
-    save_tensors(path, networks | kept, CHECKPOINT, _contents(agent))
+    save_tensors(path, networks | kept, CHECKPOINT, _contents(agent) | {"notes": dict(notes or {})})
 
 
 def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AgentType:
@@ -145,6 +145,7 @@ class Header(NamedTuple):
             contents.pop("rlkit", None)
             contents |= {"spaces": None, "diverged": []}
         contents.pop("versions", None)
+        contents.pop("notes", None)
         if set(contents) != set(cls._fields):
             wrong = sorted(set(contents) ^ set(cls._fields))
             raise ValueError(f"{path} does not describe an agent: {', '.join(wrong)} is missing or unknown")
