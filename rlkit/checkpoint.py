@@ -141,7 +141,9 @@ def _header_of(path: Path) -> dict[str, Any]:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise FileNotFoundError(f"no file {path}") from None
+        near = path.with_name(path.name + ".zip")
+        hint = f", but {near}: read a model of stable-baselines3 with rlkit.sb3.load" if near.is_file() else ""
+        raise FileNotFoundError(f"no file {path}{hint}") from None
     if not stat.S_ISREG(mode):
         raise ValueError(f"{path} is not a regular file")
     with path.open("rb") as file:
@@ -149,8 +151,9 @@ def _header_of(path: Path) -> dict[str, Any]:
         first = file.read(8)
         if first.startswith(b"PK\x03\x04"):
             raise ValueError(
-                f"{path} is a zip archive, such as stable-baselines3 writes, and no file of rlkit: load it with "
-                "stable-baselines3 and pass the model, or pass --algo, --env and --trust on the command line"
+                f"{path} is a zip archive, such as stable-baselines3 writes, and no file of rlkit: read a model of "
+                f"stable-baselines3 with rlkit.sb3.load({str(path)!r}, algo, trust=True), algo being 'DQN', 'A2C' or "
+                "'PPO', or pass --algo, --env and --trust on the command line"
             )
         length = int.from_bytes(first, "little")
         if size < 8 or length > size - 8:
