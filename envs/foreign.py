@@ -5,6 +5,7 @@ The copies are stepped one after another in Python: this is for environments who
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from rlkit.env_checker import EnvChecker, FaultyEnvironmentError, env_name
 from rlkit.streams import key
 from rlkit.types import Starts, Transition
 
+from .running_episodes import RunningEpisodes
+
 Observations = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
 
@@ -28,8 +31,11 @@ class ForeignEnv:
 
     Observations keep their space's dtype; those of ``Discrete(n, start)`` count from 0, and so do actions: ``starts``
     has the numbers that the environment begins with. Where the environment gives ``info["action_mask"]`` at its first
-    reset (Taxi does), transitions carry it. The state of a foreign environment cannot be read, so it cannot be saved:
-    training with one cannot be resumed exactly.
+    reset (Taxi does), transitions carry it.
+
+    The state of a foreign environment cannot be read. A checkpoint holds the actions of its running episodes instead,
+    and ``load_state`` plays them again. A copy that then shows or paid something else than was saved depends on more
+    than its seed and its actions: its unfinished episode is dropped, it begins the next one, and ``cut`` says so.
 
     Args:
         make_one: makes one copy, for example ``lambda: gymnasium.make("Acrobot-v1")``; called S x B times.
@@ -88,6 +94,7 @@ class ForeignEnv:
         self.max_episode_steps = None if spec is None else spec.max_episode_steps
 
         self.faults: dict[int, FaultyEnvironmentError] = {}  # of frozen rows
+        self.cut: dict[tuple[int, int], str] = {}  # (row, copy) whose episode ``load_state`` dropped -> what differed
         self._freeze_rows = freeze_rows
         self._checker = EnvChecker(self._name, self._observations, self._where)
 
@@ -101,6 +108,8 @@ class ForeignEnv:
         self._frozen = np.zeros(count, dtype=np.bool_)
         self._elapsed = np.zeros(count, dtype=np.int64)  # steps of the copy's episode
         self._episodes = np.zeros(count, dtype=np.int64)  # begun so far
+        trains = restart and noise == "stream"  # an evaluation is not continued
+        self._running = RunningEpisodes(count, int(self._actions.n)) if trains else None
         self.reset()
 
     def reset(self) -> Tensor:
@@ -117,11 +126,16 @@ class ForeignEnv:
         self._rewards[held] = 0.0
         self._elapsed += ~held
         for place in np.flatnonzero(~held & ~self._frozen).tolist():
+            if self._frozen[place]:  # by another copy in this step
+                continue
             try:
                 self._step_copy(place, chosen[place])
             except FaultyEnvironmentError as fault:
                 self._freeze(place, fault)
         self._freeze_faulty()
+        if self._running is not None:
+            self._running.add(chosen - self.starts.action, self._rewards)
+            self._running.begin(np.flatnonzero(self._frozen))
         if self.faults:
             self._truncated[self._frozen] = self._elapsed[self._frozen] == self.max_episode_steps
         transition = Transition(
@@ -146,6 +160,94 @@ class ForeignEnv:
         for env in self._envs:
             env.close()
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything a checkpoint needs to play the running episodes again.
+
+        Raises:
+            RuntimeError: an environment for evaluation.
+        """
+        running = self._resumable()
+        shape = (len(self.seeds), self.num_envs)
+        observations = self._seen
+        if observations.dtype.kind == "u" and observations.dtype.itemsize > 1:
+            observations = observations.astype(np.int64)  # files hold no larger unsigned integers than bytes
+        state = {
+            "episodes": self._episodes.reshape(shape),
+            "elapsed": self._elapsed.reshape(shape),
+            "paid": running.paid.reshape(shape),
+            "observations": observations.reshape(*shape, *observations.shape[1:]),
+            "actions": running.actions,
+            "frozen": self._frozen.reshape(shape)[:, 0],
+            "faults": np.frombuffer(json.dumps([str(self.faults[row]) for row in sorted(self.faults)]).encode(), "u1"),
+        }
+        if self._masks is not None:
+            state["masks"] = self._masks.reshape(*shape, -1)
+        return {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue saved episodes: reset every copy with its episode's seed and take the episode's actions again.
+
+        ``cut`` has the copies that did not come back to where they were and have begun their next episode instead.
+
+        Raises:
+            ValueError: a state that no such environment has.
+            FaultyEnvironmentError: as ``reset``.
+        """
+        running = self._resumable()
+        saved = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+        self._load_faults(saved["frozen"], saved["faults"].tobytes())
+        self._episodes, self._elapsed = saved["episodes"].ravel().copy(), saved["elapsed"].ravel().copy()
+        if (self._episodes < 1)[~self._frozen].any() or (saved["actions"] >= self._actions.n).any():
+            raise ValueError("an episode has no number or an action that the environment does not have")
+        running.load(np.where(self._frozen, 0, self._elapsed), saved["paid"].ravel(), saved["actions"])
+        observations, self.cut = saved["observations"].reshape(self._seen.shape).astype(self._seen.dtype), {}
+        masks = saved["masks"].reshape(len(self._envs), -1) if "masks" in saved else None
+        for place in np.flatnonzero(~self._frozen).tolist():
+            differs = self._replay(place, running)
+            if differs is None and not np.array_equal(self._seen[place], observations[place]):
+                differs = f"it shows {self._seen[place]} where it had shown {observations[place]}"
+            if differs is None and masks is not None and self._masks is not None:
+                differs = None if (self._masks[place] == masks[place]).all() else "it allows other actions"
+            if differs is not None:
+                self.cut[divmod(place, self.num_envs)] = differs
+        self._begin(np.array([row * self.num_envs + copy for row, copy in self.cut], dtype=np.int64))
+        self._terminated[:] = self._truncated[:] = False
+        self.obs, self.action_mask = self._observed(), self._allowed()
+
+    def _resumable(self) -> RunningEpisodes:
+        """Return the actions of the running episodes, which only an environment for training remembers."""
+        if self._running is None:
+            raise RuntimeError("an environment for evaluation is not continued, and not checkpointed")
+        return self._running
+
+    def _load_faults(self, frozen: NDArray[np.bool_], messages: bytes) -> None:
+        """Freeze the rows that were frozen when the state was saved, with the messages of their errors."""
+        texts, rows = json.loads(messages), np.flatnonzero(frozen).tolist()
+        if not isinstance(texts, list) or [type(text) for text in texts] != [str] * len(rows):
+            raise ValueError(f"{len(rows)} rows are frozen, and the faults do not say why")
+        self._frozen[:], self.faults = False, {}
+        for row, text in zip(rows, texts, strict=True):
+            self._freeze(row * self.num_envs, FaultyEnvironmentError(text))
+
+    def _replay(self, place: int, running: RunningEpisodes) -> str | None:
+        """Bring a copy to where its running episode was; say what differs from it, None if nothing seems to."""
+        env, actions, paid = self._envs[place], running.actions_of(place) + self.starts.action, 0.0
+        try:
+            seed, copy = self._copies[place]
+            own_seed = episode_seed(seed, copy, int(self._episodes[place]) - 1)
+            obs, info = self._checker.reset(place, env, seed=own_seed)
+            for step, action in enumerate(actions, start=1):
+                obs, reward, terminated, truncated, info = self._checker.step(place, env, action)
+                paid += reward
+                if terminated or truncated:
+                    return f"it ended at step {step} of {len(actions)}"
+            self._write(place, obs)
+            if self._masks is not None:
+                self._write_mask(place, info, needed=True)
+        except FaultyEnvironmentError as fault:
+            return str(fault)
+        return None if paid == running.paid[place] else f"it paid {paid} where it had paid {running.paid[place]}"
+
     def _step_copy(self, place: int, action: np.int64) -> None:
         """Step one copy and gather what it returns."""
         obs, reward, terminated, truncated, info = self._checker.step(place, self._envs[place], action)
@@ -157,7 +259,11 @@ class ForeignEnv:
     def _begin(self, places: NDArray[np.int64]) -> None:
         """Start the next episode of these copies and gather their first observations."""
         self._elapsed[places] = 0
+        if self._running is not None:
+            self._running.begin(places)
         for place in places[~self._frozen[places]].tolist():
+            if self._frozen[place]:
+                continue
             try:
                 self._begin_copy(place)
             except FaultyEnvironmentError as fault:
