@@ -22,6 +22,7 @@ from rlkit.streams import key
 from rlkit.types import Starts, Transition
 
 from .running_episodes import RunningEpisodes
+from .worker import Worker, check_step_timeout
 
 Observations = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
@@ -50,6 +51,9 @@ class ForeignEnv:
         freeze_rows: what follows a fault. Without it, an error. With it the row of the faulty copy is frozen and its
             error kept in ``faults``, by row; the other rows go on as without it. The copies of a frozen row are not
             stepped again: they show an element of the space and pay NaN. Once every row is frozen, an error.
+        step_timeout: seconds in which every ``reset`` and ``step`` must return. With it the copies of a row step in a
+            process of their own (see ``rlkit.envs.worker``), which is killed when one of them takes longer: a fault.
+            The numbers are the same. None: they step in this process.
 
     Raises:
         ValueError: no seeds or a negative one, fewer than one copy, an unknown noise, ``make_one`` returning
@@ -69,6 +73,7 @@ class ForeignEnv:
         restart: bool = True,
         noise: Literal["stream", "gymnasium"] = "stream",
         freeze_rows: bool = False,
+        step_timeout: float | None = None,
     ) -> None:
         self.seeds = tuple(index(seed) for seed in seeds)
         if len(self.seeds) == 0 or min(self.seeds) < 0:
@@ -77,13 +82,15 @@ class ForeignEnv:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if noise not in ("stream", "gymnasium"):
             raise ValueError(f'noise must be "stream" or "gymnasium", got {noise!r}')
+        check_step_timeout(step_timeout)
         self.num_envs = num_envs
         self.device = torch.device(device)
         self.repeats = noise == "gymnasium" and not restart
         self._restart = restart
         self._noise = noise
         self._copies = [(seed, copy) for seed in self.seeds for copy in range(num_envs)]  # S * B of them, row by row
-        self._envs = _make_all(make_one, len(self._copies))
+        makers = [make_one if step_timeout is None else Worker(make_one, step_timeout).make for _ in self.seeds]
+        self._envs = _make_all([maker for maker in makers for _ in range(num_envs)])
         self._name = env_name(self._envs[0])
         self._actions = _discrete_actions(self._envs[0])
         self._observations = _numeric_observations(self._envs[0])
@@ -376,11 +383,11 @@ def episode_seed(seed: int, copy: int, episode: int) -> int:
     return int(np.random.Philox(key=words, counter=counter).random_raw()) >> 33
 
 
-def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> list[gymnasium.Env[Any, Any]]:
-    """The copies, verified to be of one kind and each its own; none stays open if that fails."""
+def _make_all(makers: Sequence[Callable[[], gymnasium.Env[Any, Any]]]) -> list[gymnasium.Env[Any, Any]]:
+    """The copies, one of each maker, verified to be of one kind and each its own; none stays open if that fails."""
     made: list[gymnasium.Env[Any, Any]] = []
     try:
-        for _ in range(count):
+        for make_one in makers:
             made.append(make_one())
             if not isinstance(made[-1], gymnasium.Env):
                 raise ValueError(f"make_one returned {type(made.pop())}: it must make a gymnasium.Env")
@@ -388,10 +395,10 @@ def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> li
             _numeric_observations(made[-1])
             if (made[-1].action_space, made[-1].observation_space) != (made[0].action_space, made[0].observation_space):
                 raise ValueError(f"the spaces of {env_name(made[-1])} differ from copy to copy: make them all alike")
-        if len({id(env.unwrapped) for env in made}) < count:
+        if len({id(env.unwrapped) for env in made}) < len(made):
             raise ValueError(
-                f"the function that makes {env_name(made[0])} returned the same environment twice, and {count} copies "
-                "would step one state: make a new one in each call"
+                f"the function that makes {env_name(made[0])} returned the same environment twice, and {len(made)} "
+                "copies would step one state: make a new one in each call"
             )
     except BaseException:
         for env in made:

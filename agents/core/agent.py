@@ -42,6 +42,8 @@ class Agent(NetworkPolicy):
         device: "auto" selects a GPU if there is one, else the CPU.
         backend: "auto" replaces a gymnasium id by rlkit's own implementation (CartPole-v1); "gymnasium" never does.
         env_kwargs: arguments of the environment's constructor.
+        step_timeout: seconds that a step of a foreign environment may take. With it the environments of a seed step in
+            a process of their own, which is killed when one takes longer, and the seed is frozen. None: no limit.
         preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults. A
             preset is looked up by the environment's id; a ``Dynamics`` has the id of its class.
         hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
@@ -71,13 +73,14 @@ class Agent(NetworkPolicy):
         device: str | torch.device = "auto",
         backend: str = "auto",
         env_kwargs: dict[str, Any] | None = None,
+        step_timeout: float | None = None,
         preset: str | None = None,
         **hyperparameters: Any,
     ) -> None:
         self.seeds = as_seeds(seeds)
         self.device = usable_device(device)
         self.preset = preset
-        self.source = Source(env, backend, dict(env_kwargs or {}), self.device)
+        self.source = Source(env, backend, dict(env_kwargs or {}), self.device, step_timeout)
         suggested = of_preset(self.presets, preset, self.source.id)
         suggested_copies = int(suggested.pop("num_envs", 1))
         self.config: Any = configured(self.config_class, suggested, hyperparameters)

@@ -169,7 +169,8 @@ class Header(NamedTuple):
     num_timesteps: int
     spaces: tuple[str, str] | None  # observations and actions; None in files of version 0.1.0
     diverged: tuple[int, ...]  # seeds whose parameters may be not finite
-    resumed_at_boundary: tuple[CutEpisode, ...] = ()
+    resumed_at_boundary: tuple[CutEpisode, ...]
+    step_timeout: float | None
 
     @classmethod
     def of(cls, path: str | Path, file: TensorFile) -> Header:
@@ -183,7 +184,7 @@ class Header(NamedTuple):
             contents.pop("rlkit", None)
             contents |= {"spaces": None, "diverged": []}
         contents.pop("versions", None)
-        contents.setdefault("resumed_at_boundary", [])
+        contents = {"resumed_at_boundary": [], "step_timeout": None} | contents
         if set(contents) != set(cls._fields):
             wrong = sorted(set(contents) ^ set(cls._fields))
             raise ValueError(f"{path} does not describe an agent: {', '.join(wrong)} is missing or unknown")
@@ -199,6 +200,7 @@ class Header(NamedTuple):
             "spaces": file.schema == 0
             or (isinstance(contents["spaces"], list) and [type(text) for text in contents["spaces"]] == [str, str]),
             "diverged": _integers(contents["diverged"], 0, 2**63),
+            "step_timeout": contents["step_timeout"] is None or type(contents["step_timeout"]) in (int, float),
             "resumed_at_boundary": isinstance(contents["resumed_at_boundary"], list)
             and all(_integers(cut, 0, 2**63) and len(cut) == 3 for cut in contents["resumed_at_boundary"]),
         }
@@ -236,6 +238,7 @@ def _contents(agent: TrainedAgent) -> dict[str, Any]:
         "diverged": [
             seed for seed, active in zip(agent.seeds, agent.training_state.active.tolist(), strict=True) if not active
         ],
+        "step_timeout": source.step_timeout,
         "resumed_at_boundary": [list(cut) for cut in agent.training_state.cut],
         "versions": {
             "python": sys.version.split()[0],
@@ -287,7 +290,7 @@ def _made_from(
         raise ValueError(f"{path} describes networks that are larger than the parameters that it holds")
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
     env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
-    made_with = {"seeds": header.seeds, "num_envs": header.num_envs, "backend": header.backend}
+    made_with = {name: getattr(header, name) for name in ("seeds", "num_envs", "backend", "step_timeout")}
     agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **header.config)
     if header.spaces not in (None, _spaces(agent)):
         trained, found = header.spaces, _spaces(agent)
