@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from .options import DONE, INTERRUPTED, Algorithm, Device, Output, TrainingOptions, at_least_one
+from .options import DONE, INTERRUPTED, Algorithm, Device, Output, TrainingOptions, at_least_one, unset
 
 
 def train(
@@ -15,6 +15,7 @@ def train(
     device: Device = "auto",
     episodes: int = 100,
     tensorboard: bool = False,
+    step_timeout: Annotated[float | None, unset("SECONDS", "no limit")] = None,
 ) -> int:
     """Train several seeds of an agent as one computation, save them as one file, and evaluate their greedy policies.
 
@@ -28,6 +29,8 @@ def train(
         backend: Implementation of the environment: auto uses rlkit's own CartPole-v1; gymnasium uses gymnasium's.
         episodes: Evaluation episodes per seed after training.
         tensorboard: Also write the log for TensorBoard, one run per seed, to the folder tensorboard below --out.
+        step_timeout: Time limit of a step of a gymnasium environment. The environments of a seed then step in a process
+            of their own, which is killed when a step takes longer; the seed is frozen and the others go on.
     """
     from rlkit.optional_packages import require
 
@@ -36,7 +39,7 @@ def train(
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
-    job = training.training(algo, backend, device)
+    job = training.training(algo, backend, device, step_timeout)
     at_least_one("episodes", episodes)
     agent = job.make_agent()
     training.tell_preset(job, output)
