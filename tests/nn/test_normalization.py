@@ -195,7 +195,7 @@ def test_one_hot_codes_are_not_normalized(algorithm):
     with pytest.raises(ValueError, match="needs Box observations, got Discrete"):
         algorithm("rlkit/GridWorld-v0", device="cpu", normalize_observations=True)
     agent = algorithm("rlkit/GridWorld-v0", device="cpu", normalize_rewards=True, **SMALL[algorithm])
-    assert agent.learn(8).normalizer.of_rewards
+    assert agent.learn(72).normalizer.of_rewards
 
 
 def test_gaussians_of_normalized_observations_have_no_bounds():
