@@ -114,6 +114,11 @@ def find_dynamics(
 
     An ``EnvSpec`` has native dynamics if it differs from the registered one in its arguments at most.
 
+    Args:
+        env: an id, a specification or a function that makes an environment.
+        backend: "auto" prefers native dynamics; "gymnasium" excludes them for ids of gymnasium.
+        env_kwargs: arguments of the environment.
+
     Raises:
         ValueError: an unknown backend or module, or an argument that the environment does not have or cannot take any
             more.

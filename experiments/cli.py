@@ -1,7 +1,7 @@
 """The command line: ``rlkit COMMAND``, also ``python -m rlkit COMMAND``.
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, with one line that says what to change;
-130 interrupted. The commands are in ``commands/``.
+130 interrupted (SIGINT, Ctrl-C); 143 terminated (SIGTERM). The commands are in ``commands/``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
 from .commands.watch import watch
+from .stopping import stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
@@ -55,12 +56,21 @@ rlkit --version           version
 rlkit --tyro-write-completion bash FILE
                           completion for bash (or zsh, fish): source FILE in your shell
 
-Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 interrupted.
+Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 interrupted; 143 terminated.
 """
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. A wrong use is one line on the standard error."""
+    """Run one command; the exit code. A wrong use is one line on the standard error.
+
+    SIGINT and SIGTERM stop the command; a second one ends the process at once.
+    """
+    with stop_signals() as stop:
+        code = _run(args)
+        return stop.code if code == INTERRUPTED else code
+
+
+def _run(args: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if args is None else args)
     first = arguments[0] if arguments else ""
     if first in ("-h", "--help"):

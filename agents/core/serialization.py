@@ -27,6 +27,7 @@ LEGACY = {"rlkit.agent": POLICY, "rlkit.checkpoint": CHECKPOINT}  # what version
 ALWAYS = ("env", "training_state", "explore", "normalizer")  # what every checkpoint holds beside the networks
 ALWAYS_BUILT = 4096  # units of networks that a header may ask for, whatever the parameters beside it
 RENAMED = {"run": "training_state", "normaliser": "normalizer"}  # parts of files of version 0.1.0
+RENAMED_OPTIONS = {"centres": "centers"}  # options of networks in files of version 0.1.0
 NEW_IN_SCHEMA_1 = ("training_state/every", "training_state/due")
 OF_ANY_SIZE = (
     "env/actions",
@@ -291,7 +292,7 @@ def _made_from(
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
     env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
     made_with = {name: getattr(header, name) for name in ("seeds", "num_envs", "backend", "step_timeout")}
-    agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **header.config)
+    agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **_with_present_names(header.config))
     if header.spaces not in (None, _spaces(agent)):
         trained, found = header.spaces, _spaces(agent)
         raise ValueError(
@@ -299,6 +300,14 @@ def _made_from(
             f"{trained[1]}, those of {agent.source.env} are {found[0]} and {found[1]}"
         )
     return agent
+
+
+def _with_present_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose network options are called as they are now."""
+    options = config.get("network_kwargs")
+    if not isinstance(options, dict):
+        return config
+    return config | {"network_kwargs": {RENAMED_OPTIONS.get(name, name): value for name, value in options.items()}}
 
 
 def _numbers_in(value: Any) -> Iterable[float]:

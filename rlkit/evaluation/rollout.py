@@ -110,7 +110,7 @@ def walk(
     """Yield the steps of a rollout until every copy has finished an episode or the cap is reached.
 
     The ``restart`` of the perturbation and of an ``EpisodicPolicy`` is called without argument before the first step,
-    and with the copies that ended, ``[S, B]`` bool, after every step.
+    and with the copies that ended, ``[S, B]`` bool, after every step. Arguments as of ``rollout``.
 
     Raises:
         ValueError: see ``rollout``.
@@ -159,6 +159,11 @@ def observation_std(policy: Policy, env: Env, max_steps: int | None = None) -> T
     One greedy episode per copy is played; every step of every copy and seed has the same weight. In units of it an
     attack budget means the same for a position as for an angular velocity. A feature that never varies has 0, which a
     budget reads as "cannot be perturbed".
+
+    Args:
+        policy: acts greedily.
+        env: a new environment.
+        max_steps: see ``rollout``.
 
     Raises:
         ValueError: integer observations of a Discrete space, which have no spread.

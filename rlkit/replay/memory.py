@@ -108,7 +108,10 @@ class Memory:
         return Minibatch(*self.replay.sample_n_step(u, self.n_steps, self.gamma), importance)
 
     def latest_numbers(self, count: int, num_seeds: int, size: int) -> Tensor:
-        """Numbers at which the rings give their latest ``size`` transitions, ``count`` times: ``[S, count size]``."""
+        """Return the numbers at which the rings give their latest ``size`` transitions, ``count`` times.
+
+        The result is ``[S, count size]``, where S is ``num_seeds``.
+        """
         assert self.replay is not None, "nothing is stored yet"
         stored = self.replay.added.clamp(max=self.replay.capacity)
         age = torch.arange(size, 0, -1, dtype=torch.float32, device=stored.device) - 0.5
