@@ -72,6 +72,11 @@ class REINFORCE(OnPolicyAgent):
         self.value_optimizer = Adam(self.value.flat)
         return {"policy": self.policy, "value": self.value}
 
+    def drop_episodes(self, copies: Tensor) -> None:
+        """See ``Agent``; the episodes that these copies are in have no steps before."""
+        super().drop_episodes(copies)
+        self._before = self._before.masked_fill(copies, 0)
+
     def iteration(self) -> None:
         """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))

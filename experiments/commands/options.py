@@ -192,7 +192,9 @@ class TrainingOptions:
     env_kwargs: Pairs = ()
     num_envs: Annotated[int | None, unset("INT", "the preset's")] = None
 
-    def training(self, algo: str, backend: str = "auto", device: str = "cpu") -> Training:
+    def training(
+        self, algo: str, backend: str = "auto", device: str = "cpu", step_timeout: float | None = None
+    ) -> Training:
         """The training, on one torch thread: seeds and processes run in parallel instead."""
         import torch
 
@@ -210,6 +212,7 @@ class TrainingOptions:
             num_envs=self.num_envs,
             backend=backend,
             device=device,
+            step_timeout=step_timeout,
         )
 
     def tell_preset(self, training: Training, output: Output) -> None:

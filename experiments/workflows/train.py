@@ -40,6 +40,7 @@ class Training:
     num_envs: int | None = 1  # None: the preset's
     backend: str = "auto"
     device: str = "cpu"
+    step_timeout: float | None = None
 
     def make_agent(self) -> Agent:
         """The untrained agent.
@@ -59,6 +60,7 @@ class Training:
                 device=self.device,
                 backend=self.backend,
                 env_kwargs=dict(self.env_kwargs),
+                step_timeout=self.step_timeout,
                 preset=self.preset,
                 **self.hyperparameters,
             )

@@ -6,6 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -179,7 +180,7 @@ def _evaluate_row(
         while running.any():
             masks = adapter.masks(infos) if masked else None
             actions, states = model.predict(
-                observations,
+                deepcopy(observations),  # the callback sees them after the model, which may change its own
                 state=states,
                 episode_start=episode_starts,
                 deterministic=deterministic,

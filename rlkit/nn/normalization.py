@@ -92,6 +92,10 @@ class Normalizer:
         sound = active & flat.isfinite().all(dim=1)
         self.flat.copy_(torch.where(sound[:, None], flat, self.flat))
 
+    def drop(self, copies: Tensor) -> None:
+        """Forget the returns of the running episodes of ``copies [S, B]`` bool."""
+        self._return = self._return.masked_fill(copies, 0.0)
+
     def state_dict(self) -> dict[str, Tensor]:
         """The moments and the returns of the running episodes, for a checkpoint."""
         return {"moments": self.flat, "return": self._return}

@@ -94,6 +94,13 @@ class ReplayBuffer:
             flags = self._fields["flags"].index_select(1, at)
             self._fields["flags"].index_copy_(1, at, flags | moved.view(torch.uint8) * OWN)
 
+    def truncate(self, copies: Tensor) -> None:
+        """End the running episodes of ``copies [S, B]`` bool with their last transitions stored."""
+        at = (self.added - self._copies + torch.arange(self._copies, device=copies.device)).clamp(min=0) % self.capacity
+        flags = self._fields["flags"].index_select(1, at)
+        ends = copies & (flags & (TERMINATED | TRUNCATED) == 0) & (self.added > 0)
+        self._fields["flags"].index_copy_(1, at, flags | ends.view(torch.uint8) * TRUNCATED)
+
     def _oldest(self, count: int) -> Tensor:
         """Return the number of the oldest transition that is still stored after ``count`` more."""
         return (self.added + count - self.capacity).clamp(min=0)

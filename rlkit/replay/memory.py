@@ -78,6 +78,11 @@ class Memory:
         if self.priorities is not None:
             self.priorities.add(segment.reward.shape[1] * self.copies)
 
+    def truncate(self, copies: Tensor) -> None:
+        """End the running episodes of ``copies [S, B]`` bool with their last transitions stored."""
+        if self.replay is not None:
+            self.replay.truncate(copies)
+
     def _make(self, example: Transition) -> None:
         """Rings for transitions such as this one ``[S, B, ...]``, and priorities if they are asked for."""
         self.replay = ReplayBuffer(self.capacity, example, self.num_actions)

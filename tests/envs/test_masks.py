@@ -335,4 +335,4 @@ def test_a_mask_that_first_appears_later_is_named():
             return super().reset(seed=seed)[0], {}
 
     with pytest.raises(FaultyEnvironmentError, match=r"at step 1 of .* it gave none at its first reset: give one at"):
-        DQN(Late, device="cpu").learn(20)
+        DQN(Late, device="cpu", learning_starts=4).learn(20)

@@ -175,6 +175,30 @@ def test_training_from_the_command_line_is_training_in_python(folder: Path) -> N
     assert (load(folder / "agent.safetensors", device="cpu").network.flat == agent.network.flat).all()
 
 
+def test_a_time_limit_of_steps_changes_no_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = (
+        "train",
+        "--algo",
+        "tabularq",
+        "--env",
+        "FrozenLake-v1",
+        "--seeds",
+        "2",
+        "--steps",
+        "200",
+        "--episodes",
+        "2",
+    )
+    for name, more in (("here", ()), ("there", ("--step-timeout", "60"))):
+        assert main([*args, *more, "--out", str(tmp_path / name)]) == 0
+    here, there = (load(tmp_path / name / "agent.safetensors", device="cpu") for name in ("here", "there"))
+    assert (here.table.flat == there.table.flat).all()
+    assert (here.source.step_timeout, there.source.step_timeout) == (None, 60.0)
+    capsys.readouterr()
+    assert main([*args, "--step-timeout", "0", "--out", str(tmp_path / "none")]) == 2
+    assert "step_timeout must be a number of seconds above 0" in capsys.readouterr().err
+
+
 def test_a_row_of_hyperparameters_per_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run_json(
         capsys, "train", "--seeds", "2", "--steps", "100", "--episodes", "1", "--out", str(tmp_path / "a"),

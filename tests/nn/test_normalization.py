@@ -199,9 +199,21 @@ def test_one_hot_codes_are_not_normalized(algorithm):
     with pytest.raises(ValueError, match="needs Box observations, got Discrete"):
         algorithm("rlkit/GridWorld-v0", device="cpu", normalize_observations=True)
     agent = algorithm("rlkit/GridWorld-v0", device="cpu", normalize_rewards=True, **SMALL[algorithm])
-    assert agent.learn(8).normalizer.of_rewards
+    assert agent.learn(72).normalizer.of_rewards
 
 
 def test_gaussians_of_normalized_observations_have_no_bounds():
     agent = PPO("CartPole-v1", device="cpu", network="rbf", normalize_observations=True)
     assert (agent.actor_critic.policy.basis.scale == 1.0).all()
+
+
+def test_a_dropped_episode_has_no_return():
+    gamma = torch.tensor([0.5, 0.5])
+    one, other = (Normalizer(1, 2, gamma, of_observations=False, of_rewards=True) for _ in range(2))
+    reward, done = torch.ones(2, 1, 2), torch.zeros(2, 1, 2, dtype=torch.bool)
+    active = torch.ones(2, dtype=torch.bool)
+    for each in (one, other):
+        each.update(torch.zeros(2, 1, 2, 1), reward, done, active)
+    one.drop(torch.tensor([[False, True], [False, False]]))
+    assert one.state_dict()["return"].tolist() == [[1.0, 0.0], [1.0, 1.0]]
+    assert torch.equal(one.flat, other.flat)
