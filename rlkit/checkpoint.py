@@ -2,7 +2,7 @@
 
 A file is a safetensors file whose metadata holds a manifest in JSON and the SHA-256 of that JSON. The manifest holds
 the schema number, the kind of the file, the contents given by the writer, and the dtype, shape and SHA-256 of every
-tensor. ``docs/files.md`` describes the format for other programs.
+tensor. ``docs/reference/files.md`` describes the format for other programs.
 
 Reading compares the sizes in the header with the size of the file before it allocates memory.
 """

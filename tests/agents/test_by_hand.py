@@ -68,7 +68,7 @@ def test_other_networks_decline_and_are_differentiated() -> None:
     assert torch.equal(pullback(grad), by_autograd(agent, obs, grad)[1])
     radial = DQN("CartPole-v1", seeds=[0], device="cpu", network="rbf")
     assert radial.scores_and_pullback(obs) is None
-    with pytest.raises(ValueError, match="for layers without convolutions"):
+    with pytest.raises(ValueError, match="for layers without convolutions or a basis"):
         radial.network.input_vjp(obs)
 
 
