@@ -556,7 +556,9 @@ MUTANTS = [
         "rlkit/adversarial/budget.py",
         "nearest = extent * z.sign() * (z.abs() - _threshold(z, epsilon)).clamp(min=0.0)",
         "nearest = offset * (epsilon / length)",
-        ("adversarial/test_budget_and_objectives.py::test_without_bounds_it_is_the_nearest_point",),
+        (
+            "adversarial/test_budget_and_objectives.py::test_the_projection_onto_the_l1_ball_takes_as_much_off_every_feature",
+        ),
     ),
     Mutant(
         "a masked feature moves",
