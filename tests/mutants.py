@@ -695,7 +695,7 @@ MUTANTS = [
         "rlkit/checkpoint.py",
         'if constant == "NaN":',
         "if False:",
-        ("test_checkpoint.py::test_a_manifest_that_is_wrong_is_refused_though_its_digest_is_right",),
+        ("test_checkpoint.py::test_nan_in_a_manifest_is_refused_though_all_else_is_right",),
     ),
     Mutant(
         "parameters that are not finite are read",
@@ -716,7 +716,7 @@ MUTANTS = [
         "rlkit/checkpoint.py",
         "if len(set(names)) < len(names):",
         "if False:",
-        ("test_checkpoint.py::test_a_header_that_is_wrong_is_refused",),
+        ("test_checkpoint.py::test_a_name_that_stands_twice_is_refused_though_all_else_is_right",),
     ),
     Mutant(
         "a stream goes on a step later after a checkpoint",
