@@ -40,7 +40,7 @@ def test_the_slope_of_the_squared_loss_is_autograds():
     torch.testing.assert_close(td_grad(q.detach(), share, y[..., None], lambda error: error), expected)
 
 
-def test_a_dueling_network_is_value_plus_centred_advantage():
+def test_a_dueling_network_is_value_plus_centered_advantage():
     network = Dueling(MLP((4, 8, 3), range(2)), MLP((4, 8, 1), range(2), network_index=1))
     x = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(0))
     q, pullback = network.vjp(x)

@@ -216,7 +216,7 @@ def unfinished(method: str, mdp: TabularMDP) -> NotConverged:
         "jacobi": lambda: value_iteration(mdp, 0.999, max_iterations=3),
         "gauss-seidel": lambda: value_iteration(mdp, 0.999, max_iterations=3, in_place=True),
         "modified": lambda: modified_policy_iteration(mdp, 0.999, max_iterations=3),
-        "prioritised": lambda: prioritized_sweeping(mdp, 0.999, max_iterations=3),
+        "prioritized": lambda: prioritized_sweeping(mdp, 0.999, max_iterations=3),
         "inexact": lambda: inexact_policy_iteration(mdp, 0.999, max_iterations=1),
         "stencil": lambda: stencil_iteration(map_of(mdp), 0.999, max_iterations=3),  # type: ignore[arg-type]
     }
@@ -225,7 +225,7 @@ def unfinished(method: str, mdp: TabularMDP) -> NotConverged:
     return stopped.value
 
 
-@pytest.mark.parametrize("method", ["jacobi", "gauss-seidel", "modified", "prioritised", "inexact", "stencil"])
+@pytest.mark.parametrize("method", ["jacobi", "gauss-seidel", "modified", "prioritized", "inexact", "stencil"])
 @pytest.mark.parametrize("terminals", [True, False])
 def test_a_limit_is_never_silent_and_its_bounds_hold(method: str, terminals: bool) -> None:
     if method == "stencil" and not jit.COMPILED:
