@@ -33,7 +33,14 @@ def inexact_policy_iteration(
     breakdown of the Krylov method costs time but no accuracy. The number of steps grows like ``1 / sqrt(1 - gamma)``
     where sweeps grow like ``1 / (1 - gamma)``; memory is that of one policy's matrix.
 
-    ``initial [N]`` is a value function to start from. ``iterations`` counts improvements.
+    ``iterations`` counts improvements.
+
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of improvements; None for no limit.
+        initial: value function ``[N]`` to start from.
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; an

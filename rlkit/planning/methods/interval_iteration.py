@@ -35,6 +35,11 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
     shortest paths, where going on for ever is worth nothing in a component that pays nothing, and minus infinity
     elsewhere (Bertsekas & Tsitsiklis 1991). ``iterations`` counts backups of the upper bound.
 
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of backups of the upper bound.
+
     Raises:
         ValueError: positive rewards that can be collected for ever, whatever they cost; a state from which no action
             sequence ends an episode or comes to where nothing is paid; episodes of more than 100,000 steps where some

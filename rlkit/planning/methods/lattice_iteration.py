@@ -34,8 +34,14 @@ def lattice_iteration(
     shrinks by gamma a sweep only. So an evaluation ends with an extrapolation from two pairs of sweeps (Aitken 1926).
     An extrapolation that did not help makes the next ones rarer. The bounds hold in any case.
 
-    ``initial [N]`` is a value function to start from, such as a coarser lattice's (Chow & Tsitsiklis 1991).
-    ``iterations`` counts sweeps; ``max_iterations`` limits them as in ``modified_policy_iteration``.
+    ``iterations`` counts sweeps.
+
+    Args:
+        mdp: the lattice.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of sweeps, as in ``modified_policy_iteration``.
+        initial: value function ``[N]`` to start from, such as a coarser lattice's (Chow & Tsitsiklis 1991).
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; an

@@ -51,9 +51,16 @@ def modified_policy_iteration(
     sweeps are Jacobi's. All values then rise together, which does not widen the bounds, and each evaluation starts from
     the middle of the bounds (MacQueen 1966).
 
-    ``initial [N]`` is a value function to start from; it is lowered until ``B initial >= initial``. ``iterations``
-    counts sweeps of either kind. ``max_iterations`` limits them; the method stops earlier where the rate of convergence
-    shows that more than twice as many would be needed.
+    ``iterations`` counts sweeps of both kinds.
+
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of sweeps; None for no limit. The method stops earlier where the rate of
+            convergence shows that more than twice as many would be needed.
+        sweeps: maximum number of evaluation sweeps after an improvement.
+        initial: value function ``[N]`` to start from; it is lowered until ``B initial >= initial``.
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; an

@@ -29,6 +29,13 @@ def prioritized_sweeping(
 
     ``iterations`` counts backups in units of a sweep over all states, rounded up.
 
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of such sweeps; None for no limit.
+        block: number of states per block.
+
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; a block
             that is not positive.

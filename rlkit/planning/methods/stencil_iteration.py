@@ -24,7 +24,13 @@ def stencil_iteration(
     once and which takes about half the sweeps of Jacobi. Where nothing ends and staying pays as arriving does, sweeps
     are Jacobi's and all values are moved to the middle of their bounds every 40 sweeps, as in
     ``modified_policy_iteration``. The bounds are proved by one backup of the final values. ``iterations`` counts
-    sweeps; ``max_iterations`` limits them as in ``modified_policy_iteration``.
+    sweeps.
+
+    Args:
+        grid: the map.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of sweeps, as in ``modified_policy_iteration``.
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; numba is

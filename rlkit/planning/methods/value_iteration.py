@@ -41,6 +41,13 @@ def value_iteration(
 
     The number of backups grows like ``log(1 / tolerance) / (1 - gamma)``.
 
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of backups; None for no limit.
+        in_place: see above.
+
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding lets these
             bounds reach (the message names the smallest that can be certified).
