@@ -38,6 +38,16 @@ class Stencil(NamedTuple):
     gamma: float
 
     @property
+    def outcomes(self) -> int:
+        """Outcomes that a sweep looks at."""
+        return TILE_OUTCOMES * self.worth.size
+
+    def band(self, rows: slice) -> Stencil:
+        """Some rows as a map of their own, whose first and last row stay as they are."""
+        stay = None if self.stay is None else self.stay[rows]
+        return self._replace(worth=self.worth[rows], base=self.base[rows], stay=stay)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
         return self.worth.nbytes + self.base.nbytes + (0 if self.stay is None else self.stay.nbytes)
@@ -259,20 +269,26 @@ def sweep(table: Stencil, sweeps: int) -> tuple[float, float]:
 
     Zero and zero where gamma is zero, or every tile ends the episode.
     """
-    factors = (table.ahead, table.side, table.behind, table.gamma)
-    upwards, least, largest = False, np.inf, -np.inf
-    for now, measured in _portions(table, sweeps):
-        for rows in _bands(table, upwards):
-            if table.stay is None:
-                ends = _sweep_rows(table.worth[rows], table.base[rows], now, upwards, measured, *factors)
-            else:
-                arrays = (table.worth[rows], table.base[rows], table.stay[rows])
-                ends = _sweep_rows_with_stay(*arrays, now, upwards, measured, *factors)
-            least, largest = min(least, ends[0]), max(largest, ends[1])
-        upwards = upwards != (now % 2 == 1)
+    if fits((sweeps + 1) * table.outcomes):
+        least, largest = _sweep_band(table, sweeps, False, True)
+    else:
+        upwards, least, largest = False, np.inf, -np.inf
+        for now, measured in _portions(table, sweeps):
+            for rows in _bands(table, upwards):
+                ends = _sweep_band(table.band(rows), now, upwards, measured)
+                least, largest = min(least, ends[0]), max(largest, ends[1])
+            upwards = upwards != (now % 2 == 1)
     if table.gamma == 0 or least > largest:
         return 0.0, 0.0
     return least / table.gamma, largest / table.gamma
+
+
+def _sweep_band(table: Stencil, sweeps: int, upwards: bool, measured: bool) -> tuple[float, float]:
+    """One call of the loop."""
+    factors = (table.ahead, table.side, table.behind, table.gamma)
+    if table.stay is None:
+        return _sweep_rows(table.worth, table.base, sweeps, upwards, measured, *factors)
+    return _sweep_rows_with_stay(table.worth, table.base, table.stay, sweeps, upwards, measured, *factors)
 
 
 def back_up(table: Stencil, other: Floats, sweeps: int) -> tuple[float, float]:
@@ -281,23 +297,22 @@ def back_up(table: Stencil, other: Floats, sweeps: int) -> tuple[float, float]:
     ``other`` is work space, a copy of ``table.worth`` at the first call. Needs gamma > 0.
     """
     factors = (table.ahead, table.side, table.behind, table.gamma)
-    worth, least, largest = table.worth, np.inf, -np.inf
-    for now, measured in _portions(table, sweeps):
-        for rows in _bands(table):
-            ends = _back_up_rows(worth[rows], other[rows], table.base[rows], now, measured, *factors)
-            least, largest = min(least, ends[0]), max(largest, ends[1])
-        if now % 2 == 1:
-            worth, other = other, worth
+    if fits((sweeps + 1) * table.outcomes):
+        least, largest = _back_up_rows(table.worth, other, table.base, sweeps, True, *factors)
+    else:
+        worth, least, largest = table.worth, np.inf, -np.inf
+        for now, measured in _portions(table, sweeps):
+            for rows in _bands(table):
+                ends = _back_up_rows(worth[rows], other[rows], table.base[rows], now, measured, *factors)
+                least, largest = min(least, ends[0]), max(largest, ends[1])
+            if now % 2 == 1:
+                worth, other = other, worth
     return least / table.gamma, largest / table.gamma
 
 
 def _portions(table: Stencil, sweeps: int) -> Iterator[tuple[int, bool]]:
     """So many sweeps, and at the end a measurement, which costs one more, in calls of at most ``WORK`` outcomes."""
-    size, left = TILE_OUTCOMES * table.worth.size, sweeps + 1
-    if fits(left * size):
-        yield sweeps, True
-        return
-    together = repeats(size)
+    left, together = sweeps + 1, repeats(table.outcomes)
     while left > 0:
         now = min(together, left)
         left -= now
@@ -307,9 +322,6 @@ def _portions(table: Stencil, sweeps: int) -> Iterator[tuple[int, bool]]:
 def _bands(table: Stencil, upwards: bool = False) -> Iterator[slice]:
     """The rows of a map in bands, each with the row above it and the row below it."""
     rows, columns = table.worth.shape
-    if fits(TILE_OUTCOMES * table.worth.size):
-        yield slice(None)
-        return
     for band in pieces(rows - 2, TILE_OUTCOMES * columns, upwards):
         yield slice(band.start, band.stop + 2)
 
@@ -371,6 +383,9 @@ def map_backup(grid: GridMDP, value: Floats, gamma: float) -> Floats:
     )
     contiguous = np.ascontiguousarray(value, dtype=np.float64)
     rows, columns = grid.open.shape
+    if fits(TILE_OUTCOMES * grid.open.size):
+        _back_up_map(arrays, contiguous, gamma, q, 0, rows)
+        return q
     for band in pieces(rows, TILE_OUTCOMES * columns):
         _back_up_map(arrays, contiguous, gamma, q, band.start, band.stop)
     return q
