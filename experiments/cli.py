@@ -1,7 +1,7 @@
 """The command line: ``rlkit COMMAND``, also ``python -m rlkit COMMAND``.
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, with one line that says what to change;
-130 interrupted. The commands are in ``commands/``.
+130 or 143 interrupted by SIGINT (Ctrl-C) or SIGTERM. The commands are in ``commands/``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import difflib
 import inspect
 import io
 import re
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -31,6 +33,7 @@ from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
 from .commands.watch import watch
+from .stopping import Stopped, stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
@@ -60,12 +63,21 @@ rlkit --version           version
 rlkit --tyro-write-completion bash FILE
                           completion for bash (or zsh, fish): source FILE in your shell
 
-Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 interrupted.
+Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 or 143 interrupted.
 """
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. A wrong use is one line on the standard error."""
+    """Run one command; the exit code. A wrong use is one line on the standard error.
+
+    SIGINT and SIGTERM stop the command; a second one ends the process at once.
+    """
+    with stop_signals() as stop:
+        code = _run(args)
+    return stop.stopped().code if code == INTERRUPTED and stop() else code
+
+
+def _run(args: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if args is None else args)
     first = arguments[0] if arguments else ""
     if first in ("-h", "--help"):
@@ -85,8 +97,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return parsed(command, f"rlkit {first}", arguments[1:])()
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        again = f"; continue with: {continuing(arguments)}" if stopped.kept else ""
+        return _failed(f"{stopped.message}{again}", stopped.code)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
         return _failed(str(error), MISUSED)
     except Exception as error:
@@ -124,6 +138,12 @@ def errors_in_one_line() -> Iterator[None]:
             raise
         lines = [line.strip(FRAME) for line in said.getvalue().splitlines()]
         raise ValueError(" ".join(" ".join(lines).split())[:LONGEST]) from None
+
+
+def continuing(arguments: Sequence[str]) -> str:
+    """The command that continues the one with these arguments."""
+    words = [word for word in arguments if word not in ("--resume", "--overwrite")]
+    return shlex.join(["rlkit", *words, "--resume"])
 
 
 def overview() -> str:

@@ -102,13 +102,24 @@ def open_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         ValueError: see ``new_folder``; or another process writes to the folder.
     """
+    with locked_folder(path) as folder:
+        yield new_folder(folder, overwrite)
+
+
+@contextmanager
+def locked_folder(path: str | Path) -> Iterator[Path]:
+    """Make a folder, if there is none, and be its only writer until the ``with`` block ends.
+
+    Raises:
+        ValueError: the path is a file; or another process writes to the folder.
+    """
     folder = _made(path)
     with ExitStack() as held:
         try:
             held.enter_context(only_writer(folder))
         except RuntimeError as error:
             raise ValueError(str(error)) from error
-        yield new_folder(folder, overwrite)
+        yield folder
 
 
 def _made(path: str | Path) -> Path:

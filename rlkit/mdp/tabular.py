@@ -43,7 +43,8 @@ class TabularMDP:
     any action; their expected reward is minus infinity, so that no solver takes one.
 
     The arrays are copied, verified and read-only. Row sums are accepted within 1e-9 of one and kept as given. Where a
-    large table has the same probabilities in every state, as that of a slippery map has, they are stored once.
+    large table has the same probabilities in every state, as that of a slippery map has, they are stored once. ``name``
+    is for reports.
 
     Raises:
         ValueError: an empty problem, shapes that disagree, a probability that is negative or not finite, a row or a
