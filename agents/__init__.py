@@ -5,6 +5,7 @@ if __name__ != "rlkit.agents":
 
 
 from .a2c import A2C
+from .checkpoints import Checkpoints, Resumed
 from .core.agent import Agent
 from .core.progress import progress
 from .dqn import DQN
@@ -20,6 +21,8 @@ __all__ = [
     "PPO",
     "REINFORCE",
     "Agent",
+    "Checkpoints",
+    "Resumed",
     "TabularQ",
     "load",
     "progress",

@@ -1,7 +1,7 @@
 """The command line: ``rlkit COMMAND``, also ``python -m rlkit COMMAND``.
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, with one line that says what to change;
-130 interrupted (SIGINT, Ctrl-C); 143 terminated (SIGTERM). The commands are in ``commands/``.
+130 or 143 interrupted by SIGINT (Ctrl-C) or SIGTERM. The commands are in ``commands/``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -28,7 +30,7 @@ from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
 from .commands.watch import watch
-from .stopping import stop_signals
+from .stopping import Stopped, stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
@@ -56,7 +58,7 @@ rlkit --version           version
 rlkit --tyro-write-completion bash FILE
                           completion for bash (or zsh, fish): source FILE in your shell
 
-Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 interrupted; 143 terminated.
+Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 or 143 interrupted.
 """
 
 
@@ -67,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     with stop_signals() as stop:
         code = _run(args)
-        return stop.code if code == INTERRUPTED else code
+    return stop.stopped().code if code == INTERRUPTED and stop() else code
 
 
 def _run(args: Sequence[str] | None) -> int:
@@ -89,14 +91,22 @@ def _run(args: Sequence[str] | None) -> int:
         return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        again = f"; continue with: {continuing(arguments)}" if stopped.kept else ""
+        return _failed(f"{stopped.message}{again}", stopped.code)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
         return _failed(str(error), MISUSED)
     except Exception as error:
         if not isinstance(error, _foreseen()):
             raise
         return _failed(str(error), FAILED)
+
+
+def continuing(arguments: Sequence[str]) -> str:
+    """The command that continues the one with these arguments."""
+    words = [word for word in arguments if word not in ("--resume", "--overwrite")]
+    return shlex.join(["rlkit", *words, "--resume"])
 
 
 def overview() -> str:

@@ -18,15 +18,26 @@ SIGNALLED = 128  # exit code of a process that a signal ended, less the signal's
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the process to stop; ``number`` says which."""
+    """A signal stopped a command.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number = number
+    Args:
+        number: of the signal.
+        message: how far the command was.
+    """
+
+    def __init__(self, number: int, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.number, self.message = number, message
+        self.kept = False  # whether the command can go on where it was stopped
+
+    @property
+    def code(self) -> int:
+        """The exit code: 130 for SIGINT, 143 for SIGTERM."""
+        return SIGNALLED + self.number
 
 
 class StopRequest:
-    """The handler of both signals, and what it has been asked.
+    """Whether a signal has asked to stop, and which.
 
     The first signal raises ``Stopped`` in the main thread, the second ends the process without any cleaning up.
     """
@@ -35,7 +46,11 @@ class StopRequest:
         self.number: int | None = None  # of the signal that came
         self._held = False
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self) -> bool:
+        """Whether a signal has come."""
+        return self.number is not None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self.number is not None:
             os._exit(SIGNALLED + number)
@@ -43,23 +58,25 @@ class StopRequest:
         if not self._held:
             raise Stopped(number)
 
-    def asked(self) -> bool:
-        """Whether a signal has come."""
-        return self.number is not None
-
-    @property
-    def code(self) -> int:
-        """The exit code of a command that was stopped: 130 for SIGINT, 143 for SIGTERM."""
-        return SIGNALLED + (signal.SIGINT if self.number is None else self.number)
+    def stopped(self, message: str = "interrupted") -> Stopped:
+        """The exception of the signal that came."""
+        return Stopped(signal.SIGINT if self.number is None else self.number, message)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within the context the first signal raises nothing: the code looks at ``asked()`` itself."""
+        """Within the context the first signal raises nothing: the code asks this object itself."""
         before, self._held = self._held, True
         try:
             yield
         finally:
             self._held = before
+
+
+@contextmanager
+def interruptible() -> Iterator[StopRequest]:
+    """Yield a function that returns True after the first SIGINT or SIGTERM, which raises nothing within the context."""
+    with stop_signals() as request, request.held():
+        yield request
 
 
 @contextmanager
@@ -69,17 +86,23 @@ def stop_signals() -> Iterator[StopRequest]:
     Signals that the process was started to ignore, as by ``nohup``, stay ignored. Outside the main thread, where Python
     delivers none, nothing is ever asked.
     """
-    installed = signal.getsignal(signal.SIGINT)
-    request = installed if isinstance(installed, StopRequest) else StopRequest()
-    if request is installed or threading.current_thread() is not threading.main_thread():
-        yield request
+    request = _installed()
+    if request is not None or threading.current_thread() is not threading.main_thread():
+        yield request or StopRequest()
         return
+    request = StopRequest()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
     try:
         for number in before:
-            signal.signal(number, request)
+            signal.signal(number, request.handle)
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _installed() -> StopRequest | None:
+    """The request of an outer context."""
+    owner = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    return owner if isinstance(owner, StopRequest) else None

@@ -52,7 +52,7 @@ class TensorFile(NamedTuple):
     kind: str  # kind of the file, named by its writer
     schema: int  # version of the format; 0 for files without a manifest (version 0.1.0)
     contents: dict[str, Any]  # JSON object that the writer added to the tensors
-    tensors: dict[str, Tensor]  # by name, on the CPU; empty if only the header was read
+    tensors: dict[str, Tensor]  # by name, on the CPU, in the order of writing; empty if only the header was read
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, contents: Mapping[str, Any]) -> None:
@@ -108,6 +108,7 @@ def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, st
         raise _damaged(path, str(error)) from error
     if header.schema > 0:
         described = _manifest(path, _header_of(path))["tensors"]
+        tensors = {name: tensors[name] for name in described}
         for name, tensor in tensors.items():
             if digest(tensor) != described[name]["sha256"]:
                 raise _damaged(path, f"the numbers of {name!r} are not those that were written")
@@ -140,7 +141,9 @@ def _header_of(path: Path) -> dict[str, Any]:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise FileNotFoundError(f"no file {path}") from None
+        near = path.with_name(path.name + ".zip")
+        hint = f", but {near}: read a model of stable-baselines3 with rlkit.sb3.load" if near.is_file() else ""
+        raise FileNotFoundError(f"no file {path}{hint}") from None
     if not stat.S_ISREG(mode):
         raise ValueError(f"{path} is not a regular file")
     with path.open("rb") as file:
@@ -148,8 +151,9 @@ def _header_of(path: Path) -> dict[str, Any]:
         first = file.read(8)
         if first.startswith(b"PK\x03\x04"):
             raise ValueError(
-                f"{path} is a zip archive, such as stable-baselines3 writes, and no file of rlkit: load it with "
-                "stable-baselines3 and pass the model, or pass --algo, --env and --trust on the command line"
+                f"{path} is a zip archive, such as stable-baselines3 writes, and no file of rlkit: read a model of "
+                f"stable-baselines3 with rlkit.sb3.load({str(path)!r}, algo, trust=True), algo being 'DQN', 'A2C' or "
+                "'PPO', or pass --algo, --env and --trust on the command line"
             )
         length = int.from_bytes(first, "little")
         if size < 8 or length > size - 8:

@@ -333,16 +333,21 @@ class Agent(NetworkPolicy):
         """Write the policies of all rows as a safetensors file: tensors and a JSON header, no code."""
         write_policy(self, path)
 
-    def checkpoint(self, path: str | Path) -> None:
+    def checkpoint(self, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
         """Write the whole run, between calls of ``learn`` or inside the loop over ``training``.
 
         ``resume`` continues it to the bit: the file also holds memory, moments, streams and environments. Of a foreign
-        environment it holds the actions of the running episodes; see ``resume``.
+        environment it holds the actions of the running episodes; see ``resume``. ``Checkpoints`` writes such files by
+        time or steps, and keeps the newest and the best.
+
+        Args:
+            path: the file.
+            notes: what the caller wants to read again with the run, as JSON; ``Checkpoints.newest`` returns it.
 
         Raises:
             OSError: the file cannot be written.
         """
-        write_run(self, path)
+        write_run(self, path, notes)
 
     @classmethod
     def load(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:

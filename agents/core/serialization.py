@@ -19,13 +19,13 @@ from rlkit.checkpoint import TensorFile, load_header, load_tensors, part, save_t
 from rlkit.types import Env
 
 from .env_source import EnvSource, Source
+from .file_checks import refuse_imports, refuse_impossible_state, refuse_large_demands
 from .hyperparameters import as_given
 from .training_state import CutEpisode, HasParameters, TrainingState
 
 POLICY, CHECKPOINT = "a policy (agent.save)", "a run (agent.checkpoint)"  # the kinds of file
 LEGACY = {"rlkit.agent": POLICY, "rlkit.checkpoint": CHECKPOINT}  # what version 0.1.0 called them
 ALWAYS = ("env", "training_state", "explore", "normalizer")  # what every checkpoint holds beside the networks
-ALWAYS_BUILT = 4096  # units of networks that a header may ask for, whatever the parameters beside it
 RENAMED = {"run": "training_state", "normaliser": "normalizer"}  # parts of files of version 0.1.0
 RENAMED_OPTIONS = {"centres": "centers"}  # options of networks in files of version 0.1.0
 NEW_IN_SCHEMA_1 = ("training_state/every", "training_state/due")
@@ -37,7 +37,7 @@ OF_ANY_SIZE = (
     "training_state/means/",
     "training_state/returns/unsummed/",
 )
-MOST_COPIES = 2**20  # environments of all seeds together that a file may ask for
+MOST_COPIES = 2**31  # environments per seed that a file may speak of
 
 
 class TrainedAgent(Protocol):
@@ -87,6 +87,11 @@ def read_policy(cls: type[AgentType], path: str | Path, env: EnvSource | None, d
     file = _read(path, POLICY)
     header = Header.of(path, file)
     agent = _made_from(cls, path, header, file.tensors, env, device)
+    others = {name: tensor for name, tensor in file.tensors.items() if name not in agent.networks}
+    expected = {name: tensor for name, tensor in state_of(agent, agent.saved).items() if name in others}
+    if unknown := sorted(others.keys() - expected.keys()):
+        raise ValueError(f"{path} holds {', '.join(unknown)[:200]}, which no such policy has")
+    _compare(path, expected, others, file.schema)
     for name, network in agent.networks.items():
         _fill(path, name, network, file.tensors)
         _refuse_spoilt_rows(path, name, network, [seed in header.diverged for seed in agent.seeds])
@@ -96,13 +101,13 @@ def read_policy(cls: type[AgentType], path: str | Path, env: EnvSource | None, d
     return agent
 
 
-def write_run(agent: TrainedAgent, path: str | Path) -> None:
+def write_run(agent: TrainedAgent, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
     """Write the whole run; see ``Agent.checkpoint``."""
     networks = {
         f"network/{name}": network.flat for name, network in agent.networks.items() if network is not agent.normalizer
     }
     kept = state_of(agent, (*ALWAYS, *agent.checkpointed))
-    save_tensors(path, networks | kept, CHECKPOINT, _contents(agent))
+    save_tensors(path, networks | kept, CHECKPOINT, _contents(agent) | {"notes": dict(notes or {})})
 
 
 def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AgentType:
@@ -121,8 +126,11 @@ def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, devi
         agent.networks[name.removeprefix("network/")].flat.copy_(state[name])
     try:
         restore(agent, (*ALWAYS, *agent.checkpointed), state)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not hold the state of such a run: {error}") from error
+    except (IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold the state of such a run: {str(error)[:500]}") from error
+    active = agent.training_state.active.tolist()
+    space = agent.env.observation_space
+    refuse_impossible_state(path, state, active, int(agent.env.action_space.n), agent.env.obs, space)
     for name, network in agent.networks.items():
         _refuse_spoilt_rows(path, name, network, (~agent.training_state.active).tolist())
     agent.training_state.faults.update(getattr(agent.env, "faults", {}))
@@ -185,6 +193,7 @@ class Header(NamedTuple):
             contents.pop("rlkit", None)
             contents |= {"spaces": None, "diverged": []}
         contents.pop("versions", None)
+        contents.pop("notes", None)
         contents = {"resumed_at_boundary": [], "step_timeout": None} | contents
         if set(contents) != set(cls._fields):
             wrong = sorted(set(contents) ^ set(cls._fields))
@@ -209,9 +218,9 @@ class Header(NamedTuple):
             if not fine:
                 raise ValueError(f"{path} does not describe an agent: {name} is {str(contents[name])[:100]}")
         rows = {name: len(tensor) for name, tensor in file.tensors.items() if tensor.dim() == 2 and "/" not in name}
-        seeds, copies = len(contents["seeds"]), contents["num_envs"]
-        if any(count != seeds for count in rows.values()) or seeds * copies > MOST_COPIES:
-            raise ValueError(f"{path} describes {seeds} seeds of {copies} environments, which its tensors do not fit")
+        seeds = len(contents["seeds"])
+        if any(count != seeds for count in rows.values()):
+            raise ValueError(f"{path} describes {seeds} seeds, which its tensors do not fit")
         lists = {name: tuple(contents[name]) for name in ("seeds", "diverged")}
         spaces = None if contents["spaces"] is None else tuple(contents["spaces"])
         cut = tuple(CutEpisode(*numbers) for numbers in contents["resumed_at_boundary"])
@@ -285,14 +294,17 @@ def _made_from(
     source = env if env is not None else header.env
     if source is None:
         raise ValueError(f"{path} was saved without an environment id: pass env=")
-    largest = max((tensor.numel() for tensor in tensors.values()), default=0)
-    sizes = [header.config.get("net_arch"), header.config.get("network_kwargs")]
-    if tensors and sum(_numbers_in(sizes)) > max(largest, ALWAYS_BUILT):
-        raise ValueError(f"{path} describes networks that are larger than the parameters that it holds")
+    if env is None and header.env is not None:
+        refuse_imports(path, header.env)
+    refuse_large_demands(path, header.config, header.seeds, header.num_envs, header.env_kwargs, tensors)
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
     env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
     made_with = {name: getattr(header, name) for name in ("seeds", "num_envs", "backend", "step_timeout")}
-    agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **_with_present_names(header.config))
+    unforeseen = Exception if env is None else ValueError  # an environment that the caller brings raises what it wants
+    try:
+        agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **_with_present_names(header.config))
+    except unforeseen as error:
+        raise ValueError(f"{path} describes an agent that cannot be made: {str(error)[:500]}") from error
     if header.spaces not in (None, _spaces(agent)):
         trained, found = header.spaces, _spaces(agent)
         raise ValueError(
@@ -308,17 +320,6 @@ def _with_present_names(config: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(options, dict):
         return config
     return config | {"network_kwargs": {RENAMED_OPTIONS.get(name, name): value for name, value in options.items()}}
-
-
-def _numbers_in(value: Any) -> Iterable[float]:
-    """The numbers in nested lists and dictionaries."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _numbers_in(each)
-    elif isinstance(value, int | float):
-        yield value
 
 
 def _fill(path: str | Path, name: str, network: HasParameters, tensors: Mapping[str, Tensor]) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal, cast
 
 from tyro.conf import arg
 
-from .options import EvaluationOptions, Output, PolicyOptions, at_least_one, unset
+from .options import DONE, ContinuedOutput, EvaluationOptions, PolicyOptions, at_least_one, unset
 
 
 def attack(
     policy: PolicyOptions,
     evaluation: EvaluationOptions,
-    output: Output,
+    output: ContinuedOutput,
     attacks: tuple[str, ...] = ("noise", "fgsm", "pgd"),
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0),
     unit: Literal["std", "raw"] = "std",
@@ -29,6 +30,9 @@ def attack(
 
     The table starts with the natural return, without attack, on the same episodes. A failed attack proves nothing about
     the policy; a checklist warns of attacks that are suspiciously weak.
+
+    With --out every finished attack is kept in the folder; after a stop the same command with --resume goes on with the
+    others.
 
     Example: rlkit attack runs/dqn-CartPole-v1 --attacks noise fgsm --epsilons 0.1 0.5 1
     --measures distance saliency sections --out runs/attack
@@ -50,8 +54,9 @@ def attack(
             (distance), the influence of every feature over an episode (saliency), and scores along lines and planes
             of observations (sections).
     """
+    from ..report import ledger
     from ..report.html import write_report
-    from ..workflows.attack import NormName, threat
+    from ..workflows.attack import KeptCurves, NormName, threat
     from ..workflows.attack import attack as run_attack
     from ..workflows.attack_timing import timing_of
     from ..workflows.measures import with_measures
@@ -61,9 +66,27 @@ def attack(
     threatened = threat(subject, attacks, epsilons, unit, cast(NormName, norm))._replace(
         timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode
     )
-    run = run_attack([subject], threatened, evaluation.episodes, evaluation.first_seed)
-    run = with_measures(run, subject, threatened, measures, evaluation.first_seed)
-    code = output.finish(run)
-    if output.out is not None:
-        write_report(output.out / "report.html", run.title, [run])
-    return code
+    settings = {
+        "command": "attack",
+        **policy.identity(),
+        **asdict(evaluation),
+        "attacks": attacks,
+        "epsilons": epsilons,
+        "unit": unit,
+        "norm": norm,
+        "timing": timing,
+        "share": share,
+        "temperature": temperature,
+        "attacks_per_episode": attacks_per_episode,
+    }
+    with output.folder_if_given(settings) as folder:
+        kept = None if folder is None else KeptCurves(folder, output.tell)
+        run = run_attack([subject], threatened, evaluation.episodes, evaluation.first_seed, kept)
+        run = with_measures(run, subject, threatened, measures, evaluation.first_seed)
+        if folder is not None:
+            write_report(folder / "report.html", run.title, [run])
+            ledger.write(run, folder)
+    output.show(run)
+    if folder is not None:
+        output.tell(f"written to {folder}")
+    return DONE

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from .options import DONE, Output, SharedAlgorithm, TrainingOptions, at_least_one, seeds_from
+from dataclasses import asdict
+
+from .options import DONE, ContinuedOutput, SharedAlgorithm, TrainingOptions, at_least_one, seeds_from
 
 
 def compare(
     training: TrainingOptions,
-    output: Output,
+    output: ContinuedOutput,
     algo: SharedAlgorithm = "dqn",
     sb3_seeds: int = 2,
     episodes: int = 100,
@@ -16,6 +18,10 @@ def compare(
 
     Both train at the same time, each in its own process on one thread of the CPU. CPU seconds are of training alone.
     The settings of both are printed before training starts. The default of --out is runs/compare-ENV.
+
+    A comparison that was stopped or killed goes on with --resume: rlkit from its newest checkpoint, stable-baselines3
+    with the seeds that are not finished. The models of finished seeds are opened, which can run code: continue only
+    comparisons of your own.
 
     Example: rlkit compare --env CartPole-v1 --seeds 8 --sb3-seeds 2 --steps 50000 --out runs/compare
 
@@ -27,6 +33,7 @@ def compare(
     from ..report import ledger, terminal
     from ..workflows.compare import compare as run_comparison
     from ..workflows.compare import require_sb3
+    from ..workflows.train import KeptTraining
 
     require_sb3()
     at_least_one("episodes", episodes)
@@ -35,8 +42,12 @@ def compare(
     job.make_agent()  # refuses bad input before a folder is made
     training.tell_preset(job, output)
     announce = (lambda table: None) if output.json else terminal.show_table
-    with output.folder("compare", training.env) as folder:
-        run = run_comparison(job, seeds, folder, episodes, terminal.watch(output.json), announce)
+    settings = {"command": "compare", **asdict(job), "sb3_seeds": seeds, "episodes": episodes}
+    with output.folder("compare", training.env, settings) as folder:
+        kept = KeptTraining(job, folder, resume=output.resume)
+        for text in kept.told(job):
+            output.tell(text)
+        run = run_comparison(job, seeds, kept, folder, episodes, terminal.watch(output.json), announce)
         ledger.write(run, folder)
     output.show(run, shown=("hyperparameters",))
     output.tell(f"written to {folder}")

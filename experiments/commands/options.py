@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import sys
-from collections.abc import Container, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..workflows.policies import Subject
     from ..workflows.train import Training
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; of a command that SIGTERM stops 143
 
 # The parser imports no torch, so these repeat rlkit.agents.ALGORITHMS and rlkit.sb3.ALGORITHMS.
 Algorithm = Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"]
@@ -49,12 +50,6 @@ class Output:
     overwrite: bool = False
     json: Json = False
 
-    def folder(self, command: str, env: str) -> AbstractContextManager[Path]:
-        """The folder of a run, for this process alone: --out, else runs/COMMAND-ENV."""
-        from ..report import ledger
-
-        return ledger.open_folder(self.out or Path("runs", f"{command}-{re.sub('[/:]', '-', env)}"), self.overwrite)
-
     def finish(self, run: RunRecord) -> int:
         """Write a run to --out, if given, and show it."""
         from ..report import ledger
@@ -79,6 +74,38 @@ class Output:
     def tell(self, text: str) -> None:
         """Print a message; with --json on the standard error."""
         print(text, file=sys.stderr if self.json else sys.stdout)
+
+
+@dataclass(frozen=True)
+class ContinuedOutput(Output):
+    """Where results are written, by a command that can be stopped and continued.
+
+    Args:
+        resume: Continue the run that was stopped in the folder; all other options must be those it was started with.
+    """
+
+    resume: bool = False
+
+    def folder(self, command: str, env: str, settings: Mapping[str, Any]) -> AbstractContextManager[Path]:
+        """The folder of a run, for this process alone: --out, else runs/COMMAND-ENV."""
+        from ..report.continued import continued_folder
+
+        path = self.out or Path("runs", f"{command}-{re.sub('[/:]', '-', env)}")
+        return continued_folder(path, settings, self.overwrite, self.resume)
+
+    def folder_if_given(self, settings: Mapping[str, Any]) -> AbstractContextManager[Path | None]:
+        """The folder of --out, for this process alone; None without it.
+
+        Raises:
+            ValueError: nothing to continue without a folder, or see ``continued_folder``.
+        """
+        from ..report.continued import continued_folder
+
+        if self.out is not None:
+            return continued_folder(self.out, settings, self.overwrite, self.resume)
+        if self.resume:
+            raise ValueError("--resume needs the folder of the run that was stopped: give --out")
+        return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -118,6 +145,14 @@ class PolicyOptions:
             vec_normalize=self.vec_normalize,
             device=self.device,
         )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which policy plays: the options, and the content of the file."""
+        from ..workflows.policies import policy_file
+
+        with policy_file(self.policy).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        return {**asdict(self), "policy": str(self.policy), "vec_normalize": str(self.vec_normalize), "sha256": content}
 
 
 @dataclass(frozen=True)

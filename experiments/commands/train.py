@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
-from .options import DONE, INTERRUPTED, Algorithm, Device, Output, TrainingOptions, at_least_one, unset
+from .options import DONE, Algorithm, ContinuedOutput, Device, TrainingOptions, at_least_one, unset
 
 
 def train(
     training: TrainingOptions,
-    output: Output,
+    output: ContinuedOutput,
     algo: Algorithm = "dqn",
     backend: Literal["auto", "gymnasium"] = "auto",
     device: Device = "auto",
     episodes: int = 100,
     tensorboard: bool = False,
+    checkpoint_every: Annotated[int | None, unset("STEPS", "as often as takes at most 3 % of the time")] = None,
     step_timeout: Annotated[float | None, unset("SECONDS", "no limit")] = None,
 ) -> int:
     """Train several seeds of an agent as one computation, save them as one file, and evaluate their greedy policies.
 
-    Writes agent.safetensors, training.csv, run.json and a figure to --out (default: runs/ALGO-ENV). The first Ctrl-C
-    stops after the current logging interval and saves partial results; the second one stops at once.
+    Writes agent.safetensors, training.csv, run.json and a figure to --out (default: runs/ALGO-ENV), and checkpoints
+    during training. The first Ctrl-C or SIGTERM saves a checkpoint and leaves; the second one leaves at once. The same
+    command with --resume continues a run that was stopped or killed, and ends with the same numbers.
 
     Example: rlkit train --env CartPole-v1 --seeds 8 --steps 50000 --set learning_rate=1e-3 --out runs/cartpole
 
@@ -29,23 +32,30 @@ def train(
         backend: Implementation of the environment: auto uses rlkit's own CartPole-v1; gymnasium uses gymnasium's.
         episodes: Evaluation episodes per seed after training.
         tensorboard: Also write the log for TensorBoard, one run per seed, to the folder tensorboard below --out.
+        checkpoint_every: Environment steps per seed between two checkpoints.
         step_timeout: Time limit of a step of a gymnasium environment. The environments of a seed then step in a process
             of their own, which is killed when a step takes longer; the seed is frozen and the others go on.
     """
     from rlkit.optional_packages import require
 
     from ..report import ledger, terminal
-    from ..workflows.train import train_and_write
+    from ..workflows.train import KeptTraining, train_and_write
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
     job = training.training(algo, backend, device, step_timeout)
     at_least_one("episodes", episodes)
-    agent = job.make_agent()
+    if checkpoint_every is not None:
+        at_least_one("checkpoint-every", checkpoint_every)
+    job.make_agent()  # refuses bad input before a folder is made
     training.tell_preset(job, output)
-    with output.folder(algo, training.env) as folder:
-        run, finished = train_and_write(job, agent, folder, episodes, terminal.watch(output.json), tensorboard)
+    settings = {"command": "train", **asdict(job), "episodes": episodes, "tensorboard": tensorboard}
+    with output.folder(algo, training.env, settings) as folder:
+        kept = KeptTraining(job, folder, checkpoint_every, output.resume)
+        for text in kept.told(job):
+            output.tell(text)
+        run = train_and_write(job, kept, folder, episodes, terminal.watch(output.json), tensorboard)
         ledger.write(run, folder)
     output.show(run)
-    output.tell(f"written to {folder}" if finished else f"interrupted; partial results saved to {folder}")
-    return DONE if finished else INTERRUPTED
+    output.tell(f"written to {folder}")
+    return DONE

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -29,10 +32,12 @@ from rlkit.adversarial import (
     visited,
     warnings_of,
 )
+from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.envs import GridWorld, find_dynamics
 from rlkit.evaluation import EVALUATION_SEED, observation_std
 from rlkit.plotting import Curve, Reference, png, robustness_curves
 
+from ..report.continued import KEPT
 from ..report.ledger import Picture, ReportTable, RunRecord
 from .policies import Subject, backend_of
 
@@ -56,6 +61,8 @@ NOTE = (
     "Intervals are over training seeds; an attack that fails proves nothing."
 )
 CHECKED_STATES = 100  # of natural episodes of every seed, at which the checklist is run
+BY_ATTACK = ("returns", "lengths", "flips", "attacked", "capped")  # arrays of a curve whose first axis are attacks
+CURVE_ARRAYS = (*BY_ATTACK, "natural", "natural_capped")
 SCALE_EPISODES = 20  # natural episodes per seed that the standard deviations are measured on
 
 
@@ -95,8 +102,11 @@ def threat(
     """Make a threat with epsilon in standard deviations of the observations of ``subject``, or in raw units.
 
     Raises:
-        ValueError: an unknown attack or norm, a negative epsilon, or constant observations.
+        ValueError: no attack, one that is unknown or given twice, an unknown norm, a negative epsilon, or constant
+            observations.
     """
+    if not attacks or len(set(attacks)) < len(attacks):
+        raise ValueError(f"attacks must be one or more different ones, got {list(attacks)}")
     for name in attacks:
         if name not in ATTACKS:
             near = difflib.get_close_matches(name, ATTACKS, n=1)
@@ -120,6 +130,62 @@ def checked(subject: Subject, threat: Threat, first_seed: int = EVALUATION_SEED)
     return warnings_of(examine(subject.policy, obs, threat.budget, threat.epsilons, seeds=subject.seeds))
 
 
+class KeptCurves:
+    """Finished attacks of a run, a file each, so that a run that is continued does not repeat them.
+
+    Args:
+        folder: of the run.
+        tell: gets a sentence about every file that is damaged; its attack is repeated.
+    """
+
+    KIND = "an attack on a policy (rlkit attack)"
+
+    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+        self.folder, self._tell = folder / KEPT, tell
+
+    def curve(self, name: str, threat: Threat, measure: Callable[[], RobustnessCurve]) -> RobustnessCurve:
+        """Read the curve of an attack, or measure and write it."""
+        path = self.folder / f"{name}.safetensors"
+        if path.exists():
+            try:
+                return self._read(path, threat)
+            except ValueError as error:
+                self._tell(f"Repeated an attack: {error}.")
+        measured = measure()
+        self.folder.mkdir(exist_ok=True)
+        fields = measured._asdict()
+        arrays = {field: fields.pop(field) for field in CURVE_ARRAYS}
+        fields.pop("budget")  # of the threat
+        save_tensors(path, {field: torch.from_numpy(array) for field, array in arrays.items()}, self.KIND, fields)
+        return measured
+
+    def _read(self, path: Path, threat: Threat) -> RobustnessCurve:
+        file = load_tensors(path, [self.KIND])
+        if set(file.contents) != {"attacks", "epsilons", "timing"} or set(file.tensors) != set(CURVE_ARRAYS):
+            raise ValueError(f"{path} does not hold the curve of one attack")
+        return RobustnessCurve(
+            attacks=tuple(file.contents["attacks"]),
+            epsilons=tuple(file.contents["epsilons"]),
+            timing=file.contents["timing"],
+            budget=replace(threat.budget, epsilon=float(threat.epsilons[-1])),
+            **{field: tensor.numpy() for field, tensor in file.tensors.items()},
+        )
+
+
+def kept_curve(
+    subject: Subject, threat: Threat, episodes: int, first_seed: int, kept: KeptCurves | None
+) -> RobustnessCurve:
+    """``curve``, measured attack by attack and kept if there is a folder for it; the numbers are the same."""
+    if kept is None:
+        return curve(subject, threat, episodes, first_seed)
+    singles = [
+        kept.curve(name, threat, partial(curve, subject, threat._replace(attacks=(name,)), episodes, first_seed))
+        for name in threat.attacks
+    ]
+    together: dict[str, Any] = {field: np.concatenate([getattr(one, field) for one in singles]) for field in BY_ATTACK}
+    return singles[0]._replace(attacks=tuple(one.attacks[0] for one in singles), **together)
+
+
 def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVALUATION_SEED) -> RobustnessCurve:
     """Play a subject without attack and under a threat."""
     return robustness_curve(
@@ -136,14 +202,18 @@ def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVA
 
 
 def attack(
-    subjects: Sequence[Subject], threat: Threat, episodes: int = 100, first_seed: int = EVALUATION_SEED
+    subjects: Sequence[Subject],
+    threat: Threat,
+    episodes: int = 100,
+    first_seed: int = EVALUATION_SEED,
+    kept: KeptCurves | None = None,
 ) -> RunRecord:
-    """Attack one or more policies of the same environment in the same way.
+    """Attack one or more policies of the same environment in the same way; ``kept`` is for a single policy.
 
     Raises:
         ValueError: see ``rlkit.adversarial.robustness_curve``.
     """
-    measured = [curve(subject, threat, episodes, first_seed) for subject in subjects]
+    measured = [kept_curve(subject, threat, episodes, first_seed, kept) for subject in subjects]
     return attack_run(subjects, measured, threat, [checked(subject, threat, first_seed) for subject in subjects])
 
 

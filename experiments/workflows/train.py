@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rlkit.agents import ALGORITHMS as BY_NAME
-from rlkit.agents import Agent
+from rlkit.agents import Agent, Checkpoints
 from rlkit.plotting import Curve, learning_curves, png
 
 from ..report.ledger import Picture, RunRecord, write_csv
+from ..stopping import interruptible
 from .evaluate import Played, capped_note, mean_note, play, returns_of, seed_table
 from .exact import CURVE_WORK, Exact, ExactPart, Floats, all_scores, exact_of, exact_part, returns_of_policy
 from .policies import backend_of, made_with, of_agent
@@ -77,23 +75,67 @@ class TrainingResult(NamedTuple):
     """The outcome of a training."""
 
     agent: Agent
-    finished: bool  # False if it was interrupted
     cpu_seconds: float  # of all seeds together
     wall_seconds: float
 
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done; False after a stop."""
+        return self.agent.timesteps_left == 0
+
 
 def train(
-    training: Training, agent: Agent, watch: Watch | None = None, stop: Callable[[], bool] | None = None
+    training: Training,
+    agent: Agent,
+    watch: Watch | None = None,
+    kept: KeptTraining | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> TrainingResult:
-    """Train until the steps are done or ``stop()`` is true; ``watch`` draws a progress bar."""
-    steps = agent.training(training.steps, every=max(training.steps // LOG_ROWS, 1))
-    cpu, wall = time.process_time(), time.perf_counter()
-    finished = True
-    for _ in watch(agent, steps, training.steps) if watch is not None else steps:
-        if stop is not None and stop() and agent.num_timesteps < training.steps:
-            finished = False
-            break
-    return TrainingResult(agent, finished, time.process_time() - cpu, time.perf_counter() - wall)
+    """Train until the steps are done or ``stop()`` is true, which is looked at after every iteration.
+
+    Args:
+        training: the training.
+        agent: ``training.make_agent()``, or ``kept.agent``.
+        watch: draws a progress bar.
+        kept: writes checkpoints when they are due, and at the stop or the end.
+        stop: whether to stop.
+    """
+    spent = Spent() if kept is None else kept.spent
+    cpu, wall = time.process_time() - spent.cpu_seconds, time.perf_counter() - spent.wall_seconds
+
+    def result() -> TrainingResult:
+        saving = 0.0 if kept is None else kept.cpu_seconds_of_saving
+        return TrainingResult(agent, time.process_time() - cpu - saving, time.perf_counter() - wall)
+
+    left = agent.timesteps_left if kept is not None and kept.resumed else training.steps
+    steps = iter(()) if left == 0 else _logged_steps(training, agent, left, result, kept, stop)
+    for _ in watch(agent, steps, left) if watch is not None else steps:
+        pass
+    trained = result()
+    if kept is not None and agent.num_timesteps != kept.checkpoints.saved_at:
+        kept.save(trained)
+    return trained
+
+
+def _logged_steps(
+    training: Training,
+    agent: Agent,
+    left: int,
+    so_far: Callable[[], TrainingResult],
+    kept: KeptTraining | None,
+    stop: Callable[[], bool] | None,
+) -> Iterator[int]:
+    """Train for ``left`` steps; yield the timesteps done at every row of the log, and save when it is due."""
+    iterations = agent.iterations(left, every=max(training.steps // LOG_ROWS, 1))
+    due = agent.training_state.due
+    for done in iterations:
+        if agent.training_state.due > due:
+            due = agent.training_state.due
+            yield done  # first, so that what is recorded of this row is in the checkpoint
+        if stop is not None and stop():
+            return
+        if kept is not None and agent.timesteps_left and kept.checkpoints.due(done):
+            kept.save_if_possible(so_far())
 
 
 class ExactCurve:
@@ -119,28 +161,95 @@ class ExactCurve:
         """Timesteps ``[T]`` and exact returns ``[T, S]``."""
         return Curve(self.timesteps, np.stack(self.returns))
 
+    def notes(self) -> dict[str, Any]:
+        """The curve so far, for a checkpoint."""
+        returns = [each.tolist() for each in self.returns]
+        return {"timesteps": self.timesteps, "returns": returns, "cpu_seconds": self.cpu_seconds}
 
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns True after the first Ctrl-C; the second one raises ``KeyboardInterrupt``.
+    def restore(self, notes: Mapping[str, Any]) -> None:
+        """Continue from the notes of a checkpoint."""
+        self.timesteps, self.cpu_seconds = list(notes["timesteps"]), notes["cpu_seconds"]
+        self.returns = [np.asarray(each, dtype=np.float64) for each in notes["returns"]]
 
-    Outside the main thread, where Python delivers no signals, the function always returns False.
+
+class Spent(NamedTuple):
+    """The cost of a training before it was taken up again."""
+
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+
+class KeptTraining:
+    """A training that is kept in the folder of its run, and taken up again from there.
+
+    Args:
+        training: what is trained.
+        folder: of the run.
+        every_steps: environment steps between two checkpoints; None decides by time.
+        resume: whether to continue from the newest whole checkpoint, if there is one.
+
+    Raises:
+        ValueError: no checkpoint can be read, or see ``Training.make_agent``.
     """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
+    def __init__(self, training: Training, folder: Path, every_steps: int | None = None, resume: bool = False) -> None:
+        self.checkpoints = Checkpoints(folder, every_steps=every_steps)
+        found = self.checkpoints.newest(device=training.device) if resume else None
+        self.asked, self.resumed = resume, found is not None
+        self.skipped = () if found is None else found.skipped
+        self.agent = training.make_agent() if found is None else found.agent
+        self.can_save = hasattr(self.agent.env, "state_dict")
+        self.curve: ExactCurve | None = None
+        self.cpu_seconds_of_saving = 0.0
+        self._notes = {"spent": {}, "exact": None} if found is None else found.notes
+        try:
+            self.spent = Spent(**self._notes["spent"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{self.checkpoints.folder} was not written by a training: {error!r}") from error
 
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def told(self, training: Training) -> Iterator[str]:
+        """What a user should know before the training begins or continues."""
+        for reason in self.skipped:
+            yield f"Skipped a checkpoint: {reason}."
+        if self.resumed and self.agent.timesteps_left == 0:
+            yield "The training is done; continuing after it."
+        elif self.resumed:
+            yield f"Continuing at step {self.agent.num_timesteps:,} of {training.steps:,}."
+        elif self.asked:
+            yield f"There is no checkpoint in {self.checkpoints.folder}: training starts at the beginning."
+        if not self.can_save:
+            yield f"The state of {training.env} cannot be read: there are no checkpoints, a stop loses the training."
+
+    def with_curve(self, curve: ExactCurve) -> ExactCurve:
+        """Keep an exact curve beside the agent; continues it if the training is taken up again."""
+        if self._notes["exact"] is not None:
+            curve.restore(self._notes["exact"])
+        self.curve = curve
+        return curve
+
+    def save(self, so_far: TrainingResult) -> None:
+        """Write a checkpoint, unless the environment cannot give its state.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if not self.can_save:
+            return
+        began = time.process_time()
+        spent = Spent(so_far.cpu_seconds, so_far.wall_seconds)
+        exact = None if self.curve is None else self.curve.notes()
+        try:
+            self.checkpoints.save(so_far.agent, {"spent": spent._asdict(), "exact": exact})
+        finally:
+            self.cpu_seconds_of_saving += time.process_time() - began
+
+    def save_if_possible(self, so_far: TrainingResult) -> None:
+        """Write a checkpoint, or warn and train on where it cannot be written."""
+        try:
+            self.save(so_far)
+        except OSError as error:
+            text = f"no checkpoint at step {so_far.agent.num_timesteps:,}, the training continues: {error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def training_run(
@@ -149,7 +258,6 @@ def training_run(
     """The record of a training with its evaluation, and with exact values if there are any."""
     agent = trained.agent
     subject = of_agent(agent, training.env, training.env_kwargs)
-    interrupted = () if trained.finished else (f"Interrupted after {agent.num_timesteps} of {training.steps} steps.",)
     diverged = agent.divergences
     part = ExactPart()
     if exact is not None:
@@ -181,7 +289,6 @@ def training_run(
         tables=(seed_table(agent.seeds, played), *part.tables),
         pictures=(*training_picture(agent, subject.name), *part.pictures),
         notes=(
-            *interrupted,
             mean_note(played),
             *(
                 f"Seed {seed} diverged at step {step}: {what} was not finite, and the seed was not updated any more."
@@ -229,25 +336,32 @@ def write_events(folder: Path, seeds: Sequence[int], history: Mapping[str, np.nd
 
 def train_and_write(
     training: Training,
-    agent: Agent,
+    kept: KeptTraining,
     folder: Path,
     episodes: int,
     watch: Watch | None = None,
     tensorboard: bool = False,
-) -> tuple[RunRecord, bool]:
-    """Train, save the policy and the log, and evaluate; return the record and whether training finished.
+) -> RunRecord:
+    """Train, save the policy and the log, and evaluate; return the record.
 
-    After the first Ctrl-C, training stops at the end of the logging interval; partial results are saved and evaluated.
+    After the first SIGINT or SIGTERM training stops at the end of the iteration; a checkpoint, the policy and the log
+    are saved. A trained agent is saved before its evaluation, which a signal stops at once.
+
+    Raises:
+        Stopped: a signal asked to stop.
     """
+    agent = kept.agent
     exact = exact_of(agent, training.env, training.env_kwargs, CURVE_WORK)
-    recorded = None if exact is None else ExactCurve(exact, watch)
+    recorded = None if exact is None else kept.with_curve(ExactCurve(exact, watch))
     with interruptible() as stop:
-        trained = train(training, agent, watch if recorded is None else recorded, stop)
+        trained = train(training, agent, watch if recorded is None else recorded, kept, stop)
+        agent.save(folder / "agent.safetensors")
+        write_log(folder / "training.csv", agent.seeds, agent.history)
+    if stop():
+        raise stop.stopped(f"interrupted at step {agent.num_timesteps:,} of {training.steps:,}")
     if recorded is not None:
         trained = trained._replace(cpu_seconds=trained.cpu_seconds - recorded.cpu_seconds)
-    agent.save(folder / "agent.safetensors")
-    write_log(folder / "training.csv", agent.seeds, agent.history)
     if tensorboard:
         write_events(folder / "tensorboard", agent.seeds, agent.history)
     played = play(agent, agent.evaluation_env(episodes))
-    return training_run(training, trained, played, recorded), trained.finished
+    return training_run(training, trained, played, recorded)

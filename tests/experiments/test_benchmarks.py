@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlkit.experiments.benchmarks import run
+from rlkit.experiments.benchmarks import checkpoints, run
 from rlkit.experiments.benchmarks.cases import CASES, SIDES, BenchmarkCase, prepared
 from rlkit.experiments.benchmarks.run import Repetition, Timings, chosen, main, measure, ratio_table, record
 
@@ -75,3 +75,13 @@ def test_a_run_measures_both_sides_and_leaves_a_record(tmp_path, monkeypatch, ca
 def test_a_side_that_fails_is_an_error():
     with pytest.raises(run.WorkerFailed, match="ended with 1"):
         measure(TINY._replace(arguments={"copies": 0, "steps": 1}), repetitions=1)
+
+
+def test_the_cost_of_checkpoints_is_counted(capsys):
+    cost = checkpoints.measure(2, 300, 3)
+    assert (cost.transitions, len(cost.save_seconds)) == (600, 3)
+    assert cost.written == 1  # a training this short has the one at its end
+    assert cost.file_bytes > 600 * 20
+    assert 0 < cost.share < 1
+    checkpoints.main(["--seeds", "1", "--steps", "300", "--repetitions", "1"])
+    assert "| 1 | 300 |" in capsys.readouterr().out

@@ -27,11 +27,11 @@ from rlkit.experiments.cli import COMMANDS, main
 from rlkit.experiments.commands.options import Algorithm, SB3ModelAlgorithm, SharedAlgorithm
 from rlkit.experiments.report import terminal
 from rlkit.experiments.report.ledger import ReportTable
+from rlkit.experiments.stopping import interruptible
 from rlkit.experiments.workflows.attack import Unit
 from rlkit.experiments.workflows.attack_timing import TimingName
 from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS
 from rlkit.experiments.workflows.measures import MeasureName
-from rlkit.experiments.workflows.train import interruptible
 from rlkit.mdp import TabularMDP
 from rlkit.planning.solve import Method
 from rlkit.statistics import Estimate
@@ -472,40 +472,17 @@ def test_an_unreachable_tolerance_is_refused_in_words(capsys: pytest.CaptureFixt
     assert "can certify" in misuse(capsys, "solve", "frozenlake-4x4", "--tolerance", "1e-30")
 
 
-def test_the_first_interrupt_asks_and_the_second_insists() -> None:
-    before = signal.getsignal(signal.SIGINT)
+def test_the_first_interrupt_asks_and_the_second_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, ended = signal.getsignal(signal.SIGINT), []
+    monkeypatch.setattr(os, "_exit", ended.append)
     with interruptible() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop()
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+        assert ended == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended == [143]
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_interrupted_training_keeps_what_it_has(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    iteration, done = DQN.iteration, []
-
-    def interrupted(agent: DQN) -> None:
-        iteration(agent)
-        done.append(agent.num_timesteps)
-        if len(done) == 30:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(DQN, "iteration", interrupted)
-    out = tmp_path / "run"
-    args = ["train", "--steps", "5000", "--seeds", "2", "--episodes", "2", "--out", str(out), "--json"]
-    assert main([*args, "--set", *QUICK]) == 130
-    said = capsys.readouterr()
-    results = json.loads(said.out)["results"]
-    assert results["finished"] is False
-    assert results["timesteps"] == 200  # the end of the logging interval in which Ctrl-C came, at step 120
-    assert "interrupted" in said.err
-    assert load(out / "agent.safetensors", device="cpu").num_timesteps == 200
-    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["results"]["timesteps"] == 200
-    assert not list(out.glob(".*.part"))
 
 
 @pytest.mark.parametrize("algo", ["a2c", "ppo", "reinforce"])

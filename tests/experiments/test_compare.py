@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import torch
 from stable_baselines3.common.monitor import Monitor
 
 import rlkit.sb3
+from rlkit.agents import DQN
 from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig, REINFORCEConfig
 from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE, RL_ZOO_PPO_CARTPOLE
 from rlkit.experiments.cli import main
@@ -240,3 +244,34 @@ def test_the_sb3_model_is_what_stable_baselines3_trains_in_this_process(compared
     there = rlkit.sb3.load(compared / "sb3-seed0.zip", "DQN", trust=True).models[0]
     for ours, theirs in zip(here.q_net.parameters(), there.q_net.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_stopped_comparison_trains_no_finished_seed_again(
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, iteration, done = tmp_path / "run", DQN.iteration, []
+
+    def stopped(agent: DQN) -> None:
+        iteration(agent)
+        done.append(agent.num_timesteps)
+        if len(done) == 30:
+            for _ in range(1200):  # until stable-baselines3's only seed is finished
+                if (out / "sb3-seed0.json").is_file():
+                    break
+                time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    args = ["compare", "--seeds", "2", "--sb3-seeds", "1", "--steps", "300", "--episodes", "3", "--out", str(out)]
+    args += ["--set", *QUICK, "--json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(DQN, "iteration", stopped)
+        assert main(args) == 143
+    assert f"interrupted at step {done[-1]} of 300 of rlkit; continue with: rlkit compare" in capsys.readouterr().err
+    model, written = (out / "sb3-seed0.zip").read_bytes(), (out / "sb3-seed0.json").stat().st_mtime_ns
+    assert main([*args, "--resume"]) == 0
+    assert ((out / "sb3-seed0.zip").read_bytes(), (out / "sb3-seed0.json").stat().st_mtime_ns) == (model, written)
+    one, other = (json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in (compared, out))
+    for name in ("return", "seed_returns", "sb3_seed_returns", "difference"):
+        assert one["results"][name] == other["results"][name], name
+    assert (compared / "training.csv").read_bytes() == (out / "training.csv").read_bytes()

@@ -346,7 +346,6 @@ BOX, TWO = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2)
     ("observation", "action", "message"),
     [
         (spaces.Dict(x=BOX), TWO, "Dict.*FlattenObservation"),
-        (spaces.MultiBinary(4), TWO, "MultiBinary.*FlattenObservation"),
         (BOX, BOX, "Box.*bins"),
         (BOX, spaces.MultiDiscrete([2, 2]), "MultiDiscrete"),
     ],

@@ -7,10 +7,13 @@ study continues where it stopped.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from rlkit.atomic_files import whole_file
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -44,11 +47,13 @@ def read(path: Path, kind: type[R]) -> list[R]:
 
 
 def append(path: Path, rows: Sequence[DataclassInstance]) -> None:
-    """Append rows of one kind to a file; a new file gets a header."""
+    """Append rows of one kind to a file, all of them or, if the process is killed, none; a new file gets a header."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow([field.name for field in fields(rows[0])])
-        writer.writerows(astuple(row) for row in rows)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    if not path.exists():
+        writer.writerow([field.name for field in fields(rows[0])])
+    writer.writerows(astuple(row) for row in rows)
+    before = path.read_bytes() if path.exists() else b""
+    with whole_file(path) as file:
+        file.write(before + text.getvalue().encode("utf-8"))

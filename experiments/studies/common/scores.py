@@ -90,7 +90,8 @@ def train_missing(case: str, training: Training, file: Path, curve_file: Path | 
     training = replace(training, seeds=seeds)
     trained = train(training, training.make_agent())
     if curve_file is not None:
-        rows.append(curve_file, points(trained))
+        known = {point.seed for point in rows.read(curve_file, Point)}  # of a process that was killed here
+        rows.append(curve_file, [point for point in points(trained) if point.seed not in known])
     rows.append(file, rlkit_scores(case, training, trained))
     terminal.say(f"{case}: {len(seeds)} seeds of {RLKIT}, {trained.cpu_seconds / len(seeds):.1f} CPU seconds each")
 

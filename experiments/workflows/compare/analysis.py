@@ -17,9 +17,10 @@ from rlkit.statistics import Estimate, difference_interval, mean_interval
 
 from ...report.ledger import Cell, Picture, ReportTable, RunRecord
 from ...report.text import cell_text
+from ...stopping import interruptible
 from ..evaluate import Played, play
 from ..policies import Subject, backend_of, of_agent, of_models
-from ..train import Training, TrainingResult, Watch, train, write_log
+from ..train import KeptTraining, Training, TrainingResult, Watch, train, write_log
 from .sb3_job import HYPERPARAMETER_MAPS, Config, SB3Job, sb3_job_for
 from .sb3_process import SB3Process, SB3Result, training_curve
 
@@ -40,6 +41,7 @@ class Comparison(NamedTuple):
 def compare(
     training: Training,
     sb3_seeds: tuple[int, ...],
+    kept: KeptTraining,
     folder: Path,
     episodes: int = 100,
     watch: Watch | None = None,
@@ -49,7 +51,8 @@ def compare(
 
     Args:
         training: of rlkit; an algorithm that stable-baselines3 has too.
-        sb3_seeds: of stable-baselines3.
+        sb3_seeds: of stable-baselines3; finished ones in the folder are not trained again if the run is continued.
+        kept: the training of rlkit, begun or continued.
         folder: for the models and logs of both.
         episodes: evaluation episodes per seed.
         watch: shows the progress.
@@ -59,15 +62,19 @@ def compare(
         ValueError: settings that stable-baselines3 does not have.
         ModuleNotFoundError: stable-baselines3 is not installed.
         SB3Failed: the process of stable-baselines3 failed.
+        Stopped: a signal asked to stop; rlkit's training was saved.
     """
-    agent = training.make_agent()
+    agent = kept.agent
     training = replace(training, num_envs=agent.env.num_envs)
     job = sb3_job_for(training, agent.config, sb3_seeds)
     announce(hyperparameter_table(agent.config, job))
-    with SB3Process(job, folder) as sb3:
-        trained = train(training, agent, watch)
-        agent.save(folder / "agent.safetensors")
-        write_log(folder / "training.csv", agent.seeds, agent.history)
+    with SB3Process(job, folder, kept.asked) as sb3:
+        with interruptible() as stop:
+            trained = train(training, agent, watch, kept, stop)
+            agent.save(folder / "agent.safetensors")
+            write_log(folder / "training.csv", agent.seeds, agent.history)
+        if stop():
+            raise stop.stopped(f"interrupted at step {agent.num_timesteps:,} of {training.steps:,} of rlkit")
         results = sb3.results()
     return comparison_run(evaluated(training, job, trained, results, episodes))
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -54,16 +54,22 @@ class SB3Process:
     Args:
         job: what to train.
         folder: where models and costs are written; it must exist.
+        resume: whether finished seeds in the folder are kept; otherwise they are trained again.
 
     Raises:
         ModuleNotFoundError: stable-baselines3 is not installed.
     """
 
-    def __init__(self, job: SB3Job, folder: Path) -> None:
+    def __init__(self, job: SB3Job, folder: Path, resume: bool = False) -> None:
         require_sb3()
         self.job, self.folder = job, folder
-        self._done = dict.fromkeys(job.seeds, 0)  # timesteps by seed
-        write_text(folder / "job.json", to_json(asdict(job)))
+        finished = {seed: job.steps for seed in job.seeds if resume and _costs(folder, seed).is_file()}
+        self._done = dict.fromkeys(job.seeds, 0) | finished  # timesteps by seed
+        for seed in job.seeds:
+            if seed not in finished:
+                _costs(folder, seed).unlink(missing_ok=True)  # the last file of a seed: it says that one is finished
+        left = tuple(seed for seed in job.seeds if seed not in finished)
+        write_text(folder / "job.json", to_json(asdict(replace(job, seeds=left))))
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
         self._errors = (folder / "sb3.log").open("wb")
         self._process = subprocess.Popen(
@@ -129,8 +135,12 @@ class SB3Process:
                 self._done[seed] = timesteps
 
 
+def _costs(folder: Path, seed: int) -> Path:
+    return folder / f"sb3-seed{seed}.json"
+
+
 def _result(folder: Path, seed: int) -> SB3Result:
-    cost = json.loads((folder / f"sb3-seed{seed}.json").read_text(encoding="utf-8"))
+    cost = json.loads(_costs(folder, seed).read_text(encoding="utf-8"))
     episodes = tuple((int(step), float(earned)) for step, earned in cost.pop("episodes"))
     model, moments = folder / f"sb3-seed{seed}.zip", folder / f"sb3-seed{seed}.pkl"
     normalization = moments if cost.pop("normalized") else None
