@@ -127,8 +127,7 @@ class Checkpoints:
             the file.
 
         Raises:
-            ValueError: the folder holds checkpoints of a run that is further, or the state of the environment cannot
-                be read, see ``Agent.checkpoint``.
+            ValueError: the folder holds checkpoints of a run that is further.
             OSError: the file could not be written; older checkpoints are unchanged.
         """
         timesteps = agent.num_timesteps

@@ -198,7 +198,6 @@ class KeptTraining:
         self.asked, self.resumed = resume, found is not None
         self.skipped = () if found is None else found.skipped
         self.agent = training.make_agent() if found is None else found.agent
-        self.can_save = hasattr(self.agent.env, "state_dict")
         self.curve: ExactCurve | None = None
         self.cpu_seconds_of_saving = 0.0
         self._notes = {"spent": {}, "exact": None} if found is None else found.notes
@@ -217,8 +216,6 @@ class KeptTraining:
             yield f"Continuing at step {self.agent.num_timesteps:,} of {training.steps:,}."
         elif self.asked:
             yield f"There is no checkpoint in {self.checkpoints.folder}: training starts at the beginning."
-        if not self.can_save:
-            yield f"The state of {training.env} cannot be read: there are no checkpoints, a stop loses the training."
 
     def with_curve(self, curve: ExactCurve) -> ExactCurve:
         """Keep an exact curve beside the agent; continues it if the training is taken up again."""
@@ -233,8 +230,6 @@ class KeptTraining:
         Raises:
             OSError: it could not be written.
         """
-        if not self.can_save:
-            return
         began = time.process_time()
         spent = Spent(so_far.cpu_seconds, so_far.wall_seconds)
         exact = None if self.curve is None else self.curve.notes()
