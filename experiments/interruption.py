@@ -87,4 +87,4 @@ def _handled(handler: Handler) -> Iterator[None]:
         yield
     finally:
         for number, handled in before.items():
-            signal.signal(number, handled)
+            signal.signal(number, signal.SIG_DFL if handled is None else handled)  # None: not set from Python

@@ -33,7 +33,6 @@ def test_its_program_computes_the_action_values_without_rlkit(tmp_path):
 
 def test_it_names_every_entry_of_a_manifest(tmp_path):
 
-
     agent = DQN("CartPole-v1", seeds=2, device="cpu", learning_starts=8, net_arch=(8,), buffer_size=64)
     agent.learn(40)
     agent.checkpoint(tmp_path / "run.safetensors")
