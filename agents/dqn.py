@@ -85,6 +85,11 @@ class DQN(Agent):
             interval = max(self.config.target_update_interval // self.env.num_envs, 1)
             self._update_target((before + steps) // interval - before // interval)
 
+    def drop_episodes(self, copies: Tensor) -> None:
+        """See ``Agent``; the last stored transition of these copies ends its episode by truncation."""
+        super().drop_episodes(copies)
+        self.memory.truncate(copies)
+
     def _play(self, steps: int) -> list[Transition]:
         """Play epsilon-greedy steps of every copy, ``[S, B]`` each; the network runs only if some copy is greedy."""
         u = self.explore.take(steps)  # [T, S, B, 2]

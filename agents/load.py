@@ -40,7 +40,9 @@ def resume(path: str | Path, env: EnvSource | None = None, device: str | torch.d
 
 
 def _algorithm(path: str | Path, kind: str) -> type[Agent]:
-    name = read_header(path, kind)["algorithm"]
-    if name not in ALGORITHMS:
-        raise ValueError(f"{path} holds a {name!r}; this version knows {', '.join(ALGORITHMS)}")
+    name = read_header(path, kind).get("algorithm")
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        raise ValueError(
+            f"{path} holds an agent of the algorithm {str(name)[:100]!r}; this version knows {', '.join(ALGORITHMS)}"
+        )
     return ALGORITHMS[name]

@@ -3,7 +3,7 @@ clipped objective and generalized advantages).
 
     repeat:
         play n_steps of every copy by pi(.; theta), and call that policy pi_old
-        A_t by generalised advantage estimation from V(.; theta), R_t = A_t + V(s_t)
+        A_t by generalized advantage estimation from V(.; theta), R_t = A_t + V(s_t)
         n_epochs times, for each minibatch of a random partition:
             A <- (A - mean) / std                          (of the minibatch, per seed)
             r = pi(a|s; theta) / pi_old(a|s)

@@ -72,6 +72,11 @@ class REINFORCE(OnPolicyAgent):
         self.value_optimizer = Adam(self.value.flat)
         return {"policy": self.policy, "value": self.value}
 
+    def drop_episodes(self, copies: Tensor) -> None:
+        """See ``Agent``; the episodes that these copies are in have no steps before."""
+        super().drop_episodes(copies)
+        self._before = self._before.masked_fill(copies, 0)
+
     def iteration(self) -> None:
         """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))
@@ -117,7 +122,14 @@ class REINFORCE(OnPolicyAgent):
         return weight, counted, step
 
     def baseline(self, batch: Transition, weight: Tensor, counted: Tensor, step: Tensor) -> Tensor:
-        """Compute the baseline of every weight, broadcastable to ``[S, T, B]``; 0 for "optimal", see ``gradients``."""
+        """Compute the baseline of every weight, broadcastable to ``[S, T, B]``; 0 for "optimal", see ``gradients``.
+
+        Args:
+            batch: steps of whole episodes, ``[S, T, B]``.
+            weight: weights of the scores, ``[S, T, B]``.
+            counted: whether a step counts, ``[S, T, B]`` bool.
+            step: steps since the start of the episode, ``[S, T, B]``.
+        """
         name = self.config.baseline
         if name == "leave-one-out":
             return leave_one_out_mean(weight, counted)

@@ -103,6 +103,12 @@ class TabularQ(Agent):
         self._action = epsilon_greedy(self.table(self._index(self.env.obs)), epsilon, u, self.env.action_mask)
         self.update(self._index(transition.obs) * self.num_actions + transition.action, target)
 
+    def drop_episodes(self, copies: Tensor) -> None:
+        """See ``Agent``; the first action of the new episodes is greedy."""
+        super().drop_episodes(copies)
+        greedy = mask_logits(self.scores(self.env.obs), self.env.action_mask).argmax(dim=-1)
+        self._action = torch.where(copies, greedy, self._action)
+
     def update(self, entry: Tensor, target: Tensor) -> None:
         """Move the table's entries ``[S, B]`` towards their targets ``[S, B]``."""
         error = target - self.table.flat.gather(1, entry)  # [S, B]

@@ -42,7 +42,10 @@ class AdversaryDynamics(DynamicsWrapper):
         return self.moves.action_space
 
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
-        """Let the victim act on what ``action [..., *move]`` shows it: (next state, minus its reward, terminated)."""
+        """Let the victim act on what ``action [..., *move]`` shows it: (next state, minus its reward, terminated).
+
+        Other arguments as of ``Dynamics.transition``.
+        """
         lead = state.shape[:-1]
         true = _as_tensor(self.dynamics.observe(state))
         obs = true.reshape(*_rows_and_copies(lead), *true.shape[len(lead) :])  # [S, B, *observation]

@@ -114,7 +114,9 @@ class CartPole:
         return {torch.float32: exact, torch.float64: exact, **numpys}
 
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
-        """One Euler step: state ``[..., 4]``, action ``[...]`` -> (next state, reward ``[...]``, terminated ``[...]``).
+        """Take one Euler step: (next state, reward, terminated); arguments as of ``Dynamics.transition``.
+
+        ``state`` is ``[..., 4]``, ``action`` ``[...]``; ``u`` is not used.
 
         The equations of motion are Florian (2007), "Correct equations for the dynamics of the cart-pole system",
         without friction, with the constants of the masses folded.

@@ -55,16 +55,24 @@ class Dynamics(Protocol):
         ...
 
     def initial(self, u: Array) -> Array:
-        """First state of an episode: u ``[..., initial_noise]`` -> state ``[..., k]``."""
+        """Return the first state of an episode: u ``[..., initial_noise]`` -> state ``[..., k]``."""
         ...
 
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
-        """State ``[..., k]``, action ``[...]``, u ``[..., transition_noise]`` -> (next state ``[..., k]``,
-        reward ``[...]`` floating, terminated ``[...]`` bool)."""
+        """Take one step.
+
+        Args:
+            state: ``[..., k]``.
+            action: ``[...]``.
+            u: uniforms on [0, 1) ``[..., transition_noise]``.
+
+        Returns:
+            Next state ``[..., k]``, reward ``[...]`` floating and terminated ``[...]`` bool.
+        """
         ...
 
     def observe(self, state: Array) -> Array:
-        """What the agent sees of a state: ``[..., k]`` -> ``[..., *observation_space.shape]`` in the space's dtype."""
+        """Return the observation of a state in the space's dtype, ``[..., k] -> [..., *observation_space.shape]``."""
         ...
 
 

@@ -5,6 +5,7 @@ The copies are stepped one after another in Python: this is for environments who
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from rlkit.env_checker import EnvChecker, FaultyEnvironmentError, env_name
 from rlkit.streams import key
 from rlkit.types import Starts, Transition
 
+from .running_episodes import RunningEpisodes
+from .worker import Worker, check_step_timeout
+
 Observations = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
 
@@ -28,8 +32,11 @@ class ForeignEnv:
 
     Observations keep their space's dtype; those of ``Discrete(n, start)`` count from 0, and so do actions: ``starts``
     has the numbers that the environment begins with. Where the environment gives ``info["action_mask"]`` at its first
-    reset (Taxi does), transitions carry it. The state of a foreign environment cannot be read, so it cannot be saved:
-    training with one cannot be resumed exactly.
+    reset (Taxi does), transitions carry it.
+
+    The state of a foreign environment cannot be read. A checkpoint holds the actions of its running episodes instead,
+    and ``load_state`` plays them again. A copy that then shows or paid something else than was saved depends on more
+    than its seed and its actions: its unfinished episode is dropped, it begins the next one, and ``cut`` says so.
 
     Args:
         make_one: makes one copy, for example ``lambda: gymnasium.make("Acrobot-v1")``; called S x B times.
@@ -44,6 +51,9 @@ class ForeignEnv:
         freeze_rows: what follows a fault. Without it, an error. With it the row of the faulty copy is frozen and its
             error kept in ``faults``, by row; the other rows go on as without it. The copies of a frozen row are not
             stepped again: they show an element of the space and pay NaN. Once every row is frozen, an error.
+        step_timeout: seconds in which every ``reset`` and ``step`` must return. With it the copies of a row step in a
+            process of their own (see ``rlkit.envs.worker``), which is killed when one of them takes longer: a fault.
+            The numbers are the same. None: they step in this process.
 
     Raises:
         ValueError: no seeds or a negative one, fewer than one copy, an unknown noise, ``make_one`` returning
@@ -63,6 +73,7 @@ class ForeignEnv:
         restart: bool = True,
         noise: Literal["stream", "gymnasium"] = "stream",
         freeze_rows: bool = False,
+        step_timeout: float | None = None,
     ) -> None:
         self.seeds = tuple(index(seed) for seed in seeds)
         if len(self.seeds) == 0 or min(self.seeds) < 0:
@@ -71,13 +82,15 @@ class ForeignEnv:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if noise not in ("stream", "gymnasium"):
             raise ValueError(f'noise must be "stream" or "gymnasium", got {noise!r}')
+        check_step_timeout(step_timeout)
         self.num_envs = num_envs
         self.device = torch.device(device)
         self.repeats = noise == "gymnasium" and not restart
         self._restart = restart
         self._noise = noise
         self._copies = [(seed, copy) for seed in self.seeds for copy in range(num_envs)]  # S * B of them, row by row
-        self._envs = _make_all(make_one, len(self._copies))
+        makers = [make_one if step_timeout is None else Worker(make_one, step_timeout).make for _ in self.seeds]
+        self._envs = _make_all([maker for maker in makers for _ in range(num_envs)])
         self._name = env_name(self._envs[0])
         self._actions = _discrete_actions(self._envs[0])
         self._observations = _numeric_observations(self._envs[0])
@@ -88,6 +101,7 @@ class ForeignEnv:
         self.max_episode_steps = None if spec is None else spec.max_episode_steps
 
         self.faults: dict[int, FaultyEnvironmentError] = {}  # of frozen rows
+        self.cut: dict[tuple[int, int], str] = {}  # (row, copy) whose episode ``load_state`` dropped -> what differed
         self._freeze_rows = freeze_rows
         self._checker = EnvChecker(self._name, self._observations, self._where)
 
@@ -101,6 +115,8 @@ class ForeignEnv:
         self._frozen = np.zeros(count, dtype=np.bool_)
         self._elapsed = np.zeros(count, dtype=np.int64)  # steps of the copy's episode
         self._episodes = np.zeros(count, dtype=np.int64)  # begun so far
+        trains = restart and noise == "stream"  # an evaluation is not continued
+        self._running = RunningEpisodes(count, int(self._actions.n)) if trains else None
         self.reset()
 
     def reset(self) -> Tensor:
@@ -117,11 +133,16 @@ class ForeignEnv:
         self._rewards[held] = 0.0
         self._elapsed += ~held
         for place in np.flatnonzero(~held & ~self._frozen).tolist():
+            if self._frozen[place]:  # by another copy in this step
+                continue
             try:
                 self._step_copy(place, chosen[place])
             except FaultyEnvironmentError as fault:
                 self._freeze(place, fault)
         self._freeze_faulty()
+        if self._running is not None:
+            self._running.add(chosen - self.starts.action, self._rewards)
+            self._running.begin(np.flatnonzero(self._frozen))
         if self.faults:
             self._truncated[self._frozen] = self._elapsed[self._frozen] == self.max_episode_steps
         transition = Transition(
@@ -146,6 +167,94 @@ class ForeignEnv:
         for env in self._envs:
             env.close()
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything a checkpoint needs to play the running episodes again.
+
+        Raises:
+            RuntimeError: an environment for evaluation.
+        """
+        running = self._resumable()
+        shape = (len(self.seeds), self.num_envs)
+        observations = self._seen
+        if observations.dtype.kind == "u" and observations.dtype.itemsize > 1:
+            observations = observations.astype(np.int64)  # files hold no larger unsigned integers than bytes
+        state = {
+            "episodes": self._episodes.reshape(shape),
+            "elapsed": self._elapsed.reshape(shape),
+            "paid": running.paid.reshape(shape),
+            "observations": observations.reshape(*shape, *observations.shape[1:]),
+            "actions": running.actions,
+            "frozen": self._frozen.reshape(shape)[:, 0],
+            "faults": np.frombuffer(json.dumps([str(self.faults[row]) for row in sorted(self.faults)]).encode(), "u1"),
+        }
+        if self._masks is not None:
+            state["masks"] = self._masks.reshape(*shape, -1)
+        return {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue saved episodes: reset every copy with its episode's seed and take the episode's actions again.
+
+        ``cut`` has the copies that did not come back to where they were and have begun their next episode instead.
+
+        Raises:
+            ValueError: a state that no such environment has.
+            FaultyEnvironmentError: as ``reset``.
+        """
+        running = self._resumable()
+        saved = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+        self._load_faults(saved["frozen"], saved["faults"].tobytes())
+        self._episodes, self._elapsed = saved["episodes"].ravel().copy(), saved["elapsed"].ravel().copy()
+        if (self._episodes < 1)[~self._frozen].any() or (saved["actions"] >= self._actions.n).any():
+            raise ValueError("an episode has no number or an action that the environment does not have")
+        running.load(np.where(self._frozen, 0, self._elapsed), saved["paid"].ravel(), saved["actions"])
+        observations, self.cut = saved["observations"].reshape(self._seen.shape).astype(self._seen.dtype), {}
+        masks = saved["masks"].reshape(len(self._envs), -1) if "masks" in saved else None
+        for place in np.flatnonzero(~self._frozen).tolist():
+            differs = self._replay(place, running)
+            if differs is None and not np.array_equal(self._seen[place], observations[place]):
+                differs = f"it shows {self._seen[place]} where it had shown {observations[place]}"
+            if differs is None and masks is not None and self._masks is not None:
+                differs = None if (self._masks[place] == masks[place]).all() else "it allows other actions"
+            if differs is not None:
+                self.cut[divmod(place, self.num_envs)] = differs
+        self._begin(np.array([row * self.num_envs + copy for row, copy in self.cut], dtype=np.int64))
+        self._terminated[:] = self._truncated[:] = False
+        self.obs, self.action_mask = self._observed(), self._allowed()
+
+    def _resumable(self) -> RunningEpisodes:
+        """Return the actions of the running episodes, which only an environment for training remembers."""
+        if self._running is None:
+            raise RuntimeError("an environment for evaluation is not continued, and not checkpointed")
+        return self._running
+
+    def _load_faults(self, frozen: NDArray[np.bool_], messages: bytes) -> None:
+        """Freeze the rows that were frozen when the state was saved, with the messages of their errors."""
+        texts, rows = json.loads(messages), np.flatnonzero(frozen).tolist()
+        if not isinstance(texts, list) or [type(text) for text in texts] != [str] * len(rows):
+            raise ValueError(f"{len(rows)} rows are frozen, and the faults do not say why")
+        self._frozen[:], self.faults = False, {}
+        for row, text in zip(rows, texts, strict=True):
+            self._freeze(row * self.num_envs, FaultyEnvironmentError(text))
+
+    def _replay(self, place: int, running: RunningEpisodes) -> str | None:
+        """Bring a copy to where its running episode was; say what differs from it, None if nothing seems to."""
+        env, actions, paid = self._envs[place], running.actions_of(place) + self.starts.action, 0.0
+        try:
+            seed, copy = self._copies[place]
+            own_seed = episode_seed(seed, copy, int(self._episodes[place]) - 1)
+            obs, info = self._checker.reset(place, env, seed=own_seed)
+            for step, action in enumerate(actions, start=1):
+                obs, reward, terminated, truncated, info = self._checker.step(place, env, action)
+                paid += reward
+                if terminated or truncated:
+                    return f"it ended at step {step} of {len(actions)}"
+            self._write(place, obs)
+            if self._masks is not None:
+                self._write_mask(place, info, needed=True)
+        except FaultyEnvironmentError as fault:
+            return str(fault)
+        return None if paid == running.paid[place] else f"it paid {paid} where it had paid {running.paid[place]}"
+
     def _step_copy(self, place: int, action: np.int64) -> None:
         """Step one copy and gather what it returns."""
         obs, reward, terminated, truncated, info = self._checker.step(place, self._envs[place], action)
@@ -157,7 +266,11 @@ class ForeignEnv:
     def _begin(self, places: NDArray[np.int64]) -> None:
         """Start the next episode of these copies and gather their first observations."""
         self._elapsed[places] = 0
+        if self._running is not None:
+            self._running.begin(places)
         for place in places[~self._frozen[places]].tolist():
+            if self._frozen[place]:
+                continue
             try:
                 self._begin_copy(place)
             except FaultyEnvironmentError as fault:
@@ -270,11 +383,11 @@ def episode_seed(seed: int, copy: int, episode: int) -> int:
     return int(np.random.Philox(key=words, counter=counter).random_raw()) >> 33
 
 
-def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> list[gymnasium.Env[Any, Any]]:
-    """The copies, verified to be of one kind and each its own; none stays open if that fails."""
+def _make_all(makers: Sequence[Callable[[], gymnasium.Env[Any, Any]]]) -> list[gymnasium.Env[Any, Any]]:
+    """The copies, one of each maker, verified to be of one kind and each its own; none stays open if that fails."""
     made: list[gymnasium.Env[Any, Any]] = []
     try:
-        for _ in range(count):
+        for make_one in makers:
             made.append(make_one())
             if not isinstance(made[-1], gymnasium.Env):
                 raise ValueError(f"make_one returned {type(made.pop())}: it must make a gymnasium.Env")
@@ -282,10 +395,10 @@ def _make_all(make_one: Callable[[], gymnasium.Env[Any, Any]], count: int) -> li
             _numeric_observations(made[-1])
             if (made[-1].action_space, made[-1].observation_space) != (made[0].action_space, made[0].observation_space):
                 raise ValueError(f"the spaces of {env_name(made[-1])} differ from copy to copy: make them all alike")
-        if len({id(env.unwrapped) for env in made}) < count:
+        if len({id(env.unwrapped) for env in made}) < len(made):
             raise ValueError(
-                f"the function that makes {env_name(made[0])} returned the same environment twice, and {count} copies "
-                "would step one state: make a new one in each call"
+                f"the function that makes {env_name(made[0])} returned the same environment twice, and {len(made)} "
+                "copies would step one state: make a new one in each call"
             )
     except BaseException:
         for env in made:

@@ -41,8 +41,9 @@ class GridWorld(TabularDynamics):
     enters; a blocked move enters nothing. ``slip`` and ``slip_kind`` are explained in ``Rules``. Goals, holes and
     terminal tiles end the episode on entry; ``continuing=True`` is for maps without any of them. ``tiles`` says what
     the letters mean: a ``Tile``, or a number for ``Tile(reward=number)``. ``starts`` are places (row, column) that
-    replace the map's own starts. A rule left at None is that of the named map, and so is ``max_steps="map"``; text
-    maps have no slip, goal reward 1, other rewards 0 and no step limit unless told.
+    replace the map's own starts. ``goal_reward`` and ``hole_reward`` are the rewards of entering a goal and a hole. A
+    rule left at None is that of the named map, and so is ``max_steps="map"``; text maps have no slip, goal reward 1,
+    other rewards 0 and no step limit unless told.
 
     What is seen of a state, ``observation``:
 

@@ -28,6 +28,7 @@ from .dynamics import Dynamics
 from .foreign import ForeignEnv
 from .gridworld import GridWorld
 from .probes import PROBES
+from .worker import check_step_timeout
 
 NATIVE: dict[str, Callable[..., Dynamics]] = {
     "rlkit/CartPole-v1": CartPole,
@@ -50,6 +51,7 @@ def make(
     noise: Noise = "stream",
     double: bool = False,
     freeze_rows: bool = False,
+    step_timeout: float | None = None,
     env_kwargs: dict[str, Any] | None = None,
 ) -> Env:
     """Make S seeds x ``num_envs`` copies of an environment.
@@ -64,6 +66,7 @@ def make(
         noise: as in ``BatchedEnv``.
         double: as in ``BatchedEnv``.
         freeze_rows: as in ``ForeignEnv``; dynamics of rlkit have no faults of this kind.
+        step_timeout: as in ``ForeignEnv``; dynamics of rlkit step in this process.
         env_kwargs: passed to what makes the environment, for example ``{"map": "4x4"}``; none with a ``Dynamics``.
 
     Raises:
@@ -73,18 +76,21 @@ def make(
     """
     kwargs = dict(env_kwargs or {})
     rows, copies = as_seeds(seeds), _as_copies(num_envs)
+    check_step_timeout(step_timeout)
     dynamics = find_dynamics(env, backend, kwargs)
     if dynamics is not None:
         return BatchedEnv(dynamics, rows, copies, device, restart=restart, noise=noise, double=double)
     if isinstance(env, str | EnvSpec):
-        return ForeignEnv(_gymnasium_maker(env, kwargs), rows, copies, device, restart, noise, freeze_rows)
+        return ForeignEnv(
+            _gymnasium_maker(env, kwargs), rows, copies, device, restart, noise, freeze_rows, step_timeout
+        )
     if isinstance(env, Dynamics) or not callable(env):
         raise ValueError(
             f"{env!r} is one environment, and every copy needs its own: pass its id, or a function that makes a new "
             "one in each call, lambda: gymnasium.make(...)"
         )
     maker = _with_arguments(getattr(env, "__name__", repr(env)), env, kwargs)
-    return ForeignEnv(maker, rows, copies, device, restart, noise, freeze_rows)
+    return ForeignEnv(maker, rows, copies, device, restart, noise, freeze_rows, step_timeout)
 
 
 def _as_copies(num_envs: int) -> int:
@@ -107,6 +113,11 @@ def find_dynamics(
     """Return the native dynamics behind an environment, None where gymnasium's own has to run.
 
     An ``EnvSpec`` has native dynamics if it differs from the registered one in its arguments at most.
+
+    Args:
+        env: an id, a specification or a function that makes an environment.
+        backend: "auto" prefers native dynamics; "gymnasium" excludes them for ids of gymnasium.
+        env_kwargs: arguments of the environment.
 
     Raises:
         ValueError: an unknown backend or module, or an argument that the environment does not have or cannot take any
@@ -192,7 +203,7 @@ def _gymnasium_maker(env: str | EnvSpec, kwargs: dict[str, Any]) -> Callable[[],
         return partial(gymnasium.make, env, **kwargs)
     name = _imported(env)
     try:
-        gymnasium.spec(name)
+        spec = gymnasium.spec(name)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.Error) as error:
         known = [*gymnasium.registry, *NATIVE, *TWINS]
         near = difflib.get_close_matches(name, known, n=1)
@@ -200,4 +211,10 @@ def _gymnasium_maker(env: str | EnvSpec, kwargs: dict[str, Any]) -> Callable[[],
         if name.endswith("Policy"):  # 'MlpPolicy', which stable-baselines3 puts first
             hint = "an agent's first argument is its environment, and network='mlp' or 'cnn' is what reads it"
         raise ValueError(f"unknown environment {name!r}: {hint}") from error
-    return lambda: gymnasium.make(name, **kwargs)
+    return partial(_registered, name, spec, kwargs)
+
+
+def _registered(name: str, spec: EnvSpec, kwargs: dict[str, Any]) -> gymnasium.Env:
+    """Make gymnasium's environment; a worker process need not have registered it."""
+    gymnasium.registry.setdefault(spec.id, spec)
+    return gymnasium.make(name, **kwargs)

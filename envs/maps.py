@@ -266,15 +266,22 @@ def random_map(
 ) -> tuple[str, ...]:
     """Draw a map with the start top left and the goal bottom right, which can be reached without entering a hole.
 
-    Every other tile is a hole with probability ``holes``, a wall with probability ``walls``, else free. Maps are
-    drawn until one is solvable, at most ``attempts`` times, so the result is a draw from the solvable maps. The
-    result depends on the arguments alone (Philox, Salmon et al. 2011). The map is for ``GridWorld``:
+    Maps are drawn until one is solvable, so the result is a draw from the solvable maps. It depends on the arguments
+    alone (Philox, Salmon et al. 2011). The map is for ``GridWorld``:
 
     >>> random_map(3, 6, seed=1)
     ('SHH...', '.....H', '.....G')
     >>> from rlkit.envs import GridWorld
     >>> GridWorld(random_map(3, 6, seed=1), slip=0.1).mdp.num_states
     18
+
+    Args:
+        rows: height of the map.
+        columns: width of the map.
+        seed: seed of the draws.
+        holes: probability that a tile, other than start and goal, is a hole.
+        walls: probability that it is a wall.
+        attempts: maximum number of maps to draw.
 
     Raises:
         ValueError: fewer than two tiles; probabilities that are negative or sum to more than one.

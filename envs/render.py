@@ -20,9 +20,9 @@ from rlkit.mdp import TabularMDP
 
 from .maps import FREE, GOAL, HOLE, START, WALL
 
-TILE_COLOURS = {START: "#cfe8ff", FREE: "#f7f7f5", WALL: "#3c4650", HOLE: "#24476b", GOAL: "#4fa96a"}
-LETTER_COLOUR = "#f0c36d"
-AGENT_COLOUR = "#d9482b"
+TILE_COLORS = {START: "#cfe8ff", FREE: "#f7f7f5", WALL: "#3c4650", HOLE: "#24476b", GOAL: "#4fa96a"}
+LETTER_COLOR = "#f0c36d"
+AGENT_COLOR = "#d9482b"
 DPI = 100
 # Steps of a unit arrow for 0 left, 1 down, 2 right, 3 up, in image coordinates (rows grow downwards).
 ARROWS = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
@@ -70,13 +70,13 @@ class GridPicture:
         """
         size = self.tile_size
         image = self._background.copy()
-        centre = (size - 1) / 2
-        y, x = np.mgrid[:size, :size] - centre
+        center = (size - 1) / 2
+        y, x = np.mgrid[:size, :size] - center
         cover = np.clip(0.32 * size - np.hypot(x, y) + 0.5, 0, 1)[..., None]  # 1 inside the disc, soft at its rim
         corners = np.rint(places * size).clip(0, np.array(image.shape[:2]) - size).astype(int)  # [n, 2] pixels
         for (top, left), weight in zip(corners, np.clip(weights, 0.0, 1.0), strict=True):
             tile = image[top : top + size, left : left + size]  # a view
-            tile[...] = np.rint((1 - weight * cover) * tile + weight * cover * 255 * np.array(to_rgb(AGENT_COLOUR)))
+            tile[...] = np.rint((1 - weight * cover) * tile + weight * cover * 255 * np.array(to_rgb(AGENT_COLOR)))
         return image
 
 
@@ -131,13 +131,13 @@ def draw_values(
     axes: Axes | None = None,
     limits: tuple[float, float] | None = None,
     title: str = "",
-    colour_bar: bool = True,
+    color_bar: bool = True,
 ) -> Figure | SubFigure:
-    """Colours for values ``[N]`` and arrows for a policy, on the map; the figure that holds them.
+    """Colors for values ``[N]`` and arrows for a policy, on the map; the figure that holds them.
 
     ``policy`` is an action for every state ``[N]`` int, a set of actions ``[N, A]`` bool (for instance
     ``Solution.optimal_actions``), or probabilities ``[N, A]``; an arrow is as long as its action is likely. Maps drawn
-    side by side get their ``axes`` and the same colour ``limits`` (lowest, highest).
+    side by side get their ``axes`` and the same color ``limits`` (lowest, highest).
 
     Raises:
         ValueError: values or a policy that are not one entry for every state, or a value that is not finite.
@@ -155,17 +155,17 @@ def draw_values(
     over = grid.mdp.ended  # [N]: no value and no arrow to show
     shown = np.where(over, np.nan, values)
     lowest, highest = limits if limits is not None else (np.nanmin(shown), np.nanmax(shown))
-    colours = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0))
-    axes.imshow(_tile_colours(grid))
+    colors = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0))
+    axes.imshow(_tile_colors(grid))
     image = axes.imshow(
-        np.ma.masked_invalid(grid.to_map(shown)), cmap=colours, norm=Normalize(float(lowest), float(highest))
+        np.ma.masked_invalid(grid.to_map(shown)), cmap=colors, norm=Normalize(float(lowest), float(highest))
     )
     if max(rows, columns) <= 16:
         _write_values(axes, grid, shown, image)
     if policy is not None:
         _draw_arrows(axes, grid, _action_weights(policy, grid.mdp.num_states, grid.mdp.num_actions), ~over)
     axes.set(xticks=[], yticks=[], title=title)
-    if colour_bar:
+    if color_bar:
         axes.figure.colorbar(image, ax=axes, shrink=0.8)
     return axes.figure
 
@@ -182,16 +182,16 @@ def draw_cartpole(
 ) -> NDArray[np.uint8]:
     """The cart-pole seen from the side, ``[height, width, 3]`` uint8.
 
-    ``x`` is the cart's place in metres, ``theta`` the pole's angle in radians, clockwise from upright, and
-    ``half_length`` half the pole's length in metres, as in gymnasium's CartPole. The picture ends at ``x_limit``, and
+    ``x`` is the cart's place in meters, ``theta`` the pole's angle in radians, clockwise from upright, and
+    ``half_length`` half the pole's length in meters, as in gymnasium's CartPole. The picture ends at ``x_limit``, and
     ``label`` is written at its top.
     """
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    metres_high = 2 * x_limit * height / width
-    axes = _bare_axes(figure, (-x_limit, x_limit), (-0.25 * metres_high, 0.75 * metres_high))
+    meters_high = 2 * x_limit * height / width
+    axes = _bare_axes(figure, (-x_limit, x_limit), (-0.25 * meters_high, 0.75 * meters_high))
     axes.axhline(0.0, color="#444444", linewidth=2)
-    axes.text(0.0, 0.7 * metres_high, label, ha="center", va="top", fontsize=10)
-    axes.add_patch(Rectangle((x - 0.25, -0.12), 0.5, 0.24, facecolor=TILE_COLOURS[WALL]))
+    axes.text(0.0, 0.7 * meters_high, label, ha="center", va="top", fontsize=10)
+    axes.add_patch(Rectangle((x - 0.25, -0.12), 0.5, 0.24, facecolor=TILE_COLORS[WALL]))
     along = np.array([np.sin(theta), np.cos(theta)])
     across = 0.045 * np.array([along[1], -along[0]])
     pivot = np.array([x, 0.12])
@@ -216,12 +216,12 @@ def _bare_axes(figure: Figure, x_limits: tuple[float, float], y_limits: tuple[fl
     return axes
 
 
-def _tile_colours(grid: DrawnGrid) -> NDArray[np.float64]:
-    """The colour of every tile, ``[rows, columns, 3]`` in [0, 1]."""
-    colours = np.empty((*grid.letters.shape, 3))
+def _tile_colors(grid: DrawnGrid) -> NDArray[np.float64]:
+    """The color of every tile, ``[rows, columns, 3]`` in [0, 1]."""
+    colors = np.empty((*grid.letters.shape, 3))
     for letter in np.unique(grid.letters):
-        colours[grid.letters == letter] = to_rgb(TILE_COLOURS.get(str(letter), LETTER_COLOUR))
-    return colours
+        colors[grid.letters == letter] = to_rgb(TILE_COLORS.get(str(letter), LETTER_COLOR))
+    return colors
 
 
 def _map_image(grid: DrawnGrid, tile_size: int) -> NDArray[np.uint8]:
@@ -229,7 +229,7 @@ def _map_image(grid: DrawnGrid, tile_size: int) -> NDArray[np.uint8]:
     rows, columns = grid.letters.shape
     figure = Figure(figsize=(columns * tile_size / DPI, rows * tile_size / DPI), dpi=DPI)
     axes = _bare_axes(figure, (-0.5, columns - 0.5), (rows - 0.5, -0.5))
-    axes.imshow(_tile_colours(grid), aspect="auto", interpolation="nearest")
+    axes.imshow(_tile_colors(grid), aspect="auto", interpolation="nearest")
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     if tile_size >= 16:
         axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, color="#b9bec4", linewidth=0.8)
@@ -238,8 +238,8 @@ def _map_image(grid: DrawnGrid, tile_size: int) -> NDArray[np.uint8]:
         for row, column in grid.tile_of:
             letter = str(grid.letters[row, column])
             if letter != FREE:
-                colour = "white" if letter in (HOLE, GOAL) else "#333333"
-                axes.text(column, row, letter, ha="center", va="center", fontsize=points, color=colour)
+                color = "white" if letter in (HOLE, GOAL) else "#333333"
+                axes.text(column, row, letter, ha="center", va="center", fontsize=points, color=color)
     return figure_image(figure)
 
 
@@ -251,8 +251,8 @@ def _write_values(axes: Axes, grid: DrawnGrid, values: NDArray[np.float64], imag
             axes.text(column, row, letter, ha="center", va="center", color="white", fontsize=11, fontweight="bold")
         else:
             red, green, blue, _ = image.cmap(image.norm(number))
-            colour = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-            axes.text(column, row + 0.36, f"{number:#.3g}", ha="center", va="center", color=colour, fontsize=7)
+            color = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+            axes.text(column, row + 0.36, f"{number:#.3g}", ha="center", va="center", color=color, fontsize=7)
 
 
 def _action_weights(policy: ArrayLike, num_states: int, num_actions: int) -> NDArray[np.float64]:
@@ -269,13 +269,13 @@ def _action_weights(policy: ArrayLike, num_states: int, num_actions: int) -> NDA
 
 
 def _draw_arrows(axes: Axes, grid: DrawnGrid, weights: NDArray[np.float64], acting: NDArray[np.bool_]) -> None:
-    """An arrow for every action with weight in each acting state: from the centre, or across it if it is alone."""
+    """An arrow for every action with weight in each acting state: from the center, or across it if it is alone."""
     weights = np.where(acting[:, None], weights, 0.0)
     state, action = np.nonzero(weights > 0)  # [number of arrows]
     step = 0.34 * weights[state, action, None] * ARROWS[action]  # [number of arrows, 2]
     alone = np.count_nonzero(weights > 0, axis=1)[state] == 1
-    centre = grid.tile_of[state, ::-1] - np.array([0, 0.08])  # (x, y)
-    x, y = (centre - np.where(alone[:, None], step / 2, 0.0)).T
+    center = grid.tile_of[state, ::-1] - np.array([0, 0.08])  # (x, y)
+    x, y = (center - np.where(alone[:, None], step / 2, 0.0)).T
     axes.quiver(
         x, y, step[:, 0], step[:, 1],
         angles="xy", scale_units="xy", scale=1, units="xy", width=0.045, color="white", edgecolor="black",

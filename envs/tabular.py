@@ -31,7 +31,7 @@ class _Tables(NamedTuple):
 
 
 class TabularDynamics:
-    """The dynamics (see ``Dynamics``) of a finite MDP, for numpy arrays and torch tensors of any device.
+    """The dynamics (see ``Dynamics``) of a finite ``mdp``, for numpy arrays and torch tensors of any device.
 
     The state is the index of the MDP's state, ``[..., 1]`` int64. Outcome k of (s, a) is the number of cumulative
     probabilities that are <= u, so an outcome of probability 0 is never drawn, and numpy and torch agree exactly.

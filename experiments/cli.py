@@ -1,8 +1,7 @@
 """The command line: ``rlkit COMMAND``, also ``python -m rlkit COMMAND``.
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, with one line that says what to change;
-130 or 143
-interrupted by SIGINT or SIGTERM. The commands are in ``commands/``.
+130 or 143 interrupted by SIGINT (Ctrl-C) or SIGTERM. The commands are in ``commands/``.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from .commands.compare import compare
 from .commands.demo import demo
 from .commands.evaluate import evaluate
 from .commands.hijack import hijack
-from .commands.options import DONE, FAILED, MISUSED
+from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED
 from .commands.report import report
 from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
 from .commands.watch import watch
-from .interruption import Stopped, leaving_at_once
+from .stopping import Stopped, stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
@@ -64,7 +63,16 @@ Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. A wrong use is one line on the standard error."""
+    """Run one command; the exit code. A wrong use is one line on the standard error.
+
+    SIGINT and SIGTERM stop the command; a second one ends the process at once.
+    """
+    with stop_signals() as stop:
+        code = _run(args)
+    return stop.stopped().code if code == INTERRUPTED and stop() else code
+
+
+def _run(args: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if args is None else args)
     first = arguments[0] if arguments else ""
     if first in ("-h", "--help"):
@@ -80,8 +88,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return _failed(f"{unknown_command(first)}; rlkit --help lists the commands", MISUSED)
         command = COMMANDS[first]
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
-        with leaving_at_once():
-            return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
+        return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
     except KeyboardInterrupt as error:

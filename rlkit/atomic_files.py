@@ -1,8 +1,8 @@
-"""Files that are written whole or not at all, and the lock of a folder with one writer.
+"""Atomic files, which are written whole or not at all, and the lock of a folder with one writer.
 
-A file is written under a temporary name in its own folder, flushed to the disk, renamed, and the folder is flushed to
-the disk. A reader therefore sees the old file or the new one. A process that is killed leaves at most its temporary
-file, whose name says which process wrote it; the next write of the same file removes it.
+A file is written under a temporary name in its own folder, flushed to the disk and renamed, and the folder is flushed
+to the disk. A reader therefore sees the old file or the new one. A killed process leaves at most its temporary file,
+whose name contains the number of the process; the next write of the same file removes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
 
-LOCK, OWNER = "LOCK", "LOCK.json"  # the locked file, and who holds it
+LOCK, OWNER = "LOCK", "LOCK.json"  # the locked file, and the process that holds it
 STALE_SECONDS = 24 * 3600.0  # age from which a temporary file of another machine counts as abandoned
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<host>[\w-]+)-(?P<pid>\d+)-[0-9a-f]{8}\.rlkit-part")
 
@@ -84,13 +84,14 @@ def _flush_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: str | Path, name: str | None = None) -> list[str]:
-    """Remove temporary files that killed processes left in a folder; the names of those removed.
+    """Remove temporary files that killed processes left in a folder, and return their names.
 
-    A temporary file of this machine is abandoned when its process no longer runs, one of another machine after a day.
+    A temporary file of this machine counts as abandoned if its process no longer runs, one of another machine after a
+    day.
 
     Args:
-        folder: where to look; folders below it are left alone.
-        name: of the file whose temporary files are removed; None means those of every file.
+        folder: folder to search, without the folders below it.
+        name: name of the file whose temporary files are removed; None for those of every file.
     """
     removed = []
     for entry in os.scandir(folder):
@@ -108,7 +109,7 @@ def remove_leftovers(folder: str | Path, name: str | None = None) -> list[str]:
 
 
 def process_runs(pid: int) -> bool:
-    """Whether a process of this machine runs, whoever owns it."""
+    """Find out whether a process of this machine runs, of any user."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -124,12 +125,12 @@ def _host() -> str:
 
 @contextmanager
 def only_writer(folder: str | Path) -> Iterator[None]:
-    """Hold the lock of a folder; the operating system releases it when the process ends, however it ends.
+    """Hold the lock of a folder; the operating system releases it when the process ends, even if it is killed.
 
     The folder keeps the empty file ``LOCK`` and, while the lock is held, ``LOCK.json`` with process, host and time.
 
     Raises:
-        RuntimeError: another process holds it; the message names that process and its host.
+        RuntimeError: another process holds the lock; the message names that process and its host.
     """
     from filelock import FileLock, Timeout
 

@@ -1,10 +1,10 @@
-"""Files of tensors that cannot run code, that are written whole, and that notice when they were changed.
+"""Files of tensors: they cannot run code, are written whole or not at all, and reveal later changes.
 
 A file is a safetensors file whose metadata holds a manifest in JSON and the SHA-256 of that JSON. The manifest holds
-the schema number, what kind of file it is, its contents as its writer gave them, and for every tensor its dtype, shape
-and SHA-256. ``docs/reference/files.md`` describes the format for other programs.
+the schema number, the kind of the file, the contents given by the writer, and the dtype, shape and SHA-256 of every
+tensor. ``docs/reference/files.md`` describes the format for other programs.
 
-Reading compares the sizes in the header with the size of the file before anything is allocated.
+Reading compares the sizes in the header with the size of the file before it allocates memory.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ MOST_TENSORS = 10_000
 
 
 class TensorFile(NamedTuple):
-    """What was read of a file."""
+    """The contents of a file."""
 
-    kind: str  # what its writer calls it
-    schema: int  # 0: from before there were manifests
-    contents: dict[str, Any]  # what its writer put beside the tensors, as JSON
-    tensors: dict[str, Tensor]  # on the CPU, in the order of writing; empty if only the header was read
+    kind: str  # kind of the file, named by its writer
+    schema: int  # version of the format; 0 for files without a manifest (version 0.1.0)
+    contents: dict[str, Any]  # JSON object that the writer added to the tensors
+    tensors: dict[str, Tensor]  # by name, on the CPU, in the order of writing; empty if only the header was read
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, contents: Mapping[str, Any]) -> None:
-    """Write named tensors and what belongs to them as one file, whole or not at all.
+    """Write named tensors and a JSON object as one file, whole or not at all.
 
     Args:
-        path: of the file; its folder must exist.
-        tensors: by name, of the dtypes that ``DTYPES`` names.
-        kind: what the file is, checked by whoever reads it.
-        contents: anything that JSON can hold.
+        path: path of the file; its folder must exist.
+        tensors: by name, of a dtype in ``DTYPES``.
+        kind: kind of the file, which readers check.
+        contents: a mapping that JSON can represent.
 
     Raises:
         OSError: see ``rlkit.atomic_files.whole_file``.
@@ -82,22 +82,22 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, con
 
 
 def digest(tensor: Tensor) -> str:
-    """SHA-256 of a contiguous tensor's bytes, in hexadecimal digits."""
+    """Return the SHA-256 of a contiguous tensor's bytes, in hexadecimal digits."""
     flat = tensor.as_strided((tensor.numel(),), (1,))  # a single number may have a stride of 0
     return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
 
 
 def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, str] | None = None) -> TensorFile:
-    """Read what ``save_tensors`` wrote, every byte checked.
+    """Read a file of ``save_tensors`` and check every byte.
 
     Args:
-        path: of the file.
-        kinds: those that the caller can read.
-        legacy: what files of before the manifest called their only entry of metadata, and the kind that each is.
+        path: path of the file.
+        kinds: kinds that the caller can read.
+        legacy: for files without a manifest: name of their only entry of metadata -> their kind.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no whole file of such a kind, one that was changed after it was written, or one of a newer schema.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not whole, was changed after it was written, is of another kind, or has a newer schema.
     """
     path = Path(path)
     header = load_header(path, kinds, legacy)
@@ -116,7 +116,7 @@ def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, st
 
 
 def load_header(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, str] | None = None) -> TensorFile:
-    """The kind and contents of a file, without its tensors; arguments and errors as of ``load_tensors``."""
+    """Read the kind and contents of a file, without its tensors; arguments and errors as of ``load_tensors``."""
     path = Path(path)
     header = _header_of(path)
     metadata = header.get("__metadata__", {})
@@ -137,11 +137,13 @@ def load_header(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, str
 
 
 def _header_of(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file whose sizes agree with the size of the file."""
+    """Read the header of a safetensors file; refuse it if its sizes disagree with the size of the file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise FileNotFoundError(f"no file {path}") from None
+        near = path.with_name(path.name + ".zip")
+        hint = f", but {near}: read a model of stable-baselines3 with rlkit.sb3.load" if near.is_file() else ""
+        raise FileNotFoundError(f"no file {path}{hint}") from None
     if not stat.S_ISREG(mode):
         raise ValueError(f"{path} is not a regular file")
     with path.open("rb") as file:
@@ -149,8 +151,9 @@ def _header_of(path: Path) -> dict[str, Any]:
         first = file.read(8)
         if first.startswith(b"PK\x03\x04"):
             raise ValueError(
-                f"{path} is a zip archive, such as stable-baselines3 writes, and no file of rlkit: load it with "
-                "stable-baselines3 and pass the model, or pass --algo, --env and --trust on the command line"
+                f"{path} is a zip archive, such as stable-baselines3 writes, and no file of rlkit: read a model of "
+                f"stable-baselines3 with rlkit.sb3.load({str(path)!r}, algo, trust=True), algo being 'DQN', 'A2C' or "
+                "'PPO', or pass --algo, --env and --trust on the command line"
             )
         length = int.from_bytes(first, "little")
         if size < 8 or length > size - 8:
@@ -194,7 +197,7 @@ def _check_sizes(path: Path, header: dict[str, Any], num_bytes: int) -> None:
 
 
 def _manifest(path: Path, header: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a header, if it is whole and describes the header's tensors."""
+    """Return the manifest of a header; refuse it if it is damaged or does not describe the header's tensors."""
     metadata = header["__metadata__"]
     text = metadata[MANIFEST]
     if hashlib.sha256(text.encode("utf-8", errors="replace")).hexdigest() != metadata.get(DIGEST):
@@ -224,7 +227,7 @@ def _manifest(path: Path, header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(path: Path, text: str) -> Any:
-    """JSON without duplicate keys and without NaN, and not nested without end."""
+    """Parse JSON; refuse duplicate keys, NaN and too deep nesting."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
@@ -248,5 +251,5 @@ def _damaged(path: Path, why: str) -> ValueError:
 
 
 def part(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``start``, under the rest of their names."""
+    """Return the tensors whose names begin with ``start``, under the rest of their names."""
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}

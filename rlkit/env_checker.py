@@ -4,6 +4,7 @@
     result of ``reset``      a pair (observation, info)                                                fault
     result of ``step``       (observation, reward, terminated, truncated, info)                        fault
     ``reset`` and ``step``   return without raising                                                    fault, chained
+                             return in time, where a time limit was asked for                          fault
     observation              numbers of its space's shape that its dtype can hold, finite in float32   fault
                              one of the integers of a Discrete, MultiDiscrete or MultiBinary space     fault
                              within the bounds of a Box                                                one warning
@@ -36,6 +37,10 @@ class FaultyEnvironmentError(RuntimeError):
     """An environment raised an exception or returned what it must not."""
 
 
+class UnresponsiveEnvironmentError(RuntimeError):
+    """An environment in another process did not answer in time, or its process has ended; the message says which."""
+
+
 class EnvChecker:
     """The checks of the module's table for the copies of one environment.
 
@@ -58,12 +63,14 @@ class EnvChecker:
         """Call a method of the environment.
 
         Raises:
-            FaultyEnvironmentError: it raised an exception, which is chained.
+            FaultyEnvironmentError: it raised an exception, which is chained, or did not answer.
         """
         try:
             return method(*arguments, **options)
         except FaultyEnvironmentError:
             raise
+        except UnresponsiveEnvironmentError as error:
+            raise FaultyEnvironmentError(f"{self.name} {error} at {self._locate(copy)}") from error
         except Exception as error:
             raise FaultyEnvironmentError(
                 f"{self.name} raised {type(error).__name__}: {error} at {self._locate(copy)}"

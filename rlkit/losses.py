@@ -152,8 +152,8 @@ def clipped_squared(
 
 def standardized(advantage: Tensor) -> Tensor:
     """Standardize each row to mean 0 and (unbiased) standard deviation 1, ``[S, M]``."""
-    centred = advantage - advantage.mean(dim=1, keepdim=True)
-    return centred / (advantage.std(dim=1, keepdim=True) + 1e-8)
+    centered = advantage - advantage.mean(dim=1, keepdim=True)
+    return centered / (advantage.std(dim=1, keepdim=True) + 1e-8)
 
 
 def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:

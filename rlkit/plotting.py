@@ -1,6 +1,6 @@
-"""Figures of what was measured: learning curves and robustness curves with their intervals.
+"""Figures: learning curves and robustness curves with intervals, and dots per seed.
 
-Every figure is drawn off screen and returned; nothing here opens a window or keeps global state.
+Every figure is drawn off screen and returned. No function opens a window or changes global state of matplotlib.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlkit.statistics import mean_interval
 
-# Okabe & Ito's colors, which color-blind readers can distinguish; the palest is left out
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# colors of Okabe & Ito, which color-blind readers can distinguish; the palest is left out
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DPI = 110
-SMALL_DPI = 65  # of figures on the pages
-SEEDS_FOR_BAND = 3
+SMALL_DPI = 65  # resolution of figures on the pages
+SEEDS_FOR_BAND = 3  # fewest seeds for which an interval is drawn
 
 
 class Curve(NamedTuple):
-    """One measured quantity of S seeds along a common axis."""
+    """One quantity of S seeds along a common axis."""
 
     x: ArrayLike  # [T]
     y: ArrayLike  # [T, S]; NaN where a seed has no value yet
 
 
 class Reference(NamedTuple):
-    """A level to read curves against, such as an exact optimum."""
+    """A constant level for comparison, such as an exact optimum."""
 
     label: str
     level: float
@@ -46,7 +46,17 @@ def learning_curves(
     references: Sequence[Reference] = (),
     title: str = "",
 ) -> Figure:
-    """A quantity against environment steps, one color per name; see ``draw_curves``."""
+    """Draw a quantity against environment steps, one color per name.
+
+    Args:
+        curves: name -> curve.
+        ylabel: label of the quantity.
+        references: levels drawn as horizontal lines.
+        title: title of the figure.
+
+    Raises:
+        ValueError: see ``draw_curves``.
+    """
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     draw_curves(figure.add_subplot(), curves, "environment steps per seed", ylabel, title, references)
     return figure
@@ -55,12 +65,16 @@ def learning_curves(
 def robustness_curves(
     policies: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str = "return", mark: Reference | None = None
 ) -> Figure:
-    """Return against epsilon: a panel per policy, all of one height, and a color per attack; see ``draw_curves``.
+    """Draw return against epsilon: one panel per policy with a common axis, one color per attack.
 
-    ``mark`` is an epsilon to highlight with a vertical line in every panel.
+    Args:
+        policies: policy -> attack -> curve.
+        xlabel: label of epsilon.
+        ylabel: label of the quantity.
+        mark: an epsilon to mark with a vertical line in every panel.
 
     Raises:
-        ValueError: no policy.
+        ValueError: there is no policy; see also ``draw_curves``.
     """
     if not policies:
         raise ValueError("policies must hold at least one policy, got none")
@@ -83,18 +97,27 @@ def draw_curves(
     references: Sequence[Reference] = (),
     marker: str = "",
 ) -> None:
-    """The mean over seeds with Student's 95 % interval, and every seed as a thin line; one color per name.
+    """Draw the mean over seeds with Student's 95 % interval, and every seed as a thin line; one color per name.
 
-    A gap of a seed (NaN) is filled with the seed's last value; steps before every seed has one are left out of the
-    mean. Bands are cut off at the range of the data. Below three seeds none is drawn, and the legend says so: the
-    interval of two seeds is 13 times as wide as their distance.
+    A gap of a seed (NaN) is filled with its last value. The mean begins where every seed has a value. Intervals are
+    clipped to the range of the data. Below three seeds no interval is drawn, and the legend says so: the interval of
+    two seeds is 13 times as wide as their distance.
+
+    Args:
+        axes: axes to draw on.
+        curves: name -> curve.
+        xlabel: label of x.
+        ylabel: label of y.
+        title: title of the axes.
+        references: levels drawn as horizontal lines.
+        marker: marker of matplotlib for the points of the mean; "" for none.
 
     Raises:
-        ValueError: no curve, or x and y of different lengths.
+        ValueError: there is no curve, or x and y of a curve have different lengths.
     """
     if not curves:
         raise ValueError("curves must hold at least one curve, got none")
-    for (name, curve), color in zip(curves.items(), cycle(COLOURS), strict=False):
+    for (name, curve), color in zip(curves.items(), cycle(COLORS), strict=False):
         _draw_seeds(axes, name, curve, color, marker)
     for reference, style in zip(references, cycle(("--", ":", "-.")), strict=False):
         axes.axhline(reference.level, color="#555555", linewidth=1.1, linestyle=style, label=reference.label)
@@ -107,7 +130,7 @@ def draw_curves(
 
 
 def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) -> None:
-    """Seeds, mean and interval of one curve."""
+    """Draw seeds, mean and interval of one curve."""
     x, y = np.asarray(curve.x, dtype=np.float64), filled_forward(curve.y)
     if y.ndim != 2 or x.shape != y.shape[:1]:
         raise ValueError(f"curve {name!r} has x of shape {x.shape} and y of shape {y.shape}: expected [T] and [T, S]")
@@ -127,16 +150,22 @@ def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) ->
 
 
 def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str = "") -> None:
-    """One number per seed: every seed of a group as a dot, and beside them the mean with Student's 95 % interval.
+    """Draw one dot per seed for every group, and next to them the mean with Student's 95 % interval.
 
-    A group of one or two seeds shows its mean without an interval. Dots are spread sideways by rank, not by chance.
+    A group of one or two seeds shows its mean without an interval. Dots are spread sideways by rank.
+
+    Args:
+        axes: axes to draw on.
+        groups: name -> numbers ``[S]``, one per seed.
+        ylabel: label of the numbers.
+        title: title of the axes.
 
     Raises:
-        ValueError: no group, or one that is not a list of numbers.
+        ValueError: there is no group, or one is not a list of numbers.
     """
     if not groups:
         raise ValueError("groups must hold at least one group, got none")
-    for place, ((name, values), color) in enumerate(zip(groups.items(), cycle(COLOURS), strict=False)):
+    for place, ((name, values), color) in enumerate(zip(groups.items(), cycle(COLORS), strict=False)):
         numbers = np.sort(np.asarray(values, dtype=np.float64))
         if numbers.ndim != 1 or not len(numbers):
             raise ValueError(f"group {name!r} has shape {numbers.shape}: expected one number per seed")
@@ -155,14 +184,14 @@ def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str 
 
 
 def _spread(num_seeds: int) -> str:
-    """What a line and its band are."""
+    """Describe a line and its band for the legend."""
     if num_seeds >= SEEDS_FOR_BAND:
         return f"mean of {num_seeds} seeds, 95 % interval"
     return "1 seed" if num_seeds == 1 else f"mean of {num_seeds} seeds, too few for a band"
 
 
 def png(figure: Figure, dpi: int = DPI) -> bytes:
-    """A figure as the bytes of a PNG file."""
+    """Convert a figure to the bytes of a PNG file, with ``dpi`` pixels per inch."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": ""}, pil_kwargs={"optimize": True})
@@ -170,7 +199,7 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
 
 
 def filled_forward(y: ArrayLike) -> NDArray[np.float64]:
-    """``y [T, S]`` with every NaN replaced by the seed's last number before it; leading ones stay."""
+    """Replace every NaN of ``y [T, S]`` by the last number of the seed before it; leading NaNs stay."""
     values = np.array(y, dtype=np.float64)
     for t in range(1, len(values)):
         values[t] = np.where(np.isnan(values[t]), values[t - 1], values[t])

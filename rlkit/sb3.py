@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 AlgorithmName = Literal["DQN", "A2C", "PPO"]  # the algorithms whose models can be read
 ALGORITHMS: tuple[str, ...] = get_args(AlgorithmName)
 
-# of a model's policy: prepared observations [B, ...], and whether they are codes -> [B, ...]
+# (policy of a model, prepared observations [B, ...], whether they are one-hot codes) -> [B, ...]
 Question = Callable[[Any, Tensor, bool], Tensor]
 
 
 class Normalization(NamedTuple):
-    """What a ``VecNormalize`` does to observations: (x - mean) / sqrt(variance + epsilon), cut at +-clip."""
+    """The normalization of a ``VecNormalize``: (x - mean) / sqrt(variance + epsilon), clipped to +-clip."""
 
     mean: Tensor  # [*observation] float64
     variance: Tensor  # [*observation] float64
@@ -40,10 +40,10 @@ class Normalization(NamedTuple):
     clip: float
 
     def __call__(self, obs: Tensor) -> Tensor:
-        """``[..., *observation]`` -> the same in float32, computed in double as there; differentiable."""
+        """Normalize observations ``[..., *observation]`` in float64, as stable-baselines3 does; return float32."""
         mean, variance = self.mean.to(obs.device), self.variance.to(obs.device)
-        centred = (obs.double() - mean) / (variance + self.epsilon).sqrt()
-        return centred.clamp(-self.clip, self.clip).float()
+        centered = (obs.double() - mean) / (variance + self.epsilon).sqrt()
+        return centered.clamp(-self.clip, self.clip).float()
 
 
 class SB3Policy:
@@ -52,16 +52,16 @@ class SB3Policy:
     One model is S = 1. Preprocessing (one-hot, division of images by 255, transposing them) is the models' own and
     part of the graph, so ``scores`` and ``values`` can be differentiated with respect to the observation; integers may
     be given as one-hot codes, which an attack can change (``rlkit.adversarial.OneHot``). The models are never changed:
-    they compute in evaluation mode and are back in their own mode afterwards. The normalisation of a ``VecNormalize``
-    that they were trained behind is part of the graph too; its statistics stand still.
+    they compute in evaluation mode and return to their own mode afterwards. The normalization of a ``VecNormalize``
+    that they were trained with is part of the graph too; its statistics do not change.
 
     Args:
         models: one model, or one per training seed, all of the same spaces.
-        vec_normalize: the ``VecNormalize`` that the models were trained behind, one for all or one per model, or None.
+        vec_normalize: the ``VecNormalize`` that the models were trained with, one for all or one per model, or None.
 
     Raises:
-        ValueError: no model, one that is not DQN, A2C or PPO, a recurrent one, one with continuous actions, spaces
-            that differ, another number of normalisations than models, or one of other observations.
+        ValueError: there is no model, one is not DQN, A2C or PPO, is recurrent or has continuous actions, their spaces
+            differ, or the number or the observations of the normalizations do not fit.
     """
 
     def __init__(
@@ -93,40 +93,40 @@ class SB3Policy:
 
     @property
     def num_seeds(self) -> int:
-        """S, one row per model."""
+        """Number of models S, one per row."""
         return len(self.models)
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The models' seeds; the row's number where a model was given none."""
+        """Seeds of the models; the number of the row where a model has none."""
         return tuple(row if model.seed is None else model.seed for row, model in enumerate(self.models))
 
     @property
     def device(self) -> torch.device:
-        """Where the first model computes."""
+        """Device of the first model."""
         return self.models[0].device
 
     @property
     def observation_space(self) -> Any:
-        """What the models were built for; images with channels first."""
+        """Observation space of the models; images have channels first."""
         return self.models[0].observation_space
 
     @property
     def action_space(self) -> Any:
-        """Discrete(A)."""
+        """``Discrete(A)``."""
         return self.models[0].action_space
 
     @property
     def scores_are_values(self) -> bool:
-        """Whether ``scores`` are action values (DQN), else logits of a softmax policy (A2C, PPO)."""
+        """Whether ``scores`` are action values (DQN) instead of logits of a softmax policy (A2C, PPO)."""
         return hasattr(self.models[0].policy, "q_net")
 
     def __getitem__(self, i: int) -> SB3Policy:
-        """The policy of model i alone, S = 1."""
+        """Return the policy of model i alone, S = 1."""
         return SB3Policy(self.models[i], self.vec_normalize[i])
 
     def scores(self, obs: Given) -> Tensor:
-        """Q-values (DQN) or logits (A2C, PPO) ``[S, B, A]`` of ``[S, B, *observation]``, differentiable.
+        """Return Q-values (DQN) or logits (A2C, PPO), ``[S, B, *observation] -> [S, B, A]``, differentiable.
 
         Raises:
             ValueError: the observations have another number of rows than there are models, or B is 0.
@@ -134,7 +134,7 @@ class SB3Policy:
         return self._answers(_scores, obs)
 
     def values(self, obs: Given) -> Tensor:
-        """max_a Q (DQN) or the critic's V (A2C, PPO) ``[S, B]`` of ``[S, B, *observation]``, differentiable.
+        """Return max_a Q (DQN) or the critic's V (A2C, PPO), ``[S, B, *observation] -> [S, B]``, differentiable.
 
         Raises:
             ValueError: the observations have another number of rows than there are models, or B is 0.
@@ -142,7 +142,7 @@ class SB3Policy:
         return self._answers(_values, obs)
 
     def _answers(self, question: Question, obs: Given) -> Tensor:
-        """Every model's answer to its row of observations, ``[S, B, ...]``."""
+        """Evaluate every model at its row of observations, ``[S, B, ...]``."""
         shown = as_observations(obs, self)
         if shown.shape[1] == 0:
             raise ValueError("obs holds no observation, B is 0: stable-baselines3's models need at least one")
@@ -150,10 +150,10 @@ class SB3Policy:
         return torch.stack([_asked(model, question, row, normalization) for model, row, normalization in rows])
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """The models' deterministic actions ``[S, B]`` for ``[S, B, *observation]``, those of ``model.predict``.
+        """Return the models' deterministic actions ``[S, B]``, as ``model.predict``, for ``[S, B, *observation]``.
 
         Raises:
-            ValueError: ``deterministic=False``: the models would draw from global generators.
+            ValueError: ``deterministic=False``; the models would draw from global generators.
         """
         if not deterministic:
             raise ValueError(
@@ -166,10 +166,16 @@ class SB3Policy:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """``model.predict`` of the only model, for observations as its environment gives them.
+        """Call ``model.predict`` of the only model.
+
+        Args:
+            observation: as the environment of the model gives it.
+            state: state of a recurrent model; None otherwise.
+            episode_start: where episodes begin.
+            deterministic: whether to choose greedy actions.
 
         Raises:
-            ValueError: more than one model.
+            ValueError: there is more than one model.
         """
         if self.num_seeds > 1:
             raise ValueError(f"predict is for one model, and these are {self.num_seeds}: use policy[i].predict")
@@ -185,19 +191,20 @@ def load(
     device: str = "cpu",
     vec_normalize: str | Path | VecNormalize | None = None,
 ) -> SB3Policy:
-    """The policy in a ``.zip`` that stable-baselines3 saved.
+    """Load the policy in a ``.zip`` file of stable-baselines3.
 
     Args:
         path: the file, with or without ``.zip``.
-        algo: "DQN", "A2C" or "PPO"; the file does not say.
-        trust: the file's ``data`` member holds pickled objects, and unpickling runs whatever code they name. Pass True
-            for a file that you made or whose maker you trust. The file of ``vec_normalize`` is a pickle.
-        device: where to put the model.
-        vec_normalize: the ``VecNormalize`` that the model was trained behind, or the ``.pkl`` that its ``save`` wrote.
+        algo: "DQN", "A2C" or "PPO"; the file does not name it.
+        trust: the file holds pickled objects, and unpickling can run any code. Pass True for a file that you made or
+            whose maker you trust. The file of ``vec_normalize`` is a pickle too.
+        device: device of the model.
+        vec_normalize: the ``VecNormalize`` that the model was trained with, or the ``.pkl`` that its ``save`` wrote.
 
     Raises:
-        ValueError: not trusted, unknown algo, not a stable-baselines3 file, or the normalisation of something else.
-        FileNotFoundError: no such file.
+        ValueError: the file is not trusted, algo is unknown, the file is not one of stable-baselines3, or the
+            normalization does not fit.
+        FileNotFoundError: there is no such file.
         ModuleNotFoundError: stable-baselines3 is not installed.
     """
     if algo not in ALGORITHMS:
@@ -231,7 +238,7 @@ def load(
 
 
 def _read_vec_normalize(file: Path) -> VecNormalize:
-    """What ``VecNormalize.save`` wrote; the caller has said that it trusts the file."""
+    """Read a file of ``VecNormalize.save``, which the caller trusts."""
     from stable_baselines3.common.vec_env import VecNormalize
 
     try:
@@ -244,7 +251,7 @@ def _read_vec_normalize(file: Path) -> VecNormalize:
 
 
 def _normalization(vec_normalize: VecNormalize) -> Normalization | None:
-    """What it does to observations; None where it normalises rewards alone."""
+    """Return its normalization of observations; None if it normalizes rewards alone."""
     if not vec_normalize.norm_obs:
         return None
     statistics: Any = vec_normalize.obs_rms
@@ -255,10 +262,10 @@ def _normalization(vec_normalize: VecNormalize) -> Normalization | None:
 
 
 def layers_of(model: Any) -> torch.nn.Sequential:
-    """The layers from flat observations to scores of a model with stable-baselines3's MlpPolicy, not copied.
+    """Return the layers, not copied, from flat observations to scores of a model with stable-baselines3's MlpPolicy.
 
     Raises:
-        ValueError: other observations than flat floating ones, or features that are extracted by more than that.
+        ValueError: the observations are not flat and floating, or a features extractor other than flattening is used.
     """
     from stable_baselines3.common.torch_layers import FlattenExtractor
 
@@ -275,7 +282,7 @@ def layers_of(model: Any) -> torch.nn.Sequential:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a file is a readable zip with the members that every saved model has."""
+    """Find out whether a file is a readable zip with the members that every saved model has."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
@@ -283,7 +290,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def _check_supported(model: Any) -> None:
-    """Refuse what has neither Q-values nor logits of discrete actions."""
+    """Refuse a model that has neither Q-values nor logits of discrete actions."""
     from gymnasium import spaces
 
     name = type(model).__name__
@@ -300,7 +307,7 @@ def _check_supported(model: Any) -> None:
 
 
 def _asked(model: Any, question: Question, obs: Tensor, normalization: Normalization | None) -> Tensor:
-    """A model's answer ``[B, ...]`` to observations ``[B, *observation]`` as its environment gives them."""
+    """Evaluate a model, ``[B, ...]``, at observations ``[B, *observation]`` as its environment gives them."""
     if normalization is not None and obs.shape[1:] == normalization.mean.shape:  # else it has seen channels first
         obs, normalization = normalization(obs), None
     obs = _channels_first(obs.to(model.device), model.observation_space.shape)
@@ -311,9 +318,9 @@ def _asked(model: Any, question: Question, obs: Tensor, normalization: Normaliza
 
 
 def _is_code(obs: Tensor, space: Any) -> bool:
-    """Whether observations of a Discrete space are one-hot codes already, for example attacked ones.
+    """Find out whether observations of a Discrete space are one-hot codes already, for example attacked ones.
 
-    They are what the models' own preprocessing would make of integers, which therefore has to be left out.
+    Codes are the result of the models' own preprocessing, which must then be skipped.
     """
     from gymnasium import spaces
 
@@ -321,7 +328,7 @@ def _is_code(obs: Tensor, space: Any) -> bool:
 
 
 def _scores(policy: Any, obs: Tensor, is_code: bool) -> Tensor:
-    """Q-values or logits ``[B, A]``."""
+    """Return Q-values or logits ``[B, A]``."""
     scores: Tensor
     if hasattr(policy, "q_net"):
         scores = policy.q_net.q_net(policy.q_net.features_extractor(obs)) if is_code else policy.q_net(obs)
@@ -334,7 +341,7 @@ def _scores(policy: Any, obs: Tensor, is_code: bool) -> Tensor:
 
 
 def _values(policy: Any, obs: Tensor, is_code: bool) -> Tensor:
-    """max_a Q, or the critic's V, ``[B]``."""
+    """Return max_a Q, or the critic's V, ``[B]``."""
     if hasattr(policy, "q_net"):
         return _scores(policy, obs, is_code).amax(dim=-1)
     values: Tensor
@@ -346,7 +353,7 @@ def _values(policy: Any, obs: Tensor, is_code: bool) -> Tensor:
 
 
 def _channels_first(obs: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Images ``[B, H, W, C]`` as the ``[B, C, H, W]`` that models trained on them expect; others as they are."""
+    """Convert images ``[B, H, W, C]`` to the ``[B, C, H, W]`` that their models expect; return others as they are."""
     if obs.dim() == 4 and obs.shape[1:] != shape and obs.permute(0, 3, 1, 2).shape[1:] == shape:
         return obs.permute(0, 3, 1, 2)
     return obs

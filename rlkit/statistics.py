@@ -1,8 +1,8 @@
-"""Returns to estimates: a number with its interval, how sure it is, and by which method.
+"""Estimates: a number with its interval, its coverage and the method.
 
-The unit of replication is the training seed: average a seed's evaluation episodes first, then pass one number per
-seed. Intervals with few seeds are wide because little is known; resampling few seeds only hides that (a nominal
-95 % bootstrap interval of 5 seeds covers about 56 %), so every interval here has a closed form.
+The unit of replication is the training seed: average the evaluation episodes of a seed first, then pass one number per
+seed. Intervals of few seeds are wide because little is known. Resampling few seeds hides this: a nominal 95 % bootstrap
+interval of 5 seeds covers about 56 %. Therefore every interval here has a closed form.
 """
 
 from __future__ import annotations
@@ -17,25 +17,35 @@ from scipy import stats
 Floats = NDArray[np.float64]
 Value = TypeVar("Value")
 
+ONE_SEED = "one seed: no interval"
+
 
 class Estimate(NamedTuple, Generic[Value]):
-    """A number measured from a sample, with the interval that holds the true one.
+    """An estimate from a sample, with a confidence interval.
 
-    ``Estimate[float]`` for one sample; ``Estimate[NDArray]`` for one sample per element along an axis.
+    It is ``Estimate[float]`` for one sample and ``Estimate[NDArray]`` for one sample per element along an axis.
     """
 
     value: Value
     lower: Value
     upper: Value
-    n: int  # the size of the sample; of the smaller one for a difference
-    confidence: float  # the coverage of [lower, upper], which is what was asked for unless the method says otherwise
-    method: str
+    n: int  # size of the sample; of the smaller one for a difference
+    confidence: float  # coverage of [lower, upper]: the one asked for, unless the function says otherwise
+    method: str  # how the interval was computed
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the interval says anything: one seed has no spread, so only Clopper-Pearson's does for it."""
+        width = np.asarray(self.upper, dtype=np.float64) - np.asarray(self.lower, dtype=np.float64)
+        spread = self.n > 1 or self.method == "Clopper-Pearson"
+        return spread and bool(np.isfinite(width).all())
 
     def __str__(self) -> str:
-        """For example ``481.2 [475.0, 487.4]``."""
-        if isinstance(self.value, float):
-            return f"{self.value:.4g} [{self.lower:.4g}, {self.upper:.4g}]"
-        return f"{self.value} [{self.lower}, {self.upper}]"
+        """For example ``481.2 [475.0, 487.4]``, or ``481.2 (one seed: no interval)``."""
+        numbers = [f"{number:.4g}" if isinstance(number, float) else str(number) for number in self[:3]]
+        if self.has_interval:
+            return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
+        return f"{numbers[0]} ({ONE_SEED if self.n == 1 else 'no interval'})"
 
 
 @overload
@@ -43,19 +53,19 @@ def mean_interval(x: ArrayLike, confidence: float = ..., axis: None = ...) -> Es
 @overload
 def mean_interval(x: ArrayLike, confidence: float = ..., *, axis: int) -> Estimate[Floats]: ...
 def mean_interval(x: ArrayLike, confidence: float = 0.95, axis: int | None = None) -> Estimate:
-    """The mean with Student's interval, ``mean ± t(n - 1) s / sqrt(n)``.
+    """Estimate the mean with Student's interval, ``mean ± t(n - 1) s / sqrt(n)``.
 
     Args:
         x: the sample ``[n]``, or samples along ``axis`` of an array of any shape.
         confidence: wanted coverage, exact for normal data.
-        axis: where the n values of each sample lie; None for a plain ``[n]``.
+        axis: axis of the n values of each sample; None for a plain ``[n]``.
 
     Returns:
-        Floats, or arrays of x's shape without ``axis``. A sample of one knows no spread: its interval is
-        (-inf, inf). A constant sample has an interval of width 0, which is what the formula gives and no more.
+        Floats, or arrays of the shape of x without ``axis``. A sample of one value has no spread: its interval is
+        (-inf, inf). A constant sample has an interval of width 0, as the formula gives.
 
     Raises:
-        ValueError: no value, a value that is not finite, or a confidence outside (0, 1).
+        ValueError: there is no value, a value is not finite, or confidence is outside (0, 1).
 
     Source: Student 1908, "The probable error of a mean".
     """
@@ -73,14 +83,14 @@ def mean_interval(x: ArrayLike, confidence: float = 0.95, axis: int | None = Non
 
 
 def share_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate[float]:
-    """The mean of shares, one per seed, with Student's interval cut to [0, 1], where alone it can be.
+    """Estimate the mean of shares, one per seed, with Student's interval clipped to [0, 1].
 
     Args:
-        x: ``[n]``, each in [0, 1].
-        confidence: wanted coverage; the cut takes nothing of it away.
+        x: shares ``[n]``, each in [0, 1].
+        confidence: wanted coverage; clipping does not reduce it.
 
     Raises:
-        ValueError: as ``mean_interval``, or a number outside [0, 1].
+        ValueError: a number is outside [0, 1], or ``mean_interval`` refuses an argument.
     """
     shares = _samples(x, "x")
     if shares.min() < 0.0 or shares.max() > 1.0:
@@ -90,17 +100,22 @@ def share_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate[float]:
 
 
 def median_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate[float]:
-    """The median between two order statistics, for any continuous distribution.
+    """Estimate the median with an interval between two order statistics, for any continuous distribution.
 
-    ``P(x_(l) < median < x_(n+1-l)) = 1 - 2 P(Binomial(n, 1/2) < l)``, with the largest l that covers at least
-    ``confidence``. Where none does (below 6 values at 95 %) the interval is the whole range of the sample.
+    The coverage is ``P(x_(l) < median < x_(n+1-l)) = 1 - 2 P(Binomial(n, 1/2) < l)``. The largest l is used whose
+    coverage is at least ``confidence``. If there is none (below 6 values at 95 %), the interval is the range of the
+    sample.
+
+    Args:
+        x: the sample ``[n]``.
+        confidence: wanted coverage.
 
     Returns:
-        The estimate with its true coverage as ``confidence``: at least what was asked for, or less where the
-        sample is too small (one value: 0). Ties only raise the coverage.
+        The estimate with its true coverage as ``confidence``: at least the wanted one, or less if the sample is too
+        small (0 for one value). Ties can only raise the coverage.
 
     Raises:
-        ValueError: no value, a value that is not finite, or a confidence outside (0, 1).
+        ValueError: there is no value, a value is not finite, or confidence is outside (0, 1).
 
     Source: David & Nagaraja 2003, "Order Statistics", section 7.1.
     """
@@ -119,17 +134,17 @@ def median_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate[float]:
 
 
 def proportion_interval(solved: ArrayLike, confidence: float = 0.95) -> Estimate[float]:
-    """The fraction of successes with the interval that covers at least ``confidence`` whatever the true fraction.
+    """Estimate a fraction of successes with an interval that covers at least ``confidence`` for every true fraction.
 
-    With k of n: lower is the p at which k or more successes have probability (1 - confidence) / 2, upper the p at
-    which k or fewer have; quantiles of Beta(k, n-k+1) and Beta(k+1, n-k).
+    For k successes of n, lower is the p at which k or more successes have probability (1 - confidence) / 2, and upper
+    is the p at which k or fewer have: quantiles of Beta(k, n-k+1) and Beta(k+1, n-k).
 
     Args:
         solved: ``[n]`` booleans (or 0 and 1), for example whether each seed reached the target.
-        confidence: wanted coverage.
+        confidence: least coverage.
 
     Raises:
-        ValueError: no value, a value other than 0 and 1, or a confidence outside (0, 1).
+        ValueError: there is no value, a value is neither 0 nor 1, or confidence is outside (0, 1).
 
     Source: Clopper & Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the binomial".
     """
@@ -144,17 +159,23 @@ def proportion_interval(solved: ArrayLike, confidence: float = 0.95) -> Estimate
 
 
 def difference_interval(x: ArrayLike, y: ArrayLike, confidence: float = 0.95, paired: bool = False) -> Estimate[float]:
-    """The difference of means, ``mean(x) - mean(y)``.
+    """Estimate the difference of means, ``mean(x) - mean(y)``.
 
-    Unpaired is Welch's: each arm has its own variance, ``se² = s_x²/n_x + s_y²/n_y``, and Student's t with
-    Satterthwaite's degrees of freedom. Paired is Student's interval of ``x - y``, for values that belong together
-    one by one (the same seed under two settings); arms that only share a seed's number are not paired.
+    The unpaired interval is Welch's: each sample has its own variance, ``se² = s_x²/n_x + s_y²/n_y``, and Student's t
+    has Satterthwaite's degrees of freedom. The paired interval is Student's for ``x - y``.
+
+    Args:
+        x: first sample ``[n]``.
+        y: second sample ``[m]``.
+        confidence: wanted coverage.
+        paired: whether x[i] and y[i] belong together, such as results of one seed under two settings. Runs of different
+            algorithms with equal seed numbers do not.
 
     Returns:
-        The estimate; n is the smaller arm's. An arm of one value gives (-inf, inf).
+        The estimate; its n is that of the smaller sample. A sample of one value gives the interval (-inf, inf).
 
     Raises:
-        ValueError: an empty arm, a value that is not finite, a confidence outside (0, 1), or paired arms of
+        ValueError: a sample is empty, a value is not finite, confidence is outside (0, 1), or paired samples have
             different lengths.
 
     Source: Welch 1947, "The generalization of Student's problem when several different population variances are
@@ -176,16 +197,16 @@ def difference_interval(x: ArrayLike, y: ArrayLike, confidence: float = 0.95, pa
 
 
 def _welch_quantile(square_errors: Floats, n: int, m: int, confidence: float) -> float:
-    """Student's t at Satterthwaite's degrees of freedom, (u + v)² / (u²/(n-1) + v²/(m-1)) of squared errors u, v."""
+    """Return Student's t at Satterthwaite's degrees of freedom, (u + v)² / (u²/(n-1) + v²/(m-1)), of squared errors."""
     largest = square_errors.max(axis=0)
     if largest == 0.0:
-        return 0.0  # two constant arms: the interval has no width whatever the quantile
+        return 0.0  # two constant samples: the interval has width 0 for every quantile
     u, v = square_errors / largest  # the ratio does not depend on the scale, which may be tiny
     return _t_quantile(float((u + v) ** 2 / (u**2 / (n - 1) + v**2 / (m - 1))), confidence)
 
 
 def _t_quantile(degrees: float, confidence: float) -> float:
-    """The t that Student's distribution stays within, on both sides, with probability ``confidence``."""
+    """Return the t with P(|T| < t) = ``confidence`` for Student's distribution."""
     return float(stats.t.isf((1.0 - _checked(confidence)) / 2.0, degrees))
 
 
@@ -196,19 +217,19 @@ def _checked(confidence: float) -> float:
 
 
 def _finite(x: ArrayLike, name: str) -> Floats:
-    """x as float64, refused if it is empty or holds a value that is not finite."""
+    """Convert x to float64; refuse it if it is empty or holds a value that is not finite."""
     sample = np.asarray(x, dtype=np.float64)
     if sample.size == 0:
         raise ValueError(f"{name} holds no value: an estimate needs at least one")
     if not np.isfinite(sample).all():
         index = np.argwhere(~np.isfinite(sample))[0].tolist()
         value = sample[tuple(index)]
-        raise ValueError(f"{name} holds {value} at {index}: report diverged runs apart, then leave them out")
+        raise ValueError(f"{name} holds {value} at {index}: report diverged runs separately, then leave them out")
     return sample
 
 
 def _samples(x: ArrayLike, name: str) -> Floats:
-    """``_finite`` for one sample ``[n]``."""
+    """Apply ``_finite`` to one sample ``[n]``."""
     sample = _finite(x, name)
     if sample.ndim != 1:
         raise ValueError(f"{name} must be one sample [n], got shape {sample.shape}: average a seed's episodes first")

@@ -120,6 +120,14 @@ class EpisodeReturns:
         """Note the rows in which values ``[S, ...]`` are not all finite."""
         self.unsound[kind] |= ~values.isfinite().flatten(1).all(dim=1)
 
+    def drop(self, copies: Tensor) -> None:
+        """Forget what the running episodes of ``copies [S, B]`` bool have earned."""
+        rewards, dones = self._unsummed()
+        after = dones.flip(1).cumsum(dim=1).flip(1) == 0  # steps of the episode that goes on, [S, T, B]
+        self._running[copies & ~dones.any(dim=1)] = 0.0
+        self._look_at_observations()
+        self._segments = [(rewards.masked_fill(after & copies[:, None], 0.0), dones, None)]
+
     def read(self) -> dict[str, np.ndarray]:
         """Return ``episode_return [S]`` (NaN where none finished) and ``episodes [S]``, and reset."""
         self._fold()

@@ -141,7 +141,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class EpisodicPolicy(Policy, Protocol):
-    """A policy that remembers its episode: whoever plays it calls ``restart``."""
+    """A policy with a state per episode; its caller calls ``restart`` when episodes end."""
 
     def restart(self, ended: Tensor | None = None, /) -> None:
         """Forget the episodes of the copies where ``ended [S, B]`` is true, or of all copies without it."""
@@ -149,7 +149,7 @@ class EpisodicPolicy(Policy, Protocol):
 
 
 class MaskedPolicy(Policy, Protocol):
-    """A policy that chooses among the actions allowed where it is told which they are, and says so."""
+    """A policy that chooses among the allowed actions, given a mask of them."""
 
     heeds_masks: bool  # True
 
@@ -159,5 +159,5 @@ class MaskedPolicy(Policy, Protocol):
 
 
 def heeds_masks(policy: Policy) -> TypeGuard[MaskedPolicy]:
-    """Return whether a policy is a ``MaskedPolicy``: it says so by a true ``heeds_masks``."""
+    """Return whether a policy is a ``MaskedPolicy``, by its attribute ``heeds_masks``."""
     return bool(getattr(policy, "heeds_masks", False))

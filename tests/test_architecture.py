@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_nothing_seeds_or_reads_a_global_generator():
     wrong = ("torch.manual_seed", "np.random.seed", "random.seed(", "np.random.rand", "torch.rand(", "torch.randn(")
     for source in source_files():
         if source.parts[0] == "experiments":
-            continue  # the peers need their global seeds
+            continue  # stable-baselines3 needs its global seeds
         text = (ROOT / source).read_text(encoding="utf-8")
         assert not [call for call in wrong if call in text], source
 
@@ -133,3 +134,20 @@ def test_no_class_name_stands_twice():
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     assert not {name for name in classes if classes.count(name) > 1}
+
+
+BRITISH = (
+    r"colour|neighbour|behaviour|favour|honour|labour|flavour|centre|metre(?!n)|fibre|grey|defence|licence|catalogue|analogue"
+    r"|judgement|fulfil(?!l)|distil(?!l)|modell|labell|travell|signall|cancell(?!ation)|artefact|programme(?!d|r)"
+    r"|(?:optim|normal|initial|linear|general|maxim|minim|regular|discret|vector|serial|summar|organ|standard|random"
+    r"|categor|custom|util|real|penal|stabil|priorit|factor|final|memor|equal|quant|parametr|emphas|material|special"
+    r"|local|synchron|symbol|visual|character|harmon|capital|parallel)is(?:e|ing|ation|er)|analys(?:e(?!s)|ing)"
+)
+
+
+def test_identifiers_are_spelled_as_in_america():
+    for path in (*source_files(), *(file.relative_to(ROOT) for file in (ROOT / "tests").rglob("*.py"))):
+        with (ROOT / path).open("rb") as file:
+            names = {token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.NAME}
+        british = {name for name in names if re.search(BRITISH, name.lower())}
+        assert not british, f"{path} has {', '.join(sorted(british))}"

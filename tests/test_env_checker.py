@@ -111,7 +111,7 @@ def test_every_fault_is_named_with_environment_step_and_copy(kind: str) -> None:
     fault, message = FAULTS[kind] if kind in FAULTS else (returning(0, SHAPES[kind][0]), SHAPES[kind][1])
     made = iter([Walk(), Walk(fault)])
     with pytest.raises(FaultyEnvironmentError, match=message) as caught:
-        DQN(lambda: next(made), seeds=[7], num_envs=2, device="cpu", net_arch=(16,)).learn(20)
+        DQN(lambda: next(made), seeds=[7], num_envs=2, device="cpu", net_arch=(16,), learning_starts=4).learn(20)
     assert "step 3 of episode 0, seed 7 (row 0), copy 1" in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyError) == (kind == "boom")
     with pytest.raises(FaultyEnvironmentError, match=message) as caught:
@@ -270,9 +270,9 @@ def test_a_row_can_be_frozen_from_its_first_reset_on() -> None:
         def reset(self, **_: Any) -> Any:
             raise OSError("no such level")
 
-    clean = DQN(Walk, seeds=[4, 6], device="cpu", net_arch=(16,)).learn(40)
+    clean = DQN(Walk, seeds=[4, 6], device="cpu", net_arch=(16,), learning_starts=20).learn(40)
     made = iter([Walk(), Stillborn(), Walk()])
-    agent = DQN(lambda: next(made), seeds=[4, 5, 6], device="cpu", net_arch=(16,))
+    agent = DQN(lambda: next(made), seeds=[4, 5, 6], device="cpu", net_arch=(16,), learning_starts=20)
     with pytest.warns(RuntimeWarning, match="seed 5 was frozen .* OSError: no such level at step 0 of episode 0"):
         agent.learn(40)
     assert torch.equal(agent.score_network.flat[[0, 2]], clean.score_network.flat)

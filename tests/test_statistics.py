@@ -204,3 +204,15 @@ def test_misuse_is_refused() -> None:
         proportion_interval([0.5, 1.0])
     with pytest.raises(ValueError, match="one length, got 2 and 1"):
         difference_interval([1.0, 2.0], [1.0], paired=True)
+
+
+def test_an_estimate_of_one_seed_is_printed_without_an_interval() -> None:
+    for estimate in (mean_interval([3.0]), median_interval([3.0]), difference_interval([5.0], [2.0], paired=True)):
+        assert not estimate.has_interval
+        assert str(estimate) == "3 (one seed: no interval)"
+    assert str(difference_interval([5.0], [1.0, 3.0])) == "3 (one seed: no interval)"
+    assert str(share_interval([0.3])) == "0.3 (one seed: no interval)"
+    assert str(proportion_interval([True])) == "1 [0.025, 1]"
+    assert str(mean_interval([1.0, 2.0])) == "1.5 [-4.853, 7.853]"
+    assert "inf" not in str(mean_interval([[3.0, 4.0]], axis=0))
+    assert mean_interval([[3.0, 4.0], [4.0, 3.0]], axis=0).has_interval

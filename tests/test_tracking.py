@@ -54,3 +54,21 @@ def test_means_are_of_everything_since_the_last_reading():
     means.add(Parts(3.0 * torch.ones(2), torch.zeros(2)))
     read = {name: mean.tolist() for name, mean in means.read().items()}
     assert read == {"loss": [2.0, 2.0], "entropy": [0.0, 0.0], "kl": [1.0, 1.0]}
+
+
+@pytest.mark.parametrize("steps", [3, 300])  # before and after rewards were summed
+def test_a_dropped_episode_earns_nothing(steps):
+    returns, nothing = EpisodeReturns(2, 2, torch.device("cpu")), torch.zeros(2, 2)
+    ends = torch.zeros(2, 2, dtype=torch.bool)
+
+    def step(done):
+        returns.add(segment([Transition(nothing, nothing, torch.ones(2, 2), nothing, done, ends)]))
+
+    step(~ends)  # an episode of one step everywhere, which stays
+    for _ in range(steps):
+        step(ends)
+    returns.drop(torch.tensor([[False, True], [False, False]]))
+    step(~ends)
+    read = returns.read()
+    assert read["episodes"].tolist() == [4, 4]
+    assert read["episode_return"].tolist() == [(1 + 1 + steps + 1 + 1) / 4, (2 + 2 * (steps + 1)) / 4]

@@ -29,7 +29,7 @@ from .policy import NetworkPolicy
 from .progress import progress
 from .sb3_hints import ARGUMENTS, OF_LEARN, ORDER, answering
 from .serialization import read_policy, read_run, write_policy, write_run
-from .training_state import Divergence, HasParameters, TrainingState
+from .training_state import CutEpisode, Divergence, HasParameters, TrainingState
 
 
 class Agent(NetworkPolicy):
@@ -42,6 +42,8 @@ class Agent(NetworkPolicy):
         device: "auto" selects a GPU if there is one, else the CPU.
         backend: "auto" replaces a gymnasium id by rlkit's own implementation (CartPole-v1); "gymnasium" never does.
         env_kwargs: arguments of the environment's constructor.
+        step_timeout: seconds that a step of a foreign environment may take. With it the environments of a seed step in
+            a process of their own, which is killed when one takes longer, and the seed is frozen. None: no limit.
         preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults. A
             preset is looked up by the environment's id; a ``Dynamics`` has the id of its class.
         hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
@@ -71,13 +73,14 @@ class Agent(NetworkPolicy):
         device: str | torch.device = "auto",
         backend: str = "auto",
         env_kwargs: dict[str, Any] | None = None,
+        step_timeout: float | None = None,
         preset: str | None = None,
         **hyperparameters: Any,
     ) -> None:
         self.seeds = as_seeds(seeds)
         self.device = usable_device(device)
         self.preset = preset
-        self.source = Source(env, backend, dict(env_kwargs or {}), self.device)
+        self.source = Source(env, backend, dict(env_kwargs or {}), self.device, step_timeout)
         suggested = of_preset(self.presets, preset, self.source.id)
         suggested_copies = int(suggested.pop("num_envs", 1))
         self.config: Any = configured(self.config_class, suggested, hyperparameters)
@@ -259,6 +262,11 @@ class Agent(NetworkPolicy):
         """Return the rows that stopped learning, with the step and what was not finite."""
         return self.training_state.divergences(self.networks)
 
+    @property
+    def resumed_at_boundary(self) -> tuple[CutEpisode, ...]:
+        """Return the episodes that ``resume`` could not bring back in this run; see ``resume``."""
+        return self.training_state.cut
+
     # Experience
 
     def record(self, batch: Transition) -> None:
@@ -273,6 +281,15 @@ class Agent(NetworkPolicy):
         if self.normalizer is not None:
             features = encode(batch.obs, self.observation_space)
             self.normalizer.update(features, batch.reward, batch.done, self.active)
+
+    def drop_episodes(self, copies: Tensor) -> None:
+        """Forget the running episodes of ``copies [S, B]`` bool, whose environments have begun others.
+
+        What they have earned does not enter the log. Algorithms forget here what they remember of an episode.
+        """
+        self.training_state.returns.drop(copies)
+        if self.normalizer is not None:
+            self.normalizer.drop(copies)
 
     # The policy
 
@@ -319,15 +336,16 @@ class Agent(NetworkPolicy):
     def checkpoint(self, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
         """Write the whole run, between calls of ``learn`` or inside the loop over ``training``.
 
-        ``resume`` continues it to the bit: the file also holds memory, moments, streams and environments.
-        ``Checkpoints`` writes such files by time or steps, and keeps the newest and the best.
+        ``resume`` continues it to the bit: the file also holds memory, moments, streams and environments. Of a foreign
+        environment it holds the actions of the running episodes; see ``resume``. ``Checkpoints`` writes such files by
+        time or steps, and keeps the newest and the best.
 
         Args:
             path: the file.
             notes: what the caller wants to read again with the run, as JSON; ``Checkpoints.newest`` returns it.
 
         Raises:
-            ValueError: an environment from outside rlkit, whose state cannot be read.
+            OSError: the file cannot be written.
         """
         write_run(self, path, notes)
 
@@ -351,7 +369,15 @@ class Agent(NetworkPolicy):
     def resume(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
         """Read the run that ``checkpoint`` wrote, and continue it to the bit.
 
+        A foreign environment is reset with the seed of its running episode and given the episode's actions again. A
+        copy that does not come back to the saved observation and rewards depends on more than that, for example on a
+        global generator. It begins its next episode instead; the unfinished one ends as if it had been truncated, its
+        partial return does not enter the log, and ``resumed_at_boundary`` lists it from then on.
+
         ``agent.learn(n)`` trains n more steps; ``agent.learn(agent.timesteps_left)`` completes an interrupted training.
         Arguments and errors as of ``load``.
+
+        Warns:
+            RuntimeWarning: copies that begin their next episode.
         """
         return read_run(cls, path, env, device)

@@ -22,6 +22,7 @@ class Source(NamedTuple):
     backend: str
     env_kwargs: dict[str, Any]
     device: torch.device
+    step_timeout: float | None = None
 
     @property
     def id(self) -> str | None:
@@ -37,5 +38,6 @@ class Source(NamedTuple):
             device=self.device,
             backend=self.backend,
             env_kwargs=self.env_kwargs,
+            step_timeout=self.step_timeout,
             **options,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import reduce
@@ -18,17 +19,25 @@ from rlkit.checkpoint import TensorFile, load_header, load_tensors, part, save_t
 from rlkit.types import Env
 
 from .env_source import EnvSource, Source
+from .file_checks import refuse_imports, refuse_impossible_state, refuse_large_demands
 from .hyperparameters import as_given
-from .training_state import HasParameters, TrainingState
+from .training_state import CutEpisode, HasParameters, TrainingState
 
 POLICY, CHECKPOINT = "a policy (agent.save)", "a run (agent.checkpoint)"  # the kinds of file
 LEGACY = {"rlkit.agent": POLICY, "rlkit.checkpoint": CHECKPOINT}  # what version 0.1.0 called them
 ALWAYS = ("env", "training_state", "explore", "normalizer")  # what every checkpoint holds beside the networks
-ALWAYS_BUILT = 4096  # units of networks that a header may ask for, whatever the parameters beside it
 RENAMED = {"run": "training_state", "normaliser": "normalizer"}  # parts of files of version 0.1.0
+RENAMED_OPTIONS = {"centres": "centers"}  # options of networks in files of version 0.1.0
 NEW_IN_SCHEMA_1 = ("training_state/every", "training_state/due")
-OF_ANY_SIZE = ("memory/", "training_state/log/", "training_state/means/", "training_state/returns/unsummed/")
-MOST_COPIES = 2**20  # environments of all seeds together that a file may ask for
+OF_ANY_SIZE = (
+    "env/actions",
+    "env/faults",
+    "memory/",
+    "training_state/log/",
+    "training_state/means/",
+    "training_state/returns/unsummed/",
+)
+MOST_COPIES = 2**31  # environments per seed that a file may speak of
 
 
 class TrainedAgent(Protocol):
@@ -43,6 +52,10 @@ class TrainedAgent(Protocol):
     device: torch.device
 
     def __init__(self, env: EnvSource, **settings: Any) -> None: ...
+
+    def drop_episodes(self, copies: Tensor) -> None:
+        """Forget the running episodes of ``copies [S, B]`` bool."""
+        ...
 
     @property
     def networks(self) -> Mapping[str, HasParameters]:
@@ -74,21 +87,22 @@ def read_policy(cls: type[AgentType], path: str | Path, env: EnvSource | None, d
     file = _read(path, POLICY)
     header = Header.of(path, file)
     agent = _made_from(cls, path, header, file.tensors, env, device)
+    others = {name: tensor for name, tensor in file.tensors.items() if name not in agent.networks}
+    expected = {name: tensor for name, tensor in state_of(agent, agent.saved).items() if name in others}
+    if unknown := sorted(others.keys() - expected.keys()):
+        raise ValueError(f"{path} holds {', '.join(unknown)[:200]}, which no such policy has")
+    _compare(path, expected, others, file.schema)
     for name, network in agent.networks.items():
         _fill(path, name, network, file.tensors)
         _refuse_spoilt_rows(path, name, network, [seed in header.diverged for seed in agent.seeds])
     restore(agent, (name for name in agent.saved if name in file.tensors), file.tensors)  # older files have none
     agent.training_state.timesteps = agent.training_state.end = header.num_timesteps
+    agent.training_state.cut = header.resumed_at_boundary
     return agent
 
 
 def write_run(agent: TrainedAgent, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
     """Write the whole run; see ``Agent.checkpoint``."""
-    if not hasattr(agent.env, "state_dict"):
-        raise ValueError(
-            f"the state of {agent.source.env} cannot be read, so a run in it cannot be continued exactly: "
-            "save the policy with save, or train in an environment of rlkit"
-        )
     networks = {
         f"network/{name}": network.flat for name, network in agent.networks.items() if network is not agent.normalizer
     }
@@ -99,7 +113,8 @@ def write_run(agent: TrainedAgent, path: str | Path, notes: Mapping[str, Any] | 
 def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AgentType:
     """The run that ``write_run`` wrote; see ``Agent.resume``."""
     file = _read(path, CHECKPOINT)
-    agent = _made_from(cls, path, Header.of(path, file), file.tensors, env, device)
+    header = Header.of(path, file)
+    agent = _made_from(cls, path, header, file.tensors, env, device)
     state = {name: tensor.to(agent.device) for name, tensor in file.tensors.items()}
     fresh = {f"network/{name}": network.flat for name, network in agent.networks.items()}
     fresh = {name: flat for name, flat in fresh.items() if name.removeprefix("network/") != "normalizer"}
@@ -111,11 +126,43 @@ def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, devi
         agent.networks[name.removeprefix("network/")].flat.copy_(state[name])
     try:
         restore(agent, (*ALWAYS, *agent.checkpointed), state)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not hold the state of such a run: {error}") from error
+    except (IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold the state of such a run: {str(error)[:500]}") from error
+    active = agent.training_state.active.tolist()
+    space = agent.env.observation_space
+    refuse_impossible_state(path, state, active, int(agent.env.action_space.n), agent.env.obs, space)
     for name, network in agent.networks.items():
         _refuse_spoilt_rows(path, name, network, (~agent.training_state.active).tolist())
+    agent.training_state.faults.update(getattr(agent.env, "faults", {}))
+    agent.training_state.cut = header.resumed_at_boundary
+    _drop_cut_episodes(path, agent, getattr(agent.env, "cut", {}))
     return agent
+
+
+def _drop_cut_episodes(path: str | Path, agent: TrainedAgent, cut: Mapping[tuple[int, int], str]) -> None:
+    """Let an agent forget the episodes that its environments could not bring back, and say so in one warning.
+
+    Args:
+        path: of the run.
+        agent: resumed from it.
+        cut: (row, copy) -> what differed.
+    """
+    if not cut:
+        return
+    copies = torch.zeros(len(agent.seeds), agent.env.num_envs, dtype=torch.bool, device=agent.device)
+    for place in cut:
+        copies[place] = True
+    agent.drop_episodes(copies)
+    step = agent.training_state.timesteps
+    agent.training_state.cut += tuple(CutEpisode(agent.seeds[row], copy, step) for row, copy in cut)
+    (row, copy), differs = next(iter(cut.items()))
+    warnings.warn(
+        f"{path}: {len(cut)} of {copies.numel()} running episodes could not be brought back and were dropped; these "
+        f"copies begin their next episode, and agent.resumed_at_boundary lists them. Their environment depends on more "
+        f"than its seed and its actions: of seed {agent.seeds[row]}, copy {copy}, {differs}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 class Header(NamedTuple):
@@ -131,6 +178,8 @@ class Header(NamedTuple):
     num_timesteps: int
     spaces: tuple[str, str] | None  # observations and actions; None in files of version 0.1.0
     diverged: tuple[int, ...]  # seeds whose parameters may be not finite
+    resumed_at_boundary: tuple[CutEpisode, ...]
+    step_timeout: float | None
 
     @classmethod
     def of(cls, path: str | Path, file: TensorFile) -> Header:
@@ -145,6 +194,7 @@ class Header(NamedTuple):
             contents |= {"spaces": None, "diverged": []}
         contents.pop("versions", None)
         contents.pop("notes", None)
+        contents = {"resumed_at_boundary": [], "step_timeout": None} | contents
         if set(contents) != set(cls._fields):
             wrong = sorted(set(contents) ^ set(cls._fields))
             raise ValueError(f"{path} does not describe an agent: {', '.join(wrong)} is missing or unknown")
@@ -160,17 +210,21 @@ class Header(NamedTuple):
             "spaces": file.schema == 0
             or (isinstance(contents["spaces"], list) and [type(text) for text in contents["spaces"]] == [str, str]),
             "diverged": _integers(contents["diverged"], 0, 2**63),
+            "step_timeout": contents["step_timeout"] is None or type(contents["step_timeout"]) in (int, float),
+            "resumed_at_boundary": isinstance(contents["resumed_at_boundary"], list)
+            and all(_integers(cut, 0, 2**63) and len(cut) == 3 for cut in contents["resumed_at_boundary"]),
         }
         for name, fine in checks.items():
             if not fine:
                 raise ValueError(f"{path} does not describe an agent: {name} is {str(contents[name])[:100]}")
         rows = {name: len(tensor) for name, tensor in file.tensors.items() if tensor.dim() == 2 and "/" not in name}
-        seeds, copies = len(contents["seeds"]), contents["num_envs"]
-        if any(count != seeds for count in rows.values()) or seeds * copies > MOST_COPIES:
-            raise ValueError(f"{path} describes {seeds} seeds of {copies} environments, which its tensors do not fit")
+        seeds = len(contents["seeds"])
+        if any(count != seeds for count in rows.values()):
+            raise ValueError(f"{path} describes {seeds} seeds, which its tensors do not fit")
         lists = {name: tuple(contents[name]) for name in ("seeds", "diverged")}
         spaces = None if contents["spaces"] is None else tuple(contents["spaces"])
-        return cls(**{**contents, **lists, "spaces": spaces})
+        cut = tuple(CutEpisode(*numbers) for numbers in contents["resumed_at_boundary"])
+        return cls(**{**contents, **lists, "spaces": spaces, "resumed_at_boundary": cut})
 
 
 def _integers(numbers: object, least: int, end: int) -> bool:
@@ -194,6 +248,8 @@ def _contents(agent: TrainedAgent) -> dict[str, Any]:
         "diverged": [
             seed for seed, active in zip(agent.seeds, agent.training_state.active.tolist(), strict=True) if not active
         ],
+        "step_timeout": source.step_timeout,
+        "resumed_at_boundary": [list(cut) for cut in agent.training_state.cut],
         "versions": {
             "python": sys.version.split()[0],
             "torch": torch.__version__,
@@ -238,14 +294,17 @@ def _made_from(
     source = env if env is not None else header.env
     if source is None:
         raise ValueError(f"{path} was saved without an environment id: pass env=")
-    largest = max((tensor.numel() for tensor in tensors.values()), default=0)
-    sizes = [header.config.get("net_arch"), header.config.get("network_kwargs")]
-    if tensors and sum(_numbers_in(sizes)) > max(largest, ALWAYS_BUILT):
-        raise ValueError(f"{path} describes networks that are larger than the parameters that it holds")
+    if env is None and header.env is not None:
+        refuse_imports(path, header.env)
+    refuse_large_demands(path, header.config, header.seeds, header.num_envs, header.env_kwargs, tensors)
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
     env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
-    made_with = {"seeds": header.seeds, "num_envs": header.num_envs, "backend": header.backend}
-    agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **header.config)
+    made_with = {name: getattr(header, name) for name in ("seeds", "num_envs", "backend", "step_timeout")}
+    unforeseen = Exception if env is None else ValueError  # an environment that the caller brings raises what it wants
+    try:
+        agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **_with_present_names(header.config))
+    except unforeseen as error:
+        raise ValueError(f"{path} describes an agent that cannot be made: {str(error)[:500]}") from error
     if header.spaces not in (None, _spaces(agent)):
         trained, found = header.spaces, _spaces(agent)
         raise ValueError(
@@ -255,15 +314,12 @@ def _made_from(
     return agent
 
 
-def _numbers_in(value: Any) -> Iterable[float]:
-    """The numbers in nested lists and dictionaries."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _numbers_in(each)
-    elif isinstance(value, int | float):
-        yield value
+def _with_present_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose network options are called as they are now."""
+    options = config.get("network_kwargs")
+    if not isinstance(options, dict):
+        return config
+    return config | {"network_kwargs": {RENAMED_OPTIONS.get(name, name): value for name, value in options.items()}}
 
 
 def _fill(path: str | Path, name: str, network: HasParameters, tensors: Mapping[str, Tensor]) -> None:

@@ -53,6 +53,14 @@ class EnvironmentFault(Divergence):
         )
 
 
+class CutEpisode(NamedTuple):
+    """An episode that a resumed run could not bring back, so that the copy began its next one."""
+
+    seed: int
+    copy: int
+    step: int  # environment steps of the seed done when the run was resumed
+
+
 class TrainingState:
     """The bookkeeping of a training of S rows.
 
@@ -71,6 +79,7 @@ class TrainingState:
         self.active = torch.ones(len(self.seeds), dtype=torch.bool, device=device)  # [S], which rows still learn
         self.diverged_at = torch.full((len(self.seeds),), -1, dtype=torch.int64, device=device)
         self.faults: dict[int, FaultyEnvironmentError] = {}  # of the environments of frozen rows
+        self.cut: tuple[CutEpisode, ...] = ()
         self.means = Means()  # of what an algorithm logs
         self.returns = EpisodeReturns(len(self.seeds), num_envs, device)
         self._rows: list[dict[str, np.ndarray]] = []  # of the log

@@ -72,7 +72,7 @@ def batched(copies: int, steps: int) -> Work:
 
 
 def gymnasium(copies: int, steps: int) -> Work:
-    """Gymnasium's own vectorised CartPole. A copy that finished spends its next step on the reset."""
+    """Gymnasium's own vectorized CartPole. A copy that finished spends its next step on the reset."""
     import gymnasium
     import numpy as np
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..workflows.policies import Subject
     from ..workflows.train import Training
 
-DONE, FAILED, MISUSED = 0, 1, 2  # exit codes; 128 + the signal's number if interrupted
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; of a command that SIGTERM stops 143
 
 # The parser imports no torch, so these repeat rlkit.agents.ALGORITHMS and rlkit.sb3.ALGORITHMS.
 Algorithm = Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"]
@@ -192,7 +192,9 @@ class TrainingOptions:
     env_kwargs: Pairs = ()
     num_envs: Annotated[int | None, unset("INT", "the preset's")] = None
 
-    def training(self, algo: str, backend: str = "auto", device: str = "cpu") -> Training:
+    def training(
+        self, algo: str, backend: str = "auto", device: str = "cpu", step_timeout: float | None = None
+    ) -> Training:
         """The training, on one torch thread: seeds and processes run in parallel instead."""
         import torch
 
@@ -210,6 +212,7 @@ class TrainingOptions:
             num_envs=self.num_envs,
             backend=backend,
             device=device,
+            step_timeout=step_timeout,
         )
 
     def tell_preset(self, training: Training, output: Output) -> None:

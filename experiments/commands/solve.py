@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from .options import Output, Pairs, PolicyOptions, pairs, unset
+from .options import INTERRUPTED, Output, Pairs, PolicyOptions, pairs, unset
 
 
 def solve(
@@ -37,6 +37,8 @@ def solve(
     Also computes the maximum return under the step limit, which stationary policies may not attain. With --out the
     value of every state is saved as CSV and JSON, and as a figure if the problem is a map. CartPole-v1 is solved on a
     lattice of its states, with a figure of the states from which the pole can be balanced.
+
+    After Ctrl-C the solution so far is printed and saved; its bounds hold. A lattice is given up without a solution.
 
     Example: rlkit solve frozenlake-8x8 --gamma 0.99 --out runs/lake
 
@@ -70,4 +72,6 @@ def solve(
             "policy with the optimum of a finite problem)"
         )
     found = find_problem(problem, pairs(env_kwargs))
-    return output.finish(run_solver(found, gamma, tolerance, limit, method, device, prove))
+    run = run_solver(found, gamma, tolerance, limit, method, device, prove)
+    code = output.finish(run)
+    return code if run.results["finished"] else INTERRUPTED

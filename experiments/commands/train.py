@@ -17,6 +17,7 @@ def train(
     episodes: int = 100,
     tensorboard: bool = False,
     checkpoint_every: Annotated[int | None, unset("STEPS", "as often as takes at most 3 % of the time")] = None,
+    step_timeout: Annotated[float | None, unset("SECONDS", "no limit")] = None,
 ) -> int:
     """Train several seeds of an agent as one computation, save them as one file, and evaluate their greedy policies.
 
@@ -32,6 +33,8 @@ def train(
         episodes: Evaluation episodes per seed after training.
         tensorboard: Also write the log for TensorBoard, one run per seed, to the folder tensorboard below --out.
         checkpoint_every: Environment steps per seed between two checkpoints.
+        step_timeout: Time limit of a step of a gymnasium environment. The environments of a seed then step in a process
+            of their own, which is killed when a step takes longer; the seed is frozen and the others go on.
     """
     from rlkit.optional_packages import require
 
@@ -40,7 +43,7 @@ def train(
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
-    job = training.training(algo, backend, device)
+    job = training.training(algo, backend, device, step_timeout)
     at_least_one("episodes", episodes)
     if checkpoint_every is not None:
         at_least_one("checkpoint-every", checkpoint_every)

@@ -48,7 +48,7 @@ class Trained(NamedTuple):
         return of_agent(self.result.agent, self.training.env, self.training.env_kwargs)
 
 
-class Judged(NamedTuple):
+class Evaluated(NamedTuple):
     """One agent of one task, evaluated."""
 
     name: str  # of the run's folder
@@ -65,7 +65,12 @@ class Outcome(NamedTuple):
 
 
 def run_demo(out: Path, quick: bool = False, as_json: bool = False) -> bool:
-    """Do it all and write it to ``out``; whether every target was met.
+    """Run the demo, write it to ``out`` and return whether every target was met.
+
+    Args:
+        out: folder of the runs and of the report.
+        quick: whether to run tiny sizes.
+        as_json: whether to print JSON instead of tables.
 
     Raises:
         ModuleNotFoundError: stable-baselines3 is not installed.
@@ -76,7 +81,7 @@ def run_demo(out: Path, quick: bool = False, as_json: bool = False) -> bool:
     settings = QUICK if quick else FULL
     _introduce(settings, quiet=as_json)
     trained = _train_all(settings, out, quiet=as_json)
-    outcome = _judge_all(settings, trained)
+    outcome = _evaluate_all(settings, trained)
     for name, run in outcome.runs.items():
         ledger.write(run, ledger.new_folder(out / name, overwrite=True))
     table, met = summary(outcome.lines, settings), all(line.met is not False for line in outcome.lines)
@@ -109,21 +114,21 @@ def _train_all(settings: Demo, out: Path, quiet: bool) -> dict[str, Trained]:
     """
     first, *others = settings.cartpole
     trained: dict[str, Trained] = {}
-    peers: dict[str, SB3Process] = {}
+    processes: dict[str, SB3Process] = {}
     with ExitStack() as stack:
         bars = stack.enter_context(Bars(quiet))
         for training in (first, *settings.grid, *others):
             name, agent = run_name(training), training.make_agent()
             folder = ledger.new_folder(out / name, overwrite=True)
             if training.env == CARTPOLE and type(agent).__name__ in HYPERPARAMETER_MAPS:
-                _wait(peers, bars)  # two cores: one for each library
-                peers[name] = stack.enter_context(SB3Process(_sb3_job(training, agent, settings.sb3_seeds), folder))
-                _follow(peers[name], bars)
+                _wait(processes, bars)  # two cores: one for each library
+                processes[name] = stack.enter_context(SB3Process(_sb3_job(training, agent, settings.sb3_seeds), folder))
+                _follow(processes[name], bars)
             trained[name] = _train_one(training, agent, bars)
             agent.save(folder / "agent.safetensors")
             write_log(folder / "training.csv", agent.seeds, agent.history)
-        _wait(peers, bars)
-    return trained | {name: trained[name]._replace(sb3=peer.results()) for name, peer in peers.items()}
+        _wait(processes, bars)
+    return trained | {name: trained[name]._replace(sb3=process.results()) for name, process in processes.items()}
 
 
 def run_name(training: Training) -> str:
@@ -149,23 +154,23 @@ def _sb3_job(training: Training, agent: Agent, seeds: tuple[int, ...]) -> SB3Job
     return sb3_job_for(training, agent.config, seeds)
 
 
-def _follow(peer: SB3Process, bars: Bars) -> None:
+def _follow(process: SB3Process, bars: Bars) -> None:
     """Give stable-baselines3 a bar."""
-    job = peer.job
-    bars.follow(f"stable-baselines3 {job.algorithm}, {job.env}", lambda: peer.timesteps, job.steps * len(job.seeds))
+    job = process.job
+    bars.follow(f"stable-baselines3 {job.algorithm}, {job.env}", lambda: process.timesteps, job.steps * len(job.seeds))
 
 
-def _wait(peers: Mapping[str, SB3Process], bars: Bars) -> None:
+def _wait(processes: Mapping[str, SB3Process], bars: Bars) -> None:
     """Wait until stable-baselines3 is done, with its bars drawn."""
-    while not all(peer.wait(0.5) for peer in peers.values()):
+    while not all(process.wait(0.5) for process in processes.values()):
         bars.refresh()
     bars.refresh()
 
 
-def _judge_all(settings: Demo, trained: Mapping[str, Trained]) -> Outcome:
+def _evaluate_all(settings: Demo, trained: Mapping[str, Trained]) -> Outcome:
     """Evaluate every agent, attack it, and state whether its target is met."""
-    grid = [_judge_grid(trained[run_name(training)], settings) for training in settings.grid]
-    cartpole = [_judge_cartpole(trained[run_name(training)], settings) for training in settings.cartpole]
+    grid = [_evaluate_grid(trained[run_name(training)], settings) for training in settings.grid]
+    cartpole = [_evaluate_cartpole(trained[run_name(training)], settings) for training in settings.cartpole]
     runs: dict[str, RunRecord] = {}
     lines: list[Line] = []
     for name, agents, attacks in (
@@ -178,7 +183,7 @@ def _judge_all(settings: Demo, trained: Mapping[str, Trained]) -> Outcome:
     return Outcome(runs, tuple(lines))
 
 
-def _judge_grid(trained: Trained, settings: Demo) -> Judged:
+def _evaluate_grid(trained: Trained, settings: Demo) -> Evaluated:
     """Evaluate every seed's greedy policy exactly."""
     assert trained.exact is not None
     assert trained.curve is not None
@@ -192,10 +197,10 @@ def _judge_grid(trained: Trained, settings: Demo) -> Judged:
         beside="optimum",
         reference=found.optimum,
     )
-    return Judged(run_name(trained.training), found.run, (subject,), with_grid_target(line, settings))
+    return Evaluated(run_name(trained.training), found.run, (subject,), with_grid_target(line, settings))
 
 
-def _judge_cartpole(trained: Trained, settings: Demo) -> Judged:
+def _evaluate_cartpole(trained: Trained, settings: Demo) -> Evaluated:
     """Play the evaluation episodes, with stable-baselines3's models too where it has the algorithm."""
     training, result, subject = trained.training, trained.result, trained.subject
     subjects: tuple[Subject, ...] = (subject,)
@@ -206,13 +211,13 @@ def _judge_cartpole(trained: Trained, settings: Demo) -> Judged:
     else:
         job = _sb3_job(training, result.agent, settings.sb3_seeds)
         both = evaluated(training, job, result, trained.sb3, settings.episodes)
-        ours, theirs = both.rlkit_played, both.sb3_played
-        line = Line(training.env, subject.algorithm, ours.seed_means, ours.mean_return, SB3, theirs.mean_return)
+        own, other = both.rlkit_played, both.sb3_played
+        line = Line(training.env, subject.algorithm, own.seed_means, own.mean_return, SB3, other.mean_return)
         run, subjects = comparison_run(both), (both.rlkit, both.sb3)
-    return Judged(run_name(training), run, subjects, with_cartpole_target(line, settings))
+    return Evaluated(run_name(training), run, subjects, with_cartpole_target(line, settings))
 
 
-def _attack(agents: Sequence[Judged], attacks: Attacks, episodes: int) -> RunRecord:
+def _attack(agents: Sequence[Evaluated], attacks: Attacks, episodes: int) -> RunRecord:
     """Attack all policies of one task with the same threat."""
     subjects = [subject for one in agents for subject in one.subjects]
     threatened = threat(subjects[0], attacks.names, attacks.epsilons, attacks.unit)

@@ -43,7 +43,7 @@ class GridExact(NamedTuple):
 
 
 class GridResult(NamedTuple):
-    """The numbers that the demo judges."""
+    """Results of an agent on the grid."""
 
     run: RunRecord
     optimum: float
@@ -130,7 +130,7 @@ def _value_picture(agent: Agent, returns: NDArray[np.float64], known: GridExact)
     figure = Figure(figsize=(2 * (0.62 * columns + 0.8), 0.62 * rows + 0.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     title = f"learned, seed {agent.seeds[row]}"
-    draw_values(grid, learned, greedy, axes=left, limits=limits, title=title, colour_bar=False)
+    draw_values(grid, learned, greedy, axes=left, limits=limits, title=title, color_bar=False)
     draw_values(grid, solution.value, solution.optimal_actions, axes=right, limits=limits, title="optimal")
     caption = (
         f"Exact value of every state at gamma {solution.gamma:g} (colors and numbers) and actions (arrows): the greedy "

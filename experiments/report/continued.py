@@ -14,7 +14,7 @@ from typing import Any
 
 from rlkit.atomic_files import remove_leftovers
 
-from ..interruption import Stopped
+from ..stopping import Stopped
 from . import ledger
 
 SETTINGS = "settings.json"

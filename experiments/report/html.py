@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,11 @@ def natural_returns(runs: Sequence[RunRecord]) -> ReportTable | None:
         (
             run.title,
             str(run.settings.get("backend", "")),
-            len(run.settings.get("training_seeds", ())),
+            len(seeds) if isinstance(seeds := run.settings.get("training_seeds", ()), Sized) else None,
             run.results["return"],
         )
         for run in runs
-        if isinstance(run.results.get("return"), Estimate)
+        if isinstance(mean := run.results.get("return"), Estimate) and isinstance(mean.value, int | float)
     )
     return ReportTable("summary", "Natural return", ("run", "backend", "seeds", "return"), rows) if rows else None
 

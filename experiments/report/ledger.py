@@ -13,9 +13,10 @@ import json
 import math
 import os
 import platform
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ from rlkit.atomic_files import LOCK, only_writer, whole_file
 from rlkit.statistics import Estimate
 
 RECORD = "run.json"
+MOST_BYTES = 64 * 2**20  # of a record or a picture that is read
+PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins
 PACKAGES = ("torch", "gymnasium", "numpy", "scipy", "stable-baselines3")
 
 Cell = str | int | float | bool | None | Estimate[float]
@@ -162,41 +165,71 @@ def read(folder: str | Path) -> RunRecord:
         if (folder / LOCK).is_file():
             raise FileNotFoundError(f"{folder} holds no {RECORD}: its command still runs or was stopped")
         raise FileNotFoundError(f"{folder} holds no {RECORD}: give a folder that a command wrote with --out")
+    if path.is_symlink():
+        raise ValueError(f"{path} is a symbolic link: only files of the folder itself are read")
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        return RunRecord(
-            kind=saved["kind"],
-            title=saved["title"],
+        saved = json.loads(_content(path, MOST_BYTES).decode("utf-8"))
+        run = RunRecord(
+            kind=_text(saved["kind"]),
+            title=_text(saved["title"]),
             settings=dict(restored(saved["settings"]).items()),
             results=dict(restored(saved["results"]).items()),
             tables=tuple(_read_table(table) for table in saved["tables"]),
-            pictures=tuple(
-                Picture(entry["name"], entry["caption"], _picture_file(folder, entry["name"]).read_bytes())
-                for entry in saved["pictures"]
-            ),
-            notes=tuple(saved["notes"]),
-            versions=dict(saved["versions"].items()),
+            notes=_texts(saved["notes"]),
+            versions=dict(zip(saved["versions"], _texts(list(saved["versions"].values())), strict=True)),
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is not the record of a run ({error!r}): was it cut short or edited?") from error
+        named = [(_text(entry["name"]), _text(entry["caption"])) for entry in saved["pictures"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is not the record of a run ({repr(error)[:300]}): was it cut short or edited?"
+        ) from error
+    return replace(run, pictures=tuple(Picture(name, caption, _picture(folder, name)) for name, caption in named))
 
 
-def _picture_file(folder: Path, name: str) -> Path:
-    """The file of a picture, which must lie in the folder itself."""
+def _picture(folder: Path, name: str) -> bytes:
+    """The content of a picture, whose file must lie in the folder itself."""
     file = folder / f"{name}.png"
-    if Path(name).name != name or "\\" in name or file.is_symlink():
-        raise ValueError(f"{folder / RECORD} names the picture {name!r}, which is not a file of the folder itself")
-    return file
+    if Path(name).name != name or "\\" in name or "\0" in name or file.is_symlink():
+        raise ValueError(
+            f"{folder / RECORD} names the picture {name[:100]!r}, which is not a file of the folder itself"
+        )
+    content = _content(file, MOST_BYTES)
+    if not content.startswith(PNG):
+        raise ValueError(f"{file} is no PNG picture: was it cut short or replaced?")
+    return content
+
+
+def _content(path: Path, most: int) -> bytes:
+    """The bytes of a regular file of at most ``most`` bytes."""
+    described = path.stat()
+    if not stat.S_ISREG(described.st_mode) or described.st_size > most:
+        raise ValueError(f"{path} is no regular file of at most {most:,} bytes")
+    return path.read_bytes()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:100]} stands where a text is expected")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{str(values)[:100]} stands where a list of texts is expected")
+    return tuple(map(_text, values))
 
 
 def find(paths: Iterable[str | Path]) -> Iterator[Path]:
     """The run folders, complete or not, among ``paths`` and one level below each of them, in order.
 
+    Symbolic links below a path are not followed.
+
     Raises:
         FileNotFoundError: a path without any run.
     """
     for path in map(Path, paths):
-        below = sorted(filter(_is_run, path.iterdir())) if path.is_dir() else []
+        inside = path.iterdir() if path.is_dir() else ()
+        below = sorted(folder for folder in inside if _is_run(folder) and not folder.is_symlink())
         found = [path] if _is_run(path) else below
         if not found:
             raise FileNotFoundError(f"{path} holds no {RECORD}, nor do its folders: give one that a command wrote")
@@ -293,21 +326,44 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-def restored(value: Any) -> Any:
-    """Convert from JSON's types: objects with the fields of an estimate to estimates, lists to tuples."""
+def restored(value: Any, deep: int = 0) -> Any:
+    """Convert from JSON's types: objects with the fields of an estimate to estimates, lists to tuples.
+
+    Raises:
+        TypeError: lists or objects nested more than 100 deep, or an estimate whose parts are no numbers.
+    """
+    if deep > 100:
+        raise TypeError("it is nested more than 100 deep")
     if isinstance(value, list):
-        return tuple(restored(part) for part in value)
+        return tuple(restored(part, deep + 1) for part in value)
     if not isinstance(value, dict):
         return value
     if set(value) == set(Estimate._fields):
         unknown: dict[str, Any] = {"value": math.nan, "lower": -math.inf, "upper": math.inf}
-        parts: dict[str, Any] = {key: unknown[key] if part is None else part for key, part in value.items()}
+        parts: dict[str, Any] = {key: unknown.get(key) if part is None else part for key, part in value.items()}
+        if not all(_is_number(parts[name]) for name in Estimate._fields if name != "method"):
+            raise TypeError(f"an estimate has the parts {str(parts)[:200]}")
         return Estimate(**parts)
-    return {key: restored(part) for key, part in value.items()}
+    return {key: restored(part, deep + 1) for key, part in value.items()}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a number, or lists of numbers."""
+    if isinstance(value, list):
+        return all(map(_is_number, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _read_table(saved: dict[str, Any]) -> ReportTable:
-    table = ReportTable(**{**saved, "columns": tuple(saved["columns"]), "rows": restored(saved["rows"])})
-    if any(len(row) != len(table.columns) for row in table.rows):
-        raise TypeError(f"a row of the table {table.name!r} does not have {len(table.columns)} cells")
+    table = ReportTable(**{**saved, "columns": _texts(saved["columns"]), "rows": restored(saved["rows"])})
+    _text(table.name), _text(table.title)
+    if type(table.digits) is not int or not 1 <= table.digits <= 17:
+        raise TypeError(f"the table {table.name!r} shows {str(table.digits)[:100]} digits")
+    for row in table.rows:
+        if not isinstance(row, tuple) or len(row) != len(table.columns):
+            raise TypeError(f"a row of the table {table.name!r} does not have {len(table.columns)} cells")
+        for cell in row:
+            single = isinstance(cell, Estimate) and isinstance(cell.value, int | float)
+            if not single and not isinstance(cell, str | int | float | None):
+                raise TypeError(f"the table {table.name!r} has the cell {str(cell)[:100]}")
     return table

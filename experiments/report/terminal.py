@@ -67,7 +67,11 @@ def watch(quiet: bool = False) -> Watch | None:
 
 def _watch_in_lines(agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
     with Bars() as bars:
-        yield from bars.watching(f"{type(agent).__name__}, {agent.num_seeds} seeds")(agent, steps, total)
+        yield from bars.watching(f"{type(agent).__name__}, {_seeds(agent.num_seeds)}")(agent, steps, total)
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 class Bars:

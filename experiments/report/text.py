@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from rlkit.statistics import Estimate
+from rlkit.statistics import ONE_SEED, Estimate
 
 from .ledger import Cell, ReportTable, plain
 
-ONE_SEED = "one seed: no interval"
 LONGEST_TABLE = 40  # rows shown in full on a terminal; a page folds longer ones
 WIDEST_TEXT = 40  # characters of a text column; longer texts are wrapped at spaces
 GAP = 2  # characters between two columns of a terminal
@@ -26,15 +24,10 @@ def cell_text(cell: Any, digits: int = 4) -> str:
         return "yes" if cell else "no"
     if isinstance(cell, Estimate):
         value, lower, upper = (number_text(number, digits) for number in cell[:3])
-        if has_interval(cell):
+        if cell.has_interval:
             return f"{value} [{lower}, {upper}]"
         return f"{value} ({ONE_SEED if cell.n == 1 else 'no interval'})"
     return number_text(cell, digits) if isinstance(cell, int | float) else str(cell)
-
-
-def has_interval(estimate: Estimate[float]) -> bool:
-    """Whether the interval is bounded; the one of a single seed is not."""
-    return math.isfinite(estimate.upper - estimate.lower)
 
 
 def number_text(number: float, digits: int = 4) -> str:
@@ -65,7 +58,7 @@ def as_text(table: ReportTable) -> tuple[str, list[list[str]]]:
     Where every estimate is of one seed, the title says so once and the cells show the values alone.
     """
     estimates = [cell for row in table.rows for cell in row if isinstance(cell, Estimate)]
-    alone = bool(estimates) and all(each.n == 1 and not has_interval(each) for each in estimates)
+    alone = bool(estimates) and all(each.n == 1 and not each.has_interval for each in estimates)
 
     def shown(cell: Cell) -> str:
         return cell_text(cell.value if alone and isinstance(cell, Estimate) else cell, table.digits)

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from rlkit.adversarial import Victim
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.statistics import Estimate, mean_interval
+from rlkit.statistics import ONE_SEED, Estimate, mean_interval
 from rlkit.types import Env
 
 from ..report.ledger import ReportTable, RunRecord
-from ..report.text import ONE_SEED
 from .exact import FINAL_WORK, exact_of, exact_part
 from .policies import Subject, backend_of
 

@@ -24,6 +24,7 @@ from rlkit.planning import (
     FiniteHorizonSolution,
     Proof,
     Solution,
+    SolverInterrupted,
     backward_induction,
     evaluate_finite,
     interval_iteration,
@@ -75,6 +76,7 @@ class Answer(NamedTuple):
 
     best: Solution  # at the given gamma
     limited: FiniteHorizonSolution | None  # None without a step limit
+    finished: bool = True  # False if a signal came; the bounds of ``best`` are then as far apart as they were
 
 
 def find_problem(name: str, env_kwargs: Mapping[str, Any] | None = None) -> Problem:
@@ -146,6 +148,8 @@ def answer(
 ) -> Answer:
     """The optimum at gamma with certified bounds, and the undiscounted one under a step limit.
 
+    If the first is interrupted, it is what was known by then.
+
     Raises:
         ValueError: gamma, tolerance, limit, method or device out of range.
         NotConverged: the tolerance was not reached.
@@ -156,12 +160,15 @@ def answer(
         raise ValueError(f"limit must be at least 1 step, got {limit}")
     steps = limit if limit is not None else problem.mdp.max_steps
     limited = None if steps is None else backward_induction(problem.mdp, steps)
-    if gamma != 1:
-        return Answer(solve_mdp(problem.mdp, gamma, tolerance, method, device), limited)
-    if method != "auto" or device is not None:
+    if gamma == 1 and (method != "auto" or device is not None):
         raise ValueError("gamma 1 has one method, interval iteration on the CPU: leave out --method and --device")
-    reason = "without discounting a small change of values proves nothing; bounds from both sides do"
-    return Answer(replace(interval_iteration(problem.mdp, tolerance), reason=reason), limited)
+    try:
+        if gamma != 1:
+            return Answer(solve_mdp(problem.mdp, gamma, tolerance, method, device), limited)
+        reason = "without discounting a small change of values proves nothing; bounds from both sides do"
+        return Answer(replace(interval_iteration(problem.mdp, tolerance), reason=reason), limited)
+    except SolverInterrupted as stopped:
+        return Answer(stopped.solution, limited, finished=False)
 
 
 def solve(
@@ -175,13 +182,15 @@ def solve(
 ) -> RunRecord:
     """Solve a problem and say what is known about its answer; ``proved`` adds a proof in rational arithmetic.
 
+    An interrupted solve gives the bounds it had, with ``finished`` false among the results, and no proof.
+
     Raises:
         ValueError: as ``answer``; a proof of a problem that is too large for one, or at gamma 1.
         NotConverged: the tolerance was not reached.
     """
     if proved and gamma == 1:
         raise ValueError("a proof needs gamma below 1: without discounting Bellman's equation has many solutions")
-    solution, limited = answer(problem, gamma, tolerance, limit, method, device)
+    solution, limited, finished = answer(problem, gamma, tolerance, limit, method, device)
     mdp = problem.mdp
 
     def at_start(value: np.ndarray) -> float:
@@ -197,6 +206,7 @@ def solve(
         "seconds": solution.seconds,
         "bytes": solution.bytes,
         "converged": solution.converged,
+        "finished": finished,
         "method": solution.method,
         "reason": solution.reason,
         "step_limit": None,
@@ -209,7 +219,7 @@ def solve(
             "limited_error_bound": limited.error_bound,
             "discounted_policy_under_limit": at_start(policy_value),
         }
-    proof = prove(solution) if proved else None
+    proof = prove(solution) if proved and finished else None
     if proof is not None:
         numbers |= {
             "proved_policy_is_optimal": proof.holds,
@@ -235,6 +245,7 @@ def solve(
         tables=(_summary(numbers, gamma), _state_table(problem, solution)),
         pictures=_value_map(problem, solution),
         notes=(
+            *(() if finished else ("Interrupted: the bounds hold, and may be wider than the tolerance.",)),
             f"Method: {solution.method}{solution.reason and f' ({solution.reason})'}; {solution.iterations} iterations "
             f"in {solution.seconds:.3g} s. The bounds are at most {solution.width:.2g} apart in any state.",
             *_proof_note(proof, numbers),

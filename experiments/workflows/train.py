@@ -15,8 +15,8 @@ from rlkit.agents import ALGORITHMS as BY_NAME
 from rlkit.agents import Agent, Checkpoints
 from rlkit.plotting import Curve, learning_curves, png
 
-from ..interruption import interruptible
 from ..report.ledger import Picture, RunRecord, write_csv
+from ..stopping import interruptible
 from .evaluate import Played, capped_note, mean_note, play, returns_of, seed_table
 from .exact import CURVE_WORK, Exact, ExactPart, Floats, all_scores, exact_of, exact_part, returns_of_policy
 from .policies import backend_of, made_with, of_agent
@@ -40,6 +40,7 @@ class Training:
     num_envs: int | None = 1  # None: the preset's
     backend: str = "auto"
     device: str = "cpu"
+    step_timeout: float | None = None
 
     def make_agent(self) -> Agent:
         """The untrained agent.
@@ -59,6 +60,7 @@ class Training:
                 device=self.device,
                 backend=self.backend,
                 env_kwargs=dict(self.env_kwargs),
+                step_timeout=self.step_timeout,
                 preset=self.preset,
                 **self.hyperparameters,
             )

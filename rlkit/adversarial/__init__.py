@@ -1,8 +1,9 @@
-"""Attacks on what a policy observes: how wrong its observations may be before it fails.
+"""Attacks on the observations of a policy, and measures of how large an error makes it fail.
 
-The threat is at run time: the attacker sees the true observation and what it is allowed to ask the policy, and shows
-another observation within a budget. The environment's state, the rewards and the policy itself are untouched. An attack
-that fails proves nothing: what is measured is what was tried. ``docs/reference/adversarial.md`` describes each attack.
+Attacks act when a trained policy is used. The attacker sees the true observation, may ask the policy what its access
+allows, and shows the policy another observation within a budget. The state of the environment, the rewards and the
+policy itself do not change. An attack that fails proves nothing about other attacks.
+``docs/reference/adversarial.md`` describes each attack.
 """
 
 from .attacked_policy import AttackedPolicy
@@ -14,7 +15,7 @@ from .attacks.gradient import FGSM, PGD
 from .attacks.learned import AdversaryActions, AdversaryEnv, Ball, Directions, LearnedAttack, TargetAction, corners
 from .attacks.noise import Noise
 from .attacks.random_search import RandomSearch, Square
-from .attacks.transfer import Substitute, Transfer, distil
+from .attacks.transfer import Substitute, Transfer, distill
 from .attacks.universal import Universal, universal_offset
 from .budget import Budget
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
@@ -114,7 +115,7 @@ __all__ = [
     "curve_warnings",
     "dimension_sweep",
     "distance_curve",
-    "distil",
+    "distill",
     "episode_saliencies",
     "episode_saliency",
     "examine",

@@ -1,4 +1,4 @@
-"""A policy whose observations are tampered with, as a policy."""
+"""A policy under attack, which is again a policy."""
 
 from __future__ import annotations
 
@@ -24,34 +24,35 @@ UNLIMITED = 2**62  # attacks left in an episode without a limit
 
 
 class AttackedPolicy:
-    """``policy`` behind an attacker who changes its observations: acts on ``perturb(obs)``.
+    """The victim ``policy`` with an attacker who changes its observations: it acts on ``perturb(obs)``.
 
-    ``rollout(policy, env, perturb=AttackedPolicy(...))`` measures the same and counts the flips. The numbers
-    of a random attack come from the stream (seed, "attack", copy), those of a random timing from (seed, "timing",
-    copy), from their start: two objects made alike attack alike, and row s depends on ``seeds[s]`` alone. One object is
-    for batches of one shape.
+    ``rollout(policy, env, perturb=AttackedPolicy(...))`` plays the same episodes and also counts the flips.
 
-    A timing needs to know where episodes begin: ``rollout`` and ``evaluate_policy`` say so by ``restart`` and by
+    Random attacks draw from the stream (seed, "attack", copy), random timings from (seed, "timing", copy), both from
+    their start. Equal objects therefore attack equally, and row s depends on ``seeds[s]`` alone. One object serves
+    batches of one shape.
+
+    A timing must know where episodes begin. ``rollout`` and ``evaluate_policy`` pass this on through ``restart`` and
     ``episode_start``; a loop of your own calls ``restart(done)`` after every step.
 
-    Attacks aim at the victim's greedy action: a victim that samples is attacked as if it did not, and one that is not
-    deterministic when asked to be is noticed at the first observations.
+    Attacks aim at the victim's greedy action, also where the victim samples. A victim whose greedy action is not
+    deterministic is reported at the first observations.
 
     Args:
         policy: the victim; it is not changed.
-        attack: how the budget is spent.
-        budget: what may be spent.
-        seeds: one integer per row; None for ``policy.seeds``, or 0, 1, ... of a policy without.
-        target: true observations ``[S, B, *observation]`` -> the actions ``[S, B]`` int64 that the victim shall be
-            made to choose, for example another policy's ``act``; None to make it leave its own.
+        attack: chooses the observations to show.
+        budget: bounds the difference between shown and true observations; a number is epsilon of the norm "inf".
+        seeds: one integer per row; None for ``policy.seeds``, or 0, 1, ... where the policy has none.
+        target: true observations ``[S, B, *observation]`` -> the actions ``[S, B]`` int64 that the victim shall choose,
+            for example another policy's ``act``; None for any other action than its own.
         timing: when to attack; None for always.
-        attacks_per_episode: how often at most; None for no limit.
-        groups: the copies are so many groups side by side that play the same episodes (``ConcatEnv``), and get the
-            same numbers.
-        once: leave a copy alone after its first episode, as evaluations do not count what follows.
+        attacks_per_episode: maximum attacks per episode; None for no limit.
+        groups: number of groups of copies that play the same episodes (``ConcatEnv``); every group gets the same
+            random numbers.
+        once: whether to attack only the first episode of every copy, which is the one that an evaluation counts.
 
     Raises:
-        ValueError: a negative number of attacks.
+        ValueError: attacks_per_episode is negative.
     """
 
     def __init__(
@@ -80,19 +81,19 @@ class AttackedPolicy:
         self._numbers: Stream | None = None  # of the attack
         self._chances: Stream | None = None  # of the timing
         self._placed: Budget | None = None
-        self.attacked = torch.zeros(0, 0, dtype=torch.bool)  # [S, B], whether the last observations were shown changed
-        self._step: Tensor  # [S, B] int64, of the present episode; made at the first observation, as is the next
-        self._attacks: Tensor  # [S, B] int64, made in the present episode
-        self._over: Tensor  # [S, B] bool, whether a copy is past its first episode and to be left alone
+        self.attacked = torch.zeros(0, 0, dtype=torch.bool)  # [S, B], whether the last shown observation was another
+        self._step: Tensor  # [S, B] int64, of the present episode; made at the first observation, like the next two
+        self._attacks: Tensor  # [S, B] int64, attacks in the present episode
+        self._over: Tensor  # [S, B] bool, whether a copy is past its first episode and no longer attacked
 
     @property
     def num_seeds(self) -> int | None:
-        """S of the victim, None if it does not say."""
+        """S of the victim; None if it is unknown."""
         return getattr(self.policy, "num_seeds", None)
 
     @property
     def starts(self) -> Starts:
-        """The numbers that ``predict`` begins with, as those of the victim."""
+        """First numbers of the victim's Discrete observations and actions."""
         return getattr(self.policy, "starts", Starts())
 
     @property
@@ -100,22 +101,22 @@ class AttackedPolicy:
         """Attacks made in the present episode of every copy, ``[S, B]`` int64.
 
         Raises:
-            RuntimeError: nothing was observed yet.
+            RuntimeError: no observation was perturbed yet.
         """
         if self._placed is None:
             raise RuntimeError("no observation was perturbed yet: there is nothing to count")
         return self._attacks.clone()
 
     def describe_timing(self) -> str:
-        """In words, for example ``strategic above 0.5, at most 25 attacks an episode``."""
+        """Describe when the attacker attacks, for example ``strategic above 0.5, at most 25 attacks an episode``."""
         limit = self.attacks_per_episode
         return self.timing.name + ("" if limit is None else f", at most {limit} attacks an episode")
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """What the victim does, ``[S, B]``, when it is shown something else than ``obs [S, B, *observation]``.
+        """Return the victim's actions ``[S, B]`` at ``perturb(obs)``, of true observations ``[S, B, *observation]``.
 
         Warns:
-            RuntimeWarning: ``deterministic=False`` under an attack on the greedy action.
+            RuntimeWarning: ``deterministic=False`` and the attack aims at the greedy action.
         """
         if not deterministic and self.attack.access != "nothing":
             warnings.warn(
@@ -129,23 +130,33 @@ class AttackedPolicy:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """stable-baselines3's, of a batch ``[n, *observation]``; episodes begin where ``episode_start [n]`` is true."""
+        """Predict as stable-baselines3's models do.
+
+        Args:
+            observation: a batch ``[n, *observation]``.
+            state: returned unchanged.
+            episode_start: booleans ``[n]``, true where an episode begins; None if none does.
+            deterministic: see ``act``.
+
+        Returns:
+            Actions ``[n]`` and ``state``.
+        """
         obs = torch.as_tensor(observation, device=getattr(self.policy, "device", None))[None]  # [1, n, *observation]
         if episode_start is not None:
             self.restart(torch.as_tensor(episode_start)[None])
         return self.act(self.starts.to_zero_based(obs), deterministic)[0].cpu().numpy() + self.starts.action, state
 
     def __getitem__(self, row: int) -> AttackedPolicy:
-        """The same attacker of one row of the victim, which must have ``policy[row]``."""
+        """Return the same attacker of one row of the victim, which must support ``policy[row]``."""
         policy: Any = self.policy
         seeds = range(row, row + 1) if self.seeds is None else [self.seeds[row]]
         rest = self.target, self.timing, self.attacks_per_episode, self.groups, self.once
         return AttackedPolicy(policy[row], self.attack, self.budget, seeds, *rest)
 
     def restart(self, done: Tensor | None = None) -> None:
-        """A new episode begins in the copies where ``done [S, B]`` is true, in all of them without it."""
+        """Begin a new episode in the copies where ``done [S, B]`` is true, or in all of them."""
         if self._placed is None:
-            return  # nothing to forget
+            return  # nothing was counted yet
         if done is None:
             self._step, self._attacks = torch.zeros_like(self._step), torch.zeros_like(self._attacks)
             self._over = torch.zeros_like(self._over)
@@ -156,12 +167,12 @@ class AttackedPolicy:
 
     @torch.no_grad()
     def perturb(self, obs: Given) -> Tensor:
-        """What the victim is shown instead of ``obs``, ``[S, B, *observation]``; one step of the episode passes.
+        """Return the observations to show instead of ``obs``, ``[S, B, *observation]``, and count one step.
 
-        Integers are encoded first if the policy is ``OneHot``; then it is shown an attacked code ``[S, B, n]``.
+        Integers are encoded first if the policy is ``OneHot``; the result is then an attacked code ``[S, B, n]``.
 
         Warns:
-            RuntimeWarning: at the first observations, a victim that answers them in two ways.
+            RuntimeWarning: the victim's greedy action at the first observations is not deterministic.
 
         Raises:
             ValueError: see ``rlkit.adversarial.perturb`` and ``attack_now``.
@@ -185,7 +196,7 @@ class AttackedPolicy:
         return seen
 
     def _begin(self, obs: Tensor) -> None:
-        """The first observation tells how many rows and copies there are."""
+        """Make what depends on the numbers of rows and copies, which the first observation shows."""
         warn_if_stochastic(self.victim, obs, self.victim.act(obs, True))
         warn_if_nonfinite(self.victim, obs)
         self._step = torch.zeros(obs.shape[:2], dtype=torch.int64, device=obs.device)

@@ -1,4 +1,4 @@
-"""How far an observation may be from the truth."""
+"""Budgets: how far a shown observation may lie from the true one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlkit.arrays import Given, as_observations, as_tensor
 Norm = Literal["inf", "2", "1"]
 ORDER: dict[str, float] = {"inf": math.inf, "2": 2.0, "1": 1.0}
 DUAL: dict[str, float] = {"inf": 1.0, "2": 2.0, "1": math.inf}  # the order of the norm dual to each
-PRINTED = 12  # numbers that ``describe`` prints one by one
+PRINTED = 12  # most numbers that ``describe`` prints one by one
 SMALLEST_UNIFORM = 2.0**-54  # keeps the normal quantile of u = 0 finite
 SMALLEST_STEP = 2.0**-53  # keeps the logarithm of 1 - |2 u - 1| finite at u = 0
 
@@ -27,24 +27,23 @@ Numbers = ArrayLike | Tensor  # one number, or one per feature
 class Budget:
     """The set of observations that an attacker may show instead of x: ``x' = x + scale * z``, ``|z|_p <= epsilon``.
 
-    ``epsilon`` is a number or a tensor that broadcasts to ``[S, B]`` (one per example: several epsilons in one call,
-    side by side along the copies). ``scale`` is the unit of epsilon, a number or one per feature: 1 for raw units,
-    standard deviations measured on natural rollouts (``rlkit.evaluation.observation_std``) for a budget that means
-    the same on every feature. ``mask`` is true where the attacker may touch; a masked feature, like one of scale 0,
-    never moves. Observations stay within ``low`` and ``high``; by default they are not bounded, and in particular not
-    to [0, 1].
+    A feature that ``mask`` excludes and a feature of scale 0 never change. By default observations have no bounds; in
+    particular they are not clipped to [0, 1].
 
     Args:
-        epsilon: 0 or more, in units of ``scale``.
-        norm: "inf", each feature by itself; "2", the root of their squares' sum; "1", their sum.
-        scale: 0 or more, finite; broadcasts to the observation's shape.
-        mask: booleans that broadcast to the observation's shape; None for all features.
-        low: lower bound of what can be shown, broadcasts to the observation's shape.
-        high: upper bound.
-        unit: what ``scale`` is, for ``describe``; None describes the numbers.
+        epsilon: 0 or more, in units of ``scale``. A number, or a tensor that broadcasts to ``[S, B]``: one epsilon per
+            example, so that one call holds several.
+        norm: "inf" is the largest absolute value, "2" the Euclidean norm, "1" the sum of absolute values.
+        scale: unit of epsilon, 0 or more and finite; a number, or one per feature. 1 means raw units. Standard
+            deviations on natural rollouts (``rlkit.evaluation.observation_std``) make features comparable.
+        mask: booleans that broadcast to the observation's shape, true where the attacker may change it; None for all
+            features.
+        low: lower bound of shown observations; broadcasts to the observation's shape.
+        high: upper bound of shown observations, likewise.
+        unit: name of the unit, for ``describe``; None prints the numbers of ``scale``.
 
     Raises:
-        ValueError: epsilon or scale empty, negative, NaN or infinite, an unknown norm, low above high or NaN.
+        ValueError: epsilon or scale is empty, negative, NaN or infinite; norm is unknown; low is above high or NaN.
     """
 
     epsilon: float | Tensor
@@ -70,7 +69,7 @@ class Budget:
             raise ValueError(f"low must not be above high, got low={self.low}, high={self.high}")
 
     def to(self, obs: Tensor) -> Budget:
-        """The same budget with its numbers beside ``obs``: same device and dtype, so that using it copies nothing."""
+        """Return the budget with its numbers on the device and in the dtype of ``obs``; later use copies nothing."""
         return replace(
             self,
             epsilon=_beside(self.epsilon, obs),
@@ -81,29 +80,29 @@ class Budget:
         )
 
     def extent(self, obs: Tensor) -> Tensor:
-        """What one unit of epsilon is on every feature, ``[*observation]``: the scale, 0 where masked."""
+        """Return the size of one unit of epsilon, ``[*observation]``: the scale, and 0 where masked."""
         extent = _beside(self.scale, obs).expand(obs.shape[2:])
         if self.mask is None:
             return extent
         return torch.where(torch.as_tensor(self.mask, dtype=torch.bool, device=obs.device), extent, 0.0)
 
     def in_units(self, offset: Tensor) -> Tensor:
-        """Offsets ``[S, B, *observation]`` in units of the scale, 0 where masked."""
+        """Convert offsets ``[S, B, *observation]`` to units of the scale; masked features give 0."""
         extent = self.extent(offset)
         return torch.where(extent > 0, offset / torch.where(extent > 0, extent, 1.0), 0.0)
 
     @cached_property
     def bounded(self) -> bool:
-        """Whether ``low`` or ``high`` cuts anything off."""
+        """Whether ``low`` or ``high`` is finite for some feature."""
         low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (self.low, self.high))
         return bool((low > -math.inf).any() or (high < math.inf).any())
 
     def check(self, obs: Given) -> None:
-        """Refuse observations ``[S, B, *observation]`` that this budget cannot be spent on.
+        """Refuse observations ``[S, B, *observation]`` that do not fit this budget.
 
         Raises:
-            ValueError: none, not floating point, outside [low, high], or of a shape that epsilon, scale or
-                mask do not fit.
+            ValueError: there is no observation, or they are not floating point, lie outside [low, high], or have a
+                shape that epsilon, scale or mask cannot be broadcast to.
         """
         obs = as_observations(obs)
         if obs.shape[0] == 0 or obs.shape[1] == 0:
@@ -133,13 +132,15 @@ class Budget:
                 )
 
     def project(self, obs: Given, perturbed: Given) -> Tensor:
-        """An allowed observation for one that may not be, ``[S, B, *observation]`` all.
+        """Project ``perturbed`` into the budget around ``obs``; both and the result are ``[S, B, *observation]``.
 
-        Cut at the bounds, then the nearest point of the ball, where distance is Euclidean in units of ``scale``: each
-        feature cut for "inf", the offset shortened for "2", soft thresholding for "1". Moving towards ``obs`` cannot
-        leave bounds that hold it. Without bounds, and always for "inf", this is the nearest allowed observation; with
-        them it is the nearest one to the observation cut at the bounds. What is allowed stays as it is, up to the
-        rounding of ``obs + offset``; at epsilon 0 the result is ``obs`` exactly.
+        First the observation is clipped to the bounds. Then the nearest point of the ball is taken, with Euclidean
+        distance in units of ``scale``: clipping of each feature for "inf", scaling of the offset for "2", soft
+        thresholding for "1". The second step moves towards ``obs``, so it cannot leave the bounds.
+
+        Without bounds, and always for "inf", the result is the allowed observation nearest to ``perturbed``. With
+        bounds it is the one nearest to the clipped observation. An allowed observation stays as it is, up to the
+        rounding of ``obs + offset``. At epsilon 0 the result is ``obs`` exactly.
 
         Source: for "1", Duchi et al. 2008, "Efficient projections onto the l1-ball", figure 1.
         """
@@ -159,20 +160,20 @@ class Budget:
         return self.cut(obs + torch.where(length > epsilon, nearest, offset))
 
     def cut(self, shown: Tensor) -> Tensor:
-        """``shown [S, B, *observation]`` within the bounds, whatever epsilon is."""
+        """Clip ``shown [S, B, *observation]`` to the bounds; epsilon plays no part."""
         if not self.bounded:
             return shown
         return torch.minimum(torch.maximum(shown, _beside(self.low, shown)), _beside(self.high, shown))
 
     def movable(self, shown: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient, 0 on features that would have to leave the bounds to follow it, ``[S, B, *observation]``."""
+        """Return the gradient ``[S, B, *observation]``, with 0 where following it would leave the bounds."""
         if not self.bounded:
             return gradient
         up, down = shown < _beside(self.high, shown), shown > _beside(self.low, shown)
         return torch.where(torch.where(gradient > 0, up, down), gradient, 0.0)
 
     def distance(self, obs: Given, shown: Given) -> Tensor:
-        """The epsilon that it takes to show ``shown`` for ``obs``, ``[S, B]``; infinite if a masked feature differs."""
+        """Return the epsilon needed to show ``shown`` for ``obs``, ``[S, B]``; infinite if a masked feature differs."""
         obs, shown = as_observations(obs), as_observations(shown, name="shown")
         offset = shown - obs
         forbidden = ((self.extent(obs) == 0) & (offset != 0)).flatten(2).any(dim=-1)  # [S, B]
@@ -180,17 +181,17 @@ class Budget:
         return torch.where(forbidden, math.inf, length)
 
     def steepest(self, obs: Tensor, gradient: Tensor) -> Tensor:
-        """The offset ``[S, B, *observation]`` of the ball that increases a linear function most.
+        """Return the offset of the ball that increases a linear function most, ``[S, B, *observation]``.
 
-        ``argmax <gradient, offset>``: ``epsilon scale sign(g)`` for "inf", ``epsilon scale (scale g) / |scale g|_2``
-        for "2", all of epsilon on the feature of the largest ``|scale g|`` for "1". It gains
-        ``epsilon dual_norm(gradient)``. Bounds are not looked at: project afterwards.
+        It is ``argmax <gradient, offset>``: ``epsilon scale sign(g)`` for "inf", ``epsilon scale (scale g) / |scale
+        g|_2`` for "2", all of epsilon on the feature of the largest ``|scale g|`` for "1". The function grows by
+        ``epsilon dual_norm(gradient)``. Bounds are ignored: project the result.
         """
         extent, epsilon = self.extent(obs), self.per_example(obs)
         direction = extent * gradient
         if self.norm == "inf":
             return extent * epsilon * direction.sign()
-        # by the largest entry first: the squares of a tiny gradient would vanish
+        # divide by the largest entry first: the squares of a tiny gradient would underflow
         size, largest = direction.abs().flatten(2).max(dim=-1)
         size = per_feature(size, obs)
         if self.norm == "1":
@@ -201,17 +202,17 @@ class Budget:
         return extent * epsilon * direction / torch.where(length > 0, length, 1.0)
 
     def dual_norm(self, gradient: Tensor) -> Tensor:
-        """The gain per epsilon of the steepest offset, ``|scale * gradient|_q`` with 1/p + 1/q = 1, ``[S, B]``."""
+        """Return the gain of ``steepest`` per epsilon, ``|scale * gradient|_q`` with 1/p + 1/q = 1, ``[S, B]``."""
         scaled = (self.extent(gradient) * gradient).flatten(2)
         gain: Tensor = torch.linalg.vector_norm(scaled, ord=DUAL[self.norm], dim=-1)
         return gain
 
     def sample(self, obs: Tensor, u: Tensor) -> Tensor:
-        """An offset ``[S, B, *observation]`` uniform in the ball, of uniforms u ``[S, B, D + 1]`` on [0, 1).
+        """Draw an offset uniformly from the ball, ``[S, B, *observation]``, from uniforms u ``[S, B, D + 1]``.
 
-        For "2" D numbers give the direction and one the radius, ``epsilon u^(1/D)`` for the D features that may move.
-        For "1" the offset is ``epsilon e / (sum |e| + e')`` of D Laplace and one exponential variable. The norm "inf"
-        has no use for the last number. Bounds are not looked at: project afterwards.
+        For "2" D numbers give the direction and the last one the radius, ``epsilon u^(1/D)``, with D the number of
+        features that may change. For "1" the offset is ``epsilon e / (sum |e| + e')`` of D Laplace variables e and one
+        exponential variable e'. For "inf" the last number is not used. Bounds are ignored: project the result.
 
         Source: Barthe et al. 2005, "A probabilistic approach to the geometry of the l_p^n-ball", theorem 1.
         """
@@ -232,25 +233,25 @@ class Budget:
         return extent * epsilon * z.to(obs.dtype)
 
     def sample_signs(self, obs: Tensor, u: Tensor) -> Tensor:
-        """An offset ``[S, B, *observation]`` of full budget and random signs, of uniforms u ``[S, B, D]`` on [0, 1).
+        """Draw an offset of full budget with random signs, ``[S, B, *observation]``, from uniforms u ``[S, B, D]``.
 
-        A random corner of the box for "inf"; for "2" and "1" the same ``epsilon / sqrt(D)`` and ``epsilon / D`` on
-        each of the D features that may move.
+        For "inf" it is a random corner of the box. For "2" and "1" every feature that may change moves by
+        ``epsilon / sqrt(D)`` and ``epsilon / D``, with D the number of these features.
         """
         signs = torch.where(u.reshape(obs.shape) < 0.5, -1.0, 1.0).to(obs.dtype)
         return self.along(obs, signs)
 
     def sample_gaussian(self, obs: Tensor, u: Tensor) -> Tensor:
-        """An offset of full budget in a Gaussian direction, all directions alike in units of ``scale``.
+        """Draw an offset of full budget in a Gaussian direction, isotropic in units of ``scale``.
 
-        ``[S, B, *observation]`` of uniforms u ``[S, B, D]`` on [0, 1).
+        The result is ``[S, B, *observation]``, from uniforms u ``[S, B, D]`` on [0, 1).
         """
         return self.along(obs, _normal(u.reshape(obs.shape)).to(obs.dtype))
 
     def along(self, obs: Tensor, z: Tensor) -> Tensor:
-        """The offset of full budget in the direction ``z``, which is in units of ``scale``, ``[S, B, *observation]``.
+        """Return the offset of full budget in the direction ``z [S, B, *observation]``, given in units of ``scale``.
 
-        Zero where z is zero on every feature that may move.
+        An example whose z is 0 on every feature that may change gets the offset 0.
         """
         extent = self.extent(obs)
         z = z * (extent > 0)
@@ -258,14 +259,14 @@ class Budget:
         return extent * self.per_example(obs) * z / torch.where(length > 0, length, 1.0)
 
     def tiled(self, copies: int) -> Budget:
-        """The budget of ``tiled(obs, copies)``."""
+        """Return the budget of ``tiled(obs, copies)``."""
         epsilon = torch.as_tensor(self.epsilon)
         if epsilon.dim() == 0 or epsilon.shape[-1] == 1:
             return self
         return replace(self, epsilon=epsilon.repeat(*(1,) * (epsilon.dim() - 1), copies))
 
     def describe(self) -> str:
-        """The budget in words, for example ``epsilon 0.1 (norm inf, in standard deviations), 2 features masked``."""
+        """Describe the budget, for example ``epsilon 0.1 (norm inf, in standard deviations), 2 features masked``."""
         words = f"epsilon {_printed(self.epsilon)} (norm {self.norm}, in {self.unit or self._described_scale()})"
         if self.mask is not None:
             words += f", {int((~torch.as_tensor(self.mask, dtype=torch.bool)).flatten().sum(dim=0))} features masked"
@@ -276,7 +277,7 @@ class Budget:
         return "raw observation units" if raw else f"units of {_printed(self.scale)}"
 
     def per_example(self, obs: Tensor) -> Tensor:
-        """Epsilon of every observation, with the axes of observations appended, ``[S, B, 1, ...]``."""
+        """Return epsilon of every observation with the axes of observations appended, ``[S, B, 1, ...]``."""
         return per_feature(_beside(self.epsilon, obs).expand(obs.shape[:2]), obs)
 
 
@@ -284,23 +285,23 @@ def as_budget(budget: Budget | float) -> Budget:
     """Return a budget as it is; a number is epsilon of the norm "inf" in raw units.
 
     Raises:
-        ValueError: a number that is negative, NaN or infinite.
+        ValueError: the number is negative, NaN or infinite.
     """
     return budget if isinstance(budget, Budget) else Budget(budget)
 
 
 def tiled(x: Tensor, copies: int) -> Tensor:
-    """All examples several times side by side, ``[S, B, ...] -> [S, copies B, ...]``."""
+    """Repeat all examples along the copies, ``[S, B, ...] -> [S, copies B, ...]``."""
     return x.repeat(1, copies, *(1,) * (x.dim() - 2))
 
 
 def apart(x: Tensor, copies: int) -> Tensor:
-    """What ``tiled`` put side by side on an axis of its own, ``[S, copies B, ...] -> [S, copies, B, ...]``."""
+    """Separate what ``tiled`` repeated, ``[S, copies B, ...] -> [S, copies, B, ...]``."""
     return x.reshape(len(x), copies, x.shape[1] // copies, *x.shape[2:])
 
 
 def per_feature(x: Tensor, obs: Tensor) -> Tensor:
-    """Numbers ``[S, B]`` with the axes of observations appended, ``[S, B, 1, ...]``."""
+    """Append the axes of observations to numbers ``[S, B]``: ``[S, B, 1, ...]``."""
     return x.reshape(*obs.shape[:2], *(1,) * (obs.dim() - 2))
 
 
@@ -309,13 +310,13 @@ def _beside(number: Numbers, obs: Tensor) -> Tensor:
 
 
 def _length(z: Tensor, norm: Norm) -> Tensor:
-    """The norm of every example, ``[S, B, 1, ...]``."""
+    """Return the norm of every example, ``[S, B, 1, ...]``."""
     length: Tensor = torch.linalg.vector_norm(z.flatten(2), ord=ORDER[norm], dim=-1)
     return per_feature(length, z)
 
 
 def _threshold(z: Tensor, epsilon: Tensor) -> Tensor:
-    """What to take off every ``|z|`` so that they sum to epsilon where they sum to more, ``[S, B, 1, ...]``."""
+    """Return the soft threshold that makes the ``|z|`` of an example sum to epsilon, ``[S, B, 1, ...]``."""
     size = z.abs().flatten(2).sort(dim=-1, descending=True).values  # [S, B, D]
     excess = size.cumsum(dim=-1) - epsilon.flatten(1)[..., None]
     candidates = excess / torch.arange(1, size.shape[-1] + 1, device=z.device)
@@ -324,13 +325,13 @@ def _threshold(z: Tensor, epsilon: Tensor) -> Tensor:
 
 
 def _normal(u: Tensor) -> Tensor:
-    """Standard normal numbers of uniforms on [0, 1)."""
+    """Convert uniforms on [0, 1) to standard normal numbers."""
     quantile: Tensor = torch.special.ndtri(u.clamp(min=SMALLEST_UNIFORM))
     return quantile
 
 
 def _printed(number: Numbers) -> str:
-    """A number or a few of them; the range of many."""
+    """Print up to ``PRINTED`` numbers one by one, and the range of more."""
     values = torch.as_tensor(number, dtype=torch.float64).flatten()
     if len(values) > PRINTED:
         return f"{values.amin(dim=0).item():.4g} to {values.amax(dim=0).item():.4g}"

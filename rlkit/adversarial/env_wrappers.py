@@ -1,7 +1,7 @@
-"""Environments whose observations are tampered with, for whoever steps gymnasium's way: nothing else has to change.
+"""Gymnasium environments with attacked observations, for any agent that steps a gymnasium environment.
 
-Every observation shown is made from the true one of the same step, which ``info`` keeps. Rewards, flags and the
-environment's state are the true ones.
+The shown observation is computed from the true one of the same step, which ``info`` holds. Rewards, flags and the state
+of the environment do not change.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from .budget import Budget, as_budget
 from .timing import Timing
 from .victims.base import OneHot, Victim, as_victim
 
-Draw = Callable[[Any], NDArray[np.uint8]]  # an observation -> a picture of what it says [H, W, 3]
+Draw = Callable[[Any], NDArray[np.uint8]]  # an observation -> a picture of it [H, W, 3]
 CAPTIONS = ("true", "shown")
 CAPTION_HEIGHT, GAP = 28, 4  # pixels
 
 
 class AttackedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """``env`` with an attacker between it and whoever plays: observations are ``AttackedPolicy.perturb``'s.
+    """``env`` with an attacker between it and the agent: observations are those of ``AttackedPolicy.perturb``.
 
     ``info`` of every reset and step holds ``true_observation``, ``perturbation`` (shown minus true) and ``attacked``
-    (whether they differ). What is shown stays within the observation space: its bounds are added to the budget's.
-    ``reset(seed=s)`` starts the numbers of random attacks and timings at the streams of seed s, so that an episode is a
-    function of its seed.
+    (whether they differ). Shown observations stay within the observation space: its bounds are added to the budget's.
+    ``reset(seed=s)`` starts the streams of random attacks and timings at seed s: an episode is a function of its seed.
 
-    With ``draw``, ``render`` of mode ``rgb_array`` puts the true and the shown observation side by side; grid worlds
-    and the cart-pole have it as ``dynamics.render_observation``.
+    With ``draw``, ``render`` of mode ``rgb_array`` shows the true and the shown observation side by side. Grid worlds
+    and the cart-pole provide it as ``dynamics.render_observation``.
 
     Args:
-        env: with observations in a Box, or Discrete with a victim in ``OneHot`` (who plays is then shown codes).
-        victim: whom the attack asks; of one seed. Usually it is also who plays.
-        attack: how the budget is spent.
-        budget: what may be spent.
+        env: has observations in a Box, or Discrete ones if the victim is ``OneHot`` (the agent is then shown codes).
+        victim: the policy that the attack queries, of one seed; usually the agent itself.
+        attack: chooses the observations to show.
+        budget: bounds the difference between shown and true observations.
         timing: when to attack; None for always.
-        attacks_per_episode: how often at most; None for no limit.
-        target: true observations ``[1, 1, *observation]`` -> actions ``[1, 1]`` to provoke; None for any other.
-        draw: an observation as a picture; None renders what the environment does.
+        attacks_per_episode: maximum attacks per episode; None for no limit.
+        target: true observations ``[1, 1, *observation]`` -> actions ``[1, 1]`` that the victim shall choose; None for
+            any other than its own.
+        draw: an observation -> a picture ``[H, W, 3]``; None renders the environment itself.
 
     Raises:
-        ValueError: a victim of more than one seed, an observation space that cannot be attacked, and what
-            ``AttackedPolicy`` refuses.
+        ValueError: the victim has more than one seed, the observation space cannot be attacked, or
+            ``AttackedPolicy`` refuses an argument.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class AttackedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._pictured: tuple[Any, Any] | None = None  # the last true and shown observation
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode: (what is shown, info)."""
+        """Begin an episode and return (shown observation, info); ``seed`` and ``options`` go to ``env``."""
         obs, info = self.env.reset(seed=seed, options=options)
         if seed is not None:
             self.attacker = self._new_attacker([seed])
@@ -85,13 +85,19 @@ class AttackedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._show(obs, info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Act in the true environment: (what is shown, reward, flags, info)."""
+        """Step the environment and return (shown observation, reward, terminated, truncated, info)."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         shown, told = self._show(obs, info)
         return shown, reward, terminated, truncated, told
 
     def render(self) -> Any:
-        """True and shown side by side where ``draw`` was given and the mode is rgb_array, else what ``env`` renders."""
+        """Render the true and the shown observation side by side if ``draw`` was given and the mode is rgb_array.
+
+        Otherwise return what ``env`` renders.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode has begun.
+        """
         if self.draw is None or self.render_mode != "rgb_array":
             return self.env.render()
         if self._pictured is None:
@@ -106,17 +112,17 @@ class AttackedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class AttackedVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
-    """``AttackedObservation`` of a gymnasium ``VectorEnv``: all copies attacked as one batch.
+    """``AttackedObservation`` of a gymnasium ``VectorEnv``: all copies are attacked as one batch.
 
     ``infos`` hold ``true_observation``, ``perturbation`` and ``attacked``, an entry per copy. ``final_obs`` of the mode
     SAME_STEP is the true one. After ``reset(seed=s)`` copy i draws from the streams (s, purpose, i).
 
     Args:
-        env: which restarts its own copies (NEXT_STEP or SAME_STEP).
+        env: restarts its own copies (NEXT_STEP or SAME_STEP).
         victim, attack, budget, timing, attacks_per_episode, target: as in ``AttackedObservation``.
 
     Raises:
-        ValueError: an environment that leaves restarting to its caller, and what ``AttackedObservation`` refuses.
+        ValueError: the environment leaves restarting to its caller, or ``AttackedObservation`` refuses an argument.
     """
 
     def __init__(
@@ -146,8 +152,8 @@ class AttackedVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode in every copy: (what is shown ``[n, *observation]``, infos)."""
-        any_seed: Any = seed  # a list is accepted though the base class does not say so
+        """Begin an episode in every copy and return (shown observations ``[n, *observation]``, infos)."""
+        any_seed: Any = seed  # a list is accepted, though the type of the base class excludes it
         obs, infos = self.env.reset(seed=any_seed, options=options)
         first = seed if seed is None or isinstance(seed, int) else seed[0]
         if first is not None:
@@ -157,7 +163,7 @@ class AttackedVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
         return self._show(obs, infos)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Act in every true environment: (what is shown, rewards, flags, infos)."""
+        """Step every copy and return (shown observations, rewards, terminated, truncated, infos)."""
         obs, rewards, terminated, truncated, infos = self.env.step(actions)
         done = terminated | truncated
         self.attacker.restart(torch.from_numpy(done if self._mode == AutoresetMode.SAME_STEP else self._done)[None])
@@ -173,10 +179,10 @@ class AttackedVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
 
 
 def side_by_side(images: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> NDArray[np.uint8]:
-    """Equally high images ``[H, W, 3]`` beside each other, each under its caption, with a line of 4 pixels between.
+    """Join images ``[H, W, 3]`` horizontally, each under its caption, with a line of 4 pixels between.
 
     Raises:
-        ValueError: images of different heights, or another number of captions.
+        ValueError: the images have different heights, or the numbers of images and captions differ.
     """
     if len({image.shape[0] for image in images}) != 1 or len(images) != len(captions):
         raise ValueError(
@@ -192,7 +198,7 @@ def side_by_side(images: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -
 
 @lru_cache(maxsize=16)
 def _caption(text: str, width: int) -> NDArray[np.uint8]:
-    """A strip with a text, ``[28, width, 3]`` uint8."""
+    """Draw a text on a strip ``[28, width, 3]`` uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -205,7 +211,7 @@ def _caption(text: str, width: int) -> NDArray[np.uint8]:
 
 
 def _maker(victim: Victim, *rest: Any) -> Callable[[Sequence[int]], AttackedPolicy]:
-    """Attackers of one victim by their seeds."""
+    """Return a function from seeds to an attacker of the victim."""
     victim = as_victim(victim)
     rows = getattr(victim, "num_seeds", None)
     if rows not in (None, 1):
@@ -215,7 +221,7 @@ def _maker(victim: Victim, *rest: Any) -> Callable[[Sequence[int]], AttackedPoli
 
 
 def _shown_space(space: spaces.Space[Any], victim: Victim) -> spaces.Box:
-    """Where shown observations lie: the space itself, all codes for integers behind ``OneHot``."""
+    """Return the space of shown observations: the space itself, or all codes for integers behind ``OneHot``."""
     if isinstance(space, spaces.Discrete) and isinstance(victim, OneHot):
         return spaces.Box(-np.inf, np.inf, (int(space.n),), np.float32)
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
@@ -227,7 +233,7 @@ def _shown_space(space: spaces.Space[Any], victim: Victim) -> spaces.Box:
 
 
 def _within(budget: Budget | float, space: spaces.Box) -> Budget:
-    """The budget with the bounds of the space added to its own."""
+    """Return the budget with the bounds of the space added to its own."""
     budget = as_budget(budget)
     low, high = (torch.as_tensor(bound, dtype=torch.float64).numpy() for bound in (budget.low, budget.high))
     return replace(budget, low=np.maximum(low, space.low), high=np.minimum(high, space.high))
@@ -236,7 +242,7 @@ def _within(budget: Budget | float, space: spaces.Box) -> Budget:
 def _perturbed(
     attacker: AttackedPolicy, obs: NDArray[Any], space: spaces.Space[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
-    """What is shown for true observations ``[n, ...]``, the difference, and where there is one."""
+    """Return shown observations for true ones ``[n, ...]``, the differences, and where they are not zero."""
     device = getattr(attacker.policy, "device", None)
     true = attacker.starts.to_zero_based(torch.as_tensor(np.array(obs), device=device))[None]  # [1, n, *observation]
     shown = attacker.perturb(true)

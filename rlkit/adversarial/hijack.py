@@ -1,15 +1,16 @@
-"""Hijacking: making a policy follow another one, of the attacker's choosing, through what it observes.
+"""Hijacking: making a policy follow another policy of the attacker's, through its observations.
 
-At every step the attacker's own policy is asked about the true observation, and a targeted attack tries to make the
-victim choose that action. What counts is the attacker's return: how much of its own reward it gets out of a world
-in which it cannot act.
+At every step the attacker's policy chooses an action from the true observation, and a targeted attack tries to make
+the victim choose the same action. The measure is the attacker's return, by a reward of the attacker's own.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
+from gymnasium import spaces
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -21,11 +22,11 @@ from .victims.base import as_victim, isolated
 
 
 class HijackedEpisodes(NamedTuple):
-    """One episode per copy of an environment that pays the attacker's reward."""
+    """Results of one episode per copy of an environment with the attacker's reward."""
 
-    returns: Tensor  # [S, B] float64, the attacker's
-    lengths: Tensor  # [S, B] int64, steps
-    followed: Tensor  # [S, B] int64, steps at which the victim did what the attacker's policy does
+    returns: Tensor  # [S, B] float64, sum of the attacker's rewards
+    lengths: Tensor  # [S, B] int64, number of steps
+    followed: Tensor  # [S, B] int64, number of steps at which the victim chose the action of the attacker's policy
 
 
 @torch.no_grad()
@@ -36,20 +37,20 @@ def hijack_rollout(
     perturb: Perturbation | Perturb | None = None,
     max_steps: int | None = None,
 ) -> HijackedEpisodes:
-    """Play every copy of ``env`` once and count how often the victim does the attacker's bidding.
+    """Play every copy of ``env`` once and count how often the victim follows the attacker's policy.
 
-    Without ``perturb``, or with noise, this is what the attacker gets by doing nothing clever. A hijacking passes
-    ``AttackedPolicy(policy, attack, budget, target=attacker.act)``, an attack that takes targets.
+    To hijack, pass ``perturb=AttackedPolicy(policy, attack, budget, target=attacker.act)`` with an attack that takes
+    targets. Without ``perturb``, or with noise, the result is the baseline.
 
     Args:
-        policy: the victim; greedy.
-        attacker: what it shall do, by true observations ``[S, B, *observation]``.
-        env: pays the attacker's reward.
-        perturb: what the victim is shown.
-        max_steps: see ``rlkit.evaluation.rollout.rollout``.
+        policy: the victim, which acts greedily.
+        attacker: the policy to follow, of true observations ``[S, B, *observation]``.
+        env: environment whose reward is the attacker's.
+        perturb: changes the observations of the victim; None shows the true ones.
+        max_steps: see ``rlkit.evaluation.rollout``.
 
     Raises:
-        ValueError: see ``rlkit.evaluation.rollout.walk``.
+        ValueError: see ``rlkit.evaluation.walk``.
     """
     policy, attacker = as_victim(policy), isolated(attacker)
     returns = torch.zeros(env.obs.shape[:2], dtype=torch.float64, device=env.obs.device)
@@ -63,14 +64,15 @@ def hijack_rollout(
 
 
 class TablePolicy:
-    """A policy of a finite problem as a table, asked by observations: the action of the state that looks most alike.
+    """A tabular policy of a finite problem that acts on observations: it looks up the nearest state.
 
     Args:
-        observations: of every state ``[N, *observation]``, all different; indices ``[N]`` for Discrete observations.
-        actions: of every state ``[N]``.
+        observations: the observation of every state, ``[N, *observation]``, all different; indices ``[N]`` for Discrete
+            observations.
+        actions: the action in every state, ``[N]``.
 
     Raises:
-        ValueError: another number of observations than actions.
+        ValueError: the numbers of observations and actions differ.
     """
 
     def __init__(self, observations: ArrayLike, actions: ArrayLike) -> None:
@@ -81,9 +83,12 @@ class TablePolicy:
                 f"a table needs one action per observation, got {list(self.actions.shape)} actions for "
                 f"{len(self.observations)} observations"
             )
+        shape = self.observations.shape[1:]
+        indices = spaces.Discrete(int(self.observations.max()) + 1) if not shape else None
+        self.observation_space = indices or spaces.Box(-math.inf, math.inf, tuple(shape))
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """The nearest state's action, in the Euclidean norm: ``[S, B, *observation] -> [S, B]``."""
+        """Return the action of the state nearest in the Euclidean norm: ``[S, B, *observation] -> [S, B]``."""
         states = self.observations.flatten(1) if self.observations.dim() > 1 else self.observations[:, None]  # [N, D]
         obs = as_observations(obs, self)
         seen = obs.reshape(*obs.shape[:2], -1).to(torch.float64)  # [S, B, D]

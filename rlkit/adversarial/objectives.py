@@ -1,7 +1,8 @@
-"""What an attack increases.
+"""Objectives: what an attack increases.
 
-An objective is a function of the victim's scores at what it is shown and of something fixed at the truth. Attacks aim
-away from the victim's own greedy action; given a target action, margin and cross-entropy aim towards it instead.
+An objective is a function of the victim's scores at the shown observation and of a reference that is fixed at the true
+one. Attacks aim away from the victim's own greedy action. Given a target action, margin and cross-entropy aim towards
+it instead.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ ObjectiveName = Literal["margin", "cross_entropy", "kl", "expected_q"]
 
 
 def margin(scores: Tensor, action: Tensor) -> Tensor:
-    """How far the best other action leads, ``max_(b != a) score_b - score_a``: scores ``[..., A]``, action ``[...]``.
+    """Return the lead of the best other action, ``max_(b != a) score_b - score_a``, ``[...]``.
 
-    Positive once ``action`` is no longer greedy. It never saturates, so it is the default objective.
+    It is positive once ``action`` is no longer greedy. It never saturates, so it is the default objective.
+
+    Args:
+        scores: ``[..., A]``.
+        action: a, ``[...]`` int64.
 
     Source: Carlini & Wagner 2017, "Towards evaluating the robustness of neural networks", f_6 without its floor.
     """
@@ -31,20 +36,19 @@ def margin(scores: Tensor, action: Tensor) -> Tensor:
 
 
 def lead(scores: Tensor, action: Tensor, other: Tensor) -> Tensor:
-    """``score_action - score_other``: scores ``[..., A]``, actions ``[...]``."""
+    """Return ``score_action - score_other``, of scores ``[..., A]`` and actions ``[...]``."""
     return scores.gather(-1, action[..., None])[..., 0] - scores.gather(-1, other[..., None])[..., 0]
 
 
 def cross_entropy(scores: Tensor, action: Tensor) -> Tensor:
-    """``-log softmax(scores)_a``: scores ``[..., A]``, action ``[...]``.
+    """Return ``-log softmax(scores)_a`` of scores ``[..., A]`` and the action a ``[...]``.
 
-    Of logits it is the policy's surprise at its own action; of probabilities it would be another function, nearly
-    flat. Of Q-values it is an objective and nothing more: their softmax is no policy, and with gaps far above 1 the
-    gradient weights only the runner-up.
+    The scores are logits or Q-values, not probabilities. The softmax of Q-values is not a policy: for them this is an
+    objective only, and where gaps are far above 1 its gradient follows the runner-up alone.
 
-    Computed as ``log(1 + sum_(b != a) exp(score_b - score_a))``, in which nothing cancels: with two actions its
-    gradient is ``pi_b`` times that of the margin also where ``pi_a`` rounds to 1, and it is flat only where
-    ``exp(score_b - score_a)`` is no number above 0, at gaps of about 100 in float32.
+    It is computed as ``log(1 + sum_(b != a) exp(score_b - score_a))``, which avoids cancellation. With two actions its
+    gradient is ``pi_b`` times that of the margin, even where ``pi_a`` rounds to 1. It is flat only where
+    ``exp(score_b - score_a)`` underflows, at gaps of about 100 in float32.
 
     Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", J of section 4.
     """
@@ -55,10 +59,10 @@ def cross_entropy(scores: Tensor, action: Tensor) -> Tensor:
 
 
 def kl(scores: Tensor, true_scores: Tensor) -> Tensor:
-    """``KL(softmax(true_scores) | softmax(scores))``: ``[..., A]`` both -> ``[...]``.
+    """Return ``KL(softmax(true_scores) | softmax(scores))``, ``[..., A]`` both -> ``[...]``.
 
-    It is least at the truth, where its gradient is therefore zero: attacks start it at random. It measures change,
-    not harm: with two actions it may as well make the victim surer of what it does.
+    It is 0 at the true observation, and so is its gradient: attacks start it at random points. It measures change, not
+    harm: with two actions it may make the victim more certain of its own action.
 
     Source: Zhang et al. 2020, "Robust deep reinforcement learning against adversarial perturbations on state
     observations", the maximal action difference (MAD) attack.
@@ -68,11 +72,13 @@ def kl(scores: Tensor, true_scores: Tensor) -> Tensor:
 
 
 def expected_q(scores: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
-    """``-sum_a pi(a) q_a`` with ``pi = softmax(scores / temperature)``: ``[..., A]``, ``[..., A]``, ``[..., 1]``.
+    """Return ``-sum_a pi(a) q_a`` with ``pi = softmax(scores / temperature)``, ``[...]``.
 
-    ``q`` belongs to the *true* state, where the action will act; the observation only chooses it. Lowering what the
-    victim's value function says of the false observation would be another thing, and no threat: it changes what the
-    victim believes, not what it gets.
+    Args:
+        scores: of the shown observation, ``[..., A]``.
+        q: action values of the *true* state, ``[..., A]``, because the action takes effect there. Values at the shown
+            observation would measure what the victim believes, not what it gets.
+        temperature: ``[..., 1]``, in units of the scores.
 
     Source: Pattanaik et al. 2018, "Robust deep reinforcement learning with adversarial attacks", equation 4.
     """
@@ -81,14 +87,22 @@ def expected_q(scores: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    """A function of scores to be increased, and what it takes from the truth."""
+    """A function of scores that an attack increases, and its reference at the true observation.
+
+    Args:
+        name: for reports.
+        value: ``(scores [..., A], *reference) -> [...]``.
+        reference: ``(victim, true observations [S, B, *observation], scores there [S, B, A])`` -> tensors
+            ``[S, B, ...]``, which are passed to ``value``.
+        targetable: whether a target action can take the place of the reference, with the sign reversed.
+        flat_at_truth: whether the gradient is zero at the true observation.
+    """
 
     name: str
-    value: Callable[..., Tensor]  # (scores [..., A], *reference) -> [...]
-    # (victim, true observations [S, B, *observation], scores there [S, B, A]) -> tensors [S, B, ...]
+    value: Callable[..., Tensor]
     reference: Callable[[Any, Tensor, Tensor], tuple[Tensor, ...]]
-    targetable: bool = False  # whether ``reference`` may be a target action, with the sign reversed
-    flat_at_truth: bool = False  # whether the gradient at the truth is zero
+    targetable: bool = False
+    flat_at_truth: bool = False
 
 
 def _greedy(victim: Any, obs: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
@@ -100,16 +114,19 @@ def _scores(victim: Any, obs: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
 
 
 def expected_q_of(q: Callable[[Tensor], Tensor] | None = None, raised: bool = False) -> Objective:
-    """The victim's expected action value under what it is shown, lowered, or raised.
+    """Make the objective that lowers the victim's expected action value at the true state.
 
-    A softmax policy's probabilities are its own. Where the scores are action values the victim is greedy, and the
-    objective takes a softmax of them at a temperature of the true values' standard deviation over actions, so that
-    neither their unit nor their level matters.
+    Where the scores are logits, the expectation is over the victim's own softmax policy. Where they are action values,
+    the victim is greedy; the objective then takes their softmax with the standard deviation of the true values over
+    actions as temperature, so that it depends neither on their unit nor on their level.
 
     Args:
         q: true observations ``[S, B, *observation]`` -> action values ``[S, B, A]``, for example of the exact
-            solution; None for the victim's own where its scores are action values (``scores_are_values``).
-        raised: increase the expected value instead: what an observation could do for the victim.
+            solution. None uses the victim's own scores, which must be action values (``scores_are_values``).
+        raised: raise the expected value instead of lowering it.
+
+    Raises:
+        ValueError: during an attack, q is None and the scores are logits, or q gives another shape than the scores.
     """
 
     def reference(victim: Any, obs: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
@@ -139,10 +156,10 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
 
 
 def find_objective(objective: ObjectiveName | Objective) -> Objective:
-    """An objective by its name.
+    """Return an objective by its name; an ``Objective`` is returned as it is.
 
     Raises:
-        ValueError: no such name.
+        ValueError: there is no objective of this name.
     """
     if isinstance(objective, Objective):
         return objective
@@ -152,24 +169,24 @@ def find_objective(objective: ObjectiveName | Objective) -> Objective:
 
 
 def named(attack: str, objective: ObjectiveName | Objective) -> str:
-    """An attack's name, with the objective if it is not the default."""
+    """Return the name of an attack, followed by its objective if that is not the default."""
     name = find_objective(objective).name
     return attack if name == "margin" else f"{attack} {name}"
 
 
 class PosedObjective(NamedTuple):
-    """An objective posed for particular observations: a function of scores."""
+    """An objective with its reference at particular observations: a function of scores alone."""
 
     function: Callable[..., Tensor]
     reference: tuple[Tensor, ...]  # [S, B, ...] each
     sign: float  # -1 for a target
 
     def value(self, scores: Tensor) -> Tensor:
-        """What is to be increased, ``[S, B, A] -> [S, B]``."""
+        """Return the value that the attack increases, ``[S, B, A] -> [S, B]``."""
         return self.sign * self.function(scores, *self.reference)
 
     def value_and_grad(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The value ``[S, B]`` and its derivatives by the scores ``[S, B, A]``."""
+        """Return the value ``[S, B]`` and its derivatives by the scores ``[S, B, A]``."""
         with torch.enable_grad():
             leaf = scores.detach().requires_grad_()
             value = self.value(leaf)
@@ -177,24 +194,24 @@ class PosedObjective(NamedTuple):
         return value.detach(), grad
 
     def tiled(self, copies: int) -> PosedObjective:
-        """The goal of the same observations several times side by side, ``[S, copies B]``."""
+        """Return the goal of the same observations repeated along the copies, ``[S, copies B]``."""
         return self._replace(reference=tuple(tiled(each, copies) for each in self.reference))
 
 
 def pose(
     objective: Objective, victim: Any, obs: Tensor, scores: Tensor, target: Tensor | None = None
 ) -> PosedObjective:
-    """The goal of an objective at true observations whose scores are ``scores [S, B, A]``.
+    """Fix the reference of an objective at true observations.
 
     Args:
         objective: what to increase.
-        victim: passed on to the objective.
+        victim: passed to the objective.
         obs: true observations ``[S, B, *observation]``.
-        scores: the victim's at them.
-        target: actions ``[S, B]`` that the victim shall choose; None to make it leave its own.
+        scores: scores of the victim at ``obs``, ``[S, B, A]``.
+        target: actions ``[S, B]`` that the victim shall choose; None for any other than its own.
 
     Raises:
-        ValueError: a target for an objective that has none, or one that is not an action.
+        ValueError: a target is given and the objective has no targeted form, or a target is not an action.
     """
     if target is None:
         return PosedObjective(objective.value, objective.reference(victim, obs, scores), 1.0)

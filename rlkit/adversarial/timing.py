@@ -1,10 +1,10 @@
-"""When to attack: an attacker who wants to stay unseen, or who pays for every attack, chooses its moments.
+"""Timings: rules for when to attack, for an attacker who wants to stay unnoticed or who pays for every attack.
 
-A timing is a pure function of the present moment: what the victim makes of the true observation, the step of the
-episode, and how many attacks are left. What has happened is kept by ``AttackedPolicy``, which also holds the attacker
-to the number of attacks that it may make in an episode. The first k steps are ``Always()`` with k attacks an episode.
+A timing is a pure function of the victim, the true observation, the step of the episode and the number of attacks
+left. ``AttackedPolicy`` counts steps and attacks, and enforces the maximum per episode. To attack the first k steps,
+use ``Always()`` with k attacks per episode.
 
-No rule here is optimal. Where the dynamics are known, the best moments for k attacks solve
+No timing here is optimal. Where the dynamics are known, the optimal times of k attacks solve
 ``V_k(s) = min(clean step into V_k, attacked step into V_(k-1))``.
 """
 
@@ -24,7 +24,7 @@ from rlkit.types import Env
 from .victims.base import Victim, as_victim, isolated, name_of
 
 Model = Callable[[Tensor, Tensor], Tensor]  # observation [S, B, *observation], action [S, B] -> the next observation
-Danger = Callable[[Tensor], Tensor]  # observation [S, B, *observation] -> how near to failing it is [S, B]
+Danger = Callable[[Tensor], Tensor]  # observation [S, B, *observation] -> danger [S, B], larger when nearer to failing
 
 
 class Timing(Protocol):
@@ -32,36 +32,36 @@ class Timing(Protocol):
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """Name in reports."""
         ...
 
     @property
     def noise_width(self) -> int:
-        """How many uniform numbers a decision needs."""
+        """Number of uniforms that a decision needs."""
         ...
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None) -> Tensor:
-        """Whether to attack now, ``[S, B]`` bool.
+        """Decide at which examples to attack now, ``[S, B]`` bool.
 
         Args:
             victim: the policy under attack.
             obs: true observations ``[S, B, *observation]``.
-            step: of the episode, counted from 0, ``[S, B]`` int64.
+            step: step of the episode, counted from 0, ``[S, B]`` int64.
             left: attacks left in the episode, ``[S, B]`` int64.
-            u: uniforms on [0, 1) ``[S, B, noise_width]``; None for a rule that needs none.
+            u: uniforms on [0, 1) ``[S, B, noise_width]``; None for a timing that needs none.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Always:
-    """Attack at every step; under a limit of k attacks an episode, at the first k."""
+    """Attack at every step; with at most k attacks per episode, at the first k steps."""
 
     name = "always"
     noise_width = 0
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """True everywhere."""
+        """Return true everywhere; arguments as of ``Timing.when``."""
         return torch.ones_like(step, dtype=torch.bool)
 
 
@@ -70,7 +70,7 @@ class Every:
     """Attack at steps 0, n, 2n, ... of the episode.
 
     Raises:
-        ValueError: n below 1.
+        ValueError: n is below 1.
 
     Source: Kos & Song 2017, "Delving into adversarial attacks on deep policies".
     """
@@ -84,20 +84,20 @@ class Every:
 
     @property
     def name(self) -> str:
-        """``every 4 steps``."""
+        """For example ``every 4 steps``."""
         return f"every {self.n} steps"
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Where the step is a multiple of n."""
+        """Attack where the step is a multiple of n; arguments as of ``Timing.when``."""
         return step % self.n == 0
 
 
 @dataclass(frozen=True)
 class AtRandom:
-    """Attack each step with the same probability, independently: the yardstick of rules that look.
+    """Attack each step independently with the same probability: the baseline of the informed timings.
 
     Raises:
-        ValueError: a probability outside [0, 1].
+        ValueError: probability is outside [0, 1].
     """
 
     probability: float
@@ -109,22 +109,22 @@ class AtRandom:
 
     @property
     def name(self) -> str:
-        """``at random 0.25``."""
+        """For example ``at random 0.25``."""
         return f"at random {self.probability:g}"
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None) -> Tensor:
-        """Where u is below the probability."""
+        """Attack where u is below the probability; arguments as of ``Timing.when``."""
         assert u is not None
         return u[..., 0] < self.probability
 
 
 def preference_gap(scores: Tensor, temperature: float = 1.0) -> Tensor:
-    """How much the victim prefers its best action to its worst, in [0, 1]: scores ``[..., A]`` -> ``[...]``.
+    """Return how strongly the victim prefers its best action to its worst, in [0, 1]: ``[..., A] -> [...]``.
 
-    ``max_a pi(a|s) - min_a pi(a|s)`` with ``pi = softmax(scores / temperature)``.
+    It is ``max_a pi(a|s) - min_a pi(a|s)`` with ``pi = softmax(scores / temperature)``.
 
-    Source: Lin et al. 2017, "Tactics of adversarial attack on deep reinforcement learning agents"; the softmax of
-    Q-values at a temperature is theirs too.
+    Source: Lin et al. 2017, "Tactics of adversarial attack on deep reinforcement learning agents", which also takes the
+    softmax of Q-values at a temperature.
     """
     preference = torch.softmax(scores / temperature, dim=-1)
     return preference.amax(dim=-1) - preference.amin(dim=-1)
@@ -134,17 +134,17 @@ def preference_gap(scores: Tensor, temperature: float = 1.0) -> Tensor:
 class Strategic:
     """Attack where the victim strongly prefers one action to another: ``preference_gap`` above a threshold.
 
-    Logits are the victim's own and have temperature 1. Action values are in units of reward: the softmax of raw ones
-    says how large the rewards are (a hundred times the reward makes every gap 1), so for them, and for scores that do
-    not say what they are, the temperature has to be stated, in units of return.
+    Logits have temperature 1. Action values are in units of return, so their softmax depends on the size of the
+    rewards: with rewards a hundred times larger every gap is 1. For action values, and for scores of unknown kind, the
+    temperature must therefore be given, in units of return.
 
     Args:
-        threshold: in [0, 1]; see ``at_share`` for one that is met at a chosen share of steps.
-        temperature: of the softmax; None is 1 for a victim with ``scores_are_values = False``, such as A2C or PPO.
+        threshold: in [0, 1]; ``at_share`` finds the one for a wanted fraction of steps.
+        temperature: of the softmax; None means 1, for a victim with ``scores_are_values = False`` such as A2C or PPO.
 
     Raises:
-        ValueError: a threshold outside [0, 1], a temperature that is not positive; when asked, none for a victim that
-            needs one.
+        ValueError: threshold is outside [0, 1] or temperature is not positive; during an attack, the victim needs a
+            temperature and there is none.
 
     Source: Lin et al. 2017, the strategically timed attack.
     """
@@ -161,12 +161,12 @@ class Strategic:
 
     @property
     def name(self) -> str:
-        """``strategic above 0.5``, with the temperature where one was given."""
+        """For example ``strategic above 0.5``, with the temperature if one was given."""
         warmth = "" if self.temperature is None else f" at temperature {self.temperature:g}"
         return f"strategic above {self.threshold:.4g}{warmth}"
 
     def urgency(self, victim: Victim, obs: Tensor) -> Tensor:
-        """The preference gap, ``[S, B]``."""
+        """Return the preference gap of ``victim`` at ``obs``, ``[S, B]``."""
         if self.temperature is None and getattr(victim, "scores_are_values", True):
             raise ValueError(
                 "the softmax of action values depends on the size of the rewards: state a temperature in units of "
@@ -176,18 +176,18 @@ class Strategic:
         return preference_gap(victim.scores(obs), 1.0 if self.temperature is None else self.temperature)
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Where the gap exceeds the threshold."""
+        """Attack where the gap exceeds the threshold; arguments as of ``Timing.when``."""
         return self.urgency(victim, obs) > self.threshold
 
 
 @dataclass(frozen=True)
 class ValueGuided:
-    """Attack where the victim expects much: its own V(s) above a threshold, in units of return.
+    """Attack where the victim's own estimate of V(s) exceeds a threshold, in units of return.
 
     V is ``victim.values(obs)``, or ``max_a Q(s, a)`` of a victim with ``scores_are_values``.
 
     Raises:
-        ValueError: a threshold that is NaN; when asked, a victim that has no values.
+        ValueError: threshold is NaN; during an attack, the victim has no values.
 
     Source: Kos & Song 2017, "Delving into adversarial attacks on deep policies".
     """
@@ -201,11 +201,11 @@ class ValueGuided:
 
     @property
     def name(self) -> str:
-        """``value above 50``."""
+        """For example ``value above 50``."""
         return f"value above {self.threshold:.4g}"
 
     def urgency(self, victim: Victim, obs: Tensor) -> Tensor:
-        """V, ``[S, B]``."""
+        """Return V of ``victim`` at ``obs``, ``[S, B]``."""
         values = getattr(victim, "values", None)
         if values is not None:
             value: Tensor = values(obs)
@@ -218,27 +218,27 @@ class ValueGuided:
         )
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Where the value exceeds the threshold."""
+        """Attack where the value exceeds the threshold; arguments as of ``Timing.when``."""
         return self.urgency(victim, obs) > self.threshold
 
 
 @dataclass(frozen=True)
 class CriticalPoint:
-    """Attack where, by a model of the environment, a few wrong actions now make the near future much more dangerous.
+    """Attack where a model of the environment predicts that a few wrong actions make the near future more dangerous.
 
-    The victim is played forward ``horizon`` steps, once as it is and once for every sequence of ``steps`` forced
-    actions followed by its own; the urgency is the largest increase of the danger at the end. Here it is asked anew at
-    every step, and any attack may follow; the published one commits to the worst sequence of forced actions.
+    The model simulates ``horizon`` steps: once with the victim's own actions, and once for every sequence of ``steps``
+    forced actions followed by the victim's own. The urgency is the largest increase of the final danger. It is computed
+    at every step, and any attack may be used. The published attack instead commits to the worst sequence.
 
     Args:
-        threshold: of the increase, in units of ``danger``.
-        model: next observation of observation and action, deterministic.
-        danger: what the attacker wants to grow, such as the pole's angle.
-        steps: forced actions; A^steps sequences are tried.
-        horizon: steps that are looked ahead, at least ``steps``.
+        threshold: least increase of the danger, in units of ``danger``.
+        model: observation and action -> next observation, deterministic.
+        danger: what the attacker wants to increase, such as the angle of the pole.
+        steps: number of forced actions; A^steps sequences are tried.
+        horizon: number of simulated steps, at least ``steps``.
 
     Raises:
-        ValueError: a threshold that is NaN, fewer than one step, or a horizon below ``steps``.
+        ValueError: threshold is NaN, steps is below 1, or horizon is below ``steps``.
 
     Source: Sun et al. 2020, "Stealthy and efficient adversarial attacks against deep reinforcement learning", the
     critical point attack.
@@ -259,11 +259,11 @@ class CriticalPoint:
 
     @property
     def name(self) -> str:
-        """``critical point above 0.05``."""
+        """For example ``critical point above 0.05``."""
         return f"critical point above {self.threshold:.4g}"
 
     def urgency(self, victim: Victim, obs: Tensor) -> Tensor:
-        """By how much the worst forced actions raise the danger at the horizon, ``[S, B]``; never below 0."""
+        """Return by how much the worst forced actions raise the danger at the horizon, ``[S, B]``, at least 0."""
         clean = self.danger(self._ahead(victim, obs, self.horizon))
         num_actions = victim.scores(obs).shape[-1]
         worst = clean
@@ -275,13 +275,13 @@ class CriticalPoint:
         return worst - clean
 
     def _ahead(self, victim: Victim, obs: Tensor, steps: int) -> Tensor:
-        """What the model shows after ``steps`` greedy actions of the victim."""
+        """Return the observation that the model predicts after ``steps`` greedy actions of the victim."""
         for _ in range(steps):
             obs = self.model(obs.clone(), victim.act(obs, True))
         return obs
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Where the increase exceeds the threshold."""
+        """Attack where the increase exceeds the threshold; arguments as of ``Timing.when``."""
         return self.urgency(victim, obs) > self.threshold
 
 
@@ -289,12 +289,12 @@ class CriticalPoint:
 def attack_now(
     timing: Timing, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None
 ) -> Tensor:
-    """Whether to attack, ``[S, B]`` bool: where the timing says so and an attack is left.
+    """Decide at which examples to attack, ``[S, B]`` bool: where ``timing`` says so and an attack is left.
 
-    Arguments are those of ``Timing.when``.
+    Other arguments as of ``Timing.when``.
 
     Raises:
-        ValueError: u of another shape than ``[S, B, noise_width]``, or a victim that the rule cannot judge.
+        ValueError: u has another shape than ``[S, B, noise_width]``, or the victim lacks what the timing needs.
     """
     width = timing.noise_width
     if width > 0 and (u is None or u.shape != (*obs.shape[:2], width)):
@@ -313,23 +313,23 @@ Rule = TypeVar("Rule", Strategic, ValueGuided, CriticalPoint)
 
 @torch.no_grad()
 def at_share(timing: Rule, share: float, policy: Victim, env: Env, max_steps: int | None = None) -> Rule:
-    """The same rule with the threshold that natural play exceeds at about this share of its steps.
+    """Return the timing with the threshold that about this share of natural steps exceeds.
 
-    Rules with thresholds in different units are comparable at equal shares. Under attack other states are met, and the
-    share may be another one; curves report what was spent.
+    Timings with thresholds in different units are comparable at equal shares. Under attack the policy visits other
+    states, and the share may differ; robustness curves report the share that was attacked.
 
     Args:
-        timing: whose threshold is replaced.
-        share: of steps to attack, in [0, 1].
+        timing: the timing whose threshold is replaced.
+        share: fraction of steps to attack, in [0, 1].
         policy: the victim, S seeds.
-        env: one natural episode per copy is played in it.
-        max_steps: see ``rlkit.evaluation.rollout.rollout``.
+        env: a new environment; one natural episode per copy is played in it.
+        max_steps: see ``rlkit.evaluation.rollout``.
 
     Returns:
-        With the (1 - share) quantile of the urgency over all natural steps of all seeds.
+        The timing with the (1 - share) quantile of the urgency over all natural steps of all seeds as threshold.
 
     Raises:
-        ValueError: a share outside [0, 1].
+        ValueError: share is outside [0, 1].
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"share must be in [0, 1], got {share}")

@@ -1,4 +1,4 @@
-"""The states that a policy's robustness is measured at."""
+"""States that a policy visits, at which its robustness is measured."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .victims.base import as_victim
 
 @torch.no_grad()
 def visited(policy: Policy, env: Env, count: int, max_steps: int | None = None) -> Tensor:
-    """True observations of natural episodes, ``[S, count, *observation]``: every row's own, evenly spread over them.
+    """Collect observations of natural episodes, ``[S, count, *observation]``, evenly spaced within each row's own.
 
-    One greedy episode per copy. A row that sees fewer than ``count`` observations repeats some.
+    Every copy plays one greedy episode. A row that sees fewer than ``count`` observations repeats some.
 
     Args:
         policy: acts on ``[S, B, *observation]``.
-        env: newly made.
+        env: a new environment.
         count: observations per row.
-        max_steps: see ``rollout``.
+        max_steps: see ``rlkit.evaluation.rollout``.
 
     Raises:
-        ValueError: count below one.
+        ValueError: count is below 1.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")

@@ -147,7 +147,7 @@ def stable_baselines_adapter(env: Any) -> EnvAdapter:
         env.seed(seed)  # copy i takes seed + i at the next reset
         obs = checker.call(None, env.reset)
         resets.seen()
-        return obs, env.unwrapped.reset_infos
+        return deepcopy(obs), env.unwrapped.reset_infos
 
     def step(actions: NDArray[Any]) -> Stepped:
         clock.step += 1
@@ -158,7 +158,7 @@ def stable_baselines_adapter(env: Any) -> EnvAdapter:
             {**info, "action_mask": begun["action_mask"]} if done and "action_mask" in begun else info
             for info, begun, done in zip(infos, env.unwrapped.reset_infos, dones, strict=True)
         ]
-        return Stepped(obs, rewards, dones, ended, np.ones(env.num_envs, np.bool_), told)
+        return Stepped(deepcopy(obs), rewards, dones, ended, np.ones(env.num_envs, np.bool_), told)
 
     spec = None
     with suppress(AttributeError, NotImplementedError):

@@ -6,6 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,11 +24,20 @@ Callback = Callable[[dict[str, Any], dict[str, Any]], None]
 
 
 class Predictor(Protocol):
-    """What stable-baselines3 calls a model: chooses actions for a batch of numpy observations."""
+    """A model as in stable-baselines3: it chooses actions for a batch of numpy observations."""
 
-    def predict(  # noqa: D102
+    def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[Any, Any]: ...
+    ) -> tuple[Any, Any]:
+        """Return actions ``[n]`` and the next state.
+
+        Args:
+            observation: a batch ``[n, *observation]``.
+            state: state of a recurrent model; None at first.
+            episode_start: booleans ``[n]``, true where an episode begins.
+            deterministic: whether to choose greedy actions.
+        """
+        ...
 
 
 class Scores(NamedTuple):
@@ -170,7 +180,7 @@ def _evaluate_row(
         while running.any():
             masks = adapter.masks(infos) if masked else None
             actions, states = model.predict(
-                observations,
+                deepcopy(observations),  # the callback sees them after the model, which may change its own
                 state=states,
                 episode_start=episode_starts,
                 deterministic=deterministic,

@@ -19,7 +19,7 @@ class Perturbation(Protocol):
     attacked: Tensor  # [S, B] bool, whether the last observations were shown changed
 
     def perturb(self, obs: Tensor) -> Tensor:
-        """Return what the policy is shown for the true ``obs [S, B, *observation]``, and set ``attacked``."""
+        """Return what the policy is shown for the true ``obs [S, B, *observation]``, a copy, and set ``attacked``."""
         ...
 
     def restart(self, ended: Tensor | None = None, /) -> None:

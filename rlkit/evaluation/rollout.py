@@ -110,7 +110,7 @@ def walk(
     """Yield the steps of a rollout until every copy has finished an episode or the cap is reached.
 
     The ``restart`` of the perturbation and of an ``EpisodicPolicy`` is called without argument before the first step,
-    and with the copies that ended, ``[S, B]`` bool, after every step.
+    and with the copies that ended, ``[S, B]`` bool, after every step. Arguments as of ``rollout``.
 
     Raises:
         ValueError: see ``rollout``.
@@ -129,7 +129,7 @@ def walk(
     check_steps = CUDA_CHECK_STEPS if running.is_cuda else 1
     for t in range(1, step_cap(max_steps, env.max_episode_steps) + 1):
         obs = env.obs
-        seen = obs if attack is None else attack.perturb(obs)
+        seen = obs if attack is None else attack.perturb(obs.clone())
         attacked = nothing_attacked if attack is None else attack.attacked
         mask = env.action_mask if heeds_masks(policy) else None
         transition = env.step(choose(policy, seen, deterministic, mask))
@@ -144,9 +144,12 @@ def walk(
 def choose(policy: Policy, obs: Tensor, deterministic: bool, mask: Tensor | None) -> Tensor:
     """Return the policy's actions ``[S, B]``; one that heeds masks chooses among those that ``mask [S, B, A]`` allows.
 
-    None allows every action.
+    None allows every action. The policy is given copies, which it may change.
     """
-    return policy.act(obs, deterministic, mask) if heeds_masks(policy) else policy.act(obs, deterministic)
+    obs = obs.clone()
+    if not heeds_masks(policy):
+        return policy.act(obs, deterministic)
+    return policy.act(obs, deterministic, None if mask is None else mask.clone())
 
 
 @torch.no_grad()
@@ -156,6 +159,11 @@ def observation_std(policy: Policy, env: Env, max_steps: int | None = None) -> T
     One greedy episode per copy is played; every step of every copy and seed has the same weight. In units of it an
     attack budget means the same for a position as for an angular velocity. A feature that never varies has 0, which a
     budget reads as "cannot be perturbed".
+
+    Args:
+        policy: acts greedily.
+        env: a new environment.
+        max_steps: see ``rollout``.
 
     Raises:
         ValueError: integer observations of a Discrete space, which have no spread.

@@ -28,6 +28,14 @@ def garnet(
     gaps between sorted uniform numbers. Rewards belong to (state, action): standard normal with probability
     ``reward_density``, else 0. Unlike the sources, each outcome may end the episode, with probability ``ending``.
 
+    Args:
+        num_states: number of states N.
+        num_actions: number of actions A.
+        num_successors: number of successors K of a state and action.
+        rng: source of randomness.
+        ending: probability that an outcome ends the episode.
+        reward_density: probability that a reward is not 0.
+
     Raises:
         ValueError: a size that is not positive; more successors than states; a probability outside [0, 1].
     """
@@ -55,6 +63,11 @@ def dense_random(num_states: int, num_actions: int, rng: np.random.Generator) ->
 
     Probabilities of a row are Dirichlet(1, ..., 1), the reward of each outcome is uniform in [0, 1], and nothing ends.
 
+    Args:
+        num_states: number of states N.
+        num_actions: number of actions A.
+        rng: source of randomness.
+
     Raises:
         ValueError: a size that is not positive.
     """
@@ -70,6 +83,12 @@ def layered(num_layers: int, width: int, num_actions: int, rng: np.random.Genera
 
     An episode starts in the first layer and ends when the last one is left, after exactly ``num_layers`` steps. So
     values exist for gamma = 1 too, and one sweep over the states in reverse finds them. Rewards are standard normal.
+
+    Args:
+        num_layers: number of layers.
+        width: states per layer.
+        num_actions: number of actions A.
+        rng: source of randomness.
 
     Raises:
         ValueError: a size that is not positive.
@@ -89,11 +108,18 @@ def layered(num_layers: int, width: int, num_actions: int, rng: np.random.Genera
 def random_grid(
     rows: int, columns: int, rng: np.random.Generator, holes: float = 0.05, walls: float = 0.0, slip: float = 2 / 3
 ) -> GridMDP:
-    """Draw a map with a goal of reward 1 in the last corner; other tiles are holes or walls with the given
-    probabilities.
+    """Draw a map with a goal of reward 1 in the last corner, and random holes and walls.
 
     A move slips to one of its two sides with probability ``slip`` in all; 2/3 is that of gymnasium's FrozenLake. It is
     a problem for solvers: the goal may be out of reach (``rlkit.envs.random_map`` draws maps to learn on).
+
+    Args:
+        rows: height of the map.
+        columns: width of the map.
+        rng: source of randomness.
+        holes: probability that a tile is a hole.
+        walls: probability that a tile is a wall.
+        slip: probability of a slip.
 
     Raises:
         ValueError: a size that is not positive, or a probability outside [0, 1].

@@ -38,7 +38,8 @@ class GridMDP:
     enters; a move into a wall or over the border stays, and pays ``bump_reward`` instead of the entry. Entering a
     ``terminal`` tile ends the episode. ``to_tabular()`` is the same problem as a table, entry by entry.
 
-    Rewards are numbers or arrays ``[rows, columns]``. The arrays are copied, verified and read-only.
+    Rewards are numbers or arrays ``[rows, columns]``. The arrays are copied, verified and read-only. ``name`` is for
+    reports.
 
     Raises:
         ValueError: no open tile, shapes that disagree, chances that are negative, do not sum to one or go back more
@@ -175,10 +176,16 @@ def slipping_table(
 ) -> TabularMDP:
     """Make the table ``[N, 4, K]`` of actions that go ahead, to either side or back with the given ``chances``.
 
-    ``chances`` are (ahead, each side, behind). ``moves`` are those of the four directions in the order of ``MOVES``.
     Outcome k of an action is the move in the k-th direction that it may slip to, in the order side, ahead, side,
     behind, which is gymnasium's, so the same uniform number slips the same way in both; directions of chance 0 are left
     out.
+
+    Args:
+        moves: moves in the four directions, in the order of ``MOVES``.
+        chances: probabilities (ahead, each side, behind).
+        start: probabilities of first states, ``[N]``.
+        max_steps: step limit of an episode; None for none.
+        name: name of the problem.
     """
     ahead, side, behind = chances
     turns = [(turn, chance) for turn, chance in ((-1, side), (0, ahead), (1, side), (2, behind)) if chance > 0]

@@ -108,10 +108,16 @@ class Lattice:
 
 
 def interpolated(value: Array, corner: Array, fraction: Array, strides: Sequence[int]) -> Array:
-    """Interpolate multilinearly: ``value [N]``, ``corner [...]``, ``fraction [d, ...]`` -> ``[...]``.
+    """Interpolate multilinearly, ``[...]``, for arrays of numpy and of torch.
 
-    Along one axis after the other, ``(1 - f) low + f high``: three roundings an axis. With numpy's and torch's arrays,
-    and with ``value [N, B]`` where fractions are ``[d, ..., 1]``.
+    It computes ``(1 - f) low + f high`` along one axis after the other: three roundings per axis. With ``value [N, B]``
+    fractions are ``[d, ..., 1]``.
+
+    Args:
+        value: at the points of the lattice, ``[N]``.
+        corner: number of the lowest corner of every cell, ``[...]`` int64.
+        fraction: position within the cell along every axis, in [0, 1], ``[d, ...]``.
+        strides: distance of neighboring points along every axis, in numbers of points.
     """
     if not strides:
         return value[corner]
@@ -128,6 +134,12 @@ class LatticeMDP:
     ends there ``[M]``. Kept are each successor's cell and its place in it: about ``13 + 8 d`` bytes for a state and
     action, where the table of ``2^d`` successors (``tabular``) takes ``29 * 2^d``. A next state outside the box counts
     as the nearest one inside, so choose a box that holds all states of interest.
+
+    Args:
+        lattice: the points.
+        step: see above.
+        num_actions: number of actions A.
+        name: for reports.
 
     Raises:
         ValueError: no action, or a step of other shapes or with a number that is not finite.
@@ -194,8 +206,13 @@ class LatticeMDP:
     def q_at(self, value: ArrayLike, state: ArrayLike, gamma: float) -> Floats:
         """Compute the action values of any states: ``[..., d]`` -> ``[..., A]``.
 
-        They are those of a true step of the dynamics, followed by ``value [N]`` interpolated. The best action is that
-        of the greedy policy of ``value`` in the continuous problem.
+        They are those of a true step of the dynamics, followed by ``value`` interpolated. The best action is that of
+        the greedy policy of ``value`` in the continuous problem.
+
+        Args:
+            value: value function at the points, ``[N]``.
+            state: states ``[..., d]``.
+            gamma: discount, in [0, 1].
 
         Raises:
             ValueError: values or states of another shape.

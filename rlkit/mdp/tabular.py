@@ -7,8 +7,6 @@ the table, and simulators sample the same table.
 from __future__ import annotations
 
 import dataclasses
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from rlkit.array_files import load_arrays
 from rlkit.atomic_files import whole_file
 
 Outcome = tuple[float, int, float, bool]  # probability, successor, reward, terminated: gymnasium's order
@@ -44,7 +43,8 @@ class TabularMDP:
     any action; their expected reward is minus infinity, so that no solver takes one.
 
     The arrays are copied, verified and read-only. Row sums are accepted within 1e-9 of one and kept as given. Where a
-    large table has the same probabilities in every state, as that of a slippery map has, they are stored once.
+    large table has the same probabilities in every state, as that of a slippery map has, they are stored once. ``name``
+    is for reports.
 
     Raises:
         ValueError: an empty problem, shapes that disagree, a probability that is negative or not finite, a row or a
@@ -406,30 +406,33 @@ class TabularMDP:
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> TabularMDP:
+    def load(cls, path: str | Path, max_bytes: int | None = None) -> TabularMDP:
         """Read a ``.npz`` file that ``save`` wrote; the suffix may be left out. Nothing in the file is executed.
 
+        Args:
+            path: of the file.
+            max_bytes: that its arrays may take in memory, which is known before they are unpacked; None means 64 MiB,
+                or 100 times the size of the file if that is more.
+
         Raises:
-            ValueError: a file that is no ``.npz``, is damaged or lacks an array, and whatever the constructor refuses.
+            ValueError: a file that is no ``.npz``, is damaged, lacks an array or takes more than ``max_bytes``, and
+                whatever the constructor refuses.
             OSError: no such file.
         """
         file = Path(path) if Path(path).is_file() else with_suffix(path)
-        if not zipfile.is_zipfile(file):
-            file.stat()  # no such file is another error
-            raise ValueError(f"{file} is not a .npz file, or was cut short: write it with TabularMDP.save")
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = {field: stored[field] for field in stored.files if field in STORED}
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise ValueError(f"{file} is damaged ({error}): write it again with TabularMDP.save") from error
+        arrays = load_arrays(file, STORED, max_bytes)
         absent = [field for field in STORED[:4] if field not in arrays]
         if absent:
             raise ValueError(f"{file} has no {', '.join(absent)}: write the file with TabularMDP.save")
-        limit = arrays.pop("max_steps", np.array(0))
+        limit, name = arrays.pop("max_steps", np.array(0)), arrays.pop("name", np.array(""))
         if limit.shape != () or limit.dtype.kind not in "iu":
             raise ValueError(f"{file} has a max_steps of {limit.dtype}, shape {limit.shape}: one integer is expected")
-        name = str(arrays.pop("name", ""))
-        return cls(**arrays, max_steps=int(limit) or None, name=name)
+        if name.shape != () or name.dtype.kind != "U":
+            raise ValueError(f"{file} has a name of {name.dtype}, shape {name.shape}: one text is expected")
+        try:
+            return cls(**arrays, max_steps=int(limit) or None, name=str(name))
+        except ValueError as error:
+            raise ValueError(f"{file} holds no MDP: {error}") from error
 
     def to_gymnasium(self) -> dict[int, dict[int, list[Outcome] | None]]:
         """Give the table in gymnasium's layout, ``P[s][a] = [(probability, successor, reward, terminated), ...]``,

@@ -20,7 +20,7 @@ NetworkName = Literal["auto", "mlp", "linear", "rbf", "cnn"]
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mlp": (),
     "linear": (),
-    "rbf": ("centres", "width"),
+    "rbf": ("centers", "width"),
     "cnn": ("layers",),
 }
 SMALL_CNN = ((16, 3, 1),)  # (filters, kernel, stride): MinAtar's (Young & Tian 2019), for images of about 10 x 10
@@ -31,7 +31,7 @@ class Architecture:
 
     - ``"mlp"``: fully connected, hidden widths ``net_arch``;
     - ``"linear"``: no hidden layer, ``net_arch`` is ignored;
-    - ``"rbf"``: fixed Gaussians, then linear; options ``centres`` and ``width``, see ``RadialBasis``;
+    - ``"rbf"``: fixed Gaussians, then linear; options ``centers`` and ``width``, see ``RadialBasis``;
     - ``"cnn"``: convolutions without padding, option ``layers`` of (filters, kernel, stride), one of 16 filters of
       3 x 3 by default, then fully connected, ``net_arch``;
     - ``"auto"``: "cnn" for images, which are Boxes of three axes, else "mlp".
@@ -83,7 +83,7 @@ class Architecture:
             nowhere = np.full(shape, np.inf)
             low, high = (-nowhere, nowhere) if normalized else (space.low, space.high)
             self.basis = RadialBasis(low, high, self.seeds, device=device, **options)
-            self.num_inputs = self.basis.centres.shape[1]
+            self.num_inputs = self.basis.centers.shape[1]
 
     def policy(self, num_actions: int, orthogonal: bool) -> MLP:
         """Make the logits of a policy; with orthogonal weights, near uniform at first, as in stable-baselines3."""

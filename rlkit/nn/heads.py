@@ -75,7 +75,7 @@ class Dueling:
 class ActorCritic:
     """A policy's and a value's networks side by side, S of each; their parameters become one matrix ``flat [S, P]``.
 
-    One optimiser step moves both and one norm clips both, as in stable-baselines3's ActorCriticPolicy. They share
+    One optimizer step moves both and one norm clips both, as in stable-baselines3's ActorCriticPolicy. They share
     nothing, whereas stable-baselines3's share their convolutions.
 
     Args:

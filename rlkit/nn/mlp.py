@@ -2,7 +2,7 @@
 
 A layer's weights are ``[S, in, out]`` and its application is one ``baddbmm``, so row s depends on row s alone and
 equals, to the bit on CPU, what a stack of one would give. All parameters of a stack live in one matrix
-``flat [S, P]``: an optimiser step, a target-network copy and a gradient norm are each a single operation on it.
+``flat [S, P]``: an optimizer step, a target-network copy and a gradient norm are each a single operation on it.
 """
 
 from __future__ import annotations

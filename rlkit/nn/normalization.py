@@ -92,6 +92,10 @@ class Normalizer:
         sound = active & flat.isfinite().all(dim=1)
         self.flat.copy_(torch.where(sound[:, None], flat, self.flat))
 
+    def drop(self, copies: Tensor) -> None:
+        """Forget the returns of the running episodes of ``copies [S, B]`` bool."""
+        self._return = self._return.masked_fill(copies, 0.0)
+
     def state_dict(self) -> dict[str, Tensor]:
         """The moments and the returns of the running episodes, for a checkpoint."""
         return {"moments": self.flat, "return": self._return}
@@ -107,8 +111,8 @@ class Normalizer:
             return features
         shape = (len(features), *[1] * (features.dim() - 2), -1)
         mean, variance = self.moments.mean[:, :-1], self.moments.variance[:, :-1]
-        centred = features.double() - mean.reshape(shape)
-        return (centred * (variance + TINY).rsqrt().reshape(shape)).clamp(-CLIP, CLIP).to(features.dtype)
+        centered = features.double() - mean.reshape(shape)
+        return (centered * (variance + TINY).rsqrt().reshape(shape)).clamp(-CLIP, CLIP).to(features.dtype)
 
     def rewards(self, reward: Tensor, summed: int = 1) -> Tensor:
         """r / deviation of the return, clipped to +-10: ``[S, ...] -> [S, ...]``.
@@ -127,6 +131,13 @@ def normalizer(
     space: spaces.Space[Any], num_envs: int, gamma: Tensor, of_observations: bool, of_rewards: bool
 ) -> Normalizer | None:
     """Make a ``Normalizer`` for a space; None if neither observations nor rewards are normalized.
+
+    Args:
+        space: observation space.
+        num_envs: number of copies B per seed.
+        gamma: discount of the running returns, ``[S]``.
+        of_observations: whether to normalize observations.
+        of_rewards: whether to normalize rewards.
 
     Raises:
         ValueError: observations to be normalized that are no Box.

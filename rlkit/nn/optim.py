@@ -37,7 +37,10 @@ def row_norm(gradient: Tensor) -> Tensor:
 
 
 def clip_rows_(gradient: Tensor, norm: Tensor, max_norm: Tensor | float) -> Tensor:
-    """Scale each row in place to norm at most ``max_norm`` (Pascanu et al. 2013), ``[S, P]``."""
+    """Scale each row of ``gradient [S, P]``, of norm ``norm [S]``, in place to norm at most ``max_norm``.
+
+    Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
+    """
     return gradient.mul_((max_norm / norm.clamp(min=max_norm))[:, None])
 
 
@@ -53,7 +56,13 @@ class Optimizer(Protocol):
     """S independent optimizers."""
 
     def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
-        """One step of every active row down its gradient: ``[S, P]``, ``[S]`` and ``[S]`` bool."""
+        """Take one step of every active row down its gradient.
+
+        Args:
+            gradient: ``[S, P]``.
+            learning_rate: ``[S]``.
+            active: which rows to change, ``[S]`` bool.
+        """
         ...
 
 

@@ -21,7 +21,7 @@ from .metrics import q_error, regret, start_value, state_regret, suboptimal_prob
 from .operators import Problem, bellman, bellman_q, greedy, q_backup
 from .policy_gradient import Trajectories, policy_gradient, trajectories
 from .proof import Proof, prove
-from .solution import FiniteHorizonSolution, NotConverged, Solution
+from .solution import FiniteHorizonSolution, NotConverged, Solution, SolverInterrupted
 from .solve import solve
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Problem",
     "Proof",
     "Solution",
+    "SolverInterrupted",
     "Trajectories",
     "backward_induction",
     "bellman",

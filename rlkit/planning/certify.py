@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
-from rlkit.mdp import TabularMDP
+from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP
 
 from .bounds import Shifts, doubt, macqueen_shifts, shifted, widest
 from .discount import verified_contraction
 from .kernels.jit import COMPILED
+from .kernels.stencil import TILE_OUTCOMES
 from .kernels.sweeps import back_up_best
+from .kernels.work import WORK
 from .operators import Array, Extents, Problem, choices, ended_by_zero, extents, highest, q_backup, table_arrays
-from .solution import NotConverged, Solution
+from .solution import NotConverged, Solution, SolverInterrupted
+
+MOST_KEPT = 4 * WORK  # outcomes of a problem up to which an interrupted solver proves bounds before it leaves
 
 
 class SolverTask(NamedTuple):
@@ -119,6 +125,40 @@ def conclude(
     if limit_reached:
         raise out_of_iterations(task, certified_from_below(task, certificate, iterations, work), unit)
     return None
+
+
+@contextmanager
+def kept_on_interrupt(task: SolverTask, so_far: Callable[[], tuple[Array, int]]) -> Iterator[None]:
+    """Turn a ``KeyboardInterrupt`` into one that carries the solution so far, with its bounds.
+
+    Bounds follow from a backup of any values, those of an unfinished sweep included. It costs a few sweeps, so that a
+    problem of more than ``MOST_KEPT`` outcomes is left at once.
+
+    Args:
+        task: what was asked.
+        so_far: the current values ``[N]``, and the iterations done.
+
+    Raises:
+        SolverInterrupted: the context was interrupted.
+    """
+    try:
+        yield
+    except SolverInterrupted:
+        raise
+    except KeyboardInterrupt as interrupt:
+        if num_outcomes(task.mdp) > MOST_KEPT:
+            raise
+        value, iterations = so_far()
+        raise SolverInterrupted(certified_from_below(task, bounds_from(task, value), iterations)) from interrupt
+
+
+def num_outcomes(mdp: Problem) -> int:
+    """Outcomes of all states and actions, which a backup looks at."""
+    if isinstance(mdp, GridMDP):
+        return int(TILE_OUTCOMES * mdp.open.size)
+    if isinstance(mdp, LatticeMDP):
+        return int(mdp.corner.size * 2 ** len(mdp.lattice.shape))
+    return int(mdp.probability.size)
 
 
 def rounding_dominates(shifts: Shifts) -> bool:

@@ -29,11 +29,16 @@ class RewardProcess(NamedTuple):
 def evaluate(mdp: Problem, policy: ArrayLike, gamma: float) -> Array:
     """Compute the value ``V = (I - gamma P)^-1 r`` of one policy or many, by sparse LU: ``[..., N]``.
 
-    A policy is integers ``[..., N]`` (actions) or floats ``[..., N, A]`` (probabilities). Leading axes are kept: the
-    greedy policies of S seeds, ``q.argmax(axis=-1)`` of ``q [S, N, A]``, give values ``[S, N]``.
+    Leading axes are kept: the greedy policies of S seeds, ``q.argmax(axis=-1)`` of ``q [S, N, A]``, give values
+    ``[S, N]``.
 
     With gamma = 1 this is the expected total reward (Puterman 1994, chapter 7). It exists if the policy collects
     nothing wherever it can go on for ever; those states have value 0.
+
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        policy: actions, integers ``[..., N]``, or probabilities, floats ``[..., N, A]``.
+        gamma: discount, in [0, 1].
 
     Raises:
         ValueError: gamma outside [0, 1]; a policy of another shape, with an action that a state does not have, or with

@@ -48,8 +48,13 @@ def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) 
 def regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
     """Compute what a policy loses of the optimal return, ``sum_s start(s) (V*(s) - V^pi(s))``, exactly: ``[...]``.
 
-    ``policy`` is as in ``evaluate``: integers ``[..., N]`` or floats ``[..., N, A]``. Against a ``Solution`` values are
-    discounted by its gamma; against a ``FiniteHorizonSolution`` they are those of episodes cut at its horizon.
+    With a ``Solution`` values are discounted by its gamma. With a ``FiniteHorizonSolution`` they are those of episodes
+    cut at its horizon.
+
+    Args:
+        mdp: the problem that ``solution`` solves.
+        policy: as in ``evaluate``, integers ``[..., N]`` or floats ``[..., N, A]``.
+        solution: the optimum.
 
     Raises:
         ValueError: an invalid policy.
@@ -60,7 +65,7 @@ def regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution
 def state_regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
     """Compute what a policy loses of the optimal return from each state, ``V*(s) - V^pi(s)``, exactly: ``[..., N]``.
 
-    As ``regret``, without the average over first states.
+    It is ``regret`` without the average over first states. Arguments as of ``regret``.
 
     Raises:
         ValueError: an invalid policy.

@@ -99,6 +99,11 @@ def trajectories(mdp: Problem, policy: ArrayLike, horizon: int | None = None) ->
 
     Expectations over episodes become finite sums: bias and variance of an estimator are exact.
 
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        policy: probabilities ``[N, A]``.
+        horizon: number of steps H; None for ``mdp.max_steps``.
+
     Raises:
         ValueError: no horizon, an invalid policy, or more than a million trajectories.
     """

@@ -78,3 +78,15 @@ class NotConverged(RuntimeError):
     def __reduce__(self) -> tuple[type[NotConverged], tuple[str, Solution]]:
         """Pickled with its solution, so that it crosses processes whole."""
         return type(self), (str(self), self.solution)
+
+
+class SolverInterrupted(KeyboardInterrupt):
+    """Ctrl-C, or another signal, came first; ``solution`` holds the values so far, with valid bounds."""
+
+    def __init__(self, solution: Solution) -> None:
+        super().__init__(f"the bounds are {solution.width:.3g} apart (the solution so far is in .solution)")
+        self.solution = solution
+
+    def __reduce__(self) -> tuple[type[SolverInterrupted], tuple[Solution]]:
+        """Pickled with its solution."""
+        return type(self), (self.solution,)

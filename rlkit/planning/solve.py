@@ -23,7 +23,7 @@ from .methods.prioritized_sweeping import prioritized_sweeping
 from .methods.stencil_iteration import stencil_iteration
 from .methods.value_iteration import value_iteration
 from .operators import Problem, as_table, extents, verified_problem
-from .solution import NotConverged, Solution
+from .solution import NotConverged, Solution, SolverInterrupted
 
 Method = Literal[
     "auto",
@@ -71,6 +71,8 @@ def solve(
             tolerance that is not positive, or below what rounding allows (the message names the smallest that can be
             certified).
         NotConverged: the method reached its limit first; its ``solution`` holds valid bounds.
+        SolverInterrupted: a KeyboardInterrupt, as Ctrl-C raises it, with valid bounds in its ``solution``. A plain
+            KeyboardInterrupt where none are at hand: in policy iteration, and in problems of more than 2^25 outcomes.
     """
     if method not in get_args(Method):
         raise ValueError(f"method {method!r}: choose one of {', '.join(get_args(Method))}")
@@ -142,7 +144,16 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
         return replace(modified_policy_iteration(mdp, gamma, tolerance, sweeps), reason=reason)
     except NotConverged as stopped:
         partial = stopped.solution
-    table = as_table(mdp)
+    try:
+        return _continued(as_table(mdp), gamma, tolerance, partial, began)
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, SolverInterrupted):
+            raise
+        raise SolverInterrupted(partial) from interrupt
+
+
+def _continued(table: TabularMDP, gamma: float, tolerance: float, partial: Solution, began: float) -> Solution:
+    """Policy iteration from where sweeps have given up."""
     tried = f"after {partial.iterations} sweeps of {partial.method} its bounds were {partial.width:.2g} apart"
     if _factorized_cheaply(table, partial):
         solution = _exact(table, gamma, tolerance, partial)

@@ -1,9 +1,9 @@
 """Experience replay (Lin 1992; Mnih et al. 2015): ring buffers for S seeds on the device.
 
-The successor of a step is the observation of the same copy's next step, so it is not stored again. Only the successors
-that no next step shows have a table of their own: those in which an episode ended, and those after which an environment
-was moved by hand. A transition of the cart-pole takes 22 bytes: 16 for the observation, 4 for the reward, 1 for the
-action and 1 for what ended it.
+The successor of a step is the observation of the same copy's next step, so it is not stored again. A separate table
+holds the successors that no next step shows: the last ones of episodes, and those after which the state of an
+environment was changed from outside. A transition of the cart-pole takes 22 bytes: 16 for the observation, 4 for the
+reward, 1 for the action and 1 for flags.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlkit.types import Transition
 
 TERMINATED, TRUNCATED, OWN = 1, 2, 4  # bits of a transition's flags; OWN: its successor is in the table
 FIRST_ROOM = 64  # successors that the table has room for at first
-SLACK = 0.8  # part of its room that the table fills at most after it was cleaned
+SLACK = 0.8  # largest share of its room that the table fills after it was cleaned
 NEVER = torch.iinfo(torch.int64).max  # the number of an empty place in the table
 
 
@@ -30,10 +30,10 @@ class ReplayBuffer:
     Args:
         capacity: transitions kept per seed, over all its copies.
         example: any transition of the environment ``[S, B, ...]``: its shapes and dtypes are those stored.
-        num_actions: A; actions are stored in the smallest integers that hold them. None: in int64.
+        num_actions: A; actions are stored in the smallest integers that hold them. None stores int64.
 
     Raises:
-        ValueError: capacity below the number of copies.
+        ValueError: capacity is below the number of copies.
         MemoryError: the buffer would not fit (see ``replay_bytes``).
     """
 
@@ -94,28 +94,37 @@ class ReplayBuffer:
             flags = self._fields["flags"].index_select(1, at)
             self._fields["flags"].index_copy_(1, at, flags | moved.view(torch.uint8) * OWN)
 
+    def truncate(self, copies: Tensor) -> None:
+        """End the running episodes of ``copies [S, B]`` bool with their last transitions stored."""
+        at = (self.added - self._copies + torch.arange(self._copies, device=copies.device)).clamp(min=0) % self.capacity
+        flags = self._fields["flags"].index_select(1, at)
+        ends = copies & (flags & (TERMINATED | TRUNCATED) == 0) & (self.added > 0)
+        self._fields["flags"].index_copy_(1, at, flags | ends.view(torch.uint8) * TRUNCATED)
+
     def _oldest(self, count: int) -> Tensor:
-        """The number of the oldest transition that is still stored after ``count`` more."""
+        """Return the number of the oldest transition that is still stored after ``count`` more."""
         return (self.added + count - self.capacity).clamp(min=0)
 
     def sample(self, u: Tensor) -> Transition:
-        """Transitions at uniform numbers ``u [S, M]``; ``[S, M, ...]``. Row s reads its own ring only."""
+        """Return the transitions at uniform numbers ``u [S, M]``, ``[S, M, ...]``; row s reads its own ring only."""
         number = self._number(u)
         index = self._position(number)
         start = {name: self._read(name, index) for name in ("obs", "action", "reward")}
         return Transition(**start, **self._end(number, index))
 
     def sample_n_step(self, u: Tensor, n: int, gamma: Tensor) -> tuple[Transition, Tensor]:
-        """Transitions of up to n steps, cut where the episode or the stored experience ends.
+        """Return transitions of up to n steps, cut where the episode or the stored experience ends.
 
-        ``reward`` is sum_(k < m) gamma^k r_(t+k) over the m steps that remain (Watkins 1989, section 7.1),
-        ``next_obs`` and the flags are those of the last of them. The second result is gamma^m, the discount of
-        the bootstrap, ``[S, M]``. With n = 1 this is ``sample`` and gamma.
+        ``reward`` is sum_(k < m) gamma^k r_(t+k) over the m steps that remain (Watkins 1989, section 7.1);
+        ``next_obs`` and the flags are those of the last of them. With n = 1 the result is ``sample`` and gamma.
 
         Args:
             u: uniform numbers ``[S, M]``.
-            n: steps, at least 1.
-            gamma: ``[S]``.
+            n: number of steps, at least 1.
+            gamma: discounts ``[S]``.
+
+        Returns:
+            Transitions ``[S, M, ...]``, and gamma^m, the discount of the bootstrap, ``[S, M]``.
         """
         ahead = torch.arange(n, device=u.device)
         number = self._number(u)[..., None] + ahead * self._copies  # [S, M, n], the same copy's next steps
@@ -131,12 +140,12 @@ class ReplayBuffer:
         return Transition(**start, reward=reward, **end), gamma[:, None] ** length
 
     def _number(self, u: Tensor) -> Tensor:
-        """Which transition, numbered from the first one ever added: uniform over those still stored."""
+        """Choose a stored transition uniformly; its number counts from the first one ever added."""
         size = self.added.clamp(max=self.capacity)
         return self.added - size + (u * size).long()
 
     def _position(self, number: Tensor) -> Tensor:
-        """Where transitions ``number [S, ...]`` lie in the rings, one after another."""
+        """Return the positions of transitions ``number [S, ...]`` in the concatenated rings."""
         return number % self.capacity + self._rows.view(-1, *[1] * (number.dim() - 1))
 
     def _read(self, name: str, position: Tensor) -> Tensor:
@@ -145,7 +154,7 @@ class ReplayBuffer:
         return values.long() if name == "action" else values
 
     def _end(self, number: Tensor, position: Tensor) -> dict[str, Tensor]:
-        """How transitions ``number [S, M]`` end: successors, flags, and what is allowed next if that is stored."""
+        """Return successors and flags of transitions ``number [S, M]``, and the next action masks if stored."""
         flags = self._read("flags", position)
         following = number + self._copies
         next_obs = self._read("obs", self._position(following.clamp(max=self.added - 1)))
@@ -164,10 +173,10 @@ class ReplayBuffer:
         return end
 
     def grow(self, capacity: int) -> None:
-        """Make room for more, keeping what is stored. Only a ring that has not wrapped can grow.
+        """Increase the capacity and keep what is stored; possible only before the ring has wrapped.
 
         Raises:
-            RuntimeError: transitions have been overwritten already.
+            RuntimeError: transitions were overwritten already.
         """
         if int(self.added) > self.capacity:
             raise RuntimeError(f"{int(self.added)} transitions went through a ring of {self.capacity}: it cannot grow")
@@ -179,7 +188,7 @@ class ReplayBuffer:
         self.capacity = capacity
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything stored and the position, for a checkpoint."""
+        """Return everything stored and the position, for a checkpoint."""
         self._successors.forget(self._oldest(0))
         table = {f"successors/{name}": tensor for name, tensor in self._successors.state_dict().items()}
         return {**self._fields, "latest": self._latest, "latest_kept": self._latest_kept, **table, "added": self.added}
@@ -188,7 +197,7 @@ class ReplayBuffer:
         """Continue from a saved buffer.
 
         Raises:
-            ValueError: one of other fields, shapes or dtypes, or a position that cannot be.
+            ValueError: its fields, shapes or dtypes differ, or its position is impossible.
         """
         if "next_obs" in state:  # version 0.1.0 stored every successor
             return self._load_with_successors(state)
@@ -234,7 +243,7 @@ class _Successors:
     def __init__(self, example: Transition) -> None:
         num_seeds, device = len(example.reward), example.reward.device
         shape = example.next_obs.shape[2:]
-        # one place more than there is room for: what is not to be kept is written there, under the number NEVER
+        # one extra place, under the number NEVER: what is not kept is written there
         self._numbers = torch.full((num_seeds, FIRST_ROOM + 1), NEVER, device=device)  # ascending in each row
         self._obs = torch.zeros(num_seeds, FIRST_ROOM + 1, *shape, dtype=example.next_obs.dtype, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
@@ -310,20 +319,20 @@ class _Successors:
         self._obs = torch.where(there.view(*there.shape, *axes), _at(self._obs, order), 0)
 
     def read(self, number: Tensor) -> Tensor:
-        """The successors of transitions ``number [S, M]``, anything for those that are not here."""
+        """Return the successors of transitions ``number [S, M]``; undefined for those that are not kept."""
         place = torch.searchsorted(self._numbers, number).clamp(max=self.room)  # the last number is NEVER
         return _at(self._obs, place)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What is kept, for a checkpoint."""
+        """Return what is kept, for a checkpoint."""
         most = int(self._count.max())
         return {"numbers": self._numbers[:, :most], "obs": self._obs[:, :most], "count": self._count}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from what was saved.
+        """Continue from a saved table.
 
         Raises:
-            ValueError: other fields, shapes or dtypes.
+            ValueError: its fields, shapes or dtypes differ.
         """
         if set(state) != {"numbers", "obs", "count"}:
             raise ValueError(f"the memory's table of successors holds {', '.join(sorted(state))}")
@@ -344,14 +353,14 @@ class _Successors:
 
 
 def _at(obs: Tensor, place: Tensor) -> Tensor:
-    """Observations ``[S, n, *observation]`` at places ``[S, m]``."""
+    """Select observations ``[S, n, *observation]`` at places ``[S, m]``."""
     rows = torch.arange(0, obs.shape[0] * obs.shape[1], obs.shape[1], device=place.device)
     found = obs.flatten(0, 1).index_select(0, (place + rows[:, None]).flatten())
     return found.view(*place.shape, *obs.shape[2:])
 
 
 def _differ(one: Tensor, other: Tensor, axes: int) -> Tensor:
-    """Where observations differ, NaN included: bool over their first ``axes`` axes."""
+    """Find where observations differ, NaN included: bool over their first ``axes`` axes."""
     unequal = one != other
     return unequal.flatten(axes).any(dim=-1) if unequal.dim() > axes else unequal
 
@@ -365,18 +374,18 @@ def _check_alike(name: str, own: Tensor, given: Tensor) -> None:
 
 
 def replay_bytes(capacity: int, example: Transition, num_actions: int | None = None) -> int:
-    """Bytes that the rings of ``ReplayBuffer(capacity, example, num_actions)`` take.
+    """Return the bytes that the rings of ``ReplayBuffer(capacity, example, num_actions)`` take.
 
-    The table of successors takes more where episodes are short: an observation and 8 bytes for every episode's end.
+    The table of successors takes an observation and 8 bytes more for every end of an episode.
     """
     stored = _stored(example, num_actions).values()
     return sum(len(example.reward) * capacity * math.prod(shape) * dtype.itemsize for shape, dtype in stored)
 
 
 def _stored(example: Transition, num_actions: int | None) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    """Shape and dtype of what is kept of each transition.
+    """Return the shape and dtype of every stored field of a transition.
 
-    What was allowed when the action was chosen is not: no later update asks for it.
+    The mask of the action itself is not stored: no update needs it.
     """
     stored = {
         "obs": (tuple(example.obs.shape[2:]), example.obs.dtype),
@@ -390,7 +399,7 @@ def _stored(example: Transition, num_actions: int | None) -> dict[str, tuple[tup
 
 
 def smallest_integers(count: int | None) -> torch.dtype:
-    """The smallest integer dtype that holds 0 to ``count - 1``; int64 for None."""
+    """Return the smallest integer dtype that holds 0 to ``count - 1``; int64 for None."""
     for dtype in (torch.uint8, torch.int16, torch.int32):
         if count is not None and count - 1 <= torch.iinfo(dtype).max:
             return dtype
@@ -398,7 +407,7 @@ def smallest_integers(count: int | None) -> torch.dtype:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on a device."""
+    """Return the bytes that can still be allocated on a device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

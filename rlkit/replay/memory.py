@@ -78,6 +78,11 @@ class Memory:
         if self.priorities is not None:
             self.priorities.add(segment.reward.shape[1] * self.copies)
 
+    def truncate(self, copies: Tensor) -> None:
+        """End the running episodes of ``copies [S, B]`` bool with their last transitions stored."""
+        if self.replay is not None:
+            self.replay.truncate(copies)
+
     def _make(self, example: Transition) -> None:
         """Rings for transitions such as this one ``[S, B, ...]``, and priorities if they are asked for."""
         self.replay = ReplayBuffer(self.capacity, example, self.num_actions)
@@ -103,7 +108,10 @@ class Memory:
         return Minibatch(*self.replay.sample_n_step(u, self.n_steps, self.gamma), importance)
 
     def latest_numbers(self, count: int, num_seeds: int, size: int) -> Tensor:
-        """Numbers at which the rings give their latest ``size`` transitions, ``count`` times: ``[S, count size]``."""
+        """Return the numbers at which the rings give their latest ``size`` transitions, ``count`` times.
+
+        The result is ``[S, count size]``, where S is ``num_seeds``.
+        """
         assert self.replay is not None, "nothing is stored yet"
         stored = self.replay.added.clamp(max=self.replay.capacity)
         age = torch.arange(size, 0, -1, dtype=torch.float32, device=stored.device) - 0.5

@@ -184,7 +184,7 @@ def test_noise_needs_its_numbers_and_fgsm_needs_scores() -> None:
         perturb(Noise(), blind, obs, Budget(1.0))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"shape \[2, 3, 5\], got \[2, 3, 4\]"):
         perturb(Noise("uniform"), blind, obs, Budget(1.0), uniform(2, 3, 4))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"FGSM needs the victim's scores\(obs\), which Actions has not"):
+    with pytest.raises(ValueError, match=r"FGSM needs the victim's scores\(obs\), which Actions does not have"):
         perturb(FGSM(), blind, obs, Budget(1.0))  # type: ignore[arg-type]
     assert not execute(Noise(), blind, obs, Budget(1.0), uniform(2, 3, 4)).success.any()  # type: ignore[arg-type]
 

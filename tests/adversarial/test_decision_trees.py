@@ -34,7 +34,7 @@ def predicted(models: list[DecisionTreeClassifier], obs: Tensor) -> list[list[in
 
 
 def at_the_thresholds(models: list[DecisionTreeClassifier], obs: Tensor) -> Tensor:
-    """Observations with one feature at a threshold of the tree, or at its neighbours in float32 and in float64."""
+    """Observations with one feature at a threshold of the tree, or at its neighbors in float32 and in float64."""
     rows = []
     for model, x in zip(models, obs.double().numpy(), strict=True):
         tree, points = model.tree_, []

@@ -1,4 +1,4 @@
-"""Tampered environments under whoever steps them: the truth in info, nothing stale, nothing outside the space."""
+"""Attacked environments under any caller: the truth in info, nothing stale, nothing outside the space."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_integers_are_shown_as_attacked_codes() -> None:
     assert victim.act(torch.from_numpy(shown)[None, None]).shape == (1, 1)
 
 
-# whoever evaluates
+# functions that evaluate
 
 
 def test_both_evaluations_of_a_wrapped_environment_are_those_of_the_attacked_policy() -> None:
@@ -217,14 +217,14 @@ def test_a_false_place_lies_between_tiles_and_a_code_spreads_over_them() -> None
     size = 64
     red = np.array([217, 72, 43])
     between = grid.render_observation(np.array([0.5 / 3, 1.0]))
-    assert np.abs(between[size - 1, int(3.5 * size)].astype(int) - red).max() <= 1  # the disc's centre is on the edge
+    assert np.abs(between[size - 1, int(3.5 * size)].astype(int) - red).max() <= 1  # the disc's center is on the edge
     outside = grid.render_observation(np.array([-5.0, 9.0]))
     assert np.array_equal(outside, grid.render_observation(np.array([0.0, 1.0])))
     onehot = GridWorld("frozenlake-4x4", observation="onehot")
     faint = onehot.render_observation(0.5 * np.eye(16)[1] - 0.3 * np.eye(16)[5])
-    centre, empty = faint[size // 2, size + size // 2], onehot.render_observation(np.zeros(16))
+    center, empty = faint[size // 2, size + size // 2], onehot.render_observation(np.zeros(16))
     expected = 0.5 * red + 0.5 * empty[size // 2, size + size // 2]
-    assert np.abs(centre - expected).max() <= 1
+    assert np.abs(center - expected).max() <= 1
     assert np.array_equal(faint[size:], empty[size:])
 
 
@@ -328,7 +328,7 @@ def test_watch_shows_both_sides(
     ("policy", "words", "message"),
     [
         ("grid", ["--mode", "ansi"], "use --mode gif, not ansi"),
-        ("acrobot", ["--mode", "gif"], "only the cart-pole and grid worlds can draw what an observation says"),
+        ("acrobot", ["--mode", "gif"], "only the cart-pole and grid worlds can draw observations"),
         ("pole", ["--mode", "gif", "--epsilon=-1"], "epsilon must be finite and not negative, got -1"),
     ],
 )

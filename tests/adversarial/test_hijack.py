@@ -41,7 +41,7 @@ class Linear:
 
 
 GRID = GridWorld("two-goal", observation="coordinates")
-# left of the middle it goes left and right of it right, whatever the row; the start is in the middle's left neighbour
+# left of the middle it goes left and right of it right, whatever the row; the start is in the middle's left neighbor
 DIVIDED = Linear(torch.tensor([[[0.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 1.0, 0.0]]]), torch.tensor([0.3, -9.0, -0.3, -9.0]))
 
 

@@ -22,7 +22,7 @@ def cartpoles(copies: int, env: str = "CartPole-v1", seeds: int = 2) -> Env:
     return rlkit.envs.make(env, seeds=[10_000] * seeds, num_envs=copies, restart=False, noise="gymnasium", double=True)
 
 
-def test_groups_abreast_are_the_environments_themselves() -> None:
+def test_groups_side_by_side_are_the_environments_themselves() -> None:
     alone, group, together = cartpoles(3), cartpoles(3), ConcatEnv([cartpoles(3), cartpoles(3)])
     group.step(torch.ones(2, 3, dtype=torch.int64))
     assert together.num_envs == 6
@@ -37,7 +37,7 @@ def test_groups_abreast_are_the_environments_themselves() -> None:
     assert not (both.obs[:, 3:] == one.obs).all()
 
 
-def test_groups_abreast_must_be_alike() -> None:
+def test_groups_side_by_side_must_be_alike() -> None:
     with pytest.raises(ValueError, match="at least one environment"):
         ConcatEnv([])
     with pytest.raises(ValueError, match="num_envs 3 and 2"):
@@ -48,7 +48,7 @@ def test_groups_abreast_must_be_alike() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*still running")
 @pytest.mark.parametrize("attack", [Noise("sign"), Noise("uniform"), PGD(3, restarts=2)], ids=lambda a: a.name)
-def test_epsilons_abreast_are_one_rollout_each(attack: Noise | PGD) -> None:
+def test_epsilons_side_by_side_are_one_rollout_each(attack: Noise | PGD) -> None:
     epsilons, budget = [0.0, 0.05, 0.2], Budget(0.0)
     curve = robustness_curve(BALANCER, cartpoles, [attack], epsilons, budget, episodes=5, max_steps=60)
     for i, epsilon in enumerate(epsilons):

@@ -453,9 +453,9 @@ def test_the_command_attacks_at_the_chosen_moments(
 @pytest.mark.parametrize(
     ("policy", "words", "message"),
     [
-        ("DQN", ["strategic"], "give their --temperature, in units of return"),
+        ("DQN", ["strategic"], "needs --temperature, in units of return"),
         ("DQN", ["every", "--share", "0"], "--share must be above 0 and at most 1, got 0"),
-        ("DQN", ["value", "--temperature", "1"], "--temperature is of --timing strategic, value has none"),
+        ("DQN", ["value", "--temperature", "1"], "--temperature is for --timing strategic; value has none"),
         ("grid", ["critical"], "--timing critical needs a model"),
         ("bare", ["value"], "REINFORCE with baseline 'none' learns no values: use baseline='value'"),
         ("DQN", ["always", "--attacks-per-episode=-1"], "attacks_per_episode must be at least 0"),

@@ -20,7 +20,7 @@ from rlkit.adversarial import (
     Noise,
     Transfer,
     Universal,
-    distil,
+    distill,
     execute,
     perturb,
     universal_offset,
@@ -44,7 +44,7 @@ def test_transfer_shows_what_was_found_on_the_source() -> None:
 @pytest.mark.parametrize("answers", ["labels", "scores"])
 def test_a_substitute_agrees_and_its_attacks_beat_noise(answers: Any) -> None:
     victim, obs, budget = mlp(3), normal(2, 400, DIMS, seed=1), Budget(0.4)
-    substitute, agreement = distil(victim, obs, budget, answers, steps=400)
+    substitute, agreement = distill(victim, obs, budget, answers, steps=400)
     assert (agreement > 0.85).all()
     assert substitute.queries == 2000
     fresh = normal(2, 200, DIMS, seed=2)
@@ -63,8 +63,8 @@ def test_a_substitute_of_scores_does_not_depend_on_their_unit_or_level() -> None
         def scores(self, obs: Tensor) -> Tensor:
             return 50.0 * super().scores(obs) - 300.0
 
-    by_scores, _ = distil(victim, obs, budget, "scores", steps=300)
-    scaled, _ = distil(Scaled(victim.modules), obs, budget, "scores", steps=300)
+    by_scores, _ = distill(victim, obs, budget, "scores", steps=300)
+    scaled, _ = distill(Scaled(victim.modules), obs, budget, "scores", steps=300)
     fresh = normal(2, 200, DIMS, seed=2)
     assert (scaled.act(fresh) == by_scores.act(fresh)).double().mean(dim=(0, 1)) > 0.97
 
@@ -75,7 +75,7 @@ def test_a_tree_can_be_imitated() -> None:
         return np.where(x[:, 0] > 0.2, np.where(x[:, 1] > 0.0, 2, 0), 1)
 
     obs = normal(1, 400, 2, seed=1)
-    substitute, agreement = distil(LabelVictim(tree), obs, Budget(0.3), steps=500)
+    substitute, agreement = distill(LabelVictim(tree), obs, Budget(0.3), steps=500)
     assert agreement.item() > 0.9
     result = execute(Transfer(PGD(), substitute), LabelVictim(tree), normal(1, 300, 2, seed=5), Budget(0.3))
     noise = execute(Noise(), LabelVictim(tree), normal(1, 300, 2, seed=5), Budget(0.3), uniform(1, 300, 2))
@@ -84,10 +84,10 @@ def test_a_tree_can_be_imitated() -> None:
 
 def test_a_substitutes_row_is_its_seeds_own() -> None:
     victim, obs = Linear(normal(8, DIMS, 3)), normal(8, 20, DIMS, seed=1)
-    together, _ = distil(victim, obs, Budget(0.3), steps=20, seeds=range(8))
-    alone, _ = distil(Linear(victim.weight[5:6]), obs[5:6], Budget(0.3), steps=20, seeds=[5])
+    together, _ = distill(victim, obs, Budget(0.3), steps=20, seeds=range(8))
+    alone, _ = distill(Linear(victim.weight[5:6]), obs[5:6], Budget(0.3), steps=20, seeds=[5])
     assert torch.equal(alone.network.flat[0], together.network.flat[5])
-    other, _ = distil(Linear(victim.weight[5:6]), obs[5:6], Budget(0.3), steps=20, seeds=[6])
+    other, _ = distill(Linear(victim.weight[5:6]), obs[5:6], Budget(0.3), steps=20, seeds=[6])
     assert not torch.equal(other.network.flat, alone.network.flat)
 
 
@@ -97,12 +97,12 @@ def test_a_substitute_that_cannot_be_made_is_refused() -> None:
     for wrong, message in (
         ({"answers": "q"}, "answers must be one of labels, scores, got 'q'"),
         ({"victim": labels, "answers": "scores"}, "LabelVictim has no scores: use answers='labels'"),
-        ({"neighbours": -1}, "got -1, 2000 and 0.003"),
+        ({"neighbors": -1}, "got -1, 2000 and 0.003"),
         ({"steps": 0}, "got 4, 0 and 0.003"),
         ({"obs": obs[:, :9]}, "at least 10 observations, got 9"),
     ):
         with pytest.raises(ValueError, match=message):
-            distil(**{"victim": victim, "obs": obs, "budget": budget, **wrong})  # type: ignore[arg-type]
+            distill(**{"victim": victim, "obs": obs, "budget": budget, **wrong})  # type: ignore[arg-type]
 
 
 # universal offsets

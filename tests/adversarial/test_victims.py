@@ -119,7 +119,7 @@ def test_modules_that_do_not_fit_are_refused() -> None:
         mlp(3).scores(obs)
     with pytest.raises(ValueError, match=r"must be \[S, B, A\], got \[1, 5\]"):
         perturb(FGSM(), ModuleVictim(nn.Flatten(0)), obs[..., :1], Budget(0.1))
-    with pytest.raises(ValueError, match="does not say how it would sample"):
+    with pytest.raises(ValueError, match="does not define how to sample"):
         mlp(3).act(normal(2, 5, DIMS), deterministic=False)
 
 
@@ -169,7 +169,7 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         LabelVictim(Tree()).act(obs)
     with pytest.raises(ValueError, match=r"one action per observation, \[5\], got \(5, 4\)"):
         LabelVictim([lambda x: x] * 2).act(obs)
-    with pytest.raises(ValueError, match="does not say how it would sample"):
+    with pytest.raises(ValueError, match="does not define how to sample"):
         LabelVictim(Tree()).act(obs[:1], deterministic=False)
 
 
@@ -243,7 +243,7 @@ def test_a_stochastic_victim_is_noticed() -> None:
     victim, obs = Restless(normal(1, DIMS, 2)), normal(1, 6, DIMS)
     with pytest.warns(RuntimeWarning, match="Restless gave two answers to 6 of 6 same observations"):
         execute(FGSM(), victim, obs, Budget(0.1))
-    with pytest.warns(RuntimeWarning, match="attacked as if it were not"):
+    with pytest.warns(RuntimeWarning, match="attacked as if it were deterministic"):
         AttackedPolicy(victim, FGSM(), Budget(0.1)).perturb(obs)
 
 

@@ -27,7 +27,7 @@ from rlkit.schedules import SCHEDULES, factor
 
 
 def in_double(agent):
-    """The same agent computing in float64. The peer clips by norm + 1e-6, which is the largest difference left."""
+    """Return the same agent in float64. What differs most: stable-baselines3 clips by the norm plus 1e-6."""
     agent.actor_critic.place(agent.actor_critic.flat.double())
     flat, optimizer = agent.actor_critic.flat, agent.optimizer
     rms = isinstance(optimizer, RMSprop)
@@ -48,23 +48,23 @@ def linears(policy):
     ]
 
 
-def peer_of(agent, algorithm, **settings):
+def sb3_of(agent, algorithm, **settings):
     """stable-baselines3's algorithm with the parameters of an agent of one seed."""
     env = gymnasium.make("CartPole-v1")
     policy_kwargs = {"features_extractor_class": DoubleFeatures}
-    peer = algorithm("MlpPolicy", env, device="cpu", seed=0, policy_kwargs=policy_kwargs, **settings)
-    peer.policy.double()
-    peer.set_logger(Logger(None, []))
+    reference = algorithm("MlpPolicy", env, device="cpu", seed=0, policy_kwargs=policy_kwargs, **settings)
+    reference.policy.double()
+    reference.set_logger(Logger(None, []))
     networks = (agent.actor_critic.policy, agent.actor_critic.value)
     modules = [layer for network in networks for layer in network.as_module(0) if isinstance(layer, nn.Linear)]
-    for theirs, ours in zip(linears(peer.policy), modules, strict=True):
+    for theirs, ours in zip(linears(reference.policy), modules, strict=True):
         theirs.load_state_dict(ours.state_dict())
-    return peer
+    return reference
 
 
-def fill(peer, batch, gamma):
-    """Give the peer's buffer a segment ``[1, T, 1]``, as its ``collect_rollouts`` would."""
-    buffer, policy = peer.rollout_buffer, peer.policy
+def fill(reference, batch, gamma):
+    """Give the SB3 buffer a segment ``[1, T, 1]``, as its ``collect_rollouts`` would."""
+    buffer, policy = reference.rollout_buffer, reference.policy
     buffer.reset()
     for name in ("rewards", "returns", "values", "advantages", "log_probs", "episode_starts"):
         setattr(buffer, name, getattr(buffer, name).astype(np.float64))
@@ -86,8 +86,8 @@ def parameters(agent):
     return torch.cat([p.flatten() for network in networks for p in network.as_module(0).parameters()]).detach()
 
 
-def their_parameters(peer):
-    return torch.cat([p.flatten() for layer in linears(peer.policy) for p in layer.parameters()]).detach()
+def their_parameters(reference):
+    return torch.cat([p.flatten() for layer in linears(reference.policy) for p in layer.parameters()]).detach()
 
 
 COMMON = {"gamma": 0.9, "gae_lambda": 0.8, "ent_coef": 0.02, "vf_coef": 0.7, "learning_rate": 1e-2}
@@ -101,21 +101,21 @@ def test_an_update_of_a2c_is_stable_baselines3s(settings):
     settings = {**COMMON, "n_steps": 80, **settings}
     agent = A2C("CartPole-v1", env_kwargs={"max_steps": 18}, seeds=[5], device="cpu", ortho_init=False, **settings)
     in_double(agent)
-    peer = peer_of(agent, SB3A2C, **settings)
+    reference = sb3_of(agent, SB3A2C, **settings)
     ends = torch.zeros(2)  # by time limit, by falling
     for _ in range(3):  # moments and all
         batch = agent.play(80)
         ends += torch.stack([batch.truncated.sum(), batch.terminated.sum()])
-        fill(peer, batch, agent.config.gamma)
+        fill(reference, batch, agent.config.gamma)
         agent.update(batch)
-        peer.train()
-        torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
+        reference.train()
+        torch.testing.assert_close(parameters(agent), their_parameters(reference), atol=1e-6, rtol=0.0)
     assert (ends > 0).all()
-    logged, ours = peer.logger.name_to_value, agent.training_state.means
+    logged, ours = reference.logger.name_to_value, agent.training_state.means
     ours.read()
     agent.update(batch := agent.play(80))
-    fill(peer, batch, agent.config.gamma)
-    peer.train()
+    fill(reference, batch, agent.config.gamma)
+    reference.train()
     means = ours.read()
     assert float(means["policy_loss"][0]) == pytest.approx(logged["train/policy_loss"], abs=1e-6)
     assert float(means["value_loss"][0]) == pytest.approx(logged["train/value_loss"], rel=1e-6)
@@ -133,37 +133,45 @@ def test_an_update_of_a2c_is_stable_baselines3s(settings):
     ],
 )
 def test_an_update_of_ppo_is_stable_baselines3s(settings):
-    """One minibatch an epoch: the peer shuffles by a global generator."""
+    """One minibatch an epoch: stable-baselines3 shuffles by a global generator."""
     settings = {**COMMON, "n_steps": 80, "batch_size": 80, "n_epochs": 4, **settings}
     agent = PPO("CartPole-v1", env_kwargs={"max_steps": 18}, seeds=[5], device="cpu", ortho_init=False, **settings)
     in_double(agent)
-    peer = peer_of(agent, SB3PPO, **settings)
+    reference = sb3_of(agent, SB3PPO, **settings)
     ends = torch.zeros(2)  # by time limit, by falling
     for _ in range(3):
         batch = agent.play(80)
         ends += torch.stack([batch.truncated.sum(), batch.terminated.sum()])
-        fill(peer, batch, agent.config.gamma)
+        fill(reference, batch, agent.config.gamma)
         experience = agent.experience(batch)
-        np.testing.assert_allclose(experience.advantage[0], peer.rollout_buffer.advantages[:, 0], atol=1e-8)
-        np.testing.assert_allclose(experience.target[0], peer.rollout_buffer.returns[:, 0], atol=1e-8)
+        np.testing.assert_allclose(experience.advantage[0], reference.rollout_buffer.advantages[:, 0], atol=1e-8)
+        np.testing.assert_allclose(experience.target[0], reference.rollout_buffer.returns[:, 0], atol=1e-8)
         going_on = torch.tensor([True])
         for minibatch in agent.minibatches(experience):
             going_on = agent.update(minibatch, going_on)
         assert bool(going_on) == ("target_kl" not in settings)
-        peer.train()
-        torch.testing.assert_close(parameters(agent), their_parameters(peer), atol=1e-6, rtol=0.0)
+        reference.train()
+        torch.testing.assert_close(parameters(agent), their_parameters(reference), atol=1e-6, rtol=0.0)
     assert (ends > 0).all()
-    means, logged = agent.training_state.means.read(), peer.logger.name_to_value
+    means, logged = agent.training_state.means.read(), reference.logger.name_to_value
     assert set(means) >= {"approx_kl", "clip_fraction", "entropy", "gradient_norm"}
     assert "train/approx_kl" in logged
+
+
+def test_ppo_stops_above_one_and_a_half_times_the_target():
+    agent = PPO("CartPole-v1", seeds=range(3), device="cpu", n_steps=8, batch_size=8, target_kl=0.02)
+    batch = agent.experience(agent.play(8))
+    log_ratio = torch.tensor([[0.1], [0.2], [0.3]])  # (r - 1) - log r is 0.005, 0.021 and 0.050
+    batch = batch._replace(old_log_p=batch.old_log_p - log_ratio)
+    assert agent.update(batch, torch.ones(3, dtype=torch.bool)).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("algorithm", [A2C, PPO])
 def test_defaults_are_stable_baselines3s(algorithm):
     import inspect
 
-    peer = {A2C: SB3A2C, PPO: SB3PPO}[algorithm]
-    theirs = {name: p.default for name, p in inspect.signature(peer.__init__).parameters.items()}
+    reference = {A2C: SB3A2C, PPO: SB3PPO}[algorithm]
+    theirs = {name: p.default for name, p in inspect.signature(reference.__init__).parameters.items()}
     ours = algorithm.config_class()
     shared = [name for name in vars(ours) if name in theirs]
     assert len(shared) >= 10
@@ -283,14 +291,14 @@ def test_rmsprop_on_rows_is_torchs_on_each_row():
     flat = torch.randn(3, 7, dtype=torch.float64, generator=generator)
     rates = torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
     rows = [nn.Parameter(row.clone()) for row in flat]
-    peers = [torch.optim.RMSprop([row], lr=float(rate), alpha=0.99, eps=1e-5) for row, rate in zip(rows, rates)]  # noqa: B905
+    references = [torch.optim.RMSprop([row], lr=float(rate), alpha=0.99, eps=1e-5) for row, rate in zip(rows, rates)]  # noqa: B905
     ours = RMSprop(flat, eps=1e-5)
     for _ in range(30):
         gradient = torch.randn(3, 7, dtype=torch.float64, generator=generator)
         ours.step(gradient.clone(), rates, torch.ones(3, dtype=torch.bool))
-        for row, peer, g in zip(rows, peers, gradient, strict=True):
+        for row, reference, g in zip(rows, references, gradient, strict=True):
             row.grad = g
-            peer.step()
+            reference.step()
     torch.testing.assert_close(flat, torch.stack([row.detach() for row in rows]))
     before = flat.clone()
     ours.step(torch.full((3, 7), torch.nan, dtype=torch.float64), rates, torch.tensor([False] * 3))

@@ -201,7 +201,6 @@ def test_bad_settings_are_refused_when_the_agent_is_made(arguments, message):
         ("CartPole-v9", "CartPole-v"),
         ("NoSuchThing-v0", "unknown environment"),
         ("Pendulum-v1", "continuous"),
-        ("Blackjack-v1", "observation"),
     ],
 )
 def test_bad_environments_are_refused_when_the_agent_is_made(env, message):

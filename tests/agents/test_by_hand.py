@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from victims import normal
 
 from rlkit.adversarial import PGD, Budget, Stacked, execute
-from rlkit.adversarial.victims.base import QueryCounter, linearise
+from rlkit.adversarial.victims.base import QueryCounter, linearize
 from rlkit.agents import A2C, DQN, PPO, REINFORCE
 from rlkit.nn import MLP
 from rlkit.sb3 import SB3Policy, layers_of
@@ -54,7 +54,7 @@ def test_agents_know_their_gradients(make: Any) -> None:
     assert torch.allclose(by_hand[0], scores, atol=1e-6)
     assert torch.allclose(by_hand[1](grad), gradient, atol=1e-6)
     counted = QueryCounter(agent)
-    linearise(counted, obs)
+    linearize(counted, obs)
     assert counted.asked == 40
 
 
@@ -63,7 +63,7 @@ def test_other_networks_decline_and_are_differentiated() -> None:
     agent = DQN("CartPole-v1", seeds=[0], device="cpu", dueling=True)
     assert agent.scores_and_pullback(obs) is None
     counted = QueryCounter(agent)
-    _, pullback = linearise(counted, obs)
+    _, pullback = linearize(counted, obs)
     assert counted.asked == 20
     assert torch.equal(pullback(grad), by_autograd(agent, obs, grad)[1])
     radial = DQN("CartPole-v1", seeds=[0], device="cpu", network="rbf")
@@ -113,7 +113,7 @@ def test_models_of_stable_baselines3_stacked(algorithm: str) -> None:
     policy = SB3Policy(models)
     stack, obs = Stacked([layers_of(model) for model in models]), normal(2, 30, DIMS)
     scores = stack.scores(obs)
-    expected = policy.scores(obs)  # logits are normalised there
+    expected = policy.scores(obs)  # logits are normalized there
     if algorithm != "DQN":
         scores = scores.log_softmax(dim=-1)
     assert torch.allclose(scores, expected, atol=1e-5)

@@ -31,7 +31,7 @@ def test_the_loss_by_hand():
 
 
 def test_epsilon_and_target_clock_are_stable_baselines3s():
-    """The peer is stepped; at every step its exploration rate and its count of target updates are read."""
+    """stable-baselines3 is stepped; at every step its exploration rate and its count of target updates are read."""
     settings = {
         "learning_starts": 0,
         "train_freq": 4,
@@ -40,17 +40,17 @@ def test_epsilon_and_target_clock_are_stable_baselines3s():
         "exploration_final_eps": 0.1,
     }
     rates, updates = [], []
-    peer = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, **settings)
-    on_step = peer._on_step
+    reference = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, **settings)
+    on_step = reference._on_step
 
     def watched():
-        before = next(iter(peer.q_net_target.parameters())).clone()
+        before = next(iter(reference.q_net_target.parameters())).clone()
         on_step()
-        rates.append(peer.exploration_rate)
-        updates.append(not torch.equal(before, next(iter(peer.q_net_target.parameters()))))
+        rates.append(reference.exploration_rate)
+        updates.append(not torch.equal(before, next(iter(reference.q_net_target.parameters()))))
 
-    peer._on_step = watched
-    peer.learn(200)
+    reference._on_step = watched
+    reference.learn(200)
 
     agent = DQN("CartPole-v1", device="cpu", **settings)
     agent.training_state.end = 200
@@ -106,13 +106,13 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
     agent._start()
     agent.collect(200)
     assert (agent.memory.replay.state_dict()["flags"][0, :200] & TRUNCATED).any()
-    peer = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, target_update_interval=10**6,
+    reference = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, target_update_interval=10**6,
                   policy_kwargs={"features_extractor_class": DoubleFeatures}, **settings)  # fmt: skip
-    peer.policy.double()
-    peer.set_logger(Logger(None, []))
-    for network in (agent.network, agent.target_network):  # the peer's weights, in our order and in double
+    reference.policy.double()
+    reference.set_logger(Logger(None, []))
+    for network in (agent.network, agent.target_network):  # the SB3 weights, in the order of rlkit and in double
         network.place(network.flat.double())
-    for network, module in ((agent.network, peer.q_net), (agent.target_network, peer.q_net_target)):
+    for network, module in ((agent.network, reference.q_net), (agent.target_network, reference.q_net_target)):
         layers = [layer for layer in module.q_net if isinstance(layer, torch.nn.Linear)]
         with torch.no_grad():
             for layer, weights, biases in zip(layers, *[iter(network.blocks.values())] * 2, strict=True):
@@ -120,7 +120,7 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
                 biases[0, 0].copy_(layer.bias)
     agent.target_network.flat += 0.1
     with torch.no_grad():
-        for parameter in peer.q_net_target.parameters():
+        for parameter in reference.q_net_target.parameters():
             parameter += 0.1
     agent.optimizer = Adam(agent.network.flat)
     for name in vars(agent.per_row):
@@ -144,16 +144,33 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
         column = (batch.action, batch.terminated.double(), batch.reward.double(), discount.expand(1, 64))
         action, done, reward, discounts = (field[0, :, None] for field in column)
         samples = ReplayBufferSamples(batch.obs[0], action, batch.next_obs[0], done, reward, discounts)
-        monkeypatch.setattr(peer.replay_buffer, "sample", lambda *_, samples=samples, **__: samples)
+        monkeypatch.setattr(reference.replay_buffer, "sample", lambda *_, samples=samples, **__: samples)
         target = agent.target(batch, discount)
         agent.update()
-        peer.train(gradient_steps=1, batch_size=64)
+        reference.train(gradient_steps=1, batch_size=64)
         torch.testing.assert_close(target[0], seen[-1][:, 0], atol=1e-9, rtol=0.0)
-        loss = peer.logger.name_to_value["train/loss"]
+        loss = reference.logger.name_to_value["train/loss"]
         assert float(agent.training_state.means.read()["loss"][0]) == pytest.approx(loss, abs=1e-9)
         ours = [p for layer in agent.network.as_module(0) for p in layer.parameters()]
-        for own, theirs in zip(ours, peer.q_net.q_net.parameters(), strict=True):
+        for own, theirs in zip(ours, reference.q_net.q_net.parameters(), strict=True):
             torch.testing.assert_close(own, theirs, atol=1e-5, rtol=0.0)
+
+
+def test_moves_of_the_target_network_multiply_what_is_left():
+    agent = DQN("CartPole-v1", seeds=range(2), device="cpu", tau=[0.1, 0.5])
+    agent.network.flat += 1.0
+    agent._update_target(3)
+    left = agent.network.flat - agent.target_network.flat
+    torch.testing.assert_close(left, torch.tensor([[0.9**3], [0.5**3]]).expand_as(left))
+
+
+def test_before_learning_starts_every_action_is_random():
+    chances = {"exploration_fraction": 0.8, "exploration_initial_eps": 0.9, "exploration_final_eps": 0.1}
+    agent = DQN("CartPole-v1", num_envs=2, device="cpu", learning_starts=40, **chances)
+    agent.training_state.end = 100
+    assert agent.epsilons(50)[:, 0].tolist() == pytest.approx(
+        [1.0 if step < 40 else max(0.9 - step / 100, 0.1) for step in range(0, 100, 2)]
+    )
 
 
 def test_a_timeout_keeps_its_bootstrap():
@@ -206,7 +223,7 @@ def test_a_slippery_grid_is_learned_to_within_five_percent_of_the_exact_optimum(
 def test_n_step_samples_are_stable_baselines3s():
     """The same CartPole episodes, time limits included, through a ring that wraps."""
     env = gymnasium.make("CartPole-v1", max_episode_steps=15)
-    peer = NStepReplayBuffer(200, env.observation_space, env.action_space, "cpu", n_steps=5, gamma=0.9)
+    reference = NStepReplayBuffer(200, env.observation_space, env.action_space, "cpu", n_steps=5, gamma=0.9)
     ours, rng = None, np.random.default_rng(0)
     obs, _ = env.reset(seed=0)
     for step in range(300):
@@ -215,14 +232,14 @@ def test_n_step_samples_are_stable_baselines3s():
         reward = float(reward) + step
         timeout = {"TimeLimit.truncated": truncated and not terminated}
         done = terminated or truncated
-        peer.add(obs[None], next_obs[None], np.array([[action]]), np.array([reward]), np.array([done]), [timeout])
+        reference.add(obs[None], next_obs[None], np.array([[action]]), np.array([reward]), np.array([done]), [timeout])
         values = (obs, action, reward, next_obs, terminated, truncated)
         transition = Transition(*(torch.as_tensor(value)[None, None] for value in values))
         ours = ours or ReplayBuffer(200, transition)
         ours.add(segment([transition]))
         obs = env.reset()[0] if done else next_obs
-    oldest_first = (np.arange(200) + peer.pos) % 200
-    expected = peer._get_samples(oldest_first)
+    oldest_first = (np.arange(200) + reference.pos) % 200
+    expected = reference._get_samples(oldest_first)
     batch, discount = ours.sample_n_step((torch.arange(200)[None] + 0.5).double() / 200, 5, torch.tensor([0.9]))
     assert torch.equal(batch.obs[0], expected.observations)
     assert torch.equal(batch.action[0], expected.actions[:, 0])

@@ -40,7 +40,7 @@ def test_the_slope_of_the_squared_loss_is_autograds():
     torch.testing.assert_close(td_grad(q.detach(), share, y[..., None], lambda error: error), expected)
 
 
-def test_a_dueling_network_is_value_plus_centred_advantage():
+def test_a_dueling_network_is_value_plus_centered_advantage():
     network = Dueling(MLP((4, 8, 3), range(2)), MLP((4, 8, 1), range(2), network_index=1))
     x = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(0))
     q, pullback = network.vjp(x)
@@ -118,6 +118,26 @@ def test_with_full_correction_the_expected_gradient_is_the_uniform_one():
     weight = priorities.importance(probability, torch.ones(1))
     scale = (6 * probability.min()) ** -1
     torch.testing.assert_close((probability * weight * scale * f).sum(dim=1), f.mean(dim=1))
+
+
+def test_importance_weights_scale_the_gradient(monkeypatch):
+    agent = DQN("CartPole-v1", seeds=range(2), device="cpu", priority_exponent=0.6, learning_starts=0, batch_size=8)
+    agent.training_state.end = 1000
+    agent._start()
+    agent.collect(20)
+    batch, gradients = agent.memory.sample(agent._sample.take(1)), []
+
+    def kept(optimizer, gradient, *_):
+        gradients.append(gradient.clone())
+        return gradient.norm(dim=1)
+
+    monkeypatch.setattr(agent, "gradient_step", kept)
+    for weights in ([1.0, 1.0], [0.25, 0.5]):
+        weighted = batch._replace(importance=torch.tensor(weights).double()[:, None].expand(2, 8))
+        monkeypatch.setattr(agent.memory, "sample", lambda *_, weighted=weighted: weighted)
+        agent.update()
+    assert (gradients[0].norm(dim=1) > 0).all()
+    torch.testing.assert_close(gradients[1], torch.tensor([[0.25], [0.5]]) * gradients[0])
 
 
 def test_priorities_grow_and_come_back():

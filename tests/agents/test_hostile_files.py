@@ -1,14 +1,25 @@
 """Agents' files that were made to hurt, or broken with care, are refused before they cost anything."""
 
+import dataclasses
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
-from rlkit.agents import DQN, PPO, load, resume
-from rlkit.agents.core.serialization import CHECKPOINT, POLICY
+from rlkit.agents import ALGORITHMS, DQN, PPO, load, resume
+from rlkit.agents.core.serialization import CHECKPOINT, OF_ANY_SIZE, POLICY
 from rlkit.checkpoint import load_tensors, save_tensors
 
-SETTINGS = {"learning_starts": 16, "batch_size": 8, "buffer_size": 64, "net_arch": (16,)}
+SMALL = {
+    "DQN": {"learning_starts": 16, "batch_size": 8, "buffer_size": 64, "net_arch": (16,)},
+    "A2C": {"net_arch": (16,)},
+    "PPO": {"n_steps": 8, "batch_size": 8, "net_arch": (16,)},
+    "REINFORCE": {"n_steps": 16, "net_arch": (16,)},
+    "TabularQ": {},
+}
+SETTINGS = SMALL["DQN"]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +80,126 @@ CONTENTS = {
 }
 
 
+ARGUMENTS = {  # environments that a file may ask for, with the arguments of their constructors
+    "a map of three million tiles": ("rlkit/GridWorld-v0", {"map": "S" + "." * 3_000_000 + "G"}),
+    "a lake of 100,000 tiles": ("FrozenLake-v1", {"desc": ["S" + "F" * 998 + "G"] * 100}),
+    "a map of a list": ("rlkit/GridWorld-v0", {"map": [[]]}),
+    "tiles of a dictionary": ("rlkit/GridWorld-v0", {"tiles": {"x": {}}}),
+    "a map of no name": ("FrozenLake-v1", {"map_name": []}),
+    "a missing package": ("GymV26Environment-v0", {}),
+    "a module that is not imported": ("antigravity:X-v0", {}),
+    "a module of dots": ("..:X", {}),
+    "a module that is imported": ("os:X-v0", {}),
+    "no name": ("", {}),
+    "a long name": ("a" * 100_000, {}),
+    "a window": ("CartPole-v1", {"render_mode": "nowhere"}),
+}
+
+
+def agent_files(folder, name):
+    """A policy and a run of an algorithm."""
+    env = "rlkit/GridWorld-v0" if name == "TabularQ" else "CartPole-v1"
+    agent = ALGORITHMS[name](env, seeds=[3, 8], num_envs=2, device="cpu", **SMALL[name]).learn(64)
+    agent.save(folder / "policy")
+    agent.checkpoint(folder / "run")
+    return {kind: load_tensors(folder / kind, [what]) for kind, what in (("policy", POLICY), ("run", CHECKPOINT))}
+
+
+def refuse(kind, path):
+    """Read a file that has to be refused in one sentence, and count what is built for it."""
+    with pytest.raises(ValueError, match=r"^[^\n]{1,1000}$"):  # a sentence, not a dump
+        (load if kind == "policy" else resume)(path, device="cpu")
+
+
 @pytest.mark.parametrize("kind", ["policy", "run"])
 @pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
 def test_contents_that_are_wrong_are_refused(contents, kind, files, tmp_path):
-    path = rewritten(files[kind], tmp_path / "file", contents)
-    with pytest.raises(ValueError, match=r"^(?s:.{1,1000})$"):  # a sentence, not a dump
-        (load if kind == "policy" else resume)(path, device="cpu")
+    refuse(kind, rewritten(files[kind], tmp_path / "file", contents))
+
+
+@pytest.mark.parametrize("kind", ["policy", "run"])
+@pytest.mark.parametrize(("env", "arguments"), ARGUMENTS.values(), ids=ARGUMENTS)
+def test_environments_that_cannot_be_made_are_refused(env, arguments, kind, files, tmp_path):
+    refuse(kind, rewritten(files[kind], tmp_path / "file", {"env": env, "env_kwargs": arguments}))
+    assert "antigravity" not in sys.modules
+
+
+def test_a_file_imports_no_module_and_says_which_to_import(files, tmp_path, monkeypatch):
+    (tmp_path / "harm.py").write_text("raise SystemExit('ran')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = rewritten(files["policy"], tmp_path / "file", {"env": "harm:X-v0"})
+    with pytest.raises(ValueError, match=r"import harm first, or pass env='harm:X-v0'"):
+        load(path, device="cpu")
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_hyperparameters_that_are_wrong_are_refused_for_every_algorithm(name, tmp_path):
+    """Every field gets a value of another type, and one that is out of range; nothing large is made for any."""
+    held = agent_files(tmp_path, name)
+    for kind, file in held.items():
+        tracemalloc.start()
+        for field in dataclasses.fields(ALGORITHMS[name].config_class):
+            for value in ("a" * 10_000, [[1]], {"a": [2]}, [1.0] * 3):
+                config = {**file.contents["config"], field.name: value}
+                refuse(kind, rewritten(file, tmp_path / "file", {"config": config}))
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_tensor_of_every_algorithm_is_checked(name, tmp_path):
+    held = agent_files(tmp_path, name)
+    for kind, file in held.items():
+        for tensor in [key for key in file.tensors if not key.startswith(OF_ANY_SIZE)]:
+            refuse(kind, rewritten(file, tmp_path / "file", tensors={tensor: file.tensors[tensor][None]}))
+            if kind == "run" or tensor not in ALGORITHMS[name].saved:  # older policies have none of these
+                refuse(kind, rewritten(file, tmp_path / "file", without=[tensor]))
+        refuse(kind, rewritten(file, tmp_path / "file", tensors={"zzz/zzz": torch.zeros(1)}))
+
+
+@pytest.mark.parametrize("name", ["env/state", "_action"])
+def test_a_state_or_an_action_that_there_is_not_is_refused(name, tmp_path):
+    file = agent_files(tmp_path, "TabularQ")["run"]
+    for number in (-1, 16, 2**40):
+        refuse("run", rewritten(file, tmp_path / "file", tensors={name: torch.full_like(file.tensors[name], number)}))
+
+
+REPLAYS = {
+    "no observations": lambda memory: memory.pop("memory/replay/obs"),
+    "no positions": lambda memory: memory.pop("memory/replay/added"),
+    "no flags": lambda memory: memory.pop("memory/replay/flags"),
+    "no successors": lambda memory: memory.pop("memory/replay/successors/obs"),
+    "a negative position": lambda memory: memory["memory/replay/added"].fill_(-1),
+    "another length": lambda memory: cut(memory, "memory/replay/reward", 1),
+    "another observation": lambda memory: cut(memory, "memory/replay/obs", 2),
+    "rewards in double": lambda memory: cast(memory, "memory/replay/reward", torch.float64),
+    "actions in double": lambda memory: cast(memory, "memory/replay/action", torch.float64),
+    "flags in double": lambda memory: cast(memory, "memory/replay/flags", torch.float64),
+    "a negative count": lambda memory: memory["memory/replay/successors/count"].fill_(-1),
+    "a large count": lambda memory: memory["memory/replay/successors/count"].fill_(2**40),
+    "successors of another length": lambda memory: cut(memory, "memory/replay/successors/numbers", 1),
+    "an action that there is not": lambda memory: memory["memory/replay/action"].fill_(200),
+    "a negative step": lambda memory: memory["env/step"].fill_(-1),
+    "an episode out of reach": lambda memory: memory["env/episode"].fill_(2**62),
+    "a moment that is not finite": lambda memory: memory["optimizer/second"][1].fill_(np.inf),
+    "a position out of reach": lambda memory: memory["memory/replay/added"].fill_(2**62),
+}
+
+
+def cut(memory, name, axis):
+    memory[name] = memory[name].narrow(axis, 0, memory[name].shape[axis] - 1).contiguous()
+
+
+def cast(memory, name, dtype):
+    memory[name] = memory[name].to(dtype)
+
+
+@pytest.mark.parametrize("change", REPLAYS.values(), ids=REPLAYS)
+def test_a_replay_that_is_wrong_is_refused(change, files, tmp_path):
+    tensors = {name: tensor.clone() for name, tensor in files["run"].tensors.items()}
+    change(tensors)
+    save_tensors(tmp_path / "file", tensors, CHECKPOINT, files["run"].contents)
+    refuse("run", tmp_path / "file")
 
 
 @pytest.mark.parametrize("kind", ["policy", "run"])

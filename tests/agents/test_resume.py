@@ -4,9 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from foreign_envs import Walk20
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
-from rlkit.envs import GridWorld
+from rlkit.agents.core.serialization import read_header
+from rlkit.envs import GridWorld, make
 
 LAKE = "rlkit/GridWorld-v0"
 CASES = [
@@ -21,6 +23,16 @@ CASES = [
     (REINFORCE, "CartPole-v1", {"n_steps": 24, "baseline": "average", "unfinished": "end", "num_envs": 2}),
     (TabularQ, LAKE, {"algorithm": "sarsa", "num_envs": 3, "env_kwargs": {"observation": "index"}}),
 ]  # fmt: skip
+POLE = {"backend": "gymnasium"}
+FOREIGN = [
+    (DQN, "CartPole-v1", {**POLE, "learning_starts": 32, "batch_size": 16, "buffer_size": 150, "num_envs": 2}),
+    (DQN, "Taxi-v4", {"learning_starts": 32, "n_steps": 3, "num_envs": 3}),
+    (A2C, "CartPole-v1", {**POLE, "num_envs": 2, "normalize_observations": True, "normalize_rewards": True}),
+    (PPO, "FrozenLake-v1", {"n_steps": 24, "batch_size": 8, "n_epochs": 2}),
+    (REINFORCE, "CartPole-v1", {**POLE, "n_steps": 24, "num_envs": 2, "discount_states": True, "unfinished": "end"}),
+    (TabularQ, "FrozenLake-v1", {"algorithm": "sarsa", "num_envs": 3}),
+    (TabularQ, "Taxi-v4", {"num_envs": 2}),
+]
 
 
 def same(a, b):
@@ -92,10 +104,7 @@ def test_files_of_the_other_kind_are_named(tmp_path):
         resume(tmp_path / "none.safetensors")
 
 
-def test_what_cannot_be_continued_exactly_is_refused(tmp_path):
-    agent = DQN(lambda: gymnasium.make("Acrobot-v1"), device="cpu")
-    with pytest.raises(ValueError, match="cannot be read, so a run in it cannot be continued exactly"):
-        agent.checkpoint(tmp_path / "run.safetensors")
+def test_an_environment_without_an_id_is_to_be_passed(tmp_path):
     made = A2C(GridWorld("frozenlake-4x4"), device="cpu").learn(20)
     made.checkpoint(tmp_path / "run.safetensors")
     with pytest.raises(ValueError, match="without an environment id: pass env="):
@@ -103,7 +112,7 @@ def test_what_cannot_be_continued_exactly_is_refused(tmp_path):
     same(resume(tmp_path / "run.safetensors", env=GridWorld("frozenlake-4x4"), device="cpu"), made)
 
 
-@pytest.mark.parametrize(("algorithm", "env", "settings"), CASES)
+@pytest.mark.parametrize(("algorithm", "env", "settings"), CASES + FOREIGN)
 def test_a_run_stopped_after_any_iteration_ends_as_the_uninterrupted_one(algorithm, env, settings, tmp_path):
     """Weights, log and its phase, memory and the returns of episodes that are under way."""
 
@@ -148,3 +157,181 @@ def test_the_rows_of_a_resumed_log_fall_where_they_would_have_fallen(tmp_path):
     assert again.history["timesteps"].tolist() == whole.history["timesteps"].tolist()
     again.learn(400)  # another training has a phase of its own
     assert again.training_state.every == 4
+
+
+def halfway(make_one, path, **settings):
+    """A DQN of seeds 3 and 8 whose checkpoint falls 12 steps into an episode of 20 steps."""
+    agent = DQN(make_one, seeds=[3, 8], device="cpu", net_arch=(16,), learning_starts=16, **settings)
+    for done in agent.iterations(400, every=40):
+        if done == 72:
+            break
+    agent.checkpoint(path)
+    return agent
+
+
+def test_a_foreign_environment_of_any_function_goes_on_in_the_middle_of_its_episode(tmp_path):
+    whole = halfway(Walk20, tmp_path / "run.safetensors")
+    again = DQN.resume(tmp_path / "run.safetensors", env=Walk20, device="cpu")
+    assert again.env.obs.dtype == torch.float64
+    same(again, whole)
+    same(again.learn(again.timesteps_left), whole.learn(whole.timesteps_left))
+    assert again.resumed_at_boundary == ()
+
+
+@pytest.mark.parametrize("n_steps", [1, 4])
+def test_an_environment_that_hides_its_randomness_goes_on_at_its_next_episode_and_says_so(n_steps, tmp_path):
+    def maker():
+        copies = iter([Walk20(), Walk20(hidden=True)])
+        return lambda: next(copies)
+
+    whole = halfway(maker(), tmp_path / "run.safetensors", n_steps=n_steps)
+    whole.learn(whole.timesteps_left)
+    message = r"run.safetensors: 1 of 2 running .*seed 8, copy 0, it shows \[.*\] where it had shown \["
+    with pytest.warns(RuntimeWarning, match=message) as warned:
+        again = DQN.resume(tmp_path / "run.safetensors", env=maker(), device="cpu")
+    assert len(warned) == 1
+    assert [tuple(cut) for cut in again.resumed_at_boundary] == [(8, 0, 72)]
+    rings = again.memory.replay.state_dict()
+    assert rings["flags"][:, 71].tolist() == [0, 2]  # the unfinished episode ends by truncation
+    again.learn(again.timesteps_left)
+    for name, network in whole.networks.items():  # the other seed does not notice
+        assert torch.equal(network.flat[0], again.networks[name].flat[0])
+        assert not torch.equal(network.flat[1], again.networks[name].flat[1])
+    returns, episodes = again.history["episode_return"], again.history["episodes"]
+    assert (returns[episodes > 0] == 20.0).all()  # and never the 12 steps before
+    assert episodes.sum(axis=0).tolist() == [20, 19]
+    again.checkpoint(tmp_path / "again.safetensors")
+    header = read_header(tmp_path / "again.safetensors", "a run (agent.checkpoint)")
+    assert header["resumed_at_boundary"] == [[8, 0, 72]]
+
+
+def test_a_run_that_could_not_bring_back_an_episode_remembers_it(tmp_path):
+    path = tmp_path / "run.safetensors"
+    halfway(lambda: Walk20(hidden=True), path, num_envs=2)
+    with pytest.warns(RuntimeWarning, match="4 of 4 running episodes"):
+        again = DQN.resume(path, env=lambda: Walk20(hidden=True), device="cpu")
+    again.save(path)
+    assert len(DQN.load(path, env=Walk20, device="cpu").resumed_at_boundary) == 4
+    assert [cut[:2] for cut in again.resumed_at_boundary] == [(3, 0), (3, 1), (8, 0), (8, 1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({"place": 0.5}, "it shows"),
+        ({"reward": 2.0}, r"it paid 24.0 where it had paid 12.0"),
+        ({"length": 7}, "it ended at step 7 of 12"),
+        ({"fault": 5}, "Changed raised KeyError: 'moved' at step"),
+    ],
+)
+def test_whatever_differs_is_named(change, differs, tmp_path):
+    class Changed(Walk20):
+        def step(self, action):
+            obs, _, _, truncated, info = super().step(action)
+            if self.time == change.get("fault"):
+                raise KeyError("moved")
+            obs = obs + change.get("place", 0.0)
+            return obs, change.get("reward", 1.0), self.time == change.get("length"), truncated, info
+
+    halfway(Walk20, tmp_path / "run.safetensors")
+    with pytest.warns(RuntimeWarning, match=rf"2 of 2 running .*of seed 3, copy 0, {differs}"):
+        again = DQN.resume(tmp_path / "run.safetensors", env=Changed, device="cpu")
+    assert again.env.obs.shape == (2, 1, 1)
+
+
+def test_a_table_begins_the_next_episode_with_an_action_of_its_own(tmp_path):
+    class Slippery(gymnasium.Wrapper):
+        def step(self, action):
+            self.unwrapped.s = int(np.random.default_rng().integers(16)) % 15
+            return self.env.step(action)
+
+    def maker():
+        return Slippery(gymnasium.make("FrozenLake-v1"))
+
+    agent = TabularQ(maker, seeds=[1], num_envs=8, device="cpu", algorithm="sarsa").learn(96)
+    agent.checkpoint(tmp_path / "run.safetensors")
+    with pytest.warns(RuntimeWarning, match="running episodes could not be brought back"):
+        again = TabularQ.resume(tmp_path / "run.safetensors", env=maker, device="cpu")
+    for _, copy, step in again.resumed_at_boundary:
+        assert (again.env.obs[0, copy], step) == (0, 96)  # where an episode begins
+        assert again._action[0, copy] == again.act(again.env.obs)[0, copy]
+    again.learn(96)
+
+
+def test_a_frozen_row_stays_frozen_and_says_why(tmp_path):
+    class Broken(Walk20):
+        def step(self, action):
+            if self.broken and self.time == 5:
+                raise KeyError("boom")
+            return super().step(action)
+
+    def maker():
+        copies = iter([Broken(), Broken(), Broken(), Broken()])
+
+        def make_one():
+            env = next(copies)
+            env.broken = next(places) == 2
+            return env
+
+        places = iter(range(4))
+        return make_one
+
+    def fresh():
+        return PPO(maker(), seeds=[3, 8], num_envs=2, device="cpu", n_steps=8, batch_size=8, n_epochs=1)
+
+    whole, part = fresh(), fresh()
+    with pytest.warns(RuntimeWarning, match="seed 8 was frozen at step 16"):
+        whole.learn(320)
+    for done in part.iterations(320):
+        if done == 96:
+            break
+    part.checkpoint(tmp_path / "run.safetensors")
+    again = PPO.resume(tmp_path / "run.safetensors", env=maker(), device="cpu")
+    assert again.divergences == part.divergences
+    assert "KeyError: 'boom' at step 6 of episode 0, seed 8 (row 1), copy 0" in again.divergences[0].what
+    with pytest.warns(RuntimeWarning, match="seed 8 was frozen at step 16 .*boom"):
+        again.learn(again.timesteps_left)
+    same(again, whole)
+
+
+def test_an_environment_for_evaluation_is_not_checkpointed():
+    env = A2C("FrozenLake-v1", device="cpu").evaluation_env(2)
+    for ask in (env.state_dict, lambda: env.load_state({})):
+        with pytest.raises(RuntimeError, match="for evaluation is not continued"):
+            ask()
+
+
+def test_a_long_episode_is_remembered_whole():
+    env = make(lambda: gymnasium.make("MountainCar-v0", max_episode_steps=1000), seeds=2, num_envs=2)
+    actions = torch.from_numpy(np.random.default_rng(0).integers(3, size=(300, 2, 2)))
+    for action in actions:
+        env.step(action)
+    state = env.state_dict()
+    assert (state["actions"].dtype, state["actions"].shape) == (torch.uint8, (1200,))
+    again = make(lambda: gymnasium.make("MountainCar-v0", max_episode_steps=1000), seeds=2, num_envs=2)
+    again.load_state(state)
+    assert again.cut == {}
+    assert torch.equal(again.obs, env.obs)
+    for action in actions:
+        for one, other in zip(env.step(action), again.step(action), strict=True):
+            assert one is other is None or torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"actions": torch.zeros(7, dtype=torch.uint8)},
+        {"actions": torch.full((8,), 9, dtype=torch.uint8)},
+        {"elapsed": torch.tensor([[-2, 10]])},
+        {"episodes": torch.zeros(1, 2, dtype=torch.int64)},
+        {"faults": torch.zeros(3, dtype=torch.uint8)},
+        {"frozen": torch.ones(1, dtype=torch.bool)},
+    ],
+)
+def test_states_that_cannot_be_are_refused(change):
+    env = make("FrozenLake-v1", seeds=1, num_envs=2)
+    for _ in range(4):
+        env.step(torch.zeros(1, 2, dtype=torch.int64))
+    state = env.state_dict()
+    with pytest.raises(ValueError, match=r"running episodes|no number or an action|Expecting value|frozen"):
+        env.load_state(state | change)

@@ -1,4 +1,4 @@
-"""CartPole against Gymnasium's, step by step from its own states, and its batched face."""
+"""CartPole against Gymnasium's, step by step from its own states, and its batched form."""
 
 import gymnasium
 import numpy as np
@@ -60,17 +60,17 @@ def test_a_step_from_every_state_of_1000_episodes_is_gymnasiums(sutton_barto_rew
 @pytest.mark.parametrize("parameters", [{"pole_mass": 0.3}, {"half_length": 1.0}, {"force": 5.0}, {"cart_mass": 2.0}])
 def test_masses_lengths_and_forces_are_gymnasiums(parameters):
     names = {"pole_mass": "masspole", "half_length": "length", "force": "force_mag", "cart_mass": "masscart"}
-    peer = gymnasium.make("CartPole-v1").unwrapped
+    reference = gymnasium.make("CartPole-v1").unwrapped
     for name, value in parameters.items():
-        setattr(peer, names[name], value)
-    peer.total_mass = peer.masspole + peer.masscart
-    peer.polemass_length = peer.masspole * peer.length
-    peer.reset(seed=0)
+        setattr(reference, names[name], value)
+    reference.total_mass = reference.masspole + reference.masscart
+    reference.polemass_length = reference.masspole * reference.length
+    reference.reset(seed=0)
     pole = CartPole(**parameters)
     for step in range(30):
-        state = np.array(peer.state)
-        peer.step(step % 2)
-        np.testing.assert_allclose(pole.transition(state, np.array(step % 2), None)[0], peer.state, atol=1e-12)
+        state = np.array(reference.state)
+        reference.step(step % 2)
+        np.testing.assert_allclose(pole.transition(state, np.array(step % 2), None)[0], reference.state, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -150,10 +150,10 @@ def test_an_evaluation_copy_plays_gymnasiums_episode_of_its_seed():
     first = env.obs.clone()
     for _ in range(520):
         total += env.step((env.obs @ good > 0).long()).reward
-    peer = gymnasium.make("CartPole-v1")
+    reference = gymnasium.make("CartPole-v1")
     for row, seed in enumerate([42, 42, 7]):
         for copy in range(4):
-            obs, _ = peer.reset(seed=seed + copy)
+            obs, _ = reference.reset(seed=seed + copy)
             np.testing.assert_array_equal(first[row, copy].numpy(), obs)
     assert (total == 500).all()  # nothing is paid after the end
 

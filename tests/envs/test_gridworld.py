@@ -698,7 +698,7 @@ def test_an_unknown_render_mode() -> None:
         GridWorld("cliff").render(np.array([0]), "gif")
 
 
-def test_values_side_by_side_share_their_colours() -> None:
+def test_values_side_by_side_share_their_colors() -> None:
     grid = GridWorld("frozenlake-4x4")
     solution = value_iteration(grid.mdp, 0.99)
     figure = Figure()
@@ -758,16 +758,16 @@ def test_cartpole_leans_and_moves_with_its_state() -> None:
     assert upright.dtype == np.uint8
     np.testing.assert_array_equal(draw_cartpole(0.0, 0.0, width=300, height=200).shape, (200, 300, 3))
 
-    def centre(image: np.ndarray, top: bool) -> float:
+    def center(image: np.ndarray, top: bool) -> float:
         """Mean column of what is drawn in the pole's upper half, or around the cart."""
         rows = slice(150, 220) if top else slice(280, 296)
         drawn = (image[rows] != 255).any(axis=-1)
         return float(np.nonzero(drawn)[1].mean(axis=0))
 
-    assert centre(upright, top=True) == pytest.approx(299.5, abs=1)
-    assert centre(draw_cartpole(0.0, 0.2), top=True) > 310  # a positive angle leans right
-    assert centre(draw_cartpole(0.0, -0.2), top=True) < 289
-    moved = centre(draw_cartpole(1.2, 0.0), top=False) - centre(upright, top=False)
+    assert center(upright, top=True) == pytest.approx(299.5, abs=1)
+    assert center(draw_cartpole(0.0, 0.2), top=True) > 310  # a positive angle leans right
+    assert center(draw_cartpole(0.0, -0.2), top=True) < 289
+    moved = center(draw_cartpole(1.2, 0.0), top=False) - center(upright, top=False)
     assert moved == pytest.approx(1.2 / 4.8 * 600, abs=1)
     longer = draw_cartpole(0.0, 0.0, half_length=1.0)
     assert (longer != 255).any(axis=-1).sum() > (upright != 255).any(axis=-1).sum()

@@ -1,4 +1,4 @@
-"""The gymnasium faces against gymnasium itself: its CartPole, its SyncVectorEnv, its and SB3's environment checkers."""
+"""The gymnasium environments against gymnasium: its CartPole, its SyncVectorEnv, and both environment checkers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Walk:
         return after, after[..., 0] * after[..., 1], np.abs(after).max(axis=-1) > 1.5
 
     def observe(self, state: Array) -> Array:
-        return state  # a view on purpose: the faces must not hand out their own memory
+        return state  # a view on purpose: the environments must not hand out their own memory
 
 
 def make(env_id: str, **parameters: Any) -> Any:
@@ -430,7 +430,7 @@ def test_stable_baselines3_checker_passes(env_id: str, parameters: dict[str, Any
 @pytest.mark.parametrize(
     ("env_id", "parameters"), [("rlkit/CartPole-v1", {}), ("rlkit/GridWorld-v0", {"map": "S...G"})]
 )
-def test_frames_of_both_faces_are_images_and_follow_the_state(env_id: str, parameters: dict[str, Any]) -> None:
+def test_frames_of_both_adapters_are_images_and_follow_the_state(env_id: str, parameters: dict[str, Any]) -> None:
     env = make(env_id, render_mode="rgb_array", **parameters)
     vector = make_vec(env_id, num_envs=2, render_mode="rgb_array", **parameters)
     env.reset(seed=3)
@@ -520,11 +520,11 @@ def test_window_opens_without_a_display_and_closes() -> None:
 
 
 def test_rendering_without_a_mode_or_an_episode_says_so() -> None:
-    for face in (DynamicsEnv(CartPole()), DynamicsVectorEnv(CartPole(), 2)):
+    for env in (DynamicsEnv(CartPole()), DynamicsVectorEnv(CartPole(), 2)):
         with pytest.warns(UserWarning, match="no render mode was chosen"):
-            assert face.render() is None
-    for face in (DynamicsEnv(CartPole(), "rgb_array"), DynamicsVectorEnv(CartPole(), 2, render_mode="rgb_array")):
+            assert env.render() is None
+    for env in (DynamicsEnv(CartPole(), "rgb_array"), DynamicsVectorEnv(CartPole(), 2, render_mode="rgb_array")):
         with pytest.raises(ResetNeeded, match="nothing to render"):
-            face.render()
+            env.render()
     with pytest.raises(ValueError, match="render_mode 'human' is not offered: choose from rgb_array"):
         DynamicsVectorEnv(CartPole(), 2, render_mode="human")

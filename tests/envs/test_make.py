@@ -56,7 +56,7 @@ def test_a_module_before_the_id_is_imported(my_module: str, tmp_path: Path) -> N
     assert isinstance(env, ForeignEnv)
     assert (env.obs == 0.25).all()
     assert registered_id(f"{my_module}:My-v0") == "My-v0"
-    agent = DQN(f"{my_module}:My-v0", device="cpu", net_arch=(16,)).learn(50)
+    agent = DQN(f"{my_module}:My-v0", device="cpu", net_arch=(16,), learning_starts=20).learn(50)
     assert agent.evaluate(3).tolist() == [[1.0, 1.0, 1.0]]
     agent.save(tmp_path / "policy")
     del gymnasium.registry["My-v0"]

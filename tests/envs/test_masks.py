@@ -26,7 +26,7 @@ REWARD = np.where(ALLOWED[:3] == 1, [[0.0, 0.3, 0], [0, 0.2, -0.5], [0.1, 0, 1.0
 
 
 class Masked(gymnasium.Env):
-    """The tiny problem; whoever does what is forbidden fails the test."""
+    """The tiny problem; an agent that does what is forbidden fails the test."""
 
     observation_space, action_space = spaces.Discrete(4), spaces.Discrete(3)
 
@@ -96,6 +96,21 @@ def test_dqn_learns_the_masked_optimum(settings):
     probability = agent.action_probabilities(STATES, MASKS).numpy()
     assert (probability[:, ALLOWED[:3] == 0] == 0).all()
     np.testing.assert_allclose(probability.sum(axis=2), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_target_takes_the_best_of_what_is_allowed(double):
+    agent = DQN(Masked, seeds=range(8), device="cpu", gamma=GAMMA, double=double)
+    agent.target_network.flat.neg_()  # the two networks differ
+    states, mask = STATES[:1].expand(8, -1), MASKS[:1].expand(8, -1, -1)
+    nothing, never = torch.zeros(8, 3), torch.zeros(8, 3, dtype=torch.bool)
+    batch = Transition(states, states, nothing, states, never, never, next_action_mask=mask)
+    values, online = (network(agent.features(states)).detach() for network in (agent.target_network, agent.network))
+    chooser = online if double else values
+    best = chooser.masked_fill(~mask, -torch.inf).argmax(dim=-1)
+    assert (chooser.argmax(dim=-1) != best).any()
+    expected = GAMMA * values.gather(-1, best[..., None])[..., 0]
+    torch.testing.assert_close(agent.target(batch, GAMMA), expected)
 
 
 @pytest.mark.slow
@@ -193,14 +208,14 @@ def test_a_forbidden_action_is_never_taken_in_an_evaluation_as_gymnasiums(kind):
     env.close()
 
 
-@pytest.mark.parametrize("kind", ["stable-baselines3", "normalised", *AutoresetMode])
+@pytest.mark.parametrize("kind", ["stable-baselines3", "normalized", *AutoresetMode])
 def test_the_end_of_an_episode_may_allow_nothing_and_the_next_begins_with_its_own_mask(kind):
     agent = PPO(Masked, device="cpu", net_arch=(32,))
     if isinstance(kind, AutoresetMode):
         env = SyncVectorEnv([Masked] * 3, autoreset_mode=kind)
     else:
         env = DummyVecEnv([Masked] * 3)
-        env = VecNormalize(env, norm_obs=False) if kind == "normalised" else env
+        env = VecNormalize(env, norm_obs=False) if kind == "normalized" else env
     returns, lengths = evaluate_policy(agent, Masked(), 7, return_episode_rewards=True)
     assert len(set(lengths)) > 1
     found = evaluate_policy(agent, env, 7, return_episode_rewards=True)
@@ -320,4 +335,4 @@ def test_a_mask_that_first_appears_later_is_named():
             return super().reset(seed=seed)[0], {}
 
     with pytest.raises(FaultyEnvironmentError, match=r"at step 1 of .* it gave none at its first reset: give one at"):
-        DQN(Late, device="cpu").learn(20)
+        DQN(Late, device="cpu", learning_starts=4).learn(20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any, SupportsFloat
 
@@ -26,7 +27,7 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.atari_wrappers import EpisodicLifeEnv
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecMonitor, VecNormalize
 from torch import Tensor
 
 import rlkit.envs
@@ -423,6 +424,41 @@ def test_a_time_limit_above_a_monitor_ends_the_episode(monitor: Any) -> None:
         env.close()
 
 
+ENDS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {"limit": lambda e: TimeLimit(e, 4), "impatient": Impatient}
+MONITORS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
+    "statistics": RecordEpisodeStatistics,
+    "monitor": Monitor,
+}
+# gymnasium refuses its own statistics above another monitor
+STACKS = [
+    order
+    for end in (*ENDS, "")
+    for monitors in ((), ("statistics",), ("monitor",), ("statistics", "monitor"))
+    for order in permutations((*monitors, end) if end else monitors)
+    if [name for name in order if name in MONITORS] != ["monitor", "statistics"]
+]
+
+
+@pytest.mark.parametrize("order", [*STACKS, ("limit", "statistics", "limit"), ("monitor", "limit", "monitor")], ids=str)
+def test_returns_and_lengths_are_right_in_every_order_of_wrappers(order: tuple[str, ...]) -> None:
+    def stack() -> gymnasium.Env:
+        env: gymnasium.Env = Random()
+        for name in order:
+            env = (ENDS | MONITORS)[name](env)
+        return env
+
+    ends = bool(set(order) & set(ENDS))
+    lengths = [2, 4, 4, 3, 4, 4, 4] if ends else [2, 5, 9, 3, 4, 4, 4]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The environment is already wrapped", UserWarning)
+        envs = [stack(), *vectors(stack), VecMonitor(DummyVecEnv([stack] * 2))]
+    if not set(order) & set(MONITORS):
+        modes = AutoresetMode
+        envs += [of_vectors.RecordEpisodeStatistics(SyncVectorEnv([stack] * 3, autoreset_mode=m)) for m in modes]
+    for env in envs:
+        assert evaluate_policy(Anything(), env, 7, return_episode_rewards=True) == (lengths, lengths)
+
+
 @pytest.mark.parametrize("monitor", [Monitor, RecordEpisodeStatistics])
 def test_a_termination_above_a_monitor_ends_the_episode(monitor: Any) -> None:
     expected = evaluate_policy(Anything(), Impatient(Random()), 7, return_episode_rewards=True)
@@ -619,7 +655,12 @@ class OneArray(Endless):
 
 
 def test_what_the_callback_has_is_not_the_environments_memory() -> None:
-    for env in (OneArray(), SyncVectorEnv([OneArray], copy=False, autoreset_mode=AutoresetMode.SAME_STEP)):
+    kinds = (
+        OneArray(),
+        SyncVectorEnv([OneArray], copy=False, autoreset_mode=AutoresetMode.SAME_STEP),
+        VecFrameStack(DummyVecEnv([OneArray]), 1),
+    )
+    for env in kinds:
         steps: list[tuple[float, float]] = []
 
         def keep(variables: dict[str, Any], _: dict[str, Any], kept: list[tuple[float, float]] = steps) -> None:
@@ -627,6 +668,76 @@ def test_what_the_callback_has_is_not_the_environments_memory() -> None:
 
         evaluate_policy(Anything(), env, 1, callback=keep)
         assert steps[:3] == [(0.0, 0.125), (0.125, 0.25), (0.25, 0.375)]
+
+
+class InPlace:
+    """Overwrites the observations that it is given, and the mask of allowed actions."""
+
+    heeds_masks = True
+
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
+        action = (obs.reshape(*obs.shape[:2], -1).sum(dim=-1) > 0).long()
+        obs.zero_()
+        if action_mask is not None:
+            action = torch.where(
+                action_mask.gather(-1, action[..., None])[..., 0], action, action_mask.long().argmax(-1)
+            )
+            action_mask.zero_()
+        return action
+
+    def predict(self, observation: Any, state: Any = None, **_: Any) -> tuple[Any, Any]:
+        action = (observation.reshape(len(observation), -1).sum(axis=-1) > 0).astype(np.int64)
+        observation[:] = 0
+        return action, state
+
+
+class Clean(InPlace):
+    """The same policy, which leaves alone what it is given."""
+
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
+        return super().act(obs.clone(), deterministic, None if action_mask is None else action_mask.clone())
+
+    def predict(self, observation: Any, state: Any = None, **_: Any) -> tuple[Any, Any]:
+        return super().predict(observation.copy(), state)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "Taxi-v4", "rlkit/GridWorld-v0"])
+def test_a_policy_that_changes_what_it_is_given_changes_no_environment(env: str) -> None:
+    def played(policy: Any, perturb: Any = None) -> Any:
+        episodes = rollout(policy, rlkit.envs.make(env, seeds=2, num_envs=3), 60, perturb=perturb, warn=False)
+        steps = list(walk(policy, rlkit.envs.make(env, seeds=2, num_envs=3), 20))
+        return [*episodes, *(part for step in steps for part in (step.obs, step.seen, *step.transition[2:4]))]
+
+    class Zeroing:
+        attacked = torch.ones(2, 3, dtype=torch.bool)
+
+        def perturb(self, obs: Tensor) -> Tensor:
+            shown = obs + 1
+            obs.zero_()
+            return shown
+
+        def restart(self, ended: Tensor | None = None, /) -> None: ...
+
+    class Showing(Zeroing):
+        def perturb(self, obs: Tensor) -> Tensor:
+            return obs + 1
+
+    for wanted, given in ((None, None), (Showing(), Zeroing())):
+        for a, b in zip(played(Clean(), wanted), played(InPlace(), given), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_model_that_changes_what_it_is_given_changes_nothing_else() -> None:
+    def stacked() -> VecFrameStack:
+        return VecFrameStack(DummyVecEnv([OneArray]), 3)
+
+    def seen_of(model: Any, env: Any) -> list[Any]:
+        seen: list[Any] = []
+        evaluate_policy(model, env, 2, callback=lambda variables, _: seen.append(variables["observations"].copy()))
+        return seen
+
+    for make in (stacked, lambda: gymnasium.make("CartPole-v1"), lambda: SyncVectorEnv([OneArray], copy=False)):
+        np.testing.assert_array_equal(seen_of(InPlace(), make()), seen_of(Clean(), make()))
 
 
 def test_callback_threshold_and_rendering(model: DQN) -> None:

@@ -25,9 +25,9 @@ from rlkit.agents import DQN, load
 from rlkit.evaluation import evaluate_policy
 from rlkit.experiments.cli import COMMANDS, main
 from rlkit.experiments.commands.options import Algorithm, SB3ModelAlgorithm, SharedAlgorithm
-from rlkit.experiments.interruption import interruptible
 from rlkit.experiments.report import terminal
 from rlkit.experiments.report.ledger import ReportTable
+from rlkit.experiments.stopping import interruptible
 from rlkit.experiments.workflows.attack import Unit
 from rlkit.experiments.workflows.attack_timing import TimingName
 from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS
@@ -173,6 +173,30 @@ def test_training_from_the_command_line_is_training_in_python(folder: Path) -> N
         learning_starts=50, batch_size=16, net_arch=(16,), train_freq=4, gradient_steps=1,
     ).learn(400)  # fmt: skip
     assert (load(folder / "agent.safetensors", device="cpu").network.flat == agent.network.flat).all()
+
+
+def test_a_time_limit_of_steps_changes_no_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = (
+        "train",
+        "--algo",
+        "tabularq",
+        "--env",
+        "FrozenLake-v1",
+        "--seeds",
+        "2",
+        "--steps",
+        "200",
+        "--episodes",
+        "2",
+    )
+    for name, more in (("here", ()), ("there", ("--step-timeout", "60"))):
+        assert main([*args, *more, "--out", str(tmp_path / name)]) == 0
+    here, there = (load(tmp_path / name / "agent.safetensors", device="cpu") for name in ("here", "there"))
+    assert (here.table.flat == there.table.flat).all()
+    assert (here.source.step_timeout, there.source.step_timeout) == (None, 60.0)
+    capsys.readouterr()
+    assert main([*args, "--step-timeout", "0", "--out", str(tmp_path / "none")]) == 2
+    assert "step_timeout must be a number of seconds above 0" in capsys.readouterr().err
 
 
 def test_a_row_of_hyperparameters_per_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -448,14 +472,16 @@ def test_an_unreachable_tolerance_is_refused_in_words(capsys: pytest.CaptureFixt
     assert "can certify" in misuse(capsys, "solve", "frozenlake-4x4", "--tolerance", "1e-30")
 
 
-def test_the_first_interrupt_asks_and_the_second_insists() -> None:
-    before = signal.getsignal(signal.SIGINT)
+def test_the_first_interrupt_asks_and_the_second_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, ended = signal.getsignal(signal.SIGINT), []
+    monkeypatch.setattr(os, "_exit", ended.append)
     with interruptible() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop()
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+        assert ended == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended == [143]
     assert signal.getsignal(signal.SIGINT) is before
 
 

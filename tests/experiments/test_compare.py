@@ -67,7 +67,7 @@ def test_no_hyper_parameter_is_lost_on_the_way(config: Config) -> None:
         *matching.normalization,
     ]
     assert {field.name for field in fields(config)} == {*said, *matching.fixed, *matching.unmatched}
-    make_model(sb3_job_for(TRAINING, config, (7,)), 7)  # every name is one of the peer's too
+    make_model(sb3_job_for(TRAINING, config, (7,)), 7)  # every name exists in stable-baselines3 too
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_actor_critics_get_the_very_settings_too(config: A2CConfig | PPOConfig) 
     assert model.seed == 7
     assert model.n_envs == 4
     for name in HYPERPARAMETER_MAPS[order.algorithm].same:
-        if hasattr(model, name):  # the rest is the optimiser's
+        if hasattr(model, name):  # the rest is the optimizer's
             assert getattr(model, name) == getattr(config, name), name
     assert model.lr_schedule(1.0) == config.learning_rate
     assert model.lr_schedule(-0.1) >= 0.0
@@ -101,7 +101,7 @@ def test_actor_critics_get_the_very_settings_too(config: A2CConfig | PPOConfig) 
         assert model.clip_range_vf(1.0) == config.clip_range_vf
 
 
-def test_a_clip_range_that_falls_stays_above_zero_at_the_peer() -> None:
+def test_a_clip_range_that_falls_stays_above_zero_at_stable_baselines3() -> None:
     config = PPOConfig(**{name: value for name, value in RL_ZOO_PPO_CARTPOLE.items() if name != "num_envs"})
     order = sb3_job_for(replace(TRAINING, num_envs=8), config, (0,))
     assert order.linear == ("learning_rate", "clip_range")  # no range for the value: nothing there can fall
@@ -110,7 +110,7 @@ def test_a_clip_range_that_falls_stays_above_zero_at_the_peer() -> None:
     assert model.clip_range(-0.01) == 0.0
 
 
-def test_what_we_normalize_the_peer_normalizes(tmp_path: Path) -> None:
+def test_what_rlkit_normalizes_stable_baselines3_normalizes(tmp_path: Path) -> None:
     training = Training("CartPole-v1", "a2c", (0,), 40, hyperparameters={"normalize_rewards": True}, num_envs=2)
     config = training.make_agent().config
     order = sb3_job_for(training, config, (0,))
@@ -126,12 +126,12 @@ def test_what_we_normalize_the_peer_normalizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_normalized_peer_is_judged_behind_its_moments(tmp_path: Path) -> None:
+def test_a_normalized_sb3_model_is_evaluated_behind_its_moments(tmp_path: Path) -> None:
     settings = {"normalize_observations": True, "normalize_rewards": True}
     training = Training("CartPole-v1", "ppo", (0,), 2048, "rl-zoo", settings, num_envs=8)
     order = sb3_job_for(training, training.make_agent().config, (0, 1))
-    with SB3Process(order, tmp_path) as peer:
-        results = peer.results()
+    with SB3Process(order, tmp_path) as reference:
+        results = reference.results()
     assert [result.normalization for result in results] == [tmp_path / f"sb3-seed{seed}.pkl" for seed in (0, 1)]
     subject = sb3_subject(training, "PPO", results)
     moments = [one.obs_rms for one in subject.policy.vec_normalize]
@@ -140,7 +140,7 @@ def test_a_normalized_peer_is_judged_behind_its_moments(tmp_path: Path) -> None:
     assert max(earned for _, earned in results[0].episodes) > 10.0  # rewards as they are, not as they are learned from
 
 
-def test_an_algorithm_or_a_number_of_copies_that_the_peer_does_not_know_is_refused() -> None:
+def test_an_algorithm_or_a_number_of_copies_that_stable_baselines3_does_not_know_is_refused() -> None:
     with pytest.raises(ValueError, match="stable-baselines3 has no REINFORCE"):
         sb3_job_for(TRAINING, REINFORCEConfig(), (0,))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_envs is left to the preset"):
@@ -167,7 +167,7 @@ def test_the_table_shows_both_sides() -> None:
 
 
 @pytest.mark.parametrize("variant", [{"double": True}, {"loss": "squared"}, {"learning_rate_schedule": "step"}])
-def test_a_variant_that_the_peer_lacks_is_refused(variant: dict[str, object]) -> None:
+def test_a_variant_that_stable_baselines3_lacks_is_refused(variant: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(variant))):
         sb3_job_for(TRAINING, DQNConfig(**variant), (0,))  # type: ignore[arg-type]
 
@@ -184,20 +184,20 @@ def test_training_episodes_fall_into_the_interval_they_ended_in() -> None:
     np.testing.assert_array_equal(curve.y, [[15.0], [30.0], [np.nan]])
 
 
-def test_an_interrupt_takes_the_peer_along(tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_process_of_stable_baselines3(tmp_path: Path) -> None:
     training = Training(env="CartPole-v1", algo="dqn", seeds=(0,), steps=1_000_000)
-    peer = SB3Process(sb3_job_for(training, DQNConfig(), (0,)), tmp_path)
-    assert peer.running
-    peer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert not peer.running
+    reference = SB3Process(sb3_job_for(training, DQNConfig(), (0,)), tmp_path)
+    assert reference.running
+    reference.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert not reference.running
     assert not list(tmp_path.glob("*.zip"))
 
 
 @pytest.mark.slow
-def test_a_failing_peer_is_reported_in_its_own_words(tmp_path: Path) -> None:
+def test_a_failure_of_stable_baselines3_is_reported_in_its_own_words(tmp_path: Path) -> None:
     order = sb3_job_for(Training(env="Pendulum-v1", algo="dqn", seeds=(0,), steps=10), DQNConfig(), (0,))
-    with SB3Process(order, tmp_path) as peer, pytest.raises(SB3Failed, match=r"ended with 1: .*action space"):
-        peer.results()
+    with SB3Process(order, tmp_path) as reference, pytest.raises(SB3Failed, match=r"ended with 1: .*action space"):
+        reference.results()
 
 
 def test_without_stable_baselines3_the_remedy_is_named(
@@ -212,7 +212,7 @@ def test_without_stable_baselines3_the_remedy_is_named(
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small comparison, two seeds of ours beside one of stable-baselines3's."""
+    """A small comparison, two seeds of rlkit, one of stable-baselines3."""
     out = tmp_path_factory.mktemp("compare") / "run"
     args = ["compare", "--seeds", "2", "--sb3-seeds", "1", "--steps", "300", "--episodes", "3", "--out", str(out)]
     assert main([*args, "--set", *QUICK, "--json"]) == 0
@@ -220,11 +220,14 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_compare_judges_both_on_the_same_episodes(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = json.loads((compared / "run.json").read_text(encoding="utf-8"))["results"]
+def test_compare_evaluates_both_on_the_same_episodes(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = json.loads((compared / "run.json").read_text(encoding="utf-8"))
+    results, said = run["results"], " ".join(run["notes"])
     assert results["sb3_cpu_seconds"][0] > 0
     assert results["difference"]["value"] == pytest.approx(results["return"]["value"] - results["sb3_return"]["value"])
     assert results["sb3_return"]["lower"] is None  # one seed: nothing is known about the next
+    assert "(one seed: no interval)" in said
+    assert "inf]" not in said
     capsys.readouterr()
     zipped = str(compared / "sb3-seed0.zip")
     args = ["evaluate", zipped, "--algo", "DQN", "--env", "CartPole-v1", "--trust", "--episodes", "3", "--json"]
@@ -234,7 +237,7 @@ def test_compare_judges_both_on_the_same_episodes(compared: Path, capsys: pytest
 
 
 @pytest.mark.slow
-def test_the_peers_model_is_what_stable_baselines3_trains_in_this_process(compared: Path) -> None:
+def test_the_sb3_model_is_what_stable_baselines3_trains_in_this_process(compared: Path) -> None:
     settings = json.loads((compared / "run.json").read_text(encoding="utf-8"))["settings"]["hyperparameters"]
     config = DQNConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
     here = make_model(sb3_job_for(TRAINING, config, (0,)), 0).learn(300)

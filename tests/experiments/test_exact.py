@@ -1,4 +1,4 @@
-"""Learners judged in the table that they learned in: exact returns, regret, mistakes, and their curves."""
+"""Learners evaluated in the table that they learned in: exact returns, regret, mistakes, and their curves."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def known(agent: TabularQ | DQN | A2C, env: str = LAKE, **env_kwargs: str) -> Ex
     return exact
 
 
-def test_the_optimum_itself_is_judged_to_be_one() -> None:
+def test_the_optimum_itself_is_recognized() -> None:
     agent = tabular()
     exact = known(agent)
     agent.table.flat.copy_(torch.tensor(exact.by_gamma.q.ravel()).expand(3, -1))
@@ -57,7 +57,7 @@ def test_the_optimum_itself_is_judged_to_be_one() -> None:
     assert not found.errors_mean.any()
 
 
-def test_every_seed_is_judged_as_it_would_be_alone() -> None:
+def test_every_seed_is_evaluated_as_it_would_be_alone() -> None:
     agent = tabular().learn(500)
     exact, found = known(agent), evaluate_exactly(agent, known(agent))
     assert found.regret is not None
@@ -80,7 +80,7 @@ def test_an_exact_return_is_what_episodes_earn_on_average() -> None:
     assert (np.abs(played.mean(axis=1) - found.returns) <= 4 * error + 1e-12).all()
 
 
-def test_sampled_policies_are_judged_by_their_probabilities() -> None:
+def test_sampled_policies_are_evaluated_by_their_probabilities() -> None:
     agent = A2C("rlkit/GridWorld-v0", seeds=range(2), device="cpu")
     exact = known(agent, "rlkit/GridWorld-v0")
     probabilities = all_probabilities(agent, exact.problem)
@@ -133,7 +133,7 @@ def test_without_limit_the_discounted_return_is_the_measure() -> None:
     np.testing.assert_allclose(evaluate_exactly(agent, exact).returns, exact.optimum)  # there is one action
 
 
-def test_rows_of_different_gamma_are_judged_under_the_limit_alone() -> None:
+def test_rows_of_different_gamma_are_evaluated_under_the_limit_alone() -> None:
     agent = TabularQ(LAKE, seeds=range(2), device="cpu", gamma=(0.9, 0.99))
     exact = known(agent)
     assert exact.discounted is None

@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from rlkit.experiments.cli import main
@@ -150,6 +154,150 @@ def test_pictures_from_outside_the_folder_are_not_read(run: RunRecord, tmp_path:
         (folder / "run.json").write_text(text.replace('"name": "curve"', f'"name": "{name}"'), encoding="utf-8")
         with pytest.raises(ValueError, match="not a file of the folder itself"):
             ledger.read(folder)
+
+
+def test_nothing_is_read_through_links(run: RunRecord, tmp_path: Path) -> None:
+    secret, folder = tmp_path / "secret", tmp_path / "runs"
+    for path in (secret, folder / "linked"):
+        path.mkdir(parents=True)
+        ledger.write(run, path)
+    (folder / "linked" / "run.json").unlink()
+    (folder / "linked" / "run.json").symlink_to(secret / "run.json")
+    (folder / "other").symlink_to(secret)
+    assert list(ledger.find([folder])) == [folder / "linked"]
+    with pytest.raises(ValueError, match="is a symbolic link: only files of the folder itself are read"):
+        ledger.read(folder / "linked")
+
+
+RECORDS: dict[str, dict[str, object]] = {
+    "kind is a number": {"kind": 3},
+    "title is a list": {"title": []},
+    "settings of text": {"settings": "x"},
+    "results is none": {"results": None},
+    "results is a list": {"results": [1]},
+    "tables is an object": {"tables": {"a": 1}},
+    "a table of nothing": {"tables": [{}]},
+    "a table of another field": {"tables": [{"name": "a", "title": "b", "columns": [], "rows": [], "zzz": 1}]},
+    "columns of numbers": {"tables": [{"name": "a", "title": "b", "columns": [1], "rows": [[1]]}]},
+    "columns is a text": {"tables": [{"name": "a", "title": "b", "columns": "ab", "rows": [[1, 2]]}]},
+    "rows is a number": {"tables": [{"name": "a", "title": "b", "columns": ["c"], "rows": 1}]},
+    "a row of text": {"tables": [{"name": "a", "title": "b", "columns": ["c"], "rows": ["x"]}]},
+    "a ragged row": {"tables": [{"name": "a", "title": "b", "columns": ["c"], "rows": [[1, 2]]}]},
+    "a cell of a list": {"tables": [{"name": "a", "title": "b", "columns": ["c"], "rows": [[[1]]]}]},
+    "digits of text": {"tables": [{"name": "a", "title": "b", "columns": [], "rows": [], "digits": "x"}]},
+    "a million digits": {"tables": [{"name": "a", "title": "b", "columns": [], "rows": [], "digits": 10**6}]},
+    "the name of a table is a number": {"tables": [{"name": 1, "title": "b", "columns": [], "rows": []}]},
+    "a picture of nothing": {"pictures": [{}]},
+    "a picture without a file": {"pictures": [{"name": "zzz", "caption": "c"}]},
+    "a picture of a number": {"pictures": [{"name": 1, "caption": "c"}]},
+    "a picture outside": {"pictures": [{"name": "../curve", "caption": "c"}]},
+    "a picture of a null byte": {"pictures": [{"name": "a\0b", "caption": "c"}]},
+    "a picture that is none": {"pictures": [{"name": "text", "caption": "c"}]},
+    "a picture of a pipe": {"pictures": [{"name": "pipe", "caption": "c"}]},
+    "notes is a text": {"notes": "abc"},
+    "notes of numbers": {"notes": [1]},
+    "versions is a list": {"versions": []},
+    "versions of numbers": {"versions": {"a": 1}},
+    "an estimate of text": {"results": {"return": {**ESTIMATE._asdict(), "value": "x"}}},
+    "an estimate of an object": {"results": {"return": {**ESTIMATE._asdict(), "n": {}}}},
+    "an estimate in a cell of lists": {
+        "tables": [
+            {"name": "a", "title": "b", "columns": ["c"], "rows": [[{**ESTIMATE._asdict(), "value": [1.0]}]]},
+        ]
+    },
+}
+TEXTS = {
+    "nothing": "",
+    "a number": "7",
+    "a list": "[]",
+    "nested": "[" * 100_000,
+    "nested in settings": '{"kind": "a", "title": "b", "settings": {"a": ' + "[" * 500 + "]" * 500 + "}}",
+    "digits": '{"kind": ' + "9" * 10_000 + "}",
+    "no UTF-8": "\udcff",
+}
+
+
+def refused_record(folder: Path, said: pytest.CaptureFixture[str]) -> None:
+    """``rlkit report`` names the record in one sentence, and shows the other run."""
+    page = folder.parent / "report.html"
+    assert main(["report", str(folder.parent), "--out", str(page)]) == 0
+    lines = said.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert str(folder) in lines[0]
+    assert len(lines[0]) < 1000
+    assert page.read_text(encoding="utf-8").count("<section>") == 1
+
+
+@pytest.fixture
+def bad(run: RunRecord, tmp_path: Path) -> Path:
+    """A folder to be damaged, beside a good one."""
+    for name in ("bad", "good"):
+        (tmp_path / name).mkdir()
+        ledger.write(run, tmp_path / name)
+    (tmp_path / "bad" / "text.png").write_text("no picture", encoding="utf-8")
+    os.mkfifo(tmp_path / "bad" / "pipe.png")
+    return tmp_path / "bad"
+
+
+@pytest.mark.parametrize("changes", RECORDS.values(), ids=RECORDS)
+def test_records_that_are_wrong_are_named(
+    changes: dict[str, object], bad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((bad / "run.json").read_text(encoding="utf-8"))
+    (bad / "run.json").write_text(json.dumps({**record, **changes}), encoding="utf-8")
+    refused_record(bad, capsys)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_texts_that_are_no_records_are_named(text: str, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (bad / "run.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    refused_record(bad, capsys)
+
+
+def test_a_record_without_end_is_not_read(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.truncate(bad / "run.json", 2**34)  # sparse: no disk is used
+    refused_record(bad, capsys)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_record_with_changed_characters_is_read_and_shown_or_refused(
+    data: st.DataObject, run: RunRecord, tmp_path: Path
+) -> None:
+    ledger.write(run, tmp_path)
+    raw = bytearray((tmp_path / "run.json").read_bytes())
+    for place, byte in data.draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), st.integers(0, 255)), max_size=3)):
+        raw[place] = byte
+    (tmp_path / "run.json").write_bytes(raw)
+    try:
+        read = ledger.read(tmp_path)
+    except (ValueError, FileNotFoundError) as error:
+        assert str(tmp_path) in str(error)  # noqa: PT017
+    else:
+        write_report(tmp_path / "report.html", "Title", [read])
+
+
+def test_a_thousand_runs_are_read_once_each(
+    run: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.write(replace(run, pictures=()), tmp_path)
+    text = (tmp_path / "run.json").read_bytes()
+    runs = tmp_path / "runs"
+    for number in range(1000):
+        (runs / f"{number:04}").mkdir(parents=True)
+        (runs / f"{number:04}" / "run.json").write_bytes(text[: 200 if number == 500 else None])
+    opened: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        opened.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    assert main(["report", str(runs), "--out", str(tmp_path / "report.html")]) == 0
+    assert len(opened) == len(set(opened)) == 1000
+    assert "0500" in capsys.readouterr().err
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<section>") == 999
 
 
 def test_texts_in_csv_files_are_no_formulas(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from rlkit.agents import A2C, Checkpoints, load
 from rlkit.atomic_files import only_writer
 from rlkit.checkpoint import load_tensors
 from rlkit.experiments.cli import continuing, main
-from rlkit.experiments.interruption import Stopped, leaving_at_once
+from rlkit.experiments.stopping import Stopped, stop_signals
 from rlkit.experiments.workflows import attack as attack_workflow
 from rlkit.experiments.workflows import train as train_workflow
 
@@ -258,7 +258,7 @@ def test_the_command_to_continue_is_quoted() -> None:
 
 
 def test_commands_leave_at_the_first_signal() -> None:
-    with pytest.raises(Stopped) as caught, leaving_at_once():
+    with pytest.raises(Stopped) as caught, stop_signals():
         os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.code == 143
 

@@ -1,4 +1,4 @@
-"""The judgement of the tuned presets at tiny sizes."""
+"""The evaluation of the tuned presets at tiny sizes."""
 
 import numpy as np
 

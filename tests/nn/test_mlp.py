@@ -26,7 +26,7 @@ CASES = {
     "mlp on pixels": (PLANES, {"network": "mlp", "net_arch": (24,)}),
     "linear": (VECTOR, {"network": "linear"}),
     "linear of a Discrete": (spaces.Discrete(11), {"network": "linear"}),
-    "rbf": (VECTOR, {"network": "rbf", "options": {"centres": 48}}),
+    "rbf": (VECTOR, {"network": "rbf", "options": {"centers": 48}}),
     "cnn": (PLANES, {}),
     "cnn of two layers": (PHOTO, {"net_arch": (50,), "options": TWO_LAYERS}),
     "cnn without hidden layers": (PHOTO, {"net_arch": (), "options": {"layers": ((16, 3, 2),)}}),
@@ -152,22 +152,22 @@ def test_a_widened_network_starts_as_the_narrow_one():
 
 
 def test_gaussians_are_sutton_and_bartos():
-    z, centres = torch.tensor([[0.0, 0.0], [1.0, 2.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    z, centers = torch.tensor([[0.0, 0.0], [1.0, 2.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     expected = [[1.0, math.exp(-1 / 8)], [math.exp(-5 / 8), math.exp(-4 / 8)]]
-    np.testing.assert_allclose(radial_basis(z, centres, 2.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(radial_basis(z, centers, 2.0), expected, rtol=1e-6)
 
 
-def test_centres_fill_the_bounds_and_are_normal_where_there_are_none():
-    basis = RadialBasis(VECTOR.low, VECTOR.high, range(50), centres=64, width=0.5)
+def test_centers_fill_the_bounds_and_are_normal_where_there_are_none():
+    basis = RadialBasis(VECTOR.low, VECTOR.high, range(50), centers=64, width=0.5)
     assert basis.width == pytest.approx(0.5 * 2 * 64 ** (-1 / 3))
-    low, high = basis.centres.amin(dim=(0, 1)), basis.centres.amax(dim=(0, 1))
+    low, high = basis.centers.amin(dim=(0, 1)), basis.centers.amax(dim=(0, 1))
     np.testing.assert_allclose(low[:2], -1.0, atol=0.01)
     np.testing.assert_allclose(high[:2], 1.0, atol=0.01)
-    assert float(basis.centres[..., 2].std()) == pytest.approx(1.0, abs=0.05)
+    assert float(basis.centers[..., 2].std()) == pytest.approx(1.0, abs=0.05)
     corner = torch.tensor([[[1.0, 5.0, 0.0]]]).expand(50, 1, 3)
-    expected = radial_basis(torch.tensor([1.0, 1.0, 0.0]).expand(50, 1, 3), basis.centres, basis.width)
+    expected = radial_basis(torch.tensor([1.0, 1.0, 0.0]).expand(50, 1, 3), basis.centers, basis.width)
     torch.testing.assert_close(basis(corner), expected)
-    assert len(torch.unique(basis.centres[:, 0, 0])) == 50  # each seed's own
+    assert len(torch.unique(basis.centers[:, 0, 0])) == 50  # each seed's own
 
 
 # Agents
@@ -183,7 +183,7 @@ SMALL = {
 AGENTS = pytest.mark.parametrize("algorithm", SMALL, ids=lambda algorithm: algorithm.__name__)
 READERS = {
     "cnn": ("rlkit/GridWorld-v0", IMAGE_GRID, {}),
-    "rbf": ("CartPole-v1", {}, {"network": "rbf", "network_kwargs": {"centres": 32, "width": 2.0}}),
+    "rbf": ("CartPole-v1", {}, {"network": "rbf", "network_kwargs": {"centers": 32, "width": 2.0}}),
     "linear": ("CartPole-v1", {}, {"network": "linear"}),
     "one-hot": ("rlkit/GridWorld-v0", {"map": "frozenlake-4x4"}, {"net_arch": (20,)}),
 }
@@ -293,8 +293,8 @@ def test_images_take_convolutions_by_default_and_vectors_a_perceptron():
     [
         ({"network": "transformer"}, "network must be one of auto, mlp, linear, rbf, cnn"),
         ({"network": "cnn"}, "three axes"),
-        ({"network": "rbf", "network_kwargs": {"centers": 16}}, "unknown option 'centers'.*centres, width"),
-        ({"network": "rbf", "network_kwargs": {"centres": 100}}, "multiple of 16"),
+        ({"network": "rbf", "network_kwargs": {"centres": 16}}, "unknown option 'centres'.*centers, width"),
+        ({"network": "rbf", "network_kwargs": {"centers": 100}}, "multiple of 16"),
         ({"network": "rbf", "network_kwargs": {"width": 0.0}}, "width must be above 0"),
         ({"network_kwargs": {"layers": ((16, 3, 1),)}}, "known are none"),
         ({"network_kwargs": 3}, "network_kwargs must be a dictionary"),
@@ -346,7 +346,6 @@ BOX, TWO = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2)
     ("observation", "action", "message"),
     [
         (spaces.Dict(x=BOX), TWO, "Dict.*FlattenObservation"),
-        (spaces.MultiBinary(4), TWO, "MultiBinary.*FlattenObservation"),
         (BOX, BOX, "Box.*bins"),
         (BOX, spaces.MultiDiscrete([2, 2]), "MultiDiscrete"),
     ],
@@ -382,7 +381,7 @@ def test_convolutions_learn_to_walk_from_the_picture_of_the_map():
 
 @pytest.mark.slow
 def test_gaussians_of_two_coordinates_learn_to_walk():
-    assert grid("coordinates", network="rbf", network_kwargs={"centres": 64}, learning_rate=1e-2) == [1.0] * 4
+    assert grid("coordinates", network="rbf", network_kwargs={"centers": 64}, learning_rate=1e-2) == [1.0] * 4
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

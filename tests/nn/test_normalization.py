@@ -1,4 +1,4 @@
-"""Running normalisation, held to stable-baselines3's VecNormalize, to finite differences and to one row."""
+"""Running normalization, held to stable-baselines3's VecNormalize, to finite differences and to one row."""
 
 import math
 
@@ -42,30 +42,30 @@ def test_moments_merged_piece_by_piece_are_those_of_the_whole(sizes, seed):
 @pytest.fixture(scope="module")
 def streams():
     """What three copies of CartPole showed and paid for 200 steps, and stable-baselines3's statistics of it."""
-    peer = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")] * 3), gamma=0.9)
-    peer.seed(0)
-    peer.reset()
-    obs, rewards, dones = [peer.get_original_obs()], [], []
+    reference = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")] * 3), gamma=0.9)
+    reference.seed(0)
+    reference.reset()
+    obs, rewards, dones = [reference.get_original_obs()], [], []
     rng = np.random.default_rng(0)
     for _ in range(200):
-        _, _, done, _ = peer.step(rng.integers(0, 2, 3))
-        obs.append(peer.get_original_obs())
-        rewards.append(peer.get_original_reward())
+        _, _, done, _ = reference.step(rng.integers(0, 2, 3))
+        obs.append(reference.get_original_obs())
+        rewards.append(reference.get_original_reward())
         dones.append(done)
-    # the peer has also seen the observation after the last step
-    return peer, np.array(obs[1:]), obs[0], np.array(rewards), np.array(dones)
+    # stable-baselines3 has also seen the observation after the last step
+    return reference, np.array(obs[1:]), obs[0], np.array(rewards), np.array(dones)
 
 
 @pytest.mark.parametrize("pieces", [(200,), (1,) * 200, (7, 93, 100)])
 def test_statistics_and_outputs_are_stable_baselines3s(streams, pieces):
-    peer, obs, first, rewards, dones = streams
+    reference, obs, first, rewards, dones = streams
     ours = normalizer(gamma=(0.9, 0.99))
     active = torch.tensor([True, True])
 
     def both_rows(array):
         return torch.from_numpy(array)[None].expand(2, *array.shape)
 
-    # the peer saw the first observation of all at its reset
+    # stable-baselines3 saw the first observation of all at its reset
     width = ours.flat.shape[1] // 2
     begun = merged(ours.moments, torch.cat([both_rows(first).double(), torch.zeros(2, 3, 1)], dim=-1))
     ours.flat.copy_(torch.cat(begun, dim=1))
@@ -74,25 +74,29 @@ def test_statistics_and_outputs_are_stable_baselines3s(streams, pieces):
         part = slice(start, start + length)
         ours.update(both_rows(obs[part]), both_rows(rewards[part]), both_rows(dones[part]), active)
         start += length
-    np.testing.assert_allclose(ours.moments.mean[0, :-1], peer.obs_rms.mean, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(ours.moments.variance[0, :-1], peer.obs_rms.var, rtol=1e-5)
-    assert float(ours.moments.weight[0]) == pytest.approx(peer.obs_rms.count)
+    np.testing.assert_allclose(ours.moments.mean[0, :-1], reference.obs_rms.mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours.moments.variance[0, :-1], reference.obs_rms.var, rtol=1e-5)
+    assert float(ours.moments.weight[0]) == pytest.approx(reference.obs_rms.count)
     assert width == 5
     shown = np.random.default_rng(1).normal(0, 3, (50, 4)).astype(np.float32)
-    np.testing.assert_allclose(ours.observations(both_rows(shown))[0], peer.normalize_obs(shown), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        ours.observations(both_rows(shown))[0], reference.normalize_obs(shown), rtol=1e-5, atol=1e-5
+    )
     assert float(ours.observations(both_rows(shown * 100)).abs().max()) == 10.0
 
 
 def test_the_scale_of_rewards_is_stable_baselines3s(streams):
-    peer, obs, _, rewards, dones = streams
+    reference, obs, _, rewards, dones = streams
     ours = normalizer(gamma=(0.9, 0.99))
     arrays = (torch.from_numpy(array)[None].expand(2, *array.shape) for array in (obs, rewards, dones))
     ours.update(*arrays, torch.tensor([True, True]))
-    np.testing.assert_allclose(ours.moments.variance[0, -1], peer.ret_rms.var, rtol=1e-6)
-    np.testing.assert_allclose(ours.moments.mean[0, -1], peer.ret_rms.mean, rtol=1e-6)
+    np.testing.assert_allclose(ours.moments.variance[0, -1], reference.ret_rms.var, rtol=1e-6)
+    np.testing.assert_allclose(ours.moments.mean[0, -1], reference.ret_rms.mean, rtol=1e-6)
     assert ours.moments.variance[1, -1] > ours.moments.variance[0, -1]  # the longer horizon
     paid = np.array([1.0, -2.0, 0.5, 100.0], dtype=np.float32)
-    np.testing.assert_allclose(ours.rewards(torch.from_numpy(paid).expand(2, -1))[0], peer.normalize_reward(paid), 1e-6)
+    np.testing.assert_allclose(
+        ours.rewards(torch.from_numpy(paid).expand(2, -1))[0], reference.normalize_reward(paid), 1e-6
+    )
     assert ours.rewards(torch.full((2, 1), 1e4), summed=3).tolist() == [[30.0], [30.0]]
 
 
@@ -195,9 +199,21 @@ def test_one_hot_codes_are_not_normalized(algorithm):
     with pytest.raises(ValueError, match="needs Box observations, got Discrete"):
         algorithm("rlkit/GridWorld-v0", device="cpu", normalize_observations=True)
     agent = algorithm("rlkit/GridWorld-v0", device="cpu", normalize_rewards=True, **SMALL[algorithm])
-    assert agent.learn(8).normalizer.of_rewards
+    assert agent.learn(72).normalizer.of_rewards
 
 
 def test_gaussians_of_normalized_observations_have_no_bounds():
     agent = PPO("CartPole-v1", device="cpu", network="rbf", normalize_observations=True)
     assert (agent.actor_critic.policy.basis.scale == 1.0).all()
+
+
+def test_a_dropped_episode_has_no_return():
+    gamma = torch.tensor([0.5, 0.5])
+    one, other = (Normalizer(1, 2, gamma, of_observations=False, of_rewards=True) for _ in range(2))
+    reward, done = torch.ones(2, 1, 2), torch.zeros(2, 1, 2, dtype=torch.bool)
+    active = torch.ones(2, dtype=torch.bool)
+    for each in (one, other):
+        each.update(torch.zeros(2, 1, 2, 1), reward, done, active)
+    one.drop(torch.tensor([[False, True], [False, False]]))
+    assert one.state_dict()["return"].tolist() == [[1.0, 0.0], [1.0, 1.0]]
+    assert torch.equal(one.flat, other.flat)

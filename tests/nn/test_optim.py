@@ -14,14 +14,14 @@ def test_adam_on_rows_is_torchs_adam_on_each_row(scale):
     parameters = torch.randn(3, 7, dtype=torch.float64)
     rates = torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
     rows = [nn.Parameter(row.clone()) for row in parameters]
-    peers = [torch.optim.Adam([row], lr=float(rate)) for row, rate in zip(rows, rates, strict=True)]
+    references = [torch.optim.Adam([row], lr=float(rate)) for row, rate in zip(rows, rates, strict=True)]
     adam = Adam(parameters)
     for _ in range(30):
         gradient = scale * torch.randn(3, 7, dtype=torch.float64)
         adam.step(gradient, rates, torch.ones(3, dtype=torch.bool))
-        for row, peer, g in zip(rows, peers, gradient, strict=True):
+        for row, reference, g in zip(rows, references, gradient, strict=True):
             row.grad = g
-            peer.step()
+            reference.step()
     torch.testing.assert_close(parameters, torch.stack([row.detach() for row in rows]))
 
 

@@ -11,10 +11,10 @@ from finite_problems import Rational, assert_encloses, mdps, rational_value
 from hypothesis import assume, given, settings
 
 from rlkit.mdp import TabularMDP
-from rlkit.planning import interval_iteration, policy_iteration, solve
+from rlkit.planning import bounds, interval_iteration, policy_iteration, solve
 from rlkit.planning.bounds import Shifts, doubt, largest_shift, macqueen_shifts, shifted, widest
 from rlkit.planning.methods import policy_iteration as howard
-from rlkit.planning.operators import Array, Extents, extents, rounding_bound
+from rlkit.planning.operators import UNIT_ROUNDOFF, Array, Extents, extents, rounding_bound
 
 TIGHT = 1 + 1e-12  # no bound is wider than a few roundings ask for
 
@@ -63,6 +63,25 @@ def test_the_quotient_of_a_shift_is_rounded_up(sign: int) -> None:
     for gamma, residual in rng.random((2000, 2)).tolist():
         exact = Fraction(sign * residual) / (1 - Fraction(gamma))
         assert exact <= Fraction(largest_shift(size, sign * residual, gamma))
+
+
+def test_residuals_are_rounded_outwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of changes that differ widely in size, where the rounding of the largest is more than the smallest."""
+    asked: list[float] = []
+    monkeypatch.setattr(bounds, "largest_shift", lambda size, residual, gamma: asked.append(residual) or 0.0)
+    rng = np.random.default_rng(0)
+    size = Extents(3, 1.0, 0.0, 1.0)
+    for gamma in rng.uniform(0, 1, 500).tolist():
+        value, change = rng.normal(size=(2, 4)) * 10.0 ** rng.integers(-8, 8, (2, 4))
+        backed_up = value + change
+        macqueen_shifts(size, value, backed_up, gamma)
+        lower, upper = (Fraction(residual) for residual in asked[:2])
+        asked.clear()
+        error = Fraction(rounding_bound(size, value, gamma))
+        exact = [new - old for new, old in zip(rationals(backed_up), rationals(value), strict=True)]
+        few_roundings = 8 * Fraction(UNIT_ROUNDOFF) * max(map(abs, exact)) + error * Fraction(TIGHT - 1)
+        assert 0 <= lower - (error - min(exact)) <= few_roundings
+        assert 0 <= upper - (error + max(exact)) <= few_roundings
 
 
 def exact_shift(size: Extents, residual: Fraction, gamma: float, above: bool) -> Fraction:

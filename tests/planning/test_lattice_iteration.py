@@ -245,7 +245,7 @@ def test_a_sweep_over_cells_is_the_backup_to_the_bit() -> None:
     cells.improve_cells(arrays, new, 0.9, policy, True)
     assert (new[-1], policy[-1]) == (expected[-1].max(), expected[-1].argmax())
     slow = value.copy()
-    cells.improve_cells.py_func(arrays, slow, 0.9, policy, True)
+    cells._improve_cells.py_func(arrays, slow, 0.9, policy, True, 0, 24)
     np.testing.assert_array_equal(new, slow)
 
 

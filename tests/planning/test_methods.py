@@ -216,7 +216,7 @@ def unfinished(method: str, mdp: TabularMDP) -> NotConverged:
         "jacobi": lambda: value_iteration(mdp, 0.999, max_iterations=3),
         "gauss-seidel": lambda: value_iteration(mdp, 0.999, max_iterations=3, in_place=True),
         "modified": lambda: modified_policy_iteration(mdp, 0.999, max_iterations=3),
-        "prioritised": lambda: prioritized_sweeping(mdp, 0.999, max_iterations=3),
+        "prioritized": lambda: prioritized_sweeping(mdp, 0.999, max_iterations=3),
         "inexact": lambda: inexact_policy_iteration(mdp, 0.999, max_iterations=1),
         "stencil": lambda: stencil_iteration(map_of(mdp), 0.999, max_iterations=3),  # type: ignore[arg-type]
     }
@@ -225,7 +225,7 @@ def unfinished(method: str, mdp: TabularMDP) -> NotConverged:
     return stopped.value
 
 
-@pytest.mark.parametrize("method", ["jacobi", "gauss-seidel", "modified", "prioritised", "inexact", "stencil"])
+@pytest.mark.parametrize("method", ["jacobi", "gauss-seidel", "modified", "prioritized", "inexact", "stencil"])
 @pytest.mark.parametrize("terminals", [True, False])
 def test_a_limit_is_never_silent_and_its_bounds_hold(method: str, terminals: bool) -> None:
     if method == "stencil" and not jit.COMPILED:
@@ -434,6 +434,15 @@ def test_rows_of_a_map_are_swept_to_the_fixed_point_of_its_table() -> None:
     table = stencil.stencil(grid, 0.9, policy_iteration(grid, 0.9).value)
     least, largest = stencil.sweep(table, 2)
     assert -1e-15 <= least <= largest <= 1e-15
+
+
+def test_a_block_has_the_priority_of_the_largest_change_that_it_leads_to() -> None:
+    one, other = [(1.0, 1, 0.0, False)], [(1.0, 2, 0.0, False)]
+    fork = TabularMDP.from_transitions([[one, other], [[(1.0, 0, 10.0, True)]] * 2, [[(1.0, 0, 1.0, True)]] * 2])
+    blocks, value = prioritized.cut_into_blocks(fork, 1), np.zeros(4)
+    backed_up = sweeps.sweep_blocks(operators.table_arrays(fork), value, 0.9, blocks, 1e-9, 3 * sweeps.BLOCK_SWEEPS)
+    assert backed_up == 3 * sweeps.BLOCK_SWEEPS
+    assert blocks.priority.tolist() == [9.0, 0.0, 0.0]  # the second change that it leads to, 1, lowers nothing
 
 
 def test_every_theorem_of_the_page_names_a_test_that_exists() -> None:

@@ -204,3 +204,32 @@ def test_actions_take_the_smallest_integers_that_hold_them(count, bytes_):
     dtype = smallest_integers(count)
     assert dtype.itemsize == bytes_
     assert count is None or torch.tensor(count - 1).to(dtype) == count - 1
+
+
+def test_truncated_copies_end_with_their_last_transition():
+    def step(number):
+        obs = torch.full((2, 2, 1), float(number))
+        ends = torch.zeros(2, 2, dtype=torch.bool)
+        return Transition(obs, torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, 2), obs + 1, ends, ends)
+
+    buffer = ReplayBuffer(8, step(0))
+    buffer.truncate(torch.ones(2, 2, dtype=torch.bool))  # nothing is stored yet
+    for number in (0, 1, 2):
+        buffer.add(segment([step(number)]))
+    copies = torch.tensor([[False, True], [False, False]])
+    buffer.truncate(copies)
+    moved = step(10)  # where the truncated copy begins its next episode
+    going = step(3)
+    here = copies[..., None]
+    mixed = going._replace(
+        obs=torch.where(here, moved.obs, going.obs), next_obs=torch.where(here, moved.next_obs, going.next_obs)
+    )
+    buffer.add(segment([mixed]))
+    u = torch.arange(8).expand(2, -1) / 8 + 1 / 16  # every transition, oldest first
+    batch, discount = buffer.sample_n_step(u, 3, torch.tensor([0.5, 0.5]))
+    assert batch.reward[0, 0::2].tolist() == batch.reward[1, 0::2].tolist() == [1.75, 1.75, 1.5, 1.0]
+    assert batch.reward[0, 1::2].tolist() == [1.75, 1.5, 1.0, 1.0]  # none passes the cut
+    assert batch.truncated[0, 1::2].tolist() == [True, True, True, False]
+    assert batch.next_obs[0, 1::2, 0].tolist() == [3.0, 3.0, 3.0, 11.0]
+    assert not batch.truncated[1].any()
+    assert discount[0, 3] == 0.25

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlkit.adversarial import NATURAL
-from rlkit.plotting import COLOURS
+from rlkit.plotting import COLORS
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable
@@ -89,15 +89,15 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
     for panel in panels[len(policies) :]:
         panel.set_axis_off()
     for panel, (case, maker) in zip(panels, policies, strict=False):
-        for attack, colour in zip(ATTACKS, COLOURS, strict=False):
+        for attack, color in zip(ATTACKS, COLORS, strict=False):
             own = rows_of(known, case, maker, attack)
             if own:
                 epsilons = [0.0, *sorted({row.epsilon for row in own})]
                 levels = [returns(rows_of(known, case, maker, NATURAL), 0.0)]
                 levels += [returns(own, epsilon) for epsilon in epsilons[1:]]
                 mean = mean_interval(np.stack(levels), axis=1)
-                panel.plot(epsilons, mean.value, color=colour, marker="o", markersize=3, linewidth=1.3, label=attack)
-                panel.fill_between(epsilons, mean.lower, mean.upper, color=colour, alpha=0.12, linewidth=0)
+                panel.plot(epsilons, mean.value, color=color, marker="o", markersize=3, linewidth=1.3, label=attack)
+                panel.fill_between(epsilons, mean.lower, mean.upper, color=color, alpha=0.12, linewidth=0)
         if aliasing is not None:
             panel.axvline(aliasing, color="#555555", linewidth=1, linestyle=":", label="states read alike")
         panel.set_title(f"{case}, {maker}", fontsize=7)

@@ -66,7 +66,7 @@ class Spread:
     n: int
     seed: int
     measured: float  # median over states of the epsilon that flips
-    predicted: float  # the same of the linearised policy
+    predicted: float  # the same of the linearized policy
     noise: float  # mean squared cosine of random signs with the gradient
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlkit.plotting import COLOURS
+from rlkit.plotting import COLORS
 
 from . import settings
 from .analysis import PAIRED, RANDOM, Flipped, Offset, Spread
@@ -47,7 +47,7 @@ def draw_matrix(axes: Axes, known: Sequence[Flipped]) -> None:
 def universal_figure(known: Sequence[Offset]) -> Figure:
     """Flips of other seeds against the number of states that an offset was fitted on, and by random offsets.
 
-    A panel per source and epsilon, a colour per target.
+    A panel per source and epsilon, a color per target.
     """
     sources = [source for source in settings.FITTED_ON if any(row.source == source for row in known)]
     epsilons = sorted({row.epsilon for row in known})
@@ -55,14 +55,14 @@ def universal_figure(known: Sequence[Offset]) -> Figure:
     panels = drawn.subplots(len(epsilons), len(sources), sharex=True, sharey=True, squeeze=False)
     for (i, epsilon), (j, source) in product(enumerate(epsilons), enumerate(sources)):
         panel = panels[i, j]
-        for target, colour in zip(settings.SHOWN_TO, COLOURS, strict=False):
+        for target, color in zip(settings.SHOWN_TO, COLORS, strict=False):
             here = [row for row in known if (row.target, row.epsilon) == (target, epsilon)]
             own = [row for row in here if row.source == source and row.roll == max(settings.ROLLS)]
             counts = sorted({row.states for row in own})
             means = [np.mean([row.flips for row in own if row.states == count]) for count in counts]
-            panel.plot(counts, means, color=colour, marker="o", markersize=3, label=target)
+            panel.plot(counts, means, color=color, marker="o", markersize=3, label=target)
             chance = np.mean([row.flips for row in here if row.source == RANDOM])
-            panel.axhline(chance, color=colour, linestyle=":", linewidth=0.9)
+            panel.axhline(chance, color=color, linestyle=":", linewidth=0.9)
         panel.set_xscale("log")
         panel.set_title(f"fitted on {source}, epsilon {epsilon:g}", fontsize=8)
         panel.grid(visible=True, color="#dddddd", linewidth=0.6)
@@ -79,16 +79,16 @@ def dimension_figure(known: Sequence[Spread]) -> Figure:
     drawn = Figure(figsize=(7.0, 2.9), layout="constrained")
     left, right = drawn.subplots(1, 2)
     lengths = sorted({row.n for row in known})
-    colours = dict(zip(dict.fromkeys(row.policy for row in known), COLOURS, strict=False))
+    colors = dict(zip(dict.fromkeys(row.policy for row in known), COLORS, strict=False))
     for policy, encoding in dict.fromkeys((row.policy, row.encoding) for row in known):
         own = [[row for row in known if (row.policy, row.encoding, row.n) == (policy, encoding, n)] for n in lengths]
         measured, predicted, noise = (
             [float(np.mean([getattr(row, field) for row in same])) for same in own]
             for field in ("measured", "predicted", "noise")
         )
-        dots = {"color": colours[policy], "marker": MARKERS[encoding], "markersize": 3, "linestyle": "none"}
+        dots = {"color": colors[policy], "marker": MARKERS[encoding], "markersize": 3, "linestyle": "none"}
         left.plot(lengths, measured, label=f"{policy}, {encoding}", **dots)
-        left.plot(lengths, predicted, color=colours[policy], linewidth=0.9)
+        left.plot(lengths, predicted, color=colors[policy], linewidth=0.9)
         right.plot(lengths, noise, **dots)
     right.plot(lengths, [1 / n for n in lengths], color="#555555", linewidth=0.9, label="1 / n")
     left.set_ylabel("median epsilon that flips\n(lines: predicted)", fontsize=8)

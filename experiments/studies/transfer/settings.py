@@ -56,7 +56,7 @@ LINEAR: Mapping[str, Any] = {
     "gamma": 0.99,
     "gae_lambda": 1.0,
 }
-RBF: Mapping[str, Any] = {"network": "rbf", "network_kwargs": {"centres": 128}, "learning_rate": 5e-3}
+RBF: Mapping[str, Any] = {"network": "rbf", "network_kwargs": {"centers": 128}, "learning_rate": 5e-3}
 
 KEPT = (
     ppo("linear", 200_000, "linear", LINEAR),

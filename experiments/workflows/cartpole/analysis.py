@@ -50,7 +50,7 @@ class ValueSection(NamedTuple):
         return state.reshape(-1, 4)
 
     def draw(self, axes: Axes, number: NDArray[Any], title: str, **style: Any) -> Any:
-        """``number [RESOLUTION^2]`` as colours."""
+        """``number [RESOLUTION^2]`` as colors."""
         image = axes.imshow(
             number.reshape(RESOLUTION, RESOLUTION).T,
             origin="lower",
@@ -103,7 +103,14 @@ def solve_cartpole(
 ) -> RunRecord:
     """Solve the cart-pole on a lattice of ``points^4`` states and evaluate its greedy policy.
 
-    ``learned`` is a DQN trained on the same cart-pole, whose Q is put beside.
+    Args:
+        dynamics: the cart-pole.
+        name: name of the environment in the report.
+        points: points of the lattice along every axis.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        device: where to solve; None for compiled loops on the CPU.
+        learned: a DQN trained on the same cart-pole, whose Q is compared; None for none.
 
     Raises:
         ValueError: points, gamma, tolerance or device out of range; a ``learned`` that has no Q of this gamma.
@@ -227,7 +234,7 @@ def _map_picture(
         image = plane.draw(row[0], reference.value_at(plane.states), "optimal value on the lattice", vmin=0)
         figure.colorbar(image, ax=row[0])
         plane.draw(row[1], found, "outcome", cmap=ListedColormap(COLORS), vmin=0, vmax=2)
-    handles = [Patch(color=colour, label=kind) for kind, colour in zip(KINDS, COLORS, strict=True)]
+    handles = [Patch(color=color, label=kind) for kind, color in zip(KINDS, COLORS, strict=True)]
     figure.legend(handles=handles[::-1], loc="outside lower center", ncols=3, frameon=False)
     caption = (
         "States from which the pole can be balanced. Blue: the greedy policy does it. Red: every sequence of pushes "

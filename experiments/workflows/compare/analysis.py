@@ -15,9 +15,9 @@ from rlkit.plotting import Curve, learning_curves, png
 from rlkit.sb3 import SB3Policy
 from rlkit.statistics import Estimate, difference_interval, mean_interval
 
-from ...interruption import interruptible
 from ...report.ledger import Cell, Picture, ReportTable, RunRecord
 from ...report.text import cell_text
+from ...stopping import interruptible
 from ..evaluate import Played, play
 from ..policies import Subject, backend_of, of_agent, of_models
 from ..train import KeptTraining, Training, TrainingResult, Watch, train, write_log
@@ -88,7 +88,13 @@ def evaluated(
 
 
 def sb3_subject(training: Training, algorithm: str, results: Sequence[SB3Result]) -> Subject:
-    """The models that a process of this program has just written, hence trusted, as one policy."""
+    """Load the models that a process of this program has just written, hence trusted, as one policy.
+
+    Args:
+        training: the training that both libraries did.
+        algorithm: name of stable-baselines3's algorithm.
+        results: results of its process, one per seed.
+    """
     read = [rlkit.sb3.load(one.model, algorithm, trust=True, vec_normalize=one.normalization) for one in results]
     policy = SB3Policy([one.models[0] for one in read], [one.vec_normalize[0] for one in read])
     return of_models(policy, algorithm, training.env, training.env_kwargs, training.backend)
@@ -203,7 +209,7 @@ def hyperparameter_table(config: Config, job: SB3Job) -> ReportTable:
     sb3 |= policy | {"activation": policy["activation_fn"]} | matching.fixed | matching.unmatched
     for name, schedule in matching.scheduled.items():
         sb3.setdefault(schedule, f"in {name}" if name in job.linear else "constant")
-    sb3 |= {name: job.normalization.get(theirs, False) for name, theirs in matching.normalization.items()}
+    sb3 |= {name: job.normalization.get(sb3_name, False) for name, sb3_name in matching.normalization.items()}
     rows = tuple((name, _word(value), _word(sb3[name])) for name, value in asdict(config).items())
     return ReportTable("hyperparameters", "Hyper-parameters of both", ("name", "rlkit", "stable-baselines3"), rows)
 

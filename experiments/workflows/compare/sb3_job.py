@@ -158,7 +158,7 @@ def sb3_job_for(training: Training, config: Config, seeds: tuple[int, ...]) -> S
     for schedule in matching.scheduled.values():
         if settings[schedule] not in ("constant", "linear"):
             raise ValueError(f"{schedule} must be constant or linear for stable-baselines3, got {settings[schedule]!r}")
-    normalization = {theirs: settings[name] for name, theirs in matching.normalization.items()}
+    normalization = {sb3_name: settings[name] for name, sb3_name in matching.normalization.items()}
     return SB3Job(
         algorithm=algorithm,
         env=training.env,

@@ -27,6 +27,13 @@ def with_measures(
 ) -> RunRecord:
     """Add the tables, pictures, notes and results of measures to a run.
 
+    Args:
+        run: the run to extend.
+        subject: the policy to measure, with its environment.
+        threat: attacks, budgets and epsilons.
+        names: the measures.
+        first_seed: seed of the first episode.
+
     Raises:
         ValueError: no epsilon above 0, which bounds the search of the measures.
     """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.adversarial import Section, cross_section, first_order_flip
-from rlkit.plotting import COLOURS, png
+from rlkit.plotting import COLORS, png
 from rlkit.statistics import Estimate, share_interval
 
 from ...report.ledger import Picture, ReportTable
@@ -137,11 +137,11 @@ def _figure(planes: Sequence[Plane], threat: Threat) -> Figure:
 
 
 def _draw_rays(axes: Axes, plane: Plane) -> None:
-    """A colour per action, solid along the steepest direction and dashed along random signs."""
+    """A color per action, solid along the steepest direction and dashed along random signs."""
     for action in range(plane.scores.shape[-1]):
-        colour = COLOURS[action % len(COLOURS)]
-        axes.plot(plane.radii, plane.ray(True)[:, action], color=colour, label=f"action {action}")
-        axes.plot(plane.radii, plane.ray(False)[:, action], color=colour, linestyle="--", linewidth=1.0)
+        color = COLORS[action % len(COLORS)]
+        axes.plot(plane.radii, plane.ray(True)[:, action], color=color, label=f"action {action}")
+        axes.plot(plane.radii, plane.ray(False)[:, action], color=color, linestyle="--", linewidth=1.0)
     axes.axvline(0.0, color="#999999", linewidth=0.7)
     axes.set_title(f"state {plane.state}", fontsize=9)
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)

@@ -1,1 +1,1 @@
-"""Attacks on observations, one algorithm a file; ``rlkit.adversarial`` exports them."""
+"""Attacks on observations, one algorithm per file; ``rlkit.adversarial`` exports them."""

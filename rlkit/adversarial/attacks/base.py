@@ -1,12 +1,12 @@
-"""Attacks on observations: what every one of them is, and the two ways to run one.
+"""The interface of attacks on observations, and the functions that run one.
 
-An attack proposes; ``perturb`` projects the proposal into the budget, and ``execute`` asks the victim again, so no
-attack can overspend or claim a success that is not there (the contract of Foolbox, Rauber et al. 2017). ``sweep`` runs
-one at many epsilons in a single batch. Randomness is data: an attack says how many uniform numbers it needs per
-example and is a pure function of them.
+An attack proposes observations. ``perturb`` projects them into the budget and ``execute`` queries the victim again, so
+an attack can neither exceed its budget nor report a false success (as in Foolbox, Rauber et al. 2017). ``sweep`` runs
+an attack at many epsilons in one batch. Randomness is data: an attack states how many uniforms it needs per example
+and is a pure function of them.
 
-Given a target action per example, an attack makes the victim choose it; without one, it makes the victim leave its own
-greedy action.
+With a target action per example, an attack tries to make the victim choose it. Without one, it tries to make the
+victim choose any other action than its own greedy one.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ from ..victims.base import Access, IsolatedVictim, QueryCounter, Victim, isolate
 
 
 class Attack(Protocol):
-    """A way to spend a budget."""
+    """An algorithm that proposes observations to show."""
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """Name in reports."""
         ...
 
     @property
     def access(self) -> Access:
-        """The most that ``propose`` asks of the victim."""
+        """The most that ``propose`` asks of the victim: nothing, actions, scores or gradients."""
         ...
 
     def noise_width(self, num_features: int) -> int:
-        """How many uniform numbers ``propose`` needs per example of D features."""
+        """Return how many uniforms ``propose`` needs per example of D features."""
         ...
 
     def propose(self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None) -> Tensor:
-        """What to show instead of ``obs [S, B, *observation]``; it need not be within the budget.
+        """Propose observations to show, ``[S, B, *observation]``; they need not be within the budget.
 
         Args:
-            victim: under attack.
-            obs: true observations.
-            budget: what may be spent.
+            victim: the policy under attack.
+            obs: true observations ``[S, B, *observation]``.
+            budget: bounds the difference between shown and true observations.
             u: uniforms on [0, 1) ``[S, B, noise_width]``; None where none are needed.
-            target: actions ``[S, B]`` that the victim shall choose; None to make it leave its own.
+            target: actions ``[S, B]`` that the victim shall choose; None for any other than its own.
         """
         ...
 
 
 class AttackResult(NamedTuple):
-    """What an attack achieved on every example; of ``sweep``, with an axis of L epsilons in front."""
+    """Result of an attack on every example; ``sweep`` adds an axis of L epsilons in front."""
 
-    obs: Tensor  # [S, B, *observation], within the budget
-    success: Tensor  # [S, B] bool, the victim's greedy action at it is another one, or the target
-    margin: Tensor  # [S, B], how far the best other action, or the target, leads there; NaN of a victim without scores
-    distance: Tensor  # [S, B], the epsilon that it took
-    queries: int  # how often the victim was asked about every example, those of the evaluation included
+    obs: Tensor  # [S, B, *observation], shown, within the budget
+    success: Tensor  # [S, B] bool, whether the victim's greedy action at ``obs`` is another one, or the target
+    margin: Tensor  # [S, B], lead of the best other action, or of the target; NaN where the victim has no scores
+    distance: Tensor  # [S, B], epsilon needed to show ``obs``
+    queries: int  # queries of the victim per example, including those of the evaluation
 
 
 def perturb(
@@ -76,20 +76,20 @@ def perturb(
     u: Given | None = None,
     target: Given | None = None,
 ) -> Tensor:
-    """What the attack shows, within the budget: ``[S, B, *observation]`` of the true ones.
+    """Return the observations that the attack shows, projected into the budget: ``[S, B, *observation]``.
 
     Args:
-        attack: proposes.
-        victim: the policy under attack; ``attack.access`` says whether ``act`` is enough.
+        attack: proposes observations.
+        victim: the policy under attack; ``attack.access`` tells whether it needs scores.
         obs: true observations ``[S, B, *observation]``.
-        budget: what may be spent.
+        budget: bounds the difference between shown and true observations; a number is epsilon of the norm "inf" in raw
+            units.
         u: uniforms on [0, 1) ``[S, B, attack.noise_width(D)]``; None for an attack that needs none.
-        target: actions ``[S, B]`` int64 that the victim shall choose, of any policy of the attacker's; None to make it
-            leave its own greedy action.
+        target: actions ``[S, B]`` int64 that the victim shall choose; None for any other than its own greedy one.
 
     Raises:
-        ValueError: observations that the budget does not fit (``Budget.check``), u or target of another shape, target
-            actions that the victim has not, or a victim that cannot answer what the attack asks.
+        ValueError: the observations do not fit the budget (``Budget.check``), u or target has another shape, a target
+            is not an action of the victim, or the victim lacks the access that the attack needs.
     """
     victim, obs, budget, u, target = posed(victim, obs, budget, u, target, finite=False)
     _check_access(attack, victim)
@@ -100,7 +100,7 @@ def perturb(
             f"{'none' if u is None else list(u.shape)}: draw them from Stream(seeds, 'attack', width, copies)"
         )
     with torch.no_grad():
-        # copies: an attack may compute in place
+        # copies, because an attack may compute in place
         numbers, aim = (None if each is None else each.clone() for each in (u, target))
         proposed = attack.propose(victim, obs.clone(), budget, numbers, aim)
         shown = budget.project(obs, proposed.to(obs.dtype))
@@ -109,7 +109,7 @@ def perturb(
 
 
 class PosedAttack(NamedTuple):
-    """What an attack is asked, as tensors and objects of rlkit."""
+    """The arguments of an attack, converted and checked."""
 
     victim: IsolatedVictim
     obs: Tensor  # [S, B, *observation], floating
@@ -126,19 +126,19 @@ def posed(
     target: Given | None = None,
     finite: bool = True,
 ) -> PosedAttack:
-    """Convert what an attack or a measure is given.
+    """Convert and check the arguments of an attack or a measure.
 
     Args:
         victim: the policy under attack, or a model of stable-baselines3.
         obs: true observations ``[S, B, *observation]``, ``[B, *observation]`` or one, see ``rlkit.arrays``.
-        budget: what may be spent; a number is epsilon of the norm "inf" in raw units.
+        budget: a number is epsilon of the norm "inf" in raw units.
         u: uniforms ``[S, B, w]``.
         target: actions ``[S, B]``, ``[B]`` or one for all.
-        finite: whether to refuse NaN and infinite observations. Rollouts do not: a row whose environment gives NaN
-            leaves the other rows as they are.
+        finite: whether to refuse NaN and infinite observations. Rollouts accept them, so that a row whose environment
+            gives NaN leaves the other rows as they are.
 
     Raises:
-        ValueError: something that does not fit, see ``as_victim``, ``as_observations``, ``Budget.check`` and
+        ValueError: an argument does not fit, see ``as_victim``, ``as_observations``, ``Budget.check`` and
             ``as_actions``.
     """
     asked, limit = isolated(victim), as_budget(budget)
@@ -151,7 +151,7 @@ def posed(
 
 
 def achieved(action: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
-    """Whether an action is the target, or another than the victim's own at the truth: ``[S, B]`` all."""
+    """Decide whether an action is the target, or another than the victim's own at the truth: ``[S, B]`` all."""
     return action != own if target is None else action == target
 
 
@@ -164,13 +164,13 @@ def execute(
     u: Given | None = None,
     target: Given | None = None,
 ) -> AttackResult:
-    """Attack every observation once and ask the victim what it does.
+    """Attack every observation once and evaluate the victim's action there.
 
-    Arguments and errors are those of ``perturb``.
+    Arguments and errors as of ``perturb``.
 
     Warns:
-        RuntimeWarning: the victim answers one observation in two ways, so that success is partly luck; or its scores
-            are not finite, so that its actions mean nothing.
+        RuntimeWarning: the victim's greedy action is not deterministic, so that success is partly chance; or its scores
+            are not finite, so that its actions are undefined.
     """
     victim, obs, budget, u, target = posed(victim, obs, budget, u, target)
     _check_access(attack, victim)
@@ -198,19 +198,19 @@ def sweep(
     u: Given | None = None,
     target: Given | None = None,
 ) -> AttackResult:
-    """``execute`` at L epsilons as one batch, side by side along the copies: every field ``[L, S, B, ...]``.
+    """Run ``execute`` at L epsilons as one batch along the copies: every field is ``[L, S, B, ...]``.
 
     Args:
-        attack: proposes.
-        victim: under attack.
+        attack: proposes observations.
+        victim: the policy under attack.
         obs: true observations ``[S, B, *observation]``.
         budget: norm, scale, mask and bounds; its epsilon is not used.
-        epsilons: L of them, in units of the budget's scale.
+        epsilons: L numbers, in units of the budget's scale.
         u: uniforms ``[S, B, attack.noise_width(D)]``, the same for every epsilon.
         target: actions ``[S, B]``, the same for every epsilon.
 
     Raises:
-        ValueError: no epsilon, one that is negative, NaN or infinite, and what ``perturb`` refuses.
+        ValueError: there is no epsilon, one is negative, NaN or infinite, or ``perturb`` refuses an argument.
     """
     epsilons = as_numbers(epsilons, "epsilons")
     victim, obs, budget, u, target = posed(victim, obs, replace(as_budget(budget), epsilon=0.0), u, target)
@@ -227,30 +227,30 @@ def sweep(
 
 
 def warn_if_stochastic(victim: Victim, obs: Tensor, action: Tensor) -> None:
-    """Ask the victim again for its greedy actions ``[S, B]`` and say so if they are others.
+    """Warn if the victim's greedy actions at ``obs`` differ from ``action [S, B]``, which it gave before.
 
     Warns:
-        RuntimeWarning: they are.
+        RuntimeWarning: an action differs.
     """
     changed = victim.act(obs, True) != action
     if changed.any():
         warnings.warn(
             f"{name_of(victim)} gave two answers to {int(changed.sum(dim=(0, 1)))} of {changed.numel()} same "
-            "observations: it is stochastic and was attacked as if it were not, so what counts as a flip is partly "
-            "luck. Make act(obs, deterministic=True) deterministic",
+            "observations: it is stochastic and was attacked as if it were deterministic, so that some flips are "
+            "chance. Make act(obs, deterministic=True) deterministic",
             RuntimeWarning,
             stacklevel=3,
         )
 
 
 def warn_if_nonfinite(victim: Policy, obs: Tensor) -> None:
-    """Ask a victim with scores for them at ``obs [S, B, *observation]`` and say where they are no numbers.
+    """Warn if the victim's scores at ``obs [S, B, *observation]`` are not finite.
 
     A score of -inf marks an action that is never chosen, and is accepted. Observations that are not finite themselves
-    do not count: that is not the victim's fault.
+    do not count.
 
     Warns:
-        RuntimeWarning: some are NaN or +inf, or all of an observation are -inf.
+        RuntimeWarning: a score is NaN or +inf, or all scores of an observation are -inf.
     """
     if not hasattr(victim, "scores"):
         return
@@ -259,7 +259,7 @@ def warn_if_nonfinite(victim: Policy, obs: Tensor) -> None:
         rows = bad.any(dim=1).nonzero().flatten().tolist()
         warnings.warn(
             f"the scores of {name_of(victim)} are NaN or infinite at {int(bad.sum(dim=(0, 1)))} of {bad.numel()} "
-            f"observations, in rows {rows}: its actions there mean nothing, and neither does what an attack achieves. "
+            f"observations, in rows {rows}: its actions there are undefined, and so are the results of attacks. "
             "Leave these rows out, or train them again",
             RuntimeWarning,
             stacklevel=3,
@@ -267,13 +267,13 @@ def warn_if_nonfinite(victim: Policy, obs: Tensor) -> None:
 
 
 def nonfinite_scores(scores: Tensor) -> Tensor:
-    """Whether scores ``[S, B, A]`` choose no action: one is NaN or +inf, or all are -inf. ``[S, B]`` bool."""
+    """Find where scores ``[S, B, A]`` define no action: one is NaN or +inf, or all are -inf. ``[S, B]`` bool."""
     return scores.isnan().any(dim=-1) | scores.amax(dim=-1).isinf()
 
 
 def _check_access(attack: Attack, victim: Victim) -> None:
     if attack.access in ("scores", "gradients") and not hasattr(victim, "scores"):
         raise ValueError(
-            f"{attack.name} needs the victim's scores(obs), which {name_of(victim)} has not: add the method, or "
-            "use an attack that needs actions only, such as Noise"
+            f"{attack.name} needs the victim's scores(obs), which {name_of(victim)} does not have: add the method, or "
+            "use an attack that does not need it, such as Boundary or Noise"
         )

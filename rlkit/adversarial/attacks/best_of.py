@@ -18,15 +18,16 @@ from .best import Best
 
 
 def worth(victim: Victim, shown: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
-    """What showing something is worth, ``[S, B]``: positive if it succeeds.
+    """Rate shown observations, ``[S, B]``: positive where they succeed.
 
-    By how much the target or the best other action leads; of a victim without scores 1 for a success and 0 for none.
+    The value is the lead of the target, or of the best other action. For a victim without scores it is 1 for a success
+    and 0 otherwise.
 
     Args:
-        victim: asked once.
-        shown: ``[S, B, *observation]``.
-        own: the victim's actions at the truth ``[S, B]``.
-        target: the actions wanted of it; None for any other than ``own``.
+        victim: queried once.
+        shown: observations ``[S, B, *observation]``.
+        own: the victim's actions at the truth, ``[S, B]``.
+        target: actions that the victim shall choose; None for any other than ``own``.
     """
     if not hasattr(victim, "scores"):
         return achieved(victim.act(shown, True), own, target).float()
@@ -36,13 +37,16 @@ def worth(victim: Victim, shown: Tensor, own: Tensor, target: Tensor | None) -> 
 
 @dataclass(frozen=True)
 class BestOf:
-    """For every example the best of several attacks and of doing nothing.
+    """The best of several attacks and of the true observation, chosen per example.
 
-    Best is what leads by most, or at all where the victim gives actions only. So in every single step it is at least
-    as good as each of its attacks; the return at the end of an episode need not be.
+    The best result has the largest lead; where the victim gives actions only, it is the first success. In every single
+    step the result is at least as good as that of each attack. The return of a whole episode may still be higher.
+
+    Args:
+        attacks: one or more attacks.
 
     Raises:
-        ValueError: no attack.
+        ValueError: there is no attack.
     """
 
     attacks: tuple[Attack, ...]
@@ -56,24 +60,24 @@ class BestOf:
 
     @property
     def name(self) -> str:
-        """``best of`` and the attacks' names, with their number where one is tried several times."""
+        """``best of`` and the names of the attacks, with their number where one occurs several times."""
         counted = Counter(attack.name for attack in self.attacks)
         return f"best of {', '.join(name if n == 1 else f'{n} x {name}' for name, n in counted.items())}"
 
     @property
     def access(self) -> Access:
-        """The most that one of them asks for, and actions to compare them."""
+        """The most that one of the attacks asks for; at least actions, which compare them."""
         levels = get_args(Access)
         return max(("actions", *(attack.access for attack in self.attacks)), key=levels.index)
 
     def noise_width(self, num_features: int) -> int:
-        """Every attack has numbers of its own."""
+        """Return the sum over the attacks, each of which has its own numbers."""
         return sum(attack.noise_width(num_features) for attack in self.attacks)
 
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """The best, already within the budget; the truth where nothing is better."""
+        """Return the best proposal, projected into the budget, or the truth; arguments as of ``Attack.propose``."""
         own = victim.act(obs, True)
         best = Best(obs, worth(victim, obs, own, target))
         used = 0

@@ -1,4 +1,4 @@
-"""An attack that sees actions only."""
+"""Boundary attack: it sees actions only."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from .base import achieved
 from .best import Best
 from .deepfool import bisect_to_boundary
 
-RADII = (1.0, 2.0, 4.0)  # of the first rays, in epsilon
+RADII = (1.0, 2.0, 4.0)  # ends of the first rays, in epsilon
 MIXTURES = (0.25, 0.5, 1.0)  # how far a direction turns towards the normal's in a round
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """Walks along the decision boundary towards the truth, by labels alone.
+    """Follow the decision boundary towards the true observation, from actions alone.
 
-    Random rays from the truth are followed to a point where the action is another, and halved back to the boundary; the
-    nearest point is kept. Each round estimates the boundary's normal there from the labels of random points around it,
-    ``mean of (label - mean label) direction``, and tries rays turned by parts towards the direction that is steepest
-    along that normal in the budget's norm, which for a flat boundary is the shortest way to it. It searches beyond
-    epsilon too, because the shortest way may lead from there.
+    The attack follows random rays from the truth to a point where the action differs, and bisects back to the boundary.
+    It keeps the nearest point. Each round estimates the normal of the boundary there, as ``mean of (label - mean label)
+    direction`` over random points around it. It then tries rays that are turned in parts towards the direction that is
+    steepest along that normal in the budget's norm; for a flat boundary this is the shortest way. Points beyond epsilon
+    are searched too, because the shortest way may start from them.
 
     Args:
-        rays: to begin with.
-        directions: around the point, for the normal.
-        rounds: of turning.
-        halvings: of every ray.
-        radius: of the points around, as a share of the distance to the truth.
+        rays: number of first rays.
+        directions: number of points around the boundary point that estimate the normal.
+        rounds: number of rounds after the first rays.
+        halvings: bisections of every ray.
+        radius: distance of the points around, as a share of the distance to the truth.
 
     Raises:
-        ValueError: a number below one, or a radius that is not positive.
+        ValueError: rays, directions, rounds or halvings is below 1, or radius is not positive.
 
     Source: the normal is that of Chen, Jordan & Wainwright 2020, "HopSkipJumpAttack: a query-efficient decision-based
     attack", equation 9 with the baseline of equation 16; walking the boundary is Brendel, Rauber & Bethge 2018,
@@ -66,13 +66,13 @@ class Boundary:
         return "boundary"
 
     def noise_width(self, num_features: int) -> int:
-        """D numbers for every ray and every direction around a point, the same directions in every round."""
+        """Return D for every ray and every direction; all rounds use the same directions."""
         return (self.rays + self.directions) * num_features
 
     def propose(
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """The nearest point found at which the victim does what is wanted; the truth where none was."""
+        """Return the nearest successful point, or else the truth; arguments as of ``Attack.propose``."""
         assert u is not None
         own = victim.act(obs, True)
         numbers = u.chunk(self.rays + self.directions, dim=-1)  # [S, B, D] each
@@ -94,28 +94,28 @@ class Boundary:
 
 
 class _Rays(NamedTuple):
-    """Questions about points on rays from the truth."""
+    """Queries of the victim at points on rays from the truth."""
 
     victim: Policy
     obs: Tensor  # [S, B, *observation], the truth
-    unit: Budget  # of epsilon 1
-    own: Tensor  # [S, B], the actions there
+    unit: Budget  # with epsilon 1
+    own: Tensor  # [S, B], the victim's actions at the truth
     target: Tensor | None
     halvings: int
 
     def flips(self, shown: Tensor) -> Tensor:
-        """Whether the victim does what is wanted, ``[S, n B]`` of n points for every example."""
+        """Find where the attack succeeds, ``[S, n B]`` of n points for every example."""
         copies = shown.shape[1] // self.obs.shape[1]
         target = None if self.target is None else tiled(self.target, copies)
         return achieved(self.victim.act(shown, True), tiled(self.own, copies), target)
 
     def shortest(self, offsets: Tensor, radii: int = 1) -> Best:
-        """The nearest point of n rays at which the victim does what is wanted, and minus its distance.
+        """Return the nearest successful point on n rays, with minus its distance as value.
 
         Args:
-            offsets: ends of the rays ``[S, radii n B, *observation]``, of every ray at several radii, from near to far;
-                each is followed back from the first end that succeeds.
-            radii: how many.
+            offsets: ends of the rays ``[S, radii n B, *observation]``, every ray at several radii from near to far; a
+                ray is bisected from its first successful end.
+            radii: number of radii.
         """
         truth = tiled(self.obs, offsets.shape[1] // self.obs.shape[1])
         ends = self.unit.cut(truth + offsets)
@@ -129,12 +129,12 @@ class _Rays(NamedTuple):
         return Best(near, value).of_each(copies)
 
     def normal(self, obs: Tensor, radius: Tensor, around: Tensor) -> Tensor:
-        """The gradient, up to a positive factor, of what the victim decides by at ``obs``, from labels around it.
+        """Estimate the normal of the decision boundary at ``obs``, up to a positive factor, from actions around it.
 
         Args:
-            obs: on the boundary ``[S, B, *observation]``.
-            radius: of the points asked about, ``[S, B, 1, ...]``.
-            around: offsets ``[S, n B, *observation]`` of length 1.
+            obs: points on the boundary, ``[S, B, *observation]``.
+            radius: distance of the queried points, ``[S, B, 1, ...]``.
+            around: offsets of length 1, ``[S, n B, *observation]``.
         """
         copies = around.shape[1] // obs.shape[1]
         points = self.unit.cut(tiled(obs, copies) + tiled(radius, copies) * around)

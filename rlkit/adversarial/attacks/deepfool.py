@@ -1,6 +1,7 @@
-"""How far the nearest observation is at which the victim does something else.
+"""Adversarial distance: the distance to the nearest observation that changes the action.
 
-Both answers are upper bounds on the true distance: what is found is there, but something nearer may not be found.
+Both methods here give upper bounds of the true distance: the observations that they find do change the action, but a
+nearer one may exist.
 """
 
 from __future__ import annotations
@@ -18,22 +19,27 @@ from rlkit.arrays import Given
 from rlkit.types import Policy
 
 from ..budget import Budget, per_feature
-from ..victims.base import Access, Victim, linearise
+from ..victims.base import Access, Victim, linearize
 from .base import Attack, AttackResult, achieved, execute, posed
 from .best import Best
 
 
 @dataclass(frozen=True)
 class DeepFool:
-    """Steps to the nearest boundary of the linearised victim, then bisection back along the way.
+    """Step to the nearest boundary of the linearized victim, then bisect back towards the truth.
 
-    Each step goes to where, to first order, the easiest other action (or the target) draws level with the greedy one:
-    ``(score_a - score_b) / |scale (grad score_b - grad score_a)|_q`` along the steepest direction, with q dual to the
-    budget's norm, and an ``overshoot`` beyond. For a linear victim the first step is exact. The budget's epsilon is
-    not looked at: a point farther away than it is projected back, and then is no success.
+    Each step leads to the point where, to first order, the nearest other action (or the target) ties with the greedy
+    one. Its length is ``(score_a - score_b) / |scale (grad score_b - grad score_a)|_q`` along the steepest direction,
+    with q dual to the budget's norm, plus an overshoot. For a linear victim the first step is exact. The budget's
+    epsilon does not enter: a point outside the budget is projected back, and is then no success.
+
+    Args:
+        steps: maximum number of steps.
+        overshoot: share of the length by which a step goes beyond the boundary.
+        halvings: bisections between the truth and the point found.
 
     Raises:
-        ValueError: steps below one, halvings below zero, or an overshoot that is not positive.
+        ValueError: steps is below 1, halvings is negative, or overshoot is not positive.
 
     Source: Moosavi-Dezfooli, Fawzi & Frossard 2016, "DeepFool: a simple and accurate method to fool deep neural
     networks", algorithm 2 and section 3.3 for other norms.
@@ -58,15 +64,15 @@ class DeepFool:
         return "DeepFool"
 
     def noise_width(self, num_features: int) -> int:
-        """None needed."""
+        """Return 0: the attack is deterministic."""
         return 0
 
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """The nearest point found at which the action is another one; where none was, the last point tried."""
+        """Return the nearest successful point, or the last one tried; arguments as of ``Attack.propose``."""
         unit = replace(budget, epsilon=1.0)
-        scores, pullback = linearise(victim, obs)
+        scores, pullback = linearize(victim, obs)
         x, own = obs, scores.argmax(dim=-1)
         for _ in range(self.steps):
             arrived = achieved(scores.argmax(dim=-1), own, target)  # [S, B]
@@ -74,7 +80,7 @@ class DeepFool:
                 break
             step = self._step(unit, x, scores, pullback, own, target)
             x = torch.where(per_feature(arrived, x), x, unit.cut(x + step))
-            scores, pullback = linearise(victim, x)
+            scores, pullback = linearize(victim, x)
         return bisect_to_boundary(victim, obs, x, own, target, self.halvings)
 
     def _step(
@@ -86,7 +92,7 @@ class DeepFool:
         own: Tensor,
         target: Tensor | None,
     ) -> Tensor:
-        """To the nearest boundary of the linearised victim and a little beyond, ``[S, B, *observation]``."""
+        """Return the step to just beyond the nearest boundary of the linearized victim, ``[S, B, *observation]``."""
         num_actions = scores.shape[-1]
         if target is None:
             leader, others = own, [torch.full_like(own, b) for b in range(num_actions)]
@@ -106,25 +112,27 @@ class DeepFool:
 
 
 def second_to(scores: Tensor, action: Tensor) -> Tensor:
-    """The best of the other actions, ``[..., A], [...] -> [...]``."""
+    """Return the best of the other actions, ``[..., A], [...] -> [...]``."""
     return scores.masked_fill(one_hot(action, scores.shape[-1]).bool(), -torch.inf).argmax(dim=-1)
 
 
 def bisect_to_boundary(
     victim: Policy, obs: Tensor, found: Tensor, own: Tensor, target: Tensor | None, halvings: int
 ) -> Tensor:
-    """Points between the truth and what was found, at which the victim still does what it does there.
+    """Bisect between the truth and ``found`` for a nearer point that still succeeds, from actions alone.
 
-    Bisection of the way by labels alone: each of the ``halvings`` halves what may be too much. Where ``found`` is no
-    success it is returned as it is.
+    Where ``found`` is no success, it is returned as it is.
 
     Args:
-        victim: asked once per halving, and once at ``found``.
+        victim: queried once per halving, and once at ``found``.
         obs: true observations ``[S, B, *observation]``.
-        found: others.
-        own: the victim's actions at the truth ``[S, B]``.
+        found: observations of the same shape, at which an attack may have succeeded.
+        own: the victim's actions at the truth, ``[S, B]``.
         target: actions that count as success; None for any other than ``own``.
-        halvings: of the way from truth to ``found``.
+        halvings: number of bisections.
+
+    Returns:
+        Observations ``[S, B, *observation]``.
     """
     success = achieved(victim.act(found, True), own, target)  # [S, B]
     low, high = torch.zeros_like(own, dtype=obs.dtype), torch.ones_like(own, dtype=obs.dtype)
@@ -137,11 +145,11 @@ def bisect_to_boundary(
 
 
 class Nearest(NamedTuple):
-    """The nearest observations found that succeed."""
+    """The nearest successful observations that were found."""
 
     obs: Tensor  # [S, B, *observation]; the truth where none was found
-    distance: Tensor  # [S, B], the epsilon that it takes; infinite where none was found
-    queries: int
+    distance: Tensor  # [S, B], epsilon needed to show them; infinite where none was found
+    queries: int  # queries of the victim per example
 
 
 @torch.no_grad()
@@ -154,23 +162,23 @@ def adversarial_distance(
     u: Given | None = None,
     target: Given | None = None,
 ) -> Nearest:
-    """The smallest epsilon at which an attack succeeds, by bisection for every example on its own.
+    """Find the smallest epsilon at which an attack succeeds, by bisection for every example.
 
-    An upper bound on the true adversarial distance. DeepFool finds its point at once and needs no halvings; an attack
-    that spends its whole budget, such as FGSM, gets nearer with each. Success need not be monotone in epsilon: what is
-    returned did succeed.
+    The result is an upper bound of the true adversarial distance. DeepFool finds its point at once and needs no
+    halvings; an attack that spends its whole budget, such as FGSM, gets nearer with each halving. Success need not be
+    monotone in epsilon, but every observation returned did succeed.
 
     Args:
-        attack: any; it sees every epsilon as if it were the only one.
-        victim: under attack.
+        attack: the attack to run at every epsilon.
+        victim: the policy under attack.
         obs: true observations ``[S, B, *observation]``.
-        budget: its epsilon is the largest that is tried.
-        halvings: of the interval from 0 to the smallest success so far.
+        budget: its epsilon is the largest one tried.
+        halvings: bisections of the interval from 0 to the smallest success so far.
         u: see ``perturb``; the same numbers for every epsilon.
         target: see ``perturb``.
 
     Raises:
-        ValueError: halvings below zero, and what ``perturb`` refuses.
+        ValueError: halvings is negative, or ``perturb`` refuses an argument.
     """
     if halvings < 0:
         raise ValueError(f"halvings must not be negative, got {halvings}")
@@ -191,5 +199,5 @@ def adversarial_distance(
 
 
 def _worth(result: AttackResult) -> Tensor:
-    """Minus the distance of what succeeded, ``[S, B]``."""
+    """Return minus the distance of every success, ``[S, B]``, and -inf elsewhere."""
     return torch.where(result.success, -result.distance, -math.inf)

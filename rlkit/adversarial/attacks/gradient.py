@@ -10,20 +10,23 @@ from torch import Tensor
 
 from ..budget import Budget, tiled
 from ..objectives import MARGIN, Objective, ObjectiveName, PosedObjective, find_objective, lead, named, pose
-from ..victims.base import Access, Victim, linearise, scores_of
+from ..victims.base import Access, Victim, linearize, scores_of
 from .best import Best
 
 
 @dataclass(frozen=True)
 class FGSM:
-    """The fast gradient sign method: one step of the whole budget along the steepest direction.
+    """Fast gradient sign method: one step of the whole budget along the steepest direction.
 
-    ``x + epsilon scale sign(grad J)`` for the norm "inf", ``x + epsilon scale (scale grad J) / |scale grad J|_2`` for
-    "2", the feature of the largest ``|scale grad J|`` for "1", where J is the objective. It maximises J where J is
-    linear. With the objective "kl", whose gradient at the truth is zero, it does nothing.
+    The result is ``x + epsilon scale sign(grad J)`` for the norm "inf", ``x + epsilon scale (scale grad J) / |scale
+    grad J|_2`` for "2", and for "1" a step on the feature of the largest ``|scale grad J|``. J is the objective. The
+    step maximizes J if J is linear. With the objective "kl", whose gradient at the truth is zero, it has no effect.
+
+    Args:
+        objective: what to increase.
 
     Raises:
-        ValueError: an unknown objective.
+        ValueError: the objective is unknown.
 
     Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", section 4; on
     policies: Huang et al. 2017, "Adversarial attacks on neural network policies".
@@ -37,50 +40,50 @@ class FGSM:
 
     @property
     def name(self) -> str:
-        """``FGSM``, with the objective if it is not the default."""
+        """``FGSM``, followed by the objective if it is not the default."""
         return named("FGSM", self.objective)
 
     def noise_width(self, num_features: int) -> int:
-        """None needed."""
+        """Return 0: the attack is deterministic."""
         return 0
 
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """``obs`` plus the steepest offset."""
+        """Return ``obs`` plus the steepest offset; arguments as of ``Attack.propose``."""
         _, _, gradient = at_truth(find_objective(self.objective), victim, obs, target)
         return obs + budget.steepest(obs, budget.movable(obs, gradient))
 
 
 @dataclass(frozen=True)
 class PGD:
-    """Projected gradient ascent from several starts, also called iterative FGSM; keeps the best point that it met.
+    """Projected gradient ascent from several starts (iterative FGSM); it returns the best point visited.
 
-    Each step goes ``step epsilon / steps`` along the steepest direction of the norm and is projected back. The best is
-    chosen by the objective, for every example, from the truth and everything visited.
+    Each step moves ``step epsilon / steps`` along the steepest direction of the norm and projects back into the budget.
+    For every example the point with the largest objective is returned, of all points visited and the truth.
 
-    The starts, ``restarts`` and with ``every_action`` A - 2 more:
+    There are ``restarts`` starts, and A - 2 more with ``every_action``:
 
-    - The first begins with one step of the whole budget, FGSM's. The margin is the largest of A - 1 differences
-      ``score_b - score_a``, a the greedy action, and FGSM follows the one that leads at the truth, though another may
-      be the nearest to turn. So with ``every_action`` each action b other than a has a start of its own, which begins
-      with the steepest step of its difference and climbs that: for a linear victim the best of them is exact. This is
-      for the objective "margin" without a target. With two actions it makes no difference.
-    - The others begin at random points of the ball and climb the objective. Of an objective that is flat at the truth
-      all starts are random.
+    - The first start is FGSM's step of the whole budget. The margin is the largest of A - 1 differences ``score_b -
+      score_a``, with a the greedy action. FGSM follows the difference that is largest at the truth, but another one may
+      change sign nearer. With ``every_action``, each action b other than a has its own start, which takes the steepest
+      step of its own difference and ascends that difference. For a linear victim the best of them is exact. This holds
+      for the objective "margin" without a target; with two actions it makes no difference.
+    - The other starts are random points of the ball and ascend the objective. All starts are random if the objective is
+      flat at the truth.
 
-    The objective is never less than FGSM's with the same objective, unless two actions share the second place at the
-    truth. Costs ``1 + steps starts`` queries.
+    The objective reached is at least FGSM's with the same objective, unless two actions tie for second place at the
+    truth. The cost is ``1 + steps starts`` queries.
 
     Args:
-        steps: of ascent, from every start.
-        restarts: starts, where those of ``every_action`` count as one.
-        objective: what is increased.
+        steps: steps of ascent from every start.
+        restarts: number of starts, where those of ``every_action`` count as one.
+        objective: what to increase.
         step: length of a step, in epsilon / steps.
-        every_action: whether every other action has a start of its own; False aims at the runner-up alone.
+        every_action: whether every other action has its own start; False aims at the runner-up alone.
 
     Raises:
-        ValueError: steps or restarts below one, a step that is not positive, an unknown objective.
+        ValueError: steps or restarts is below 1, step is not positive, or the objective is unknown.
 
     Source: Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1; Kurakin,
     Goodfellow & Bengio 2017, "Adversarial examples in the physical world", section 2.2; a start per action is the
@@ -104,7 +107,7 @@ class PGD:
 
     @property
     def name(self) -> str:
-        """For example ``PGD-20x5``, with the objective if it is not the default, ``runner-up`` if it aims at it."""
+        """For example ``PGD-20x5``, with the objective if it is not the default, and ``runner-up`` if it aims there."""
         name = f"PGD-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
         aims_at_one = not self.every_action and find_objective(self.objective) is MARGIN
         return named(f"{name} runner-up" if aims_at_one else name, self.objective)
@@ -114,15 +117,15 @@ class PGD:
         return self.restarts if find_objective(self.objective).flat_at_truth else self.restarts - 1
 
     def noise_width(self, num_features: int) -> int:
-        """D + 1 for every random start."""
+        """Return D + 1 for every random start."""
         return self._random_starts * (num_features + 1)
 
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """The best point met."""
+        """Return the best point visited; arguments as of ``Attack.propose``."""
         objective = find_objective(self.objective)
-        scores, pullback = linearise(victim, obs)
+        scores, pullback = linearize(victim, obs)
         goal = pose(objective, victim, obs, scores, target)
         firsts = [] if objective.flat_at_truth else [goal]
         if self.every_action and objective is MARGIN and target is None:
@@ -137,7 +140,7 @@ class PGD:
         x = budget.project(truth, torch.cat(starts, dim=1))  # [S, starts B, ...]
         best = Best(truth, tiled(value, copies))
         for _ in range(self.steps - 1):
-            scores, pullback = linearise(victim, x)
+            scores, pullback = linearize(victim, x)
             best = best.or_else(x, goal.value(scores))
             parts = zip(climbed, scores.chunk(copies, dim=1), strict=True)
             gradient = pullback(torch.cat([each.value_and_grad(part)[1] for each, part in parts], dim=1))
@@ -148,10 +151,10 @@ class PGD:
 
 
 def leads_of_others(scores: Tensor) -> list[PosedObjective]:
-    """``score_b - score_a`` of the greedy action a at the truth and each of the A - 1 other actions b.
+    """Return the objectives ``score_b - score_a``, for the greedy action a and each of the A - 1 other actions b.
 
     Args:
-        scores: at the truth, ``[S, B, A]``.
+        scores: at the true observation, ``[S, B, A]``.
     """
     own, num_actions = scores.argmax(dim=-1), scores.shape[-1]
     return [PosedObjective(lead, ((own + k) % num_actions, own), 1.0) for k in range(1, num_actions)]
@@ -160,11 +163,11 @@ def leads_of_others(scores: Tensor) -> list[PosedObjective]:
 def at_truth(
     objective: Objective, victim: Victim, obs: Tensor, target: Tensor | None
 ) -> tuple[PosedObjective, Tensor, Tensor]:
-    """The goal posed for true observations, its value ``[S, B]`` and its gradient ``[S, B, *observation]`` there.
+    """Return the goal at true observations, its value ``[S, B]`` and its gradient ``[S, B, *observation]``.
 
-    One query for all three.
+    It takes one query.
     """
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     goal = pose(objective, victim, obs, scores, target)
     value, grad = goal.value_and_grad(scores)
     return goal, value, pullback(grad)

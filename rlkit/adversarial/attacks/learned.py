@@ -1,16 +1,16 @@
-"""An adversary that is learned: attacking as a decision problem of its own.
+"""Learned adversaries: the attacker's choice of observations as a decision problem.
 
-For a fixed victim the environment with the victim in it is a Markov decision process of the attacker's: it observes
-the true observation, its action decides what the victim is shown, and its reward is minus the victim's. Its optimum is
-the worst that observations can do to the victim, and any agent can be trained on it; the harm that this agent does is
-what was found, and a better one may do more.
+For a fixed victim, the environment with the victim inside is a Markov decision process of the attacker. The attacker
+sees the true observation, its action decides what the victim is shown, and its reward is minus the victim's. An optimal
+policy of it is the strongest attack on observations within the budget. Any agent can be trained on it; the harm that
+the trained adversary does is a lower bound of the possible harm.
 
-An ``AdversaryActions`` defines the adversary's action: a direction to spend the budget in (``Directions``), a point of
-the budget's ball (``Ball``), or an action that the victim is made to choose (``TargetAction``).
+An ``AdversaryActions`` defines the actions of the adversary: a direction of the offset (``Directions``), a point of the
+budget's ball (``Ball``), or an action that the victim shall choose (``TargetAction``).
 
 Sources: Zhang et al. 2021, "Robust reinforcement learning on state observations with learned optimal adversary", for
 perturbations; Sun et al. 2022, "Who is the strongest enemy? Towards optimal and efficient evasion attacks in deep RL",
-for the action to provoke.
+for target actions.
 """
 
 from __future__ import annotations
@@ -32,36 +32,44 @@ from ..budget import Budget, as_budget, per_feature
 from ..victims.base import Access, OneHot, Victim, as_victim, isolated
 from .base import Attack, perturb
 
-MANY_CORNERS = 10  # features: 2^10 corners are as many as a discrete action space should hold
+MANY_CORNERS = 10  # most features: a discrete action space should hold no more than 2^10 corners
 
 
 class AdversaryActions(Protocol):
-    """What an adversary's action does."""
+    """The meaning of an adversary's actions."""
 
     @property
     def action_space(self) -> spaces.Space[Any]:
-        """Of the adversary."""
+        """Action space of the adversary."""
         ...
 
     @property
     def access(self) -> Access:
-        """The most that is asked of the victim."""
+        """The most that ``show`` asks of the victim."""
         ...
 
     def show(self, victim: Victim, obs: Tensor, action: Tensor, budget: Budget) -> Tensor:
-        """What the victim is shown for true ``obs [S, B, *observation]`` and ``action [S, B, ...]``."""
+        """Return the observations that the victim is shown, ``[S, B, *observation]``.
+
+        Args:
+            victim: the policy under attack.
+            obs: true observations ``[S, B, *observation]``.
+            action: actions of the adversary, ``[S, B, ...]``.
+            budget: bounds the difference between shown and true observations.
+        """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """A discrete action spends the whole budget in one of M directions; a direction of zeros shows the truth.
+    """Discrete actions: each spends the whole budget in one of M directions; a zero direction shows the truth.
 
     Args:
         directions: ``[M, *observation]``, in units of the budget's scale; their lengths do not matter.
+        access: what the directions ask of the victim.
 
     Raises:
-        ValueError: no direction, or one that is not finite.
+        ValueError: there is no direction, or one is not finite.
     """
 
     directions: ArrayLike
@@ -74,20 +82,20 @@ class Directions:
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """Discrete(M)."""
+        """``Discrete(M)``."""
         return spaces.Discrete(len(np.asarray(self.directions)))
 
     def show(self, victim: Policy, obs: Tensor, action: Tensor, budget: Budget) -> Tensor:
-        """``obs`` and the budget along direction ``action [S, B]``."""
+        """Return ``obs`` plus the budget along direction ``action``; arguments as of ``AdversaryActions.show``."""
         z = torch.as_tensor(np.asarray(self.directions), dtype=obs.dtype, device=obs.device)[action]
         return budget.project(obs, obs + budget.along(obs, z))
 
 
 def corners(num_features: int) -> Directions:
-    """The truth and every corner of the box: ``1 + 2^D`` directions, the truth first.
+    """Return the directions to the truth and to every corner of the box, ``1 + 2^D``, the truth first.
 
     Raises:
-        ValueError: more than 10 features.
+        ValueError: num_features is below 1 or above 10.
     """
     if not 1 <= num_features <= MANY_CORNERS:
         raise ValueError(
@@ -99,10 +107,11 @@ def corners(num_features: int) -> Directions:
 
 @dataclass(frozen=True)
 class Ball:
-    """A continuous action is the offset itself, in units of ``epsilon scale``: Box(-1, 1), projected into the budget.
+    """Continuous actions: the offset in units of ``epsilon scale``, Box(-1, 1), projected into the budget.
 
     Args:
-        shape: of an observation.
+        shape: shape of an observation.
+        access: what the offset asks of the victim.
     """
 
     shape: tuple[int, ...]
@@ -110,11 +119,11 @@ class Ball:
 
     @property
     def action_space(self) -> spaces.Box:
-        """Box(-1, 1, shape)."""
+        """``Box(-1, 1, shape)``."""
         return spaces.Box(-1.0, 1.0, self.shape, np.float32)
 
     def show(self, victim: Policy, obs: Tensor, action: Tensor, budget: Budget) -> Tensor:
-        """``obs + epsilon scale action``, action ``[S, B, *observation]``."""
+        """Return ``obs + epsilon scale action``, projected; arguments as of ``AdversaryActions.show``."""
         epsilon = torch.as_tensor(budget.epsilon, dtype=obs.dtype, device=obs.device).expand(obs.shape[:2])
         offset = per_feature(epsilon, obs) * budget.extent(obs) * action.to(obs.dtype)
         return budget.project(obs, obs + offset)
@@ -122,11 +131,11 @@ class Ball:
 
 @dataclass(frozen=True)
 class TargetAction:
-    """Discrete(A + 1): action a < A is one that a targeted attack tries to provoke, action A shows the truth.
+    """Discrete(A + 1): a targeted attack tries to make the victim choose action a < A; action A shows the truth.
 
     Args:
-        attack: executes the decision; one without random numbers, such as FGSM or PGD without restarts.
-        num_actions: A, of the victim.
+        attack: the targeted attack, without random numbers, such as FGSM or PGD without restarts.
+        num_actions: number of actions A of the victim.
     """
 
     attack: Attack
@@ -134,38 +143,38 @@ class TargetAction:
 
     @property
     def access(self) -> Access:
-        """The attack's."""
+        """That of the attack."""
         return self.attack.access
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """Discrete(A + 1)."""
+        """``Discrete(A + 1)``."""
         return spaces.Discrete(self.num_actions + 1)
 
     def show(self, victim: Victim, obs: Tensor, action: Tensor, budget: Budget) -> Tensor:
-        """What the attack shows for target ``action [S, B]``; ``obs`` where it is A."""
+        """Return what the attack shows for target ``action [S, B]``; arguments as of ``AdversaryActions.show``."""
         leave = action == self.num_actions
         shown = perturb(self.attack, victim, obs, budget, target=action.masked_fill(leave, 0))
         return torch.where(per_feature(leave, obs), obs, shown)
 
 
 class AdversaryEnv(gymnasium.Env[Any, Any]):
-    """The attacker's problem against a fixed victim: the true observation, actions of ``moves``, minus the reward.
+    """The attacker's decision problem against a fixed victim: true observations, ``moves``, and minus the reward.
 
-    Any gymnasium environment with discrete actions; agents of ours train on it as
-    ``PPO(lambda: AdversaryEnv(gymnasium.make(id), victim, moves, budget))`` and stable-baselines3's as they are. For
-    dynamics of ours ``rlkit.envs.AdversaryDynamics`` is the same problem, many copies at once. ``info`` holds
-    ``shown``, what the victim saw, and ``victim_action``.
+    It accepts any gymnasium environment with discrete actions. Agents of rlkit train on it as
+    ``PPO(lambda: AdversaryEnv(gymnasium.make(id), victim, moves, budget))``, those of stable-baselines3 directly. For
+    dynamics of rlkit, ``rlkit.envs.AdversaryDynamics`` is the same problem with batched copies. ``info`` holds
+    ``shown``, the observation that the victim saw, and ``victim_action``.
 
     Args:
-        env: the victim's environment.
-        victim: S = 1 or of any S; acts greedily.
-        moves: what an action does.
-        budget: what it may spend.
+        env: environment of the victim.
+        victim: policy with S = 1, or one that accepts any S; it acts greedily.
+        moves: meaning of the adversary's actions.
+        budget: bounds the difference between shown and true observations.
 
     Raises:
-        ValueError: observations that the budget does not fit, at ``reset``.
-        gymnasium.error.ResetNeeded: a step before the first reset.
+        ValueError: at ``reset``, the observations do not fit the budget.
+        gymnasium.error.ResetNeeded: ``step`` is called before the first ``reset``.
     """
 
     def __init__(
@@ -178,7 +187,7 @@ class AdversaryEnv(gymnasium.Env[Any, Any]):
         self._true: Tensor | None = None  # [1, 1, *observation]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode of the victim's environment."""
+        """Begin an episode of the victim's environment and return (true observation, info)."""
         super().reset(seed=seed)
         obs, info = self.env.reset(seed=seed, options=options)
         self._true = self._encoded(obs)
@@ -186,7 +195,7 @@ class AdversaryEnv(gymnasium.Env[Any, Any]):
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Show the victim what ``action`` says and let it act: (true observation, -reward, flags, info)."""
+        """Let the victim act on the observation of ``action``; return (true observation, -reward, flags, info)."""
         if self._true is None:
             raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
         shown = self.moves.show(self.victim, self._true, torch.as_tensor(np.asarray(action))[None, None], self.budget)
@@ -197,7 +206,7 @@ class AdversaryEnv(gymnasium.Env[Any, Any]):
         return obs, -float(reward), terminated, truncated, told
 
     def render(self) -> Any:
-        """What the victim's environment renders."""
+        """Render the victim's environment."""
         return self.env.render()
 
     def close(self) -> None:
@@ -205,19 +214,19 @@ class AdversaryEnv(gymnasium.Env[Any, Any]):
         self.env.close()
 
     def _encoded(self, obs: Any) -> Tensor:
-        """An observation as the victim's, ``[1, 1, *observation]``."""
+        """Convert an observation to the victim's, ``[1, 1, *observation]``."""
         tensor = torch.as_tensor(np.array(obs), device=getattr(self.victim, "device", None))[None, None]
         return self.victim.encode(tensor) if isinstance(self.victim, OneHot) else tensor
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedAttack:
-    """A trained adversary as an attack, beside all others in ``robustness_curve``.
+    """A trained adversary as an attack, for ``robustness_curve`` and all other functions.
 
     Args:
-        adversary: chooses moves by true observations, for example an agent trained on ``AdversaryEnv``.
-        moves: those that it was trained with.
-        name: how reports call it.
+        adversary: policy of true observations, for example an agent trained on ``AdversaryEnv``.
+        moves: meaning of its actions, as in its training.
+        name: name in reports.
     """
 
     adversary: Policy
@@ -226,20 +235,20 @@ class LearnedAttack:
 
     @property
     def access(self) -> Access:
-        """That of the moves."""
+        """That of ``moves``."""
         return self.moves.access
 
     def noise_width(self, num_features: int) -> int:
-        """None needed: the adversary acts greedily."""
+        """Return 0: the adversary acts greedily."""
         return 0
 
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """What the adversary shows; a target is refused, it pursues its own reward.
+        """Return what the adversary shows; arguments as of ``Attack.propose``.
 
         Raises:
-            ValueError: a target.
+            ValueError: a target is given; the adversary pursues its own reward.
         """
         if target is not None:
             raise ValueError("a learned adversary pursues its own reward and takes no target: use a targeted attack")

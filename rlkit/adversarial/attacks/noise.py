@@ -1,4 +1,4 @@
-"""Random offsets: the yardstick of every attack."""
+"""Random offsets: the baseline of every attack."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ NoiseKind = Literal["sign", "uniform", "gaussian"]
 
 @dataclass(frozen=True)
 class Noise:
-    """Random offsets; asks the victim nothing.
+    """Random offsets, without a query of the victim.
 
-    "sign" spends the full budget on random signs, "gaussian" on a Gaussian direction, "uniform" draws uniformly from
-    the ball. A random direction's cosine with any fixed one has mean square 1/D, which is why noise needs about
-    sqrt(D) times the budget of a gradient in the norm 2.
+    The squared cosine of a random direction with a fixed one has mean 1/D; therefore noise needs about sqrt(D) times
+    the budget of a gradient attack in the norm "2".
+
+    Args:
+        kind: "sign" spends the full budget on random signs, "gaussian" on a Gaussian direction; "uniform" draws
+            uniformly from the ball.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: the kind is unknown.
     """
 
     kind: NoiseKind = "sign"
@@ -40,13 +43,13 @@ class Noise:
         return f"{self.kind} noise"
 
     def noise_width(self, num_features: int) -> int:
-        """D for a direction, D + 1 for a point of the ball."""
+        """Return D for a direction, D + 1 for a point of the ball."""
         return num_features + 1 if self.kind == "uniform" else num_features
 
     def propose(
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """``obs`` plus a random offset of the ball, whatever the target."""
+        """Return ``obs`` plus a random offset, for any target; arguments as of ``Attack.propose``."""
         assert u is not None
         if self.kind == "sign":
             return obs + budget.sample_signs(obs, u)

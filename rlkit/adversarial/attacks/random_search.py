@@ -1,8 +1,7 @@
-"""Attacks that see scores but no gradients: random search.
+"""Random search: attacks that see scores but no gradients.
 
-Both start at random signs of full budget and change some features at a time; a change stays if the objective is no
-less.
-The share of features that change falls with the rounds: first moves across the ball, later corrections.
+Both attacks start at random signs of full budget and change some features per round. A change is kept if the objective
+does not decrease. The share of features that change falls from round to round, from large moves to small corrections.
 """
 
 from __future__ import annotations
@@ -20,32 +19,32 @@ from ..objectives import Objective, ObjectiveName, find_objective, named, pose
 from ..victims.base import Access, Victim, scores_of
 from .best import Best
 
-MOST_PLANES = 32  # whose signs one uniform number gives
+MOST_PLANES = 32  # one uniform number gives the signs of at most this many planes
 # the share is halved after these parts of the rounds (Andriushchenko et al. 2020, section 4.1)
 HALVINGS = (0.001, 0.005, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
 def share(initial: float, round: int, rounds: int) -> float:
-    """The share of features that change in a round."""
+    """Return the share of features that change in a round."""
     return initial * 0.5 ** sum(round >= part * rounds for part in HALVINGS)
 
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """Changes random blocks of features.
+    """Random search that changes blocks of features.
 
-    It starts at random signs of full budget. A block is every feature whose uniform number is below the present share
-    (of two features at least), and always the one of the lowest. For "inf" and "1", whose balls have corners, each
-    feature in it changes to another of -1, 0 and 1: mostly signs are flipped, and a feature may be left alone. For "2"
-    it gets any value from -1 to 1. The offset is then lengthened to the full budget.
+    The search starts at random signs of full budget. A block consists of every feature whose uniform number is below
+    the present share (at least 2 / D), and always of the feature with the lowest number. For "inf" and "1", each
+    feature of the block changes to another of -1, 0 and 1. For "2" it gets a value between -1 and 1. The offset is then
+    scaled to the full budget.
 
     Args:
-        queries: after the one at the truth.
+        queries: number of queries after the one at the truth.
         initial: share of features that change in the first rounds.
-        objective: to be increased.
+        objective: what to increase.
 
     Raises:
-        ValueError: fewer than two queries, a share outside (0, 1], an unknown objective.
+        ValueError: queries is below 2, initial is outside (0, 1], or the objective is unknown.
     """
 
     queries: int = 200
@@ -62,13 +61,13 @@ class RandomSearch:
         return named(f"random search {self.queries}", self.objective)
 
     def noise_width(self, num_features: int) -> int:
-        """D signs to start with and D numbers a round."""
+        """Return D for the first signs and D per round."""
         return self.queries * num_features
 
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """The best point met."""
+        """Return the best point visited; arguments as of ``Attack.propose``."""
         assert u is not None
         first, *rounds = u.chunk(self.queries, dim=-1)  # [S, B, D] each
 
@@ -87,20 +86,20 @@ class RandomSearch:
 
 @dataclass(frozen=True)
 class Square:
-    """Changes the signs of random squares of image planes, for the norm "inf".
+    """Square attack: random search that changes the signs of squares of image planes, for the norm "inf".
 
-    Observations are ``[C, H, W]``. It starts from vertical stripes of full budget, one random sign for each plane and
-    column. Every round draws a square, whose area is the present share of the image, and sets it to full budget with
-    one random sign for each plane.
+    Observations are ``[C, H, W]``. The search starts from vertical stripes of full budget, with one random sign per
+    plane and column. Every round draws a square, whose area is the present share of the image, and sets it to full
+    budget with one random sign per plane.
 
     Args:
-        queries: after the one at the truth.
-        initial: the square's share of the image in the first rounds.
-        objective: to be increased.
+        queries: number of queries after the one at the truth.
+        initial: share of the image that the square covers in the first rounds.
+        objective: what to increase.
 
     Raises:
-        ValueError: fewer than two queries, a share outside (0, 1], an unknown objective; under attack: another norm
-            than "inf" or observations that are not planes.
+        ValueError: queries is below 2, initial is outside (0, 1], or the objective is unknown; during an attack, the
+            norm is not "inf" or the observations are not planes.
 
     Source: Andriushchenko, Croce, Flammarion & Hein 2020, "Square attack: a query-efficient black-box adversarial
     attack via random search", algorithms 1 and 2.
@@ -120,13 +119,13 @@ class Square:
         return named(f"Square {self.queries}", self.objective)
 
     def noise_width(self, num_features: int) -> int:
-        """D numbers for the stripes; three a round: row, column and the signs of all planes."""
+        """Return D for the stripes and three per round: row, column and the signs of all planes."""
         return num_features + (self.queries - 1) * 3
 
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """The best point met."""
+        """Return the best point visited; arguments as of ``Attack.propose``."""
         assert u is not None
         if budget.norm != "inf":
             raise ValueError(f"Square is for the norm 'inf', got {budget.norm!r}: use RandomSearch")
@@ -163,17 +162,17 @@ def climb(
     change: Callable[[Tensor, Tensor, float], Tensor],
     rounds: Sequence[Tensor],
 ) -> Tensor:
-    """Random search over directions of full budget: the best observation met, ``[S, B, *observation]``.
+    """Search directions of full budget at random and return the best observation, ``[S, B, *observation]``.
 
     Args:
-        search: its objective and initial share of features.
-        victim: asked at the truth, at the start and once a round.
+        search: gives the objective and the initial share of features.
+        victim: queried at the truth, at the start and once per round.
         obs: true observations ``[S, B, *observation]``.
-        budget: what may be spent.
-        target: actions wanted of the victim.
-        z: direction to start from, as ``obs``.
-        change: (direction, a round's numbers, share of features) -> the direction to try.
-        rounds: the numbers of every round.
+        budget: bounds the difference between shown and true observations.
+        target: actions that the victim shall choose; None for any other than its own.
+        z: direction to start from, ``[S, B, *observation]``.
+        change: (direction, numbers of a round, share of features) -> the direction to try.
+        rounds: the uniform numbers of every round.
     """
     own_scores = scores_of(victim, obs)
     goal = pose(find_objective(search.objective), victim, obs, own_scores, target)
@@ -191,12 +190,12 @@ def climb(
 
 
 def signs(u: Tensor) -> Tensor:
-    """-1 or 1 of uniform numbers."""
+    """Convert uniform numbers to -1 or 1."""
     return torch.where(u < 0.5, -1.0, 1.0).to(torch.float32)
 
 
 def between(index: Tensor, first: Tensor, length: int) -> Tensor:
-    """Whether ``index [n]`` is one of the ``length`` from ``first [S, B]`` on, ``[S, B, n]``."""
+    """Find which of ``index [n]`` are among the ``length`` from ``first [S, B]`` on, ``[S, B, n]``."""
     return (index >= first[..., None]) & (index < first[..., None] + length)
 
 

@@ -1,4 +1,4 @@
-"""Attacking some of the examples of a batch: what is not attacked costs nothing."""
+"""Attacking some examples of a batch at the cost of these alone."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def perturb_where(
     u: Tensor | None = None,
     target: Tensor | None = None,
 ) -> Tensor:
-    """``perturb`` where ``now [S, B]`` is true and the truth elsewhere: ``[S, B, *observation]``.
+    """Return ``perturb`` where ``now [S, B]`` is true and the true observation elsewhere: ``[S, B, *observation]``.
 
-    The examples to attack are gathered into a batch as wide as the row that has most of them, at least 16: products of
-    fewer observations round otherwise. Other arguments and errors are those of ``perturb``.
+    The examples to attack are gathered into a batch as wide as the row that has most of them, and at least 16, because
+    matrix products of fewer observations round differently. Other arguments and errors as of ``perturb``.
     """
     most = int(now.sum(dim=1).amax(dim=0))
     if most == 0:

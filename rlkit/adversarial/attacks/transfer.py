@@ -1,4 +1,4 @@
-"""Attacks on a victim that were computed on another: a policy at hand, or one distilled from the victim's answers."""
+"""Transferred attacks: computed on a source policy, which may be distilled from the victim's answers."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from ..victims.base import Access, Victim, isolated, name_of, scores_of
 from .base import Attack
 
 Answers = Literal["labels", "scores"]
-NETWORK = 2  # which of a seed's networks a substitute starts from: agents have 0 and 1
+NETWORK = 2  # index of the network of a seed that a substitute is; agents use 0 and 1
 MINIBATCH = 256
 LEAST_OBSERVATIONS = 10  # so that one can be held out
-WIDER = 2.0  # how far neighbours are drawn from, in budgets
+WIDER = 2.0  # neighbors are drawn from this multiple of the budget
 
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """An attack computed on another policy, and shown to the victim, who is asked nothing.
+    """An attack that is computed on a source policy and shown to the victim, without a query of the victim.
 
     Args:
-        attack: any.
-        source: what the attack may ask, of as many rows as the victim; row s attacks the victim's row s.
+        attack: the attack on the source.
+        source: the policy that the attack queries, with as many rows as the victim; its row s attacks the victim's
+            row s.
     """
 
     attack: Attack
@@ -41,88 +42,92 @@ class Transfer:
 
     @property
     def name(self) -> str:
-        """``transferred FGSM``."""
+        """For example ``transferred FGSM``."""
         return f"transferred {self.attack.name}"
 
     def noise_width(self, num_features: int) -> int:
-        """The attack's."""
+        """Return that of the attack."""
         return self.attack.noise_width(num_features)
 
     def propose(
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """What the attack shows the source."""
+        """Return what the attack proposes for the source; arguments as of ``Attack.propose``."""
         return self.attack.propose(isolated(self.source), obs, budget, u, target)
 
 
 class Substitute:
-    """Networks that imitate a victim, one per row; a victim themselves, with scores and gradients.
+    """Networks that imitate a victim, one per row, made by ``distill``; a victim with scores and gradients.
 
-    Made by ``distil``.
+    Args:
+        network: of normalized observations, S rows.
+        mean: mean of the observations that it was fitted to, ``[S, 1, D]``.
+        deviation: their standard deviation, ``[S, 1, D]``.
+        queries: number of observations per row at which the victim was queried.
     """
 
     scores_are_values = False
 
     def __init__(self, network: MLP, mean: Tensor, deviation: Tensor, queries: int) -> None:
         self.network = network
-        self.mean, self.deviation = mean, deviation  # [S, 1, D], of the observations that it was fitted to
-        self.queries = queries  # observations that the victim was asked about in every row
+        self.mean, self.deviation = mean, deviation
+        self.queries = queries
 
     @property
     def num_seeds(self) -> int:
-        """S."""
+        """Number of rows S."""
         return len(self.mean)
 
     def scores(self, obs: Given) -> Tensor:
-        """Logits ``[S, B, A]`` of ``[S, B, *observation]``, differentiable."""
+        """Return logits ``[S, B, A]`` of observations ``[S, B, *observation]``, differentiable."""
         obs = as_observations(obs, self)
         return self.network((obs.flatten(2) - self.mean) / self.deviation)
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """The greedy actions ``[S, B]``, whatever ``deterministic``."""
+        """Return the greedy actions ``[S, B]``; ``deterministic`` makes no difference."""
         with torch.no_grad():
             return self.scores(obs).argmax(dim=-1)
 
 
 @torch.no_grad()
-def distil(
+def distill(
     victim: Policy,
     obs: Given,
     budget: Budget | float,
     answers: Answers = "labels",
-    neighbours: int = 4,
+    neighbors: int = 4,
     net_arch: Sequence[int] = (64, 64),
     steps: int = 2_000,
     learning_rate: float = 3e-3,
     seeds: Sequence[int] | None = None,
 ) -> tuple[Substitute, Tensor]:
-    """A substitute of the victim from what it answers at natural observations and near them.
+    """Fit a substitute to the victim's answers at natural observations and near them.
 
-    Every observation is asked about as it is and with ``neighbours`` random offsets from twice the budget, because the
-    substitute is needed where the attack will go. With "labels" the network
-    learns the victim's actions by cross-entropy; with "scores" it learns them up to level and unit by least squares,
-    so that action values and logits are imitated alike.
+    The victim is queried at every observation and at ``neighbors`` random points in twice the budget around it, because
+    the attack will move there. With "labels" the networks learn the victim's actions by cross-entropy. With "scores"
+    they learn its scores by least squares, after removing level and unit, so that action values and logits are treated
+    alike.
 
     Args:
-        victim: asked about N (1 + neighbours) observations in every row.
+        victim: queried at N (1 + neighbors) observations per row.
         obs: natural observations ``[S, N, *observation]``.
-        budget: of the attack that is to come.
-        answers: what is asked for.
-        neighbours: random ones of every observation.
+        budget: budget of the later attack.
+        answers: whether the victim answers with "labels", its actions, or with "scores".
+        neighbors: random points around every observation.
         net_arch: hidden widths.
-        steps: of Adam, on minibatches of up to 256.
-        learning_rate: of Adam.
+        steps: steps of Adam, on minibatches of up to 256.
+        learning_rate: learning rate of Adam.
         seeds: one integer per row; None for 0, 1, ...
 
     Returns:
-        The substitute, and its agreement ``[S]``: the share of what it asked at and near a tenth of the observations,
-        held out from the fit, at which it does as the victim.
+        The substitute, and its agreement ``[S]``: the share of held-out queries at which it acts as the victim. A tenth
+        of the observations, with their neighbors, is held out.
 
     Raises:
-        ValueError: unknown answers, scores of a victim without, fewer than 10 observations, or a number below its
-            least.
+        ValueError: answers is unknown, the victim has no scores to answer with, there are fewer than 10 observations,
+            or a number is below its minimum.
 
-    Source: Papernot et al. 2017, "Practical black-box attacks against machine learning", with random neighbours in
+    Source: Papernot et al. 2017, "Practical black-box attacks against machine learning", with random neighbors in
     place of Jacobian-based ones.
     """
     victim, budget = isolated(victim), as_budget(budget)
@@ -132,24 +137,24 @@ def distil(
         raise ValueError(f"answers must be one of {', '.join(get_args(Answers))}, got {answers!r}")
     if answers == "scores" and not hasattr(victim, "scores"):
         raise ValueError(f"{name_of(victim)} has no scores: use answers='labels'")
-    if neighbours < 0 or steps < 1 or not learning_rate > 0:
+    if neighbors < 0 or steps < 1 or not learning_rate > 0:
         raise ValueError(
-            "neighbours must not be negative, steps at least 1 and learning_rate positive, got "
-            f"{neighbours}, {steps} and {learning_rate}"
+            "neighbors must not be negative, steps at least 1 and learning_rate positive, got "
+            f"{neighbors}, {steps} and {learning_rate}"
         )
     num_obs = obs.shape[1]
     if num_obs < LEAST_OBSERVATIONS:
         raise ValueError(f"a substitute needs at least {LEAST_OBSERVATIONS} observations, got {num_obs}")
     rows = tuple(range(len(obs)) if seeds is None else seeds)
     stream = Stream(rows, "substitute", math.prod(obs.shape[2:]) + 1, device=obs.device)
-    asked = _with_neighbours(obs, budget, neighbours, stream)  # [S, M, *observation]
+    asked = _with_neighbors(obs, budget, neighbors, stream)  # [S, M, *observation]
     action = victim.act(asked, True)  # [S, M]
     wanted = _wanted(victim, asked, action, answers)  # [S, M, A]
     features = asked.flatten(2).to(torch.float32)
     mean, deviation = features.mean(dim=1, keepdim=True), features.std(dim=1, keepdim=True)
     deviation = torch.where(deviation > 0, deviation, 1.0)
     network = MLP((features.shape[-1], *net_arch, wanted.shape[-1]), rows, device=obs.device, network_index=NETWORK)
-    held_out = num_obs // 10 * (1 + neighbours)
+    held_out = num_obs // 10 * (1 + neighbors)
     order = held_out + stream.take(asked.shape[1] - held_out)[..., 0].argsort(dim=0).T  # [S, M - held out]
     _fit(network, (features - mean) / deviation, wanted, order, answers, steps, learning_rate)
     substitute = Substitute(network, mean, deviation, asked.shape[1])
@@ -157,31 +162,31 @@ def distil(
     return substitute, same.double().mean(dim=1)
 
 
-def _with_neighbours(obs: Tensor, budget: Budget, neighbours: int, stream: Stream) -> Tensor:
-    """Each observation followed by random ones near it, ``[S, N, ...] -> [S, N (1 + neighbours), ...]``."""
-    truth = obs.repeat_interleave(neighbours, dim=1)
-    numbers = stream.take(truth.shape[1]).movedim(0, 1)  # [S, N neighbours, D + 1]
+def _with_neighbors(obs: Tensor, budget: Budget, neighbors: int, stream: Stream) -> Tensor:
+    """Add random observations near each one, ``[S, N, ...] -> [S, N (1 + neighbors), ...]``."""
+    truth = obs.repeat_interleave(neighbors, dim=1)
+    numbers = stream.take(truth.shape[1]).movedim(0, 1)  # [S, N neighbors, D + 1]
     near = budget.cut(truth + WIDER * budget.sample(truth, numbers))
-    near = near.reshape(*obs.shape[:2], neighbours, *obs.shape[2:])
+    near = near.reshape(*obs.shape[:2], neighbors, *obs.shape[2:])
     return torch.cat([obs[:, :, None], near], dim=2).flatten(1, 2)
 
 
 def _wanted(victim: Policy, asked: Tensor, action: Tensor, answers: Answers) -> Tensor:
-    """What the network shall give, ``[S, M, A]``: 1 at the action, or scores of mean 0 and deviation 1 in every row."""
+    """Return the targets of the fit, ``[S, M, A]``: one-hot actions, or scores of mean 0 and deviation 1 per row."""
     if answers == "labels":
         space = getattr(victim, "action_space", None)
         num_actions = int(action.amax(dim=(0, 1))) + 1 if space is None else int(space.n)
         return torch.nn.functional.one_hot(action, num_actions).to(torch.float32)
     scores = scores_of(victim, asked).to(torch.float32)  # type: ignore[arg-type]  # it has scores
-    centred = scores - scores.mean(dim=-1, keepdim=True)
-    deviation = centred.std(dim=(1, 2), keepdim=True)
-    return centred / torch.where(deviation > 0, deviation, 1.0)
+    centered = scores - scores.mean(dim=-1, keepdim=True)
+    deviation = centered.std(dim=(1, 2), keepdim=True)
+    return centered / torch.where(deviation > 0, deviation, 1.0)
 
 
 def _fit(
     network: MLP, x: Tensor, wanted: Tensor, order: Tensor, answers: Answers, steps: int, learning_rate: float
 ) -> None:
-    """Adam on minibatches taken from ``order [S, n]`` in turn, again from its start at its end."""
+    """Fit by Adam, on minibatches taken cyclically from ``order [S, n]``."""
     optimizer = Adam(network.flat)
     rates = torch.full((len(x),), learning_rate, dtype=torch.float32, device=x.device)
     active = torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -191,5 +196,5 @@ def _fit(
         picked = order.roll(-i * size, dims=1)[:, :size]
         output, pullback = network.vjp(x[row, picked])  # [S, size, A]
         predicted = output.softmax(dim=-1) if answers == "labels" else output
-        # the slope of cross-entropy by logits, and of half the squared error, are the same difference
+        # the derivative of cross-entropy by logits, and that of half the squared error, are this same difference
         optimizer.step(pullback((predicted - wanted[row, picked]) / size), rates, active)

@@ -1,4 +1,4 @@
-"""One offset for every observation, found once and used blindly."""
+"""Universal perturbations: one offset for all observations of a row, computed once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rlkit.types import Policy
 
 from ..budget import Budget
 from ..objectives import MARGIN, pose
-from ..victims.base import Access, Victim, linearise
+from ..victims.base import Access, Victim, linearize
 from .base import posed
 from .best import Best
 
 
 @dataclass(frozen=True, eq=False)
 class Universal:
-    """The same offset whatever is observed; asks the victim nothing.
+    """The same offset at every observation, without a query of the victim.
 
     Args:
-        offset: ``[S, *observation]``, one of each row, for example of ``universal_offset``.
-        label: how reports call it.
+        offset: one offset per row, ``[S, *observation]``, for example of ``universal_offset``.
+        label: name in reports.
     """
 
     offset: Tensor
@@ -38,13 +38,13 @@ class Universal:
         return self.label
 
     def noise_width(self, num_features: int) -> int:
-        """None needed."""
+        """Return 0: the attack is deterministic."""
         return 0
 
     def propose(
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """``obs`` plus the offset, whatever the target."""
+        """Return ``obs`` plus the offset, for any target; arguments as of ``Attack.propose``."""
         return obs + self.offset[:, None]
 
 
@@ -57,25 +57,26 @@ def universal_offset(
     step: float = 0.1,
     target: Given | None = None,
 ) -> Tensor:
-    """One offset of every row that flips many observations, ``[S, *observation]``.
+    """Find one offset per row that flips many observations, ``[S, *observation]``.
 
-    Projected gradient ascent on a smooth count of flips, the mean over observations of ``sigmoid(margin / reach)``,
-    where reach is what the budget can add to a margin, to first order, in the median: what is flipped already or out of
-    reach pulls little. Observations of different actions pull in different directions, so it is run from no offset and
-    from the steepest one towards each action. Of all offsets met, the one that flips most is kept, of those the one of
-    the largest mean.
+    The method is projected gradient ascent on a smooth count of flips, the mean over observations of
+    ``sigmoid(margin / reach)``. The reach is the median, over observations, of what the budget can add to the margin to
+    first order. Observations that are already flipped, or that are out of reach, have little weight. Because
+    observations with different actions need different directions, the ascent starts from the zero offset and from the
+    steepest offset towards each action. Of all offsets visited, the one with the most flips is returned; among equals,
+    the one with the largest mean.
 
     Args:
-        victim: asked about all observations 1 + (1 + A) (1 + steps) times.
+        victim: queried at all observations 1 + (1 + A) (1 + steps) times.
         obs: natural observations ``[S, N, *observation]``.
-        budget: its epsilon is one number; observations are cut at its bounds, the offset is not.
-        steps: of ascent, from every start.
-        step: a step's length in epsilon, shrinking linearly to 0.
-        target: actions ``[S, N]`` that the victim shall choose.
+        budget: has one epsilon; its bounds clip the observations, not the offset.
+        steps: steps of ascent from every start.
+        step: length of the first step in epsilon; it decreases linearly to 0.
+        target: actions ``[S, N]`` that the victim shall choose; None for any other than its own.
 
     Raises:
-        ValueError: a budget of several epsilons, steps below one or a step that is not positive, and what
-            ``rlkit.adversarial.perturb`` refuses.
+        ValueError: the budget has several epsilons, steps is below 1, step is not positive, or
+            ``rlkit.adversarial.perturb`` refuses an argument.
 
     Source: Moosavi-Dezfooli et al. 2017, "Universal adversarial perturbations", for the aim; Shafahi et al. 2020,
     "Universal adversarial training", section 3, for ascent on a loss that does not reward what has flipped.
@@ -85,7 +86,7 @@ def universal_offset(
         raise ValueError("a universal offset has one epsilon: pass a budget with a number")
     if steps < 1 or not step > 0:
         raise ValueError(f"steps must be at least 1 and step positive, got {steps} and {step}")
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     goal = pose(MARGIN, victim, obs, scores, target)
     free = replace(budget, low=-math.inf, high=math.inf)
     origin = torch.zeros_like(obs[:, :1])  # [S, 1, ...]
@@ -97,7 +98,7 @@ def universal_offset(
     for start in (origin, *(free.steepest(origin, gradient) for gradient in uphill)):
         offset = start
         for i in range(steps + 1):
-            scores, pullback = linearise(victim, budget.cut(obs + offset))
+            scores, pullback = linearize(victim, budget.cut(obs + offset))
             lead, grad = goal.value_and_grad(scores)  # [S, N]
             soft = torch.sigmoid(lead / reach)
             best = best.or_else(offset, (lead > 0).sum(dim=1, keepdim=True) + soft.mean(dim=1, keepdim=True))
@@ -108,7 +109,7 @@ def universal_offset(
 
 
 def preferred(action: int, scores: Tensor) -> Tensor:
-    """The slope that raises one action's score above the mean of all, ``[S, N, A]``."""
+    """Return the derivative, by scores ``[S, N, A]``, of one action's score minus the mean of all."""
     grad = torch.full_like(scores, -1.0 / scores.shape[-1])
     grad[..., action] += 1.0
     return grad

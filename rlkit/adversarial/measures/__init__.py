@@ -1,1 +1,1 @@
-"""Measures of robustness; ``rlkit.adversarial`` exports them."""
+"""Measures of robustness, one per file; ``rlkit.adversarial`` exports them."""

@@ -1,8 +1,8 @@
-"""From which epsilon on one state can be made to look exactly like another.
+"""Aliasing: the epsilon from which one state can be made to look exactly like another.
 
-In a finite problem whose states are told apart by their observations, an attacker who can move an observation by half
-the distance of two states can show one and the same thing in both: no policy can then act rightly in each. That is a
-limit of the task and says nothing about a policy.
+An attacker who can move observations by half the distance between those of two states can show the same observation in
+both. Then no policy can act optimally in both, if their optimal actions differ. This is a limit of the task; it does
+not depend on a policy.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ..budget import Budget, as_budget
 
 @torch.no_grad()
 def aliasing_epsilon(observations: Given, budget: Budget | float) -> float:
-    """Half the smallest distance between two different states' observations, in units of the budget's scale.
+    """Return half the smallest distance between the observations of two states, in units of the budget's scale.
 
-    Zero where two states look alike from the start. Masked features do not count, as they cannot be moved: states that
-    differ in one of them are told apart for ever, and where all are so the answer is infinite.
+    It is 0 if two states have equal observations. States that differ in a masked feature cannot be confused; if this
+    holds for all pairs, the result is infinite.
 
     Args:
-        observations: of every state, ``[N, *observation]``.
+        observations: the observation of every state, ``[N, *observation]``.
         budget: norm, scale and mask; its epsilon and bounds are not used.
 
     Raises:
-        ValueError: fewer than two states, integers, or numbers that are not finite.
+        ValueError: there are fewer than two states, or the observations are integers or not finite.
     """
     observations, budget = as_tensor(observations, "observations"), as_budget(budget)
     if observations.dim() < 2:

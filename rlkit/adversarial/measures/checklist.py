@@ -1,8 +1,7 @@
-"""Is it the victim that is robust, or the attack that is weak? Carlini et al.'s checklist, run.
+"""The checklist of Carlini et al.: is the victim robust, or is the attack weak?
 
-An attack that fails proves nothing, and one that fails for a reason gives itself away: weak attacks beat strong ones,
-random numbers beat gradients, more steps still help. ``examine`` attacks the same states in all these ways and
-``warnings_of`` says in words what should not be.
+Typical signs of a weak attack: a weaker attack succeeds more often, noise succeeds more often than gradients, and more
+steps still help. ``examine`` runs these attacks at the same states, and ``warnings_of`` reports the signs.
 
 Source: Carlini, Athalye, Papernot et al. 2019, "On evaluating adversarial robustness", section 5; Athalye, Carlini &
 Wagner 2018, "Obfuscated gradients give a false sense of security", section 3.1.
@@ -35,42 +34,42 @@ from ..objectives import MARGIN, cross_entropy, pose
 from ..victims.base import Victim, scores_of, value_and_gradient
 from .robustness_curve import RobustnessCurve
 
-Shares = NDArray[np.float64]  # [L], of all states and rows, at every epsilon
+Shares = NDArray[np.float64]  # [L], shares of all states and rows at every epsilon
 
-TOLERANCE = 0.01  # of states: smaller differences are no reason to worry
-ENOUGH = 0.05  # of states without a gradient, or with a saturated output, to say so
-DRAWS = 20  # of noise, of which the best stands against one gradient attack
+TOLERANCE = 0.01  # largest difference between shares of states that gives no warning
+ENOUGH = 0.05  # largest share of states with zero gradient, or with saturated output, that gives no warning
+DRAWS = 20  # draws of noise, the best of which is compared with one gradient attack
 
 
 class Checked(NamedTuple):
-    """The attacks that are held against each other."""
+    """The attacks that the checklist compares."""
 
-    steps: Attack = PGD(20)  # the one whose results are to be trusted
-    step: Attack = FGSM()
-    more: Attack = PGD(100)  # as ``steps`` with more of them
+    steps: Attack = PGD(20)  # the attack that is examined
+    step: Attack = FGSM()  # one step
+    more: Attack = PGD(100)  # as ``steps``, with more steps
     noise: Attack = BestOf((Noise("sign"), Noise("uniform")) * (DRAWS // 2))
 
 
 class ChecklistResult(NamedTuple):
-    """What the attacks did at the same states: shares whose action changes, over all rows, at L epsilons."""
+    """Results of the attacks at the same states: shares of states whose action changes, at L epsilons."""
 
-    epsilons: tuple[float, ...]  # L, rising
-    attacks: Checked
+    epsilons: tuple[float, ...]  # L, ascending
+    attacks: Checked  # the attacks compared
     steps: Shares  # [L]
     step: Shares  # [L]
     more: Shares  # [L]
     noise: Shares  # [L]
-    transferred: Mapping[str, Shares]  # [L] by source
+    transferred: Mapping[str, Shares]  # [L] by name of the source
     without_gradient: float  # share of states at which the gradient of the margin is zero
-    saturated: float  # share of states at which cross-entropy is 0 in the scores' own arithmetic
+    saturated: float  # share of states at which the cross-entropy rounds to 0
     nonfinite: float = 0.0  # share of states at which the scores are NaN or infinite
 
 
 class ChecklistWarning(NamedTuple):
-    """One thing that should not be."""
+    """A sign that an attack is weak or a result is undefined."""
 
-    check: str
-    message: str
+    check: str  # name of the check
+    message: str  # for people, with numbers
 
 
 def examine(
@@ -82,19 +81,19 @@ def examine(
     seeds: Sequence[int] | None = None,
     attacks: Checked | None = None,
 ) -> ChecklistResult:
-    """Attack the same states in every way that the checklist compares.
+    """Run every attack of the checklist at the same states.
 
     Args:
-        victim: gives scores.
+        victim: a victim with scores.
         obs: true observations ``[S, B, *observation]``, for example of ``visited``.
         budget: norm, scale, mask and bounds; its epsilon is not used.
-        epsilons: in units of the budget's scale.
-        sources: other victims of S rows, by name, on which the attack is made and transferred; None for none.
-        seeds: of the random numbers, one per row; None for 0, 1, ...
-        attacks: which ones; None for those of ``Checked``.
+        epsilons: L numbers, in units of the budget's scale.
+        sources: other victims of S rows, by name, from which the attack is also transferred; None for none.
+        seeds: seeds of the random numbers, one per row; None for 0, 1, ...
+        attacks: the attacks to compare; None for the defaults of ``Checked``.
 
     Raises:
-        ValueError: what ``sweep`` refuses.
+        ValueError: ``sweep`` refuses an argument.
     """
     which = Checked() if attacks is None else attacks
     rising = tuple(sorted(as_numbers(epsilons, "epsilons")))
@@ -105,7 +104,7 @@ def examine(
         width = attack.noise_width(features)
         u = Stream(range(len(obs)) if seeds is None else seeds, "attack", width, obs.shape[1], obs.device).next()
         with warnings.catch_warnings():
-            # counted below, and reported by ``warnings_of``
+            # the states are counted below, and ``warnings_of`` reports them
             warnings.filterwarnings("ignore", message="the scores of .* are NaN or infinite", category=RuntimeWarning)
             success = sweep(attack, victim, obs, budget, rising, u if width else None).success  # [L, S, B]
         found: Shares = success.to(torch.float64).mean(dim=(1, 2)).cpu().numpy()
@@ -130,14 +129,17 @@ def examine(
 
 
 def warnings_of(examined: ChecklistResult) -> tuple[ChecklistWarning, ...]:
-    """What should not be, in the words of a report; none where nothing is suspicious.
+    """List the signs of weak attacks in the results of ``examine``; empty if there is none.
 
-    Differences of at most 1 % of the states are let pass, and so are up to 5 % without a gradient or saturated.
+    Differences of at most 1 % of the states give no warning, and neither do up to 5 % of states with zero gradient or
+    saturated output.
     """
     attacks = examined.attacks
     name = attacks.steps.name
     found = [
-        _stronger("PGD weaker than FGSM", attacks.step.name, examined.step, "is caught on something", examined),
+        _stronger(
+            "PGD weaker than FGSM", attacks.step.name, examined.step, "may be caught in a local optimum", examined
+        ),
         _falling(examined),
         _stronger("more steps still help", attacks.more.name, examined.more, "has not converged: use more", examined),
         *(
@@ -153,14 +155,14 @@ def warnings_of(examined: ChecklistResult) -> tuple[ChecklistWarning, ...]:
         _common(
             "scores not finite",
             examined.nonfinite,
-            "the victim's scores are NaN or infinite: its actions there mean nothing, and no attack can be judged",
+            "the victim's scores are NaN or infinite: its actions there are undefined, and so are the results",
             enough=0.0,
         ),
         _common(
             "zero gradients",
             examined.without_gradient,
-            "the gradient is exactly zero: attacks that follow it stay where they are. Use RandomSearch, Boundary or "
-            "a transferred attack",
+            "the gradient is exactly zero: attacks that follow it do not move. Use RandomSearch, Boundary or a "
+            "transferred attack",
         ),
         _common(
             "saturated outputs",
@@ -168,17 +170,21 @@ def warnings_of(examined: ChecklistResult) -> tuple[ChecklistWarning, ...]:
             "the cross-entropy of the scores is exactly 0, and so is its gradient. Use the margin",
         ),
         _stronger(
-            "noise beats gradients", attacks.noise.name, examined.noise, "does not find what chance finds", examined
+            "noise beats gradients", attacks.noise.name, examined.noise, "misses what random offsets find", examined
         ),
     ]
     return tuple(warned for warned in found if warned is not None)
 
 
 def curve_warnings(curve: RobustnessCurve, confidence: float = 0.95) -> tuple[ChecklistWarning, ...]:
-    """Where the return under an attack rises with epsilon, beyond the interval over training seeds.
+    """Warn where the return under an attack rises with epsilon, beyond the interval over training seeds.
 
-    A larger budget contains the smaller one. Returns need not fall with it all the same, because an attack on single
-    steps does not aim at the return; where they do not, the smaller epsilon is the better attack.
+    A larger budget contains the smaller one. The return may still rise, because an attack on single steps does not
+    minimize the return; then the smaller epsilon is the stronger attack.
+
+    Args:
+        curve: with two or more seeds; with one seed no rise is beyond its interval.
+        confidence: coverage of the interval.
     """
     order = np.argsort(curve.epsilons)
     means = curve.returns.mean(axis=-1)[:, order]  # [K, L, S]
@@ -199,7 +205,7 @@ def curve_warnings(curve: RobustnessCurve, confidence: float = 0.95) -> tuple[Ch
 
 
 def _stronger(check: str, other: str, shares: Shares, why: str, examined: ChecklistResult) -> ChecklistWarning | None:
-    """A warning if another attack changes more actions than ``steps`` at some epsilon; the worst one is named."""
+    """Warn if another attack changes more actions than ``steps`` at some epsilon, and name the worst one."""
     lead = shares - examined.steps
     worst = int(lead.argmax(axis=0))
     if lead[worst] <= TOLERANCE:
@@ -213,7 +219,7 @@ def _stronger(check: str, other: str, shares: Shares, why: str, examined: Checkl
 
 
 def _falling(examined: ChecklistResult) -> ChecklistWarning | None:
-    """A warning if fewer actions change at a larger epsilon."""
+    """Warn if fewer actions change at a larger epsilon."""
     steps = examined.steps
     falls = np.maximum.accumulate(steps, axis=0) - steps
     worst = int(falls.argmax(axis=0))
@@ -228,5 +234,5 @@ def _falling(examined: ChecklistResult) -> ChecklistWarning | None:
 
 
 def _common(check: str, share: float, what: str, enough: float = ENOUGH) -> ChecklistWarning | None:
-    """A warning if something holds at more than a few states."""
+    """Warn if something holds at more than a share ``enough`` of the states."""
     return ChecklistWarning(check, f"at {share:.1%} of the states {what}") if share > enough else None

@@ -1,10 +1,10 @@
-"""The same task in more dimensions: what a larger observation does to the budget that an attack needs.
+"""Dimension: how the number of features changes the budget that an attack needs, for the same task.
 
-A victim is given codes of its observations instead of the observations themselves. Codes with orthonormal rows keep
-every Euclidean distance; what they change is how the norm "inf" measures the step across a boundary. A direction w of n
-features gains ``epsilon |w|_1`` from an attack, up to ``sqrt(n)`` times its length, and ``epsilon |w|_2`` from random
-signs, whose cosine with w has mean square 1/n. Codes that pad with zeros change neither of the two gains: n alone does
-not make a victim weak, spreading what it looks at over n features does.
+The victim sees codes of its observations instead of the observations. Codes with orthonormal rows preserve Euclidean
+distances; they change how the norm "inf" measures the step across a boundary. Along a gradient w of n features an
+attack gains ``epsilon |w|_1``, up to ``sqrt(n)`` times ``|w|_2``, and random signs gain ``epsilon |w|_2``, because
+their squared cosine with w has mean 1/n. Codes that pad with zeros change neither gain. Hence n alone does not make a
+victim weaker, but spreading its gradient over n features does.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .lipschitz import first_order_flip
 
 
 class EncodedVictim:
-    """A victim of codes ``obs @ encoding`` in place of its observations, which it decodes in the graph.
+    """A victim that sees codes ``obs @ encoding`` and decodes them, differentiably.
 
     Args:
-        victim: of flat observations ``[S, B, D]``.
+        victim: a victim of flat observations ``[S, B, D]``.
         encoding: ``[D, n]`` with orthonormal rows.
 
     Raises:
-        ValueError: another shape, or rows that are not orthonormal.
+        ValueError: the encoding has another shape, or its rows are not orthonormal.
     """
 
     def __init__(self, victim: Victim, encoding: Tensor) -> None:
@@ -47,27 +47,27 @@ class EncodedVictim:
         self.num_seeds: int | None = getattr(self.victim, "num_seeds", None)
 
     def encode(self, obs: Given) -> Tensor:
-        """``[S, B, D] -> [S, B, n]``."""
+        """Encode observations, ``[S, B, D] -> [S, B, n]``."""
         return as_observations(obs, self) @ self.encoding
 
     def scores(self, obs: Given) -> Tensor:
-        """The victim's scores of what the codes ``[S, B, n]`` stand for."""
+        """Return the victim's scores ``[S, B, A]`` of codes ``[S, B, n]``."""
         return self.victim.scores(as_observations(obs, self) @ self.encoding.mT)
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """The victim's actions, of codes ``[S, B, n]``."""
+        """Return the victim's actions ``[S, B]`` for codes ``[S, B, n]``."""
         return self.victim.act(as_observations(obs, self) @ self.encoding.mT, deterministic)
 
 
 class Rescaled:
-    """A victim of observations in other units, ``obs / scale`` in place of obs.
+    """A victim that sees observations in other units, ``obs / scale``.
 
     Args:
-        victim: of flat observations ``[S, B, D]``.
-        scale: what one unit of every feature is, ``[D]``, for example standard deviations.
+        victim: a victim of flat observations ``[S, B, D]``.
+        scale: size of one unit of every feature, ``[D]``, for example standard deviations.
 
     Raises:
-        ValueError: a scale that is not positive and finite.
+        ValueError: the scale is not positive and finite.
     """
 
     def __init__(self, victim: Victim, scale: Tensor) -> None:
@@ -78,26 +78,26 @@ class Rescaled:
         self.num_seeds: int | None = getattr(self.victim, "num_seeds", None)
 
     def scores(self, obs: Given) -> Tensor:
-        """The victim's scores of what ``obs [S, B, D]`` stand for."""
+        """Return the victim's scores ``[S, B, A]`` of observations ``[S, B, D]`` in these units."""
         return self.victim.scores(as_observations(obs, self) * self.scale)
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """The victim's actions, of observations in these units."""
+        """Return the victim's actions ``[S, B]`` for observations ``[S, B, D]`` in these units."""
         return self.victim.act(as_observations(obs, self) * self.scale, deterministic)
 
 
 def padded(num_features: int, n: int) -> Tensor:
-    """The encoding that appends n - D features which mean nothing, ``[D, n]``.
+    """Return the encoding that appends n - D zeros to D features, ``[D, n]``.
 
     Raises:
-        ValueError: n below D.
+        ValueError: n is below D.
     """
     _check(num_features, n)
     return torch.eye(num_features, n, dtype=torch.float32)
 
 
 def rotated(num_features: int, n: int, normal: Tensor) -> Tensor:
-    """The encoding that spreads every feature over all n, ``[D, n]``: orthonormal rows, uniform among those.
+    """Draw an encoding that spreads every feature over all n, ``[D, n]``: uniform among those with orthonormal rows.
 
     Args:
         num_features: D.
@@ -105,7 +105,7 @@ def rotated(num_features: int, n: int, normal: Tensor) -> Tensor:
         normal: standard normal numbers ``[n, D]``.
 
     Raises:
-        ValueError: n below D, or numbers of another shape.
+        ValueError: n is below D, or ``normal`` has another shape.
     """
     _check(num_features, n)
     if normal.shape != (n, num_features):
@@ -116,9 +116,9 @@ def rotated(num_features: int, n: int, normal: Tensor) -> Tensor:
 
 
 def alignment(direction: Tensor, offset: Tensor) -> Tensor:
-    """The squared cosine of two vectors, ``[..., n], [..., n] -> [...]``; NaN where one is zero.
+    """Return the squared cosine of two vectors, ``[..., n], [..., n] -> [...]``; NaN where one is zero.
 
-    Its mean is 1/n where one of them points anywhere alike.
+    Its mean is 1/n if one of them has a uniformly random direction.
     """
     direction, offset = direction.to(torch.float64), offset.to(torch.float64)
     inner = (direction * offset).sum(dim=-1)
@@ -126,11 +126,13 @@ def alignment(direction: Tensor, offset: Tensor) -> Tensor:
 
 
 class DimensionPoint(NamedTuple):
-    """One length of codes, by row of S."""
+    """Results for one length of codes, per row of S."""
 
-    n: int
-    measured: Tensor  # [S] median over states of the epsilon at which the attack flips; infinite if it mostly does not
-    predicted: Tensor  # [S] the same of the linearised victim
+    n: int  # length of the codes
+    measured: (
+        Tensor  # [S] median over states of the epsilon that changes the action; infinite if most cannot be changed
+    )
+    predicted: Tensor  # [S] the same for the linearized victim
     noise: Tensor  # [S] mean squared cosine of random signs with the gradient of the margin; 1/n is expected
 
 
@@ -144,26 +146,26 @@ def dimension_sweep(
     u: Sequence[Given],
     halvings: int = 10,
 ) -> tuple[DimensionPoint, ...]:
-    """The flip epsilon in every encoding, beside its prediction and the alignment of noise.
+    """Measure the epsilon that changes the action in every encoding, with its prediction and the alignment of noise.
 
     Args:
-        attack: one that needs no random numbers.
-        victim: of flat observations.
+        attack: an attack without random numbers.
+        victim: a victim of flat observations.
         obs: true observations ``[S, B, D]``.
         encodings: ``[D, n]`` each, of ``padded`` or ``rotated``.
-        budget: its norm and its epsilon, the largest that is tried; the scale is 1, and there is no mask or bound.
+        budget: its norm and its epsilon, the largest one tried; scale 1, no mask, no bounds.
         u: for every encoding, uniforms ``[S, B, n]`` for the signs.
-        halvings: of the interval, see ``adversarial_distance``.
+        halvings: see ``adversarial_distance``.
 
     Raises:
-        ValueError: a budget with a scale, mask or bounds, numbers for another number of encodings, or what
-            ``adversarial_distance`` refuses.
+        ValueError: the budget has a scale, mask or bounds, the numbers of encodings and of ``u`` differ, or
+            ``adversarial_distance`` refuses an argument.
     """
     victim, obs, budget, _, _ = posed(victim, obs, budget)
     if bool((torch.as_tensor(budget.scale) != 1).any()) or budget.mask is not None or budget.bounded:
         raise ValueError(
-            "codes mix features: the budget of a dimension sweep has no scale, mask or bounds. Put the victim and its "
-            "observations into units of the scale first (Rescaled)"
+            "codes mix features, so the budget of a dimension sweep has no scale, mask or bounds: bring the victim and "
+            "its observations to units of the scale first (Rescaled)"
         )
     points = []
     for encoding, numbers in zip(encodings, u, strict=True):

@@ -1,4 +1,4 @@
-"""Adversarial distance as a curve: at how many states an attack succeeds within each epsilon."""
+"""Adversarial distance as a curve: the share of states at which an attack succeeds within each epsilon."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ..victims.base import Victim
 
 
 class DistanceCurve(NamedTuple):
-    """The smallest epsilons found, and how they are distributed over states."""
+    """The smallest successful epsilon at every state, and its distribution over states."""
 
-    attack: str
+    attack: str  # name of the attack
     epsilons: tuple[float, ...]  # L
-    distance: Tensor  # [S, B], an upper bound on the true one; infinite where the attack found nothing
-    queries: int
+    distance: Tensor  # [S, B], an upper bound of the true distance; infinite where the attack found nothing
+    queries: int  # queries of the victim per state
 
     @property
     def flipped(self) -> NDArray[np.float64]:
-        """Share of states with a distance of at most each epsilon, ``[L, S]``; it cannot fall."""
+        """Share of states with a distance of at most each epsilon, ``[L, S]``; it is monotone."""
         within = torch.stack([self.distance <= epsilon for epsilon in self.epsilons])
         share: NDArray[np.float64] = within.to(torch.float64).mean(dim=-1).cpu().numpy()
         return share
@@ -42,7 +42,7 @@ class DistanceCurve(NamedTuple):
         return middle
 
     def points(self, confidence: float = 0.95) -> tuple[Estimate[float], ...]:
-        """The curve, L shares with intervals over rows."""
+        """Return the curve, L shares with intervals over rows."""
         return tuple(share_interval(row, confidence) for row in self.flipped)
 
 
@@ -55,22 +55,22 @@ def distance_curve(
     halvings: int = 10,
     u: Given | None = None,
 ) -> DistanceCurve:
-    """The adversarial distance of every state: the smallest of the epsilons that succeeds, and bisection below it.
+    """Find the adversarial distance of every state: the smallest successful epsilon, and bisection below it.
 
-    So no share of the curve is less than that of the attack at this epsilon alone, though its success need not be
-    monotone: an attack that spends its whole budget may leap over what it looks for.
+    Every share of the curve is therefore at least that of the attack at this epsilon alone. Success need not be
+    monotone in epsilon: an attack that spends its whole budget may step over the region where the action changes.
 
     Args:
         attack: see ``adversarial_distance``.
-        victim: under attack.
+        victim: the policy under attack.
         obs: true observations ``[S, B, *observation]``, for example of ``visited``.
         budget: norm, scale, mask and bounds; its epsilon is not used.
-        epsilons: L of them, in units of the budget's scale.
+        epsilons: L numbers, in units of the budget's scale.
         halvings: see ``adversarial_distance``.
         u: see ``adversarial_distance``.
 
     Raises:
-        ValueError: what ``sweep`` and ``adversarial_distance`` refuse.
+        ValueError: ``sweep`` or ``adversarial_distance`` refuses an argument.
     """
     epsilons, unit = as_numbers(epsilons, "epsilons"), replace(as_budget(budget), epsilon=0.0)
     victim, obs, budget, u, _ = posed(victim, obs, unit, u)

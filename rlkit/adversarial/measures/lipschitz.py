@@ -1,7 +1,7 @@
-"""How fast scores can change: an estimate from data, a bound from the weights, and the radius that follows.
+"""Lipschitz constants of scores: an estimate from data, a bound from the weights, and the radius they imply.
 
-``max over data of |grad f| <= Lip(f) <= bound``. The left is an estimate from below and certifies nothing; the right is
-the product of the layers' norms, true everywhere and usually far too large.
+``max over data of |grad f| <= Lip(f) <= bound``. The left side is a lower estimate and certifies nothing. The right
+side is the product of the layers' norms; it holds everywhere and is usually far too large.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from rlkit.nn import MLP
 from ..attacks.base import posed
 from ..budget import DUAL, ORDER, Budget, as_budget
 from ..objectives import MARGIN, pose
-from ..victims.base import Victim, linearise, scores_of, value_and_gradient
+from ..victims.base import Victim, linearize, scores_of, value_and_gradient
 
 
 @torch.no_grad()
 def steepness(victim: Victim, obs: Given, budget: Budget | float) -> Tensor:
-    """The largest gradient of every score over data, in the dual norm of the budget: ``[S, A]``.
+    """Return the largest gradient of every score over data, in the dual norm of the budget: ``[S, A]``.
 
     Args:
-        victim: gives scores.
+        victim: a victim with scores.
         obs: the data, ``[S, B, *observation]``.
-        budget: norm, scale and mask; scores change by at most so much per epsilon, at these observations.
+        budget: norm, scale and mask; the result is in units of the score per epsilon.
+
+    Raises:
+        ValueError: a score is not finite.
     """
     victim, obs, budget, _, _ = posed(victim, obs, budget)
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     refuse_nonfinite(scores, "the victim's scores")
     grads = torch.eye(scores.shape[-1], dtype=scores.dtype, device=scores.device)
     gradients = [budget.dual_norm(pullback(grad.expand(scores.shape))) for grad in grads]  # A x [S, B]
@@ -37,17 +40,17 @@ def steepness(victim: Victim, obs: Given, budget: Budget | float) -> Tensor:
 
 @torch.no_grad()
 def lipschitz_bound(network: MLP, budget: Budget | float) -> Tensor:
-    """A Lipschitz constant of every output of a fully connected network in the budget's norm and scale: ``[S, A]``.
+    """Bound the Lipschitz constant of every output of a fully connected network in the budget's norm: ``[S, A]``.
 
-    The product of the hidden layers' operator norms, times the dual norm of the output's weights; relu and tanh are
-    1-Lipschitz. Exact for a linear network.
+    The bound is the product of the operator norms of the hidden layers and the dual norm of the output weights; relu
+    and tanh are 1-Lipschitz. It is exact for a linear network.
 
     Args:
-        network: of flat observations, with relu or tanh between layers.
+        network: a network of flat observations with relu or tanh between layers.
         budget: norm, scale and mask.
 
     Raises:
-        ValueError: convolutions or a radial basis, or weights that are not finite.
+        ValueError: the network has convolutions or a radial basis, or a weight is not finite.
 
     Source: Szegedy et al. 2014, "Intriguing properties of neural networks", section 4.3.
     """
@@ -60,23 +63,24 @@ def lipschitz_bound(network: MLP, budget: Budget | float) -> Tensor:
     *hidden, output = weights
     gain = torch.ones(len(output), 1, device=output.device, dtype=output.dtype)
     for weight in hidden:
-        # inputs move by x W: the operator norm of W^T
+        # the layer computes x W, so its operator norm is that of W^T
         gain = gain * torch.linalg.matrix_norm(weight.mT, ord=ORDER[budget.norm])[:, None]
     bound: Tensor = gain * torch.linalg.vector_norm(output, ord=DUAL[budget.norm], dim=1)
     return bound
 
 
 def margin_radius(scores: Given, lipschitz: Given) -> Tensor:
-    """``min over j of (f_i - f_j) / (L_i + L_j)`` for the greedy i, ``[S, B]``: no smaller change makes j greedy.
+    """Return ``min over j of (f_i - f_j) / (L_i + L_j)`` for the greedy i, ``[S, B]``: no smaller change flips i.
 
-    With one constant L for all it is ``(f_i - f_j) / (2 L)``. A proof where L is a bound, an estimate where L is one.
+    With one constant L for all scores it is ``(f_i - f_j) / (2 L)``. It is a certificate if L is an upper bound of the
+    Lipschitz constant, and an estimate if L is an estimate.
 
     Args:
-        scores: at the truth, ``[S, B, A]``; ``[B, A]`` and ``[A]`` are of one row.
-        lipschitz: of every score in some norm and scale, in which the radius is, ``[S, A]``, or ``[A]`` for all rows.
+        scores: at the true observation, ``[S, B, A]``; ``[B, A]`` and ``[A]`` mean one row.
+        lipschitz: constants of every score, ``[S, A]``, or ``[A]`` for all rows; the radius has their norm and scale.
 
     Raises:
-        ValueError: numbers that are not finite, or shapes that do not fit.
+        ValueError: a number is not finite, or the shapes do not fit.
 
     Source: Hein & Andriushchenko 2017, "Formal guarantees on the robustness of a classifier against adversarial
     manipulation", theorem 2.1, with global constants.
@@ -96,11 +100,19 @@ def margin_radius(scores: Given, lipschitz: Given) -> Tensor:
 
 @torch.no_grad()
 def first_order_flip(victim: Victim, obs: Given, budget: Budget | float) -> Tensor:
-    """The epsilon at which the linearised victim changes its action, ``[S, B]``.
+    """Return the epsilon at which the linearized victim changes its action, ``[S, B]``.
 
-    How far the greedy action leads over the dual norm of that lead's gradient, against the runner-up at the truth. For
-    linear scores with weights w and the norm "inf" it is ``(w . x + b) / |w|_1``, exactly; for others a prediction,
-    infinite where the gradient is zero.
+    It is the lead of the greedy action over the runner-up at the truth, divided by the dual norm of the gradient of
+    that lead. For two linear scores whose difference has weights w, with the norm "inf", it is exactly ``(w . x + b) /
+    |w|_1``. For other victims it is a prediction; it is infinite where the gradient is zero.
+
+    Args:
+        victim: a victim with scores.
+        obs: true observations ``[S, B, *observation]``.
+        budget: norm, scale and mask; its epsilon is not used.
+
+    Raises:
+        ValueError: a score is not finite.
 
     Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", section 3.
     """

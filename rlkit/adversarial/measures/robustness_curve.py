@@ -1,4 +1,4 @@
-"""Return against epsilon: how wrong observations may be before a policy fails."""
+"""Robustness curves: the return of a policy under attack as a function of epsilon."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ class CurvePoint(NamedTuple):
 
     attack: str
     epsilon: float
-    mean_return: Estimate[float]  # over seeds, of each seed's mean over episodes
-    change: Estimate[float]  # of that mean from the natural one, paired by seed
-    flip_rate: Estimate[float]  # over seeds, of each seed's share of steps whose greedy action was changed
-    attack_rate: Estimate[float]  # over seeds, of each seed's share of steps at which the truth was not shown
-    capped: int  # episodes cut off by the step cap
+    mean_return: Estimate[float]  # mean over seeds of each seed's mean over episodes
+    change: Estimate[float]  # difference of the mean return to the natural one, paired by seed
+    flip_rate: Estimate[float]  # mean over seeds of the share of steps whose greedy action changed
+    attack_rate: Estimate[float]  # mean over seeds of the share of steps whose shown observation differs from the true
+    capped: int  # episodes that reached the step cap
 
 
 class RobustnessCurve(NamedTuple):
-    """Every episode of an attacked evaluation. K attacks, L epsilons, S training seeds, E paired episodes."""
+    """Results of every episode: K attacks, L epsilons, S training seeds, E paired episodes."""
 
     attacks: tuple[str, ...]  # K names
     epsilons: tuple[float, ...]  # L, in the budget's units
-    budget: Budget  # the others' common one; its own epsilon is the last
+    budget: Budget  # norm, scale, mask and bounds; its epsilon is the last one
     natural: NDArray[np.float64]  # [S, E] returns without attack
-    returns: NDArray[np.float64]  # [K, L, S, E]
-    lengths: NDArray[np.int64]  # [K, L, S, E] steps
-    flips: NDArray[np.int64]  # [K, L, S, E] steps whose greedy action was changed
-    attacked: NDArray[np.int64]  # [K, L, S, E] steps at which something else than the truth was shown
-    capped: NDArray[np.bool_]  # [K, L, S, E]
-    natural_capped: NDArray[np.bool_]  # [S, E]
-    timing: str  # when was attacked, and how often at most
+    returns: NDArray[np.float64]  # [K, L, S, E] returns under attack
+    lengths: NDArray[np.int64]  # [K, L, S, E] numbers of steps
+    flips: NDArray[np.int64]  # [K, L, S, E] numbers of steps whose greedy action changed
+    attacked: NDArray[np.int64]  # [K, L, S, E] numbers of steps whose shown observation differs from the true one
+    capped: NDArray[np.bool_]  # [K, L, S, E] whether the episode reached the step cap
+    natural_capped: NDArray[np.bool_]  # [S, E] the same without attack
+    timing: str  # description of the timing and of the maximum number of attacks
 
     def points(self, confidence: float = 0.95) -> tuple[CurvePoint, ...]:
-        """The curve with intervals over training seeds, natural first, then by attack and epsilon.
+        """Return the points of the curve with intervals over training seeds: natural first, then by attack and epsilon.
 
-        Episodes are averaged within a seed first: the seed is what is replicated. With one seed nothing is known
-        about the next one, and the intervals are infinite.
+        Episodes are averaged within a seed first, because the seed is the unit of replication. With one seed there is
+        no interval: it is infinite.
         """
         natural = self.natural.mean(axis=-1)  # [S]
         steps = self.lengths.sum(axis=-1)  # [K, L, S]
@@ -100,28 +100,28 @@ def robustness_curve(
 ) -> RobustnessCurve:
     """Play the same episodes without attack and under every attack at every epsilon.
 
-    All epsilons of an attack are one rollout, side by side along the copies.
+    All epsilons of an attack are played as one rollout, in groups of copies.
 
     Args:
         policy: the victim, S training seeds.
-        make_env: makes the evaluation environment of a number of copies afresh; copy e plays the same episode, with
-            the same noise, every time and for every row: all comparisons are paired.
-        attacks: of different names.
-        epsilons: in units of the budget's scale. At 0 the returns are the natural ones exactly.
+        make_env: number of copies -> a new evaluation environment, in which copy e plays the same episode with the same
+            noise every time and for every row, so that all comparisons are paired.
+        attacks: one or more attacks with different names.
+        epsilons: L numbers, in units of the budget's scale. At 0 the returns equal the natural ones exactly.
         budget: norm, scale, mask and bounds; its epsilon is not used. None for the norm "inf" in raw units.
-        episodes: E.
-        deterministic: whether the victim acts greedily. Attacks aim at its greedy action either way.
-        max_steps: see ``rollout``.
-        seeds: of random attacks, see ``AttackedPolicy``; the same numbers for every attack and epsilon.
+        episodes: number of episodes E.
+        deterministic: whether the victim acts greedily. Attacks aim at its greedy action in both cases.
+        max_steps: see ``rlkit.evaluation.rollout``.
+        seeds: seeds of random attacks, see ``AttackedPolicy``; every attack and epsilon gets the same numbers.
         timing: when to attack; None for always.
-        attacks_per_episode: how often at most; None for no limit.
+        attacks_per_episode: maximum attacks per episode; None for no limit.
 
     Warns:
         RuntimeWarning: episodes reached the step cap.
 
     Raises:
-        ValueError: no attack, two of one name, no epsilon or one that is negative or NaN, fewer than one episode, or
-            an environment of another number of copies.
+        ValueError: there is no attack, two have the same name, there is no epsilon, one is negative or NaN, episodes is
+            below 1, or the environment has another number of copies.
     """
     policy, attacks = as_victim(policy), attacks if isinstance(attacks, Sequence) else [attacks]
     names = tuple(attack.name for attack in attacks)
@@ -154,7 +154,7 @@ def robustness_curve(
     ]
 
     def gathered(field: str) -> NDArray:
-        """``[K, L, S, E]``."""
+        """Collect a field of all attacks, ``[K, L, S, E]``."""
         return np.stack([apart(getattr(one, field), groups).movedim(1, 0).cpu().numpy() for one in played])
 
     return RobustnessCurve(

@@ -1,4 +1,4 @@
-"""What a policy looks at: the derivative of a score by every feature of the observation."""
+"""Saliency: the derivative of a score by every feature of the observation."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from rlkit.types import Env
 
 from ..attacks.base import posed
 from ..budget import Budget
-from ..victims.base import Victim, as_victim, linearise
+from ..victims.base import Victim, as_victim, linearize
 
 
 def saliency(victim: Victim, obs: Given, action: Given | None = None, budget: Budget | float | None = None) -> Tensor:
-    """``|d score_a / d x_i|`` of every feature, ``[S, B, *observation]``.
+    """Return ``|d score_a / d x_i|`` of every feature i, ``[S, B, *observation]``.
 
     Args:
-        victim: gives scores.
-        obs: ``[S, B, *observation]``.
+        victim: a victim with scores.
+        obs: observations ``[S, B, *observation]``.
         action: a, ``[S, B]`` int64; None for the greedy one.
-        budget: its scale makes derivatives of different features comparable, and masked ones 0; None for raw units.
+        budget: its scale makes derivatives by different features comparable, and its mask sets some to 0; None for raw
+            units.
 
     Raises:
-        ValueError: an action that the victim has not.
+        ValueError: an action is not one of the victim's.
 
     Source: Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", section 3.
     """
     victim, obs, limit, _, action = posed(victim, obs, 0.0 if budget is None else budget, None, action)
-    scores, pullback = linearise(victim, obs)
+    scores, pullback = linearize(victim, obs)
     num_actions = scores.shape[-1]
     chosen = scores.argmax(dim=-1) if action is None else action
     if (chosen >= num_actions).any():
@@ -41,7 +42,7 @@ def saliency(victim: Victim, obs: Given, action: Given | None = None, budget: Bu
 
 
 class SaliencyOfEpisode(NamedTuple):
-    """One episode with what mattered at each of its T steps."""
+    """One episode of T steps with the saliency at every step."""
 
     obs: Tensor  # [T, *observation]
     action: Tensor  # [T] int64
@@ -52,14 +53,14 @@ class SaliencyOfEpisode(NamedTuple):
 def episode_saliencies(
     victim: Victim, env: Env, copy: int = 0, budget: Budget | float | None = None, max_steps: int | None = None
 ) -> tuple[SaliencyOfEpisode, ...]:
-    """The saliency of the greedy action over a natural episode of every row, S of them.
+    """Compute the saliency of the greedy action over one natural episode of every row, S results.
 
     Args:
-        victim: S rows.
-        env: newly made; all copies are played.
-        copy: whose episodes.
+        victim: a victim with scores and S rows.
+        env: a new environment; all copies are played.
+        copy: copy whose episodes are returned.
         budget: see ``saliency``.
-        max_steps: see ``rollout``.
+        max_steps: see ``rlkit.evaluation.rollout``.
     """
     victim = as_victim(victim)
     steps = [
@@ -83,5 +84,5 @@ def episode_saliency(
     budget: Budget | float | None = None,
     max_steps: int | None = None,
 ) -> SaliencyOfEpisode:
-    """``episode_saliencies`` of one training seed."""
+    """Return ``episode_saliencies`` of one ``row``; other arguments as of ``episode_saliencies``."""
     return episode_saliencies(victim, env, copy, budget, max_steps)[row]

@@ -1,4 +1,4 @@
-"""Scores along a line of observations and over a plane of them: how straight a policy is around a state."""
+"""Sections: scores along a line or over a plane of observations around a state."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ..victims.base import Victim, scores_of, value_and_gradient
 def along_ray(
     victim: Victim, obs: Given, direction: Given, budget: Budget | float, radii: Sequence[float] | float
 ) -> Tensor:
-    """Scores ``[L, S, B, A]`` at ``obs + radius direction`` for L radii, of which negative ones go the other way.
+    """Return scores ``[L, S, B, A]`` at ``obs + radius direction`` for L radii.
 
     Args:
-        victim: asked at all of them.
+        victim: a victim with scores.
         obs: true observations ``[S, B, *observation]``.
-        direction: offsets of the same shape in units of the budget's scale; brought to length 1 in its norm.
+        direction: offsets of the same shape in units of the budget's scale; they are scaled to length 1 in its norm.
         budget: norm, scale, mask and bounds; its epsilon is not used.
-        radii: in units of the budget's scale.
+        radii: L numbers of either sign, in units of the budget's scale.
 
     Raises:
-        ValueError: no radius, or one that is not finite.
+        ValueError: there is no radius, or one is not finite.
 
     Source: Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples", figure 4.
     """
@@ -44,10 +44,10 @@ def along_ray(
 
 
 class Section(NamedTuple):
-    """A plane through every true observation: the steepest direction across, a random one up."""
+    """Scores on a plane through every true observation: the steepest direction across, random signs up."""
 
     radii: Tensor  # [L] along both axes, in units of the budget's scale
-    margin: Tensor  # [L up, L across, S, B], how far the best other action leads; negative where nothing changes
+    margin: Tensor  # [L up, L across, S, B], lead of the best other action; negative where the action is the same
     action: Tensor  # [L up, L across, S, B] int64
     scores: Tensor  # [L up, L across, S, B, A]
 
@@ -56,15 +56,16 @@ class Section(NamedTuple):
 def cross_section(
     victim: Victim, obs: Given, budget: Budget | float, radii: Sequence[float] | float, u: Given
 ) -> Section:
-    """The victim over the plane of the steepest direction of the margin at the truth and random signs.
+    """Evaluate the victim on the plane of the steepest direction of the margin at the truth and random signs.
 
-    A steep side across and none up is an adversarial direction; where both look alike, so does noise.
+    If the margin changes much across and little up, attacks have an advantage over noise; if both look alike, they have
+    none.
 
     Args:
-        victim: asked L^2 times about every state.
+        victim: a victim with scores, queried L^2 times at every state.
         obs: true observations ``[S, B, *observation]``.
         budget: norm, scale, mask and bounds; its epsilon is not used.
-        radii: L, of either sign, in units of the budget's scale.
+        radii: L numbers of either sign, in units of the budget's scale.
         u: uniforms ``[S, B, D]`` for the random signs.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Attacks made on one policy and executed on another."""
+"""Transfer matrices: attacks computed on one policy and executed on another."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ from ..victims.base import Victim, isolated
 
 
 class TransferMatrix(NamedTuple):
-    """What attacks on I sources do to J targets, by row of S. Shares are of states, means over rows are the matrix."""
+    """Effect of attacks on I sources on J targets, per row of S.
+
+    Numbers are shares of states; their mean over rows is the matrix.
+    """
 
     sources: tuple[str, ...]  # I names
     targets: tuple[str, ...]  # J names
     flips: NDArray[np.float64]  # [I, J, S] share of states at which the target's action changes
-    noise: NDArray[np.float64]  # [J, S] the same under sign noise of the same norm and size, the attack being nobody's
-    agreement: NDArray[np.float64]  # [I, J, S] of the states at which both change, where to the same; NaN without any
-    alike: NDArray[np.float64]  # [I, J, S] share of states at which both act alike at the truth
-    queries: tuple[int, ...]  # I, of each source about every state; the targets are asked nothing
+    noise: NDArray[np.float64]  # [J, S] the same under sign noise of the same norm and budget
+    agreement: NDArray[np.float64]  # [I, J, S] share with equal new actions among states where both change; NaN if none
+    alike: NDArray[np.float64]  # [I, J, S] share of states at which both act equally at the truth
+    queries: tuple[int, ...]  # I, queries of each source per state; the targets are not queried
 
     @property
     def excess(self) -> NDArray[np.float64]:
-        """Flips beyond those of noise, ``[I, J, S]``."""
+        """Flips minus those of noise, ``[I, J, S]``."""
         return self.flips - self.noise
 
 
@@ -47,22 +50,22 @@ def transfer_matrix(
     u: Given,
     roll: int = 0,
 ) -> TransferMatrix:
-    """Make an attack on every source and execute it on every target.
+    """Compute an attack on every source and execute it on every target.
 
-    Policies that acted alike at the truth and have two actions agree on the wrong one; with A actions, errors that have
-    nothing to do with each other agree in 1 / (A - 1).
+    Two policies with two actions that act equally at the truth always agree in their errors. With A actions,
+    independent errors agree at a share 1 / (A - 1) of the states.
 
     Args:
-        attack: made on the sources.
+        attack: the attack, computed on the sources.
         sources: victims of S rows, by name.
-        targets: policies of S rows, by name; the same as sources for a square matrix.
+        targets: policies of S rows, by name; the same as ``sources`` for a square matrix.
         obs: true observations ``[S, B, *observation]``, the same for all.
-        budget: what may be spent.
-        u: uniforms ``[S, B, w]``, w at least what the attack and sign noise need; they share them.
-        roll: what was made on row s is executed on row s + roll (modulo S): 0 for the row itself, 1 for another seed.
+        budget: bounds the difference between shown and true observations.
+        u: uniforms ``[S, B, w]``, which the attack and sign noise share; w is at least what each of them needs.
+        roll: the attack on row s is executed on row s + roll (modulo S): 0 for the same seed, 1 for another one.
 
     Raises:
-        ValueError: no source or target, and what ``perturb`` refuses.
+        ValueError: there is no source or no target, or ``perturb`` refuses an argument.
     """
     if not sources or not targets:
         raise ValueError(f"sources and targets must hold at least one policy, got {len(sources)} and {len(targets)}")
@@ -107,13 +110,13 @@ def transfer_matrix(
 
 
 def _share(where: Tensor) -> NDArray[np.float64]:
-    """Of ``[S, B]`` along the copies, ``[S]``."""
+    """Return the share of true values along the copies, ``[S, B] -> [S]``."""
     share: NDArray[np.float64] = where.to(torch.float64).mean(dim=1).cpu().numpy()
     return share
 
 
 def _share_of(among: Tensor, where: Tensor) -> NDArray[np.float64]:
-    """Of those ``among [S, B]``, how many are ``where [S, B]``; NaN without any, ``[S]``."""
+    """Return the share of ``where [S, B]`` among ``among [S, B]``, ``[S]``; NaN where there is none."""
     number = among.sum(dim=1).to(torch.float64)
     share: NDArray[np.float64] = ((among & where).sum(dim=1) / number).cpu().numpy()
     return share

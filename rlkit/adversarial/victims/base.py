@@ -1,9 +1,10 @@
-"""What an attack may ask of a policy.
+"""Victims: policies under attack, and what an attack may ask of them.
 
-``act`` alone makes a victim of attacks that see actions; ``scores``, Q-values or logits, of those that see scores or
-their gradients. Agents of ours, ensembles and ``rlkit.sb3.SB3Policy`` are victims as they are; ``ModuleVictim`` makes
-one of torch modules, ``LabelVictim`` of anything that predicts actions, ``OneHot`` of a victim whose observations are
-integers. Attacks never change a victim, nor the ``grad``, the training mode or the ``requires_grad`` of its modules.
+A victim with ``act`` can be attacked by attacks that see actions. One that also has ``scores``, Q-values or logits, can
+be attacked by those that see scores or gradients. Agents of rlkit, ensembles and ``rlkit.sb3.SB3Policy`` are victims as
+they are. ``ModuleVictim`` wraps torch modules, ``LabelVictim`` anything that predicts actions, and ``OneHot`` a victim
+of integer observations. Attacks never change a victim, nor the ``grad``, the training mode or the ``requires_grad`` of
+its modules.
 """
 
 from __future__ import annotations
@@ -23,32 +24,32 @@ from rlkit.types import Policy, Starts
 
 from ..objectives import PosedObjective
 
-Access = Literal["nothing", "actions", "scores", "gradients"]  # what an attack asks for, from least to most
+Access = Literal["nothing", "actions", "scores", "gradients"]  # what an attack asks of the victim, from least to most
 
 
 class Victim(Protocol):
-    """A policy whose scores can be asked for, and differentiated if an attack uses gradients."""
+    """A policy with scores, which must be differentiable if an attack uses gradients."""
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """Actions ``[S, B]`` int64 of ``[S, B, *observation]``."""
+        """Return actions ``[S, B]`` int64 for observations ``[S, B, *observation]``."""
         ...
 
     def scores(self, obs: Tensor) -> Tensor:
-        """One number per action ``[S, B, A]``, Q-values or logits, whose argmax is the greedy action."""
+        """Return one number per action ``[S, B, A]``, Q-values or logits, whose argmax is the greedy action."""
         ...
 
 
 class ModuleVictim:
     """Torch modules ``[B, *observation] -> [B, A]`` as a victim, one per row of the seed axis.
 
-    They compute in evaluation mode (no dropout, frozen batch statistics) and are back in their own mode afterwards.
+    They compute in evaluation mode (no dropout, fixed batch statistics) and return to their own mode afterwards.
 
     Args:
         modules: one module, or one per training seed.
-        scores_are_values: whether they give action values, else logits.
+        scores_are_values: whether they give action values; logits otherwise.
 
     Raises:
-        ValueError: no module.
+        ValueError: there is no module.
     """
 
     def __init__(self, modules: nn.Module | Sequence[nn.Module], scores_are_values: bool = False) -> None:
@@ -63,21 +64,21 @@ class ModuleVictim:
         return len(self.modules)
 
     def scores(self, obs: Given) -> Tensor:
-        """``[S, B, *observation] -> [S, B, A]``, differentiable.
+        """Return the modules' outputs, ``[S, B, *observation] -> [S, B, A]``, differentiable.
 
         Raises:
             ValueError: the observations have another number of rows than there are modules.
         """
         rows = as_observations(obs, self)
         with in_evaluation_mode(self.modules):
-            # a copy each: a module may compute in place
+            # copies, because a module may compute in place
             return torch.stack([module(row.clone()) for module, row in zip(self.modules, rows, strict=True)])
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """The actions of the highest score ``[S, B]``.
+        """Return the actions of the highest score, ``[S, B]``.
 
         Raises:
-            ValueError: ``deterministic=False``: a module does not say how it would sample.
+            ValueError: ``deterministic=False``; a module does not define how to sample.
         """
         _refuse_sampling(deterministic, "a module")
         with torch.no_grad():
@@ -85,14 +86,14 @@ class ModuleVictim:
 
 
 class LabelVictim:
-    """Anything that predicts actions, and nothing else, as a victim: a decision tree, a rule, a remote service.
+    """A model that predicts actions only, as a victim: a decision tree, a rule, a remote service.
 
     Args:
-        model: one function or object with ``predict`` (scikit-learn's, stable-baselines3's), or one per training
+        model: one function or object with ``predict`` (as in scikit-learn and stable-baselines3), or one per training
             seed: observations ``[n, *observation]`` as a numpy array -> actions ``[n]``.
 
     Raises:
-        ValueError: no model, or one that is neither callable nor has ``predict``.
+        ValueError: there is no model, or one is neither callable nor has ``predict``.
     """
 
     def __init__(self, model: Any) -> None:
@@ -107,14 +108,15 @@ class LabelVictim:
         return len(self.models)
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """Actions ``[S, B]`` int64.
+        """Return the predicted actions, ``[S, B]`` int64.
 
         Raises:
-            ValueError: ``deterministic=False``, another number of rows than models, or predictions of another shape.
+            ValueError: ``deterministic=False``, the numbers of rows and models differ, or a prediction has another
+                shape than ``[B]``.
         """
         _refuse_sampling(deterministic, "a model that predicts")
         obs = as_observations(obs, self)
-        # a copy each: a model may compute in place
+        # copies, because a model may compute in place
         copies = (row.detach().cpu().clone().numpy() for row in obs)
         rows = [np.asarray(predict(row)) for predict, row in zip(self._predict, copies, strict=True)]
         for row in rows:
@@ -124,16 +126,16 @@ class LabelVictim:
 
 
 class OneHot:
-    """A victim of integer observations as one of their one-hot codes, which can be attacked.
+    """A victim of integer observations as a victim of their one-hot codes, which can be attacked.
 
-    The attack acts on the code ``[S, B, n]``: what the victim is shown is n real numbers instead of a unit vector.
+    The attack changes the code ``[S, B, n]``: the victim is shown n real numbers instead of a unit vector.
 
     Args:
-        victim: gives ``scores`` and ``act`` of codes, as agents of ours and ``SB3Policy`` do.
-        space: of the observations; None for ``victim.observation_space``.
+        victim: accepts codes in ``scores`` and ``act``, as agents of rlkit and ``SB3Policy`` do.
+        space: space of the observations; None for ``victim.observation_space``.
 
     Raises:
-        ValueError: a space that is not Discrete.
+        ValueError: the space is not Discrete.
     """
 
     def __init__(self, victim: Victim, space: spaces.Space[Any] | None = None) -> None:
@@ -151,30 +153,30 @@ class OneHot:
             self.values: Callable[[Given], Tensor] = lambda obs: victim.values(self.encode(obs))
 
     def encode(self, obs: Given) -> Tensor:
-        """Integers ``[S, B]`` as codes ``[S, B, n]``; codes as they are."""
+        """Encode integers ``[S, B]`` as ``[S, B, n]``; codes are returned as they are."""
         return encode(as_observations(obs, self), self.space)
 
     def scores(self, obs: Given) -> Tensor:
-        """The victim's, of integers or codes."""
+        """Return the victim's scores ``[S, B, A]`` of integers or codes."""
         return self.victim.scores(self.encode(obs))
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """The victim's, of integers or codes."""
+        """Return the victim's actions ``[S, B]`` for integers or codes."""
         return self.victim.act(self.encode(obs), deterministic)
 
 
 class IsolatedVictim:
-    """A victim that is shown copies: whatever it does to its observations in place, the caller's stay as they are.
+    """A victim that receives copies of observations, so that in-place changes by it do not reach the caller.
 
     Args:
-        victim: asked for everything.
+        victim: the wrapped policy; its other attributes are passed through.
     """
 
     def __init__(self, victim: Policy) -> None:
         self.victim = victim
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """The victim's actions ``[S, B]``."""
+        """Return the victim's actions, ``[S, B]``."""
         return self.victim.act(self._shown(obs), deterministic)
 
     @property
@@ -199,7 +201,7 @@ class IsolatedVictim:
 
     @property
     def scores_and_pullback(self) -> Callable[[Tensor], Any]:
-        """The victim's scores with their pullback, see ``linearise``.
+        """The victim's scores with their pullback, see ``linearize``.
 
         Raises:
             AttributeError: the victim has none.
@@ -217,9 +219,9 @@ class IsolatedVictim:
 
 
 class QueryCounter(IsolatedVictim):
-    """A victim that counts how many observations it was asked about, ``asked``.
+    """A victim that counts the observations that it was queried at, as ``asked``.
 
-    A call of ``scores_and_pullback`` that the victim declines by None does not count.
+    A call of ``scores_and_pullback`` that returns None does not count.
     """
 
     def __init__(self, victim: Policy) -> None:
@@ -228,7 +230,7 @@ class QueryCounter(IsolatedVictim):
 
     @property
     def scores_and_pullback(self) -> Callable[[Tensor], Any]:
-        """The victim's, counted.
+        """The victim's ``scores_and_pullback``, counted.
 
         Raises:
             AttributeError: the victim has none.
@@ -251,7 +253,7 @@ def as_victim(victim: Any) -> Any:
     """Return a victim or policy as it is, and a model of stable-baselines3 (or a list of them) as ``SB3Policy``.
 
     Raises:
-        ValueError: something without ``act``; the message says what to wrap it in.
+        ValueError: the object has no ``act``; the message names the wrapper to use.
     """
     if callable(getattr(victim, "act", None)):
         return victim
@@ -260,48 +262,48 @@ def as_victim(victim: Any) -> Any:
         return SB3Policy(victim)
     raise ValueError(
         f"a victim needs act(obs, deterministic), and {type(victim).__name__} has none: pass a trained agent or a "
-        "model of stable-baselines3, or wrap a torch module in ModuleVictim, and what predicts actions in LabelVictim"
+        "model of stable-baselines3, or wrap a torch module in ModuleVictim and any other model in LabelVictim"
     )
 
 
 def isolated(victim: Any) -> IsolatedVictim:
-    """Return ``as_victim(victim)`` behind copies of what it is shown."""
+    """Return ``as_victim(victim)`` as an ``IsolatedVictim``."""
     return victim if isinstance(victim, IsolatedVictim) else IsolatedVictim(as_victim(victim))
 
 
 def name_of(victim: Policy) -> str:
-    """The name of a victim's class, for messages."""
+    """Return the name of a victim's class, for messages."""
     return type(victim.victim if isinstance(victim, IsolatedVictim) else victim).__name__
 
 
-class Linearised(NamedTuple):
-    """Scores and how they change with the observation, to first order."""
+class Linearized(NamedTuple):
+    """Scores and their derivatives by the observation."""
 
     scores: Tensor  # [S, B, A], without gradients
     pullback: Callable[[Tensor], Tensor]  # d value / d scores [S, B, A] -> d value / d obs [S, B, *observation]
 
 
 def scores_of(victim: Victim, obs: Tensor) -> Tensor:
-    """The victim's scores ``[S, B, A]`` without gradients.
+    """Return the victim's scores ``[S, B, A]`` without gradients.
 
     Raises:
-        ValueError: scores of another shape.
+        ValueError: the scores have another shape.
     """
     with torch.no_grad():
         return _checked(victim.scores(obs), obs)
 
 
-def linearise(victim: Victim, obs: Tensor) -> Linearised:
-    """Scores of observations and the pullback of their gradients; no parameter gets a gradient.
+def linearize(victim: Victim, obs: Tensor) -> Linearized:
+    """Return the victim's scores and their pullback; no parameter gets a gradient.
 
-    A victim whose gradients are written out by hand has a method ``scores_and_pullback``, which may decline by None.
+    A victim with gradients in closed form has a method ``scores_and_pullback``. If it returns None, autograd is used.
 
     Raises:
-        ValueError: the victim's scores are not ``[S, B, A]`` or do not depend differentiably on the observation.
+        ValueError: the scores are not ``[S, B, A]``, or they do not depend differentiably on the observation.
     """
     by_hand = victim.scores_and_pullback(obs) if hasattr(victim, "scores_and_pullback") else None
     if by_hand is not None:
-        return Linearised(*by_hand)
+        return Linearized(*by_hand)
     with torch.enable_grad():
         x = obs.detach().clone().requires_grad_()
         scores = _checked(victim.scores(x), obs)
@@ -312,12 +314,12 @@ def linearise(victim: Victim, obs: Tensor) -> Linearised:
         (gradient,) = torch.autograd.grad(scores, x, grad_output, retain_graph=True)
         return gradient
 
-    return Linearised(scores.detach(), pullback)
+    return Linearized(scores.detach(), pullback)
 
 
 def value_and_gradient(victim: Victim, goal: PosedObjective, obs: Tensor) -> tuple[Tensor, Tensor]:
-    """A goal's value ``[S, B]`` and gradient ``[S, B, *observation]`` at observations, each example's own."""
-    scores, pullback = linearise(victim, obs)
+    """Return a goal's value ``[S, B]`` and its gradient ``[S, B, *observation]`` at observations, per example."""
+    scores, pullback = linearize(victim, obs)
     value, grad_output = goal.value_and_grad(scores)
     return value, pullback(grad_output)
 
@@ -330,11 +332,11 @@ def _checked(scores: Tensor, obs: Tensor) -> Tensor:
 
 def _refuse_sampling(deterministic: bool, what: str) -> None:
     if not deterministic:
-        raise ValueError(f"{what} does not say how it would sample actions: use deterministic=True")
+        raise ValueError(f"{what} does not define how to sample actions: use deterministic=True")
 
 
 def _prediction(model: Any) -> Callable[[Any], Any]:
-    """``model.predict`` or the model itself, without the state that stable-baselines3 returns beside the actions."""
+    """Return ``model.predict`` or the model itself, without the state that stable-baselines3 adds to the actions."""
     predict = getattr(model, "predict", model)
     if not callable(predict):
         raise ValueError(f"a model needs predict or to be callable, got {type(model).__name__}")

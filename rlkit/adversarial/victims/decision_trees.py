@@ -1,8 +1,8 @@
 """Decision trees as policies: thresholds on single features, without gradients.
 
 scikit-learn grows the trees (CART; Breiman, Friedman, Olshen & Stone 1984, "Classification and regression trees"), and
-``DecisionTrees`` asks all rows and copies at once. They are victims of attacks that see actions, and policies of
-another kind on which attacks that were made elsewhere can be tried.
+``DecisionTrees`` evaluates all rows and copies at once. Trees can be attacked by attacks that see actions, and by
+attacks that were computed on another policy.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class DecisionTrees:
     branch that ends earlier is continued by infinite thresholds. Observations are rounded to float32 before they are
     compared with the float64 thresholds, as scikit-learn does.
 
-    Made by ``grow``, ``imitate`` or ``from_sklearn``.
+    Use ``grow``, ``imitate`` or ``from_sklearn`` to make them.
 
     Args:
-        feature: the feature that a node compares, ``[S, 2^depth - 1]`` int64.
-        threshold: what it compares the feature with, the same shape, float64.
+        feature: the feature that every node compares, ``[S, 2^depth - 1]`` int64.
+        threshold: the threshold of every node, ``[S, 2^depth - 1]`` float64.
         action: actions of the leaves from left to right, ``[S, 2^depth]`` int64.
 
     Raises:
-        ValueError: shapes that are not those of complete trees.
+        ValueError: the shapes are not those of complete trees.
     """
 
     def __init__(self, feature: Tensor, threshold: Tensor, action: Tensor) -> None:
@@ -54,13 +54,13 @@ class DecisionTrees:
     def from_sklearn(cls, models: Sequence[Any]) -> DecisionTrees:
         """Stack fitted ``DecisionTreeClassifier`` of scikit-learn, one per row.
 
-        The result acts exactly as the models' ``predict``.
+        The result gives exactly the actions of the models' ``predict``.
 
         Args:
-            models: fitted on float features and integer classes, each at most 16 deep.
+            models: fitted on float features and integer classes, each of depth at most 16.
 
         Raises:
-            ValueError: no model, a deeper one, or classes that are not integers.
+            ValueError: there is no model, one is deeper, or its classes are not integers.
         """
         if not models:
             raise ValueError("models must hold at least one decision tree, got none")
@@ -72,20 +72,20 @@ class DecisionTrees:
 
     @property
     def num_seeds(self) -> int:
-        """S."""
+        """Number of rows S."""
         return len(self.action)
 
     @property
     def depth(self) -> int:
-        """Number of comparisons."""
+        """Number of comparisons per observation."""
         return self.action.shape[1].bit_length() - 1
 
     def to(self, device: torch.device | str) -> DecisionTrees:
-        """The same trees on a device."""
+        """Return the trees on a device."""
         return DecisionTrees(self.feature.to(device), self.threshold.to(device), self.action.to(device))
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """Actions ``[S, B]`` int64 of ``[S, B, D]``; trees never sample, whatever ``deterministic``."""
+        """Return actions ``[S, B]`` int64 for observations ``[S, B, D]``; ``deterministic`` makes no difference."""
         obs = as_observations(obs, self)
         features = obs.to(torch.float32)
         node = torch.zeros(obs.shape[:2], dtype=torch.int64, device=obs.device)
@@ -99,20 +99,20 @@ class DecisionTrees:
 def imitate(
     expert: Policy, make_env: Callable[[int], Env], depth: int = 8, rounds: int = 10, count: int = 1000
 ) -> DecisionTrees:
-    """Grow trees that imitate an expert, also at states that their own mistakes lead to (DAgger).
+    """Grow trees that imitate an expert, including at states that their own mistakes lead to (DAgger).
 
-    The first trees are grown from the expert's actions at states that it visits. In every further round the trees
-    play, the expert is asked for its actions at the states that they visit, and trees are grown from all data so far.
+    The first trees are grown from the expert's actions at states that the expert visits. In every further round the
+    trees play, the expert gives its actions at the states that they visit, and new trees are grown from all data.
 
     Args:
-        expert: policy of S rows; it is asked about ``rounds * count`` observations in every row.
-        make_env: round number 0, 1, ... -> a new environment, with other episodes in every round.
+        expert: policy of S rows; it is queried at ``rounds * count`` observations per row.
+        make_env: number of the round 0, 1, ... -> a new environment, with other episodes in every round.
         depth: largest depth of the trees, from 1 to 16.
-        rounds: at least 1; 1 imitates from the expert's states alone.
+        rounds: at least 1; with 1 the trees see only states of the expert.
         count: states per round.
 
     Raises:
-        ValueError: rounds or count below 1, and what ``grow`` refuses.
+        ValueError: rounds or count is below 1, or ``grow`` refuses the data.
         ModuleNotFoundError: scikit-learn is not installed.
 
     Source: Ross, Gordon & Bagnell 2011, "A reduction of imitation learning and structured prediction to no-regret
@@ -133,8 +133,8 @@ def imitate(
 def grow(obs: Tensor, action: Tensor, depth: int) -> DecisionTrees:
     """Grow one tree per row from observations and the actions taken there, with scikit-learn.
 
-    ``DecisionTreeClassifier(max_depth=depth, random_state=0)``: Gini's impurity, the best threshold of all features.
-    Values of a feature that differ by less than about 1e-7 are never parted.
+    It is ``DecisionTreeClassifier(max_depth=depth, random_state=0)``: Gini impurity, best threshold over all features.
+    Values of a feature that differ by less than about 1e-7 are never separated.
 
     Args:
         obs: ``[S, N, D]``, finite.
@@ -142,7 +142,7 @@ def grow(obs: Tensor, action: Tensor, depth: int) -> DecisionTrees:
         depth: largest depth, from 1 to 16.
 
     Raises:
-        ValueError: another depth, no observation, observations that are not finite, or shapes that do not fit.
+        ValueError: depth is out of range, there is no observation, or observations are not finite or of another shape.
         ModuleNotFoundError: scikit-learn is not installed.
     """
     if not 1 <= depth <= LARGEST_DEPTH:
@@ -163,7 +163,7 @@ def grow(obs: Tensor, action: Tensor, depth: int) -> DecisionTrees:
 
 
 def _complete(model: Any, depth: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Features, thresholds and actions of a fitted classifier as a complete tree of this depth."""
+    """Convert a fitted classifier to the features, thresholds and actions of a complete tree of this depth."""
     if model.classes_.dtype.kind not in "iu":
         raise ValueError(f"classes must be integers, the actions, got {model.classes_.dtype}")
     tree = model.tree_

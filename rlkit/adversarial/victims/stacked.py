@@ -1,4 +1,4 @@
-"""Plain torch networks of one shape as one stack, which is attacked many seeds at a time."""
+"""Torch networks of one shape as one victim: all seeds are attacked in one batch."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tan
 
 
 class Stacked:
-    """S copied networks as a victim: one product a layer for all rows, gradients by hand.
+    """Copies of S networks as one victim: one matrix product per layer for all rows, gradients in closed form.
 
-    ``ModuleVictim`` and ``SB3Policy`` take any network and ask them in turn; this one takes fully connected networks
-    with one activation. It gives their scores, up to rounding, and does not follow them when they are trained on.
+    ``ModuleVictim`` and ``SB3Policy`` accept any network and query one after another; this class accepts fully
+    connected networks with one activation. Its scores equal those of the networks up to rounding. Later training of
+    the networks does not change it.
 
     Args:
-        networks: of every row, each a sequence of ``nn.Linear`` with ReLU or Tanh in between.
-        scores_are_values: whether they give action values, else logits.
+        networks: one per row, each a sequence of ``nn.Linear`` with ReLU or Tanh in between.
+        scores_are_values: whether they give action values; logits otherwise.
         seeds: one integer per row; None for 0, 1, ...
 
     Raises:
-        ValueError: no network, other layers, or shapes that differ.
+        ValueError: there is no network, one has other layers, or their shapes differ.
     """
 
     def __init__(
@@ -48,31 +49,31 @@ class Stacked:
                 bias[row, 0, : layer.out_features] = layer.bias.detach()
 
     def scores(self, obs: Given) -> Tensor:
-        """``[S, B, D] -> [S, B, A]``, differentiable."""
+        """Return scores, ``[S, B, D] -> [S, B, A]``, differentiable."""
         return self.network(as_observations(obs, self))
 
     def scores_and_pullback(self, obs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """``scores`` without a graph, and d value / d scores ``[S, B, A]`` -> d value / d obs ``[S, B, D]``."""
+        """Return ``scores`` and their pullback, d value / d scores ``[S, B, A]`` -> d value / d obs ``[S, B, D]``."""
         with torch.no_grad():
             return self.network.input_vjp(obs)
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
-        """The actions of the highest score ``[S, B]``.
+        """Return the actions of the highest score, ``[S, B]``.
 
         Raises:
-            ValueError: ``deterministic=False``: a network does not say how it would sample.
+            ValueError: ``deterministic=False``; a network does not define how to sample.
         """
         if not deterministic:
-            raise ValueError("a network does not say how it would sample actions: use deterministic=True")
+            raise ValueError("a network does not define how to sample actions: use deterministic=True")
         with torch.no_grad():
             return self.scores(obs).argmax(dim=-1)
 
 
 def _shape(network: nn.Sequential) -> tuple[tuple[int, ...], Activation]:
-    """Widths from input to output, and the activation.
+    """Return the widths from input to output, and the activation.
 
     Raises:
-        ValueError: other layers than linear ones with one activation in between.
+        ValueError: the layers are others than linear ones with one activation in between.
     """
     linear = [layer for layer in list(network)[::2] if isinstance(layer, nn.Linear)]
     between = {type(layer) for layer in list(network)[1::2]}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rlkit.mdp import LatticeMDP
 
 from .jit import compiled
+from .work import pieces, repeats
 
 Floats = NDArray[np.float64]
 
@@ -62,21 +63,15 @@ def _worth(
 
 
 @compiled
-def improve_cells(
-    cells: CellArrays,
-    value: Floats,
-    gamma: float,
-    policy: NDArray[Any],
-    backwards: bool,
+def _improve_cells(
+    cells: CellArrays, value: Floats, gamma: float, policy: NDArray[Any], backwards: bool, first: int, last: int
 ) -> float:
-    """One Gauss-Seidel sweep over all actions, as ``sweeps.improve_in_place``; returns the largest change."""
-    num_actions, num_states = cells.corner.shape
     around = np.empty(len(cells.corners))
     largest = 0.0
-    for index in range(num_states):
-        state = num_states - 1 - index if backwards else index
+    for index in range(first, last):
+        state = last - 1 - (index - first) if backwards else index
         highest, chosen = -np.inf, 0
-        for action in range(num_actions):
+        for action in range(cells.corner.shape[0]):
             q = _worth(cells, value, gamma, state, action, around)
             if q > highest:
                 highest, chosen = q, action
@@ -86,17 +81,40 @@ def improve_cells(
 
 
 @compiled
-def evaluate_cells(
+def _evaluate_cells(
     cells: CellArrays,
     value: Floats,
     gamma: float,
     policy: NDArray[Any],
-    pairs: int,
+    sweeps: int,
+    backwards: bool,
+    first: int,
+    last: int,
 ) -> None:
-    """Sweep ``pairs`` times to and fro for ``policy [N]`` (Gauss-Seidel)."""
-    num_states = cells.corner.shape[1]
     around = np.empty(len(cells.corners))
-    for sweep in range(2 * pairs):
-        for index in range(num_states):
-            state = num_states - 1 - index if sweep % 2 == 1 else index
+    for _ in range(sweeps):
+        for index in range(first, last):
+            state = last - 1 - (index - first) if backwards else index
             value[state] = _worth(cells, value, gamma, state, policy[state], around)
+        backwards = not backwards
+
+
+def improve_cells(cells: CellArrays, value: Floats, gamma: float, policy: NDArray[Any], backwards: bool) -> float:
+    """One Gauss-Seidel sweep over all actions, as ``sweeps.improve_in_place``; returns the largest change."""
+    num_actions, num_states = cells.corner.shape
+    return max(
+        _improve_cells(cells, value, gamma, policy, backwards, points.start, points.stop)
+        for points in pieces(num_states, num_actions * len(cells.corners), backwards)
+    )
+
+
+def evaluate_cells(cells: CellArrays, value: Floats, gamma: float, policy: NDArray[Any], pairs: int) -> None:
+    """Sweep ``pairs`` times to and fro for ``policy [N]`` (Gauss-Seidel)."""
+    size, each = cells.corner.shape[1], len(cells.corners)
+    together, left, backwards = repeats(size * each), 2 * pairs, False
+    while left > 0:
+        now = min(together, left)
+        left -= now
+        for points in pieces(size, each, backwards):
+            _evaluate_cells(cells, value, gamma, policy, now, backwards, points.start, points.stop)
+        backwards = backwards != (now % 2 == 1)

@@ -7,6 +7,7 @@ bytes a state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from rlkit.mdp import GridMDP
 
 from .jit import compiled
+from .work import fits, pieces, repeats
 
 Floats = NDArray[np.float64]
 
 FIXED = -np.inf  # in ``base``: this tile's worth never changes
+TILE_OUTCOMES = 4  # of a tile: the neighbors that its backup looks at, whatever the number of actions
 LANES = 8  # columns that the processor takes at once; a row of another length ends in slow single ones
 
 
@@ -125,45 +128,70 @@ def _sweep_row_with_stay(
 
 
 @compiled
-def sweep_rows(
-    worth: Floats, base: Floats, sweeps: int, ahead: float, side: float, behind: float, gamma: float
+def _sweep_rows(
+    worth: Floats,
+    base: Floats,
+    sweeps: int,
+    upwards: bool,
+    measured: bool,
+    ahead: float,
+    side: float,
+    behind: float,
+    gamma: float,
 ) -> tuple[float, float]:
-    """Sweeps down and up the map in turn, each row from the newest rows beside it; ``sweeps`` is even.
+    """Sweeps over the rows but the first and the last, down and up in turn, each row from the newest rows beside it.
 
-    Returns the least and the largest change of ``worth`` that a backup of the last values would make in any tile.
+    If ``measured``, returns the least and the largest change of ``worth`` that a backup would then make in any tile.
     """
     rows, columns = worth.shape
     old = np.empty(columns)
-    for _ in range(sweeps // 2):  # one loop for both directions would take half as long again
+    for _ in range(sweeps):
+        if upwards:  # one loop for both directions would take half as long again
+            for row in range(rows - 2, 0, -1):
+                _sweep_row(worth, base, row, old, ahead, side, behind, gamma)
+        else:
+            for row in range(1, rows - 1):
+                _sweep_row(worth, base, row, old, ahead, side, behind, gamma)
+        upwards = not upwards
+    least, largest = np.inf, -np.inf
+    if measured:
         for row in range(1, rows - 1):
             _sweep_row(worth, base, row, old, ahead, side, behind, gamma)
-        for row in range(rows - 2, 0, -1):
-            _sweep_row(worth, base, row, old, ahead, side, behind, gamma)
-    least, largest = np.inf, -np.inf
-    for row in range(1, rows - 1):
-        _sweep_row(worth, base, row, old, ahead, side, behind, gamma)
-        lowest, highest = _put_back(worth, base, row, old)
-        least, largest = min(least, lowest), max(largest, highest)
+            lowest, highest = _put_back(worth, base, row, old)
+            least, largest = min(least, lowest), max(largest, highest)
     return least, largest
 
 
 @compiled
-def sweep_rows_with_stay(
-    worth: Floats, base: Floats, stay: Floats, sweeps: int, ahead: float, side: float, behind: float, gamma: float
+def _sweep_rows_with_stay(
+    worth: Floats,
+    base: Floats,
+    stay: Floats,
+    sweeps: int,
+    upwards: bool,
+    measured: bool,
+    ahead: float,
+    side: float,
+    behind: float,
+    gamma: float,
 ) -> tuple[float, float]:
-    """``sweep_rows`` where staying is not worth what arriving is."""
+    """``_sweep_rows`` where staying is not worth what arriving is."""
     rows, columns = worth.shape
     old = np.empty(columns)
-    for _ in range(sweeps // 2):
+    for _ in range(sweeps):
+        if upwards:  # one loop for both directions would take half as long again
+            for row in range(rows - 2, 0, -1):
+                _sweep_row_with_stay(worth, base, stay, row, old, ahead, side, behind, gamma)
+        else:
+            for row in range(1, rows - 1):
+                _sweep_row_with_stay(worth, base, stay, row, old, ahead, side, behind, gamma)
+        upwards = not upwards
+    least, largest = np.inf, -np.inf
+    if measured:
         for row in range(1, rows - 1):
             _sweep_row_with_stay(worth, base, stay, row, old, ahead, side, behind, gamma)
-        for row in range(rows - 2, 0, -1):
-            _sweep_row_with_stay(worth, base, stay, row, old, ahead, side, behind, gamma)
-    least, largest = np.inf, -np.inf
-    for row in range(1, rows - 1):
-        _sweep_row_with_stay(worth, base, stay, row, old, ahead, side, behind, gamma)
-        lowest, highest = _put_back(worth, base, row, old)
-        least, largest = min(least, lowest), max(largest, highest)
+            lowest, highest = _put_back(worth, base, row, old)
+            least, largest = min(least, lowest), max(largest, highest)
     return least, largest
 
 
@@ -181,25 +209,36 @@ def _back_up_row(
 
 
 @compiled
-def back_up_rows(
-    worth: Floats, other: Floats, base: Floats, pairs: int, ahead: float, side: float, behind: float, gamma: float
+def _back_up_rows(
+    worth: Floats,
+    other: Floats,
+    base: Floats,
+    backups: int,
+    measured: bool,
+    ahead: float,
+    side: float,
+    behind: float,
+    gamma: float,
 ) -> tuple[float, float]:
-    """Twice ``pairs`` backups of all tiles at once (Jacobi), there and back between ``worth`` and ``other``.
+    """Backups of all tiles at once (Jacobi), there and back between ``worth`` and ``other``.
 
-    Returns the least and the largest change of ``worth`` by the last one.
+    If ``measured``, returns the least and the largest of ``worth - other``: the change by the last of an even number.
     """
     rows, columns = worth.shape
-    for _ in range(pairs):
-        for row in range(1, rows - 1):
-            _back_up_row(worth, other, base, row, ahead, side, behind, gamma)
-        for row in range(1, rows - 1):
-            _back_up_row(other, worth, base, row, ahead, side, behind, gamma)
+    for done in range(backups):
+        if done % 2 == 0:
+            for row in range(1, rows - 1):
+                _back_up_row(worth, other, base, row, ahead, side, behind, gamma)
+        else:
+            for row in range(1, rows - 1):
+                _back_up_row(other, worth, base, row, ahead, side, behind, gamma)
     least, largest = np.inf, -np.inf
-    for row in range(1, rows - 1):
-        for column in range(1, columns - 1):
-            if base[row, column] != -np.inf:
-                change = worth[row, column] - other[row, column]
-                least, largest = min(least, change), max(largest, change)
+    if measured:
+        for row in range(1, rows - 1):
+            for column in range(1, columns - 1):
+                if base[row, column] != -np.inf:
+                    change = worth[row, column] - other[row, column]
+                    least, largest = min(least, change), max(largest, change)
     return least, largest
 
 
@@ -221,10 +260,16 @@ def sweep(table: Stencil, sweeps: int) -> tuple[float, float]:
     Zero and zero where gamma is zero, or every tile ends the episode.
     """
     factors = (table.ahead, table.side, table.behind, table.gamma)
-    if table.stay is None:
-        least, largest = sweep_rows(table.worth, table.base, sweeps, *factors)
-    else:
-        least, largest = sweep_rows_with_stay(table.worth, table.base, table.stay, sweeps, *factors)
+    upwards, least, largest = False, np.inf, -np.inf
+    for now, measured in _portions(table, sweeps):
+        for rows in _bands(table, upwards):
+            if table.stay is None:
+                ends = _sweep_rows(table.worth[rows], table.base[rows], now, upwards, measured, *factors)
+            else:
+                arrays = (table.worth[rows], table.base[rows], table.stay[rows])
+                ends = _sweep_rows_with_stay(*arrays, now, upwards, measured, *factors)
+            least, largest = min(least, ends[0]), max(largest, ends[1])
+        upwards = upwards != (now % 2 == 1)
     if table.gamma == 0 or least > largest:
         return 0.0, 0.0
     return least / table.gamma, largest / table.gamma
@@ -236,12 +281,41 @@ def back_up(table: Stencil, other: Floats, sweeps: int) -> tuple[float, float]:
     ``other`` is work space, a copy of ``table.worth`` at the first call. Needs gamma > 0.
     """
     factors = (table.ahead, table.side, table.behind, table.gamma)
-    least, largest = back_up_rows(table.worth, other, table.base, sweeps // 2, *factors)
+    worth, least, largest = table.worth, np.inf, -np.inf
+    for now, measured in _portions(table, sweeps):
+        for rows in _bands(table):
+            ends = _back_up_rows(worth[rows], other[rows], table.base[rows], now, measured, *factors)
+            least, largest = min(least, ends[0]), max(largest, ends[1])
+        if now % 2 == 1:
+            worth, other = other, worth
     return least / table.gamma, largest / table.gamma
 
 
+def _portions(table: Stencil, sweeps: int) -> Iterator[tuple[int, bool]]:
+    """So many sweeps, and at the end a measurement, which costs one more, in calls of at most ``WORK`` outcomes."""
+    size, left = TILE_OUTCOMES * table.worth.size, sweeps + 1
+    if fits(left * size):
+        yield sweeps, True
+        return
+    together = repeats(size)
+    while left > 0:
+        now = min(together, left)
+        left -= now
+        yield now - (left == 0), left == 0
+
+
+def _bands(table: Stencil, upwards: bool = False) -> Iterator[slice]:
+    """The rows of a map in bands, each with the row above it and the row below it."""
+    rows, columns = table.worth.shape
+    if fits(TILE_OUTCOMES * table.worth.size):
+        yield slice(None)
+        return
+    for band in pieces(rows - 2, TILE_OUTCOMES * columns, upwards):
+        yield slice(band.start, band.stop + 2)
+
+
 class MapArrays(NamedTuple):
-    """A map as ``back_up_map`` reads it; arrays are ``[rows, columns]`` unless it says otherwise."""
+    """A map as ``_back_up_map`` reads it; arrays are ``[rows, columns]`` unless it says otherwise."""
 
     state_of: NDArray[Any]  # [rows + 2, columns + 2], ``GridMDP.state_of``
     terminal: NDArray[np.bool_]
@@ -254,15 +328,17 @@ class MapArrays(NamedTuple):
 
 
 @compiled
-def back_up_map(grid: MapArrays, value: Floats, gamma: float, q: Floats) -> None:
-    """``q [N, 4]`` becomes the backup of ``value [N]``; the values of terminal tiles are not read.
+def _back_up_map(grid: MapArrays, value: Floats, gamma: float, q: Floats, first: int, last: int) -> None:
+    """``q [N, 4]`` becomes the backup of ``value [N]`` in the rows from ``first`` to ``last``, that one excluded.
+
+    The values of terminal tiles are not read.
 
     ``q = step + (ahead x_a + side (x_(a-1) + x_(a+1)) + behind x_(a+2))``, ``x_d = entry + gamma V`` of the neighbor
     in direction d: at most eight roundings, the table's own of ``step + entry`` included.
     """
     state_of, terminal, entry_reward, step_reward = grid.state_of, grid.terminal, grid.entry_reward, grid.step_reward
     arriving = np.empty(4)
-    for row in range(1, state_of.shape[0] - 1):
+    for row in range(first + 1, last + 1):
         for column in range(1, state_of.shape[1] - 1):
             state = state_of[row, column]
             if state < 0:
@@ -293,7 +369,10 @@ def map_backup(grid: GridMDP, value: Floats, gamma: float) -> Floats:
     arrays = MapArrays(
         grid.state_of, grid.terminal, grid.entry_reward, grid.step_reward, grid.bump_reward, *grid.chances
     )
-    back_up_map(arrays, np.ascontiguousarray(value, dtype=np.float64), gamma, q)
+    contiguous = np.ascontiguousarray(value, dtype=np.float64)
+    rows, columns = grid.open.shape
+    for band in pieces(rows, TILE_OUTCOMES * columns):
+        _back_up_map(arrays, contiguous, gamma, q, band.start, band.stop)
     return q
 
 

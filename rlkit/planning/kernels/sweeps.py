@@ -1,6 +1,9 @@
 """Sweeps over the states of a table: loops without a fast array form.
 
 Values are ``[N + 1]``; the last entry is 0, the value after an end. Letters: N states, A actions, K successors.
+
+A loop takes the rows of all states, or of consecutive ones, and the values of all. The functions below the loops, which
+the methods call, cut the work into calls of at most ``WORK`` outcomes.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import compiled, inlined
+from .work import fits, pieces, repeats
 
 Floats = NDArray[np.float64]
 Integers = NDArray[Any]
@@ -20,7 +24,7 @@ BLOCK_SWEEPS = 2  # of a block at a time: the first over all actions, the second
 
 
 class TableArrays(NamedTuple):
-    """A table as the loops read it.
+    """The rows of consecutive states of a table, as the loops read them; ``arrival`` and values count all states.
 
     The length of ``unrolled`` is part of its type, so the compiler knows K where it is small: it writes the outcomes
     out one by one instead of counting them, and a sweep takes about half the time.
@@ -30,13 +34,29 @@ class TableArrays(NamedTuple):
     probability: Floats  # [N, A, K]
     reward: Floats  # [N, A], ``TabularMDP.expected_reward``
     unrolled: tuple[int, ...]  # K zeros, or none where K exceeds ``MOST_UNROLLED``
+    first: int  # the number of the first state
 
     @classmethod
     def of(cls, arrival: Integers, probability: Floats, reward: Floats) -> TableArrays:
         """Bundle the arrays."""
         num_successors = arrival.shape[2]
         unrolled = (0,) * num_successors if num_successors <= MOST_UNROLLED else ()
-        return cls(arrival, probability, reward, unrolled)
+        return cls(arrival, probability, reward, unrolled, 0)
+
+    @property
+    def num_states(self) -> int:
+        """N, of these rows."""
+        return int(self.arrival.shape[0])
+
+    @property
+    def outcomes(self) -> int:
+        """Outcomes of a state, A K."""
+        return int(self.arrival.shape[1] * self.arrival.shape[2])
+
+    def part(self, states: slice) -> TableArrays:
+        """The rows of some of a whole table's states."""
+        arrays = (self.arrival[states], self.probability[states], self.reward[states])
+        return TableArrays(*arrays, self.unrolled, states.start)
 
 
 @inlined
@@ -65,8 +85,7 @@ def best_backup(table: TableArrays, value: Floats, gamma: float, state: int) -> 
 
 
 @compiled
-def back_up_all(table: TableArrays, value: Floats, gamma: float, q: Floats) -> None:
-    """``q [N, A]`` becomes the backup of ``value``."""
+def _back_up_all(table: TableArrays, value: Floats, gamma: float, q: Floats) -> None:
     num_states, num_actions = table.arrival.shape[:2]
     for state in range(num_states):
         for action in range(num_actions):
@@ -74,7 +93,7 @@ def back_up_all(table: TableArrays, value: Floats, gamma: float, q: Floats) -> N
 
 
 @compiled
-def choose_best(
+def _choose_best(
     table: TableArrays,
     value: Floats,
     gamma: float,
@@ -83,8 +102,6 @@ def choose_best(
     policy: Integers,
     near: NDArray[np.bool_],
 ) -> None:
-    """``best [N]`` becomes the highest q of every state, ``policy [N]`` the first action that has it, and
-    ``near [N, A]`` whether an action is at most ``behind`` the best one, rounded down."""
     num_states, num_actions = table.arrival.shape[:2]
     q = np.empty(num_actions)
     for state in range(num_states):
@@ -100,14 +117,14 @@ def choose_best(
 
 
 @compiled
-def back_up_best(
+def _back_up_best(
     table: TableArrays, value: Floats, gamma: float, best: Floats, policy: Integers
 ) -> tuple[float, float]:
-    """``best [N + 1] = B value``, ``policy [N]`` greedy; returns the least and the largest of ``B value - value``."""
+    own = value[table.first : table.first + table.arrival.shape[0]]
     least, largest = np.inf, -np.inf
     for state in range(table.arrival.shape[0]):
         highest, chosen = best_backup(table, value, gamma, state)
-        change = highest - value[state]
+        change = highest - own[state]
         best[state] = highest
         policy[state] = chosen
         largest = change if change > largest else largest
@@ -116,30 +133,30 @@ def back_up_best(
 
 
 @inlined
-def improve_state(table: TableArrays, value: Floats, gamma: float, policy: Integers, state: int) -> float:
-    """Replace one state's value by its backup and its action by the best; returns the change."""
+def improve_state(table: TableArrays, value: Floats, own: Floats, gamma: float, policy: Integers, state: int) -> float:
+    """Replace one state's value by its backup and its action by the best; returns the change.
+
+    ``own`` are the values of the table's own states, a part of ``value`` itself.
+    """
     highest, chosen = best_backup(table, value, gamma, state)
-    change: float = abs(highest - value[state])
-    value[state] = highest
+    change: float = abs(highest - own[state])
+    own[state] = highest
     policy[state] = chosen
     return change
 
 
 @compiled
-def improve_in_place(table: TableArrays, value: Floats, gamma: float, policy: Integers, backwards: bool) -> float:
-    """One Gauss-Seidel sweep: each state's value is replaced by its backup before the next state is backed up.
-
-    ``policy [N]`` becomes the actions that were best when looked at. Returns the largest change.
-    """
+def _improve_in_place(table: TableArrays, value: Floats, gamma: float, policy: Integers, backwards: bool) -> float:
     num_states = table.arrival.shape[0]
+    own = value[table.first : table.first + num_states]
     largest = 0.0
     if backwards:  # one loop for both directions takes up to 1.6 times as long: the compiler then checks every index
         for state in range(num_states - 1, -1, -1):
-            change = improve_state(table, value, gamma, policy, state)
+            change = improve_state(table, value, own, gamma, policy, state)
             largest = change if change > largest else largest
     else:
         for state in range(num_states):
-            change = improve_state(table, value, gamma, policy, state)
+            change = improve_state(table, value, own, gamma, policy, state)
             largest = change if change > largest else largest
     return largest
 
@@ -158,10 +175,13 @@ class PolicyRows(NamedTuple):
         own = TableArrays.of(np.empty(shape, np.int32), np.empty(shape), np.empty((num_states, 1)))
         return cls(np.full(num_states, -1, np.int32), own)
 
+    def part(self, states: slice) -> PolicyRows:
+        """The rows of some states."""
+        return PolicyRows(self.action[states], self.table.part(states))
+
 
 @compiled
-def choose_rows(table: TableArrays, policy: Integers, rows: PolicyRows) -> None:
-    """Copy the rows of ``policy [N]``, those that are not there yet."""
+def _choose_rows(table: TableArrays, policy: Integers, rows: PolicyRows) -> None:
     for state in range(table.arrival.shape[0]):
         action = policy[state]
         if action == rows.action[state]:
@@ -174,37 +194,35 @@ def choose_rows(table: TableArrays, policy: Integers, rows: PolicyRows) -> None:
 
 
 @inlined
-def evaluate_state(rows: PolicyRows, value: Floats, gamma: float, state: int) -> float:
+def evaluate_state(rows: PolicyRows, value: Floats, own: Floats, gamma: float, state: int) -> float:
     """Replace one state's value by the policy's backup; returns the change."""
     q = backup(rows.table, value, gamma, state, 0)
-    change: float = abs(q - value[state])
-    value[state] = q
+    change: float = abs(q - own[state])
+    own[state] = q
     return change
 
 
 @compiled
-def evaluate_in_place(
+def _evaluate_in_place(
     rows: PolicyRows, value: Floats, gamma: float, sweeps: int, backwards: bool, enough: float
-) -> int:
-    """Gauss-Seidel sweeps for a policy, to and fro, until no value changes by more than ``enough``.
-
-    Returns the number of sweeps done, at most ``sweeps``.
-    """
+) -> tuple[int, float]:
     num_states = rows.table.arrival.shape[0]
+    own = value[rows.table.first : rows.table.first + num_states]
+    largest = np.inf
     for done in range(sweeps):
         largest = 0.0
         if backwards:
             for state in range(num_states - 1, -1, -1):
-                change = evaluate_state(rows, value, gamma, state)
+                change = evaluate_state(rows, value, own, gamma, state)
                 largest = change if change > largest else largest
         else:
             for state in range(num_states):
-                change = evaluate_state(rows, value, gamma, state)
+                change = evaluate_state(rows, value, own, gamma, state)
                 largest = change if change > largest else largest
         backwards = not backwards
         if largest <= enough:
-            return done + 1
-    return sweeps
+            return done + 1, largest
+    return sweeps, largest
 
 
 class Stops(NamedTuple):
@@ -218,47 +236,52 @@ class Stops(NamedTuple):
 
 
 @compiled
-def iterate_in_place(
-    table: TableArrays, rows: PolicyRows, value: Floats, gamma: float, policy: Integers, stops: Stops
-) -> tuple[float, int]:
-    """``improve_in_place``, ``choose_rows`` and ``evaluate_in_place`` in turn, until ``stops``.
-
-    Improvements go to and fro as well. Returns the last improvement's largest change and the number of sweeps.
-    """
-    done, backwards = 0, False
-    while True:
-        change = improve_in_place(table, value, gamma, policy, backwards)
+def _iterate_in_place(
+    table: TableArrays,
+    rows: PolicyRows,
+    value: Floats,
+    gamma: float,
+    policy: Integers,
+    stops: Stops,
+    done: int,
+    backwards: bool,
+    rounds: int,
+) -> tuple[float, int, bool, bool]:
+    change = np.inf
+    for _ in range(rounds):
+        change = _improve_in_place(table, value, gamma, policy, backwards)
         done += 1
         if change <= stops.enough or done >= stops.sweeps:
-            return change, done
-        choose_rows(table, policy, rows)
+            return change, done, backwards, True
+        _choose_rows(table, policy, rows)
         settled = max(stops.reduction * change, stops.enough / 4)
         allowed = min(stops.evaluation, max(stops.limit - done, 0))
         backwards = not backwards
-        done += evaluate_in_place(rows, value, gamma, allowed, backwards, settled)
+        done += _evaluate_in_place(rows, value, gamma, allowed, backwards, settled)[0]
+    return change, done, backwards, False
 
 
 @compiled
-def evaluate_by_backups(
+def _evaluate_by_backups(
     rows: PolicyRows, value: Floats, other: Floats, gamma: float, sweeps: int, enough: float
-) -> int:
-    """Jacobi sweeps for a policy until the changes of all states differ by at most ``enough``.
-
-    ``value [N + 1]`` holds the result, ``other [N + 1]`` is work space. Returns the number of sweeps, an even one.
-    """
+) -> tuple[int, float, float]:
+    num_states = rows.table.arrival.shape[0]
+    own = slice(rows.table.first, rows.table.first + num_states)
     source, target = value, other
-    for done in range(sweeps + sweeps % 2):
+    least, largest = -np.inf, np.inf
+    for done in range(sweeps):
+        before, after = source[own], target[own]
         least, largest = np.inf, -np.inf
-        for state in range(rows.table.arrival.shape[0]):
+        for state in range(num_states):
             q = backup(rows.table, source, gamma, state, 0)
-            change = q - source[state]
+            change = q - before[state]
             largest = change if change > largest else largest
             least = change if change < least else least
-            target[state] = q
+            after[state] = q
         source, target = target, source
         if done % 2 == 1 and largest - least <= enough:
-            return done + 1
-    return sweeps + sweeps % 2
+            return done + 1, least, largest
+    return sweeps, least, largest
 
 
 class Blocks(NamedTuple):
@@ -271,30 +294,47 @@ class Blocks(NamedTuple):
     backups: NDArray[np.int64]  # [blocks], states backed up so far
 
 
-@compiled
-def sweep_blocks(table: TableArrays, value: Floats, gamma: float, blocks: Blocks, threshold: float, limit: int) -> int:
-    """Sweep blocks of ``priority`` above ``threshold`` until there are none; returns the states backed up so far.
+class Place(NamedTuple):
+    """Where the sweeps of blocks go on after a pause."""
 
-    It also ends after the block in which that number reaches ``limit``.
-    """
+    block: int = 0  # of the round
+    turn: int = 0  # among the sweeps of the block
+    offset: int = 0  # states of that sweep which are done
+    moved: float = 0.0  # by how much the block has changed
+    backwards: bool = False
+    active: bool = False  # whether the round has swept a block
+
+
+@compiled
+def _sweep_blocks(
+    table: TableArrays,
+    value: Floats,
+    gamma: float,
+    blocks: Blocks,
+    threshold: float,
+    limit: int,
+    chosen: Integers,
+    place: Place,
+    states: int,
+) -> tuple[int, bool, Place]:
     num_states, num_actions = table.arrival.shape[:2]
     num_blocks = len(blocks.priority)
     total = int(blocks.backups.sum())
-    chosen = np.zeros(blocks.size, np.int64)  # the actions of a block's first sweep
-    backwards = False
-    active = True
-    while active:
-        active = False
-        for index in range(num_blocks):
+    index, turn, offset, moved, backwards, active = place
+    left = states
+    while True:
+        while index < num_blocks:
             number = num_blocks - 1 - index if backwards else index
+            index += 1
             if blocks.priority[number] <= threshold:
                 continue
             active = True
             first, last = number * blocks.size, min((number + 1) * blocks.size, num_states)
-            moved = 0.0
-            for turn in range(BLOCK_SWEEPS):  # to and fro: the second sweep finds the block in the cache
-                for offset in range(last - first):
-                    state = last - 1 - offset if (turn % 2 == 1) != backwards else first + offset
+            while turn < BLOCK_SWEEPS:  # to and fro: the second sweep finds the block in the cache
+                stop = min(last - first, offset + left)
+                left -= stop - offset
+                for step in range(offset, stop):
+                    state = last - 1 - step if (turn % 2 == 1) != backwards else first + step
                     highest, own = -np.inf, chosen[state - first]
                     for action in range(num_actions) if turn == 0 else range(own, own + 1):
                         q = backup(table, value, gamma, state, action)
@@ -303,12 +343,170 @@ def sweep_blocks(table: TableArrays, value: Floats, gamma: float, blocks: Blocks
                             chosen[state - first] = action
                     moved = max(moved, abs(highest - value[state]))
                     value[state] = highest
+                if stop < last - first:
+                    return total, False, Place(index - 1, turn, stop, moved, backwards, active)
+                turn, offset = turn + 1, 0
             blocks.backups[number] += BLOCK_SWEEPS * (last - first)
             total += BLOCK_SWEEPS * (last - first)
             blocks.priority[number] = 0.0
             for leader in blocks.leaders[blocks.pointers[number] : blocks.pointers[number + 1]]:
                 blocks.priority[leader] = max(blocks.priority[leader], gamma * moved)
+            turn, moved = 0, 0.0
             if total >= limit:
-                return int(total)
+                return total, True, place
+        if not active:
+            return total, True, place
+        index, backwards, active = 0, not backwards, False
+
+
+def back_up_all(table: TableArrays, value: Floats, gamma: float, q: Floats) -> None:
+    """``q [N, A]`` becomes the backup of ``value``."""
+    if fits(table.arrival.size):
+        _back_up_all(table, value, gamma, q)
+        return
+    for states in pieces(table.num_states, table.outcomes):
+        _back_up_all(table.part(states), value, gamma, q[states])
+
+
+def choose_best(
+    table: TableArrays,
+    value: Floats,
+    gamma: float,
+    behind: float,
+    best: Floats,
+    policy: Integers,
+    near: NDArray[np.bool_],
+) -> None:
+    """``best [N]`` becomes the highest q of every state, ``policy [N]`` the first action that has it, and
+    ``near [N, A]`` whether an action is at most ``behind`` the best one, rounded down."""
+    if fits(table.arrival.size):
+        _choose_best(table, value, gamma, behind, best, policy, near)
+        return
+    for states in pieces(table.num_states, table.outcomes):
+        _choose_best(table.part(states), value, gamma, behind, best[states], policy[states], near[states])
+
+
+def back_up_best(
+    table: TableArrays, value: Floats, gamma: float, best: Floats, policy: Integers
+) -> tuple[float, float]:
+    """``best [N + 1] = B value``, ``policy [N]`` greedy; returns the least and the largest of ``B value - value``."""
+    if fits(table.arrival.size):
+        return _back_up_best(table, value, gamma, best, policy)
+    ends = [
+        _back_up_best(table.part(states), value, gamma, best[states], policy[states])
+        for states in pieces(table.num_states, table.outcomes)
+    ]
+    return min(least for least, _ in ends), max(largest for _, largest in ends)
+
+
+def improve_in_place(table: TableArrays, value: Floats, gamma: float, policy: Integers, backwards: bool) -> float:
+    """One Gauss-Seidel sweep: each state's value is replaced by its backup before the next state is backed up.
+
+    ``policy [N]`` becomes the actions that were best when looked at. Returns the largest change.
+    """
+    if fits(table.arrival.size):
+        return _improve_in_place(table, value, gamma, policy, backwards)
+    return max(
+        _improve_in_place(table.part(states), value, gamma, policy[states], backwards)
+        for states in pieces(table.num_states, table.outcomes, backwards)
+    )
+
+
+def choose_rows(table: TableArrays, policy: Integers, rows: PolicyRows) -> None:
+    """Copy the rows of ``policy [N]``, those that are not there yet."""
+    if fits(rows.table.arrival.size):
+        _choose_rows(table, policy, rows)
+        return
+    for states in pieces(table.num_states, rows.table.outcomes):
+        _choose_rows(table.part(states), policy[states], rows.part(states))
+
+
+def evaluate_in_place(
+    rows: PolicyRows, value: Floats, gamma: float, sweeps: int, backwards: bool, enough: float
+) -> int:
+    """Gauss-Seidel sweeps for a policy, to and fro, until no value changes by more than ``enough``.
+
+    Returns the number of sweeps done, at most ``sweeps``.
+    """
+    if fits(sweeps * rows.table.arrival.size):
+        return _evaluate_in_place(rows, value, gamma, sweeps, backwards, enough)[0]
+    size, each = rows.table.num_states, rows.table.outcomes
+    together, done = repeats(size * each), 0
+    while done < sweeps:
+        now = min(together, sweeps - done)
+        ends = [
+            _evaluate_in_place(rows.part(states), value, gamma, now, backwards, enough)
+            for states in pieces(size, each, backwards)
+        ]
+        done += max(swept for swept, _ in ends)
+        if max(largest for _, largest in ends) <= enough:
+            return done
+        backwards = backwards != (now % 2 == 1)
+    return sweeps
+
+
+def iterate_in_place(
+    table: TableArrays, rows: PolicyRows, value: Floats, gamma: float, policy: Integers, stops: Stops
+) -> tuple[float, int]:
+    """``improve_in_place``, ``choose_rows`` and ``evaluate_in_place`` in turn, until ``stops``.
+
+    Improvements go to and fro as well. Returns the last improvement's largest change and the number of sweeps. A
+    compiled call does as many rounds as fit; where not even one does, it does a sweep or a part of one.
+    """
+    done, backwards = 0, False
+    of_round = table.arrival.size + (stops.evaluation + 1) * rows.table.arrival.size
+    while fits(of_round):
+        change, done, backwards, over = _iterate_in_place(
+            table, rows, value, gamma, policy, stops, done, backwards, repeats(of_round)
+        )
+        if over:
+            return change, done
+    while True:
+        change = improve_in_place(table, value, gamma, policy, backwards)
+        done += 1
+        if change <= stops.enough or done >= stops.sweeps:
+            return change, done
+        choose_rows(table, policy, rows)
+        settled = max(stops.reduction * change, stops.enough / 4)
+        allowed = min(stops.evaluation, max(stops.limit - done, 0))
         backwards = not backwards
-    return int(total)
+        done += evaluate_in_place(rows, value, gamma, allowed, backwards, settled)
+
+
+def evaluate_by_backups(
+    rows: PolicyRows, value: Floats, other: Floats, gamma: float, sweeps: int, enough: float
+) -> int:
+    """Jacobi sweeps for a policy until the changes of all states differ by at most ``enough``.
+
+    ``value [N + 1]`` holds the result, ``other [N + 1]`` is work space. Returns the number of sweeps, an even one.
+    """
+    sweeps += sweeps % 2
+    if fits(sweeps * rows.table.arrival.size):
+        return _evaluate_by_backups(rows, value, other, gamma, sweeps, enough)[0]
+    size, each = rows.table.num_states, rows.table.outcomes
+    together = max(repeats(size * each) // 2 * 2, 1)  # an even number, or a single sweep
+    done = 0
+    while done < sweeps:
+        now = min(together, sweeps - done)
+        ends = [
+            _evaluate_by_backups(rows.part(states), value, other, gamma, now, enough) for states in pieces(size, each)
+        ]
+        done += ends[0][0]
+        if now == 1:
+            value, other = other, value
+        least, largest = min(least for _, least, _ in ends), max(largest for _, _, largest in ends)
+        if done % 2 == 0 and largest - least <= enough:
+            return done
+    return sweeps
+
+
+def sweep_blocks(table: TableArrays, value: Floats, gamma: float, blocks: Blocks, threshold: float, limit: int) -> int:
+    """Sweep blocks of ``priority`` above ``threshold`` until there are none; returns the states backed up so far.
+
+    It also ends after the block in which that number reaches ``limit``.
+    """
+    chosen = np.zeros(blocks.size, np.int64)  # the actions of a block's first sweep
+    place, over, states = Place(), False, repeats(table.outcomes)
+    while not over:
+        total, over, place = _sweep_blocks(table, value, gamma, blocks, threshold, limit, chosen, place, states)
+    return total

@@ -43,10 +43,16 @@ def solve_batch(
 ) -> BatchSolution:
     """Find the optimum for B discounts, B reward functions, or pairs of both, by value iteration on all at once.
 
-    ``gammas`` is a number or ``[B]``; ``rewards``, mean rewards ``[B, N, A]`` in place of the MDP's own, or None. A
-    single one of either is used for all of the other. Sweeps and bounds are those of ``device_iteration``, on ``[N,
-    B]``: a map without other rewards is swept as a map, a lattice as a lattice. float32 halves memory and traffic and
-    reaches about ``1e-6 |V| / (1 - gamma)``.
+    Sweeps and bounds are those of ``device_iteration``, on ``[N, B]``: a map without other rewards is swept as a map, a
+    lattice as a lattice. float32 halves memory and traffic and reaches about ``1e-6 |V| / (1 - gamma)``.
+
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gammas: discounts ``[B]``, or one for all.
+        rewards: mean rewards ``[B, N, A]`` in place of the MDP's own, or ``[1, N, A]`` for all; None for its own.
+        tolerance: largest distance of the bounds, in units of return.
+        device: device of torch, such as "cpu" or "cuda".
+        precision: arithmetic of the sweeps, "float32" or "float64".
 
     Raises:
         ValueError: ``mdp`` is no problem; a gamma outside [0, 1); shapes that do not fit each other; rewards that are

@@ -38,8 +38,15 @@ def device_iteration(
     """Find the optimum by value iteration on ``device``, without a table for maps and lattices.
 
     Sweeps run in ``precision``; after every 32 of them the host reads one number. The bounds are proved in float64 on
-    the host, by one backup of the final values, so they hold whatever the device rounds. ``initial [N]`` is a value
-    function to start from, such as a coarser lattice's (Chow & Tsitsiklis 1991). ``iterations`` counts sweeps.
+    the host, by one backup of the final values, so they hold whatever the device rounds. ``iterations`` counts sweeps.
+
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        device: device of torch, such as "cpu" or "cuda".
+        precision: arithmetic of the sweeps, "float32" or "float64".
+        initial: value function ``[N]`` to start from, such as a coarser lattice's (Chow & Tsitsiklis 1991).
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding in that precision

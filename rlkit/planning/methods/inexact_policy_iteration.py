@@ -8,7 +8,7 @@ from scipy import sparse
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import bounds_from, conclude, verified_iterations, verified_task
+from ..certify import bounds_from, conclude, kept_on_interrupt, verified_iterations, verified_task
 from ..chain import policy_chain
 from ..operators import Array, Problem, as_table, greedy, q_backup, verified_start
 from ..solution import Solution
@@ -33,7 +33,14 @@ def inexact_policy_iteration(
     breakdown of the Krylov method costs time but no accuracy. The number of steps grows like ``1 / sqrt(1 - gamma)``
     where sweeps grow like ``1 / (1 - gamma)``; memory is that of one policy's matrix.
 
-    ``initial [N]`` is a value function to start from. ``iterations`` counts improvements.
+    ``iterations`` counts improvements.
+
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of improvements; None for no limit.
+        initial: value function ``[N]`` to start from.
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; an
@@ -46,19 +53,22 @@ def inexact_policy_iteration(
     continuing = task.size.continuation_low >= CONTINUING
     value = np.zeros(table.num_states) if initial is None else verified_start(table, initial)
     iterations = 0
-    while True:
-        iterations += 1
-        certificate = bounds_from(task, value)
-        work = 8 * 8 * len(value)
-        limit_reached = iterations == max_iterations
-        solution = conclude(task, certificate, iterations, limit_reached=limit_reached, work=work, unit="improvements")
-        if solution is not None:
-            return solution
-        shifts = certificate.shifts
-        middle = (shifts.lower + shifts.upper) / 2
-        if continuing and abs(middle) > shifts.upper - shifts.lower:
-            value = value + middle
-        value = _evaluated(table, value, task.gamma, task.residual)
+    with kept_on_interrupt(task, lambda: (value, iterations)):
+        while True:
+            iterations += 1
+            certificate = bounds_from(task, value)
+            work = 8 * 8 * len(value)
+            limit_reached = iterations == max_iterations
+            solution = conclude(
+                task, certificate, iterations, limit_reached=limit_reached, work=work, unit="improvements"
+            )
+            if solution is not None:
+                return solution
+            shifts = certificate.shifts
+            middle = (shifts.lower + shifts.upper) / 2
+            if continuing and abs(middle) > shifts.upper - shifts.lower:
+                value = value + middle
+            value = _evaluated(table, value, task.gamma, task.residual)
 
 
 def _evaluated(mdp: TabularMDP, value: Array, gamma: float, residual: float) -> Array:

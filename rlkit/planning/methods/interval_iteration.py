@@ -16,7 +16,7 @@ from ..bounds import widest
 from ..certify import two_digits_up
 from ..chain import strong_components
 from ..operators import Array, Problem, as_table, extents, highest, q_backup, rounding_bound
-from ..solution import NotConverged, Solution
+from ..solution import NotConverged, Solution, SolverInterrupted
 from .policy_iteration import policy_iteration
 
 BACKUPS = 100_000  # the default limit
@@ -35,11 +35,17 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
     shortest paths, where going on for ever is worth nothing in a component that pays nothing, and minus infinity
     elsewhere (Bertsekas & Tsitsiklis 1991). ``iterations`` counts backups of the upper bound.
 
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of backups of the upper bound.
+
     Raises:
         ValueError: positive rewards that can be collected for ever, whatever they cost; a state from which no action
             sequence ends an episode or comes to where nothing is paid; episodes of more than 100,000 steps where some
             gain; a tolerance that is not positive, or below what rounding allows.
         NotConverged: ``max_iterations`` backups were not enough; its ``solution`` holds valid bounds.
+        SolverInterrupted: Ctrl-C came between backups; its ``solution`` holds valid bounds.
     """
     began = time.perf_counter()
     if not 0 < tolerance < np.inf:
@@ -64,12 +70,17 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
     upper = _start_above(table, *end_components(table, gainless))
     iterations, stuck = 0, False
     width = widest(best.lower, upper)
-    while width > tolerance and not stuck and iterations < max_iterations:
-        iterations += 1
-        q = q_backup(table, upper, 1.0) + 2 * rounding_bound(size, upper, 1.0)  # [N, A]
-        lowered = np.minimum(upper, _leaving(q, component, inside))
-        stuck = bool((lowered == upper).all())
-        upper = lowered
+    interrupt: KeyboardInterrupt | None = None
+    try:
+        while width > tolerance and not stuck and iterations < max_iterations:
+            iterations += 1
+            q = q_backup(table, upper, 1.0) + 2 * rounding_bound(size, upper, 1.0)  # [N, A]
+            lowered = np.minimum(upper, _leaving(q, component, inside))
+            stuck = bool((lowered == upper).all())
+            upper = lowered
+            width = widest(best.lower, upper)
+    except KeyboardInterrupt as came:
+        interrupt, stuck = came, False
         width = widest(best.lower, upper)
     if width > tolerance and stuck:
         raise ValueError(
@@ -93,6 +104,8 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
         tolerance=float(tolerance),
         method="interval iteration",
     )
+    if interrupt is not None:
+        raise SolverInterrupted(solution) from interrupt
     if width > tolerance:
         raise NotConverged(
             f"the bounds are {width:.3g} apart after {iterations} backups, more than the tolerance {tolerance:g}: "

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from rlkit.mdp import LatticeMDP
 
-from ..certify import bounds_from, conclude, verified_iterations, verified_task
+from ..certify import bounds_from, conclude, kept_on_interrupt, verified_iterations, verified_task
 from ..kernels.cells import cells_of, evaluate_cells, improve_cells
 from ..kernels.jit import COMPILED
 from ..operators import Array, verified_start
@@ -34,8 +34,14 @@ def lattice_iteration(
     shrinks by gamma a sweep only. So an evaluation ends with an extrapolation from two pairs of sweeps (Aitken 1926).
     An extrapolation that did not help makes the next ones rarer. The bounds hold in any case.
 
-    ``initial [N]`` is a value function to start from, such as a coarser lattice's (Chow & Tsitsiklis 1991).
-    ``iterations`` counts sweeps; ``max_iterations`` limits them as in ``modified_policy_iteration``.
+    ``iterations`` counts sweeps.
+
+    Args:
+        mdp: the lattice.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of sweeps, as in ``modified_policy_iteration``.
+        initial: value function ``[N]`` to start from, such as a coarser lattice's (Chow & Tsitsiklis 1991).
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; an
@@ -60,21 +66,24 @@ def lattice_iteration(
     def to_and_fro(pairs: int) -> None:
         evaluate_cells(cells, value, task.gamma, policy, pairs)
 
-    while True:
-        change = improve_cells(cells, value, task.gamma, policy, len(seen) % 2 == 1)
-        done += 1
-        leaps.look(change)
-        seen.append(Progress(done, change))
-        limit_reached = given_up(seen, enough, limit)
-        if change <= enough or limit_reached:
-            certificate = bounds_from(task, value)
-            solution = conclude(task, certificate, done, settled=change == 0, limit_reached=limit_reached, work=work)
-            if solution is not None:
-                return solution
-            enough = change / 2
-        to_and_fro(PAIRS)
-        leaps.take(value, to_and_fro, task.gamma)
-        done += 2 * (PAIRS + 2)
+    with kept_on_interrupt(task, lambda: (value, done)):
+        while True:
+            change = improve_cells(cells, value, task.gamma, policy, len(seen) % 2 == 1)
+            done += 1
+            leaps.look(change)
+            seen.append(Progress(done, change))
+            limit_reached = given_up(seen, enough, limit)
+            if change <= enough or limit_reached:
+                certificate = bounds_from(task, value)
+                solution = conclude(
+                    task, certificate, done, settled=change == 0, limit_reached=limit_reached, work=work
+                )
+                if solution is not None:
+                    return solution
+                enough = change / 2
+            to_and_fro(PAIRS)
+            leaps.take(value, to_and_fro, task.gamma)
+            done += 2 * (PAIRS + 2)
 
 
 class Leaps:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import SolverTask, bounds_from, conclude, verified_iterations, verified_task
+from ..certify import SolverTask, bounds_from, conclude, kept_on_interrupt, verified_iterations, verified_task
 from ..chain import policy_chain
 from ..kernels.jit import COMPILED
 from ..kernels.sweeps import PolicyRows, Stops, back_up_best, choose_rows, evaluate_by_backups, iterate_in_place
@@ -51,9 +51,16 @@ def modified_policy_iteration(
     sweeps are Jacobi's. All values then rise together, which does not widen the bounds, and each evaluation starts from
     the middle of the bounds (MacQueen 1966).
 
-    ``initial [N]`` is a value function to start from; it is lowered until ``B initial >= initial``. ``iterations``
-    counts sweeps of either kind. ``max_iterations`` limits them; the method stops earlier where the rate of convergence
-    shows that more than twice as many would be needed.
+    ``iterations`` counts sweeps of both kinds.
+
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of sweeps; None for no limit. The method stops earlier where the rate of
+            convergence shows that more than twice as many would be needed.
+        sweeps: maximum number of evaluation sweeps after an improvement.
+        initial: value function ``[N]`` to start from; it is lowered until ``B initial >= initial``.
 
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; an
@@ -125,14 +132,15 @@ def _in_place(
     rows, policy = PolicyRows.of(table), np.zeros(mdp.num_states, np.int32)
     seen: list[Progress] = []
     until_look = int(min(LOOK, budget.total / LOOKS))
-    while True:
-        left = int(min(budget.total - done, 2**62))
-        stops = Stops(budget.evaluation, REDUCTION, enough, until_look, left)
-        change, sweeps = iterate_in_place(table, rows, value, task.gamma, policy, stops)
-        done += sweeps
-        seen.append(Progress(done, change))
-        if change <= enough or given_up(seen, enough, budget.total):
-            return value, change, done
+    with kept_on_interrupt(task, lambda: (value[:-1], done)):
+        while True:
+            left = int(min(budget.total - done, 2**62))
+            stops = Stops(budget.evaluation, REDUCTION, enough, until_look, left)
+            change, sweeps = iterate_in_place(table, rows, value, task.gamma, policy, stops)
+            done += sweeps
+            seen.append(Progress(done, change))
+            if change <= enough or given_up(seen, enough, budget.total):
+                return value, change, done
 
 
 def _by_backups(
@@ -150,24 +158,25 @@ def _by_backups(
     best = np.zeros_like(value)
     seen: list[Progress] = []
     least_spread, stalled = math.inf, 0
-    while True:
-        least, largest = _improve(mdp, value, task.gamma, best, policy)
-        done += 1
-        spread = largest - least if continuing else max(largest, 0.0) - min(least, 0.0)
-        seen.append(Progress(done, spread))
-        stalled = stalled + 1 if spread >= least_spread else 0
-        if stalled > STALLS or (stalled > 0 and spread <= 4 * rounding_bound(task.size, value, task.gamma)):
-            return value, 0.0, done
-        if spread <= enough or given_up(seen, enough, budget.total):
-            return value, spread, done
-        least_spread = min(least_spread, spread)
-        if stalled > 0:
-            best = (value + best) / 2
-        value, best = best, value
-        if continuing and abs(least + largest) > 2 * spread:
-            value[:-1] += task.gamma * (least + largest) / 2 / (1 - task.gamma)
-        allowed = int(min(budget.evaluation, max(budget.total - done, 0)))
-        done += _evaluate(mdp, rows, value, best, task.gamma, policy, allowed, REDUCTION * spread, continuing)
+    with kept_on_interrupt(task, lambda: (value[:-1], done)):
+        while True:
+            least, largest = _improve(mdp, value, task.gamma, best, policy)
+            done += 1
+            spread = largest - least if continuing else max(largest, 0.0) - min(least, 0.0)
+            seen.append(Progress(done, spread))
+            stalled = stalled + 1 if spread >= least_spread else 0
+            if stalled > STALLS or (stalled > 0 and spread <= 4 * rounding_bound(task.size, value, task.gamma)):
+                return value, 0.0, done
+            if spread <= enough or given_up(seen, enough, budget.total):
+                return value, spread, done
+            least_spread = min(least_spread, spread)
+            if stalled > 0:
+                best = (value + best) / 2
+            value, best = best, value
+            if continuing and abs(least + largest) > 2 * spread:
+                value[:-1] += task.gamma * (least + largest) / 2 / (1 - task.gamma)
+            allowed = int(min(budget.evaluation, max(budget.total - done, 0)))
+            done += _evaluate(mdp, rows, value, best, task.gamma, policy, allowed, REDUCTION * spread, continuing)
 
 
 def _improve(

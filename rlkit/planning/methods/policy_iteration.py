@@ -29,7 +29,10 @@ def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | Non
     ``optimal_actions`` are those that tie with the best up to the evaluation's error. ``interval_iteration`` has upper
     bounds.
 
-    ``initial_policy`` are actions ``[N]`` to start from; with gamma = 1 they must end every episode.
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1].
+        initial_policy: actions ``[N]`` to start from; with gamma = 1 they must end every episode.
 
     Raises:
         ValueError: gamma outside [0, 1]; an invalid ``initial_policy``; with gamma = 1, a state from which

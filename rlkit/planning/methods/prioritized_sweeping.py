@@ -6,7 +6,7 @@ import numpy as np
 
 from rlkit.mdp import TabularMDP
 
-from ..certify import bounds_from, conclude, verified_iterations, verified_task
+from ..certify import bounds_from, conclude, kept_on_interrupt, verified_iterations, verified_task
 from ..kernels.sweeps import Blocks, sweep_blocks
 from ..operators import Problem, as_table, table_arrays
 from ..solution import Solution
@@ -29,6 +29,13 @@ def prioritized_sweeping(
 
     ``iterations`` counts backups in units of a sweep over all states, rounded up.
 
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of such sweeps; None for no limit.
+        block: number of states per block.
+
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding allows; a block
             that is not positive.
@@ -47,18 +54,21 @@ def prioritized_sweeping(
     threshold = max(enough, float(largest))
     work = 8 * (len(value) + 2 * len(blocks.priority) + len(blocks.leaders))
     arrays = table_arrays(table)
-    while True:
-        done = sweep_blocks(arrays, value, task.gamma, blocks, threshold, limit)
-        iterations = -(-done // table.num_states)
-        limit_reached = done >= limit
-        if threshold <= enough or limit_reached:
-            certificate = bounds_from(task, value[:-1])
-            settled = enough < task.residual * 2.0**-60
-            solution = conclude(task, certificate, iterations, settled=settled, limit_reached=limit_reached, work=work)
-            if solution is not None:
-                return solution
-            enough /= 2
-        threshold = max(threshold * REDUCTION, enough)
+    with kept_on_interrupt(task, lambda: (value[:-1], int(blocks.backups.sum()) // table.num_states)):
+        while True:
+            done = sweep_blocks(arrays, value, task.gamma, blocks, threshold, limit)
+            iterations = -(-done // table.num_states)
+            limit_reached = done >= limit
+            if threshold <= enough or limit_reached:
+                certificate = bounds_from(task, value[:-1])
+                settled = enough < task.residual * 2.0**-60
+                solution = conclude(
+                    task, certificate, iterations, settled=settled, limit_reached=limit_reached, work=work
+                )
+                if solution is not None:
+                    return solution
+                enough /= 2
+            threshold = max(threshold * REDUCTION, enough)
 
 
 def cut_into_blocks(mdp: TabularMDP, size: int) -> Blocks:

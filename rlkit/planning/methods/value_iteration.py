@@ -6,7 +6,16 @@ import math
 
 import numpy as np
 
-from ..certify import SolverTask, best_backup, bounds_from, conclude, proved, verified_iterations, verified_task
+from ..certify import (
+    SolverTask,
+    best_backup,
+    bounds_from,
+    conclude,
+    kept_on_interrupt,
+    proved,
+    verified_iterations,
+    verified_task,
+)
 from ..kernels.sweeps import improve_in_place
 from ..operators import Extents, Problem, as_table, rounding_bound, table_arrays
 from ..solution import Solution
@@ -32,6 +41,13 @@ def value_iteration(
 
     The number of backups grows like ``log(1 / tolerance) / (1 - gamma)``.
 
+    Args:
+        mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
+        gamma: discount, in [0, 1).
+        tolerance: largest distance of the bounds, in units of return.
+        max_iterations: maximum number of backups; None for no limit.
+        in_place: see above.
+
     Raises:
         ValueError: gamma outside [0, 1); a tolerance that is not positive, or below what rounding lets these
             bounds reach (the message names the smallest that can be certified).
@@ -44,16 +60,19 @@ def value_iteration(
     enough_backups = _enough_backups(task.size, task.gamma)
     value = np.zeros(mdp.num_states)
     iterations = 0
-    while True:
-        iterations += 1
-        backed_up = best_backup(task.mdp, value, task.gamma)  # [N]
-        certificate = proved(task, value, backed_up)
-        limit_reached = iterations == max_iterations
-        settled = iterations == enough_backups
-        solution = conclude(task, certificate, iterations, settled=settled, limit_reached=limit_reached, unit="backups")
-        if solution is not None:
-            return solution
-        value = backed_up
+    with kept_on_interrupt(task, lambda: (value, iterations)):
+        while True:
+            iterations += 1
+            backed_up = best_backup(task.mdp, value, task.gamma)  # [N]
+            certificate = proved(task, value, backed_up)
+            limit_reached = iterations == max_iterations
+            settled = iterations == enough_backups
+            solution = conclude(
+                task, certificate, iterations, settled=settled, limit_reached=limit_reached, unit="backups"
+            )
+            if solution is not None:
+                return solution
+            value = backed_up
 
 
 def _in_place(task: SolverTask, max_iterations: int | None) -> Solution:
@@ -62,16 +81,17 @@ def _in_place(task: SolverTask, max_iterations: int | None) -> Solution:
     value = np.zeros(task.mdp.num_states + 1)
     policy = np.empty(task.mdp.num_states, np.int32)
     enough, iterations = task.residual, 0
-    while True:
-        iterations += 1
-        change = improve_in_place(table, value, task.gamma, policy, iterations % 2 == 0)
-        limit_reached = iterations == max_iterations
-        if change <= enough or limit_reached:
-            certificate = bounds_from(task, value[:-1])
-            solution = conclude(task, certificate, iterations, settled=change == 0, limit_reached=limit_reached)
-            if solution is not None:
-                return solution
-            enough = change / 2
+    with kept_on_interrupt(task, lambda: (value[:-1], iterations)):
+        while True:
+            iterations += 1
+            change = improve_in_place(table, value, task.gamma, policy, iterations % 2 == 0)
+            limit_reached = iterations == max_iterations
+            if change <= enough or limit_reached:
+                certificate = bounds_from(task, value[:-1])
+                solution = conclude(task, certificate, iterations, settled=change == 0, limit_reached=limit_reached)
+                if solution is not None:
+                    return solution
+                enough = change / 2
 
 
 def _enough_backups(size: Extents, gamma: float) -> int:

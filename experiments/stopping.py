@@ -1,0 +1,108 @@
+"""SIGINT and SIGTERM: the first asks a command to stop in order, the second ends the process at once.
+
+Python runs a handler between two operations of its interpreter: never inside a compiled call.
+``rlkit.planning.kernels.work`` bounds how long such a call takes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALLED = 128  # exit code of a process that a signal ended, less the signal's number
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal stopped a command.
+
+    Args:
+        number: of the signal.
+        message: how far the command was.
+    """
+
+    def __init__(self, number: int, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.number, self.message = number, message
+        self.kept = False  # whether the command can go on where it was stopped
+
+    @property
+    def code(self) -> int:
+        """The exit code: 130 for SIGINT, 143 for SIGTERM."""
+        return SIGNALLED + self.number
+
+
+class StopRequest:
+    """Whether a signal has asked to stop, and which.
+
+    The first signal raises ``Stopped`` in the main thread, the second ends the process without any cleaning up.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None  # of the signal that came
+        self._held = False
+
+    def __call__(self) -> bool:
+        """Whether a signal has come."""
+        return self.number is not None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if self.number is not None:
+            os._exit(SIGNALLED + number)
+        self.number = number
+        if not self._held:
+            raise Stopped(number)
+
+    def stopped(self, message: str = "interrupted") -> Stopped:
+        """The exception of the signal that came."""
+        return Stopped(signal.SIGINT if self.number is None else self.number, message)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the context the first signal raises nothing: the code asks this object itself."""
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
+
+
+@contextmanager
+def interruptible() -> Iterator[StopRequest]:
+    """Yield a function that returns True after the first SIGINT or SIGTERM, which raises nothing within the context."""
+    with stop_signals() as request, request.held():
+        yield request
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopRequest]:
+    """Handle both signals within the context; nested contexts share one request.
+
+    Signals that the process was started to ignore, as by ``nohup``, stay ignored. Outside the main thread, where Python
+    delivers none, nothing is ever asked.
+    """
+    request = _installed()
+    if request is not None or threading.current_thread() is not threading.main_thread():
+        yield request or StopRequest()
+        return
+    request = StopRequest()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, request.handle)
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _installed() -> StopRequest | None:
+    """The request of an outer context."""
+    owner = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    return owner if isinstance(owner, StopRequest) else None
