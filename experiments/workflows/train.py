@@ -135,7 +135,7 @@ def _logged_steps(
         if stop is not None and stop():
             return
         if kept is not None and agent.timesteps_left and kept.checkpoints.due(done):
-            kept.save_if_possible(so_far())
+            kept.save(so_far())
 
 
 class ExactCurve:
@@ -196,6 +196,8 @@ class KeptTraining:
         self.checkpoints = Checkpoints(folder, every_steps=every_steps)
         found = self.checkpoints.newest(device=training.device) if resume else None
         self.asked, self.resumed = resume, found is not None
+        if self.resumed:
+            self.checkpoints.tidy()
         self.skipped = () if found is None else found.skipped
         self.agent = training.make_agent() if found is None else found.agent
         self.curve: ExactCurve | None = None
@@ -225,26 +227,16 @@ class KeptTraining:
         return curve
 
     def save(self, so_far: TrainingResult) -> None:
-        """Write a checkpoint, unless the environment cannot give its state.
-
-        Raises:
-            OSError: it could not be written.
-        """
+        """Write a checkpoint; warn where it cannot be written."""
         began = time.process_time()
         spent = Spent(so_far.cpu_seconds, so_far.wall_seconds)
         exact = None if self.curve is None else self.curve.notes()
         try:
             self.checkpoints.save(so_far.agent, {"spent": spent._asdict(), "exact": exact})
-        finally:
-            self.cpu_seconds_of_saving += time.process_time() - began
-
-    def save_if_possible(self, so_far: TrainingResult) -> None:
-        """Write a checkpoint, or warn and train on where it cannot be written."""
-        try:
-            self.save(so_far)
         except OSError as error:
-            text = f"no checkpoint at step {so_far.agent.num_timesteps:,}, the training continues: {error}"
+            text = f"no checkpoint at step {so_far.agent.num_timesteps:,}, the run goes on without it: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
+        self.cpu_seconds_of_saving += time.process_time() - began
 
 
 def training_run(
@@ -322,6 +314,8 @@ def write_events(folder: Path, seeds: Sequence[int], history: Mapping[str, np.nd
     from torch.utils.tensorboard import SummaryWriter
 
     for s, seed in enumerate(seeds):
+        for older in (folder / f"seed-{seed}").glob("events.out.tfevents.*"):  # of a stopped run
+            older.unlink()
         with SummaryWriter(str(folder / f"seed-{seed}")) as writer:
             for name in (name for name in history if name != "timesteps"):
                 for timesteps, value in zip(history["timesteps"][:, s], history[name][:, s], strict=True):
