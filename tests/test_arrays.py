@@ -136,7 +136,8 @@ def test_a_table_reads_integers() -> None:
     table = TabularQ("FrozenLake-v1", seeds=[0, 1], device="cpu")
     assert table.act([3]).shape == (2, 1)
     assert table.act(3).shape == (2, 1)
-    for wrong in ([[3.7]], np.eye(16)[:1]):
+    assert torch.equal(table.act(np.eye(16)[3:4]), table.act(3))
+    for wrong in ([[3.7]], np.eye(15)[:1]):
         with pytest.raises(ValueError, match=r"which does not fit Discrete\(16\)"):
             table.act(wrong)
 
