@@ -165,7 +165,6 @@ BOX, TWO = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(2)
 @pytest.mark.parametrize(
     ("observation_space", "action_space", "message"),
     [
-        (spaces.Dict({"x": BOX}), TWO, "is not of arrays of numbers: flatten"),
         (spaces.Tuple((BOX, BOX)), TWO, "is not of arrays of numbers: flatten"),
         (BOX, BOX, "continuous"),
         (BOX, spaces.MultiDiscrete([2, 3]), "not Discrete"),

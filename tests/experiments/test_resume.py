@@ -96,6 +96,11 @@ def signaled_at(monkeypatch: pytest.MonkeyPatch, iteration: int, *signals: int) 
     monkeypatch.setattr(A2C, "iteration", iterate)
 
 
+def ended(code: int) -> None:
+    """In place of ``os._exit``, which would end the tests."""
+    raise SystemExit(code)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_training_saves_says_how_to_go_on_and_goes_on(
     number: int, code: int, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -121,12 +126,12 @@ def test_a_stopped_training_saves_says_how_to_go_on_and_goes_on(
 
 
 def test_a_second_signal_leaves_at_once_and_the_last_checkpoint_is_whole(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
+        patch.setattr(os, "_exit", ended)
         signaled_at(patch, 33, signal.SIGINT, signal.SIGTERM)
         assert main([*QUICK, "--out", str(tmp_path / "run")]) == 143
-    assert "rlkit: interrupted; continue with: rlkit train" in capsys.readouterr().err
     assert Checkpoints(tmp_path / "run").newest(device="cpu").agent.num_timesteps == 300
     assert main([*QUICK, "--out", str(tmp_path / "run"), "--resume"]) == 0
     assert_same_run(whole, tmp_path / "run")
@@ -144,6 +149,7 @@ def test_a_stop_while_a_checkpoint_is_written_leaves_whole_files(
         fsync(descriptor)
 
     with monkeypatch.context() as patch:
+        patch.setattr(os, "_exit", ended)
         patch.setattr(os, "fsync", signaled)
         assert main([*QUICK, "--out", str(tmp_path / "run")]) == 130
     assert main([*QUICK, "--out", str(tmp_path / "run"), "--resume"]) == 0

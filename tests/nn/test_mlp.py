@@ -345,7 +345,7 @@ BOX, TWO = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2)
 @pytest.mark.parametrize(
     ("observation", "action", "message"),
     [
-        (spaces.Dict(x=BOX), TWO, "Dict.*FlattenObservation"),
+        (spaces.Tuple((BOX, BOX)), TWO, "Tuple.*FlattenObservation"),
         (BOX, BOX, "Box.*bins"),
         (BOX, spaces.MultiDiscrete([2, 2]), "MultiDiscrete"),
     ],
