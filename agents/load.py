@@ -16,7 +16,8 @@ from .reinforce import REINFORCE
 from .tabular import TabularQ
 
 # The algorithms by name. A class holds its configuration with the defaults (``config_class``) and its ``presets``.
-ALGORITHMS: dict[str, type[Agent]] = {agent.__name__: agent for agent in (DQN, A2C, PPO, REINFORCE, TabularQ)}
+_CLASSES: tuple[type[Agent], ...] = (DQN, A2C, PPO, REINFORCE, TabularQ)
+ALGORITHMS = {agent.__name__: agent for agent in _CLASSES}
 
 
 def load(path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Agent:

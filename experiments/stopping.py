@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SIGNALLED = 128  # exit code of a process that a signal ended, less the signal's number
+ENDED_BY_SIGNAL = 128  # exit code of a process that a signal ended, less the signal's number
 
 
 class Stopped(KeyboardInterrupt):
@@ -33,7 +33,7 @@ class Stopped(KeyboardInterrupt):
     @property
     def code(self) -> int:
         """The exit code: 130 for SIGINT, 143 for SIGTERM."""
-        return SIGNALLED + self.number
+        return ENDED_BY_SIGNAL + self.number
 
 
 class StopRequest:
@@ -53,7 +53,7 @@ class StopRequest:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self.number is not None:
-            os._exit(SIGNALLED + number)
+            os._exit(ENDED_BY_SIGNAL + number)
         self.number = number
         if not self._held:
             raise Stopped(number)

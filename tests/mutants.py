@@ -556,7 +556,9 @@ MUTANTS = [
         "rlkit/adversarial/budget.py",
         "nearest = extent * z.sign() * (z.abs() - _threshold(z, epsilon)).clamp(min=0.0)",
         "nearest = offset * (epsilon / length)",
-        ("adversarial/test_budget_and_objectives.py::test_without_bounds_it_is_the_nearest_point",),
+        (
+            "adversarial/test_budget_and_objectives.py::test_the_projection_onto_the_l1_ball_takes_as_much_off_every_feature",
+        ),
     ),
     Mutant(
         "a masked feature moves",
@@ -693,7 +695,7 @@ MUTANTS = [
         "rlkit/checkpoint.py",
         'if constant == "NaN":',
         "if False:",
-        ("test_checkpoint.py::test_a_manifest_that_is_wrong_is_refused_though_its_digest_is_right",),
+        ("test_checkpoint.py::test_nan_in_a_manifest_is_refused_though_all_else_is_right",),
     ),
     Mutant(
         "parameters that are not finite are read",
@@ -714,7 +716,7 @@ MUTANTS = [
         "rlkit/checkpoint.py",
         "if len(set(names)) < len(names):",
         "if False:",
-        ("test_checkpoint.py::test_a_header_that_is_wrong_is_refused",),
+        ("test_checkpoint.py::test_a_name_that_stands_twice_is_refused_though_all_else_is_right",),
     ),
     Mutant(
         "a stream goes on a step later after a checkpoint",

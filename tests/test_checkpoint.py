@@ -114,6 +114,8 @@ def test_other_kinds_newer_schemas_and_files_of_others_are_named(path, tmp_path)
         load_tensors(path, ["a run", "a table"])
     with pytest.raises(ValueError, match=r"in schema 99; this rlkit .* reads schemas up to 1: update rlkit"):
         read(with_manifest(path, lambda manifest: manifest.update(schema=99)))
+    with pytest.raises(ValueError, match=rf"in schema {checkpoint.SCHEMA + 1}; .*: update rlkit"):
+        read(with_manifest(path, lambda manifest: manifest.update(schema=checkpoint.SCHEMA + 1)))
     save_file({"a": torch.zeros(2)}, tmp_path / "b", {"format": "pt"})
     with pytest.raises(ValueError, match="is a safetensors file, but rlkit did not write it"):
         read(tmp_path / "b")
@@ -195,6 +197,20 @@ def test_a_header_that_is_wrong_is_refused(change, path):
 def test_a_manifest_that_is_wrong_is_refused_though_its_digest_is_right(change, path):
     with pytest.raises(ValueError, match=REFUSED):
         read(with_manifest(path, change))
+
+
+def test_a_name_that_stands_twice_is_refused_though_all_else_is_right(path):
+    def repeat(header):
+        return f'{json.dumps(header)[:-1]}, "__metadata__": {json.dumps(header["__metadata__"])}}}'.encode()
+
+    with pytest.raises(ValueError, match="'__metadata__' stands twice"):
+        load_header(rewritten(path, repeat), ["a policy"])
+
+
+def test_nan_in_a_manifest_is_refused_though_all_else_is_right(tmp_path):
+    save_tensors(tmp_path / "file", TENSORS, "a policy", {"gamma": float("nan")})
+    with pytest.raises(ValueError, match="it holds NaN"):
+        read(tmp_path / "file")
 
 
 def test_a_header_is_refused_before_anything_large_is_read(tmp_path):

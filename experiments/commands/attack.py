@@ -62,6 +62,7 @@ def attack(
     from ..workflows.measures import with_measures
 
     at_least_one("episodes", evaluation.episodes)
+    at_least_one("attacks", len(attacks))
     subject = policy.load()
     threatened = threat(subject, attacks, epsilons, unit, cast(NormName, norm))._replace(
         timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode

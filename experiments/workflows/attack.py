@@ -102,11 +102,11 @@ def threat(
     """Make a threat with epsilon in standard deviations of the observations of ``subject``, or in raw units.
 
     Raises:
-        ValueError: no attack, one that is unknown or given twice, an unknown norm, a negative epsilon, or constant
+        ValueError: an attack that is unknown or given twice, an unknown norm, a negative epsilon, or constant
             observations.
     """
-    if not attacks or len(set(attacks)) < len(attacks):
-        raise ValueError(f"attacks must be one or more different ones, got {list(attacks)}")
+    if len(set(attacks)) < len(attacks):
+        raise ValueError(f"attacks must be different ones, got {list(attacks)}")
     for name in attacks:
         if name not in ATTACKS:
             near = difflib.get_close_matches(name, ATTACKS, n=1)

@@ -62,6 +62,9 @@ def test_a_projection_is_allowed_and_leaves_what_is_allowed(budget: Budget, obs:
     assert (shown <= torch.as_tensor(budget.high)).all()
     torch.testing.assert_close(budget.project(obs, shown), shown, rtol=0, atol=1e-9)
     assert torch.equal(budget.project(obs, obs), obs)
+    if budget.mask is not None:
+        masked = ~torch.as_tensor(budget.mask)
+        assert torch.equal(shown[..., masked], obs[..., masked])
 
 
 @settings(deadline=None)
@@ -78,6 +81,15 @@ def test_without_bounds_it_is_the_nearest_point(obs: Tensor, wanted: Tensor, eps
     others = obs + budget.sample(obs.expand(1, 200, DIMS), uniform(1, 200, DIMS + 1))
     distance = torch.linalg.vector_norm(wanted - shown, dim=-1)
     assert (distance <= torch.linalg.vector_norm(wanted - others, dim=-1) + 1e-9).all()
+
+
+def test_the_projection_onto_the_l1_ball_takes_as_much_off_every_feature() -> None:
+    wanted = torch.tensor([[[2.0, -1.5, 0.5]]])
+    nothing = torch.zeros_like(wanted)
+    assert Budget(1.5, "1").project(nothing, wanted).tolist() == [[[1.0, -0.5, 0.0]]]
+    assert Budget(4.0, "1").project(nothing, wanted).tolist() == wanted.tolist()
+    scaled = Budget(1.5, "1", scale=[1.0, 3.0, 1.0])
+    assert scaled.project(nothing, wanted * torch.tensor([1.0, 3.0, 1.0])).tolist() == [[[1.0, -1.5, 0.0]]]
 
 
 @settings(deadline=None)

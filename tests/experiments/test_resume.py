@@ -78,7 +78,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def signalled_at(monkeypatch: pytest.MonkeyPatch, iteration: int, *signals: int) -> None:
+def signaled_at(monkeypatch: pytest.MonkeyPatch, iteration: int, *signals: int) -> None:
     """Let A2C send signals to its own process in one of its iterations."""
     original, done = A2C.iteration, []
 
@@ -99,7 +99,7 @@ def test_a_stopped_training_saves_says_how_to_go_on_and_goes_on(
     out = tmp_path / "a run"
     before = signal.getsignal(number)
     with pytest.MonkeyPatch.context() as patch:
-        signalled_at(patch, 33, number)
+        signaled_at(patch, 33, number)
         assert main([*QUICK, "--out", str(out)]) == code
     assert signal.getsignal(number) is before
     said = capsys.readouterr()
@@ -120,7 +120,7 @@ def test_a_second_signal_leaves_at_once_and_the_last_checkpoint_is_whole(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        signalled_at(patch, 33, signal.SIGINT, signal.SIGTERM)
+        signaled_at(patch, 33, signal.SIGINT, signal.SIGTERM)
         assert main([*QUICK, "--out", str(tmp_path / "run")]) == 143
     assert "rlkit: interrupted; continue with: rlkit train" in capsys.readouterr().err
     assert Checkpoints(tmp_path / "run").newest(device="cpu").agent.num_timesteps == 300
@@ -133,14 +133,14 @@ def test_a_stop_while_a_checkpoint_is_written_leaves_whole_files(
 ) -> None:
     fsync, calls = os.fsync, []
 
-    def signalled(descriptor: int) -> None:
+    def signaled(descriptor: int) -> None:
         calls.append(descriptor)
         if len(calls) in (20, 21):  # while the checkpoint of step 200 is written
             os.kill(os.getpid(), signal.SIGINT)
         fsync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", signalled)
+        patch.setattr(os, "fsync", signaled)
         assert main([*QUICK, "--out", str(tmp_path / "run")]) == 130
     assert main([*QUICK, "--out", str(tmp_path / "run"), "--resume"]) == 0
     assert_same_run(whole, tmp_path / "run")
@@ -168,7 +168,7 @@ def test_exact_curves_continue_where_they_were(tmp_path: Path, monkeypatch: pyte
     command = ("train", "--algo", "a2c", *SMALL, *LAKE, *CASES["a2c"][:-2], "--out")
     assert main([*command, str(tmp_path / "whole")]) == 0
     with monkeypatch.context() as patch:
-        signalled_at(patch, 100, signal.SIGINT)
+        signaled_at(patch, 100, signal.SIGINT)
         assert main([*command, str(tmp_path / "again")]) == 130
     assert main([*command, str(tmp_path / "again"), "--resume"]) == 0
     assert_same_run(tmp_path / "whole", tmp_path / "again")
@@ -179,7 +179,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_taken(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        signalled_at(patch, 33, signal.SIGINT)
+        signaled_at(patch, 33, signal.SIGINT)
         assert main([*QUICK, "--out", str(tmp_path / "run")]) == 130
     newest = tmp_path / "run" / "checkpoints" / "330.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -202,7 +202,7 @@ def test_what_cannot_be_continued_is_refused_in_a_sentence(
     assert "holds a finished run, there is nothing to continue" in refused(*QUICK, "--out", str(whole), "--resume")
     out = str(tmp_path / "run")
     with monkeypatch.context() as patch:
-        signalled_at(patch, 33, signal.SIGINT)
+        signaled_at(patch, 33, signal.SIGINT)
         assert main([*QUICK, "--out", out]) == 130
     capsys.readouterr()
     assert "pass --resume to continue it, or --overwrite to replace it" in refused(*QUICK, "--out", out)
