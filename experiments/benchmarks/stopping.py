@@ -15,7 +15,7 @@ import numpy as np
 from rlkit.mdp import garnet, random_grid
 
 from ..cli import main as run_command
-from ..stopping import SIGNALLED
+from ..stopping import ENDED_BY_SIGNAL
 
 DELAYS = (6.0, 8.0, 10.0)  # seconds from the start of a command to the signal, one run each
 STATES, SIDE = 300_000, 500  # of the table, and tiles along each side of the map
@@ -50,7 +50,7 @@ def seconds_to_stop(words: list[str], delay: float) -> float:
     began = time.perf_counter()
     child.send_signal(signal.SIGTERM)
     said = child.communicate()[1]
-    if child.returncode != SIGNALLED + signal.SIGTERM:
+    if child.returncode != ENDED_BY_SIGNAL + signal.SIGTERM:
         raise RuntimeError(f"rlkit {' '.join(words)} ended with {child.returncode}: {said}")
     return time.perf_counter() - began
 

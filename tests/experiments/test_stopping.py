@@ -123,13 +123,13 @@ def signal_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: si
     """Send this process a signal when ``owner.name`` is called for the ``call``-th time."""
     own, calls = getattr(owner, name), []
 
-    def signalled(*args: Any, **kwargs: Any) -> Any:
+    def with_signal(*args: Any, **kwargs: Any) -> Any:
         calls.append(None)
         if len(calls) == call:
             os.kill(os.getpid(), number)
         return own(*args, **kwargs)
 
-    monkeypatch.setattr(owner, name, signalled)
+    monkeypatch.setattr(owner, name, with_signal)
 
 
 def no_leftovers(folder: Path) -> bool:
