@@ -6,11 +6,12 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: help demo test quick lint types docs bench mutants clean
+.PHONY: help demo test quick lint types docs bench mutants endurance clean
 help:
 	@echo "make demo    train, check against the exact answer, compare with stable-baselines3, attack, report (8 minutes)"
 	@echo "make test    lint, types, quick and slow tests (20 minutes)"
 	@echo "make quick   the quick tests (90 seconds)"
+	@echo "make endurance 200 kills while saving, trainings of a million steps, full and read-only disks (40 minutes)"
 	@echo "make mutants change important lines and check that the tests notice (5 minutes)"
 	@echo "make docs    the pages, into docs/_build"
 	@echo "make bench   speed compared with other libraries, in one run"
@@ -36,6 +37,9 @@ quick: .venv/installed
 
 test: lint types
 	$(BIN)/python -m pytest -q -n 2 --durations=15
+
+endurance: .venv/installed
+	RLKIT_ENDURANCE=full $(BIN)/python -m pytest -q tests/endurance
 
 mutants: .venv/installed
 	$(BIN)/python tests/mutation.py

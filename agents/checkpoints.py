@@ -127,8 +127,7 @@ class Checkpoints:
             the file.
 
         Raises:
-            ValueError: the folder holds checkpoints of a run that is further, or the state of the environment cannot
-                be read, see ``Agent.checkpoint``.
+            ValueError: the folder holds checkpoints of a run that is further.
             OSError: the file could not be written; older checkpoints are unchanged.
         """
         timesteps = agent.num_timesteps
@@ -146,9 +145,8 @@ class Checkpoints:
             known = None if math.isnan(score) else score
             agent.checkpoint(self.path(timesteps), {_SCORE: known, _NOTES: dict(notes or {})})
             self._scores[timesteps] = score
-            with whole_file(self.folder / LATEST) as file:
-                file.write(json.dumps({"checkpoint": self.path(timesteps).name, "timesteps": timesteps}).encode())
             self.saved_at = timesteps
+            self._write_latest(timesteps)
             self._remove_others()
         finally:
             self._ended = self._clock()
@@ -182,6 +180,13 @@ class Checkpoints:
             raise ValueError(f"no checkpoint in {self.folder} can be read: {'; '.join(skipped)}")
         return None
 
+    def tidy(self) -> None:
+        """Complete what a killed save began: name the newest checkpoint, and remove others and damaged ones."""
+        whole = [each for each in self.timesteps() if each not in self._damaged]
+        if whole:
+            self._write_latest(whole[-1])
+            self._remove_others()
+
     def clear(self) -> None:
         """Remove the checkpoints and what killed saves left of them."""
         if not self.folder.is_dir():
@@ -192,6 +197,10 @@ class Checkpoints:
         remove_leftovers(self.folder)
         self._scores.clear()
         self._damaged.clear()
+
+    def _write_latest(self, timesteps: int) -> None:
+        with whole_file(self.folder / LATEST) as file:
+            file.write(json.dumps({"checkpoint": self.path(timesteps).name, "timesteps": timesteps}).encode())
 
     def _remove_others(self) -> None:
         """Remove what is damaged, and what is neither among the newest nor among the best."""

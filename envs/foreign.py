@@ -30,9 +30,10 @@ Observations = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.Mult
 class ForeignEnv:
     """S seeds x B copies of a gymnasium environment; an ``Env`` of ``rlkit.types``.
 
-    Observations keep their space's dtype; those of ``Discrete(n, start)`` count from 0, and so do actions: ``starts``
-    has the numbers that the environment begins with. Where the environment gives ``info["action_mask"]`` at its first
-    reset (Taxi does), transitions carry it.
+    Observations keep their space's dtype. The Boxes of a Dict are concatenated in the order of its keys, as in
+    stable-baselines3's MultiInputPolicy. Numbers of ``Discrete(n, start)`` count from 0, and so do actions: ``starts``
+    has those that the environment begins with, and the Dict. Where the environment gives ``info["action_mask"]`` at
+    its first reset (Taxi does), transitions carry it.
 
     The state of a foreign environment cannot be read. A checkpoint holds the actions of its running episodes instead,
     and ``load_state`` plays them again. A copy that then shows or paid something else than was saved depends on more
@@ -96,7 +97,9 @@ class ForeignEnv:
         self._observations = _numeric_observations(self._envs[0])
         self.action_space = spaces.Discrete(int(self._actions.n))
         self.observation_space = _counted_from_zero(self._observations)
-        self.starts = Starts(_first(self._observations), _first(self._actions))
+        space = self._envs[0].observation_space
+        parts = space if isinstance(space, spaces.Dict) else None
+        self.starts = Starts(_first(self._observations), _first(self._actions), parts)
         spec = self._envs[0].spec
         self.max_episode_steps = None if spec is None else spec.max_episode_steps
 
@@ -317,6 +320,11 @@ class ForeignEnv:
         return None if self._masks is None else self._tensor(self._masks)
 
     def _write(self, place: int, obs: Any) -> None:
+        if self.starts.parts is not None:
+            try:
+                obs = self.starts.flatten(obs)
+            except ValueError as error:
+                raise self._checker.fault(place, f"observation {obs!r:.80}", str(error)) from error
         self._seen[place] = self._checker.observation(place, obs, self._seen.dtype, self._seen.shape[1:])
 
     def _observed(self) -> Tensor:
@@ -420,17 +428,28 @@ def _discrete_actions(env: gymnasium.Env[Any, Any]) -> spaces.Discrete:
 
 
 def _numeric_observations(env: gymnasium.Env[Any, Any]) -> Observations:
-    """Return the observation space if it is numeric, with a Tuple of Discretes as MultiDiscrete."""
+    """Return the observation space if it is numeric: a Tuple of Discretes as MultiDiscrete, a Dict of Boxes as a Box.
+
+    Images in a Dict are refused: a vector of theirs is nothing that a network should read.
+    """
     space = env.observation_space
     if isinstance(space, Observations):
         return space
     if isinstance(space, spaces.Tuple) and all(isinstance(part, spaces.Discrete) for part in space.spaces):
         parts: Any = space.spaces
         return spaces.MultiDiscrete([part.n for part in parts], start=[part.start for part in parts])
+    if isinstance(space, spaces.Dict) and space.spaces and all(map(_is_vector, space.spaces.values())):
+        flat: Any = spaces.flatten_space(space)
+        return flat  # type: ignore[no-any-return]
     remedy = "flatten it with gymnasium.wrappers.FlattenObservation"
     if not space.is_np_flattenable:
         remedy = "make an array of it with gymnasium.wrappers.TransformObservation"
     raise ValueError(f"the observation space {space} of {env_name(env)} is not of arrays of numbers: {remedy}")
+
+
+def _is_vector(space: spaces.Space[Any]) -> bool:
+    """Whether a space is a Box, but not one of images."""
+    return isinstance(space, spaces.Box) and not (space.dtype == np.uint8 and len(space.shape) == 3)
 
 
 def _first(space: Observations) -> int:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import io
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from functools import partial, wraps
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
@@ -44,6 +47,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "study": study,
     "demo": demo,
 }
+FRAME = " -─│╭╮╰╯"  # what the parser draws around its messages
+LONGEST = 400  # characters of a message of the parser
 LOOK = (FlagCreatePairsOff, OmitArgPrefixes)
 
 OVERVIEW = """\
@@ -83,12 +88,13 @@ def _run(args: Sequence[str] | None) -> int:
         return DONE
     try:
         if first.startswith("--tyro-"):  # shell completion of all commands
-            return int(tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="rlkit", args=arguments, config=LOOK))
+            with errors_in_one_line():
+                return int(tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="rlkit", args=arguments, config=LOOK))
         if first not in COMMANDS:
             return _failed(f"{unknown_command(first)}; rlkit --help lists the commands", MISUSED)
         command = COMMANDS[first]
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
-        return tyro.cli(command, prog=f"rlkit {first}", args=arguments[1:], config=LOOK)
+        return parsed(command, f"rlkit {first}", arguments[1:])()
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
     except KeyboardInterrupt as error:
@@ -101,6 +107,37 @@ def _run(args: Sequence[str] | None) -> int:
         if not isinstance(error, _foreseen()):
             raise
         return _failed(str(error), FAILED)
+
+
+def parsed(command: Callable[..., int], name: str, arguments: Sequence[str]) -> Callable[[], int]:
+    """The command with its arguments, ready to run; help ends the process.
+
+    Raises:
+        ValueError: an argument that the command does not take, in one line.
+    """
+
+    @wraps(command)
+    def with_arguments(*given: object, **options: object) -> Callable[[], int]:
+        return partial(command, *given, **options)
+
+    with errors_in_one_line():
+        return tyro.cli(with_arguments, prog=name, args=arguments, config=LOOK)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turn what the parser says before it ends the process into a ValueError of one line; help passes."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    except AssertionError as error:  # of its own arguments, such as an unknown shell
+        raise ValueError(str(error)) from error
+    except SystemExit as end:
+        if not end.code:
+            raise
+        lines = [line.strip(FRAME) for line in said.getvalue().splitlines()]
+        raise ValueError(" ".join(" ".join(lines).split())[:LONGEST]) from None
 
 
 def continuing(arguments: Sequence[str]) -> str:

@@ -54,7 +54,8 @@ def as_observations(given: Given, policy: Any = None, name: str = "obs") -> Tens
     ``[D]``; give it others as ``[S, B, *observation]``.
 
     Args:
-        given: ``[*observation]``, ``[B, *observation]`` or ``[S, B, *observation]``; axes of time may stand between.
+        given: ``[*observation]``, ``[B, *observation]`` or ``[S, B, *observation]``; axes of time may stand between. Of
+            an environment with Dict observations also a dictionary of such arrays.
         policy: asked for ``observation_space``, ``num_seeds`` and ``device``, as far as it has them; None for none.
         name: of the argument, for the message.
 
@@ -62,7 +63,8 @@ def as_observations(given: Given, policy: Any = None, name: str = "obs") -> Tens
         ValueError: something else than numbers, another shape than the space's, or another number of rows than the
             policy's.
     """
-    space = getattr(policy, "observation_space", None)
+    space, starts = getattr(policy, "observation_space", None), getattr(policy, "starts", None)
+    given = given if starts is None else starts.flatten(given)
     obs = as_tensor(given, name, getattr(policy, "device", None))
     if not isinstance(given, Tensor) and isinstance(space, spaces.Box) and space.dtype.kind == "f":
         obs = obs.to(torch.float32)  # a list of integers

@@ -15,7 +15,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
             error.errno, f"{error.strerror}; {path} was not written, and what was there is unchanged"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that turned read-only says so above
+            temporary.unlink(missing_ok=True)
     _flush_folder(path.parent)
 
 

@@ -6,10 +6,12 @@ The order of axes is always ``[S, T?, B|M, ...]``: the seed axis leads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -114,17 +116,44 @@ class Env(Protocol):
 
 
 class Starts(NamedTuple):
-    """The first numbers of an environment's own Discrete spaces, which its ``Env`` counts from 0.
+    """How an environment's own numbers differ from those of its ``Env``.
 
-    Such an ``Env`` has them as an attribute ``starts``. Code that calls the environment itself must convert.
+    The numbers of a Discrete space count from 0 in the ``Env``, and the parts of a Dict observation are one vector.
+    Such an ``Env`` has this as an attribute ``starts``. Code that calls the environment itself must convert.
     """
 
-    observation: int = 0
-    action: int = 0
+    observation: int = 0  # the first number of its Discrete observations
+    action: int = 0  # the first number of its actions
+    parts: spaces.Dict | None = None  # the space of its Dict observations
 
     def to_zero_based(self, obs: Tensor) -> Tensor:
         """Convert the environment's own observations to those of its ``Env``; floating ones are left as they are."""
         return obs if self.observation == 0 or obs.is_floating_point() else obs - self.observation
+
+    def flatten(self, observation: Any) -> Any:
+        """Concatenate the parts of a Dict observation in the order of its space's keys; others stay as they are.
+
+        Args:
+            observation: by key ``[*part]``, or ``[..., *part]`` with leading axes that all parts share.
+
+        Returns:
+            ``[..., D]``.
+
+        Raises:
+            ValueError: a part that is missing or of another shape.
+        """
+        if self.parts is None or not isinstance(observation, Mapping):
+            return observation
+        missing = [name for name in self.parts.spaces if name not in observation]
+        if missing:
+            raise ValueError(f"a Dict observation has no part {missing[0]!r}: its space is {self.parts}")
+        parts = {name: np.asarray(observation[name]) for name in self.parts.spaces}
+        shapes = {name: part.shape for name, part in parts.items()}
+        ends = {name: space.shape or () for name, space in self.parts.spaces.items()}
+        axes = {name: shape[: len(shape) - len(ends[name])] for name, shape in shapes.items()}
+        if any(shapes[name] != axes[name] + ends[name] for name in parts) or len(set(axes.values())) != 1:
+            raise ValueError(f"the parts of a Dict observation have shapes {shapes}: its space is {self.parts}")
+        return np.concatenate([part.reshape(*axes[name], math.prod(ends[name])) for name, part in parts.items()], -1)
 
 
 class Policy(Protocol):

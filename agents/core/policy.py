@@ -104,7 +104,7 @@ class ScoredPolicy:
 
     def predict(
         self,
-        observation: np.ndarray,
+        observation: np.ndarray | dict[str, np.ndarray],
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
@@ -121,7 +121,7 @@ class ScoredPolicy:
         """
         if self.num_seeds > 1:
             raise ValueError(f"predict answers for one seed and this agent has {self.num_seeds}: use agent[i].predict")
-        obs = np.asarray(observation)
+        obs = np.asarray(self.starts.flatten(observation))
         shape = self.observation_space.shape or ()
         if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
             raise ValueError(f"observation has shape {obs.shape}, expected {shape} or (n, *{shape})")

@@ -41,6 +41,8 @@ def continued_folder(
         raise ValueError("--resume continues a run and --overwrite replaces it: give one of them")
     with ledger.locked_folder(path) as folder:
         remove_leftovers(folder)
+        if (folder / KEPT).is_dir():
+            remove_leftovers(folder / KEPT)
         if resume:
             _compare(folder, plain := json.loads(ledger.to_json(settings)))
         else:
@@ -69,25 +71,24 @@ def _parts(folder: Path) -> Iterator[Path]:
     kept = folder / KEPT
     if kept.is_dir() and not kept.is_symlink():
         yield from (path for path in kept.iterdir() if path.suffix == ".safetensors" or path.name == "LATEST")
+    yield from folder.glob("sb3-seed*.json")  # the last file of a finished seed of a comparison
 
 
 def _clear(folder: Path) -> None:
     """Remove the parts of an older run."""
     for path in list(_parts(folder)):
         path.unlink()
-    if (folder / KEPT).is_dir():
-        remove_leftovers(folder / KEPT)
 
 
 def _compare(folder: Path, settings: Mapping[str, Any]) -> None:
     """Refuse to continue a run that is finished, or that was started with other settings."""
     if (folder / ledger.RECORD).exists():
         raise ValueError(f"{folder} holds a finished run, there is nothing to continue: choose another folder")
+    if not any(_parts(folder)):
+        return  # stopped before anything was kept, or never begun
     path = folder / SETTINGS
     if not path.exists():
-        if any(_parts(folder)):
-            raise ValueError(f"{folder} has no {SETTINGS}, so its run cannot be continued: pass --overwrite instead")
-        return
+        raise ValueError(f"{folder} has no {SETTINGS}, so its run cannot be continued: pass --overwrite instead")
     try:
         started = json.loads(path.read_text(encoding="utf-8"))
         names = [name for name in {**settings, **started} if settings.get(name) != started.get(name)]

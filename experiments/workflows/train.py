@@ -135,7 +135,7 @@ def _logged_steps(
         if stop is not None and stop():
             return
         if kept is not None and agent.timesteps_left and kept.checkpoints.due(done):
-            kept.save_if_possible(so_far())
+            kept.save(so_far())
 
 
 class ExactCurve:
@@ -196,9 +196,10 @@ class KeptTraining:
         self.checkpoints = Checkpoints(folder, every_steps=every_steps)
         found = self.checkpoints.newest(device=training.device) if resume else None
         self.asked, self.resumed = resume, found is not None
+        if self.resumed:
+            self.checkpoints.tidy()
         self.skipped = () if found is None else found.skipped
         self.agent = training.make_agent() if found is None else found.agent
-        self.can_save = hasattr(self.agent.env, "state_dict")
         self.curve: ExactCurve | None = None
         self.cpu_seconds_of_saving = 0.0
         self._notes = {"spent": {}, "exact": None} if found is None else found.notes
@@ -217,8 +218,6 @@ class KeptTraining:
             yield f"Continuing at step {self.agent.num_timesteps:,} of {training.steps:,}."
         elif self.asked:
             yield f"There is no checkpoint in {self.checkpoints.folder}: training starts at the beginning."
-        if not self.can_save:
-            yield f"The state of {training.env} cannot be read: there are no checkpoints, a stop loses the training."
 
     def with_curve(self, curve: ExactCurve) -> ExactCurve:
         """Keep an exact curve beside the agent; continues it if the training is taken up again."""
@@ -228,28 +227,16 @@ class KeptTraining:
         return curve
 
     def save(self, so_far: TrainingResult) -> None:
-        """Write a checkpoint, unless the environment cannot give its state.
-
-        Raises:
-            OSError: it could not be written.
-        """
-        if not self.can_save:
-            return
+        """Write a checkpoint; warn where it cannot be written."""
         began = time.process_time()
         spent = Spent(so_far.cpu_seconds, so_far.wall_seconds)
         exact = None if self.curve is None else self.curve.notes()
         try:
             self.checkpoints.save(so_far.agent, {"spent": spent._asdict(), "exact": exact})
-        finally:
-            self.cpu_seconds_of_saving += time.process_time() - began
-
-    def save_if_possible(self, so_far: TrainingResult) -> None:
-        """Write a checkpoint, or warn and train on where it cannot be written."""
-        try:
-            self.save(so_far)
         except OSError as error:
-            text = f"no checkpoint at step {so_far.agent.num_timesteps:,}, the training continues: {error}"
+            text = f"no checkpoint at step {so_far.agent.num_timesteps:,}, the run goes on without it: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
+        self.cpu_seconds_of_saving += time.process_time() - began
 
 
 def training_run(
@@ -327,6 +314,8 @@ def write_events(folder: Path, seeds: Sequence[int], history: Mapping[str, np.nd
     from torch.utils.tensorboard import SummaryWriter
 
     for s, seed in enumerate(seeds):
+        for older in (folder / f"seed-{seed}").glob("events.out.tfevents.*"):  # of a stopped run
+            older.unlink()
         with SummaryWriter(str(folder / f"seed-{seed}")) as writer:
             for name in (name for name in history if name != "timesteps"):
                 for timesteps, value in zip(history["timesteps"][:, s], history[name][:, s], strict=True):

@@ -141,7 +141,8 @@ class AttackedPolicy:
         Returns:
             Actions ``[n]`` and ``state``.
         """
-        obs = torch.as_tensor(observation, device=getattr(self.policy, "device", None))[None]  # [1, n, *observation]
+        device, own = getattr(self.policy, "device", None), self.starts.flatten(observation)
+        obs = torch.as_tensor(own, device=device)[None]  # [1, n, *observation]
         if episode_start is not None:
             self.restart(torch.as_tensor(episode_start)[None])
         return self.act(self.starts.to_zero_based(obs), deterministic)[0].cpu().numpy() + self.starts.action, state

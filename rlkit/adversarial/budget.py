@@ -43,7 +43,8 @@ class Budget:
         unit: name of the unit, for ``describe``; None prints the numbers of ``scale``.
 
     Raises:
-        ValueError: epsilon or scale is empty, negative, NaN or infinite; norm is unknown; low is above high or NaN.
+        ValueError: epsilon or scale is empty, negative, NaN or infinite; norm is unknown; mask, low or high is empty;
+            low is above high or NaN.
     """
 
     epsilon: float | Tensor
@@ -64,8 +65,16 @@ class Budget:
                 raise ValueError(f"{name} must be finite and not negative, got {number[wrong][0].item()}")
         if self.norm not in DUAL:
             raise ValueError(f"norm must be one of {', '.join(map(repr, DUAL))}, got {self.norm!r}")
-        low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (self.low, self.high))
-        if not (low <= high).all():
+        bounds = {name: as_tensor(getattr(self, name), name, double=True).to(torch.float64) for name in ("low", "high")}
+        mask = {} if self.mask is None else {"mask": as_tensor(self.mask, "mask")}
+        for name, number in (bounds | mask).items():
+            if number.numel() == 0:
+                raise ValueError(f"{name} must hold at least one number, got none")
+        try:
+            fits = bool((bounds["low"] <= bounds["high"]).all())
+        except RuntimeError as error:
+            raise ValueError(f"low and high have shapes that do not fit each other: {error}") from None
+        if not fits:
             raise ValueError(f"low must not be above high, got low={self.low}, high={self.high}")
 
     def to(self, obs: Tensor) -> Budget:
@@ -124,7 +133,12 @@ class Budget:
         except RuntimeError as error:
             raise ValueError(f"epsilon does not fit {list(obs.shape[:2])} observations: {error}") from None
         if self.bounded:
-            outside = (obs < _beside(self.low, obs)) | (obs > _beside(self.high, obs))
+            try:
+                outside = (obs < _beside(self.low, obs)) | (obs > _beside(self.high, obs))
+            except RuntimeError as error:
+                raise ValueError(
+                    f"low or high do not fit observations of shape {tuple(obs.shape[2:])}: {error}"
+                ) from None
             if outside.any():
                 raise ValueError(
                     f"the observation {obs[outside][0].item():g} lies outside the budget's bounds "

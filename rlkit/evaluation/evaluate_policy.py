@@ -250,7 +250,8 @@ class _PredictorOfPolicy:
         action_masks: Any = None,
     ) -> tuple[Any, Any]:
         device, starts = getattr(self.policy, "device", None), getattr(self.policy, "starts", Starts())
-        obs = starts.to_zero_based(torch.as_tensor(observation, device=device))[None]  # [1, n, *observation]
+        own = torch.as_tensor(starts.flatten(observation), device=device)  # [n, *observation]
+        obs = starts.to_zero_based(own)[None]  # [1, n, *observation]
         mask = None  # [1, n, A]
         if action_masks is not None:
             mask = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=device)[None]

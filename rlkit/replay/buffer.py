@@ -43,16 +43,20 @@ class ReplayBuffer:
             raise ValueError(f"buffer_size must hold one step of all {copies} copies, got {capacity}")
         device = example.reward.device
         needed, free = replay_bytes(capacity, example, num_actions), free_memory(device)
+        too_large = (
+            f"a replay buffer of {capacity:,} transitions for {num_seeds} seeds takes {needed / 1e9:.1f} GB and "
+            f"{free / 1e9:.1f} GB are free on {device}, or fewer to this process"
+        )
         if needed > free:
-            raise MemoryError(
-                f"a replay buffer of {capacity:,} transitions for {num_seeds} seeds takes {needed / 1e9:.1f} GB "
-                f"and {free / 1e9:.1f} GB are free on {device}: lower buffer_size or train fewer seeds"
-            )
+            raise MemoryError(f"{too_large}: lower buffer_size or train fewer seeds")
         self.capacity = capacity
-        self._fields = {
-            name: torch.empty(num_seeds, capacity, *shape, dtype=dtype, device=device)
-            for name, (shape, dtype) in _stored(example, num_actions).items()
-        }
+        try:
+            self._fields = {
+                name: torch.empty(num_seeds, capacity, *shape, dtype=dtype, device=device)
+                for name, (shape, dtype) in _stored(example, num_actions).items()
+            }
+        except RuntimeError as error:  # the process may have less than the machine
+            raise MemoryError(f"{too_large}: lower buffer_size or train fewer seeds") from error
         self._copies = copies
         self._rows = torch.arange(num_seeds, device=device)[:, None] * capacity  # [S, 1], start of each ring
         self._latest = torch.zeros_like(example.next_obs)  # [S, B, *observation], successors of each copy's last step

@@ -100,6 +100,17 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_is_removed_later(tmp_
     assert left.num_timesteps == whole.num_timesteps
 
 
+def test_what_a_killed_save_left_is_completed(tmp_path):
+    trained(Checkpoints(tmp_path, keep_last=9), 100)
+    trained_to_75 = json.dumps({"checkpoint": "75.safetensors", "timesteps": 75})
+    (tmp_path / "checkpoints" / "LATEST").write_text(trained_to_75, encoding="utf-8")  # killed before this was written
+    again = Checkpoints(tmp_path, keep_best=0)
+    assert again.newest(device="cpu").agent.num_timesteps == 100
+    again.tidy()
+    assert names(tmp_path) == ["100.safetensors", "75.safetensors", "LATEST"]
+    assert json.loads((tmp_path / "checkpoints" / "LATEST").read_text(encoding="utf-8"))["timesteps"] == 100
+
+
 def test_no_whole_checkpoint_is_an_error_with_every_reason(tmp_path):
     assert Checkpoints(tmp_path).newest() is None
     trained(Checkpoints(tmp_path), 50)

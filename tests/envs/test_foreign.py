@@ -13,6 +13,8 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.torch_layers import CombinedExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rlkit.adversarial import FGSM, AttackedObservation, AttackedPolicy, Budget, OneHot
 from rlkit.agents import DQN, PPO, TabularQ, load
@@ -342,6 +344,8 @@ def test_other_action_spaces_are_refused(space: spaces.Space, message: str) -> N
     "space",
     [
         spaces.Dict(a=spaces.Discrete(2)),
+        spaces.Dict(a=spaces.Box(0, 1), image=spaces.Box(0, 255, (8, 8, 3), np.uint8)),
+        spaces.Dict(),
         spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1)]),
         spaces.Text(4),
         spaces.Sequence(spaces.Discrete(2)),
@@ -387,6 +391,81 @@ def with_space(space: spaces.Space) -> Scripted:
     env = Scripted(observations=[space.sample() for _ in range(4)])
     env.observation_space = space
     return env
+
+
+class Parts(gymnasium.Env):
+    """Shows a place and a speed as a Dict; "z" comes first in the space, and its place in what is shown varies."""
+
+    observation_space = spaces.Dict(
+        [("z", spaces.Box(-9.0, 9.0, (2, 1))), ("a", spaces.Box(-1.0, 1.0, (1,), np.float64))]
+    )
+    action_space = spaces.Discrete(2)
+
+    def shown(self) -> dict[str, Any]:
+        return {"a": np.array([self.time / 10]), "z": np.array([[self.time], [-self.time]], np.float32)}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        return self.shown(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        return self.shown(), float(action), self.time == 5, False, {}
+
+
+def test_the_boxes_of_a_dict_are_one_vector_as_in_stable_baselines3() -> None:
+    env = ForeignEnv(Parts, [0, 1], 3)
+    assert (env.observation_space.shape, env.observation_space.dtype) == ((3,), np.float64)
+    obs = env.step(torch.ones(2, 3, dtype=torch.int64)).next_obs
+    assert obs[1, 2].tolist() == [1.0, -1.0, 0.1]
+    space: Any = Parts.observation_space
+    batch = {name: torch.as_tensor(np.stack([part] * 2)) for name, part in space.sample().items()}
+    theirs = CombinedExtractor(space)(preprocess_obs(batch, space))
+    np.testing.assert_array_equal(env.starts.flatten(batch).astype(np.float32), theirs.numpy())
+
+
+def test_agents_evaluation_and_predict_take_dict_observations(tmp_path: Path) -> None:
+    agent = PPO(Parts, seeds=[3], device="cpu", n_steps=40, batch_size=40, learning_rate=0.05).learn(800)
+    agent.save(tmp_path / "agent.safetensors")
+    shown = {"a": np.zeros((3, 1)), "z": np.zeros((3, 2, 1), np.float32)}
+    one = {name: part[0] for name, part in shown.items()}
+    for policy in (agent, agent.ensemble(), load(tmp_path / "agent.safetensors", env=Parts, device="cpu")):
+        assert policy.predict(shown, deterministic=True)[0].tolist() == [1, 1, 1]
+        assert policy.predict(one, deterministic=True)[0] == 1
+        assert policy.act(shown).tolist() == [[1, 1, 1]]
+        assert policy.act({name: part[None] for name, part in shown.items()}).tolist() == [[1, 1, 1]]
+        assert policy.evaluate(2).tolist() == [[5.0, 5.0]]
+        for env in (Parts(), SyncVectorEnv([Parts] * 2), DummyVecEnv([Parts] * 2)):
+            assert evaluate_policy(policy, env, 3) == (5.0, 0.0)
+    attacked = AttackedPolicy(agent, FGSM(), Budget(0.0))
+    assert evaluate_policy(attacked, DummyVecEnv([Parts]), 2) == (5.0, 0.0)
+    for wrong, message in (({"z": shown["z"]}, "has no part 'a'"), (shown | {"a": np.zeros((2, 1))}, "have shapes")):
+        for ask in (agent.predict, agent.act):
+            with pytest.raises(ValueError, match=message):
+                ask(wrong)
+
+
+@pytest.mark.parametrize(
+    ("shown", "message"),
+    [
+        ({"a": [0.0]}, "has no part 'z'"),
+        ({"a": np.zeros(2), "z": np.zeros((2, 1))}, "have shapes"),
+        (np.zeros(2), r"an observation of float64 \(2,\)"),
+        ({"a": ["left"], "z": np.zeros((2, 1))}, "an observation of <U"),
+        ({"a": [np.nan], "z": np.zeros((2, 1))}, "not a finite element"),
+    ],
+)
+def test_faulty_dict_observations_are_named(shown: Any, message: str) -> None:
+    class Faulty(Parts):
+        def shown(self) -> Any:
+            return shown if self.time == 2 else super().shown()
+
+    env = ForeignEnv(Faulty, [7])
+    env.step(torch.zeros(1, 1, dtype=torch.int64))
+    with pytest.raises(FaultyEnvironmentError, match=rf"{message}.*") as caught:
+        env.step(torch.zeros(1, 1, dtype=torch.int64))
+    assert "at step 2 of episode 0, seed 7 (row 0), copy 0" in str(caught.value)
 
 
 # Bad input

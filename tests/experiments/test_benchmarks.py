@@ -78,10 +78,10 @@ def test_a_side_that_fails_is_an_error():
 
 
 def test_the_cost_of_checkpoints_is_counted(capsys):
-    cost = checkpoints.measure(2, 300, 3)
-    assert (cost.transitions, len(cost.save_seconds)) == (600, 3)
+    cost = checkpoints.measure(2, 1100, 3)
+    assert (cost.transitions, len(cost.save_seconds)) == (2200, 3)
     assert cost.written == 1  # a training this short has the one at its end
-    assert cost.file_bytes > 600 * 20
+    assert cost.file_bytes > 2200 * 20
     assert 0 < cost.share < 1
-    checkpoints.main(["--seeds", "1", "--steps", "300", "--repetitions", "1"])
-    assert "| 1 | 300 |" in capsys.readouterr().out
+    checkpoints.main(["--seeds", "1", "--steps", "1100", "--repetitions", "1"])
+    assert "| 1 | 1,100 |" in capsys.readouterr().out

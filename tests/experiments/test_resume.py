@@ -17,6 +17,7 @@ import torch
 from source_tree import ROOT
 
 from rlkit.agents import A2C, Checkpoints, load
+from rlkit.atomic_files import only_writer
 from rlkit.checkpoint import load_tensors
 from rlkit.experiments.cli import continuing, main
 from rlkit.experiments.stopping import Stopped, stop_signals
@@ -68,6 +69,9 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name, rows in runs[0].history.items():
         np.testing.assert_array_equal(rows, runs[1].history[name], err_msg=name)
     assert not [path for folder in (other, other / "checkpoints") for path in folder.glob(".*")]
+    latest = json.loads((other / "checkpoints" / "LATEST").read_text(encoding="utf-8"))
+    assert latest["timesteps"] == runs[0].num_timesteps == Checkpoints(other).timesteps()[-1]
+    assert len(Checkpoints(other).timesteps()) <= 3
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +214,8 @@ def test_what_cannot_be_continued_is_refused_in_a_sentence(
     changed = [word if word != "1200" else "1300" for word in QUICK]
     assert "was started with steps 1200, not 1300" in refused(*changed, "--out", out, "--resume")
     assert 'algo "a2c", not "dqn"' in refused("train", "--out", out, "--resume")
+    with only_writer(tmp_path / "run"):
+        assert "is being written by process" in refused(*QUICK, "--out", out, "--resume")
     (tmp_path / "run" / "settings.json").write_text("[", encoding="utf-8")
     assert "cannot be read" in refused(*QUICK, "--out", out, "--resume")
     (tmp_path / "run" / "settings.json").unlink()
