@@ -104,5 +104,5 @@ def stop_signals() -> Iterator[StopRequest]:
 
 def _installed() -> StopRequest | None:
     """The request of an outer context."""
-    owner = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
-    return owner if isinstance(owner, StopRequest) else None
+    owners = [getattr(signal.getsignal(number), "__self__", None) for number in SIGNALS]
+    return next((owner for owner in owners if isinstance(owner, StopRequest)), None)

@@ -41,12 +41,12 @@ def handlers() -> list[Any]:
 def test_the_first_signal_raises_and_says_which(number: signal.Signals) -> None:
     before = handlers()
     with stop_signals() as stop:
-        assert not stop.asked()
-        with pytest.raises(KeyboardInterrupt, match=f"stopped by {number.name}") as stopped:
+        assert not stop()
+        with pytest.raises(KeyboardInterrupt, match="interrupted") as stopped:
             os.kill(os.getpid(), number)
     assert isinstance(stopped.value, Stopped)
     assert stopped.value.number == number
-    assert (stop.asked(), stop.code) == (True, CODES[number])
+    assert (stop(), stopped.value.code) == (True, CODES[number])
     assert handlers() == before
 
 
@@ -54,8 +54,8 @@ def test_a_held_signal_is_only_noted(number: signal.Signals) -> None:
     with stop_signals() as stop:
         with stop.held():
             os.kill(os.getpid(), number)
-            assert stop.asked()
-        assert stop.code == CODES[number]
+            assert stop()
+        assert stop.stopped().code == CODES[number]
 
 
 def test_nested_contexts_share_one_request(number: signal.Signals) -> None:
@@ -63,8 +63,8 @@ def test_nested_contexts_share_one_request(number: signal.Signals) -> None:
         with stop_signals() as inner, inner.held():
             os.kill(os.getpid(), number)
         assert inner is outer
-        assert outer.asked()
-        assert handlers() == [outer, outer]
+        assert outer()
+        assert handlers() == [outer.handle, outer.handle]
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
@@ -72,8 +72,8 @@ def test_an_ignored_signal_stays_ignored() -> None:
     try:
         with stop_signals() as stop:
             os.kill(os.getpid(), signal.SIGINT)
-            assert signal.getsignal(signal.SIGTERM) is stop
-        assert not stop.asked()
+            assert signal.getsignal(signal.SIGTERM) == stop.handle
+        assert not stop()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -84,7 +84,7 @@ def test_another_thread_is_never_asked() -> None:
 
     def run() -> None:
         with stop_signals() as stop:
-            asked.append((stop.asked(), handlers() == before))
+            asked.append((stop(), handlers() == before))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -123,13 +123,13 @@ def signal_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: si
     """Send this process a signal when ``owner.name`` is called for the ``call``-th time."""
     own, calls = getattr(owner, name), []
 
-    def signalled(*args: Any, **kwargs: Any) -> Any:
+    def with_signal(*args: Any, **kwargs: Any) -> Any:
         calls.append(None)
         if len(calls) == call:
             os.kill(os.getpid(), number)
         return own(*args, **kwargs)
 
-    monkeypatch.setattr(owner, name, signalled)
+    monkeypatch.setattr(owner, name, with_signal)
 
 
 def no_leftovers(folder: Path) -> bool:
@@ -250,4 +250,4 @@ def test_a_stopped_comparison_takes_its_process_along(
 
 
 def test_a_request_that_nobody_made_has_the_code_of_ctrl_c() -> None:
-    assert StopRequest().code == 130
+    assert StopRequest().stopped().code == 130
