@@ -37,12 +37,15 @@ DAMAGED = (
 )
 
 
-def load_arrays(path: Path, names: Collection[str], max_bytes: int | None = None) -> dict[str, NDArray[Any]]:
+def load_arrays(
+    path: Path, names: Collection[str], required: Collection[str] = (), max_bytes: int | None = None
+) -> dict[str, NDArray[Any]]:
     """Read an ``.npz`` file. Nothing in it is executed.
 
     Args:
         path: of the file.
-        names: that its arrays may have; some may be missing. They are numbers or texts.
+        names: that its arrays may have. They are numbers or texts.
+        required: those of the names that may not be missing.
         max_bytes: that the arrays may take in memory; None means 64 MiB, or 100 times the size of the file if that is
             more.
 
@@ -56,7 +59,7 @@ def load_arrays(path: Path, names: Collection[str], max_bytes: int | None = None
     most = max(ALWAYS_UNPACKED, PACKING * size) if max_bytes is None else max_bytes
     try:
         with zipfile.ZipFile(path) as archive:
-            members = _members(archive, names)
+            members = _members(archive, names, required)
             needed = sum(_verified_bytes(archive, member) for member in members.values())
             if needed <= most:
                 return {name: _unpacked(archive, member) for name, member in members.items()}
@@ -68,13 +71,15 @@ def load_arrays(path: Path, names: Collection[str], max_bytes: int | None = None
     )
 
 
-def _members(archive: zipfile.ZipFile, names: Collection[str]) -> dict[str, zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, names: Collection[str], required: Collection[str]) -> dict[str, zipfile.ZipInfo]:
     """The members by the names of their arrays."""
     found = archive.infolist()
     if len(found) > MOST_MEMBERS or len({member.filename for member in found}) < len(found):
         raise ValueError(f"it has {len(found)} members, more than {MOST_MEMBERS} or two of one name")
     by_name = {member.filename.removesuffix(".npy"): member for member in found}
     _verify_without_gaps(archive)
+    if missing := [name for name in required if name not in by_name]:
+        raise ValueError(f"it has no {', '.join(missing)}")
     unknown = sorted(by_name.keys() - set(names))
     if unknown:
         raise ValueError(f"it holds {', '.join(map(repr, unknown))}, which are not known")

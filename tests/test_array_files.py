@@ -131,9 +131,9 @@ def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused_unread(tmp_
 
 def test_max_bytes_is_what_a_caller_allows(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.arange(10))
-    assert load_arrays(tmp_path / "a.npz", ("a",), 80)["a"].tolist() == list(range(10))
+    assert load_arrays(tmp_path / "a.npz", ("a",), (), 80)["a"].tolist() == list(range(10))
     with pytest.raises(ValueError, match=r"holds arrays of 80 bytes, where at most 79 are .*: pass max_bytes=80"):
-        load_arrays(tmp_path / "a.npz", ("a",), 79)
+        load_arrays(tmp_path / "a.npz", ("a",), (), 79)
 
 
 @pytest.fixture(scope="module")

@@ -420,10 +420,7 @@ class TabularMDP:
             OSError: no such file.
         """
         file = Path(path) if Path(path).is_file() else with_suffix(path)
-        arrays = load_arrays(file, STORED, max_bytes)
-        absent = [field for field in STORED[:4] if field not in arrays]
-        if absent:
-            raise ValueError(f"{file} has no {', '.join(absent)}: write the file with TabularMDP.save")
+        arrays = load_arrays(file, STORED, STORED[:4], max_bytes)
         limit, name = arrays.pop("max_steps", np.array(0)), arrays.pop("name", np.array(""))
         if limit.shape != () or limit.dtype.kind not in "iu":
             raise ValueError(f"{file} has a max_steps of {limit.dtype}, shape {limit.shape}: one integer is expected")

@@ -137,7 +137,7 @@ def test_too_little_memory_is_a_sentence_and_leaves_no_file(tmp_path, monkeypatc
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes. Error code 12")
 
     monkeypatch.setattr("rlkit.replay.buffer.torch.empty", refuse)
-    sentence = r"a replay buffer of 64 transitions for 1 seeds takes 0\.0 GB and .*: lower buffer_size"
+    sentence = r"a replay buffer of 32 transitions for 1 seeds takes 0\.0 GB and .*: lower buffer_size"
     with pytest.raises(MemoryError, match=sentence):
         agent.learn(32)
     monkeypatch.undo()
