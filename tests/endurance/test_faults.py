@@ -173,7 +173,7 @@ assert not written, written
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("home", ["/nonexistent", "/proc/self"])
+@pytest.mark.parametrize("home", ["/dev/null", "/proc/self"])
 def test_a_missing_home_and_a_read_only_installation_cost_time_alone(home):
     said = python(NO_CACHE, HERE.parents[1], HOME=home, XDG_CACHE_HOME="", NUMBA_CACHE_DIR=f"{home}/cache")
     usual = python(NO_CACHE, HERE.parents[1])
