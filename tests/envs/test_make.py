@@ -61,7 +61,13 @@ def test_a_module_before_the_id_is_imported(my_module: str, tmp_path: Path) -> N
     agent.save(tmp_path / "policy")
     del gymnasium.registry["My-v0"]
     del sys.modules[my_module]
-    assert load_agent(tmp_path / "policy", device="cpu").evaluate(2).tolist() == [[1.0, 1.0]]
+    with pytest.raises(
+        ValueError, match="loading a file imports no module: import module_of_a_user first, or pass env="
+    ):
+        load_agent(tmp_path / "policy", device="cpu")
+    assert my_module not in sys.modules
+    loaded = load_agent(tmp_path / "policy", env=f"{my_module}:My-v0", device="cpu")
+    assert loaded.evaluate(2).tolist() == [[1.0, 1.0]]
 
 
 def test_a_spec_is_taken_as_by_gymnasium(my_module: str) -> None:
