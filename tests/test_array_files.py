@@ -108,9 +108,9 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 def bomb(path, states):
     """A table of zeros: 1000 times smaller than what it unpacks to."""
     types = {"successor": "<i4", "probability": "<f8", "reward": "<f8", "terminated": "|b1"}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, descr in types.items():
-            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 member.write(npy(descr, (states, 1, 1), b""))
                 for _ in range(states * np.dtype(descr).itemsize // 2**20):
                     member.write(bytes(2**20))

@@ -16,6 +16,7 @@ from rlkit.atomic_files import remove_leftovers
 
 from ..stopping import Stopped
 from . import ledger
+from .ledger import write_text
 
 SETTINGS = "settings.json"
 KEPT = "checkpoints"  # folder of finished parts; of a training it is the folder of ``rlkit.agents.Checkpoints``
@@ -53,7 +54,7 @@ def continued_folder(
             ledger.new_folder(folder, overwrite)
             _clear(folder)
             plain = settings
-        ledger.write_text(folder / SETTINGS, ledger.to_json(plain))
+        write_text(folder / SETTINGS, ledger.to_json(plain))
         try:
             yield folder
         except Stopped as stopped:

@@ -123,7 +123,7 @@ def _read_map(path: Path, kwargs: dict[str, Any]) -> GridWorld:
     try:
         return GridWorld(path.read_text(encoding="utf-8"), **kwargs)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text (byte {error.start}: {error.reason}): save it in UTF-8") from error
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}: {error.reason}): save it in UTF-8") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

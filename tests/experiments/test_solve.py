@@ -118,4 +118,4 @@ def test_what_cannot_be_solved_is_said_in_one_line(tmp_path: Path, capsys: pytes
     assert "ragged.txt: the map is ragged" in misuse(capsys, str(ragged))
     latin = tmp_path / "latin.txt"
     latin.write_bytes("S\xe9G\n".encode("latin-1"))
-    assert "latin.txt is no UTF-8 text (byte 1" in misuse(capsys, str(latin))
+    assert "latin.txt is not UTF-8 text (byte 1" in misuse(capsys, str(latin))

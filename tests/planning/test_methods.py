@@ -370,21 +370,25 @@ def test_compiled_loops_and_python_ones_give_the_same_bits(mdp: TabularMDP, seed
     value = np.append(np.random.default_rng(seed).normal(size=mdp.num_states), 0.0)
     table = operators.table_arrays(mdp)
     results = []
-    for pick in (lambda loop: loop, lambda loop: loop.py_func):
-        mine, policy = value.copy(), np.zeros(mdp.num_states, np.int64)
-        best, rows = np.zeros_like(value), sweeps.PolicyRows.of(table)
-        outcome = [pick(sweeps.back_up_best)(table, mine, 0.9, best, policy)]
-        outcome.append(pick(sweeps.improve_in_place)(table, mine, 0.9, policy, True))
-        pick(sweeps.choose_rows)(table, policy, rows)
-        outcome.append(pick(sweeps.evaluate_in_place)(rows, mine, 0.9, 5, False, 0.0))
-        outcome.append(pick(sweeps.evaluate_by_backups)(rows, mine, best, 0.9, 5, 0.0))
-        stops = sweeps.Stops(evaluation=4, reduction=0.03, enough=1e-9, sweeps=30, limit=40)
-        outcome.append(pick(sweeps.iterate_in_place)(table, rows, mine, 0.9, policy, stops))
-        near = np.empty(mdp.expected_reward.shape, np.bool_)
-        pick(sweeps.choose_best)(table, mine, 0.9, 1e-3, best[:-1], policy, near)
-        blocks = prioritized.cut_into_blocks(mdp, 2)
-        outcome.append(pick(sweeps.sweep_blocks)(table, mine, 0.9, blocks, 1e-9, 40))
-        results.append((outcome, *(array.tobytes() for array in (mine, policy, best, near, blocks.priority))))
+    for interpreted in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, loop in list(vars(sweeps).items()) if interpreted else ():
+                if hasattr(loop, "py_func"):
+                    patch.setattr(sweeps, name, loop.py_func)
+            mine, policy = value.copy(), np.zeros(mdp.num_states, np.int64)
+            best, rows = np.zeros_like(value), sweeps.PolicyRows.of(table)
+            outcome = [sweeps.back_up_best(table, mine, 0.9, best, policy)]
+            outcome.append(sweeps.improve_in_place(table, mine, 0.9, policy, True))
+            sweeps.choose_rows(table, policy, rows)
+            outcome.append(sweeps.evaluate_in_place(rows, mine, 0.9, 5, False, 0.0))
+            outcome.append(sweeps.evaluate_by_backups(rows, mine, best, 0.9, 5, 0.0))
+            stops = sweeps.Stops(evaluation=4, reduction=0.03, enough=1e-9, sweeps=30, limit=40)
+            outcome.append(sweeps.iterate_in_place(table, rows, mine, 0.9, policy, stops))
+            near = np.empty(mdp.expected_reward.shape, np.bool_)
+            sweeps.choose_best(table, mine, 0.9, 1e-3, best[:-1], policy, near)
+            blocks = prioritized.cut_into_blocks(mdp, 2)
+            outcome.append(sweeps.sweep_blocks(table, mine, 0.9, blocks, 1e-9, 40))
+            results.append((outcome, *(array.tobytes() for array in (mine, policy, best, near, blocks.priority))))
     assert results[0] == results[1]
 
 

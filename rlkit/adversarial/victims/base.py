@@ -175,9 +175,10 @@ class IsolatedVictim:
     def __init__(self, victim: Policy) -> None:
         self.victim = victim
 
-    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
-        """Return the victim's actions, ``[S, B]``."""
-        return self.victim.act(self._shown(obs), deterministic)
+    def act(self, obs: Tensor, deterministic: bool = True, action_mask: Tensor | None = None) -> Tensor:
+        """Return the victim's actions, ``[S, B]``; only a victim that heeds masks is given one."""
+        masks = () if action_mask is None else (action_mask,)
+        return self.victim.act(self._shown(obs), deterministic, *masks)
 
     @property
     def scores(self) -> Callable[[Tensor], Tensor]:
