@@ -58,7 +58,7 @@ FULL = Demo(
         Training(GRID, "reinforce", SEEDS, 150_000, "tuned", REINFORCE_LAKE, env_kwargs=LAKE, num_envs=8),
     ),
     cartpole=(
-        Training(CARTPOLE, "dqn", SEEDS, 100_000, "tuned", num_envs=1),
+        Training(CARTPOLE, "dqn", SEEDS, 80_000, "tuned", num_envs=1),
         Training(CARTPOLE, "a2c", SEEDS, 200_000, "tuned", num_envs=8),
         Training(CARTPOLE, "reinforce", SEEDS, 150_000, "tuned", num_envs=8),
     ),
