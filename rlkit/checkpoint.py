@@ -100,40 +100,50 @@ def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, st
         ValueError: the file is not whole, was changed after it was written, is of another kind, or has a newer schema.
     """
     path = Path(path)
-    header = load_header(path, kinds, legacy)
+    found, described = _described(path, kinds, legacy)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    if header.schema > 0:
-        described = _manifest(path, _header_of(path))["tensors"]
+    if found.schema > 0:
         tensors = {name: tensors[name] for name in described}
         for name, tensor in tensors.items():
             if digest(tensor) != described[name]["sha256"]:
                 raise _damaged(path, f"the numbers of {name!r} are not those that were written")
-    return header._replace(tensors=tensors)
+    return found._replace(tensors=tensors)
 
 
 def load_header(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, str] | None = None) -> TensorFile:
     """Read the kind and contents of a file, without its tensors; arguments and errors as of ``load_tensors``."""
-    path = Path(path)
+    return _described(Path(path), kinds, legacy)[0]
+
+
+def _described(
+    path: Path, kinds: Iterable[str], legacy: Mapping[str, str] | None
+) -> tuple[TensorFile, Mapping[str, Any]]:
+    """Read a file without its tensors, and the manifest's entries for them: dtype, shape and digest by name.
+
+    There are no entries in a file without a manifest.
+    """
     header = _header_of(path)
     metadata = header.get("__metadata__", {})
     old = [name for name in legacy or {} if name in metadata]
+    described: Mapping[str, Any] = {}
     if MANIFEST not in metadata and old:
         contents = _parsed(path, metadata[old[0]])
         found = TensorFile((legacy or {})[old[0]], 0, contents, {})
     elif MANIFEST in metadata:
         manifest = _manifest(path, header)
         found = TensorFile(manifest["kind"], manifest["schema"], manifest["contents"], {})
+        described = manifest["tensors"]
     else:
         raise ValueError(f"{path} is a safetensors file, but rlkit did not write it")
     if found.kind not in (kinds := tuple(kinds)):
         raise ValueError(f"{path} holds {found.kind}, and not {' or '.join(kinds)}")
     if not isinstance(found.contents, dict):
         raise _damaged(path, "its contents are no JSON object")
-    return found
+    return found, described
 
 
 def _header_of(path: Path) -> dict[str, Any]:
