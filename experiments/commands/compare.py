@@ -39,12 +39,12 @@ def compare(
     at_least_one("episodes", episodes)
     seeds = seeds_from(training.first_seed, sb3_seeds)
     job = training.training(algo)
-    job.make_agent()  # refuses bad input before a folder is made
+    fresh = job.make_agent()  # refuses bad input before a folder is made
     training.tell_preset(job, output)
     announce = (lambda table: None) if output.json else terminal.show_table
     settings = {"command": "compare", **asdict(job), "sb3_seeds": seeds, "episodes": episodes}
     with output.folder("compare", training.env, settings) as folder:
-        kept = KeptTraining(job, folder, resume=output.resume)
+        kept = KeptTraining(fresh, folder, resume=output.resume)
         for text in kept.told(job):
             output.tell(text)
         run = run_comparison(job, seeds, kept, folder, episodes, terminal.watch(output.json), announce)

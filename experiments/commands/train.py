@@ -47,11 +47,11 @@ def train(
     at_least_one("episodes", episodes)
     if checkpoint_every is not None:
         at_least_one("checkpoint-every", checkpoint_every)
-    job.make_agent()  # refuses bad input before a folder is made
+    fresh = job.make_agent()  # refuses bad input before a folder is made
     training.tell_preset(job, output)
     settings = {"command": "train", **asdict(job), "episodes": episodes, "tensorboard": tensorboard}
     with output.folder(algo, training.env, settings) as folder:
-        kept = KeptTraining(job, folder, checkpoint_every, output.resume)
+        kept = KeptTraining(fresh, folder, checkpoint_every, output.resume)
         for text in kept.told(job):
             output.tell(text)
         run = train_and_write(job, kept, folder, episodes, terminal.watch(output.json), tensorboard)

@@ -183,23 +183,23 @@ class KeptTraining:
     """A training that is kept in the folder of its run, and taken up again from there.
 
     Args:
-        training: what is trained.
+        fresh: an untrained agent; trained if there is nothing to continue.
         folder: of the run.
         every_steps: environment steps between two checkpoints; None decides by time.
         resume: whether to continue from the newest whole checkpoint, if there is one.
 
     Raises:
-        ValueError: no checkpoint can be read, or see ``Training.make_agent``.
+        ValueError: no checkpoint can be read.
     """
 
-    def __init__(self, training: Training, folder: Path, every_steps: int | None = None, resume: bool = False) -> None:
+    def __init__(self, fresh: Agent, folder: Path, every_steps: int | None = None, resume: bool = False) -> None:
         self.checkpoints = Checkpoints(folder, every_steps=every_steps)
-        found = self.checkpoints.newest(device=training.device) if resume else None
+        found = self.checkpoints.newest(device=fresh.device) if resume else None
         self.asked, self.resumed = resume, found is not None
         if self.resumed:
             self.checkpoints.tidy()
         self.skipped = () if found is None else found.skipped
-        self.agent = training.make_agent() if found is None else found.agent
+        self.agent = fresh if found is None else found.agent
         self.curve: ExactCurve | None = None
         self.cpu_seconds_of_saving = 0.0
         self._notes = {"spent": {}, "exact": None} if found is None else found.notes
