@@ -179,7 +179,7 @@ def commands() -> str:
 
 
 def help_of(command: str) -> str:
-    """What ``rlkit COMMAND --help`` prints into a file, 110 columns wide."""
+    """Return the text of ``rlkit COMMAND --help`` at 110 columns, without a terminal."""
     from rlkit.experiments.cli import main
 
     printed = io.StringIO()

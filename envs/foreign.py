@@ -430,7 +430,7 @@ def _discrete_actions(env: gymnasium.Env[Any, Any]) -> spaces.Discrete:
 def _numeric_observations(env: gymnasium.Env[Any, Any]) -> Observations:
     """Return the observation space if it is numeric: a Tuple of Discretes as MultiDiscrete, a Dict of Boxes as a Box.
 
-    Images in a Dict are refused: a vector of theirs is nothing that a network should read.
+    Images in a Dict are refused: concatenated into a vector they lose their rows and columns.
     """
     space = env.observation_space
     if isinstance(space, Observations):

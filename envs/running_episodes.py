@@ -9,7 +9,7 @@ FIRST_ROOM = 64  # actions that every copy has room for at first
 
 
 class RunningEpisodes:
-    """What the running episode of each of n copies was made of: actions taken and rewards paid.
+    """Actions taken and rewards paid in the running episode of each of n copies.
 
     An environment that depends on its seed and its actions alone is in the same state again after a reset with the
     episode's seed and these actions.

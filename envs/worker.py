@@ -64,15 +64,15 @@ class Worker:
                 f"{error}"
             ) from error
         context = _context()
-        self._connection, theirs = context.Pipe()
-        self.process: Any = context.Process(target=serve, args=(theirs, maker), daemon=True)  # type: ignore[attr-defined]
+        self._connection, remote = context.Pipe()
+        self.process: Any = context.Process(target=serve, args=(remote, maker), daemon=True)  # type: ignore[attr-defined]
         try:
             self.process.start()
         except (EOFError, OSError) as error:
             raise RuntimeError(
                 f"no worker process can be started for step_timeout: {error or type(error).__name__}: {GUARD}"
             ) from error
-        theirs.close()
+        remote.close()
         self._open = 0  # environments that are not closed
         self.stop = weakref.finalize(self, _killed, self.process, self._connection)
 

@@ -147,13 +147,13 @@ def continuing(arguments: Sequence[str]) -> str:
 
 
 def overview() -> str:
-    """What ``rlkit --help`` prints: a line for each command."""
+    """Return the text of ``rlkit --help``: a line for each command."""
     summaries = {name: (inspect.getdoc(command) or "").splitlines()[0] for name, command in COMMANDS.items()}
     return OVERVIEW.format(commands="\n".join(f"  {name:9} {summary}" for name, summary in summaries.items()))
 
 
 def unknown_command(name: str) -> str:
-    """What is wrong with the first argument; the nearest command is suggested."""
+    """Return a sentence that refuses the first argument and suggests the nearest command."""
     if not name:
         return "no command given"
     near = difflib.get_close_matches(name, COMMANDS, n=1)

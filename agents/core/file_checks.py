@@ -1,4 +1,4 @@
-"""What an agent's file may ask for and may hold, whoever wrote it.
+"""Limits of what an agent's file may ask for and hold, for files from any source.
 
 What its header may ask for is measured by the parameters that the file holds, before anything is built. A file that an
 agent wrote holds parameters for every part of its environment that it has seen, so environments, networks and arguments

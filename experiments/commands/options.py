@@ -147,7 +147,7 @@ class PolicyOptions:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What decides which policy plays: the options, and the content of the file."""
+        """Return the options that choose the policy, and the digest of its file."""
         from ..workflows.policies import policy_file
 
         with policy_file(self.policy).open("rb") as file:

@@ -16,7 +16,7 @@ from .settings import Demo
 
 
 class Line(NamedTuple):
-    """What one agent reached in one task."""
+    """The results of one agent in one task."""
 
     task: str
     agent: str
@@ -74,7 +74,7 @@ def summary(lines: Sequence[Line], settings: Demo) -> ReportTable:
 
 
 def _title(settings: Demo) -> str:
-    """What the columns of the attacks are."""
+    """Return the title of the table, which explains its columns of attacks."""
     grid, cartpole = settings.grid_attacks, settings.cartpole_attacks
     return (
         f"Return of greedy policies, and under attack: epsilon {grid.shown:g} of one-hot observations on the grid, "

@@ -67,7 +67,7 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
     def summary(self) -> dict[str, Any]:
-        """What ``--json`` prints: the results and the settings that led to them."""
+        """Return the object of ``--json``: the results and the settings that led to them."""
         return {"kind": self.kind, "settings": self.settings, "results": self.results, "versions": self.versions}
 
 

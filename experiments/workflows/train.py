@@ -209,7 +209,7 @@ class KeptTraining:
             raise ValueError(f"{self.checkpoints.folder} was not written by a training: {error!r}") from error
 
     def told(self, training: Training) -> Iterator[str]:
-        """What a user should know before the training begins or continues."""
+        """Yield the sentences to tell the user before the training begins or continues."""
         for reason in self.skipped:
             yield f"Skipped a checkpoint: {reason}."
         if self.resumed and self.agent.timesteps_left == 0:

@@ -3,7 +3,8 @@
 Values are ``[N + 1]``; the last entry is 0, the value after an end. Letters: N states, A actions, K successors.
 
 A loop takes the rows of all states, or of consecutive ones, and the values of all. The functions below the loops, which
-the methods call, cut the work into calls of at most ``WORK`` outcomes.
+the methods call, cut the work into calls of at most ``WORK`` outcomes. Each tries the whole table first: a loop over
+one piece made Gauss-Seidel on an 8 x 8 map 1.3 times as slow.
 """
 
 from __future__ import annotations
