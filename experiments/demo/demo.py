@@ -27,7 +27,7 @@ from ..workflows.compare.analysis import evaluated
 from ..workflows.compare.sb3_job import HYPERPARAMETER_MAPS
 from ..workflows.evaluate import play
 from ..workflows.policies import SB3, Subject, of_agent
-from ..workflows.train import ExactCurve, Training, TrainingResult, train, training_run, write_log
+from ..workflows.train import ExactCurve, Training, TrainingResult, save, train, training_run
 from .grid import GridExact, grid_result, solved_grid
 from .settings import CARTPOLE, FULL, GRID, QUICK, Attacks, Demo
 from .table import Line, summary, with_cartpole_target, with_grid_target
@@ -125,8 +125,7 @@ def _train_all(settings: Demo, out: Path, quiet: bool) -> dict[str, Trained]:
                 processes[name] = stack.enter_context(SB3Process(_sb3_job(training, agent, settings.sb3_seeds), folder))
                 _follow(processes[name], bars)
             trained[name] = _train_one(training, agent, bars)
-            agent.save(folder / "agent.safetensors")
-            write_log(folder / "training.csv", agent.seeds, agent.history)
+            save(agent, folder)
         _wait(processes, bars)
     return trained | {name: trained[name]._replace(sb3=process.results()) for name, process in processes.items()}
 

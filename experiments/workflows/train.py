@@ -19,7 +19,7 @@ from ..report.ledger import Picture, RunRecord, write_csv
 from ..stopping import interruptible
 from .evaluate import Played, capped_note, mean_note, play, returns_of, seed_table
 from .exact import CURVE_WORK, Exact, ExactPart, Floats, all_scores, exact_of, exact_part, returns_of_policy
-from .policies import backend_of, made_with, of_agent
+from .policies import AGENT_FILE, backend_of, made_with, of_agent
 
 ALGORITHMS = {name.lower(): agent for name, agent in BY_NAME.items()}
 LOG_ROWS = 50  # of the training log, for any number of steps
@@ -323,6 +323,36 @@ def write_events(folder: Path, seeds: Sequence[int], history: Mapping[str, np.nd
                         writer.add_scalar(name, float(value), int(timesteps))
 
 
+def save(agent: Agent, folder: Path) -> None:
+    """Write the policy and the log of a training into its folder."""
+    agent.save(folder / AGENT_FILE)
+    write_log(folder / "training.csv", agent.seeds, agent.history)
+
+
+def train_and_save(
+    training: Training, kept: KeptTraining, folder: Path, watch: Watch | None = None, of: str = ""
+) -> TrainingResult:
+    """Train, and write the policy and the log, also after a SIGINT or SIGTERM at the end of its iteration.
+
+    Args:
+        training: what is trained.
+        kept: the training, begun or continued.
+        folder: of the run.
+        watch: shows the progress.
+        of: end of the message of a stop, where others train too.
+
+    Raises:
+        Stopped: a signal asked to stop; a checkpoint is written too.
+    """
+    agent = kept.agent
+    with interruptible() as stop:
+        trained = train(training, agent, watch, kept, stop)
+        save(agent, folder)
+    if stop():
+        raise stop.stopped(f"interrupted at step {agent.num_timesteps:,} of {training.steps:,}{of}")
+    return trained
+
+
 def train_and_write(
     training: Training,
     kept: KeptTraining,
@@ -342,12 +372,7 @@ def train_and_write(
     agent = kept.agent
     exact = exact_of(agent, training.env, training.env_kwargs, CURVE_WORK)
     recorded = None if exact is None else kept.with_curve(ExactCurve(exact, watch))
-    with interruptible() as stop:
-        trained = train(training, agent, watch if recorded is None else recorded, kept, stop)
-        agent.save(folder / "agent.safetensors")
-        write_log(folder / "training.csv", agent.seeds, agent.history)
-    if stop():
-        raise stop.stopped(f"interrupted at step {agent.num_timesteps:,} of {training.steps:,}")
+    trained = train_and_save(training, kept, folder, watch if recorded is None else recorded)
     if recorded is not None:
         trained = trained._replace(cpu_seconds=trained.cpu_seconds - recorded.cpu_seconds)
     if tensorboard:

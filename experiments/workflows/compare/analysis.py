@@ -17,10 +17,9 @@ from rlkit.statistics import Estimate, difference_interval, mean_interval
 
 from ...report.ledger import Cell, Picture, ReportTable, RunRecord
 from ...report.text import cell_text
-from ...stopping import interruptible
 from ..evaluate import Played, play
 from ..policies import Subject, backend_of, of_agent, of_models
-from ..train import KeptTraining, Training, TrainingResult, Watch, train, write_log
+from ..train import KeptTraining, Training, TrainingResult, Watch, train_and_save
 from .sb3_job import HYPERPARAMETER_MAPS, Config, SB3Job, sb3_job_for
 from .sb3_process import SB3Process, SB3Result, training_curve
 
@@ -69,12 +68,7 @@ def compare(
     job = sb3_job_for(training, agent.config, sb3_seeds)
     announce(hyperparameter_table(agent.config, job))
     with SB3Process(job, folder, kept.asked) as sb3:
-        with interruptible() as stop:
-            trained = train(training, agent, watch, kept, stop)
-            agent.save(folder / "agent.safetensors")
-            write_log(folder / "training.csv", agent.seeds, agent.history)
-        if stop():
-            raise stop.stopped(f"interrupted at step {agent.num_timesteps:,} of {training.steps:,} of rlkit")
+        trained = train_and_save(training, kept, folder, watch, " of rlkit")
         results = sb3.results()
     return comparison_run(evaluated(training, job, trained, results, episodes))
 
