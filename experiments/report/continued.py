@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rlkit.agents.checkpoints import FOLDER, LATEST
 from rlkit.atomic_files import remove_leftovers
 
 from ..stopping import Stopped
@@ -19,7 +20,7 @@ from . import ledger
 from .ledger import write_text
 
 SETTINGS = "settings.json"
-KEPT = "checkpoints"  # folder of finished parts; of a training it is the folder of ``rlkit.agents.Checkpoints``
+KEPT = FOLDER  # of finished parts, of whatever command
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def _parts(folder: Path) -> Iterator[Path]:
     """The files that commands keep while they run."""
     kept = folder / KEPT
     if kept.is_dir() and not kept.is_symlink():
-        yield from (path for path in kept.iterdir() if path.suffix == ".safetensors" or path.name == "LATEST")
+        yield from (path for path in kept.iterdir() if path.suffix == ".safetensors" or path.name == LATEST)
     yield from folder.glob("sb3-seed*.json")  # the last file of a finished seed of a comparison
 
 
