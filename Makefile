@@ -39,7 +39,7 @@ test: lint types
 	$(BIN)/python -m pytest -q -n 2 --durations=15
 
 endurance: .venv/installed
-	RLKIT_ENDURANCE=full $(BIN)/python -m pytest -q tests/endurance
+	RLKIT_ENDURANCE=full RLKIT_KILLS=20 $(BIN)/python -m pytest -q tests/endurance tests/experiments/test_resume.py
 
 mutants: .venv/installed
 	$(BIN)/python tests/mutation.py

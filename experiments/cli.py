@@ -27,13 +27,13 @@ from .commands.compare import compare
 from .commands.demo import demo
 from .commands.evaluate import evaluate
 from .commands.hijack import hijack
-from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED
+from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED, show_finished
 from .commands.report import report
 from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
 from .commands.watch import watch
-from .stopping import Stopped, stop_signals
+from .stopping import FinishedRun, Stopped, stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
@@ -101,6 +101,8 @@ def _run(args: Sequence[str] | None) -> int:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         again = f"; continue with: {continuing(arguments)}" if stopped.kept else ""
         return _failed(f"{stopped.message}{again}", stopped.code)
+    except FinishedRun as finished:
+        return show_finished(finished, as_json="--json" in arguments)
     except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
         return _failed(str(error), MISUSED)
     except Exception as error:

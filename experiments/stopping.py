@@ -11,10 +11,23 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ENDED_BY_SIGNAL = 128  # exit code of a process that a signal ended, less the signal's number
+
+
+class FinishedRun(Exception):
+    """A run that is asked to continue and is finished already, with the settings that it is asked for.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} holds the finished run: nothing is left to do")
+        self.folder = folder
 
 
 class Stopped(KeyboardInterrupt):

@@ -16,6 +16,7 @@ from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from ..report.ledger import RunRecord
+    from ..stopping import FinishedRun
     from ..workflows.policies import Subject
     from ..workflows.train import Training
 
@@ -254,6 +255,16 @@ def pairs(given: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"{name} is given twice")
         values[name] = _value(text)
     return values
+
+
+def show_finished(finished: FinishedRun, as_json: bool) -> int:
+    """Show the run that was finished before, as the command did when it finished."""
+    from ..report import ledger
+
+    output = Output(json=as_json)
+    output.tell(f"{finished}.")
+    output.show(ledger.read(finished.folder))
+    return DONE
 
 
 def print_json(value: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from rlkit.agents.checkpoints import FOLDER, LATEST
 from rlkit.atomic_files import remove_leftovers
 
-from ..stopping import Stopped
+from ..stopping import FinishedRun, Stopped
 from . import ledger
 from .ledger import write_text
 
@@ -36,8 +36,9 @@ def continued_folder(
         resume: continue the run that was stopped there; a folder without one begins it.
 
     Raises:
-        ValueError: the path is a file; another process writes to the folder; a finished run; a stopped one without
-            ``resume``, or one of other settings; or both overwrite and resume.
+        ValueError: the path is a file; another process writes to the folder; a finished run without ``resume``, a
+            stopped one without it, or one of other settings; or both overwrite and resume.
+        FinishedRun: with ``resume``, the run is finished. A process that is killed after its last file leaves one.
     """
     if overwrite and resume:
         raise ValueError("--resume continues a run and --overwrite replaces it: give one of them")
@@ -83,10 +84,9 @@ def _clear(folder: Path) -> None:
 
 
 def _compare(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to continue a run that is finished, or that was started with other settings."""
-    if (folder / ledger.RECORD).exists():
-        raise ValueError(f"{folder} holds a finished run, there is nothing to continue: choose another folder")
-    if not any(_parts(folder)):
+    """Refuse to continue a run that was started with other settings, or that is finished."""
+    finished = (folder / ledger.RECORD).exists()
+    if not finished and not any(_parts(folder)):
         return  # stopped before anything was kept, or never begun
     path = folder / SETTINGS
     if not path.exists():
@@ -99,6 +99,8 @@ def _compare(folder: Path, settings: Mapping[str, Any]) -> None:
     if names:
         changed = "; ".join(f"{name} {_short(started.get(name))}, not {_short(settings.get(name))}" for name in names)
         raise ValueError(f"the run in {folder} was started with {changed}: give its settings, or another folder")
+    if finished:
+        raise FinishedRun(folder)
 
 
 def _short(value: Any) -> str:

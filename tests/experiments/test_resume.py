@@ -209,7 +209,8 @@ def test_what_cannot_be_continued_is_refused_in_a_sentence(
         assert said.count("\n") == 1
         return said
 
-    assert "holds a finished run, there is nothing to continue" in refused(*QUICK, "--out", str(whole), "--resume")
+    other = [word if word != "1200" else "1300" for word in QUICK]
+    assert "was started with steps 1200, not 1300" in refused(*other, "--out", str(whole), "--resume")
     out = str(tmp_path / "run")
     with monkeypatch.context() as patch:
         signaled_at(patch, 33, signal.SIGINT)
@@ -335,3 +336,16 @@ def test_a_run_that_is_killed_at_random_points_ends_as_the_one_that_was_not(algo
     assert runs >= 1
     for number in range(1, runs + 1):
         assert_same_run(tmp_path / "run-0", tmp_path / f"run-{number}")
+
+
+def test_a_finished_run_that_is_asked_to_continue_is_shown_and_left_alone(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file() and path.name != "LOCK.json"}
+    assert main([*QUICK, "--out", str(whole), "--resume"]) == 0
+    told = capsys.readouterr()
+    assert f"{whole} holds the finished run: nothing is left to do." in told.err  # --json: the output is the run alone
+    assert json.loads(told.out)["results"] == json.loads((whole / "run.json").read_text(encoding="utf-8"))["results"]
+    assert before == {
+        path.name: path.read_bytes() for path in whole.iterdir() if path.is_file() and path.name != "LOCK.json"
+    }
