@@ -320,15 +320,9 @@ def unit_note(threat: Threat) -> str:
 
 def plan_settings(plan: AttackPlan) -> dict[str, Any]:
     """A plan as the ledger records it."""
-    return {
-        "attacks": [ATTACKS[name].name for name in plan.attacks],
-        "threat": plan.threat.digest,
-        **{
-            f"threat_{name}": value
-            for name, value in plan.threat.as_dict().items()
-            if name not in ("env", "env_kwargs")
-        },
-    }
+    fields = {name: value for name, value in plan.threat.as_dict().items() if name not in ("env", "env_kwargs", "unit")}
+    names = [ATTACKS[name].name for name in plan.attacks]
+    return {"attacks": names, "threat": plan.threat.digest, "epsilon_unit": plan.unit, **fields}
 
 
 def curve_table(curves: Mapping[str, Sequence[CurvePoint]], plan: AttackPlan) -> ReportTable:

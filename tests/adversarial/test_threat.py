@@ -1,8 +1,6 @@
 """Threats as data: files, committed scales, digests, and the selection of the strongest attack."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -84,10 +82,8 @@ def test_digests_are_equal_exactly_if_the_fields_are(one, other):
     assert (one.digest == other.digest) == (one.as_dict() == other.as_dict())
 
 
-def test_the_digest_is_the_same_in_another_process():
-    code = "from rlkit.adversarial import committed_threat; print(committed_threat('CartPole-v1').digest)"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == committed_threat("CartPole-v1").digest
+def test_the_digest_is_the_same_on_every_machine():
+    assert committed_threat("CartPole-v1").digest == "64909d693ff2"
 
 
 def test_a_file_holds_the_fields(tmp_path):
