@@ -21,10 +21,12 @@ from rlkit.adversarial import (
     Budget,
     ChecklistWarning,
     CurvePoint,
+    DeepFool,
     Every,
     Noise,
     RandomSearch,
     RobustnessCurve,
+    Square,
     Threat,
     Timing,
     aliasing_epsilon,
@@ -42,9 +44,13 @@ from rlkit.plotting import Curve, Reference, png, robustness_curves
 
 from ..report.continued import KEPT
 from ..report.ledger import Picture, ReportTable, RunRecord
+from .fitted_attacks import FITTED, WITHOUT_WEIGHTS, FittedAttacks
 from .policies import Subject, backend_of
 
-AttackName = Literal["noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best"]
+AttackName = Literal[
+    "noise", "uniform", "gaussian", "fgsm", "pgd", "deepfool", "search", "square", "boundary", "best",
+    "lookahead", "learned", "universal", "substitute",
+]  # fmt: skip
 
 ATTACKS: dict[str, Attack] = {
     "noise": Noise("sign"),
@@ -52,7 +58,9 @@ ATTACKS: dict[str, Attack] = {
     "gaussian": Noise("gaussian"),
     "fgsm": FGSM(),
     "pgd": PGD(20),
+    "deepfool": DeepFool(),
     "search": RandomSearch(),
+    "square": Square(),
     "boundary": Boundary(),
     "best": BestOf((Noise("sign"), PGD(20, restarts=2), RandomSearch(50))),
 }
@@ -82,7 +90,7 @@ def aliasing(env: str, env_kwargs: Mapping[str, Any], budget: Budget) -> float |
 class AttackPlan(NamedTuple):
     """A threat and the attacks that are tried within it; the same for every policy that is compared."""
 
-    attacks: tuple[str, ...]  # keys of ATTACKS
+    attacks: tuple[str, ...]  # keys of ATTACKS or FITTED
     threat: Threat
     timing: Timing | None = None  # None: always
     aliasing: float | None = (
@@ -115,13 +123,14 @@ def attack_plan(subject: Subject, attacks: Sequence[str], threat: Threat, timing
     if len(set(attacks)) < len(attacks):
         raise ValueError(f"attacks must be different ones, got {list(attacks)}")
     for name in attacks:
-        if name not in ATTACKS:
-            near = difflib.get_close_matches(name, ATTACKS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ATTACKS)}"
+        if name not in (*ATTACKS, *FITTED):
+            near = difflib.get_close_matches(name, (*ATTACKS, *FITTED), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join((*ATTACKS, *FITTED))}"
             raise ValueError(f"unknown attack {name!r}: {hint}")
-        if ACCESSES.index(ATTACKS[name].access) > ACCESSES.index(threat.access):
+        needed = needed_access(name)
+        if ACCESSES.index(needed) > ACCESSES.index(threat.access):
             raise ValueError(
-                f"the attack {name!r} needs the policy's {ATTACKS[name].access}, and the adversary of this threat "
+                f"the attack {name!r} needs the policy's {needed}, and the adversary of this threat "
                 f"knows {', '.join(threat.knows)}: add 'weights' to knows, or use an attack such as boundary"
             )
     if isinstance(timing, Every) and "step" not in threat.knows:
@@ -130,6 +139,13 @@ def attack_plan(subject: Subject, attacks: Sequence[str], threat: Threat, timing
         raise ValueError("no attack uses the draw of the action; exact worst cases do: leave 'draw' out of knows")
     alike = aliasing(subject.env, subject.env_kwargs, threat.budget())
     return AttackPlan(tuple(attacks), threat, timing, alike)
+
+
+def needed_access(name: str) -> Access:
+    """The most that an attack asks of the policy, while it is fitted or used."""
+    if name in FITTED:
+        return "actions" if name in WITHOUT_WEIGHTS else "gradients"
+    return ATTACKS[name].access
 
 
 def checked(subject: Subject, plan: AttackPlan) -> tuple[ChecklistWarning, ...] | None:
@@ -189,23 +205,36 @@ def measured_curve(
 
     Every seed and epsilon has its own selection, among all attacks at this epsilon or a smaller one, and no attack.
     """
-    reported = kept_curve(subject, plan, episodes, plan.threat.first_seed, kept)
-    selection = kept_curve(subject, plan, episodes, plan.threat.selection_seed, kept)
+    fitted = FittedAttacks(subject, plan.threat)
+    reported = kept_curve(subject, plan, episodes, plan.threat.first_seed, fitted, kept)
+    selection = kept_curve(subject, plan, episodes, plan.threat.selection_seed, fitted, kept)
     return joined([reported, strongest(selection, reported)])
 
 
 def kept_curve(
-    subject: Subject, plan: AttackPlan, episodes: int, first_seed: int, kept: KeptCurves | None
+    subject: Subject,
+    plan: AttackPlan,
+    episodes: int,
+    first_seed: int,
+    fitted: FittedAttacks | None = None,
+    kept: KeptCurves | None = None,
 ) -> RobustnessCurve:
-    """``curve``, measured attack by attack and kept if there is a folder for it; the numbers are the same."""
-    if kept is None:
-        return curve(subject, plan, episodes, first_seed)
+    """``curve`` attack by attack, each kept if there is a folder for it."""
 
     def single(name: str) -> RobustnessCurve:
-        measure = partial(curve, subject, plan._replace(attacks=(name,)), episodes, first_seed)
-        return kept.curve(f"{name}-{first_seed}", plan, measure)
+        measure = partial(curve, subject, plan._replace(attacks=(name,)), episodes, first_seed, fitted)
+        return measure() if kept is None else kept.curve(f"{name}-{first_seed}", plan, measure)
 
     return joined([single(name) for name in plan.attacks])
+
+
+def beside(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
+    """Curves of one attack at different epsilons, in increasing order, as one."""
+    together: dict[str, Any] = {
+        field: np.concatenate([getattr(one, field) for one in curves], 1) for field in BY_ATTACK
+    }
+    epsilons = tuple(epsilon for one in curves for epsilon in one.epsilons)
+    return curves[-1]._replace(epsilons=epsilons, **together)
 
 
 def joined(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
@@ -214,14 +243,34 @@ def joined(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
     return curves[0]._replace(attacks=tuple(name for one in curves for name in one.attacks), **together)
 
 
-def curve(subject: Subject, plan: AttackPlan, episodes: int, first_seed: int) -> RobustnessCurve:
-    """Play a subject without attack and under every attack of a plan."""
+def curve(
+    subject: Subject, plan: AttackPlan, episodes: int, first_seed: int, fitted: FittedAttacks | None = None
+) -> RobustnessCurve:
+    """Play a subject without attack and under every attack of a plan.
+
+    Attacks that need no fit are played at all epsilons in one rollout. A fitted attack is another one at every epsilon.
+    """
+    fits = FittedAttacks(subject, plan.threat) if fitted is None else fitted
+    played = partial(played_curve, subject, plan, episodes, first_seed)
+
+    def single(name: str) -> RobustnessCurve:
+        if name in ATTACKS:
+            return played(ATTACKS[name], plan.epsilons)
+        return beside([played(fits(name, epsilon), (epsilon,)) for epsilon in plan.epsilons])
+
+    return joined([single(name) for name in plan.attacks])
+
+
+def played_curve(
+    subject: Subject, plan: AttackPlan, episodes: int, first_seed: int, attack: Attack, epsilons: Sequence[float]
+) -> RobustnessCurve:
+    """Play a subject without attack and under one attack."""
     threat = plan.threat
     return robustness_curve(
         subject.policy,
         lambda copies: subject.make_env(copies, first_seed),
-        [ATTACKS[name] for name in plan.attacks],
-        threat.epsilons,
+        attack,
+        epsilons,
         threat.budget(),
         episodes,
         deterministic=threat.victim == "greedy",
@@ -321,8 +370,7 @@ def unit_note(threat: Threat) -> str:
 def plan_settings(plan: AttackPlan) -> dict[str, Any]:
     """A plan as the ledger records it."""
     fields = {name: value for name, value in plan.threat.as_dict().items() if name not in ("env", "env_kwargs", "unit")}
-    names = [ATTACKS[name].name for name in plan.attacks]
-    return {"attacks": names, "threat": plan.threat.digest, "epsilon_unit": plan.unit, **fields}
+    return {"attacks": list(plan.attacks), "threat": plan.threat.digest, "epsilon_unit": plan.unit, **fields}
 
 
 def curve_table(curves: Mapping[str, Sequence[CurvePoint]], plan: AttackPlan) -> ReportTable:

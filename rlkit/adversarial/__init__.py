@@ -17,6 +17,7 @@ from .attacks.noise import Noise
 from .attacks.random_search import RandomSearch, Square
 from .attacks.transfer import Substitute, Transfer, distill
 from .attacks.universal import Universal, universal_offset
+from .attacks.value_aware import ValueAware
 from .budget import Budget
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
 from .hijack import HijackedEpisodes, TablePolicy, hijack_rollout
@@ -106,6 +107,7 @@ __all__ = [
     "Transfer",
     "TransferMatrix",
     "Universal",
+    "ValueAware",
     "ValueGuided",
     "Victim",
     "adversarial_distance",

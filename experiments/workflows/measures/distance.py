@@ -23,7 +23,7 @@ POINTS = 41  # of the drawn curve
 def distance(subject: Subject, plan: AttackPlan) -> Measurement:
     """The adversarial distance by DeepFool and by every attack of the threat, up to its largest epsilon."""
     obs = natural_states(subject, plan)
-    attacks = (DeepFool(), *(ATTACKS[name] for name in plan.attacks))
+    attacks = (DeepFool(), *(ATTACKS[name] for name in plan.attacks if name in ATTACKS and name != "deepfool"))
     curves = [curve(subject, plan, attack, obs) for attack in attacks]
     caption = (
         "Share of natural states whose action can be changed within epsilon, for every training seed and on average."
