@@ -324,7 +324,7 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert "transition table" in misuse(capsys, "solve", "Acrobot-v1")
     assert "epsilon" in misuse(capsys, "attack", policy, "--epsilons=-1", "--episodes", "1")
     assert "did you mean 'fgsm'" in misuse(capsys, "attack", policy, "--attacks", "fgms", "--episodes", "1")
-    assert "norm must be one of" in misuse(capsys, "attack", policy, "--norm", "3", "--episodes", "1")
+    assert "Invalid choice" in misuse(capsys, "attack", policy, "--norm", "3", "--episodes", "1")
     assert "another environment" in misuse(capsys, "attack", policy, "--env", "Acrobot-v1", "--episodes", "1")
     assert "--row must be 0 to 2" in misuse(capsys, "watch", policy, "--mode", "gif", "--row", "3")
     assert "holds no run.json" in misuse(capsys, "report", ".")
