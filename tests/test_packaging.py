@@ -98,7 +98,11 @@ def test_the_wheel_holds_every_file_under_one_name_and_nothing_else(built):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {name for name in names if name.endswith(".py")} == {str(installed_path(file)) for file in source_files()}
-    assert {"rlkit/py.typed", "rlkit/experiments/report/report.html.j2"} <= names
+    assert {
+        "rlkit/py.typed",
+        "rlkit/adversarial/threats/CartPole-v1.toml",
+        "rlkit/experiments/report/report.html.j2",
+    } <= names
     assert {name.split("/")[0] for name in names} == {"rlkit"}
 
 

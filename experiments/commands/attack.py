@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from tyro.conf import arg
-
-from .options import DONE, ContinuedOutput, EvaluationOptions, PolicyOptions, at_least_one, unset
+from .options import DONE, ContinuedOutput, PolicyOptions, ThreatOptions, at_least_one, unset
 
 
 def attack(
     policy: PolicyOptions,
-    evaluation: EvaluationOptions,
+    threat: ThreatOptions,
     output: ContinuedOutput,
     attacks: tuple[str, ...] = ("noise", "fgsm", "pgd"),
-    epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0),
-    unit: Literal["std", "raw"] = "std",
-    norm: Annotated[str, arg(metavar="{inf,2,1}")] = "inf",
+    episodes: int = 100,
     timing: Literal["always", "every", "random", "strategic", "value", "critical"] = "always",
     share: float = 0.25,
     temperature: Annotated[float | None, unset("FLOAT", "none")] = None,
-    attacks_per_episode: Annotated[int | None, unset("INT", "no limit")] = None,
     measures: Annotated[
         tuple[Literal["distance", "saliency", "sections"], ...], unset("{distance,saliency,sections} ...", "none")
     ] = (),
 ) -> int:
     """Attack the observations of a policy, and measure its return against epsilon, the size of the attack.
+
+    Epsilon is in units of the task's committed scale where there is one. --threat reads a file with all limits of the
+    attacker; docs/reference/adversarial.md describes it.
 
     The table starts with the natural return, without attack, on the same episodes. A failed attack proves nothing about
     the policy; a checklist warns of attacks that are suspiciously weak.
@@ -40,50 +37,45 @@ def attack(
     Args:
         attacks: Attacks to run: noise (random signs of full size), uniform or gaussian (other noise), fgsm (one
             gradient step), pgd (20 gradient steps), search (random search on scores), boundary (decision-based), best
-            (the best of several at every step).
-        epsilons: Attack sizes.
-        unit: Unit of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
-        norm: Norm of the attack: inf bounds every feature separately; 2 and 1 bound all features together.
+            (the best of several at every step), deepfool, square; fitted to the policy: lookahead (provokes the action
+            of the lowest value), learned (an adversary trained by PPO), universal (one offset for all observations),
+            substitute (PGD on an imitation of its actions).
+        episodes: Episodes per training seed; as many others select the strongest attack.
         timing: Steps to attack: always (all), every (every n-th), random, strategic (strong preference for one action),
             value (high expected return), or critical (one wrong action is dangerous).
         share: Fraction of steps to attack (ignored for always). Thresholds are measured on natural episodes.
         temperature: Softmax temperature of the strategic timing, in units of return. Required if scores are action
             values (DQN).
-        attacks_per_episode: Maximum attacks per episode.
         measures: Further measures at natural states: the distance to the nearest observation that changes the action
             (distance), the influence of every feature over an episode (saliency), and scores along lines and planes
             of observations (sections).
     """
     from ..report import ledger
     from ..report.html import write_report
-    from ..workflows.attack import KeptCurves, NormName, threat
+    from ..workflows.attack import KeptCurves, attack_plan
     from ..workflows.attack import attack as run_attack
     from ..workflows.attack_timing import timing_of
     from ..workflows.measures import with_measures
 
-    at_least_one("episodes", evaluation.episodes)
+    at_least_one("episodes", episodes)
     at_least_one("attacks", len(attacks))
     subject = policy.load()
-    threatened = threat(subject, attacks, epsilons, unit, cast(NormName, norm))._replace(
-        timing=timing_of(timing, share, temperature, subject), attacks_per_episode=attacks_per_episode
-    )
+    limits = threat.threat(subject)
+    plan = attack_plan(subject, attacks, limits, timing_of(timing, share, temperature, subject))
     settings = {
         "command": "attack",
         **policy.identity(),
-        **asdict(evaluation),
+        "episodes": episodes,
         "attacks": attacks,
-        "epsilons": epsilons,
-        "unit": unit,
-        "norm": norm,
+        "threat": limits.as_dict(),
         "timing": timing,
         "share": share,
         "temperature": temperature,
-        "attacks_per_episode": attacks_per_episode,
     }
     with output.folder_if_given(settings) as folder:
         kept = None if folder is None else KeptCurves(folder, output.tell)
-        run = run_attack([subject], threatened, evaluation.episodes, evaluation.first_seed, kept)
-        run = with_measures(run, subject, threatened, measures, evaluation.first_seed)
+        run = run_attack([subject], plan, episodes, kept)
+        run = with_measures(run, subject, plan, measures)
         if folder is not None:
             write_report(folder / "report.html", run.title, [run])
             ledger.write(run, folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .options import EvaluationOptions, Output, PolicyOptions, at_least_one, unset
+from .options import EvaluationOptions, Output, PolicyOptions, Unit, at_least_one, unset
 
 
 def hijack(
@@ -13,7 +13,7 @@ def hijack(
     output: Output,
     toward: str,
     epsilons: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0),
-    unit: Literal["std", "raw"] = "std",
+    unit: Unit = None,
     norm: Literal["inf", "2"] = "inf",
     points: Annotated[int | None, unset("INT", "the controller alone")] = None,
 ) -> int:
@@ -27,7 +27,6 @@ def hijack(
     Args:
         toward: The goal: left or right on CartPole-v1; on a grid world the letter of a tile that ends the episode.
         epsilons: Attack sizes.
-        unit: Unit of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
         norm: Norm of the attack: inf bounds every feature separately; 2 bounds all features together.
         points: On CartPole-v1, use the attacker's optimal policy too, solved on a lattice with this many points per
             axis (21 take half a minute).

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from rlkit.adversarial import Threat
+
     from ..report.ledger import RunRecord
     from ..stopping import FinishedRun
     from ..workflows.policies import Subject
@@ -154,6 +156,53 @@ class PolicyOptions:
         with policy_file(self.policy).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         return {**asdict(self), "policy": str(self.policy), "vec_normalize": str(self.vec_normalize), "sha256": content}
+
+
+Unit = Annotated[
+    Literal["task", "std", "raw"] | None,
+    unset("{task,std,raw}", "task where a scale is committed, else std"),
+    arg(
+        help="Unit of epsilon: the scale committed for the task (task), raw observation units (raw), or standard "
+        "deviations of this policy's natural observations, which differ between policies (std)."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class ThreatOptions:
+    """What the attacker may do.
+
+    Args:
+        threat_file: TOML file with all limits of the attacker; the options below replace its fields.
+        epsilons: Attack sizes.
+        norm: Norm of the attack: inf bounds every feature separately; 2 and 1 bound all features together.
+        attacks_per_episode: Maximum attacks per episode.
+        victim: Whether the policy plays its greedy actions or samples them.
+        first_seed: Seed of the first episode that is reported; the others follow by one.
+    """
+
+    threat_file: Annotated[Path | None, arg(name="threat"), unset("FILE", "the task's")] = None
+    epsilons: Annotated[tuple[float, ...] | None, unset("FLOAT ...", "the task's, else 0.1 0.25 0.5 1")] = None
+    unit: Unit = None
+    norm: Annotated[Literal["inf", "2", "1"] | None, unset("{inf,2,1}", "inf")] = None
+    attacks_per_episode: Annotated[int | None, unset("INT", "no limit")] = None
+    victim: Annotated[Literal["greedy", "sampled"] | None, unset("{greedy,sampled}", "greedy")] = None
+    first_seed: Annotated[int | None, unset("INT", "10000")] = None
+
+    def threat(self, subject: Subject) -> Threat:
+        """The threat to a subject."""
+        from ..workflows.threat import threat_of
+
+        return threat_of(
+            subject,
+            self.threat_file,
+            self.unit,
+            epsilons=self.epsilons,
+            norm=self.norm,
+            attacks_per_episode=self.attacks_per_episode,
+            victim=self.victim,
+            first_seed=self.first_seed,
+        )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from .options import DONE, Json, PolicyOptions, at_least_one, print_json, unset
+from .options import DONE, Json, PolicyOptions, Unit, at_least_one, print_json, unset
 
 
 def watch(
@@ -16,7 +16,7 @@ def watch(
     max_steps: Annotated[int | None, unset("INT", "no limit")] = None,
     attack: Annotated[Literal["noise", "uniform", "fgsm"] | None, unset("{noise,uniform,fgsm}", "none")] = None,
     epsilon: float = 0.5,
-    unit: Literal["std", "raw"] = "std",
+    unit: Unit = None,
     norm: Literal["inf", "2"] = "inf",
     out: Path = Path("watch.gif"),
     json: Json = False,
@@ -35,7 +35,6 @@ def watch(
         max_steps: Maximum steps per episode.
         attack: Attack on the observations.
         epsilon: Attack size.
-        unit: Unit of epsilon: standard deviations of natural observations (std), or raw observation units (raw).
         norm: Norm of the attack: inf bounds every feature separately; 2 bounds all features together.
         out: File of --mode gif.
     """

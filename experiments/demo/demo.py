@@ -21,12 +21,13 @@ from ..report import ledger, terminal
 from ..report.html import write_report
 from ..report.ledger import RunRecord
 from ..report.terminal import Bars
-from ..workflows.attack import attack_run, curve, threat
+from ..workflows.attack import attack_plan, attack_run, curve
 from ..workflows.compare import SB3Job, SB3Process, SB3Result, comparison_run, require_sb3, sb3_job_for
 from ..workflows.compare.analysis import evaluated
 from ..workflows.compare.sb3_job import HYPERPARAMETER_MAPS
 from ..workflows.evaluate import play
 from ..workflows.policies import SB3, Subject, of_agent
+from ..workflows.threat import threat_of
 from ..workflows.train import ExactCurve, Training, TrainingResult, save, train, training_run
 from .grid import GridExact, grid_result, solved_grid
 from .settings import CARTPOLE, FULL, GRID, QUICK, Attacks, Demo
@@ -219,8 +220,9 @@ def _evaluate_cartpole(trained: Trained, settings: Demo) -> Evaluated:
 def _attack(agents: Sequence[Evaluated], attacks: Attacks, episodes: int) -> RunRecord:
     """Attack all policies of one task with the same threat."""
     subjects = [subject for one in agents for subject in one.subjects]
-    threatened = threat(subjects[0], attacks.names, attacks.epsilons, attacks.unit)
-    return attack_run(subjects, [curve(subject, threatened, episodes) for subject in subjects], threatened)
+    plan = attack_plan(subjects[0], attacks.names, threat_of(subjects[0], unit=attacks.unit, epsilons=attacks.epsilons))
+    curves = [curve(subject, plan, episodes, plan.threat.first_seed) for subject in subjects]
+    return attack_run(subjects, curves, plan)
 
 
 def _shown(attacked: RunRecord, subject: Subject, attacks: Attacks) -> tuple[Estimate[float], ...]:

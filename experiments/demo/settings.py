@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..workflows.attack import AttackName, Unit
+from ..workflows.attack import AttackName
+from ..workflows.threat import Unit
 from ..workflows.train import Training
 
 SEEDS = tuple(range(8))
@@ -63,7 +64,7 @@ FULL = Demo(
         Training(CARTPOLE, "reinforce", SEEDS, 150_000, "tuned", num_envs=8),
     ),
     grid_attacks=Attacks("raw", (0.1, 0.25, 0.4, 0.5), shown=0.4),
-    cartpole_attacks=Attacks("std", (0.1, 0.25, 0.5, 1.0, 2.0), shown=1.0),
+    cartpole_attacks=Attacks("task", (0.1, 0.25, 0.5, 1.0, 2.0), shown=1.0),
     sb3_seeds=(0, 1),
     episodes=100,
     grid_regret=0.05,
@@ -83,7 +84,7 @@ QUICK = Demo(
     grid=tuple(_quick(GRID, algo, LAKE) for algo in ("dqn", "a2c", "reinforce")),
     cartpole=tuple(_quick(CARTPOLE, algo, {}) for algo in ("dqn", "a2c", "reinforce")),
     grid_attacks=Attacks("raw", (0.1, 0.4), shown=0.4),
-    cartpole_attacks=Attacks("std", (0.1, 1.0), shown=1.0),
+    cartpole_attacks=Attacks("task", (0.1, 1.0), shown=1.0),
     sb3_seeds=(0, 1),
     episodes=5,
     grid_regret=None,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -15,35 +14,43 @@ import torch
 from rlkit.adversarial import (
     FGSM,
     PGD,
+    Access,
     Attack,
     BestOf,
     Boundary,
     Budget,
     ChecklistWarning,
     CurvePoint,
+    DeepFool,
+    Every,
     Noise,
     RandomSearch,
     RobustnessCurve,
+    Square,
+    Threat,
     Timing,
     aliasing_epsilon,
     curve_warnings,
     examine,
     robustness_curve,
+    strongest,
     visited,
     warnings_of,
 )
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.envs import GridWorld, find_dynamics
-from rlkit.evaluation import EVALUATION_SEED, observation_std
+from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import Curve, Reference, png, robustness_curves
 
 from ..report.continued import KEPT
 from ..report.ledger import Picture, ReportTable, RunRecord
+from .fitted_attacks import FITTED, WITHOUT_WEIGHTS, FittedAttacks
 from .policies import Subject, backend_of
 
-AttackName = Literal["noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best"]
-Unit = Literal["std", "raw"]
-NormName = Literal["inf", "2", "1"]
+AttackName = Literal[
+    "noise", "uniform", "gaussian", "fgsm", "pgd", "deepfool", "search", "square", "boundary", "best",
+    "lookahead", "learned", "universal", "substitute",
+]  # fmt: skip
 
 ATTACKS: dict[str, Attack] = {
     "noise": Noise("sign"),
@@ -51,19 +58,21 @@ ATTACKS: dict[str, Attack] = {
     "gaussian": Noise("gaussian"),
     "fgsm": FGSM(),
     "pgd": PGD(20),
+    "deepfool": DeepFool(),
     "search": RandomSearch(),
+    "square": Square(),
     "boundary": Boundary(),
     "best": BestOf((Noise("sign"), PGD(20, restarts=2), RandomSearch(50))),
 }
-UNITS: dict[Unit, str] = {"std": "standard deviations of natural observations", "raw": "raw observation units"}
-NOTE = (
-    "Epsilon 1 is one standard deviation of each observation feature, measured on natural episodes. "
-    "Intervals are over training seeds; an attack that fails proves nothing."
+ACCESSES: tuple[Access, ...] = get_args(Access)  # from least to most
+NOTE = "Intervals are over training seeds; an attack that fails proves nothing."
+STRONGEST_NOTE = (
+    "The attack called strongest is selected for every seed and epsilon on other episodes, among all attacks of the "
+    "table at this epsilon or a smaller one, and no attack."
 )
 CHECKED_STATES = 100  # of natural episodes of every seed, at which the checklist is run
 BY_ATTACK = ("returns", "lengths", "flips", "attacked", "capped")  # arrays of a curve whose first axis are attacks
-CURVE_ARRAYS = (*BY_ATTACK, "natural", "natural_capped")
-SCALE_EPISODES = 20  # natural episodes per seed that the standard deviations are measured on
+CURVE_ARRAYS = (*BY_ATTACK, "natural", "natural_lengths", "natural_capped")
 
 
 def aliasing(env: str, env_kwargs: Mapping[str, Any], budget: Budget) -> float | None:
@@ -78,56 +87,73 @@ def aliasing(env: str, env_kwargs: Mapping[str, Any], budget: Budget) -> float |
     return aliasing_epsilon(observations, budget) if observations.is_floating_point() else None
 
 
-class Threat(NamedTuple):
-    """The limits of the attacker; the same for every policy that is compared."""
+class AttackPlan(NamedTuple):
+    """A threat and the attacks that are tried within it; the same for every policy that is compared."""
 
-    attacks: tuple[str, ...]  # keys of ATTACKS
-    epsilons: tuple[float, ...]
-    budget: Budget  # norm and scale; its epsilon is not used
-    unit: str
+    attacks: tuple[str, ...]  # keys of ATTACKS or FITTED
+    threat: Threat
     timing: Timing | None = None  # None: always
-    attacks_per_episode: int | None = None
     aliasing: float | None = (
         None  # the epsilon from which one state can look like another; None where states are not listed
     )
 
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Sizes of the attacks."""
+        return self.threat.epsilons
 
-def threat(
-    subject: Subject,
-    attacks: Sequence[str],
-    epsilons: Sequence[float],
-    unit: Unit = "std",
-    norm: NormName = "inf",
-) -> Threat:
-    """Make a threat with epsilon in standard deviations of the observations of ``subject``, or in raw units.
+    @property
+    def budget(self) -> Budget:
+        """Norm, scale, mask and bounds; its epsilon is not used."""
+        return self.threat.budget()
+
+    @property
+    def unit(self) -> str:
+        """Name of the unit of epsilon."""
+        return self.threat.unit
+
+
+def attack_plan(subject: Subject, attacks: Sequence[str], threat: Threat, timing: Timing | None = None) -> AttackPlan:
+    """Plan attacks on a subject within a threat.
 
     Raises:
-        ValueError: an attack that is unknown or given twice, an unknown norm, a negative epsilon, or constant
-            observations.
+        ValueError: an attack that is unknown or given twice, or an attack or timing that needs what the adversary of
+            the threat does not know.
     """
     if len(set(attacks)) < len(attacks):
         raise ValueError(f"attacks must be different ones, got {list(attacks)}")
     for name in attacks:
-        if name not in ATTACKS:
-            near = difflib.get_close_matches(name, ATTACKS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ATTACKS)}"
+        if name not in (*ATTACKS, *FITTED):
+            near = difflib.get_close_matches(name, (*ATTACKS, *FITTED), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join((*ATTACKS, *FITTED))}"
             raise ValueError(f"unknown attack {name!r}: {hint}")
-    for epsilon in epsilons:
-        Budget(epsilon)  # refuses a bad size before anything is played
-    budget = Budget(0.0, norm=norm)
-    if unit == "std":
-        scale = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED)).cpu()
-        budget = Budget(0.0, norm=norm, scale=scale, unit=UNITS[unit])
-    alike = aliasing(subject.env, subject.env_kwargs, budget)
-    return Threat(tuple(attacks), tuple(sorted(set(epsilons))), budget, UNITS[unit], aliasing=alike)
+        needed = needed_access(name)
+        if ACCESSES.index(needed) > ACCESSES.index(threat.access):
+            raise ValueError(
+                f"the attack {name!r} needs the policy's {needed}, and the adversary of this threat "
+                f"knows {', '.join(threat.knows)}: add 'weights' to knows, or use an attack such as boundary"
+            )
+    if isinstance(timing, Every) and "step" not in threat.knows:
+        raise ValueError(f"the timing {timing.name!r} needs the step of the episode: add 'step' to knows of the threat")
+    if "draw" in threat.knows:
+        raise ValueError("no attack uses the draw of the action; exact worst cases do: leave 'draw' out of knows")
+    alike = aliasing(subject.env, subject.env_kwargs, threat.budget())
+    return AttackPlan(tuple(attacks), threat, timing, alike)
 
 
-def checked(subject: Subject, threat: Threat, first_seed: int = EVALUATION_SEED) -> tuple[ChecklistWarning, ...] | None:
+def needed_access(name: str) -> Access:
+    """The most that an attack asks of the policy, while it is fitted or used."""
+    if name in FITTED:
+        return "actions" if name in WITHOUT_WEIGHTS else "gradients"
+    return ATTACKS[name].access
+
+
+def checked(subject: Subject, plan: AttackPlan) -> tuple[ChecklistWarning, ...] | None:
     """The checklist's warnings about a subject at states of natural episodes; None if the policy gives no scores."""
     if not hasattr(subject.policy, "scores"):
         return None
-    obs = visited(subject.policy, subject.make_env(1, first_seed), CHECKED_STATES)
-    return warnings_of(examine(subject.policy, obs, threat.budget, threat.epsilons, seeds=subject.seeds))
+    obs = visited(subject.policy, subject.make_env(1, plan.threat.first_seed), CHECKED_STATES)
+    return warnings_of(examine(subject.policy, obs, plan.budget, plan.epsilons, seeds=subject.seeds))
 
 
 class KeptCurves:
@@ -143,12 +169,12 @@ class KeptCurves:
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
         self.folder, self._tell = folder / KEPT, tell
 
-    def curve(self, name: str, threat: Threat, measure: Callable[[], RobustnessCurve]) -> RobustnessCurve:
+    def curve(self, name: str, plan: AttackPlan, measure: Callable[[], RobustnessCurve]) -> RobustnessCurve:
         """Read the curve of an attack, or measure and write it."""
         path = self.folder / f"{name}.safetensors"
         if path.exists():
             try:
-                return self._read(path, threat)
+                return self._read(path, plan)
             except ValueError as error:
                 self._tell(f"Repeated an attack: {error}.")
         measured = measure()
@@ -159,7 +185,7 @@ class KeptCurves:
         save_tensors(path, {field: torch.from_numpy(array) for field, array in arrays.items()}, self.KIND, fields)
         return measured
 
-    def _read(self, path: Path, threat: Threat) -> RobustnessCurve:
+    def _read(self, path: Path, plan: AttackPlan) -> RobustnessCurve:
         file = load_tensors(path, [self.KIND])
         if set(file.contents) != {"attacks", "epsilons", "timing"} or set(file.tensors) != set(CURVE_ARRAYS):
             raise ValueError(f"{path} does not hold the curve of one attack")
@@ -167,45 +193,98 @@ class KeptCurves:
             attacks=tuple(file.contents["attacks"]),
             epsilons=tuple(file.contents["epsilons"]),
             timing=file.contents["timing"],
-            budget=replace(threat.budget, epsilon=float(threat.epsilons[-1])),
+            budget=plan.threat.budget(plan.epsilons[-1]),
             **{field: tensor.numpy() for field, tensor in file.tensors.items()},
         )
 
 
-def kept_curve(
-    subject: Subject, threat: Threat, episodes: int, first_seed: int, kept: KeptCurves | None
+def measured_curve(
+    subject: Subject, plan: AttackPlan, episodes: int, kept: KeptCurves | None = None
 ) -> RobustnessCurve:
-    """``curve``, measured attack by attack and kept if there is a folder for it; the numbers are the same."""
-    if kept is None:
-        return curve(subject, threat, episodes, first_seed)
-    singles = [
-        kept.curve(name, threat, partial(curve, subject, threat._replace(attacks=(name,)), episodes, first_seed))
-        for name in threat.attacks
-    ]
-    together: dict[str, Any] = {field: np.concatenate([getattr(one, field) for one in singles]) for field in BY_ATTACK}
-    return singles[0]._replace(attacks=tuple(one.attacks[0] for one in singles), **together)
+    """The curves of all attacks of a plan, and that of the strongest one, which is selected on other episodes.
+
+    Every seed and epsilon has its own selection, among all attacks at this epsilon or a smaller one, and no attack.
+    """
+    fitted = FittedAttacks(subject, plan.threat)
+    reported = kept_curve(subject, plan, episodes, plan.threat.first_seed, fitted, kept)
+    selection = kept_curve(subject, plan, episodes, plan.threat.selection_seed, fitted, kept)
+    return joined([reported, strongest(selection, reported)])
 
 
-def curve(subject: Subject, threat: Threat, episodes: int, first_seed: int = EVALUATION_SEED) -> RobustnessCurve:
-    """Play a subject without attack and under a threat."""
+def kept_curve(
+    subject: Subject,
+    plan: AttackPlan,
+    episodes: int,
+    first_seed: int,
+    fitted: FittedAttacks | None = None,
+    kept: KeptCurves | None = None,
+) -> RobustnessCurve:
+    """``curve`` attack by attack, each kept if there is a folder for it."""
+
+    def single(name: str) -> RobustnessCurve:
+        measure = partial(curve, subject, plan._replace(attacks=(name,)), episodes, first_seed, fitted)
+        return measure() if kept is None else kept.curve(f"{name}-{first_seed}", plan, measure)
+
+    return joined([single(name) for name in plan.attacks])
+
+
+def beside(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
+    """Curves of one attack at different epsilons, in increasing order, as one."""
+    together: dict[str, Any] = {
+        field: np.concatenate([getattr(one, field) for one in curves], 1) for field in BY_ATTACK
+    }
+    epsilons = tuple(epsilon for one in curves for epsilon in one.epsilons)
+    return curves[-1]._replace(epsilons=epsilons, **together)
+
+
+def joined(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
+    """Curves of several attacks on the same episodes as one."""
+    together: dict[str, Any] = {field: np.concatenate([getattr(one, field) for one in curves]) for field in BY_ATTACK}
+    return curves[0]._replace(attacks=tuple(name for one in curves for name in one.attacks), **together)
+
+
+def curve(
+    subject: Subject, plan: AttackPlan, episodes: int, first_seed: int, fitted: FittedAttacks | None = None
+) -> RobustnessCurve:
+    """Play a subject without attack and under every attack of a plan.
+
+    Attacks that need no fit are played at all epsilons in one rollout. A fitted attack is another one at every epsilon.
+    """
+    fits = FittedAttacks(subject, plan.threat) if fitted is None else fitted
+    played = partial(played_curve, subject, plan, episodes, first_seed)
+
+    def single(name: str) -> RobustnessCurve:
+        if name in ATTACKS:
+            return played(ATTACKS[name], plan.epsilons)
+        return beside([played(fits(name, epsilon), (epsilon,)) for epsilon in plan.epsilons])
+
+    return joined([single(name) for name in plan.attacks])
+
+
+def played_curve(
+    subject: Subject, plan: AttackPlan, episodes: int, first_seed: int, attack: Attack, epsilons: Sequence[float]
+) -> RobustnessCurve:
+    """Play a subject without attack and under one attack."""
+    threat = plan.threat
     return robustness_curve(
         subject.policy,
         lambda copies: subject.make_env(copies, first_seed),
-        [ATTACKS[name] for name in threat.attacks],
-        threat.epsilons,
-        threat.budget,
+        attack,
+        epsilons,
+        threat.budget(),
         episodes,
+        deterministic=threat.victim == "greedy",
+        max_steps=threat.horizon,
         seeds=subject.seeds,
-        timing=threat.timing,
+        timing=plan.timing,
         attacks_per_episode=threat.attacks_per_episode,
     )
 
 
 def attack(
     subjects: Sequence[Subject],
-    threat: Threat,
+    plan: AttackPlan,
     episodes: int = 100,
-    first_seed: int = EVALUATION_SEED,
     kept: KeptCurves | None = None,
 ) -> RunRecord:
     """Attack one or more policies of the same environment in the same way; ``kept`` is for a single policy.
@@ -213,14 +292,14 @@ def attack(
     Raises:
         ValueError: see ``rlkit.adversarial.robustness_curve``.
     """
-    measured = [kept_curve(subject, threat, episodes, first_seed, kept) for subject in subjects]
-    return attack_run(subjects, measured, threat, [checked(subject, threat, first_seed) for subject in subjects])
+    measured = [measured_curve(subject, plan, episodes, kept) for subject in subjects]
+    return attack_run(subjects, measured, plan, [checked(subject, plan) for subject in subjects])
 
 
 def attack_run(
     subjects: Sequence[Subject],
     measured: Sequence[RobustnessCurve],
-    threat: Threat,
+    plan: AttackPlan,
     checks: Sequence[tuple[ChecklistWarning, ...] | None] | None = None,
 ) -> RunRecord:
     """The record of attacks on policies of one environment; settings and return are those of the first policy.
@@ -228,7 +307,7 @@ def attack_run(
     Args:
         subjects: the policies.
         measured: their curves.
-        threat: the threat to all of them.
+        plan: the threat to all of them, and the attacks.
         checks: warnings of the checklist about each policy; None where it was not run.
     """
     first = subjects[0]
@@ -248,21 +327,26 @@ def attack_run(
             "algorithm": names,
             "training_seeds": first.seeds,
             "episodes": measured[0].natural.shape[1],
-            **threat_settings(threat),
+            **plan_settings(plan),
             "timing": measured[0].timing,
         },
         results={
             "return": points[first.name][0].mean_return,
             "seeds": list(first.seeds),
-            "curves": {name: [point._asdict() for point in each] for name, each in points.items()},
-            "aliasing_epsilon": threat.aliasing,
+            "curves": {
+                name: [{"threat": plan.threat.digest, **point._asdict()} for point in each]
+                for name, each in points.items()
+            },
+            "aliasing_epsilon": plan.aliasing,
             "warnings": {name: [warned._asdict() for warned in found] for name, found in warnings.items()},
         },
-        tables=(curve_table(points, threat),),
-        pictures=(curve_picture(curves, threat),),
+        tables=(curve_table(points, plan),),
+        pictures=(curve_picture(curves, plan),),
         notes=(
-            *((NOTE,) if threat.unit == UNITS["std"] else ()),
-            *(() if threat.aliasing is None else (alike_note(threat.aliasing),)),
+            NOTE,
+            unit_note(plan.threat),
+            STRONGEST_NOTE,
+            *(() if plan.aliasing is None else (alike_note(plan.aliasing),)),
             *(f"Warning, {name}, {each.check}: {each.message}." for name, found in warnings.items() for each in found),
             *(f"The checklist found nothing suspicious about {name}." for name in clean),
         ),
@@ -277,25 +361,26 @@ def alike_note(epsilon: float) -> str:
     )
 
 
-def threat_settings(threat: Threat) -> dict[str, Any]:
-    """A threat as the ledger records it."""
-    return {
-        "attacks": [ATTACKS[name].name for name in threat.attacks],
-        "epsilons": threat.epsilons,
-        "epsilon_unit": threat.unit,
-        "norm": threat.budget.norm,
-        "scale": np.asarray(threat.budget.scale).tolist(),
-    }
+def unit_note(threat: Threat) -> str:
+    """Say what epsilon 1 is, in raw units."""
+    numbers = ", ".join(f"{number:.4g}" for number in threat.scale)
+    return f"Epsilon is in {threat.unit}: 1 is {numbers} in raw observation units. The threat is {threat.digest}."
 
 
-def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> ReportTable:
+def plan_settings(plan: AttackPlan) -> dict[str, Any]:
+    """A plan as the ledger records it."""
+    fields = {name: value for name, value in plan.threat.as_dict().items() if name not in ("env", "env_kwargs", "unit")}
+    return {"attacks": list(plan.attacks), "threat": plan.threat.digest, "epsilon_unit": plan.unit, **fields}
+
+
+def curve_table(curves: Mapping[str, Sequence[CurvePoint]], plan: AttackPlan) -> ReportTable:
     """Every point of every policy's curve, natural return first."""
     rows = tuple(
         (
             name,
             point.attack,
             point.epsilon,
-            *(() if threat.aliasing is None else (point.epsilon / threat.aliasing,)),
+            *(() if plan.aliasing is None else (point.epsilon / plan.aliasing,)),
             point.mean_return,
             point.change,
             point.attack_rate,
@@ -305,23 +390,26 @@ def curve_table(curves: Mapping[str, Sequence[CurvePoint]], threat: Threat) -> R
         for name, points in curves.items()
         for point in points
     )
-    alike = () if threat.aliasing is None else ("epsilon / aliasing epsilon",)
+    alike = () if plan.aliasing is None else ("epsilon / aliasing epsilon",)
     columns = (
         "policy", "attack", "epsilon", *alike, "return", "change", "share of steps attacked",
         "share of actions flipped", "capped episodes",
     )  # fmt: skip
     return ReportTable(
-        "attacks", f"Return against epsilon, in {threat.unit} (norm {threat.budget.norm})", columns, rows
+        "attacks",
+        f"Return against epsilon, in {plan.unit} (norm {plan.threat.norm}, threat {plan.threat.digest})",
+        columns,
+        rows,
     )
 
 
-def curve_picture(measured: Mapping[str, RobustnessCurve], threat: Threat) -> Picture:
+def curve_picture(measured: Mapping[str, RobustnessCurve], plan: AttackPlan) -> Picture:
     """The curves as a figure, one panel per policy."""
     policies = {
         policy: {name: _curve(each, k) for k, name in enumerate(each.attacks)} for policy, each in measured.items()
     }
-    mark = None if threat.aliasing is None else Reference("states can look alike", threat.aliasing)
-    figure = robustness_curves(policies, xlabel=f"epsilon [{threat.unit}]", mark=mark)
+    mark = None if plan.aliasing is None else Reference("states can look alike", plan.aliasing)
+    figure = robustness_curves(policies, xlabel=f"epsilon [{plan.unit}]", mark=mark)
     caption = "Mean return of every training seed (thin) and over seeds; epsilon 0 is the natural return."
     return Picture("attacks", caption, png(figure))
 

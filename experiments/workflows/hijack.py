@@ -8,7 +8,6 @@ or also the optimum of that reward on a lattice of states.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,9 +33,9 @@ from rlkit.statistics import mean_interval, share_interval
 from rlkit.types import Env, Policy
 
 from ..report.ledger import Picture, ReportTable, RunRecord
-from .attack import UNITS, NormName, Unit, threat
 from .attacker_goals import AttackerGoal, attacker_goal_of
 from .policies import Subject
+from .threat import NormName, Unit, threat_of
 
 
 class Attempt(NamedTuple):
@@ -58,7 +57,7 @@ def hijack(
     subject: Subject,
     toward: str,
     epsilons: Sequence[float],
-    unit: Unit = "std",
+    unit: Unit | None = None,
     norm: NormName = "inf",
     episodes: int = 100,
     first_seed: int = EVALUATION_SEED,
@@ -73,7 +72,7 @@ def hijack(
         ValueError: see ``attacker_goal_of`` and ``rlkit.adversarial.robustness_curve``.
     """
     goal = attacker_goal_of(subject, toward, points)
-    threatened = threat(subject, [], epsilons, unit, norm)
+    threat = threat_of(subject, unit=unit, epsilons=epsilons, norm=norm)
     rows = len(subject.seeds)
 
     def make_env() -> Env:
@@ -89,21 +88,20 @@ def hijack(
 
     def play(attempt: Attempt, planner: Policy, epsilon: float) -> HijackedEpisodes:
         target = planner.act if attempt.targeted else None
-        budget = replace(threatened.budget, epsilon=epsilon)
+        budget = threat.budget(epsilon)
         perturb = AttackedPolicy(subject.policy, attempt.attack, budget, subject.seeds, target)
         return hijack_rollout(subject.policy, planner, make_env(), perturb)
 
     natural = hijack_rollout(subject.policy, goal.policy, make_env())
     played = {
-        name: [play(attempt, planner, epsilon) for epsilon in threatened.epsilons]
-        for name, attempt, planner in plans(goal)
+        name: [play(attempt, planner, epsilon) for epsilon in threat.epsilons] for name, attempt, planner in plans(goal)
     }
     own = {name: hijack_rollout(planner, planner, make_env()) for name, planner in goal.policies.items()}
     mark = None
     if isinstance(goal.dynamics, RewardOverride) and isinstance(goal.dynamics.dynamics, GridWorld):
         states = torch.as_tensor(goal.dynamics.dynamics.observations().copy())
-        mark = aliasing_epsilon(states, threatened.budget)
-    return hijack_run(subject, goal, threatened.epsilons, UNITS[unit], norm, natural, played, own, mark)
+        mark = aliasing_epsilon(states, threat.budget())
+    return hijack_run(subject, goal, threat.epsilons, threat.unit, norm, natural, played, own, mark)
 
 
 def plans(goal: AttackerGoal) -> Iterator[tuple[str, Attempt, Policy]]:

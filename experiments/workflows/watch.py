@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,8 +16,9 @@ from rlkit.envs import find_dynamics
 from rlkit.envs.gym_env import DynamicsEnv
 from rlkit.evaluation import EVALUATION_SEED, STEP_CAP
 
-from .attack import ATTACKS, NormName, Unit, threat
+from .attack import ATTACKS
 from .policies import Subject
+from .threat import NormName, Unit, threat_of
 
 Mode = Literal["human", "ansi", "gif"]
 RENDER_MODES: dict[Mode, str] = {"human": "human", "ansi": "ansi", "gif": "rgb_array"}
@@ -42,14 +42,13 @@ class Tampering(NamedTuple):
     timing: Timing | None = None  # None: always
 
 
-def tampering_of(subject: Subject, attack: str, epsilon: float, unit: Unit, norm: NormName) -> Tampering:
+def tampering_of(subject: Subject, attack: str, epsilon: float, unit: Unit | None, norm: NormName) -> Tampering:
     """An attack of ``rlkit attack`` at one epsilon.
 
     Raises:
-        ValueError: see ``threat``.
+        ValueError: see ``threat_of``.
     """
-    budget = threat(subject, [attack], [epsilon], unit, norm).budget
-    return Tampering(ATTACKS[attack], replace(budget, epsilon=epsilon))
+    return Tampering(ATTACKS[attack], threat_of(subject, unit=unit, norm=norm).budget(epsilon))
 
 
 def watch(

@@ -17,6 +17,7 @@ from .attacks.noise import Noise
 from .attacks.random_search import RandomSearch, Square
 from .attacks.transfer import Substitute, Transfer, distill
 from .attacks.universal import Universal, universal_offset
+from .attacks.value_aware import ValueAware
 from .budget import Budget
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
 from .hijack import HijackedEpisodes, TablePolicy, hijack_rollout
@@ -28,8 +29,10 @@ from .measures.lipschitz import first_order_flip, lipschitz_bound, margin_radius
 from .measures.robustness_curve import NATURAL, CurvePoint, RobustnessCurve, robustness_curve
 from .measures.saliency import SaliencyOfEpisode, episode_saliencies, episode_saliency, saliency
 from .measures.sections import Section, along_ray, cross_section
+from .measures.strongest import STRONGEST, strongest
 from .measures.transfer_matrix import TransferMatrix, transfer_matrix
 from .objectives import OBJECTIVES, Objective, cross_entropy, expected_q, expected_q_of, kl, margin
+from .threat import SELECTION_SEED, Threat, committed_threat, committed_threats
 from .timing import (
     Always,
     AtRandom,
@@ -52,6 +55,8 @@ __all__ = [
     "NATURAL",
     "OBJECTIVES",
     "PGD",
+    "SELECTION_SEED",
+    "STRONGEST",
     "Access",
     "AdversaryActions",
     "AdversaryEnv",
@@ -97,10 +102,12 @@ __all__ = [
     "Substitute",
     "TablePolicy",
     "TargetAction",
+    "Threat",
     "Timing",
     "Transfer",
     "TransferMatrix",
     "Universal",
+    "ValueAware",
     "ValueGuided",
     "Victim",
     "adversarial_distance",
@@ -109,6 +116,8 @@ __all__ = [
     "along_ray",
     "at_share",
     "attack_now",
+    "committed_threat",
+    "committed_threats",
     "corners",
     "cross_entropy",
     "cross_section",
@@ -139,6 +148,7 @@ __all__ = [
     "scores_of",
     "side_by_side",
     "steepness",
+    "strongest",
     "sweep",
     "transfer_matrix",
     "universal_offset",

@@ -28,10 +28,10 @@ from rlkit.experiments.commands.options import Algorithm, SB3ModelAlgorithm, Sha
 from rlkit.experiments.report import terminal
 from rlkit.experiments.report.ledger import ReportTable
 from rlkit.experiments.stopping import interruptible
-from rlkit.experiments.workflows.attack import Unit
 from rlkit.experiments.workflows.attack_timing import TimingName
 from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS
 from rlkit.experiments.workflows.measures import MeasureName
+from rlkit.experiments.workflows.threat import Unit
 from rlkit.mdp import TabularMDP
 from rlkit.planning.solve import Method
 from rlkit.statistics import Estimate
@@ -246,11 +246,12 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
     out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
     points = out["results"]["curves"]["rlkit DQN"]
     assert [(point["attack"], point["epsilon"]) for point in points] == [
-        ("natural", 0.0), ("sign noise", 0.0), ("sign noise", 0.5), ("FGSM", 0.0), ("FGSM", 0.5)
+        ("natural", 0.0), ("sign noise", 0.0), ("sign noise", 0.5), ("FGSM", 0.0), ("FGSM", 0.5),
+        ("strongest", 0.0), ("strongest", 0.5),
     ]  # fmt: skip
-    for point in (points[1], points[3]):
+    for point in (points[1], points[3], points[5]):
         assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
-    assert out["settings"]["epsilon_unit"] == "standard deviations of natural observations"
+    assert out["settings"]["epsilon_unit"] == "units of the task's scale"
     assert (tmp_path / "a" / "attacks.png").exists()
     assert "under attack" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert out["results"]["aliasing_epsilon"] is None
@@ -262,7 +263,7 @@ def test_every_attack_from_the_command_line(folder: Path, norm: str, capsys: pyt
     named = ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best")
     args = ("--norm", norm, "--epsilons", "0.2", "--episodes", "1", "--attacks", *named)
     out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
-    assert len(out["results"]["curves"]["rlkit DQN"]) == 1 + len(named)
+    assert len(out["results"]["curves"]["rlkit DQN"]) == 1 + len(named) + 1
     assert out["settings"]["norm"] == norm
 
 
@@ -277,7 +278,7 @@ def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.Capt
     record = json.loads((tmp_path / "a" / "run.json").read_text(encoding="utf-8"))
     (table,) = record["tables"]
     place = table["columns"].index("epsilon / aliasing epsilon")
-    assert [row[place] for row in table["rows"]] == [0.0, pytest.approx(0.6), pytest.approx(1.5)]
+    assert [row[place] for row in table["rows"]] == [0.0, *[pytest.approx(0.6), pytest.approx(1.5)] * 2]
     assert "checklist found nothing suspicious" in said or "Warning, rlkit DQN" in said
 
 
@@ -323,7 +324,7 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert "transition table" in misuse(capsys, "solve", "Acrobot-v1")
     assert "epsilon" in misuse(capsys, "attack", policy, "--epsilons=-1", "--episodes", "1")
     assert "did you mean 'fgsm'" in misuse(capsys, "attack", policy, "--attacks", "fgms", "--episodes", "1")
-    assert "norm must be one of" in misuse(capsys, "attack", policy, "--norm", "3", "--episodes", "1")
+    assert "Invalid choice" in misuse(capsys, "attack", policy, "--norm", "3", "--episodes", "1")
     assert "another environment" in misuse(capsys, "attack", policy, "--env", "Acrobot-v1", "--episodes", "1")
     assert "--row must be 0 to 2" in misuse(capsys, "watch", policy, "--mode", "gif", "--row", "3")
     assert "holds no run.json" in misuse(capsys, "report", ".")
@@ -503,14 +504,14 @@ def test_a_saved_table_is_solved(tmp_path: Path, capsys: pytest.CaptureFixture) 
     ("command", "option", "known"),
     [
         ("solve", "method", Method),
-        ("attack", "unit", Unit),
         ("attack", "timing", TimingName),
         ("attack", "measures", MeasureName),
         ("hijack", "unit", Unit),
+        ("watch", "unit", Unit),
     ],
 )
 def test_choices_that_are_listed_for_a_quick_help_are_those_there_are(command, option, known):
     listed = get_type_hints(COMMANDS[command])[option]
-    if option == "measures":
-        listed, _ = get_args(listed)  # any number of them
+    if option in ("measures", "unit"):
+        listed, _ = get_args(listed)  # any number of them, or None
     assert get_args(listed) == get_args(known)

@@ -282,22 +282,23 @@ def test_a_stopped_attack_does_not_repeat_what_is_finished(
     measured: list[tuple[str, ...]] = []
     curve = attack_workflow.curve
 
-    def interrupted(subject, threat, *args):
-        measured.append(threat.attacks)
+    def interrupted(subject, plan, *args):
+        measured.append(plan.attacks)
         if len(measured) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return curve(subject, threat, *args)
+        return curve(subject, plan, *args)
 
     out = str(tmp_path / "again")
     with monkeypatch.context() as patch:
         patch.setattr(attack_workflow, "curve", interrupted)
         assert main([*command, "--out", out]) == 130
         assert "continue with: rlkit attack" in capsys.readouterr().err
-        damaged = tmp_path / "again" / "checkpoints" / "fgsm.safetensors"
+        damaged = tmp_path / "again" / "checkpoints" / "fgsm-10000.safetensors"
         damaged.write_bytes(damaged.read_bytes()[:-1])
         assert main([*command, "--out", out, "--resume"]) == 0
     assert "Repeated an attack" in capsys.readouterr().out
-    assert measured == [("noise",), ("fgsm",), ("gaussian",), ("fgsm",), ("gaussian",)]
+    assert measured[:5] == [("noise",), ("fgsm",), ("gaussian",), ("fgsm",), ("gaussian",)]
+    assert measured[5:] == [("noise",), ("fgsm",), ("gaussian",)]  # on the episodes of the selection
     assert outcome(tmp_path / "again") == outcome(tmp_path / "whole")
     assert outcome(tmp_path / "again")["results"] == told["results"]  # one rollout for all attacks gives the same
     for path in (tmp_path / "whole").glob("*.csv"):

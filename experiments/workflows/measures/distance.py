@@ -13,25 +13,25 @@ from rlkit.plotting import Curve, draw_curves, png
 from rlkit.statistics import mean_interval
 
 from ...report.ledger import Cell, Picture, ReportTable
-from ..attack import ATTACKS, Threat
+from ..attack import ATTACKS, AttackPlan
 from ..policies import Subject
 from .states import EPISODES, Measurement, natural_states, uniforms
 
 POINTS = 41  # of the drawn curve
 
 
-def distance(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
+def distance(subject: Subject, plan: AttackPlan) -> Measurement:
     """The adversarial distance by DeepFool and by every attack of the threat, up to its largest epsilon."""
-    obs = natural_states(subject, first_seed)
-    attacks = (DeepFool(), *(ATTACKS[name] for name in threat.attacks))
-    curves = [curve(subject, threat, attack, obs) for attack in attacks]
+    obs = natural_states(subject, plan)
+    attacks = (DeepFool(), *(ATTACKS[name] for name in plan.attacks if name in ATTACKS and name != "deepfool"))
+    curves = [curve(subject, plan, attack, obs) for attack in attacks]
     caption = (
         "Share of natural states whose action can be changed within epsilon, for every training seed and on average."
     )
     return Measurement(
         results=[_result(each) for each in curves],
-        tables=(_table(curves, threat),),
-        picture=Picture("distance", caption, png(_figure(curves, threat))),
+        tables=(_table(curves, plan),),
+        picture=Picture("distance", caption, png(_figure(curves, plan))),
         note=(
             f"Adversarial distance is the smallest epsilon found that changes the action, at {obs.shape[1]} states of "
             f"{EPISODES} natural episodes of every training seed: an upper bound, as something nearer may be there."
@@ -39,11 +39,11 @@ def distance(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
     )
 
 
-def curve(subject: Subject, threat: Threat, attack: Attack, obs: Tensor) -> DistanceCurve:
+def curve(subject: Subject, plan: AttackPlan, attack: Attack, obs: Tensor) -> DistanceCurve:
     """One attack at these states."""
     width = attack.noise_width(obs[0, 0].numel())
     u = uniforms(subject, obs, width) if width else None
-    return distance_curve(attack, subject.policy, obs, threat.budget, threat.epsilons, u=u)
+    return distance_curve(attack, subject.policy, obs, plan.budget, plan.epsilons, u=u)
 
 
 def median(measured: DistanceCurve) -> Cell:
@@ -66,20 +66,20 @@ def _result(measured: DistanceCurve) -> dict[str, object]:
     }
 
 
-def _table(curves: Sequence[DistanceCurve], threat: Threat) -> ReportTable:
+def _table(curves: Sequence[DistanceCurve], plan: AttackPlan) -> ReportTable:
     rows = tuple((each.attack, median(each), *each.points(), each.queries) for each in curves)
-    columns = ("attack", "median", *(f"within {epsilon:g}" for epsilon in threat.epsilons), "queries a state")
-    title = f"Adversarial distance in {threat.unit} (norm {threat.budget.norm}): median, and share of states within"
+    columns = ("attack", "median", *(f"within {epsilon:g}" for epsilon in plan.epsilons), "queries a state")
+    title = f"Adversarial distance in {plan.unit} (norm {plan.budget.norm}): median, and share of states within"
     return ReportTable("distance", title, columns, rows, digits=3)
 
 
-def _figure(curves: Sequence[DistanceCurve], threat: Threat) -> Figure:
+def _figure(curves: Sequence[DistanceCurve], plan: AttackPlan) -> Figure:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    fine = tuple(np.linspace(0.0, max(threat.epsilons), POINTS).tolist())
+    fine = tuple(np.linspace(0.0, max(plan.epsilons), POINTS).tolist())
     shares = {each.attack: Curve(fine, each._replace(epsilons=fine).flipped) for each in curves}
-    draw_curves(axes, shares, f"epsilon [{threat.unit}]", "share of states that flip")
-    if threat.aliasing is not None:
-        axes.axvline(threat.aliasing, color="#555555", linewidth=1.1, linestyle=":", label="states can look alike")
+    draw_curves(axes, shares, f"epsilon [{plan.unit}]", "share of states that flip")
+    if plan.aliasing is not None:
+        axes.axvline(plan.aliasing, color="#555555", linewidth=1.1, linestyle=":", label="states can look alike")
         axes.legend(frameon=False, fontsize=9)
     return figure

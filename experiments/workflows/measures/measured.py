@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from rlkit.evaluation import EVALUATION_SEED
-
 from ...report.ledger import RunRecord
-from ..attack import Threat
+from ..attack import AttackPlan
 from ..policies import Subject
 from .distance import distance
 from .saliency import saliency
@@ -17,31 +15,28 @@ from .sections import sections
 from .states import Measurement
 
 MeasureName = Literal["distance", "saliency", "sections"]
-Measure = Callable[[Subject, Threat, int], Measurement]
+Measure = Callable[[Subject, AttackPlan], Measurement]
 
 MEASURES: Mapping[MeasureName, Measure] = {"distance": distance, "saliency": saliency, "sections": sections}
 
 
-def with_measures(
-    run: RunRecord, subject: Subject, threat: Threat, names: Sequence[MeasureName], first_seed: int = EVALUATION_SEED
-) -> RunRecord:
+def with_measures(run: RunRecord, subject: Subject, plan: AttackPlan, names: Sequence[MeasureName]) -> RunRecord:
     """Add the tables, pictures, notes and results of measures to a run.
 
     Args:
         run: the run to extend.
         subject: the policy to measure, with its environment.
-        threat: attacks, budgets and epsilons.
+        plan: attacks and epsilons.
         names: the measures.
-        first_seed: seed of the first episode.
 
     Raises:
         ValueError: no epsilon above 0, which bounds the search of the measures.
     """
     if not names:
         return run
-    if not max(threat.epsilons, default=0.0) > 0:
-        raise ValueError(f"--measures look as far as the largest epsilon, got {list(threat.epsilons)}: add one above 0")
-    found = {name: MEASURES[name](subject, threat, first_seed) for name in dict.fromkeys(names)}
+    if not max(plan.epsilons, default=0.0) > 0:
+        raise ValueError(f"--measures look as far as the largest epsilon, got {list(plan.epsilons)}: add one above 0")
+    found = {name: MEASURES[name](subject, plan) for name in dict.fromkeys(names)}
     return replace(
         run,
         results={**run.results, "measures": {name: each.results for name, each in found.items()}},

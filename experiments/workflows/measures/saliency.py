@@ -13,7 +13,7 @@ from rlkit.plotting import png, strips
 from rlkit.statistics import mean_interval, share_interval
 
 from ...report.ledger import Picture, ReportTable
-from ..attack import Threat
+from ..attack import AttackPlan
 from ..policies import Subject
 from .states import Measurement, feature_names
 
@@ -22,9 +22,9 @@ SHOWN = 20  # features at most: those of the largest saliency
 Floats = NDArray[np.float64]
 
 
-def saliency(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
+def saliency(subject: Subject, plan: AttackPlan) -> Measurement:
     """The saliency of every feature over the first natural episode of every training seed."""
-    episodes = episode_saliencies(subject.policy, subject.make_env(1, first_seed), budget=threat.budget)
+    episodes = episode_saliencies(subject.policy, subject.make_env(1, plan.threat.first_seed), budget=plan.budget)
     courses = [course(episode) for episode in episodes]
     means = np.stack([each.mean(axis=0) for each in courses])  # [S, D]
     names = feature_names(subject, means.shape[1])
@@ -36,7 +36,7 @@ def saliency(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
     )
     return Measurement(
         results={"features": names, "mean_of_seeds": means},
-        tables=(_means(labels, means[:, shown], threat), _steps(labels, first, episodes[0].action.tolist())),
+        tables=(_means(labels, means[:, shown], plan), _steps(labels, first, episodes[0].action.tolist())),
         picture=Picture("saliency", caption, png(_figure(labels, first, means[:, shown]))),
         note=(
             "Saliency is |d score of the greedy action / d feature| per unit of epsilon, over the first natural "
@@ -51,7 +51,7 @@ def course(episode: SaliencyOfEpisode) -> Floats:
     return steps
 
 
-def _means(labels: Sequence[str], means: Floats, threat: Threat) -> ReportTable:
+def _means(labels: Sequence[str], means: Floats, plan: AttackPlan) -> ReportTable:
     """Over the episode, with intervals over seeds; means ``[S, n]``."""
     total = means.sum(axis=1, keepdims=True)
     shares = means / np.where(total > 0, total, 1.0)
@@ -59,7 +59,7 @@ def _means(labels: Sequence[str], means: Floats, threat: Threat) -> ReportTable:
         (name, mean_interval(size), share_interval(share))
         for name, size, share in zip(labels, means.T, shares.T, strict=True)
     )
-    title = f"Saliency over an episode, epsilon in {threat.unit}"
+    title = f"Saliency over an episode, epsilon in {plan.unit}"
     return ReportTable("saliency", title, ("feature", "mean saliency", "share"), rows, digits=3)
 
 

@@ -16,7 +16,7 @@ from rlkit.plotting import COLORS, png
 from rlkit.statistics import Estimate, share_interval
 
 from ...report.ledger import Picture, ReportTable
-from ..attack import Threat
+from ..attack import AttackPlan
 from ..policies import Subject
 from .states import EPISODES, Measurement, natural_states, uniforms
 
@@ -40,12 +40,12 @@ class Plane(NamedTuple):
         return self.scores[SIDE] if across else self.scores[:, SIDE]
 
 
-def sections(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
+def sections(subject: Subject, plan: AttackPlan) -> Measurement:
     """Shares of all states that flip along either direction, and rays and planes of a few."""
-    obs = natural_states(subject, first_seed)
+    obs = natural_states(subject, plan)
     u = uniforms(subject, obs, obs[0, 0].numel())
-    table = _shares(subject, threat, obs, u)
-    planes = drawn_planes(subject, threat, obs, u)
+    table = _shares(subject, plan, obs, u)
+    planes = drawn_planes(subject, plan, obs, u)
     caption = (
         f"Training seed {subject.seeds[0]} at {len(planes)} states. Above: scores along the steepest direction (solid) "
         "and random signs (dashed). Below: the lead of another action over the plane of both; a line where it begins."
@@ -53,7 +53,7 @@ def sections(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
     return Measurement(
         results={"flips": [dict(zip(table.columns, row, strict=True)) for row in table.rows]},
         tables=(table, _rays(planes), _points(planes)),
-        picture=Picture("sections", caption, png(_figure(planes, threat))),
+        picture=Picture("sections", caption, png(_figure(planes, plan))),
         note=(
             f"Sections are of {obs.shape[1]} states of {EPISODES} natural episodes of every training seed, in the "
             "direction of the margin's gradient and in one of random signs; a linear policy flips where predicted."
@@ -61,17 +61,17 @@ def sections(subject: Subject, threat: Threat, first_seed: int) -> Measurement:
     )
 
 
-def _shares(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> ReportTable:
+def _shares(subject: Subject, plan: AttackPlan, obs: Tensor, u: Tensor) -> ReportTable:
     """At every epsilon: states that flip along the steepest direction, as predicted, and along random signs."""
-    section = cross_section(subject.policy, obs, threat.budget, (0.0, *threat.epsilons), u)
+    section = cross_section(subject.policy, obs, plan.budget, (0.0, *plan.epsilons), u)
     changed = section.action != section.action[0, 0]  # [1 + L, 1 + L, S, B]
-    straight = first_order_flip(subject.policy, obs, threat.budget)
+    straight = first_order_flip(subject.policy, obs, plan.budget)
     rows = tuple(
         (epsilon, over_seeds(changed[0, i]), over_seeds(straight < epsilon), over_seeds(changed[i, 0]))
-        for i, epsilon in enumerate(threat.epsilons, start=1)
+        for i, epsilon in enumerate(plan.epsilons, start=1)
     )
     columns = ("epsilon", "steepest direction", "predicted by the gradient", "random signs")
-    title = f"Share of states that flip, epsilon in {threat.unit} (norm {threat.budget.norm})"
+    title = f"Share of states that flip, epsilon in {plan.unit} (norm {plan.budget.norm})"
     return ReportTable("sections", title, columns, rows, digits=3)
 
 
@@ -80,11 +80,11 @@ def over_seeds(changed: Tensor) -> Estimate[float]:
     return share_interval(changed.double().mean(dim=1).cpu().numpy())
 
 
-def drawn_planes(subject: Subject, threat: Threat, obs: Tensor, u: Tensor) -> list[Plane]:
+def drawn_planes(subject: Subject, plan: AttackPlan, obs: Tensor, u: Tensor) -> list[Plane]:
     """Sections as far as the largest epsilon, through a few states of the first training seed."""
     chosen = [obs.shape[1] * (2 * i + 1) // (2 * DRAWN) for i in range(DRAWN)]
-    radii = tuple(max(threat.epsilons) * i / SIDE for i in range(-SIDE, SIDE + 1))
-    found = cross_section(subject.policy, obs[:, chosen], threat.budget, radii, u[:, chosen])
+    radii = tuple(max(plan.epsilons) * i / SIDE for i in range(-SIDE, SIDE + 1))
+    found = cross_section(subject.policy, obs[:, chosen], plan.budget, radii, u[:, chosen])
     return [_plane(found, column, state, radii) for column, state in enumerate(chosen)]
 
 
@@ -116,7 +116,7 @@ def _points(planes: Sequence[Plane]) -> ReportTable:
     return ReportTable("planes", "Margin over a plane", ("state", "steepest", "random", "margin", "action"), rows)
 
 
-def _figure(planes: Sequence[Plane], threat: Threat) -> Figure:
+def _figure(planes: Sequence[Plane], plan: AttackPlan) -> Figure:
     figure = Figure(figsize=(1.2 + 2.9 * len(planes), 6.0), layout="constrained")
     above, below = figure.subplots(2, len(planes), sharex=True, squeeze=False)
     largest = max(float(np.abs(plane.margin).max(axis=None)) for plane in planes) or 1.0
@@ -132,7 +132,7 @@ def _figure(planes: Sequence[Plane], threat: Threat) -> Figure:
     above[0].set_ylabel("scores", fontsize=8)
     above[0].legend(frameon=False, fontsize=7)
     figure.colorbar(image, ax=list(below), label="lead of another action")
-    figure.supxlabel(f"epsilon [{threat.unit}]", fontsize=9)
+    figure.supxlabel(f"epsilon [{plan.unit}]", fontsize=9)
     return figure
 
 

@@ -10,6 +10,7 @@ from rlkit.adversarial import visited
 from rlkit.streams import Stream
 
 from ...report.ledger import Picture, ReportTable
+from ..attack import AttackPlan
 from ..policies import Subject
 
 EPISODES = 10  # natural ones of every training seed
@@ -30,9 +31,9 @@ class Measurement(NamedTuple):
     note: str  # what the numbers are
 
 
-def natural_states(subject: Subject, first_seed: int) -> Tensor:
+def natural_states(subject: Subject, plan: AttackPlan) -> Tensor:
     """States that every training seed meets by itself, ``[S, STATES, *observation]``."""
-    return visited(subject.policy, subject.make_env(EPISODES, first_seed), STATES)
+    return visited(subject.policy, subject.make_env(EPISODES, plan.threat.first_seed), STATES)
 
 
 def uniforms(subject: Subject, obs: Tensor, width: int) -> Tensor:

@@ -49,7 +49,8 @@ class RobustnessCurve(NamedTuple):
     flips: NDArray[np.int64]  # [K, L, S, E] numbers of steps whose greedy action changed
     attacked: NDArray[np.int64]  # [K, L, S, E] numbers of steps whose shown observation differs from the true one
     capped: NDArray[np.bool_]  # [K, L, S, E] whether the episode reached the step cap
-    natural_capped: NDArray[np.bool_]  # [S, E] the same without attack
+    natural_lengths: NDArray[np.int64]  # [S, E] numbers of steps without attack
+    natural_capped: NDArray[np.bool_]  # [S, E] whether the step cap was reached without attack
     timing: str  # description of the timing and of the maximum number of attacks
 
     def points(self, confidence: float = 0.95) -> tuple[CurvePoint, ...]:
@@ -167,6 +168,7 @@ def robustness_curve(
         flips=gathered("flips"),
         attacked=gathered("attacks"),
         capped=gathered("capped"),
+        natural_lengths=natural.lengths.cpu().numpy(),
         natural_capped=natural.capped.cpu().numpy(),
         timing=attackers[0].describe_timing(),
     )

@@ -1,0 +1,55 @@
+"""The threat of a command: a file, or the committed threat of the task with the options that were given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rlkit.adversarial import Threat, committed_threat
+from rlkit.evaluation import EVALUATION_SEED, observation_std
+
+from .policies import Subject
+
+Unit = Literal["task", "std", "raw"]
+NormName = Literal["inf", "2", "1"]
+SCALE_EPISODES = 20  # natural episodes per seed that standard deviations are measured on
+OWN_STD = "standard deviations of this policy's natural observations (not comparable with other policies)"
+
+
+def threat_of(subject: Subject, file: Path | None = None, unit: Unit | None = None, **given: Any) -> Threat:
+    """Return the threat of a file, else of the subject's task, with the fields that are given.
+
+    Args:
+        subject: the policy, with its environment.
+        file: a TOML file; None for the committed threat of the task.
+        unit: "task" for the committed scale, "std" for deviations of the subject's own natural observations, "raw"
+            for raw units; None for "task" where a scale is committed, else "std".
+        given: fields of ``Threat`` that replace those of the file or task; None leaves a field as it is.
+
+    Raises:
+        ValueError: a wrong value, a threat to another task, a unit beside a file, or a unit "task" without a committed
+            scale.
+    """
+    changes = {name: value for name, value in given.items() if value is not None}
+    if file is not None:
+        if unit is not None:
+            raise ValueError(f"{file} has a scale of its own: leave --unit out")
+        found = Threat.read(file)
+        task = (found.env, dict(found.env_kwargs))
+        if found.env is not None and task != (subject.env, dict(subject.env_kwargs)):
+            raise ValueError(
+                f"{file} is a threat to {found.env} {dict(found.env_kwargs)}, and the policy plays {subject.env} "
+                f"{dict(subject.env_kwargs)}: choose another file, or leave env out of it"
+            )
+        return replace(found, **changes)
+    committed = committed_threat(subject.env, subject.env_kwargs)
+    if unit == "task" and committed is None:
+        raise ValueError(f"no scale is committed for {subject.env} {dict(subject.env_kwargs)}: use --unit std or raw")
+    base = Threat(subject.env, subject.env_kwargs) if committed is None else committed
+    if unit == "raw":
+        base = replace(base, scale=(1.0,), unit=Threat().unit)
+    elif unit == "std" or committed is None:
+        std = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED)).cpu()
+        base = replace(base, scale=tuple(std.flatten().tolist()), shape=tuple(std.shape), unit=OWN_STD)
+    return replace(base, **changes)
