@@ -1,0 +1,26 @@
+"""The exact worst case of a policy in a finite MDP whose observations an adversary changes."""
+
+from .choices import (
+    ProvokableChoices,
+    choices_of_actions,
+    choices_of_distributions,
+    choices_of_intervals,
+    choices_of_neighbors,
+    known_draw,
+    neighbors_within,
+)
+from .worst_case import CLEAN, WorstCase, induced_mdp, worst_case
+
+__all__ = [
+    "CLEAN",
+    "ProvokableChoices",
+    "WorstCase",
+    "choices_of_actions",
+    "choices_of_distributions",
+    "choices_of_intervals",
+    "choices_of_neighbors",
+    "induced_mdp",
+    "known_draw",
+    "neighbors_within",
+    "worst_case",
+]
