@@ -1,5 +1,7 @@
 """The exact worst case of a policy in a finite MDP whose observations an adversary changes."""
 
+from .attacked_value import AttackedValue, attacked_value
+from .bracket import Bracket, bracket
 from .choices import (
     ProvokableChoices,
     choices_of_actions,
@@ -9,12 +11,20 @@ from .choices import (
     known_draw,
     neighbors_within,
 )
+from .witness_attack import WorstCaseAdversary, WorstCaseAttack, WorstCaseTiming
 from .worst_case import CLEAN, WorstCase, induced_mdp, worst_case
 
 __all__ = [
     "CLEAN",
+    "AttackedValue",
+    "Bracket",
     "ProvokableChoices",
     "WorstCase",
+    "WorstCaseAdversary",
+    "WorstCaseAttack",
+    "WorstCaseTiming",
+    "attacked_value",
+    "bracket",
     "choices_of_actions",
     "choices_of_distributions",
     "choices_of_intervals",
