@@ -42,6 +42,7 @@ from .timing import (
     attack_now,
     preference_gap,
 )
+from .verification.reachable import ReachableActions, reachable_actions
 from .victims.base import Access, LabelVictim, ModuleVictim, OneHot, Victim, scores_of
 from .victims.decision_trees import DecisionTrees, grow, imitate
 from .victims.stacked import Stacked
@@ -87,6 +88,7 @@ __all__ = [
     "Objective",
     "OneHot",
     "RandomSearch",
+    "ReachableActions",
     "Rescaled",
     "RobustnessCurve",
     "SaliencyOfEpisode",
@@ -133,6 +135,7 @@ __all__ = [
     "padded",
     "perturb",
     "preference_gap",
+    "reachable_actions",
     "robustness_curve",
     "rotated",
     "saliency",
