@@ -110,6 +110,9 @@ def bracket(
 
     def decide(obs: Tensor, boxes: int) -> Verdicts:
         found = reachable_actions(posed.victim, obs, limit, max_boxes=boxes)
+        count = found.reachable.shape[2]
+        if count != posed.mdp.num_actions:
+            raise ValueError(f"the victim has {count} actions and the MDP {posed.mdp.num_actions}: they do not fit")
         return Verdicts(found.reachable.numpy(), found.open.numpy(), found.witness, found.boxes.numpy())
 
     def solved(allowed: NDArray[np.bool_]) -> tuple[ProvokableChoices, WorstCase]:

@@ -137,7 +137,7 @@ def _decide(problem: _Problem, max_boxes: int) -> ReachableActions:
         others = _others(problem.own[boxes.owner], actions)  # [R, N]
         undecided = live.mT.gather(0, others) & ~reachable[boxes.owner].mT.gather(0, others) & (bounded.low <= 0)
         # nowhere in the box is the action ahead by more than rounding: splitting cannot decide it
-        tie = undecided & (bounded.low >= -2.0 * bounded.slack)
+        tie = undecided & (bounded.low >= -2.0 * bounded.slack) & (bounded.spread.sum(dim=0) <= bounded.slack)
         along, splittable = _side(boxes, bounded, undecided & ~tie)
         full = (used + 2 * torch.bincount(boxes.owner, minlength=total) > max_boxes)[boxes.owner]
         given_up = tie | (undecided & (full | ~splittable))
