@@ -19,6 +19,26 @@ from .attacks.transfer import Substitute, Transfer, distill
 from .attacks.universal import Universal, universal_offset
 from .budget import Budget
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
+from .exact import (
+    CLEAN,
+    AttackedValue,
+    Bracket,
+    ProvokableChoices,
+    WorstCase,
+    WorstCaseAdversary,
+    WorstCaseAttack,
+    WorstCaseTiming,
+    attacked_value,
+    bracket,
+    choices_of_actions,
+    choices_of_distributions,
+    choices_of_intervals,
+    choices_of_neighbors,
+    induced_mdp,
+    known_draw,
+    neighbors_within,
+    worst_case,
+)
 from .hijack import HijackedEpisodes, TablePolicy, hijack_rollout
 from .measures.aliasing import aliasing_epsilon
 from .measures.checklist import Checked, ChecklistResult, ChecklistWarning, curve_warnings, examine, warnings_of
@@ -49,6 +69,7 @@ from .victims.stacked import Stacked
 from .visited_states import visited
 
 __all__ = [
+    "CLEAN",
     "FGSM",
     "NATURAL",
     "OBJECTIVES",
@@ -62,10 +83,12 @@ __all__ = [
     "AttackResult",
     "AttackedObservation",
     "AttackedPolicy",
+    "AttackedValue",
     "AttackedVectorObservation",
     "Ball",
     "BestOf",
     "Boundary",
+    "Bracket",
     "Budget",
     "Checked",
     "ChecklistResult",
@@ -87,6 +110,7 @@ __all__ = [
     "Noise",
     "Objective",
     "OneHot",
+    "ProvokableChoices",
     "RandomSearch",
     "ReachableActions",
     "Rescaled",
@@ -105,12 +129,22 @@ __all__ = [
     "Universal",
     "ValueGuided",
     "Victim",
+    "WorstCase",
+    "WorstCaseAdversary",
+    "WorstCaseAttack",
+    "WorstCaseTiming",
     "adversarial_distance",
     "aliasing_epsilon",
     "alignment",
     "along_ray",
     "at_share",
     "attack_now",
+    "attacked_value",
+    "bracket",
+    "choices_of_actions",
+    "choices_of_distributions",
+    "choices_of_intervals",
+    "choices_of_neighbors",
     "corners",
     "cross_entropy",
     "cross_section",
@@ -128,10 +162,13 @@ __all__ = [
     "grow",
     "hijack_rollout",
     "imitate",
+    "induced_mdp",
     "kl",
+    "known_draw",
     "lipschitz_bound",
     "margin",
     "margin_radius",
+    "neighbors_within",
     "padded",
     "perturb",
     "preference_gap",
@@ -147,4 +184,5 @@ __all__ = [
     "universal_offset",
     "visited",
     "warnings_of",
+    "worst_case",
 ]
