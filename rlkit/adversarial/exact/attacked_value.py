@@ -17,7 +17,8 @@ from rlkit.streams import Stream
 from ..attacks.base import Attack, perturb
 from ..budget import Budget, as_budget
 from ..timing import Always, AtRandom, Timing, attack_now
-from .observed import Array, ObservedProblem, action_distributions, observed
+from .choices import Array
+from .observed import ObservedProblem, action_distributions, observed
 from .worst_case import mean_at
 
 UNLIMITED = 2**62

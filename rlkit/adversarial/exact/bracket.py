@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +16,10 @@ from rlkit.mdp import TabularMDP
 
 from ..budget import Budget, as_budget, per_feature
 from ..timing import Timing
-from ..verification.reachable import reachable_actions
 from .attacked_value import attacked_value
 from .choices import ProvokableChoices
-from .observed import ObservedProblem, action_distributions, observed
+from .observed import ObservedProblem, observed
+from .verdicts import GreedyVerdicts, SampledVerdicts, Verdicts
 from .witness_attack import WorstCaseAdversary, WorstCaseAttack, WorstCaseTiming
 from .worst_case import WorstCase, mean_at, worst_case
 
@@ -57,15 +56,6 @@ class Bracket:
         return {name: mean_at(self.start, value) for name, value in each.items()}
 
 
-class Verdicts(NamedTuple):
-    """What is known of every choice of S rows in N states."""
-
-    reachable: NDArray[np.bool_]  # [S, N, K]
-    undecided: NDArray[np.bool_]  # [S, N, K]
-    witness: Tensor  # [S, N, K, *observation]
-    boxes: NDArray[np.int64]  # [S, N]
-
-
 def bracket(
     problem: Any,
     victim: Any,
@@ -75,25 +65,31 @@ def bracket(
     attacks: int | None = None,
     *,
     observations: Given | None = None,
+    sampled: bool = False,
     tolerance: float = 1e-6,
     max_boxes: int = MAX_BOXES,
 ) -> Bracket:
-    """Enclose the exact worst case of a greedy victim of real observations in a finite problem.
+    """Enclose the exact worst case of a victim of real observations in a finite problem.
 
-    The lower bound solves the adversary's problem with every action that verification has not excluded, the upper one
+    The lower bound solves the adversary's problem with every choice that verification has not excluded, the upper one
     with those that an observation is known to provoke. Then the states that the lower bound's adversary visits from
-    the start and where it chooses an undecided action are verified with more boxes, until there are none: the bounds
+    the start and where it makes an undecided choice are verified with more boxes, until there are none: the bounds
     then meet at the start, up to the solver's.
+
+    Of a victim that samples, verification bounds the probability of every action. With two actions the extremes are
+    all that matters, and the bounds meet but for 1e-6 in probability. With more the lower bound is that of an interval
+    MDP (Givan, Leach & Dean 2000), whose mixtures no observation need provoke.
 
     Args:
         problem: a table with the observations of its states, such as ``rlkit.envs.GridWorld``; or a ``TabularMDP``
             together with ``observations``.
-        victim: acts greedily on what it is shown, S rows; of a kind that ``reachable_actions`` takes.
+        victim: acts on what it is shown, S rows; of a kind that ``reachable_actions`` takes.
         budget: a number is epsilon of the norm "inf" in raw units.
         gamma: discount in [0, 1].
         horizon: step limit of an episode; None for none, and for ``mdp.max_steps`` with gamma = 1.
         attacks: most attacks of an episode; None for any number.
         observations: of every state, ``[N, *observation]``; None for the problem's own.
+        sampled: whether the victim samples from the softmax of its scores instead of acting greedily.
         tolerance: largest distance of the solver's bounds, in units of return.
         max_boxes: most boxes per state; what needs more stays undecided.
 
@@ -106,84 +102,40 @@ def bracket(
         raise ValueError("a limit of attacks counts within an episode: give a horizon")
     posed, limit = observed(problem, victim, observations), as_budget(budget)
     limit.check(posed.obs)
-    natural = action_distributions(posed.victim, posed.obs, False, posed.mdp.num_actions)
+    verdicts: Verdicts = (SampledVerdicts if sampled else GreedyVerdicts)(posed, limit)
 
-    def decide(obs: Tensor, boxes: int) -> Verdicts:
-        found = reachable_actions(posed.victim, obs, limit, max_boxes=boxes)
-        count = found.reachable.shape[2]
-        if count != posed.mdp.num_actions:
-            raise ValueError(f"the victim has {count} actions and the MDP {posed.mdp.num_actions}: they do not fit")
-        return Verdicts(found.reachable.numpy(), found.open.numpy(), found.witness, found.boxes.numpy())
+    def solved(choices: ProvokableChoices) -> WorstCase:
+        return worst_case(posed.mdp, choices, gamma, horizon, attacks, tolerance)
 
-    def solved(allowed: NDArray[np.bool_]) -> tuple[ProvokableChoices, WorstCase]:
-        choices = ProvokableChoices(natural[:, :, None], allowed[:, :, None])
-        return choices, worst_case(posed.mdp, choices, gamma, horizon, attacks, tolerance)
-
-    verdicts = _initial(posed, natural)
-    wanted = np.broadcast_to(~posed.mdp.ended, natural.shape[:2])
+    wanted = np.broadcast_to(~posed.mdp.ended, posed.obs.shape[:2])
     boxes, rounds = min(FIRST_BOXES, max_boxes), 0
     while True:
-        verdicts, rounds = _verified(posed, decide, verdicts, wanted, boxes), rounds + 1
-        choices, least = solved(verdicts.reachable | verdicts.undecided)
-        wanted = _relied_on(posed.mdp, choices, least, verdicts.undecided)  # [S, N]
+        verdicts.refine(wanted, boxes)
+        rounds += 1
+        choices, undecided = verdicts.outer()
+        least = solved(choices)
+        wanted = _relied_on(posed.mdp, choices, least, undecided)  # [S, N]
         if boxes >= max_boxes or not wanted.any():
             break
         boxes = min(boxes * GROWTH, max_boxes)
-    _, most = solved(_attained(posed, verdicts))
-    attack, timing, value = _best_by_state(posed, limit, verdicts.witness, most, gamma)
+    attained, witness = verdicts.inner()
+    most = solved(attained)
+    attack, timing, value = _best_by_state(posed, limit, witness, most, gamma, sampled)
     return Bracket(
         lower=least.lower,
         upper=most.upper,
         natural=most.natural,
-        closed=~wanted.any(axis=1),
-        undecided=verdicts.undecided.sum(axis=(1, 2)),
+        closed=np.asarray(~wanted.any(axis=1)),
+        undecided=undecided.sum(axis=(1, 2)),
         boxes=verdicts.boxes.sum(axis=1),
         attack=attack,
         timing=timing,
         attack_value=value,
-        adversary=WorstCaseAdversary(posed.obs[0], verdicts.witness, most),
+        adversary=WorstCaseAdversary(posed.obs[0], witness, most),
         start=posed.mdp.start,
         rounds=rounds,
         seconds=time.perf_counter() - began,
     )
-
-
-def _initial(posed: ObservedProblem, natural: NDArray[np.float64]) -> Verdicts:
-    """What is known without asking: the victim's own action."""
-    own = natural > 0
-    shape = (*own.shape, *posed.obs.shape[2:])
-    witness = posed.obs[:, :, None].expand(shape).clone()
-    return Verdicts(own, np.zeros_like(own), witness, np.zeros(own.shape[:2], np.int64))
-
-
-def _verified(
-    posed: ObservedProblem,
-    decide: Callable[[Tensor, int], Verdicts],
-    known: Verdicts,
-    wanted: NDArray[np.bool_],
-    boxes: int,
-) -> Verdicts:
-    """Verify the states ``wanted [S, N]`` of every row, and no others: a row's verdicts do not depend on the rest.
-
-    Rows that want fewer states than others repeat the one that was decided with the fewest boxes.
-    """
-    width = int(wanted.sum(axis=1).max())
-    if not width:
-        return known
-    effort = np.where(wanted, -1, known.boxes)
-    order = np.argsort(~wanted, axis=1, kind="stable")[:, :width]  # [S, W]
-    asked = np.take_along_axis(wanted, order, axis=1)
-    easy = np.where(wanted.all(axis=1), 0, np.where(wanted, np.iinfo(np.int64).max, effort).argmin(axis=1))
-    states = np.where(asked, order, easy[:, None])
-    rows = np.arange(len(states))[:, None]
-    found = decide(posed.obs[rows, states], boxes)
-    at = (np.broadcast_to(rows, states.shape)[asked], states[asked])
-    reachable, undecided, used = known.reachable.copy(), known.undecided.copy(), known.boxes.copy()
-    witness = known.witness.clone()
-    reachable[at], undecided[at] = found.reachable[asked], found.undecided[asked]
-    witness[at] = found.witness[torch.from_numpy(asked)]
-    used[at] += found.boxes[asked]
-    return Verdicts(reachable, undecided, witness, used)
 
 
 def _relied_on(
@@ -218,21 +170,13 @@ def _relied_on(
     return relied
 
 
-def _attained(posed: ObservedProblem, verdicts: Verdicts) -> NDArray[np.bool_]:
-    """The actions ``[S, N, A]`` that the victim takes when it is shown their witness, asked once more."""
-    rows, states, count = verdicts.reachable.shape
-    shown = verdicts.witness.reshape(rows, states * count, *posed.obs.shape[2:])
-    taken = posed.victim.act(shown, True).reshape(rows, states, count).cpu().numpy()
-    own = posed.victim.act(posed.obs, True).cpu().numpy()[..., None] == np.arange(count)
-    return (verdicts.reachable & (taken == np.arange(count))) | own
-
-
 def _best_by_state(
     posed: ObservedProblem,
     budget: Budget,
     witness: Tensor,
     found: WorstCase,
     gamma: float,
+    sampled: bool,
 ) -> tuple[WorstCaseAttack, Timing | None, NDArray[np.float64]]:
     """The attack by state alone that does most from the start, its timing, and its exact value ``[S, N]``.
 
@@ -257,6 +201,7 @@ def _best_by_state(
             gamma,
             found.horizon,
             observations=posed.obs,
+            sampled=sampled,
             timing=timing,
             attacks_per_episode=found.attacks,
         )

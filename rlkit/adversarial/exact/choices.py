@@ -94,7 +94,7 @@ class ProvokableChoices:
         if self.chance is None:
             return self.natural[:, :, 0]
         mixed: Array = (self.chance[..., None] * self.natural).sum(axis=2)
-        return mixed / mixed.sum(axis=-1, keepdims=True)
+        return np.asarray(mixed / mixed.sum(axis=-1, keepdims=True))
 
 
 def choices_of_actions(actions: ArrayLike, reachable: ArrayLike) -> ProvokableChoices:
@@ -156,7 +156,8 @@ def choices_of_distributions(
     _verify_nonempty(flags)
     sets = np.where(flags[..., None], sets, own[:, :, None])  # padding holds a distribution too
     own, sets = _distributions(own, "natural"), _distributions(sets, "provoked")
-    _warn_if_excluded(((np.abs(sets - own[:, :, None]) <= SUM_TOLERANCE).all(axis=3) & flags).any(axis=2))
+    same = (np.abs(sets - own[:, :, None]) <= SUM_TOLERANCE).all(axis=3)  # [S, N, K]
+    _warn_if_excluded(np.asarray((same & flags).any(axis=2)))
     return ProvokableChoices(own[:, :, None], flags[:, :, None], sets[:, :, None])
 
 

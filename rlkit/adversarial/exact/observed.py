@@ -13,8 +13,7 @@ from rlkit.mdp import TabularMDP
 from rlkit.planning.operators import as_table
 
 from ..victims.base import IsolatedVictim, OneHot, isolated, name_of, scores_of
-
-Array = np.ndarray
+from .choices import Array
 
 
 class FiniteProblem(Protocol):
@@ -92,7 +91,7 @@ def action_distributions(victim: Any, obs: Tensor, sampled: bool, num_actions: i
             raise ValueError(
                 f"the victim takes action {actions.max()} and the MDP has {num_actions} actions: they do not fit"
             )
-        return np.eye(num_actions)[actions]
+        return np.asarray(np.eye(num_actions)[actions])
     if getattr(victim, "scores_are_values", True):
         raise ValueError(
             f"the scores of {name_of(victim)} are action values, whose softmax is no policy: use sampled=False, or "
@@ -102,4 +101,5 @@ def action_distributions(victim: Any, obs: Tensor, sampled: bool, num_actions: i
     if scores.shape[-1] != num_actions:
         raise ValueError(f"the victim has {scores.shape[-1]} actions and the MDP {num_actions}: they do not fit")
     refuse_nonfinite(scores, "the victim's scores")
-    return torch.softmax(scores.double(), dim=-1).cpu().numpy()
+    policy: Array = torch.softmax(scores.double(), dim=-1).cpu().numpy()
+    return policy

@@ -8,7 +8,7 @@ from torch import Tensor
 from rlkit.arrays import Given, as_tensor
 
 from ..budget import Budget, per_feature
-from ..victims.base import Victim
+from ..victims.base import Access, Victim
 from .worst_case import CLEAN, WorstCase
 
 
@@ -26,7 +26,7 @@ class WorstCaseAttack:
         ValueError: shapes that disagree; two states with the same observation, which the attack could not tell apart.
     """
 
-    access = "nothing"
+    access: Access = "nothing"
 
     def __init__(self, observations: Given, shown: Given, name: str = "worst case") -> None:
         self.observations, self.shown, self.name = (

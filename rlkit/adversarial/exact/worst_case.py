@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,21 +141,22 @@ def induced_mdp(mdp: TabularMDP, choices: ProvokableChoices, row: int = 0, attac
         probability = probability[..., None] * choices.chance[row][successor]  # [N, I, K, W, J, I]
         successor = successor[..., None] + num_states * np.arange(cases)
         reward, terminated = (np.broadcast_to(each[..., None], successor.shape) for each in (reward, terminated))
-    shape = (num_states, cases, options.shape[2], -1)
-    blocks = [
-        np.moveaxis(each.reshape(shape), 1, 0).reshape(num_states * cases, options.shape[2], -1)
-        for each in (successor, probability, reward, terminated)
-    ]
-    flags = np.moveaxis(allowed, 1, 0).reshape(num_states * cases, -1)  # [I N, K]
+    actions, size = options.shape[2], num_states * cases
+
+    def by_case(outcome: NDArray[Any]) -> NDArray[Any]:  # [N, I, K, ...] -> [I N, K, outcomes]
+        return np.moveaxis(outcome.reshape(num_states, cases, actions, -1), 1, 0).reshape(size, actions, -1)
+
+    successor, probability, reward, terminated = map(by_case, (successor, probability, reward, terminated))
+    flags = np.moveaxis(allowed, 1, 0).reshape(size, actions)
     if attacks is None:
-        return TabularMDP(*blocks, available=flags)
-    size = num_states * cases
-    spent = np.minimum(np.arange(levels), 1)[:, None] * (np.arange(options.shape[2]) < options.shape[2] - 1)  # [L, K]
-    level = np.arange(levels)[:, None] - spent  # [L, K], where each action leads
-    moved = (blocks[0] + size * level[:, None, :, None]).reshape(levels * size, *blocks[0].shape[1:])
+        return TabularMDP(successor, probability, reward, terminated, available=flags)
+    last = actions - 1  # not to attack
+    level = np.arange(levels)[:, None] - ((np.arange(levels) > 0)[:, None] & (np.arange(actions) < last))  # [L, K]
+    moved = (successor + size * level[:, None, :, None]).reshape(levels * size, actions, -1)
+    probability, reward, terminated = (np.tile(each, (levels, 1, 1)) for each in (probability, reward, terminated))
     available = np.tile(flags, (levels, 1))
-    available[:size, :-1] = False  # no attack left
-    return TabularMDP(moved, *(np.tile(each, (levels, 1, 1)) for each in blocks[1:]), available=available)
+    available[:size, :last] = False  # no attack left
+    return TabularMDP(moved, probability, reward, terminated, available=available)
 
 
 def mean_at(start: Array, value: Array) -> Array:
