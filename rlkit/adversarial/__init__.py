@@ -42,6 +42,9 @@ from .timing import (
     attack_now,
     preference_gap,
 )
+from .verification.local_lipschitz import local_lipschitz_bound, local_margin_radius
+from .verification.probabilities import ProbabilityBounds, probability_bounds
+from .verification.radius import CertifiedRadius, CertifiedRates, certified_action_rate, certified_radius
 from .verification.reachable import ReachableActions, reachable_actions
 from .victims.base import Access, LabelVictim, ModuleVictim, OneHot, Victim, scores_of
 from .victims.decision_trees import DecisionTrees, grow, imitate
@@ -67,6 +70,8 @@ __all__ = [
     "BestOf",
     "Boundary",
     "Budget",
+    "CertifiedRadius",
+    "CertifiedRates",
     "Checked",
     "ChecklistResult",
     "ChecklistWarning",
@@ -87,6 +92,7 @@ __all__ = [
     "Noise",
     "Objective",
     "OneHot",
+    "ProbabilityBounds",
     "RandomSearch",
     "ReachableActions",
     "Rescaled",
@@ -111,6 +117,8 @@ __all__ = [
     "along_ray",
     "at_share",
     "attack_now",
+    "certified_action_rate",
+    "certified_radius",
     "corners",
     "cross_entropy",
     "cross_section",
@@ -130,11 +138,14 @@ __all__ = [
     "imitate",
     "kl",
     "lipschitz_bound",
+    "local_lipschitz_bound",
+    "local_margin_radius",
     "margin",
     "margin_radius",
     "padded",
     "perturb",
     "preference_gap",
+    "probability_bounds",
     "reachable_actions",
     "robustness_curve",
     "rotated",
