@@ -62,6 +62,9 @@ from .timing import (
     attack_now,
     preference_gap,
 )
+from .verification.local_lipschitz import local_lipschitz_bound, local_margin_radius
+from .verification.probabilities import ProbabilityBounds, probability_bounds
+from .verification.radius import CertifiedRadius, CertifiedRates, certified_action_rate, certified_radius
 from .verification.reachable import ReachableActions, reachable_actions
 from .victims.base import Access, LabelVictim, ModuleVictim, OneHot, Victim, scores_of
 from .victims.decision_trees import DecisionTrees, grow, imitate
@@ -90,6 +93,8 @@ __all__ = [
     "Boundary",
     "Bracket",
     "Budget",
+    "CertifiedRadius",
+    "CertifiedRates",
     "Checked",
     "ChecklistResult",
     "ChecklistWarning",
@@ -110,6 +115,7 @@ __all__ = [
     "Noise",
     "Objective",
     "OneHot",
+    "ProbabilityBounds",
     "ProvokableChoices",
     "RandomSearch",
     "ReachableActions",
@@ -141,6 +147,8 @@ __all__ = [
     "attack_now",
     "attacked_value",
     "bracket",
+    "certified_action_rate",
+    "certified_radius",
     "choices_of_actions",
     "choices_of_distributions",
     "choices_of_intervals",
@@ -166,12 +174,15 @@ __all__ = [
     "kl",
     "known_draw",
     "lipschitz_bound",
+    "local_lipschitz_bound",
+    "local_margin_radius",
     "margin",
     "margin_radius",
     "neighbors_within",
     "padded",
     "perturb",
     "preference_gap",
+    "probability_bounds",
     "reachable_actions",
     "robustness_curve",
     "rotated",

@@ -26,6 +26,14 @@ class TileLayers(NamedTuple):
     biases: tuple[Tensor, ...]  # [T, out, 1]
     activations: tuple[HiddenActivation, ...]
 
+    @classmethod
+    def of(cls, stack: LayerStack, row: Tensor | None = None) -> TileLayers:
+        """Gather the layers of the rows ``[T]`` of tiles; None for one tile per row."""
+        weights, biases = stack.weights, stack.biases
+        if row is not None:
+            weights, biases = tuple(weight[row] for weight in weights), tuple(bias[row] for bias in biases)
+        return cls(weights, tuple(weight.abs() for weight in weights), biases, stack.activations)
+
 
 class Relaxed(NamedTuple):
     """Hidden layers on boxes: lines around every activation, and intervals of the last layer's input."""
@@ -36,18 +44,12 @@ class Relaxed(NamedTuple):
 
 
 class LinearBounds(NamedTuple):
-    """``constant + slopes . y <= rows . scores(y)`` for every y of a box, and another bound that is constant."""
+    """``constant + slopes . y <= rows . scores(y)`` for every y of a box, and an interval of the same."""
 
     slopes: Tensor  # [T, D, R, TILE]
     constant: Tensor  # [T, R, TILE]
-    interval: Tensor  # [T, R, TILE]
-
-
-def tile_layers(stack: LayerStack, row: Tensor) -> TileLayers:
-    """Gather the layers of the rows ``[T]`` of tiles."""
-    weights = tuple(weight[row] for weight in stack.weights)
-    biases = tuple(bias[row] for bias in stack.biases)
-    return TileLayers(weights, tuple(weight.abs() for weight in weights), biases, stack.activations)
+    interval: Tensor  # [T, R, TILE], its lower end
+    reach: Tensor  # [T, R, TILE], half its length
 
 
 def scores_at(layers: TileLayers, points: Tensor) -> Tensor:
@@ -126,8 +128,8 @@ def bound_below(layers: TileLayers, relaxed: Relaxed, rows: Tensor) -> LinearBou
     constant = (layers.biases[-1] * flat).sum(dim=1)  # [T, R K]
     middle, half = (relaxed.low + relaxed.high) / 2, (relaxed.high - relaxed.low) / 2
     by_box = slopes.view(tiles, -1, count, boxes)
-    interval = (by_box * middle[:, :, None] - by_box.abs() * half[:, :, None]).sum(dim=1)
-    interval = interval + constant.view(tiles, count, boxes)
+    reach = (by_box.abs() * half[:, :, None]).sum(dim=1)
+    interval = (by_box * middle[:, :, None]).sum(dim=1) + constant.view(tiles, count, boxes) - reach
     for i in reversed(range(len(layers.activations))):
         line = relaxed.lines[i]
         by_box = slopes.view(tiles, -1, count, boxes)
@@ -136,4 +138,4 @@ def bound_below(layers: TileLayers, relaxed: Relaxed, rows: Tensor) -> LinearBou
         slopes = (positive * line.low_slope[:, :, None] + negative * line.high_slope[:, :, None]).flatten(2)
         constant = constant + moved.sum(dim=1).flatten(1) + (slopes * layers.biases[i]).sum(dim=1)
         slopes = torch.bmm(layers.weights[i].mT, slopes)
-    return LinearBounds(slopes.view(tiles, -1, count, boxes), constant.view(tiles, count, boxes), interval)
+    return LinearBounds(slopes.view(tiles, -1, count, boxes), constant.view(tiles, count, boxes), interval, reach)

@@ -46,8 +46,7 @@ def region_of_features(obs: Tensor, budget: Budget) -> Region:
     epsilon = budget.per_example(obs.double()).reshape(obs.shape[:2])
     reach = epsilon[..., None] * extent
     low, high = true - reach, true + reach
-    roundoff = ROUNDOFF[obs.dtype]
-    blur = 4.0 * roundoff * (true.abs() + reach)  # of ``obs + offset``
+    blur = rounding_of_shown(obs, budget)
     if budget.norm == "inf":
         # projection rounds monotonically, so its extremes are those of these two observations
         limit = budget.per_example(obs) * budget.extent(obs)
@@ -59,14 +58,29 @@ def region_of_features(obs: Tensor, budget: Budget) -> Region:
     low, high = torch.where(extent > 0, low, true), torch.where(extent > 0, high, true)
     if budget.norm == "inf":
         return Region(_flat(low), _flat(high), None)
-    features = true.shape[-1]
-    blur = torch.where(extent > 0, blur / torch.where(extent > 0, extent, 1.0), 0.0)
     radius = torch.maximum(epsilon, budget.per_example(obs).reshape(obs.shape[:2]).double())
     # the norm as ``project`` computes it, and the rounding of what it returns
-    radius = radius * (1.0 + 2.0 * (features + 16) * roundoff)
-    radius = radius + torch.linalg.vector_norm(blur, ord=ORDER[budget.norm], dim=-1)
+    radius = radius * (1.0 + 2.0 * (len(extent) + 16) * ROUNDOFF[obs.dtype]) + length_of(blur, extent, budget.norm)
     balls = Balls(budget.norm, _flat(true), _flat(extent.expand(true.shape)), radius.flatten())
     return Region(_flat(low), _flat(high), balls)
+
+
+def rounding_of_shown(obs: Tensor, budget: Budget) -> Tensor:
+    """Bound the rounding of ``obs + offset`` by ``budget.project``, ``[S, B, D]`` float64."""
+    reach = budget.per_example(obs.double()) * budget.extent(obs.double())
+    return 4.0 * ROUNDOFF[obs.dtype] * (obs.double().abs() + reach).flatten(2)
+
+
+def length_of(offset: Tensor, extent: Tensor, norm: Norm) -> Tensor:
+    """Return the norm ``[S, B]`` of offsets ``[S, B, D]`` in units of ``extent [D]``, where that is not 0."""
+    z = torch.where(extent > 0, offset / torch.where(extent > 0, extent, 1.0), 0.0)
+    length: Tensor = torch.linalg.vector_norm(z, ord=ORDER[norm], dim=-1)
+    return length
+
+
+def normalized(stack: LayerStack, obs: Tensor) -> Tensor:
+    """Return what a network is shown of observations ``[S, B, *observation]``, in real numbers: ``[S, D, B]``."""
+    return ((obs.flatten(2).double().mT - stack.mean) * stack.gain).clamp(-stack.clip, stack.clip)
 
 
 def region_of(stack: LayerStack, obs: Tensor, budget: Budget) -> Region:
@@ -79,24 +93,15 @@ def region_of(stack: LayerStack, obs: Tensor, budget: Budget) -> Region:
         _flat(x.mT.expand(len(obs), obs.shape[1], stack.num_features)) for x in (stack.mean, stack.gain, stack.clip)
     )
 
-    def normalized(x: Tensor) -> Tensor:
-        return (x - mean) * gain
-
     size = torch.maximum(region.low.abs(), region.high.abs())
     margin = 8.0 * ROUNDOFF[torch.float64] * (size + mean.abs()) * gain
-    low = (normalized(region.low) - margin).clamp(-clip, clip)
-    high = (normalized(region.high) + margin).clamp(-clip, clip)
+    low = ((region.low - mean) * gain - margin).clamp(-clip, clip)
+    high = ((region.high - mean) * gain + margin).clamp(-clip, clip)
     if region.balls is None:
         return Region(low, high, None)
-    center = normalized(region.balls.center).clamp(-clip, clip)
+    center = ((region.balls.center - mean) * gain).clamp(-clip, clip)
     balls = region.balls._replace(center=center, unit=region.balls.unit * gain)
     return Region(low, high, balls)
-
-
-def observations_at(stack: LayerStack, points: Tensor, row: Tensor, obs: Tensor) -> Tensor:
-    """Convert normalized features ``[D, n]`` of rows ``[n]`` to observations ``[n, *observation]`` like ``obs``."""
-    mean, gain = stack.mean[row, :, 0], stack.gain[row, :, 0]  # [n, D]
-    return (points.mT / gain + mean).to(obs.dtype).reshape(-1, *obs.shape[2:])
 
 
 def least(slopes: Tensor, low: Tensor, high: Tensor, balls: Balls | None) -> tuple[Tensor, Tensor]:
@@ -131,6 +136,15 @@ def least(slopes: Tensor, low: Tensor, high: Tensor, balls: Balls | None) -> tup
     of_ball, z = solve(gains, z_low, z_high, balls.radius)
     point = torch.where(free, center + unit * z, corner)
     return torch.maximum(value, base + of_ball), point
+
+
+def pulled_in(points: Tensor, balls: Balls) -> Tensor:
+    """Move points ``[D, N]`` towards the centers of their balls until they are inside."""
+    free = balls.unit > 0
+    z = torch.where(free, (points - balls.center) / torch.where(free, balls.unit, 1.0), 0.0)
+    length = torch.linalg.vector_norm(z, ord=ORDER[balls.norm], dim=0)
+    share = (balls.radius / length.clamp_min(1e-300)).clamp(max=1.0)
+    return torch.where(free, balls.center + (points - balls.center) * share, points)
 
 
 def tightened(low: Tensor, high: Tensor, balls: Balls) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,11 +16,11 @@ COLUMNS = 2**15  # columns that hidden layers carry at once: what fits into a ca
 
 
 class Boxes(NamedTuple):
-    """N boxes of normalized features, in the order of their observations and hence of their rows."""
+    """N boxes of normalized features, in the order of their owners and hence of their rows."""
 
     low: Tensor  # [D, N]
     high: Tensor  # [D, N]
-    owner: Tensor  # [N] int64, which observation of O = S B a box belongs to
+    owner: Tensor  # [N] int64, which observation (or extreme) a box belongs to
 
     def pick(self, keep: Tensor) -> Boxes:
         """Return the boxes of a mask or index."""
@@ -62,18 +62,26 @@ def tiled_boxes(boxes: Boxes, tiles: Tiles) -> tuple[Tensor, Tensor]:
     return (boxes.low[:, tiles.box].movedim(0, 1).contiguous(), boxes.high[:, tiles.box].movedim(0, 1).contiguous())
 
 
+def tiled(x: Tensor, tiles: Tiles) -> Tensor:
+    """Put what belongs to boxes, ``[..., n]`` in their order, into tiles: ``[T, ..., TILE]``; the rest is 0."""
+    places = torch.zeros(*x.shape[:-1], *tiles.filled.shape, dtype=x.dtype, device=x.device)
+    places[..., tiles.filled] = x
+    return places.movedim(-2, 0).contiguous()
+
+
 def untiled(x: Tensor, tiles: Tiles) -> Tensor:
     """Return what ``x [T, ..., TILE]`` holds of the boxes, in their order: ``[..., n]``."""
     return x.movedim(0, -2)[..., tiles.filled]
 
 
-def halved(boxes: Boxes, along: Tensor, balls: Balls | None) -> tuple[Boxes, Tensor]:
+def halved(boxes: Boxes, along: Tensor, balls: Balls | None, observation: Tensor | None = None) -> tuple[Boxes, Tensor]:
     """Split every box in the middle of one side and drop halves outside their ball.
 
     Args:
         boxes: to be split.
         along: the feature to split, ``[N]``.
         balls: one per observation, or None.
+        observation: the observation of every owner; None if owners are observations.
 
     Returns:
         The halves next to each other, and the box that each comes from.
@@ -86,8 +94,25 @@ def halved(boxes: Boxes, along: Tensor, balls: Balls | None) -> tuple[Boxes, Ten
     owner = boxes.owner[parent]
     if balls is None:
         return Boxes(low, high, owner), parent
-    low, high, meets = tightened(low, high, balls_of(balls, owner))
+    low, high, meets = tightened(low, high, balls_of(balls, owner if observation is None else observation[owner]))
     return Boxes(low, high, owner).pick(meets), parent[meets]
+
+
+def widest(boxes: Boxes, spread: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose the feature along which bounds vary most.
+
+    Args:
+        boxes: to be split.
+        spread: change of the bounds over every side, ``[D, N]``.
+
+    Returns:
+        The feature of every box ``[N]``, and whether it can be halved in float64, ``[N]``.
+    """
+    middle = (boxes.low + boxes.high) / 2
+    divisible = (boxes.low < middle) & (middle < boxes.high)
+    # the width decides among features without slope
+    width = boxes.high - boxes.low
+    return torch.where(divisible, spread + 1e-12 * width, -1.0).argmax(dim=0), divisible.any(dim=0)
 
 
 def balls_of(balls: Balls, owner: Tensor) -> Balls:
