@@ -34,6 +34,7 @@ from rlkit.adversarial.exact import (
     attacked_value,
     bracket,
     choices_of_actions,
+    choices_of_intervals,
     worst_case,
 )
 from rlkit.envs import BatchedEnv
@@ -213,6 +214,78 @@ class TestOrder:
         found = bracket(mdp, victim, 0.3, 0.9, observations=world.observations(), max_boxes=10**5)
         assert found.closed.all()
         assert (found.at_start()["upper"] - found.at_start()["lower"] < TOLERANCE).all()
+
+
+def linear(rows, seed):
+    """Linear victims of two actions on the unit square, and the lead of action 0 with its gain, ``[S, N]``, ``[S]``."""
+    rng = np.random.default_rng(seed)
+    modules = []
+    for _ in range(rows):
+        module = nn.Linear(2, 2)
+        module.weight.data = torch.from_numpy(2 * rng.normal(size=(2, 2))).float()
+        module.bias.data = -(module.weight.data @ torch.from_numpy(rng.random(2)).float())
+        modules.append(nn.Sequential(module))
+    return ModuleVictim(modules)
+
+
+class TestSampled:
+    def test_two_actions_in_closed_form(self):
+        """pi(0) is the logistic function of the lead, whose extremes over a box are lead +- epsilon |w|_1."""
+        world, victim = problem(10, states=8, actions=2), linear(4, seed=1)
+        obs = torch.from_numpy(world.observations()).double()
+        low, high, natural = [], [], []
+        for module in victim.modules:
+            weight = (module[0].weight[0] - module[0].weight[1]).double()
+            lead = obs @ weight + (module[0].bias[0] - module[0].bias[1]).double()
+            gain = 0.1 * weight.abs().sum()
+            for which, shift in ((low, -gain), (natural, 0.0), (high, gain)):
+                first = torch.sigmoid(lead + shift)
+                which.append(torch.stack([first, 1 - first], dim=-1).detach().numpy())
+        low, natural, high = map(np.array, (low, natural, high))
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        choices = choices_of_intervals(natural, low, high)
+        for settings in ({"gamma": 0.9}, {"horizon": 8}, {"horizon": 8, "attacks": 2}):
+            exact = worst_case(world.mdp, choices, **settings)
+            found = bracket(world, victim, 0.1, sampled=True, **settings)
+            assert found.closed.all()
+            assert (found.lower <= exact.upper + 1e-4).all()
+            assert (found.upper >= exact.lower - 1e-4).all()
+            assert np.abs(found.upper - found.lower).max() < 1e-3
+            assert (found.upper < found.natural - 0.01).any()
+
+    @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+    def test_the_order_with_three_actions(self, activation):
+        world, victim = problem(11, states=4), networks(3, 2, 3, seed=9, scale=0.3, activation=activation)
+        found = bracket(world, victim, 0.1, 0.9, sampled=True, max_boxes=4096)
+        assert (found.lower <= found.upper).all()
+        assert (found.upper <= found.natural + TOLERANCE).all()
+        assert (found.attack_value >= found.lower).all()
+        assert np.abs(found.attack_value - found.upper).max() < 1e-4
+        for attack in (FGSM(), PGD(5), Noise()):
+            value = attacked_value(world, victim, attack, 0.1, 0.9, sampled=True, draws=4)
+            assert (value.value >= found.lower - TOLERANCE).all()
+        inside = found.at_start()["upper"] - found.at_start()["lower"]
+        assert (inside < 0.25 * (found.at_start()["natural"] - found.at_start()["upper"])).any()
+
+    def test_few_boxes_leave_bounds_that_hold(self):
+        world, victim = problem(12, actions=2), networks(3, 2, 2, seed=10, scale=0.5)
+        fine, coarse = (bracket(world, victim, 0.1, 0.9, sampled=True, max_boxes=most) for most in (10**4, 1))
+        assert fine.closed.all()
+        assert not coarse.closed.all()
+        assert (coarse.lower <= fine.upper).all()
+        assert (coarse.upper >= fine.lower).all()
+        assert (coarse.lower < fine.lower - 0.01).any()
+
+    def test_a_row_is_the_run_of_its_victim_to_the_bit(self):
+        world, victim = problem(13, actions=2), networks(3, 2, 2, seed=11, scale=0.5)
+        every = bracket(world, victim, 0.1, 0.9, sampled=True)
+        one = bracket(world, ModuleVictim(victim.modules[2]), 0.1, 0.9, sampled=True)
+        for name in ("lower", "upper", "natural", "attack_value", "closed", "undecided", "boxes"):
+            assert np.array_equal(getattr(one, name)[0], getattr(every, name)[2]), name
+
+    def test_action_values_are_refused(self):
+        with pytest.raises(ValueError, match="whose softmax is no policy"):
+            bracket(problem(1), ModuleVictim(networks(1, 2, 3).modules, True), 0.1, 0.9, sampled=True)
 
 
 class TestAttackedValue:

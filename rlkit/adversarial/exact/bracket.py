@@ -77,7 +77,7 @@ def bracket(
     then meet at the start, up to the solver's.
 
     Of a victim that samples, verification bounds the probability of every action. With two actions the extremes are
-    all that matters, and the bounds meet but for 1e-6 in probability. With more the lower bound is that of an interval
+    all that matters, and the bounds meet but for 1e-4 in probability. With more the lower bound is that of an interval
     MDP (Givan, Leach & Dean 2000), whose mixtures no observation need provoke.
 
     Args:

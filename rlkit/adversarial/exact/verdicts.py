@@ -16,7 +16,8 @@ from .choices import Array, Flags, ProvokableChoices, choices_of_distributions, 
 from .observed import ObservedProblem, action_distributions
 
 FIRST_TOLERANCE = 1e-3  # of probabilities, before the refinement
-LEAST_TOLERANCE = 1e-6
+LEAST_TOLERANCE = 1e-5
+APART = 1e-4  # in probability: a choice nearer to an attained one counts as decided
 
 
 class Outer(NamedTuple):
@@ -138,7 +139,7 @@ class SampledVerdicts:
         choices = choices_of_intervals(self.natural, low, high)
         corners = choices.distributions()[:, :, 0]  # [S, N, K, A]
         apart = np.abs(corners[:, :, :, None] - self._attained()[:, :, None]).max(axis=-1).min(axis=-1)
-        return Outer(choices, (apart > 2 * LEAST_TOLERANCE) & choices.allowed[:, :, 0])
+        return Outer(choices, (apart > APART) & choices.allowed[:, :, 0])
 
     def inner(self) -> Inner:
         """Give the distributions at the witnesses, that at the truth first."""

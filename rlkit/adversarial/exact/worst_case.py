@@ -136,7 +136,8 @@ def induced_mdp(mdp: TabularMDP, choices: ProvokableChoices, row: int = 0, attac
     here = np.arange(num_states)[:, None, None, None]
     probability = weight * mdp.probability[here, taken]  # [N, I, K, W, J]
     successor = mdp.successor[here, taken].astype(np.int64)
-    reward, terminated = -mdp.reward[here, taken], mdp.terminated[here, taken]
+    reward: NDArray[Any] = -mdp.reward[here, taken]
+    terminated: NDArray[Any] = mdp.terminated[here, taken]
     if choices.chance is not None:  # the next case is drawn with the next state
         probability = probability[..., None] * choices.chance[row][successor]  # [N, I, K, W, J, I]
         successor = successor[..., None] + num_states * np.arange(cases)
@@ -153,9 +154,10 @@ def induced_mdp(mdp: TabularMDP, choices: ProvokableChoices, row: int = 0, attac
     last = actions - 1  # not to attack
     level = np.arange(levels)[:, None] - ((np.arange(levels) > 0)[:, None] & (np.arange(actions) < last))  # [L, K]
     moved = (successor + size * level[:, None, :, None]).reshape(levels * size, actions, -1)
-    probability, reward, terminated = (np.tile(each, (levels, 1, 1)) for each in (probability, reward, terminated))
+    repeated = (np.tile(each, (levels, 1, 1)) for each in (probability, reward, terminated))
     available = np.tile(flags, (levels, 1))
     available[:size, :last] = False  # no attack left
+    probability, reward, terminated = repeated
     return TabularMDP(moved, probability, reward, terminated, available=available)
 
 
