@@ -11,6 +11,7 @@ from .choices import (
     known_draw,
     neighbors_within,
 )
+from .robust_optimum import RobustOptimum, observation_cells, robust_optimum
 from .witness_attack import WorstCaseAdversary, WorstCaseAttack, WorstCaseTiming
 from .worst_case import CLEAN, WorstCase, induced_mdp, worst_case
 
@@ -19,6 +20,7 @@ __all__ = [
     "AttackedValue",
     "Bracket",
     "ProvokableChoices",
+    "RobustOptimum",
     "WorstCase",
     "WorstCaseAdversary",
     "WorstCaseAttack",
@@ -32,5 +34,7 @@ __all__ = [
     "induced_mdp",
     "known_draw",
     "neighbors_within",
+    "observation_cells",
+    "robust_optimum",
     "worst_case",
 ]
