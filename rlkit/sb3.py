@@ -74,7 +74,7 @@ class SB3Policy:
         if len(given) != len(self.models):
             raise ValueError(f"vec_normalize has {len(given)} for {len(self.models)} models: give one, or one for each")
         self.vec_normalize = given
-        self._normalizations = [None if one is None else _normalization(one) for one in given]
+        self.normalizations = [None if one is None else _normalization(one) for one in given]
         if not self.models:
             raise ValueError("models must hold at least one stable-baselines3 model, got none")
         for model in self.models:
@@ -84,7 +84,7 @@ class SB3Policy:
                     f"models must share their spaces, got {model.observation_space} and {self.observation_space}, "
                     f"{model.action_space} and {self.action_space}"
                 )
-        for normalization in self._normalizations:
+        for normalization in self.normalizations:
             if normalization is not None and normalization.mean.numel() != math.prod(self.observation_space.shape):
                 raise ValueError(
                     f"vec_normalize is of observations of shape {tuple(normalization.mean.shape)}, the models are of "
@@ -146,7 +146,7 @@ class SB3Policy:
         shown = as_observations(obs, self)
         if shown.shape[1] == 0:
             raise ValueError("obs holds no observation, B is 0: stable-baselines3's models need at least one")
-        rows = zip(self.models, shown, self._normalizations, strict=True)
+        rows = zip(self.models, shown, self.normalizations, strict=True)
         return torch.stack([_asked(model, question, row, normalization) for model, row, normalization in rows])
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:

@@ -20,6 +20,29 @@ from .attacks.universal import Universal, universal_offset
 from .attacks.value_aware import ValueAware
 from .budget import Budget
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
+from .exact import (
+    CLEAN,
+    AttackedValue,
+    Bracket,
+    ProvokableChoices,
+    RobustOptimum,
+    WorstCase,
+    WorstCaseAdversary,
+    WorstCaseAttack,
+    WorstCaseTiming,
+    attacked_value,
+    bracket,
+    choices_of_actions,
+    choices_of_distributions,
+    choices_of_intervals,
+    choices_of_neighbors,
+    induced_mdp,
+    known_draw,
+    neighbors_within,
+    observation_cells,
+    robust_optimum,
+    worst_case,
+)
 from .hijack import HijackedEpisodes, TablePolicy, hijack_rollout
 from .measures.aliasing import aliasing_epsilon
 from .measures.checklist import Checked, ChecklistResult, ChecklistWarning, curve_warnings, examine, warnings_of
@@ -45,12 +68,17 @@ from .timing import (
     attack_now,
     preference_gap,
 )
+from .verification.local_lipschitz import local_lipschitz_bound, local_margin_radius
+from .verification.probabilities import ProbabilityBounds, probability_bounds
+from .verification.radius import CertifiedRadius, CertifiedRates, certified_action_rate, certified_radius
+from .verification.reachable import ReachableActions, reachable_actions
 from .victims.base import Access, LabelVictim, ModuleVictim, OneHot, Victim, scores_of
 from .victims.decision_trees import DecisionTrees, grow, imitate
 from .victims.stacked import Stacked
 from .visited_states import visited
 
 __all__ = [
+    "CLEAN",
     "FGSM",
     "NATURAL",
     "OBJECTIVES",
@@ -66,11 +94,15 @@ __all__ = [
     "AttackResult",
     "AttackedObservation",
     "AttackedPolicy",
+    "AttackedValue",
     "AttackedVectorObservation",
     "Ball",
     "BestOf",
     "Boundary",
+    "Bracket",
     "Budget",
+    "CertifiedRadius",
+    "CertifiedRates",
     "Checked",
     "ChecklistResult",
     "ChecklistWarning",
@@ -91,8 +123,12 @@ __all__ = [
     "Noise",
     "Objective",
     "OneHot",
+    "ProbabilityBounds",
+    "ProvokableChoices",
     "RandomSearch",
+    "ReachableActions",
     "Rescaled",
+    "RobustOptimum",
     "RobustnessCurve",
     "SaliencyOfEpisode",
     "Section",
@@ -110,12 +146,24 @@ __all__ = [
     "ValueAware",
     "ValueGuided",
     "Victim",
+    "WorstCase",
+    "WorstCaseAdversary",
+    "WorstCaseAttack",
+    "WorstCaseTiming",
     "adversarial_distance",
     "aliasing_epsilon",
     "alignment",
     "along_ray",
     "at_share",
     "attack_now",
+    "attacked_value",
+    "bracket",
+    "certified_action_rate",
+    "certified_radius",
+    "choices_of_actions",
+    "choices_of_distributions",
+    "choices_of_intervals",
+    "choices_of_neighbors",
     "committed_threat",
     "committed_threats",
     "corners",
@@ -135,13 +183,22 @@ __all__ = [
     "grow",
     "hijack_rollout",
     "imitate",
+    "induced_mdp",
     "kl",
+    "known_draw",
     "lipschitz_bound",
+    "local_lipschitz_bound",
+    "local_margin_radius",
     "margin",
     "margin_radius",
+    "neighbors_within",
+    "observation_cells",
     "padded",
     "perturb",
     "preference_gap",
+    "probability_bounds",
+    "reachable_actions",
+    "robust_optimum",
     "robustness_curve",
     "rotated",
     "saliency",
@@ -154,4 +211,5 @@ __all__ = [
     "universal_offset",
     "visited",
     "warnings_of",
+    "worst_case",
 ]

@@ -1,0 +1,180 @@
+"""What verification knows of a victim in every state, refined where it matters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..budget import Budget
+from ..verification.probabilities import probability_bounds
+from ..verification.reachable import reachable_actions
+from .choices import Array, Flags, ProvokableChoices, choices_of_distributions, choices_of_intervals
+from .observed import ObservedProblem, action_distributions
+
+FIRST_TOLERANCE = 1e-3  # of probabilities, before the refinement
+LEAST_TOLERANCE = 1e-5
+APART = 1e-4  # in probability: a choice nearer to an attained one counts as decided
+
+
+class Outer(NamedTuple):
+    """All that the adversary may be able to provoke."""
+
+    choices: ProvokableChoices
+    undecided: Flags  # [S, N, K], choices that no observation is known to provoke
+
+
+class Inner(NamedTuple):
+    """What observations are known to provoke."""
+
+    choices: ProvokableChoices
+    witness: Tensor  # [S, N, K, *observation]
+
+
+class Verdicts(Protocol):
+    """Verification of one victim, state by state."""
+
+    boxes: NDArray[np.int64]  # [S, N], bounded so far
+
+    def refine(self, wanted: Flags, max_boxes: int) -> None:
+        """Verify the states ``wanted [S, N]`` once more, with up to ``max_boxes`` boxes each."""
+        ...
+
+    def outer(self) -> Outer:
+        """Give the choices that are not excluded."""
+        ...
+
+    def inner(self) -> Inner:
+        """Give the choices that are attained."""
+        ...
+
+
+class GreedyVerdicts:
+    """Which actions a greedy victim can be made to take; see ``reachable_actions``."""
+
+    def __init__(self, posed: ObservedProblem, budget: Budget) -> None:
+        self.posed, self.budget = posed, budget
+        self.natural = action_distributions(posed.victim, posed.obs, False, posed.mdp.num_actions)
+        self.reachable: Flags = self.natural > 0  # [S, N, A]
+        self.undecided: Flags = np.zeros_like(self.reachable)
+        self.witness = posed.obs[:, :, None].expand(*self.natural.shape, *posed.obs.shape[2:]).clone()
+        self.boxes: NDArray[np.int64] = np.zeros(self.natural.shape[:2], np.int64)
+
+    def refine(self, wanted: Flags, max_boxes: int) -> None:
+        """Verify some states; arguments as of ``Verdicts.refine``."""
+        asked = batch_of(wanted, self.boxes)
+        if asked is None:
+            return
+        found = reachable_actions(
+            self.posed.victim, self.posed.obs[asked.rows, asked.states], self.budget, max_boxes=max_boxes
+        )
+        count = found.reachable.shape[2]
+        if count != self.natural.shape[2]:
+            raise ValueError(f"the victim has {count} actions and the MDP {self.natural.shape[2]}: they do not fit")
+        at, new = asked.at, asked.new
+        self.reachable[at], self.undecided[at] = found.reachable.numpy()[new], found.open.numpy()[new]
+        self.witness[at] = found.witness[torch.from_numpy(new)]
+        self.boxes[at] += found.boxes.numpy()[new]
+
+    def outer(self) -> Outer:
+        """Give the actions that are not excluded."""
+        allowed = self.reachable | self.undecided
+        return Outer(ProvokableChoices(self.natural[:, :, None], allowed[:, :, None]), self.undecided)
+
+    def inner(self) -> Inner:
+        """Give the actions that the victim takes when it is shown their witness, asked once more."""
+        rows, states, count = self.reachable.shape
+        shown = self.witness.reshape(rows, states * count, *self.posed.obs.shape[2:])
+        taken = self.posed.victim.act(shown, True).reshape(rows, states, count).cpu().numpy()
+        attained = (self.reachable & (taken == np.arange(count))) | (self.natural > 0)
+        return Inner(ProvokableChoices(self.natural[:, :, None], attained[:, :, None]), self.witness)
+
+
+class SampledVerdicts:
+    """Between which bounds the probabilities of a sampling victim can be moved; see ``probability_bounds``.
+
+    With two actions the two extremes are all that matters, because the return is affine in the policy. With more the
+    bounds of single actions allow mixtures that no observation need provoke: the bracket holds and may stay open.
+    """
+
+    def __init__(self, posed: ObservedProblem, budget: Budget) -> None:
+        self.posed, self.budget, self.tolerance = posed, budget, FIRST_TOLERANCE
+        self.natural = action_distributions(posed.victim, posed.obs, True, posed.mdp.num_actions)
+        self.low, self.high = self.natural.copy(), self.natural.copy()  # [S, N, A]
+        shape = (*self.natural.shape[:2], 2 * self.natural.shape[2] + 1, *posed.obs.shape[2:])
+        self.witness = posed.obs[:, :, None].expand(shape).clone()  # the truth, lowest of every action, highest
+        self.boxes: NDArray[np.int64] = np.zeros(self.natural.shape[:2], np.int64)
+
+    def refine(self, wanted: Flags, max_boxes: int) -> None:
+        """Verify some states, to a tenth of the last tolerance; arguments as of ``Verdicts.refine``."""
+        asked = batch_of(wanted, self.boxes)
+        if asked is None:
+            return
+        found = probability_bounds(
+            self.posed.victim,
+            self.posed.obs[asked.rows, asked.states],
+            self.budget,
+            self.tolerance,
+            max_boxes=max_boxes,
+        )
+        self.tolerance = max(self.tolerance / 10, LEAST_TOLERANCE)
+        at, new = asked.at, asked.new
+        self.low[at], self.high[at] = found.low.numpy()[new], found.high.numpy()[new]
+        self.witness[at] = torch.cat(
+            [
+                self.witness[at][:, :1],
+                found.low_witness[torch.from_numpy(new)],
+                found.high_witness[torch.from_numpy(new)],
+            ],
+            dim=1,
+        )
+        self.boxes[at] += found.boxes.numpy()[new]
+
+    def outer(self) -> Outer:
+        """Give all distributions within the bounds, and those corners that lie apart from every attained one."""
+        low, high = np.minimum(self.low, self.natural), np.maximum(self.high, self.natural)
+        choices = choices_of_intervals(self.natural, low, high)
+        corners = choices.distributions()[:, :, 0]  # [S, N, K, A]
+        apart = np.abs(corners[:, :, :, None] - self._attained()[:, :, None]).max(axis=-1).min(axis=-1)
+        return Outer(choices, (apart > APART) & choices.allowed[:, :, 0])
+
+    def inner(self) -> Inner:
+        """Give the distributions at the witnesses, that at the truth first."""
+        return Inner(choices_of_distributions(self.natural, self._attained()), self.witness)
+
+    def _attained(self) -> Array:
+        """The distributions at the witnesses, ``[S, N, 2 A + 1, A]``."""
+        rows, states, count = self.witness.shape[:3]
+        shown = self.witness.reshape(rows, states * count, *self.posed.obs.shape[2:])
+        found = action_distributions(self.posed.victim, shown, True, self.natural.shape[2])
+        return found.reshape(rows, states, count, -1)
+
+
+class Batch(NamedTuple):
+    """States to verify as a batch; rows that want fewer repeat one that takes little work."""
+
+    rows: NDArray[np.int64]  # [S, 1]
+    states: NDArray[np.int64]  # [S, W]
+    new: Flags  # [S, W], false for repeated states
+    at: tuple[NDArray[np.int64], NDArray[np.int64]]  # (row, state) of the new ones
+
+
+def batch_of(wanted: Flags, boxes: NDArray[np.int64]) -> Batch | None:
+    """Gather the states ``wanted [S, N]`` of every row and no others: a row's verdicts do not depend on the rest.
+
+    Args:
+        wanted: states to verify.
+        boxes: that every state took before, ``[S, N]``.
+    """
+    width = int(wanted.sum(axis=1).max())
+    if width == 0:
+        return None
+    order = np.argsort(~wanted, axis=1, kind="stable")[:, :width]
+    new = np.take_along_axis(wanted, order, axis=1)
+    effort = np.where(wanted, np.iinfo(np.int64).max, boxes)
+    states = np.where(new, order, effort.argmin(axis=1)[:, None])
+    rows = np.arange(len(wanted))[:, None]
+    return Batch(rows, states, new, (np.broadcast_to(rows, new.shape)[new], states[new]))

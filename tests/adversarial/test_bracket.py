@@ -1,0 +1,431 @@
+"""The bracket over real-valued balls: closed forms, order in exact expectation, attacks that attain it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from rlkit.adversarial import (
+    FGSM,
+    PGD,
+    AtRandom,
+    AttackedPolicy,
+    BestOf,
+    Boundary,
+    Budget,
+    DeepFool,
+    Every,
+    LabelVictim,
+    ModuleVictim,
+    Noise,
+    OneHot,
+    RandomSearch,
+    Strategic,
+    TablePolicy,
+    Universal,
+)
+from rlkit.adversarial.exact import (
+    WorstCaseAdversary,
+    WorstCaseAttack,
+    WorstCaseTiming,
+    attacked_value,
+    bracket,
+    choices_of_actions,
+    choices_of_intervals,
+    worst_case,
+)
+from rlkit.envs import BatchedEnv
+from rlkit.envs.tabular import TabularDynamics
+from rlkit.evaluation import rollout
+from rlkit.mdp import garnet
+from rlkit.planning import evaluate, evaluate_finite
+
+TOLERANCE = 2e-6  # of the solver's bounds
+
+
+def networks(rows, features, actions, width=16, seed=0, scale=1.0, activation=nn.ReLU):
+    """Victims, one module per row, that bend within the unit box: every hidden unit changes sign somewhere in it."""
+    rng = np.random.default_rng(seed)
+    modules = []
+    for _ in range(rows):
+        first, last = nn.Linear(features, width), nn.Linear(width, actions)
+        weight, place = 4 * rng.normal(size=(width, features)), rng.random((width, features))
+        out = scale * rng.normal(size=(actions, width))
+        first.weight.data = torch.from_numpy(weight).float()
+        first.bias.data = torch.from_numpy(-(weight * place).sum(axis=1)).float()
+        last.weight.data = torch.from_numpy(out - out.mean(axis=1, keepdims=True)).float()
+        last.bias.data = torch.zeros(actions)
+        modules.append(nn.Sequential(first, activation(), last))
+    return ModuleVictim(modules)
+
+
+def problem(seed, states=6, actions=3, features=2, ending=0.1):
+    """A Garnet whose states are seen as random points, and its dynamics."""
+    rng = np.random.default_rng(seed)
+    mdp = garnet(states, actions, 2, rng, ending=ending)
+    seen = rng.random((states, features)).astype(np.float32)
+    return TabularDynamics(mdp, seen, spaces.Box(0, 1, (features,), np.float32))
+
+
+def without_chance(seed=1, states=12):
+    """A Garnet without chance: an episode of 12 steps from the first state is the expectation."""
+    rng = np.random.default_rng(seed)
+    drawn = garnet(states, 4, 1, rng)
+    mdp = dataclasses.replace(drawn, start=np.eye(states)[0], max_steps=12)
+    seen = rng.random((states, 2)).astype(np.float32)
+    return TabularDynamics(mdp, seen, spaces.Box(0, 1, (2,), np.float32))
+
+
+WORLD = without_chance()
+VICTIM = networks(3, 2, 4, seed=3)
+ATTACKS = (
+    FGSM(),
+    PGD(),
+    Noise(),
+    Noise("uniform"),
+    Noise("gaussian"),
+    RandomSearch(30),
+    DeepFool(),
+    Boundary(),
+    Universal(torch.full((1, 2), 0.1)),
+    BestOf((PGD(5), Noise())),
+)
+
+
+def margins(victim, obs, budget):
+    """Which of two actions linear victims can be made to take: the lead and its gain, in closed form, [S, N, 2]."""
+    reachable = []
+    for module in victim.modules:
+        weight = (module[0].weight[0] - module[0].weight[1]).double()
+        lead = obs.double() @ weight + (module[0].bias[0] - module[0].bias[1]).double()
+        gain = budget.epsilon * weight.abs().sum()
+        reachable.append(torch.stack([lead + gain >= 0, lead - gain < 0], dim=-1))
+    return torch.stack(reachable).numpy()
+
+
+class TestClosedForm:
+    def test_linear_victims_of_two_actions(self):
+        world = problem(0, states=8, actions=2)
+        rng = np.random.default_rng(0)
+        modules = []
+        for _ in range(4):
+            module = nn.Sequential(nn.Linear(2, 2))
+            module[0].weight.data = torch.from_numpy(rng.normal(size=(2, 2))).float()
+            module[0].bias.data = -(module[0].weight.data @ torch.full((2,), 0.5))
+            modules.append(module)
+        victim, budget = ModuleVictim(modules), Budget(0.1)
+        obs = torch.from_numpy(world.observations())
+        choices = choices_of_actions(victim.act(obs).numpy(), margins(victim, obs, budget))
+        for settings in ({"gamma": 0.9}, {"horizon": 8}, {"horizon": 8, "attacks": 2}):
+            exact, found = worst_case(world.mdp, choices, **settings), bracket(world, victim, budget, **settings)
+            assert np.allclose(found.lower, exact.lower, atol=TOLERANCE)
+            assert np.allclose(found.upper, exact.upper, atol=TOLERANCE)
+            assert found.closed.all()
+            assert (found.upper < found.natural - 0.01).any()
+
+    def test_a_ball_of_radius_0_leaves_the_natural_return(self):
+        found = bracket(WORLD, VICTIM, 0.0)
+        assert np.allclose(found.lower, found.natural, atol=1e-9)
+        assert np.allclose(found.attack_value, found.natural, atol=1e-12)
+
+
+class TestOrder:
+    @pytest.mark.parametrize("settings", [{"gamma": 0.9}, {"horizon": 9}], ids=["discounted", "steps"])
+    @pytest.mark.parametrize("norm", ["inf", "2", "1"])
+    def test_no_attack_beats_the_exact_worst_case(self, norm, settings):
+        world, victim, budget = problem(1), networks(5, 2, 3, seed=1), Budget(0.15, norm)
+        found = bracket(world, victim, budget, **settings)
+        assert found.closed.all()
+        assert (found.lower <= found.upper).all()
+        assert (found.upper <= found.natural + TOLERANCE).all()
+        start = found.at_start()
+        assert (start["upper"] - start["lower"] < TOLERANCE).all()
+        beaten = np.zeros(5, np.bool_)
+        for attack in ATTACKS:
+            value = attacked_value(world, victim, attack, budget, **settings, draws=1)
+            assert (value.value >= found.lower - TOLERANCE).all(), attack.name
+            beaten |= value.start > start["upper"] + 0.01
+        assert beaten.any()  # some attack leaves something to be had
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("first", range(0, 100, 20))
+    def test_no_attack_beats_it_in_2000_problems(self, first):
+        """100 MDPs, 20 victims each; with FGSM, PGD, noise and random search evaluated exactly, and 6 epsilons."""
+        for seed in range(first, first + 20):
+            rng = np.random.default_rng(seed)
+            world = problem(seed, int(rng.integers(2, 9)), int(rng.integers(2, 5)), ending=0.2 * rng.random())
+            victim = networks(20, 2, world.mdp.num_actions, seed=seed)
+            budget = Budget((0.01, 0.03, 0.1, 0.2, 0.3, 0.5)[seed % 6], ("inf", "2", "1")[seed % 3])
+            found = bracket(world, victim, budget, 0.9)
+            assert (found.lower <= found.upper).all()
+            assert (found.upper <= found.natural + TOLERANCE).all()
+            assert (found.lower <= found.attack_value).all()
+            assert np.abs(found.attack_value - found.upper).max() < 1e-3
+            for attack in (FGSM(), PGD(5), Noise(), RandomSearch(10)):
+                value = attacked_value(world, victim, attack, budget, 0.9, draws=2)
+                assert (value.value >= found.lower - TOLERANCE).all()
+
+    @pytest.mark.parametrize("boxes", [1, 3, 10])
+    def test_few_boxes_leave_bounds_that_hold(self, boxes):
+        """What is undecided counts as reachable below and as unreachable above."""
+        world, victim = problem(2), networks(5, 2, 3, width=32, seed=2)
+        exact, coarse = (bracket(world, victim, 0.1, 0.9, max_boxes=most) for most in (10**5, boxes))
+        assert exact.closed.all()
+        assert (coarse.lower <= exact.lower + TOLERANCE).all()
+        assert (coarse.upper >= exact.upper - TOLERANCE).all()
+        if boxes == 1:
+            assert coarse.undecided.sum() > 0
+            assert not coarse.closed.all()
+            assert (coarse.lower < exact.lower - 0.01).any()
+
+    def test_timings_and_limits_lie_above_their_exact_worst_case(self):
+        world, victim = problem(3), networks(4, 2, 3, seed=4)
+        found = bracket(world, victim, 0.15, horizon=9, attacks=2)
+        for timing in (None, AtRandom(0.3), Every(3), Strategic(0.3, temperature=1.0)):
+            value = attacked_value(world, victim, PGD(), 0.15, horizon=9, timing=timing, attacks_per_episode=2)
+            assert (value.value >= found.lower - TOLERANCE).all()
+            assert (value.value <= found.natural + 10).all()
+        free = bracket(world, victim, 0.15, horizon=9)
+        assert (free.lower <= found.upper + TOLERANCE).all()
+        assert (free.lower < found.lower - 0.01).any()
+
+    def test_a_row_is_the_run_of_its_victim_to_the_bit(self):
+        world, victim = problem(4), networks(5, 2, 3, width=32, seed=5)
+        for settings in ({"gamma": 0.9}, {"horizon": 6, "attacks": 2}):
+            every = bracket(world, victim, 0.1, max_boxes=600, **settings)
+            for row in (0, 4):
+                one = bracket(world, ModuleVictim(victim.modules[row]), 0.1, max_boxes=600, **settings)
+                for name in ("lower", "upper", "natural", "attack_value", "closed", "undecided", "boxes"):
+                    assert np.array_equal(getattr(one, name)[0], getattr(every, name)[row]), name
+                assert torch.equal(one.attack.shown[0], every.attack.shown[row])
+
+    def test_states_that_are_never_visited_need_not_be_decided(self):
+        """The refinement asks where the lower bound's adversary goes, so an unreachable state stays coarse."""
+        world = problem(5)
+        start = np.zeros(6)
+        start[0] = 1.0
+        mdp = type(world.mdp)(
+            np.zeros_like(world.mdp.successor), world.mdp.probability, world.mdp.reward, world.mdp.terminated, start
+        )
+        victim = networks(3, 2, 3, width=64, seed=6)
+        found = bracket(mdp, victim, 0.3, 0.9, observations=world.observations(), max_boxes=10**5)
+        assert found.closed.all()
+        assert (found.at_start()["upper"] - found.at_start()["lower"] < TOLERANCE).all()
+
+
+def linear(rows, seed):
+    """Linear victims of two actions on the unit square, and the lead of action 0 with its gain, ``[S, N]``, ``[S]``."""
+    rng = np.random.default_rng(seed)
+    modules = []
+    for _ in range(rows):
+        module = nn.Linear(2, 2)
+        module.weight.data = torch.from_numpy(2 * rng.normal(size=(2, 2))).float()
+        module.bias.data = -(module.weight.data @ torch.from_numpy(rng.random(2)).float())
+        modules.append(nn.Sequential(module))
+    return ModuleVictim(modules)
+
+
+class TestSampled:
+    def test_two_actions_in_closed_form(self):
+        """pi(0) is the logistic function of the lead, whose extremes over a box are lead +- epsilon |w|_1."""
+        world, victim = problem(10, states=8, actions=2), linear(4, seed=1)
+        obs = torch.from_numpy(world.observations()).double()
+        low, high, natural = [], [], []
+        for module in victim.modules:
+            weight = (module[0].weight[0] - module[0].weight[1]).double()
+            lead = obs @ weight + (module[0].bias[0] - module[0].bias[1]).double()
+            gain = 0.1 * weight.abs().sum()
+            for which, shift in ((low, -gain), (natural, 0.0), (high, gain)):
+                first = torch.sigmoid(lead + shift)
+                which.append(torch.stack([first, 1 - first], dim=-1).detach().numpy())
+        low, natural, high = map(np.array, (low, natural, high))
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        choices = choices_of_intervals(natural, low, high)
+        for settings in ({"gamma": 0.9}, {"horizon": 8}, {"horizon": 8, "attacks": 2}):
+            exact = worst_case(world.mdp, choices, **settings)
+            found = bracket(world, victim, 0.1, sampled=True, **settings)
+            assert found.closed.all()
+            assert (found.lower <= exact.upper + 1e-4).all()
+            assert (found.upper >= exact.lower - 1e-4).all()
+            assert np.abs(found.upper - found.lower).max() < 1e-3
+            assert (found.upper < found.natural - 0.01).any()
+
+    @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+    def test_the_order_with_three_actions(self, activation):
+        world, victim = problem(11, states=4), networks(3, 2, 3, seed=9, scale=0.3, activation=activation)
+        found = bracket(world, victim, 0.1, 0.9, sampled=True, max_boxes=4096)
+        assert (found.lower <= found.upper).all()
+        assert (found.upper <= found.natural + TOLERANCE).all()
+        assert (found.attack_value >= found.lower).all()
+        assert np.abs(found.attack_value - found.upper).max() < 1e-4
+        for attack in (FGSM(), PGD(5), Noise()):
+            value = attacked_value(world, victim, attack, 0.1, 0.9, sampled=True, draws=4)
+            assert (value.value >= found.lower - TOLERANCE).all()
+        inside = found.at_start()["upper"] - found.at_start()["lower"]
+        assert (inside < 0.25 * (found.at_start()["natural"] - found.at_start()["upper"])).any()
+
+    def test_few_boxes_leave_bounds_that_hold(self):
+        world, victim = problem(12, actions=2), networks(3, 2, 2, seed=10, scale=0.5)
+        fine, coarse = (bracket(world, victim, 0.1, 0.9, sampled=True, max_boxes=most) for most in (10**4, 1))
+        assert fine.closed.all()
+        assert not coarse.closed.all()
+        assert (coarse.lower <= fine.upper).all()
+        assert (coarse.upper >= fine.lower).all()
+        assert (coarse.lower < fine.lower - 0.01).any()
+
+    def test_a_row_is_the_run_of_its_victim_to_the_bit(self):
+        world, victim = problem(13, actions=2), networks(3, 2, 2, seed=11, scale=0.5)
+        every = bracket(world, victim, 0.1, 0.9, sampled=True)
+        one = bracket(world, ModuleVictim(victim.modules[2]), 0.1, 0.9, sampled=True)
+        for name in ("lower", "upper", "natural", "attack_value", "closed", "undecided", "boxes"):
+            assert np.array_equal(getattr(one, name)[0], getattr(every, name)[2]), name
+
+    def test_action_values_are_refused(self):
+        with pytest.raises(ValueError, match="whose softmax is no policy"):
+            bracket(problem(1), ModuleVictim(networks(1, 2, 3).modules, True), 0.1, 0.9, sampled=True)
+
+
+class TestAttackedValue:
+    def test_it_is_the_value_of_the_policy_that_the_attack_makes(self):
+        world, victim = problem(6), networks(3, 2, 3, seed=7)
+        found = attacked_value(world, victim, FGSM(), 0.1, 0.9)
+        shown = FGSM().propose(
+            victim, torch.from_numpy(world.observations()).expand(3, -1, -1), Budget(0.1), None, None
+        )
+        actions = victim.act(shown).numpy()
+        assert np.allclose(found.value, evaluate(world.mdp, actions, 0.9), atol=1e-12)
+        assert np.allclose(found.start, found.value.mean(axis=1))
+
+    def test_sampled_victims_act_by_the_softmax_of_their_scores(self):
+        world, victim = problem(6), networks(3, 2, 3, seed=7, scale=0.5)
+        found = attacked_value(
+            world, victim, WorstCaseAttack(world.observations(), world.observations()[None]), 0.1, 0.9, sampled=True
+        )
+        policy = torch.softmax(victim.scores(torch.from_numpy(world.observations())).double(), dim=-1).detach().numpy()
+        assert np.allclose(found.value, evaluate(world.mdp, policy, 0.9), atol=1e-12)
+
+    def test_timing_by_hand(self):
+        """Every second step of four, two of them: the first step of each pair is attacked."""
+        world, victim = problem(7, ending=0.0), networks(2, 2, 3, seed=8)
+        attacked = attacked_value(world, victim, PGD(), 0.2, horizon=4).policy
+        natural = attacked_value(world, victim, Noise(), 0.0, horizon=4).policy
+        assert (attacked != natural).any()
+        steps = np.stack([attacked, natural, attacked, natural], axis=1)
+        by_hand = evaluate_finite(world.mdp, steps, 4, per_step=True)[:, 0]
+        every = attacked_value(world, victim, PGD(), 0.2, horizon=4, timing=Every(2))
+        assert np.allclose(every.value, by_hand, atol=1e-12)
+        first = np.stack([attacked, natural, natural, natural], axis=1)
+        once = attacked_value(world, victim, PGD(), 0.2, horizon=4, attacks_per_episode=1)
+        assert np.allclose(once.value, evaluate_finite(world.mdp, first, 4, per_step=True)[:, 0], atol=1e-12)
+
+    def test_random_timing_is_an_expectation(self):
+        world, victim = problem(7), networks(2, 2, 3, seed=8)
+        attacked = attacked_value(world, victim, PGD(), 0.2, horizon=4).policy
+        natural = attacked_value(world, victim, Noise(), 0.0, horizon=4).policy
+        found = attacked_value(world, victim, PGD(), 0.2, horizon=4, timing=AtRandom(0.25))
+        mixed = 0.25 * attacked + 0.75 * natural
+        assert np.allclose(found.value, evaluate_finite(world.mdp, mixed, 4)[:, 0], atol=1e-12)
+
+    def test_what_cannot_be_evaluated_is_refused(self):
+        world, victim = problem(7), networks(2, 2, 3, seed=8)
+        with pytest.raises(ValueError, match="give a horizon"):
+            attacked_value(world, victim, PGD(), 0.2, 0.9, timing=Every(2))
+        with pytest.raises(ValueError, match="action values, whose softmax is no policy"):
+            attacked_value(world, ModuleVictim(victim.modules, True), PGD(), 0.2, 0.9, sampled=True)
+
+
+class TestExecution:
+    """On a map without slips one episode is the expectation, so rollouts must equal the table."""
+
+    @pytest.mark.parametrize("attacks", [None, 0, 1, 3])
+    def test_the_adversary_earns_the_upper_bound(self, attacks):
+        found = bracket(WORLD, VICTIM, 0.3, attacks=attacks)
+        env = BatchedEnv(WORLD, range(3), 4)
+        played = rollout(VICTIM, env, perturb=found.adversary)
+        assert np.allclose(played.returns.numpy(), found.at_start()["upper"][:, None], atol=1e-5)
+        again = rollout(VICTIM, BatchedEnv(WORLD, range(3), 4), perturb=found.adversary)
+        assert torch.equal(played.returns, again.returns)
+
+    @pytest.mark.parametrize("attacks", [None, 2])
+    def test_the_attack_earns_its_value(self, attacks):
+        found = bracket(WORLD, VICTIM, 0.3, attacks=attacks)
+        policy = AttackedPolicy(
+            VICTIM, found.attack, 0.3, seeds=range(3), timing=found.timing, attacks_per_episode=attacks
+        )
+        played = rollout(VICTIM, BatchedEnv(WORLD, range(3), 4), perturb=policy)
+        assert np.allclose(played.returns.numpy(), found.at_start()["attack"][:, None], atol=1e-5)
+        assert (found.at_start()["attack"] >= found.at_start()["upper"] - TOLERANCE).all()
+        assert (found.at_start()["attack"] < found.at_start()["natural"] - 0.05).any()
+
+    def test_witnesses_stay_within_the_budget(self):
+        budget = Budget(0.3, "2", scale=[1.0, 0.5], low=0.0, high=1.0)
+        found = bracket(WORLD, VICTIM, budget)
+        obs = found.attack.observations.expand_as(found.attack.shown)
+        assert (budget.distance(obs, found.attack.shown) <= 0.3 * (1 + 1e-6)).all()
+        assert found.attack.shown.min() >= 0
+        assert found.attack.shown.max() <= 1
+
+    def test_an_observation_of_no_state_is_shown_as_it_is(self):
+        found = bracket(WORLD, VICTIM, 0.3)
+        foreign = torch.full((3, 2, 2), 0.123)
+        foreign[0, 0] = torch.nan
+        shown = found.attack.propose(VICTIM, foreign, Budget(0.3))
+        assert torch.equal(shown.nan_to_num(9.0), foreign.nan_to_num(9.0))
+        found.adversary.restart()
+        assert torch.equal(found.adversary.perturb(foreign).nan_to_num(9.0), foreign.nan_to_num(9.0))
+
+    def test_codes_of_states_are_attacked_through_one_hot(self):
+        world = problem(8, states=3)
+        seen = TabularDynamics(world.mdp)
+        victim = OneHot(networks(2, 3, 3, seed=9), spaces.Discrete(3))
+        found = bracket(seen, victim, 0.6, 0.9)
+        assert found.closed.all()
+        assert (found.upper < found.natural - 0.01).any()
+
+
+class TestBadInput:
+    def test_a_problem_without_observations(self):
+        with pytest.raises(ValueError, match="says nothing about observations"):
+            bracket(WORLD.mdp, VICTIM, 0.1)
+        with pytest.raises(ValueError, match="do not fit an MDP of 12 states"):
+            bracket(WORLD.mdp, VICTIM, 0.1, observations=np.zeros((5, 2), np.float32))
+        with pytest.raises(ValueError, match="no small changes"):
+            bracket(TabularDynamics(WORLD.mdp), TablePolicy(np.arange(12), np.zeros(12, int)), 0.1)
+        with pytest.raises(ValueError, match="must be finite"):
+            bracket(WORLD.mdp, VICTIM, 0.1, observations=np.full((12, 2), np.nan, np.float32))
+
+    def test_states_that_look_alike(self):
+        with pytest.raises(ValueError, match="look alike"):
+            bracket(WORLD.mdp, VICTIM, 0.1, observations=np.zeros((12, 2), np.float32))
+
+    def test_a_victim_of_other_actions(self):
+        with pytest.raises(ValueError, match="they do not fit"):
+            bracket(WORLD, networks(1, 2, 5, seed=1), 0.1)
+
+    def test_a_victim_that_verification_does_not_cover(self):
+        with pytest.raises(ValueError, match=r"layers|covers|Sequential"):
+            bracket(WORLD, LabelVictim(lambda obs: np.zeros(len(obs), int)), 0.1)
+
+    def test_gamma_1_without_a_limit_and_attacks_without_one(self):
+        world = problem(1)
+        with pytest.raises(ValueError, match="gamma is 1"):
+            bracket(world, networks(1, 2, 3), 0.1)
+        with pytest.raises(ValueError, match="give a horizon"):
+            bracket(world, networks(1, 2, 3), 0.1, 0.9, attacks=2)
+
+    def test_shapes_of_the_attack(self):
+        with pytest.raises(ValueError, match="expected"):
+            WorstCaseAttack(np.zeros((2, 3)), np.zeros((1, 3, 3)))
+        found = bracket(WORLD, VICTIM, 0.1)
+        with pytest.raises(ValueError, match="3 rows and the observations of 2"):
+            found.attack.propose(VICTIM, torch.zeros(2, 1, 2), Budget(0.1))
+        with pytest.raises(ValueError, match="3 rows and the observations of 2"):
+            found.adversary.perturb(torch.zeros(2, 1, 2))
+        stationary = worst_case(WORLD.mdp, choices_of_actions(np.zeros(12, int), np.ones((12, 4), bool)), 0.9)
+        with pytest.raises(ValueError, match="with a horizon"):
+            WorstCaseTiming(WORLD.observations(), stationary)
+        with pytest.raises(ValueError, match="expected"):
+            WorstCaseAdversary(WORLD.observations(), np.zeros((1, 12, 2)), stationary)
