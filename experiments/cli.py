@@ -23,6 +23,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 import rlkit
 
 from .commands.attack import attack
+from .commands.certify import certify
 from .commands.compare import compare
 from .commands.demo import demo
 from .commands.evaluate import evaluate
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "solve": solve,
     "attack": attack,
+    "certify": certify,
     "hijack": hijack,
     "compare": compare,
     "report": report,

@@ -19,6 +19,7 @@ def attack(
     measures: Annotated[
         tuple[Literal["distance", "saliency", "sections"], ...], unset("{distance,saliency,sections} ...", "none")
     ] = (),
+    worst_case: bool = False,
 ) -> int:
     """Attack the observations of a policy, and measure its return against epsilon, the size of the attack.
 
@@ -49,6 +50,8 @@ def attack(
         measures: Further measures at natural states: the distance to the nearest observation that changes the action
             (distance), the influence of every feature over an episode (saliency), and scores along lines and planes
             of observations (sections).
+        worst_case: On a grid world, also compute the exact worst case within the threat, between a certified bound and
+            an adversary that attains it.
     """
     from ..report import ledger
     from ..report.html import write_report
@@ -56,6 +59,7 @@ def attack(
     from ..workflows.attack import attack as run_attack
     from ..workflows.attack_timing import timing_of
     from ..workflows.measures import with_measures
+    from ..workflows.worst_case import with_worst_case
 
     at_least_one("episodes", episodes)
     at_least_one("attacks", len(attacks))
@@ -76,6 +80,7 @@ def attack(
         kept = None if folder is None else KeptCurves(folder, output.tell)
         run = run_attack([subject], plan, episodes, kept)
         run = with_measures(run, subject, plan, measures)
+        run = with_worst_case(run, subject, plan) if worst_case else run
         if folder is not None:
             write_report(folder / "report.html", run.title, [run])
             ledger.write(run, folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,8 @@ def sandwich(
     gamma: float = 1.0,
     horizon: int | None = None,
     attacks: Sequence[Attack] = ATTACKS,
+    attacks_per_episode: int | None = None,
+    sampled: bool = False,
 ) -> Sandwich:
     """Bracket the worst case of a victim and evaluate attacks beside it, all in exact expectation.
 
@@ -63,11 +66,14 @@ def sandwich(
         gamma: discount in [0, 1].
         horizon: step limit; None for none, and for that of the problem with gamma = 1.
         attacks: to compare with; the best is the one with the least return of each seed, or none.
+        attacks_per_episode: maximum attacks of an episode; None for no limit.
+        sampled: whether the victim samples its actions instead of acting greedily.
     """
-    found = bracket(problem, victim, budget, gamma, horizon)
+    found = bracket(problem, victim, budget, gamma, horizon, attacks_per_episode, sampled=sampled)
     start = found.at_start()
     names = ["none", *(attack.name for attack in attacks)]
-    values = [attacked_value(problem, victim, attack, budget, gamma, horizon).start for attack in attacks]
+    evaluated = partial(attacked_value, problem, victim, sampled=sampled, attacks_per_episode=attacks_per_episode)
+    values = [evaluated(attack, budget, gamma, horizon).start for attack in attacks]
     returns = np.stack([start["natural"], *values])  # [1 + attacks, S]
     best = returns.argmin(axis=0)
     return Sandwich(

@@ -15,18 +15,20 @@ from rlkit.adversarial import (
     Transfer,
     Universal,
     ValueAware,
+    bracket,
     distill,
     universal_offset,
     visited,
 )
 from rlkit.agents import PPO
-from rlkit.envs import AdversaryDynamics, CartPole, find_dynamics
+from rlkit.envs import AdversaryDynamics, CartPole, GridWorld, find_dynamics
 
 from .cartpole.adversary import PROVOKE, lattice_attack
 from .policies import Subject
 
 FIT_SEED_STEP = 1_000  # episodes that attacks are fitted on begin so far above those of the selection
 FIT_EPISODES = 5  # natural episodes per seed, whose states attacks are fitted to
+GRID_BOXES = 2_000  # per state of a grid, to find what can be provoked there
 FIT_STATES = 500  # of every seed
 LEARNED_STEPS, LEARNED_COPIES = 50_000, 8  # of the adversary's training, per seed
 
@@ -34,14 +36,18 @@ Fit = Callable[[Subject, Budget, Threat], Attack]
 
 
 def lookahead(subject: Subject, budget: Budget, threat: Threat) -> Attack:
-    """Provoke the action of the lowest value: by the worst case on a lattice of the cart-pole, else by the victim's Q.
+    """Provoke the action of the lowest value under the worst case, exact on a grid, on a lattice for the cart-pole.
+
+    Elsewhere it is the action of the lowest value by the victim's own Q.
 
     Raises:
-        ValueError: another environment than the cart-pole, and a policy without action values.
+        ValueError: another environment than the cart-pole and grids, and a policy without action values.
     """
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if isinstance(dynamics, CartPole):
         return lattice_attack(dynamics, rows_of(subject), budget)
+    if isinstance(dynamics, GridWorld):
+        return bracket(dynamics, subject.policy, budget, 1.0, threat.horizon, max_boxes=GRID_BOXES).attack
     if subject.policy.scores_are_values:
         return ValueAware(None, PROVOKE, "value-aware, own Q")
     raise ValueError(

@@ -1,0 +1,104 @@
+"""``rlkit certify`` and ``rlkit attack --worst-case``: certificates and the exact worst case from the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rlkit.adversarial import Threat, certified_action_rate, execute, visited
+from rlkit.adversarial.attacks.gradient import PGD
+from rlkit.agents import DQN, PPO
+from rlkit.experiments.cli import main
+from rlkit.experiments.workflows.certify import EPISODES, certify
+from rlkit.experiments.workflows.policies import of_agent
+
+GRID = {"map": "russell-norvig-4x3", "observation": "coordinates"}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> Path:
+    """Two seeds of DQN on a grid with coordinates, hardly trained."""
+    path = tmp_path_factory.mktemp("grid") / "agent.safetensors"
+    DQN("rlkit/GridWorld-v0", seeds=2, device="cpu", env_kwargs=GRID, net_arch=(16,), learning_starts=50).learn(
+        500
+    ).save(path)
+    return path
+
+
+def run_json(capsys, *arguments: str):
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_certified_shares_are_those_of_the_states_and_no_attack_changes_them(tmp_path: Path, capsys) -> None:
+    agent = PPO("CartPole-v1", seeds=[0, 4], device="cpu", net_arch=(8, 8))
+    agent.save(tmp_path / "agent.safetensors")
+    told = run_json(
+        capsys, "certify", str(tmp_path / "agent.safetensors"), "--epsilons", "0.01", "0.1", "--states", "20"
+    )
+    threat = Threat(scale=(0.44, 0.33, 0.037, 0.23))
+    obs = visited(agent, agent.evaluation_env(EPISODES, 10_000), 20)
+    for epsilon in (0.01, 0.1):
+        rates = certified_action_rate(agent, obs, threat.budget(epsilon))
+        shares = told["results"]["rates"][str(epsilon)]
+        assert shares["certified"] == rates.certified.tolist()
+        assert np.allclose(np.sum(list(shares.values()), axis=0), 1.0)
+        flipped = execute(PGD(), agent, obs, threat.budget(epsilon)).success.double().mean(dim=1)
+        assert (flipped <= rates.changed + rates.open).all()
+    radius = told["results"]["radius"]
+    found = np.array(radius["achieved"], dtype=float)  # null where none was found
+    assert (np.array(radius["certified"]) <= np.where(np.isnan(found), np.inf, found)).all()
+    assert told["settings"]["threat"] == Threat(**{**told_threat(told), "env": "CartPole-v1"}).digest
+
+
+def told_threat(told):
+    """The fields of the threat in the settings of a run."""
+    names = ("epsilons", "norm", "scale", "unit", "knows", "victim", "horizon", "first_seed", "selection_seed")
+    return {name: told["settings"][name] for name in names}
+
+
+def test_the_worst_case_of_a_grid_is_enclosed(grid: Path, capsys) -> None:
+    arguments = ("--epsilons", "0.2", "0.4", "--attacks", "noise", "fgsm", "--episodes", "2", "--worst-case")
+    told = run_json(capsys, "attack", str(grid), *arguments)
+    assert [each["epsilon"] for each in told["results"]["worst_case"]] == [0.2, 0.4]
+    for each in told["results"]["worst_case"]:
+        lower, exact, best, natural = (
+            np.array(each[name]) for name in ("certified", "worst_case", "best_attack", "natural")
+        )
+        assert lower.shape == (2,)
+        assert (lower <= exact + 1e-9).all()
+        assert (exact <= best + 1e-6).all()
+        assert (best <= natural + 1e-9).all()
+    smaller, larger = (np.array(each["worst_case"]) for each in told["results"]["worst_case"])
+    assert (larger <= smaller + 1e-6).all()
+
+
+def test_what_has_no_exact_worst_case_or_certificate_is_refused(tmp_path: Path, capsys) -> None:
+    PPO("CartPole-v1", device="cpu", net_arch=(8,)).save(tmp_path / "pole.safetensors")
+    assert (
+        main(["attack", str(tmp_path / "pole.safetensors"), "--episodes", "1", "--attacks", "noise", "--worst-case"])
+        == 2
+    )
+    assert "is for finite problems, and CartPole-v1 is none" in capsys.readouterr().err
+    assert main(["certify", str(tmp_path / "pole.safetensors"), "--states", "0"]) == 2
+    assert "states must be at least 1, got 0" in capsys.readouterr().err
+    DQN("rlkit/GridWorld-v0", device="cpu").save(tmp_path / "index.safetensors")
+    assert main(["certify", str(tmp_path / "index.safetensors"), "--unit", "raw"]) == 2
+    assert "cannot be attacked" in capsys.readouterr().err
+
+
+def test_the_lookahead_of_a_grid_is_the_worst_case_by_state(grid: Path, capsys) -> None:
+    arguments = ("--epsilons", "0.4", "--attacks", "lookahead", "fgsm", "--episodes", "10")
+    told = run_json(capsys, "attack", str(grid), *arguments)
+    names = [point["attack"] for point in told["results"]["curves"]["rlkit DQN"]]
+    assert names == ["natural", "worst case", "FGSM", "strongest"]
+
+
+def test_radii_are_left_out_where_they_are_not_wanted() -> None:
+    agent = PPO("CartPole-v1", seeds=[1], device="cpu", net_arch=(8,))
+    run = certify(of_agent(agent, "CartPole-v1", {}), Threat(epsilons=(0.05,)), states=5, radius=False)
+    assert run.results["radius"] is None
+    assert len(run.tables) == 1
+    assert torch.tensor(run.results["rates"]["0.05"]["open"]).sum() == 0
