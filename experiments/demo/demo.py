@@ -30,6 +30,7 @@ from ..workflows.policies import SB3, Subject, of_agent
 from ..workflows.threat import threat_of
 from ..workflows.train import ExactCurve, Training, TrainingResult, save, train, training_run
 from .grid import GridExact, grid_result, solved_grid
+from .sandwich import sandwich_run
 from .settings import CARTPOLE, FULL, GRID, QUICK, Attacks, Demo
 from .table import Line, summary, with_cartpole_target, with_grid_target
 
@@ -94,6 +95,7 @@ def run_demo(out: Path, quick: bool = False, as_json: bool = False) -> bool:
         print(ledger.to_json({"met": met, "report": page, "seconds": seconds, "summary": lines, **results}), end="")
     else:
         terminal.show_table(table)
+        terminal.show_table(outcome.runs["sandwich"].tables[0])
         terminal.say(f"{seconds / 60:.1f} minutes. Report: {page}")
     return met
 
@@ -180,7 +182,10 @@ def _evaluate_all(settings: Demo, trained: Mapping[str, Trained]) -> Outcome:
         attacked = _attack(agents, attacks, settings.episodes)
         runs |= {one.name: one.run for one in agents} | {name: attacked}
         lines += [one.line._replace(attacked=_shown(attacked, one.subjects[0], attacks)) for one in agents]
-    return Outcome(runs, tuple(lines))
+    sandwiched = sandwich_run(
+        [one.subjects[0] for one in grid], [one.subjects[0] for one in cartpole], settings.sandwiches
+    )
+    return Outcome(runs | {"sandwich": sandwiched}, tuple(lines))
 
 
 def _evaluate_grid(trained: Trained, settings: Demo) -> Evaluated:

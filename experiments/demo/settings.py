@@ -26,6 +26,17 @@ class Attacks:
 
 
 @dataclass(frozen=True)
+class Sandwiches:
+    """How the worst case is bracketed."""
+
+    grid_epsilons: tuple[float, ...]  # of one-hot observations
+    cartpole_epsilon: float  # in the committed scale
+    episodes: int  # on the cart-pole, per seed
+    grid_attacks: tuple[AttackName, ...] = ("noise", "fgsm", "pgd")
+    max_boxes: int = 500  # per state of the grid
+
+
+@dataclass(frozen=True)
 class Demo:
     """Settings of one demo."""
 
@@ -33,6 +44,7 @@ class Demo:
     cartpole: tuple[Training, ...]  # one per agent
     grid_attacks: Attacks
     cartpole_attacks: Attacks
+    sandwiches: Sandwiches
     sb3_seeds: tuple[int, ...]  # of stable-baselines3, for each agent of the cart-pole that it has
     episodes: int  # of every evaluation, per seed
     grid_regret: float | None  # target: the median seed loses at most this share of the exact optimum
@@ -65,6 +77,7 @@ FULL = Demo(
     ),
     grid_attacks=Attacks("raw", (0.1, 0.25, 0.4, 0.5), shown=0.4),
     cartpole_attacks=Attacks("task", (0.1, 0.25, 0.5, 1.0, 2.0), shown=1.0),
+    sandwiches=Sandwiches((0.02, 0.05), 0.4, episodes=10),
     sb3_seeds=(0, 1),
     episodes=100,
     grid_regret=0.05,
@@ -85,6 +98,7 @@ QUICK = Demo(
     cartpole=tuple(_quick(CARTPOLE, algo, {}) for algo in ("dqn", "a2c", "reinforce")),
     grid_attacks=Attacks("raw", (0.1, 0.4), shown=0.4),
     cartpole_attacks=Attacks("task", (0.1, 1.0), shown=1.0),
+    sandwiches=Sandwiches((0.02, 0.05), 0.4, episodes=2, max_boxes=50),
     sb3_seeds=(0, 1),
     episodes=5,
     grid_regret=None,

@@ -78,5 +78,5 @@ def _title(settings: Demo) -> str:
     grid, cartpole = settings.grid_attacks, settings.cartpole_attacks
     return (
         f"Return of greedy policies, and under attack: epsilon {grid.shown:g} of one-hot observations on the grid, "
-        f"{cartpole.shown:g} standard deviations on the cart-pole"
+        f"{cartpole.shown:g} in the committed scale on the cart-pole"
     )

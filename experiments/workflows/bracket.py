@@ -18,6 +18,7 @@ from rlkit.adversarial import FGSM, PGD, Attack, Bracket, Budget, Noise, RandomS
 from rlkit.agents import DQN, PPO
 from rlkit.envs import GridWorld
 
+BOXES = 2**17  # per state, at most
 ATTACKS: tuple[Attack, ...] = (Noise(), FGSM(), PGD(), RandomSearch())
 
 
@@ -56,6 +57,7 @@ def sandwich(
     attacks: Sequence[Attack] = ATTACKS,
     attacks_per_episode: int | None = None,
     sampled: bool = False,
+    max_boxes: int = BOXES,
 ) -> Sandwich:
     """Bracket the worst case of a victim and evaluate attacks beside it, all in exact expectation.
 
@@ -68,8 +70,9 @@ def sandwich(
         attacks: to compare with; the best is the one with the least return of each seed, or none.
         attacks_per_episode: maximum attacks of an episode; None for no limit.
         sampled: whether the victim samples its actions instead of acting greedily.
+        max_boxes: most boxes per state; what needs more stays undecided.
     """
-    found = bracket(problem, victim, budget, gamma, horizon, attacks_per_episode, sampled=sampled)
+    found = bracket(problem, victim, budget, gamma, horizon, attacks_per_episode, sampled=sampled, max_boxes=max_boxes)
     start = found.at_start()
     names = ["none", *(attack.name for attack in attacks)]
     evaluated = partial(attacked_value, problem, victim, sampled=sampled, attacks_per_episode=attacks_per_episode)

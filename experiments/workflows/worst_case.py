@@ -14,7 +14,7 @@ from rlkit.statistics import mean_interval
 
 from ..report.ledger import ReportTable, RunRecord
 from .attack import ATTACKS, AttackPlan
-from .bracket import Sandwich, sandwich
+from .bracket import BOXES, Sandwich, sandwich
 from .policies import Subject
 
 NOTE = (
@@ -42,8 +42,13 @@ def with_worst_case(run: RunRecord, subject: Subject, plan: AttackPlan) -> RunRe
     )
 
 
-def worst_cases(subject: Subject, plan: AttackPlan) -> dict[float, Sandwich]:
+def worst_cases(subject: Subject, plan: AttackPlan, max_boxes: int = BOXES) -> dict[float, Sandwich]:
     """The sandwich at every epsilon of a plan, by epsilon.
+
+    Args:
+        subject: the policy in a grid world.
+        plan: the threat, and the attacks to compare with.
+        max_boxes: most boxes per state.
 
     Raises:
         ValueError: see ``with_worst_case``.
@@ -57,9 +62,9 @@ def worst_cases(subject: Subject, plan: AttackPlan) -> dict[float, Sandwich]:
         )
     attacks = [ATTACKS[name] for name in plan.attacks if name in ATTACKS]
     attacks_left, sampled = threat.attacks_per_episode, threat.victim == "sampled"
-    bracketed = partial(sandwich, gamma=1.0, attacks=attacks, attacks_per_episode=attacks_left, sampled=sampled)
+    limits = partial(sandwich, gamma=1.0, attacks_per_episode=attacks_left, sampled=sampled, max_boxes=max_boxes)
     return {
-        epsilon: bracketed(dynamics, subject.policy, threat.budget(epsilon), horizon=threat.horizon)
+        epsilon: limits(dynamics, subject.policy, threat.budget(epsilon), horizon=threat.horizon, attacks=attacks)
         for epsilon in threat.epsilons
     }
 

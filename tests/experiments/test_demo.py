@@ -17,7 +17,9 @@ from rlkit.experiments.workflows.train import Training
 from rlkit.statistics import mean_interval, median_interval
 
 AGENTS = ("DQN", "A2C", "REINFORCE")
-RUNS = [f"{task}-{run}" for task in ("grid", "cartpole") for run in ("dqn", "a2c", "reinforce", "attack")]
+RUNS = [f"{task}-{run}" for task in ("grid", "cartpole") for run in ("dqn", "a2c", "reinforce", "attack")] + [
+    "sandwich"
+]
 
 
 def shortened(training: Training) -> Training:
