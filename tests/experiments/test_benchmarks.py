@@ -89,12 +89,9 @@ def test_the_cost_of_checkpoints_is_counted(capsys):
 
 
 def test_verification_is_measured_of_saved_policies(tmp_path, capsys):
-    agent = DQN("CartPole-v1", seeds=[0], net_arch=(8,))
-    agent.save(tmp_path / "small.safetensors")
-    assert (
-        verification.main(["--policies", str(tmp_path / "small.safetensors"), "--states", "20", "--repetitions", "1"])
-        == 0
-    )
+    agent, file = DQN("CartPole-v1", seeds=[0], net_arch=(8,)), tmp_path / "small.safetensors"
+    agent.save(file)
+    assert verification.main(["--policies", str(file), "--states", "20", "--repetitions", "1"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("small") == len(verification.EPSILONS) * len(verification.SCALES)
     assert "committed scale" in shown
