@@ -13,6 +13,7 @@ from rlkit.adversarial import Budget, ModuleVictim, reachable_actions
 from rlkit.adversarial.verification.bounds import TileLayers, scores_at
 from rlkit.adversarial.verification.layers import LayerStack, extract_layers
 from rlkit.adversarial.verification.rounding import score_slack
+from rlkit.sb3 import SB3Policy
 
 
 def in_any_order(stack: LayerStack, obs: Tensor, rng: np.random.Generator) -> np.ndarray:
@@ -84,3 +85,19 @@ def test_the_normalization_of_observations_is_rounded_too() -> None:
     # a gain of 1e4 on an observation near 1e4 times its scale: float32 holds only 7 digits of the feature
     stack = extract_layers(ModuleVictim(nn.Sequential(linear([[0.0], [1.0]], [0.0, 0.0]))))
     assert slack_at(stack, torch.tensor([[[1e4]]]))[1, 0].item() >= 1e4 * 2.0**-24
+
+
+def test_the_subtraction_of_log_sum_exp_may_tie_scores() -> None:
+    # logits 1e-6 x and 0: less than float32 resolves beside log 2 where x is small, and ties are the first action's
+    from stable_baselines3 import PPO
+
+    model = PPO("MlpPolicy", "CartPole-v1", seed=0, device="cpu", policy_kwargs={"net_arch": []})
+    layer = model.policy.action_net
+    layer.weight.data = torch.tensor([[0.0] * 4, [1e-6, 0.0, 0.0, 0.0]])
+    layer.bias.data.zero_()
+    victim, obs = SB3Policy(model), torch.tensor([[[1.0, 0.0, 0.0, 0.0], [1e-3, 0.0, 0.0, 0.0]]])
+    assert victim.act(obs).tolist() == [[1, 0]]
+    found = reachable_actions(
+        victim, obs[:, :1], Budget(1.0, mask=[True, False, False, False], low=[1e-3, 0.0, 0.0, 0.0])
+    )
+    assert not found.excluded[0, 0, 0]
