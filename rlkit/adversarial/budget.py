@@ -170,7 +170,10 @@ class Budget:
         if self.norm == "2":
             nearest = offset * (epsilon / length)
         else:
-            nearest = extent * z.sign() * (z.abs() - _threshold(z, epsilon)).clamp(min=0.0)
+            kept = z.sign() * (z.abs() - _threshold(z, epsilon)).clamp(min=0.0)
+            # the difference of two large numbers may be too large by more than its own rounding
+            kept_length = _length(kept, "1")
+            nearest = extent * kept * torch.where(kept_length > epsilon, epsilon / kept_length, 1.0)
         return self.cut(obs + torch.where(length > epsilon, nearest, offset))
 
     def cut(self, shown: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from rlkit.experiments.benchmarks import checkpoints, run
+from rlkit.agents import DQN
+from rlkit.experiments.benchmarks import checkpoints, run, verification
 from rlkit.experiments.benchmarks.cases import CASES, SIDES, BenchmarkCase, prepared
 from rlkit.experiments.benchmarks.run import Repetition, Timings, chosen, main, measure, ratio_table, record
 
@@ -85,3 +86,12 @@ def test_the_cost_of_checkpoints_is_counted(capsys):
     assert 0 < cost.share < 1
     checkpoints.main(["--seeds", "1", "--steps", "1100", "--repetitions", "1"])
     assert "| 1 | 1,100 |" in capsys.readouterr().out
+
+
+def test_verification_is_measured_of_saved_policies(tmp_path, capsys):
+    agent, file = DQN("CartPole-v1", seeds=[0], net_arch=(8,)), tmp_path / "small.safetensors"
+    agent.save(file)
+    assert verification.main(["--policies", str(file), "--states", "20", "--repetitions", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("small") == len(verification.EPSILONS) * len(verification.SCALES)
+    assert "committed scale" in shown

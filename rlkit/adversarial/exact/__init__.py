@@ -11,6 +11,7 @@ from .choices import (
     known_draw,
     neighbors_within,
 )
+from .fall_search import FallBounds, fall_bounds
 from .robust_optimum import RobustOptimum, observation_cells, robust_optimum
 from .witness_attack import WorstCaseAdversary, WorstCaseAttack, WorstCaseTiming
 from .worst_case import CLEAN, WorstCase, induced_mdp, worst_case
@@ -19,6 +20,7 @@ __all__ = [
     "CLEAN",
     "AttackedValue",
     "Bracket",
+    "FallBounds",
     "ProvokableChoices",
     "RobustOptimum",
     "WorstCase",
@@ -31,6 +33,7 @@ __all__ = [
     "choices_of_distributions",
     "choices_of_intervals",
     "choices_of_neighbors",
+    "fall_bounds",
     "induced_mdp",
     "known_draw",
     "neighbors_within",

@@ -91,6 +91,10 @@ def probability_bounds(
             f"the scores of {name_of(problem.victim)} are action values, of which no sampled policy follows: use "
             "reachable_actions"
         )
+    if problem.stack.num_actions == 1:
+        sure = torch.ones(*problem.obs.shape[:2], 1, dtype=torch.float64, device=problem.obs.device)
+        shown = problem.obs[:, :, None].clone()
+        return ProbabilityBounds(sure, sure, sure, sure, shown, shown, torch.zeros_like(sure[..., 0]).long())
     items = _extremes(problem)
     bound, point, boxes = _search(problem, items, tolerance, max_boxes)
     shown = shown_at(problem, point, items.observation)

@@ -15,7 +15,7 @@ from ..budget import Budget, as_budget, per_feature
 from ..victims.base import IsolatedVictim, Victim
 from .reachable import MAX_BOXES, ReachableActions, reachable_actions
 
-STEPS = 20  # halvings of the interval
+STEPS = 24  # halvings of the interval
 
 
 class CertifiedRadius(NamedTuple):
@@ -46,8 +46,8 @@ def certified_radius(
     """Enclose the distance to the nearest observation with another greedy action, in units of the budget.
 
     Both sides come from ``reachable_actions`` at epsilons that halve an interval. An epsilon at which every other
-    action is excluded raises the certified side. A witness lowers the achieved side to its own distance. An epsilon
-    that stays open changes neither, and the search goes on below it.
+    action is excluded raises the certified side. A witness lowers the achieved side to its own distance. Where an
+    epsilon stays open, the two sides are searched apart.
 
     Args:
         victim: as of ``reachable_actions``.
@@ -64,18 +64,23 @@ def certified_radius(
         raise ValueError(f"steps must be at least 1, got {steps}")
     asked, true, limit, _, _ = posed(victim, obs, budget)
     largest = limit.per_example(true.double()).reshape(true.shape[:2])
-    certified, upper = torch.zeros_like(largest), largest
-    achieved, witness = torch.full_like(largest, torch.inf), true.clone()
+    certified, unsafe = torch.zeros_like(largest), largest
+    silent, achieved = torch.zeros_like(largest), torch.full_like(largest, torch.inf)
+    witness = true.clone()
     for step in range(steps + 1):
-        epsilon = upper if step == 0 else (certified + upper) / 2
+        # between the largest epsilon that is certified and the smallest that is not, or, every other step, between the
+        # largest without a witness and the smallest with one: the same two, where nothing stays open
+        of_witness = (achieved < torch.inf) & (step % 2 == 0)
+        epsilon = torch.where(of_witness, silent + achieved, certified + unsafe) / 2 if step else largest
         found = reachable_actions(asked, true, replace(limit, epsilon=epsilon), max_boxes=max_boxes)
         safe = found.excluded.sum(dim=-1) == found.excluded.shape[-1] - 1
         shown, distance = _nearest_witness(asked, found, true, limit)
         better = distance < achieved
         achieved = torch.where(better, distance, achieved)
         witness = torch.where(per_feature(better, true), shown, witness)
-        certified = torch.where(safe, epsilon, certified)
-        upper = torch.where(safe, upper, torch.minimum(epsilon, distance.clamp_min(certified)))
+        certified = torch.where(safe, torch.maximum(certified, epsilon), certified)
+        unsafe = torch.where(safe, unsafe, torch.minimum(unsafe, torch.minimum(epsilon, distance)))
+        silent = torch.where(distance < torch.inf, silent, torch.maximum(silent, epsilon))
     return CertifiedRadius(certified, achieved, witness)
 
 

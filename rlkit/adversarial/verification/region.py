@@ -12,6 +12,7 @@ from .layers import LayerStack
 
 ROUNDOFF = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 DUAL_STEPS = 24  # bisections of the multiplier of the Euclidean ball; every multiplier gives a bound
+SEARCHED = 14.0  # logarithm of the factor by which the multiplier may differ from that of the ball alone
 
 
 class Balls(NamedTuple):
@@ -194,9 +195,10 @@ def _least_in_l2(gains: Tensor, z_low: Tensor, z_high: Tensor, radius: Tensor) -
     def point(multiplier: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(-gains / multiplier, z_low), z_high)
 
-    # the unconstrained minimizer -gains / multiplier is inside the ball from length / radius on
-    largest = (length / limit.clamp_min(1e-300)).clamp(1e-300, 1e300)
-    inside, outside = largest.log(), (largest * 1e-6).log()
+    # without the box, -gains / multiplier reaches the sphere at length / radius; a box that the ball barely meets asks
+    # for a larger multiplier, one that ends inside the ball for a smaller one
+    free_multiplier = (length / limit.clamp_min(1e-300)).clamp(1e-290, 1e290).log()
+    inside, outside = free_multiplier + SEARCHED, free_multiplier - SEARCHED
     for _ in range(DUAL_STEPS):
         middle = 0.5 * (inside + outside)
         fits = point(middle.exp()).square().sum(dim=0) <= limit.square()

@@ -19,6 +19,9 @@ from ..victims.decision_trees import DecisionTrees
 from .region import Region, region_of_features
 
 LARGEST_BATCH = 2**22  # numbers of leaves, observations and features together
+# Shares of the way from a leaf's nearest point to its middle that are shown: projection rounds, and may step over the
+# nearest point.
+INWARD = (0.0, 2.0**-20, 2.0**-10, 0.1, 1.0)
 
 
 class Leaves(NamedTuple):
@@ -57,8 +60,8 @@ class TreeVerdicts(NamedTuple):
 def verdicts_of_trees(trees: DecisionTrees, obs: Tensor, budget: Budget) -> TreeVerdicts:
     """Decide which leaves the observations ``[S, B, *observation]`` can be moved into.
 
-    With the norm "inf" every action is decided. With "1" and "2" a leaf whose distance equals epsilon up to rounding
-    may stay undecided.
+    A leaf that the region meets in less than rounding can resolve may stay undecided: a single float wide, or at a
+    distance that equals epsilon.
     """
     (rows, count), features = obs.shape[:2], obs[0, 0].numel()
     if trees.depth > 0 and int(trees.feature.max()) >= features:
@@ -79,12 +82,12 @@ def _verdicts(trees: DecisionTrees, leaves: Leaves, obs: Tensor, budget: Budget,
     low, high = torch.maximum(low, leaves.low[:, None]), torch.minimum(high, leaves.high[:, None])  # [S, B, L, D]
     true = obs.flatten(2)[:, :, None].double()
     nearest = torch.minimum(torch.maximum(true, low.double()), high.double())
+    middle = (low.double() + high.double()) / 2
     meets = (low <= high).all(dim=-1)
     distance = _distance(nearest, region, obs)  # [S, B, L]
     if region.balls is not None:
         meets &= distance <= _by_leaf(region.balls.radius[None], obs)[..., 0] * (1.0 + 2.0**-40)
-    own = trees.act(obs)
-    reachable = torch.nn.functional.one_hot(own, actions).bool()
+    reachable = torch.nn.functional.one_hot(trees.act(obs), actions).bool()
     possible = torch.zeros_like(reachable)
     witness = obs[:, :, None].repeat(1, 1, actions, *(1,) * (obs.dim() - 2))
     for action in range(actions):
@@ -92,10 +95,13 @@ def _verdicts(trees: DecisionTrees, leaves: Leaves, obs: Tensor, budget: Budget,
         least, leaf = cost.min(dim=-1)
         possible[..., action] = least < math.inf
         points = nearest.gather(2, leaf[..., None, None].expand(-1, -1, 1, nearest.shape[-1]))[:, :, 0]
-        shown = budget.project(obs, points.reshape(obs.shape).to(obs.dtype))
-        provoked = possible[..., action] & (trees.act(shown) == action) & (own != action)
-        reachable[..., action] |= provoked
-        witness[:, :, action] = torch.where(per_feature(provoked, obs), shown, obs)
+        inner = middle.gather(2, leaf[..., None, None].expand(-1, -1, 1, middle.shape[-1]))[:, :, 0]
+        for share in INWARD:
+            proposed = points + share * (inner - points)
+            shown = budget.project(obs, proposed.reshape(obs.shape).to(obs.dtype))
+            provoked = possible[..., action] & ~reachable[..., action] & (trees.act(shown) == action)
+            reachable[..., action] |= provoked
+            witness[:, :, action] = torch.where(per_feature(provoked, obs), shown, witness[:, :, action])
     return TreeVerdicts(reachable, ~(reachable | possible), witness)
 
 

@@ -1,0 +1,179 @@
+"""Bounds on the fewest steps to a failure: brute force, executed sequences, floors."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rlkit.adversarial import FGSM, Budget, ModuleVictim, fall_bounds, perturb
+from rlkit.envs import CartPole, GridWorld
+from rlkit.experiments.workflows.cartpole.falls import CartPoleFalls
+
+POLE = CartPole(max_steps=25)
+FALLS = CartPoleFalls(POLE)
+STARTS = np.random.default_rng(0).uniform(-0.05, 0.05, (2, 4)).astype(np.float32)
+SCALE = [0.44, 0.33, 0.037, 0.23]
+
+
+def pushing_to(*weights):
+    """Linear victims that push right where the weighted sum is positive, one row per tuple of weights."""
+    modules = []
+    for weight in weights:
+        module = nn.Linear(4, 2)
+        module.weight.data = torch.stack([torch.zeros(4), torch.tensor(weight)])
+        module.bias.data = torch.zeros(2)
+        modules.append(nn.Sequential(module))
+    return ModuleVictim(modules)
+
+
+GOOD = (0.1, 0.3, 3.0, 0.5)
+VICTIM = pushing_to(GOOD, (0.0, 0.0, 1.0, 0.0))
+
+
+class Walk:
+    """A walk on a line: action 0 goes left, 1 right, each by 1; beyond 3 it fails."""
+
+    transition_noise = 0
+    max_steps = 8
+
+    def transition(self, state, action, u):
+        ahead = state + (2.0 * np.asarray(action)[..., None] - 1.0).astype(state.dtype)
+        return ahead, np.ones(ahead.shape[:-1]), np.abs(ahead[..., 0]) > 3
+
+    def observe(self, state):
+        return state.astype(np.float32)
+
+
+def homing(rows=1):
+    """A victim that walks back to 0."""
+    modules = []
+    for _ in range(rows):
+        module = nn.Linear(1, 2)
+        module.weight.data, module.bias.data = torch.tensor([[1.0], [0.0]]), torch.tensor([0.0, 0.0])
+        modules.append(nn.Sequential(module))
+    return ModuleVictim(modules)
+
+
+def away(state):
+    return np.abs(state[..., 0])
+
+
+class TestWalk:
+    @pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.5, 2.5, 3.5])
+    def test_the_reach_decides_how_far_it_can_be_sent(self, epsilon):
+        """At x the observation can change sign within epsilon: it can be sent on from every |x| <= epsilon."""
+        starts = np.array([[0.0], [1.0], [3.0]])
+        found = fall_bounds(Walk(), homing(), starts, epsilon, danger=away)
+        expected = [[4, 3, 1] if epsilon > 3 else [8, 8, 8]]
+        assert found.lower.tolist() == expected
+        assert found.upper.tolist() == expected
+        assert found.closed.all()
+        assert (found.natural == 8).all()
+
+    def test_a_floor_saves_nodes_and_changes_nothing(self):
+        def floor(state):
+            return np.maximum(4 - np.abs(state[..., 0]).astype(int), 1)
+
+        starts = np.array([[0.0], [1.0]])
+        free = fall_bounds(Walk(), homing(), starts, 3.5, danger=away)
+        fast = fall_bounds(Walk(), homing(), starts, 3.5, danger=away, floor=floor)
+        assert free.lower.tolist() == fast.lower.tolist() == [[4, 3]]
+        assert (fast.nodes < free.nodes).all()
+
+
+class TestCartPole:
+    def test_brute_force_over_all_sequences(self):
+        """A budget that reaches both actions everywhere: the fewest steps of any pushes."""
+        found = fall_bounds(
+            POLE, pushing_to(GOOD), STARTS, Budget(30.0, scale=SCALE), danger=FALLS.danger, floor=FALLS.floor
+        )
+        for start, lower in zip(STARTS, found.lower[0], strict=True):
+            sequences = np.array(list(itertools.product(range(2), repeat=int(lower))))
+            state, fallen = np.repeat(start[None], len(sequences), axis=0), np.zeros(len(sequences), np.bool_)
+            for step in range(int(lower)):
+                assert not fallen.any()
+                state, _, fallen = POLE.transition(state, sequences[:, step], None)
+            assert fallen.any()
+        assert found.closed.all()
+
+    @pytest.mark.parametrize("epsilon", [1.5, 3.0])
+    def test_the_sequence_is_executed_as_found(self, epsilon):
+        budget = Budget(epsilon, scale=SCALE)
+        found = fall_bounds(POLE, VICTIM, STARTS, budget, danger=FALLS.danger, floor=FALLS.floor, max_nodes=60, beam=4)
+        assert (found.lower <= found.upper).all()
+        assert (found.upper <= found.natural).all()
+        assert (found.upper < found.natural).any() or epsilon < 3
+        for row, start in np.ndindex(found.upper.shape):
+            state, steps = STARTS[start][None], int(found.upper[row, start])
+            for step in range(steps):
+                obs, shown = torch.from_numpy(POLE.observe(state)), found.shown[row, start, step]
+                assert budget.distance(obs[None], shown[None, None]).item() <= epsilon * (1 + 1e-5)
+                action = ModuleVictim(VICTIM.modules[row]).act(shown[None, None])[0].numpy()
+                assert action[0] == found.actions[row, start, step]
+                state, _, fallen = POLE.transition(state, action, None)
+                assert fallen[0] == (step == steps - 1) or (steps == POLE.max_steps)
+            assert (found.actions[row, start, steps:] == -1).all()
+
+    def test_no_attack_is_faster_than_the_lower_bound(self):
+        budget = Budget(1.5, scale=SCALE)
+        found = fall_bounds(
+            POLE, pushing_to(GOOD), STARTS, budget, danger=FALLS.danger, floor=FALLS.floor, max_nodes=60
+        )
+        state, steps = STARTS.copy(), np.zeros(2, int)
+        running = np.ones(2, np.bool_)
+        for _ in range(25):
+            obs = torch.from_numpy(POLE.observe(state))[None]
+            action = pushing_to(GOOD).act(perturb(FGSM(), pushing_to(GOOD), obs, budget))[0].numpy()
+            state, _, fallen = POLE.transition(state, action, None)
+            steps += running
+            running &= ~fallen
+        assert (steps >= found.lower[0]).all()
+
+    @pytest.mark.parametrize("limits", [{"max_nodes": 1}, {"max_nodes": 20}, {"max_boxes": 1}])
+    def test_limits_leave_bounds_that_hold(self, limits):
+        budget = Budget(3.0, scale=SCALE)
+        settings = {"danger": FALLS.danger, "floor": FALLS.floor, "beam": 8}
+        fine = fall_bounds(POLE, pushing_to(GOOD), STARTS, budget, **settings)
+        coarse = fall_bounds(POLE, pushing_to(GOOD), STARTS, budget, **settings, **limits)
+        assert fine.closed.all()
+        assert (coarse.lower <= fine.lower).all()
+        assert (coarse.upper >= fine.upper).all()
+
+    def test_a_row_is_the_run_of_its_victim(self):
+        budget = Budget(1.0, scale=SCALE)
+        settings = {"danger": FALLS.danger, "floor": FALLS.floor, "max_nodes": 50, "beam": 4}
+        every = fall_bounds(POLE, VICTIM, STARTS, budget, **settings)
+        one = fall_bounds(POLE, ModuleVictim(VICTIM.modules[1]), STARTS, budget, **settings)
+        for name in ("lower", "upper", "natural", "nodes", "actions"):
+            assert np.array_equal(getattr(one, name)[0], getattr(every, name)[1]), name
+
+    def test_no_pushes_are_faster_than_the_floor(self):
+        """Constant and random pushes from 2,000 states; the floor is met by many of them."""
+        rng = np.random.default_rng(0)
+        first = (rng.uniform(-1, 1, (2000, 4)) * [2.4, 3, 0.2, 3]).astype(np.float32)
+        fewest = np.full(len(first), 1000)
+        for right in (0.0, 1.0, 0.1, 0.9, 0.3, 0.7):
+            state, standing = first, np.ones(len(first), np.bool_)
+            for step in range(1, 60):
+                state, _, fallen = POLE.transition(state, rng.random(len(first)) < right, None)
+                fewest = np.where(standing & fallen, np.minimum(fewest, step), fewest)
+                standing = standing & ~fallen
+        floor = FALLS.floor(first)
+        assert (floor <= fewest).all()
+        assert (floor >= 1).all()
+        assert (floor == fewest).mean() > 0.9
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="draws random numbers"):
+        fall_bounds(GridWorld("S.G", slip=0.2), homing(), np.zeros((1, 1)), 0.1, 5, danger=away)
+    with pytest.raises(ValueError, match="give positive numbers"):
+        fall_bounds(CartPole(max_steps=None), VICTIM, STARTS, 0.1, danger=away)
+    with pytest.raises(ValueError, match="give positive numbers"):
+        fall_bounds(POLE, VICTIM, STARTS, 0.1, danger=away, beam=0)
+    with pytest.raises(ValueError, match="expected finite states"):
+        fall_bounds(POLE, VICTIM, STARTS[0], 0.1, danger=away)
+    with pytest.raises(ValueError, match="expected finite states"):
+        fall_bounds(POLE, VICTIM, np.full((1, 4), np.nan), 0.1, danger=away)
