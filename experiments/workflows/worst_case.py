@@ -105,6 +105,7 @@ def _result(epsilon: float, found: Sandwich) -> dict[str, Any]:
         "worst_case": found.exact.tolist(),
         "best_attack": found.best_attack.tolist(),
         "best_attack_name": found.best_name,
+        "attacked": {name: value.tolist() for name, value in found.attacked.items()},
         "natural": found.natural.tolist(),
         "closed": found.bracket.closed.tolist(),
         "undecided": found.bracket.undecided.tolist(),
