@@ -51,14 +51,15 @@ def test_float32_scores_are_within_the_slack_in_any_order(activation: type[nn.Mo
     assert (worst[pairs] > 1e-4 * slack[pairs]).all(), "the slack is idle"
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-def test_margins_that_float32_turns_around_are_not_excluded(hidden: bool) -> None:
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_margins_that_float32_turns_around_are_not_excluded(hidden: int) -> None:
     # s = 2^24 + 1 - 2^24: 1 in real numbers, 0 or 1 in float32, by the order; action 1 scores s, action 0 scores 0.5
     big = 2.0**24
+    module = nn.Sequential(linear([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], [0.5, 0.0]))
     if hidden:  # the error is made in the first layer, and carried to the scores
-        module = nn.Sequential(linear([[1.0, 1.0, 1.0]], [0.0]), nn.ReLU(), linear([[0.0], [1.0]], [0.5, 0.0]))
-    else:
-        module = nn.Sequential(linear([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], [0.5, 0.0]))
+        same = [layer for _ in range(hidden - 1) for layer in (linear([[1.0]], [0.0]), nn.ReLU())]
+        first, last = linear([[1.0, 1.0, 1.0]], [0.0]), linear([[0.0], [1.0]], [0.5, 0.0])
+        module = nn.Sequential(first, nn.ReLU(), *same, last)
     victim = ModuleVictim(module)
     obs = torch.tensor([[[big, 1.0, -big], [1.0, big, -big], [big, -big, 1.0]]])
     stack = extract_layers(victim)
