@@ -9,13 +9,14 @@ from torch import Tensor
 
 from rlkit.arrays import Given
 
+from ..attacks.base import posed
 from ..budget import Budget
 from ..victims.base import Victim, name_of, scores_of
 from .bounds import TileLayers, bound_below, relax, scores_at
-from .problem import VerificationProblem, answers, other_actions, pose_problem, shown_at
+from .problem import VerificationProblem, answers, other_actions, pose_problems, shown_at
 from .reachable import MAX_BOXES
 from .region import least, pulled_in
-from .splitting import Boxes, Tiles, balls_of, batches, halved, tiled, tiled_boxes, untiled, widest
+from .splitting import Boxes, Tiles, balls_of, batches, best_of_each, halved, tiled, tiled_boxes, untiled, widest
 
 TOLERANCE = 1e-3
 EXP_MARGIN = 1e-13  # more than the rounding of exp and log in float64 can change a probability
@@ -85,15 +86,20 @@ def probability_bounds(
         raise ValueError(f"tolerance must be between 0 and 1, got {tolerance}")
     if max_boxes < 1:
         raise ValueError(f"max_boxes must be at least 1, got {max_boxes}")
-    problem = pose_problem(victim, obs, budget)
-    if getattr(problem.victim, "scores_are_values", False):
+    asked, true, limit, _, _ = posed(victim, obs, budget)
+    if getattr(asked, "scores_are_values", False):
         raise ValueError(
-            f"the scores of {name_of(problem.victim)} are action values, of which no sampled policy follows: use "
+            f"the scores of {name_of(asked)} are action values, of which no sampled policy follows: use "
             "reachable_actions"
         )
+    parts = [_bounds(problem, tolerance, max_boxes) for problem in pose_problems(asked, true, limit)]
+    return ProbabilityBounds(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
+
+
+def _bounds(problem: VerificationProblem, tolerance: float, max_boxes: int) -> ProbabilityBounds:
     if problem.stack.num_actions == 1:
         sure = torch.ones(*problem.obs.shape[:2], 1, dtype=torch.float64, device=problem.obs.device)
-        shown = problem.obs[:, :, None].clone()
+        shown = problem.obs[:, :, None]
         return ProbabilityBounds(sure, sure, sure, sure, shown, shown, torch.zeros_like(sure[..., 0]).long())
     items = _extremes(problem)
     bound, point, boxes = _search(problem, items, tolerance, max_boxes)
@@ -169,11 +175,7 @@ def _search(
 
 def _improve(best: Tensor, point: Tensor, owner: Tensor, bounded: _Bounded) -> None:
     """Replace the best values ``[I]`` and points ``[D, I]`` by better ones."""
-    order = bounded.found.argsort(stable=True)
-    order = order[owner[order].argsort(stable=True)]
-    first = torch.ones_like(order, dtype=torch.bool)
-    first[1:] = owner[order][1:] != owner[order][:-1]
-    leader = order[first]
+    leader = best_of_each(owner, -bounded.found)
     leader = leader[bounded.found[leader] < best[owner[leader]]]
     best[owner[leader]] = bounded.found[leader]
     point[:, owner[leader]] = bounded.point[:, leader]
@@ -207,18 +209,12 @@ def _bound_batch(problem: VerificationProblem, items: _Extremes, boxes: Boxes, t
         _objective(untiled(scores_at(layers, tiled(x, tiles)), tiles), action, sign) for x in (middle, points[:, 0])
     ]
     best, point = torch.minimum(*seen), torch.where(seen[0] <= seen[1], middle, points[:, 0])
-    bound = (
-        _of_differences(value, sign)
-        if len(rows) == 2
-        else _of_tangent(
-            value,
-            interval + 2.0 * reach,
-            (rows * at_center[:, None]).sum(dim=0),
-            _objective(at_center, action, sign),
-            sign,
-            slack,
-        )
-    )
+    if len(rows) == 2:
+        bound = _of_differences(value, sign)
+    else:
+        combined = (rows * at_center[:, None]).sum(dim=0)
+        objective = _objective(at_center, action, sign)
+        bound = _of_tangent(value, interval + 2.0 * reach, combined, objective, sign, slack)
     return _Bounded(bound, 2.0 * slack, best, point, (slopes.abs() * (high - low)[:, None]).amax(dim=1))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,7 +18,8 @@ from .layers import LayerStack, extract_layers
 from .region import Region, region_of
 from .rounding import score_slack
 
-ASKED = 64  # observations that the victim is shown at once
+ASKED = 64  # observations of a row that the victim is shown at once
+TOGETHER = 1024  # observations of a row whose boxes are split at the same time
 
 
 class VerificationProblem(NamedTuple):
@@ -39,14 +40,37 @@ class VerificationProblem(NamedTuple):
 
 
 def pose_problem(victim: Victim, obs: Given, budget: Budget | float) -> VerificationProblem:
-    """Convert and check the arguments of a verification.
+    """Convert and check the arguments of a verification, as one problem.
 
     Raises:
         ValueError: the victim has other layers than verification covers, observations do not fit, or scores at the true
             observations are not finite.
     """
     asked, true, limit, _, _ = posed(victim, obs, budget)
-    stack = extract_layers(asked)
+    return _problem(asked, extract_layers(asked), true, limit)
+
+
+def pose_problems(victim: IsolatedVictim, obs: Tensor, budget: Budget) -> Iterator[VerificationProblem]:
+    """Divide a verification into problems of at most ``TOGETHER`` observations of every row, whose boxes fit in memory.
+
+    Raises:
+        ValueError: as of ``pose_problem``.
+    """
+    stack = extract_layers(victim)
+    for start in range(0, obs.shape[1], TOGETHER):
+        part = slice(start, start + TOGETHER)
+        yield _problem(victim, stack, obs[:, part], budget_of(budget, obs, part))
+
+
+def budget_of(budget: Budget, obs: Tensor, part: slice) -> Budget:
+    """Return the budget of a part of the observations ``[S, B, ...]`` of every row."""
+    epsilon = torch.as_tensor(budget.epsilon)
+    if epsilon.dim() == 0:
+        return budget
+    return replace(budget, epsilon=epsilon.expand(obs.shape[:2])[:, part])
+
+
+def _problem(asked: IsolatedVictim, stack: LayerStack, true: Tensor, limit: Budget) -> VerificationProblem:
     if (len(true), true[0, 0].numel()) != (len(stack.weights[0]), stack.num_features):
         raise ValueError(
             f"obs must be [{len(stack.weights[0])}, B, ...] with {stack.num_features} features for this victim, got "

@@ -11,13 +11,13 @@ from rlkit.arrays import Given
 
 from ..attacks.base import posed
 from ..budget import Budget
-from ..victims.base import Victim, isolated
+from ..victims.base import Victim
 from ..victims.decision_trees import DecisionTrees
 from .bounds import TileLayers, bound_below, relax, scores_at
-from .problem import VerificationProblem, answers, other_actions, pose_problem, shown_at
+from .problem import VerificationProblem, answers, other_actions, pose_problems, shown_at
 from .region import least
 from .rounding import score_slack
-from .splitting import Boxes, Tiles, balls_of, batches, halved, tiled, tiled_boxes, untiled, whole, widest
+from .splitting import Boxes, Tiles, balls_of, batches, best_of_each, halved, tiled, tiled_boxes, untiled, whole, widest
 from .trees import verdicts_of_trees
 
 MAX_BOXES = 10_000  # per observation
@@ -82,10 +82,11 @@ def reachable_actions(
     """
     if max_boxes < 1:
         raise ValueError(f"max_boxes must be at least 1, got {max_boxes}")
-    asked = isolated(victim)
+    asked, true, limit, _, _ = posed(victim, obs, budget)
     if isinstance(asked.victim, DecisionTrees):
-        return _of_trees(asked.victim, *posed(asked, obs, budget)[1:3])
-    return _decide(pose_problem(victim, obs, budget), max_boxes)
+        return _of_trees(asked.victim, true, limit)
+    parts = [_decide(problem, max_boxes) for problem in pose_problems(asked, true, limit)]
+    return ReachableActions(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
 
 
 def _of_trees(trees: DecisionTrees, obs: Tensor, budget: Budget) -> ReachableActions:
@@ -193,45 +194,29 @@ def _bound_batch(
     slack = problem.slack[rival, others, mine]
     value = torch.maximum(constant + lowest, interval) - slack
     bounded = _Bounded(value, slack, rival, slopes.abs() * (high - low)[:, None])
-    return bounded, _candidates(problem, layers, tiles, live, (center, scores), (points, others, slack, mine))
-
-
-def _candidates(
-    problem: VerificationProblem,
-    layers: TileLayers,
-    tiles: Tiles,
-    live: Tensor,
-    centers: tuple[Tensor, Tensor],
-    ends: tuple,
-) -> _Candidates:
-    """Points whose scores in float64 put a live action ahead of all others, up to rounding."""
-    points, others, slack, mine = ends  # [D, R, n], [R, n], [R, n], [n]
-    center, scores = centers
-    asked = live[tiles.box[tiles.filled]].mT.gather(0, others)
+    # the center and the minimizers of the bounds, where an action is not decided yet
     at_points = torch.stack([untiled(scores_at(layers, tiled(p, tiles)), tiles) for p in points.unbind(1)], dim=1)
-    found = []
-    in_tiles = untiled(center, tiles)[:, None].expand(points.shape)
-    for where, at in ((in_tiles, untiled(scores, tiles)[:, None].expand(at_points.shape)), (points, at_points)):
-        own = at.gather(0, others[None])[0]  # [R, n]
-        best = at.scatter(0, others[None], -torch.inf).amax(dim=0)
-        lead = own - best
-        hit = asked & (lead >= -slack)
-        number = hit.nonzero()
-        r, n = number[:, 0], number[:, 1]
-        found.append((mine[n], others[r, n], lead[r, n], where[:, r, n]))
-    return _Candidates(*(torch.cat(part, dim=-1) for part in zip(*found, strict=True)))
+    asked = torch.where(live[tiles.box[tiles.filled]].mT.gather(0, others), -slack, torch.inf)
+    middle, at_middle = (untiled(x, tiles)[:, None] for x in (center, scores))
+    found = (
+        _ahead(middle.expand(points.shape), at_middle.expand(at_points.shape), others, asked, mine),
+        _ahead(points, at_points, others, asked, mine),
+    )
+    return bounded, _Candidates(*(torch.cat(part, dim=-1) for part in zip(*found, strict=True)))
+
+
+def _ahead(points: Tensor, scores: Tensor, others: Tensor, least_lead: Tensor, owner: Tensor) -> _Candidates:
+    """Collect the points ``[D, R, n]`` whose scores ``[A, R, n]`` put action r ahead of all others, up to rounding."""
+    lead = scores.gather(0, others[None])[0] - scores.scatter(0, others[None], -torch.inf).amax(dim=0)  # [R, n]
+    r, n = (lead >= least_lead).nonzero().unbind(1)
+    return _Candidates(owner[n], others[r, n], lead[r, n], points[:, r, n])
 
 
 def _show(problem: VerificationProblem, candidates: _Candidates, reachable: Tensor, witness: Tensor) -> None:
     """Show the victim the best candidate of every observation and action, and record those that it falls for."""
     if not len(candidates.owner):
         return
-    key = candidates.owner * reachable.shape[1] + candidates.action
-    order = candidates.lead.argsort(descending=True, stable=True)
-    order = order[key[order].argsort(stable=True)]
-    first = torch.ones_like(order, dtype=torch.bool)
-    first[1:] = key[order][1:] != key[order][:-1]
-    best = order[first]  # ascending in owner
+    best = best_of_each(candidates.owner * reachable.shape[1] + candidates.action, candidates.lead)
     owner, action = candidates.owner[best], candidates.action[best]
     shown = shown_at(problem, candidates.point[:, best], owner)
     provoked = answers(problem, lambda x: problem.victim.act(x, True), shown, owner) == action

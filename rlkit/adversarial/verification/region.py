@@ -101,8 +101,11 @@ def region_of(stack: LayerStack, obs: Tensor, budget: Budget) -> Region:
     if region.balls is None:
         return Region(low, high, None)
     center = ((region.balls.center - mean) * gain).clamp(-clip, clip)
-    balls = region.balls._replace(center=center, unit=region.balls.unit * gain)
-    return Region(low, high, balls)
+    unit = region.balls.unit * gain
+    # the rounding of center and unit in float64
+    blur = torch.where(unit > 0, 2.0 * margin / torch.where(unit > 0, unit, 1.0), 0.0)
+    radius = region.balls.radius + torch.linalg.vector_norm(blur, ord=ORDER[region.balls.norm], dim=0)
+    return Region(low, high, region.balls._replace(center=center, unit=unit, radius=radius))
 
 
 def least(slopes: Tensor, low: Tensor, high: Tensor, balls: Balls | None) -> tuple[Tensor, Tensor]:

@@ -98,6 +98,15 @@ def halved(boxes: Boxes, along: Tensor, balls: Balls | None, observation: Tensor
     return Boxes(low, high, owner).pick(meets), parent[meets]
 
 
+def best_of_each(key: Tensor, value: Tensor) -> Tensor:
+    """Return the index of the largest value of every key ``[n]``, in ascending order of the keys; the first of ties."""
+    order = value.argsort(descending=True, stable=True)
+    order = order[key[order].argsort(stable=True)]
+    first = torch.ones_like(order, dtype=torch.bool)
+    first[1:] = key[order][1:] != key[order][:-1]
+    return order[first]
+
+
 def widest(boxes: Boxes, spread: Tensor) -> tuple[Tensor, Tensor]:
     """Choose the feature along which bounds vary most.
 

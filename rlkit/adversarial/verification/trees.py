@@ -8,7 +8,6 @@ closed ones, without any tolerance.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ..budget import ORDER, Budget, per_feature
 from ..victims.decision_trees import DecisionTrees
+from .problem import budget_of
 from .region import Region, region_of_features
 
 LARGEST_BATCH = 2**22  # numbers of leaves, observations and features together
@@ -70,8 +70,8 @@ def verdicts_of_trees(trees: DecisionTrees, obs: Tensor, budget: Budget) -> Tree
     actions = int(trees.action.max()) + 1
     step = max(1, LARGEST_BATCH // (rows * leaves.action.shape[1] * features))
     parts = [
-        _verdicts(trees, leaves, obs[:, start : start + step], _examples(budget, obs, start, start + step), actions)
-        for start in range(0, count, step)
+        _verdicts(trees, leaves, obs[:, part], budget_of(budget, obs, part), actions)
+        for part in (slice(start, start + step) for start in range(0, count, step))
     ]
     return TreeVerdicts(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
 
@@ -118,14 +118,6 @@ def _distance(points: Tensor, region: Region, obs: Tensor) -> Tensor:
 def _by_leaf(x: Tensor, obs: Tensor) -> Tensor:
     """``[D, S B]`` as ``[S, B, 1, D]``."""
     return x.mT.reshape(*obs.shape[:2], 1, -1)
-
-
-def _examples(budget: Budget, obs: Tensor, start: int, stop: int) -> Budget:
-    """Return the budget of some of the observations."""
-    epsilon = torch.as_tensor(budget.epsilon)
-    if epsilon.dim() == 0:
-        return budget
-    return replace(budget, epsilon=epsilon.expand(obs.shape[:2])[:, start:stop])
 
 
 def _float32_at_most(number: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from verified_networks import assert_consistent, largest_lead, linear, network, provoked, samples
-from victims import NORMS, normal
+from victims import NORMS, normal, uniform
 
-from rlkit.adversarial import PGD, Budget, ModuleVictim, execute, reachable_actions
+from rlkit.adversarial import PGD, Budget, ModuleVictim, execute, probability_bounds, reachable_actions
 from rlkit.adversarial.budget import DUAL, Norm
+from rlkit.adversarial.verification import problem
 
 # laws
 
@@ -215,6 +216,16 @@ def test_a_row_is_the_row_alone(norm: Norm) -> None:
         alone = reachable_actions(ModuleVictim(module), obs[row : row + 1], Budget(epsilon[row : row + 1], norm=norm))
         for one, part in zip(together, alone, strict=True):
             assert torch.equal(one[row : row + 1], part)
+
+
+@pytest.mark.parametrize("question", [reachable_actions, probability_bounds])
+def test_many_observations_are_decided_in_parts(question: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim, obs = ModuleVictim([network(2, 16, 3, seed=seed) for seed in range(2)]), normal(2, 23, 2)
+    budget = Budget(uniform(2, 23), norm="2")
+    whole = question(victim, obs, budget)
+    monkeypatch.setattr(problem, "TOGETHER", 10)
+    for one, part in zip(whole, question(victim, obs, budget), strict=True):
+        torch.testing.assert_close(part, one, atol=1e-6, rtol=0.0)
 
 
 def test_observations_of_several_axes_are_verified() -> None:

@@ -14,6 +14,7 @@ from victims import NORMS, length, normal, uniform
 
 from rlkit.adversarial import Budget, ModuleVictim
 from rlkit.adversarial.budget import ORDER, Norm
+from rlkit.adversarial.verification import region as regions
 from rlkit.adversarial.verification.layers import extract_layers
 from rlkit.adversarial.verification.region import (
     Balls,
@@ -138,6 +139,14 @@ def test_the_minimum_over_box_and_ball_is_attained_in_both(norm: Norm) -> None:
     away = torch.linalg.vector_norm((points - balls.center[..., None]) / balls.unit[..., None], ord=ORDER[norm], dim=0)
     seen = (slopes[:, 0, :, None] * points).sum(dim=0).masked_fill(away > balls.radius[:, None], torch.inf)
     assert (value[0] <= seen.amin(dim=1)).all()
+
+
+def test_every_multiplier_of_the_l2_ball_gives_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    slopes, low, high, balls = problems("2", count=300, seed=60)
+    near, _ = least(slopes, low, high, balls)
+    for steps in (0, 2, 4, 8):  # far from the best multiplier
+        monkeypatch.setattr(regions, "DUAL_STEPS", steps)
+        assert (least(slopes, low, high, balls)[0] <= near + 1e-5).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
