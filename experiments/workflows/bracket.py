@@ -52,8 +52,7 @@ class Sandwich(NamedTuple):
     @property
     def best_attack(self) -> Floats:
         """The least return under the attacks tried, never to attack among them, ``[S]``."""
-        least: Floats = np.min([self.natural, *self.attacked.values()], axis=0)
-        return least
+        return np.asarray(np.min([self.natural, *self.attacked.values()], axis=0))
 
     @property
     def best_name(self) -> list[str]:

@@ -14,9 +14,9 @@ from rlkit.arrays import Given, as_observations
 from rlkit.streams import Stream
 from rlkit.types import Starts
 
-from .attacks.base import Attack, warn_if_nonfinite, warn_if_stochastic
+from .attacks.base import Attack, perturb, warn_if_nonfinite, warn_if_stochastic
 from .attacks.subset import perturb_where
-from .budget import Budget, as_budget, tiled
+from .budget import Budget, as_budget, per_feature, tiled
 from .timing import Always, Timing, attack_now
 from .victims.base import OneHot, Victim, as_victim, isolated
 
@@ -191,8 +191,13 @@ class AttackedPolicy:
         limit = UNLIMITED if self.attacks_per_episode is None else self.attacks_per_episode
         now = attack_now(self.timing, self.victim, obs, self._step, limit - self._attacks, chances)  # [S, B]
         now = now & ~self._over
+        at = getattr(self.attack, "at", None)  # of an attack that depends on steps and attacks left
+        if at is None:
+            seen = perturb_where(now, self.attack, self.victim, obs, self._placed, u, aim)
+        else:
+            shown = perturb(at(self._step, limit - self._attacks), self.victim, obs, self._placed, u, aim)
+            seen = torch.where(per_feature(now, obs), shown, obs)
         self._step, self._attacks = self._step + 1, self._attacks + now
-        seen = perturb_where(now, self.attack, self.victim, obs, self._placed, u, aim)
         self.attacked = (seen != obs).flatten(2).any(dim=-1)
         return seen
 

@@ -26,6 +26,7 @@ from rlkit.adversarial import (
     Strategic,
     TablePolicy,
     Universal,
+    robustness_curve,
 )
 from rlkit.adversarial.exact import (
     WorstCaseAdversary,
@@ -37,6 +38,7 @@ from rlkit.adversarial.exact import (
     choices_of_intervals,
     worst_case,
 )
+from rlkit.adversarial.exact.verdicts import shown_within
 from rlkit.envs import BatchedEnv
 from rlkit.envs.tabular import TabularDynamics
 from rlkit.evaluation import rollout
@@ -129,7 +131,8 @@ class TestClosedForm:
     def test_a_ball_of_radius_0_leaves_the_natural_return(self):
         found = bracket(WORLD, VICTIM, 0.0)
         assert np.allclose(found.lower, found.natural, atol=1e-9)
-        assert np.allclose(found.attack_value, found.natural, atol=1e-12)
+        own = attacked_value(WORLD, VICTIM, found.attack, 0.0)
+        assert np.allclose(own.value, found.natural, atol=1e-12)
 
 
 class TestOrder:
@@ -162,8 +165,8 @@ class TestOrder:
             found = bracket(world, victim, budget, 0.9)
             assert (found.lower <= found.upper).all()
             assert (found.upper <= found.natural + TOLERANCE).all()
-            assert (found.lower <= found.attack_value).all()
-            assert np.abs(found.attack_value - found.upper).max() < 1e-3
+            own = attacked_value(world, victim, found.attack, budget, 0.9).value
+            assert np.abs(own - found.upper).max() < TOLERANCE
             for attack in (FGSM(), PGD(5), Noise(), RandomSearch(10)):
                 value = attacked_value(world, victim, attack, budget, 0.9, draws=2)
                 assert (value.value >= found.lower - TOLERANCE).all()
@@ -198,9 +201,10 @@ class TestOrder:
             every = bracket(world, victim, 0.1, max_boxes=600, **settings)
             for row in (0, 4):
                 one = bracket(world, ModuleVictim(victim.modules[row]), 0.1, max_boxes=600, **settings)
-                for name in ("lower", "upper", "natural", "attack_value", "closed", "undecided", "boxes"):
+                for name in ("lower", "upper", "natural", "closed", "undecided", "boxes"):
                     assert np.array_equal(getattr(one, name)[0], getattr(every, name)[row]), name
-                assert torch.equal(one.attack.shown[0], every.attack.shown[row])
+                assert torch.equal(one.attack.witness[0], every.attack.witness[row])
+                assert torch.equal(one.attack.choice[:, 0], every.attack.choice[:, row])
 
     def test_states_that_are_never_visited_need_not_be_decided(self):
         """The refinement asks where the lower bound's adversary goes, so an unreachable state stays coarse."""
@@ -259,8 +263,8 @@ class TestSampled:
         found = bracket(world, victim, 0.1, 0.9, sampled=True, max_boxes=4096)
         assert (found.lower <= found.upper).all()
         assert (found.upper <= found.natural + TOLERANCE).all()
-        assert (found.attack_value >= found.lower).all()
-        assert np.abs(found.attack_value - found.upper).max() < 1e-4
+        own = attacked_value(world, victim, found.attack, 0.1, 0.9, sampled=True).value
+        assert np.abs(own - found.upper).max() < TOLERANCE
         for attack in (FGSM(), PGD(5), Noise()):
             value = attacked_value(world, victim, attack, 0.1, 0.9, sampled=True, draws=4)
             assert (value.value >= found.lower - TOLERANCE).all()
@@ -280,7 +284,7 @@ class TestSampled:
         world, victim = problem(13, actions=2), networks(3, 2, 2, seed=11, scale=0.5)
         every = bracket(world, victim, 0.1, 0.9, sampled=True)
         one = bracket(world, ModuleVictim(victim.modules[2]), 0.1, 0.9, sampled=True)
-        for name in ("lower", "upper", "natural", "attack_value", "closed", "undecided", "boxes"):
+        for name in ("lower", "upper", "natural", "closed", "undecided", "boxes"):
             assert np.array_equal(getattr(one, name)[0], getattr(every, name)[2]), name
 
     def test_action_values_are_refused(self):
@@ -301,9 +305,7 @@ class TestAttackedValue:
 
     def test_sampled_victims_act_by_the_softmax_of_their_scores(self):
         world, victim = problem(6), networks(3, 2, 3, seed=7, scale=0.5)
-        found = attacked_value(
-            world, victim, WorstCaseAttack(world.observations(), world.observations()[None]), 0.1, 0.9, sampled=True
-        )
+        found = attacked_value(world, victim, Noise(), 0.0, 0.9, sampled=True)
         policy = torch.softmax(victim.scores(torch.from_numpy(world.observations())).double(), dim=-1).detach().numpy()
         assert np.allclose(found.value, evaluate(world.mdp, policy, 0.9), atol=1e-12)
 
@@ -337,36 +339,75 @@ class TestAttackedValue:
             attacked_value(world, ModuleVictim(victim.modules, True), PGD(), 0.2, 0.9, sampled=True)
 
 
+def reached(found):
+    """The actions that the attack's witnesses provoke, [S, N, A]."""
+    obs = torch.from_numpy(WORLD.observations()).expand(3, -1, -1)
+    shown = shown_within(obs, found.attack.witness, Budget(0.3))
+    return (VICTIM.act(shown).reshape(3, 12, 4) == torch.arange(4)).numpy()
+
+
+def worst_of_three():
+    obs = torch.from_numpy(WORLD.observations()).expand(3, -1, -1)
+    return worst_case(WORLD.mdp, choices_of_actions(VICTIM.act(obs).numpy(), np.ones((3, 12, 4), np.bool_)))
+
+
 class TestExecution:
     """On a map without slips one episode is the expectation, so rollouts must equal the table."""
 
     @pytest.mark.parametrize("attacks", [None, 0, 1, 3])
-    def test_the_adversary_earns_the_upper_bound(self, attacks):
+    def test_the_attack_earns_the_upper_bound(self, attacks):
         found = bracket(WORLD, VICTIM, 0.3, attacks=attacks)
-        env = BatchedEnv(WORLD, range(3), 4)
-        played = rollout(VICTIM, env, perturb=found.adversary)
-        assert np.allclose(played.returns.numpy(), found.at_start()["upper"][:, None], atol=1e-5)
-        again = rollout(VICTIM, BatchedEnv(WORLD, range(3), 4), perturb=found.adversary)
+        options = {"timing": found.timing, "attacks_per_episode": attacks}
+        policy = AttackedPolicy(VICTIM, found.attack, 0.3, seeds=range(3), **options)
+        played = rollout(VICTIM, BatchedEnv(WORLD, range(3), 4), perturb=policy)
+        start = found.at_start()
+        assert np.allclose(played.returns.numpy(), start["upper"][:, None], atol=1e-5)
+        assert np.allclose(attacked_value(WORLD, VICTIM, found.attack, 0.3, **options).value, found.upper, atol=1e-9)
+        if attacks is None:
+            assert (start["upper"] < start["natural"] - 0.05).any()
+        again = rollout(VICTIM, BatchedEnv(WORLD, range(3), 4), perturb=policy)
         assert torch.equal(played.returns, again.returns)
 
     @pytest.mark.parametrize("attacks", [None, 2])
-    def test_the_attack_earns_its_value(self, attacks):
+    def test_the_adversary_plays_the_same(self, attacks):
         found = bracket(WORLD, VICTIM, 0.3, attacks=attacks)
-        policy = AttackedPolicy(
-            VICTIM, found.attack, 0.3, seeds=range(3), timing=found.timing, attacks_per_episode=attacks
+        budget = Budget(0.3)
+        obs = torch.from_numpy(WORLD.observations()).expand(3, -1, -1)
+        shown = shown_within(obs, found.attack.witness, budget).reshape(found.attack.witness.shape)
+        choices = worst_case(WORLD.mdp, choices_of_actions(VICTIM.act(obs).numpy(), reached(found)), attacks=attacks)
+        adversary = WorstCaseAdversary(WORLD.observations(), shown, choices)
+        for _ in range(2):
+            played = rollout(VICTIM, BatchedEnv(WORLD, range(3), 4), perturb=adversary)
+            assert np.allclose(played.returns.numpy(), found.at_start()["upper"][:, None], atol=1e-5)
+
+    def test_it_stands_beside_others_in_a_curve(self):
+        """At the epsilon of the bracket it does what the bracket says, in the same rollout as other epsilons."""
+        found = bracket(WORLD, VICTIM, 0.3)
+        curve = robustness_curve(
+            VICTIM, lambda copies: BatchedEnv(WORLD, range(3), copies), [found.attack, FGSM()], [0.0, 0.3], episodes=2
         )
-        played = rollout(VICTIM, BatchedEnv(WORLD, range(3), 4), perturb=policy)
-        assert np.allclose(played.returns.numpy(), found.at_start()["attack"][:, None], atol=1e-5)
-        assert (found.at_start()["attack"] >= found.at_start()["upper"] - TOLERANCE).all()
-        assert (found.at_start()["attack"] < found.at_start()["natural"] - 0.05).any()
+        start = found.at_start()
+        assert np.allclose(curve.returns[0, 0], start["natural"][:, None], atol=1e-5)
+        assert np.allclose(curve.returns[0, 1], start["upper"][:, None], atol=1e-5)
+        assert (curve.returns[1, 1] >= curve.returns[0, 1] - 1e-5).all()
+
+    def test_the_first_step_is_what_execute_shows(self):
+        found = bracket(WORLD, VICTIM, 0.3)
+        obs = torch.from_numpy(WORLD.observations()).expand(3, -1, -1)
+        step = torch.zeros(obs.shape[:2], dtype=torch.int64)
+        assert torch.equal(
+            found.attack.propose(VICTIM, obs, Budget(0.3)), found.attack.at(step, step).propose(VICTIM, obs, None)
+        )
+        late = found.attack.at(step + WORLD.max_steps, step)
+        assert torch.equal(late.propose(VICTIM, obs, Budget(0.3)), obs)
 
     def test_witnesses_stay_within_the_budget(self):
         budget = Budget(0.3, "2", scale=[1.0, 0.5], low=0.0, high=1.0)
         found = bracket(WORLD, VICTIM, budget)
-        obs = found.attack.observations.expand_as(found.attack.shown)
-        assert (budget.distance(obs, found.attack.shown) <= 0.3 * (1 + 1e-6)).all()
-        assert found.attack.shown.min() >= 0
-        assert found.attack.shown.max() <= 1
+        obs = found.attack.observations[:, None].expand(found.attack.witness.shape).flatten(1, 2)
+        assert (budget.distance(obs, found.attack.witness.flatten(1, 2)) <= 0.3 * (1 + 1e-6)).all()
+        assert found.attack.witness.min() >= 0
+        assert found.attack.witness.max() <= 1
 
     def test_an_observation_of_no_state_is_shown_as_it_is(self):
         found = bracket(WORLD, VICTIM, 0.3)
@@ -374,8 +415,6 @@ class TestExecution:
         foreign[0, 0] = torch.nan
         shown = found.attack.propose(VICTIM, foreign, Budget(0.3))
         assert torch.equal(shown.nan_to_num(9.0), foreign.nan_to_num(9.0))
-        found.adversary.restart()
-        assert torch.equal(found.adversary.perturb(foreign).nan_to_num(9.0), foreign.nan_to_num(9.0))
 
     def test_codes_of_states_are_attacked_through_one_hot(self):
         world = problem(8, states=3)
@@ -416,16 +455,20 @@ class TestBadInput:
         with pytest.raises(ValueError, match="give a horizon"):
             bracket(world, networks(1, 2, 3), 0.1, 0.9, attacks=2)
 
+    def test_epsilons_of_every_example(self):
+        with pytest.raises(ValueError, match="epsilon must be one number"):
+            bracket(WORLD, VICTIM, Budget(torch.full((3, 12), 0.1)))
+
     def test_shapes_of_the_attack(self):
-        with pytest.raises(ValueError, match="expected"):
-            WorstCaseAttack(np.zeros((2, 3)), np.zeros((1, 3, 3)))
         found = bracket(WORLD, VICTIM, 0.1)
         with pytest.raises(ValueError, match="3 rows and the observations of 2"):
             found.attack.propose(VICTIM, torch.zeros(2, 1, 2), Budget(0.1))
-        with pytest.raises(ValueError, match="3 rows and the observations of 2"):
-            found.adversary.perturb(torch.zeros(2, 1, 2))
         stationary = worst_case(WORLD.mdp, choices_of_actions(np.zeros(12, int), np.ones((12, 4), bool)), 0.9)
         with pytest.raises(ValueError, match="with a horizon"):
             WorstCaseTiming(WORLD.observations(), stationary)
         with pytest.raises(ValueError, match="expected"):
-            WorstCaseAdversary(WORLD.observations(), np.zeros((1, 12, 2)), stationary)
+            WorstCaseAttack(WORLD.observations(), np.zeros((1, 12, 2)), stationary)
+        with pytest.raises(ValueError, match="3 rows"):
+            WorstCaseAdversary(WORLD.observations(), found.attack.witness, worst_of_three()).perturb(
+                torch.zeros(2, 1, 2)
+            )

@@ -9,7 +9,7 @@ from finite_problems import FROZEN_LAKE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit.adversarial import Budget
+from rlkit.adversarial import Budget, TablePolicy, WorstCaseAdversary
 from rlkit.adversarial.exact import (
     CLEAN,
     choices_of_actions,
@@ -21,8 +21,9 @@ from rlkit.adversarial.exact import (
     neighbors_within,
     worst_case,
 )
-from rlkit.envs import GridWorld
+from rlkit.envs import BatchedEnv, GridWorld
 from rlkit.envs.probes import cycle_or_stay
+from rlkit.evaluation import rollout
 from rlkit.mdp import TabularMDP, garnet
 from rlkit.planning import backward_induction, evaluate, evaluate_finite, solve
 
@@ -373,6 +374,55 @@ def test_the_bounds_hold_in_rationals():
     for s in range(3):
         assert Fraction(found.lower[0, s]) <= value[s] <= Fraction(found.upper[0, s])
     assert (found.upper - found.lower < 1e-12).all()
+
+
+def test_discounted_bounds_hold_in_rationals():
+    """Every stationary adversary of a victim that samples, solved by elimination in fractions."""
+    rng = np.random.default_rng(1)
+    mdp = garnet(3, 2, 2, rng, ending=0.2)
+    choices = choices_of_neighbors(rng.dirichlet(np.ones(2), 3), np.ones((3, 3), np.bool_))
+    found = worst_case(mdp, choices, 0.9, tolerance=1e-12)
+    exact = np.vectorize(Fraction, otypes=[object])
+    p, r, shown = exact(mdp.probability), exact(mdp.reward), exact(choices.provoked[0, :, 0])
+    values = []
+    for chosen in itertools.product(range(3), repeat=3):
+        matrix = [[Fraction(int(s == t)) for t in range(3)] + [Fraction(0)] for s in range(3)]
+        for s, a, k in np.ndindex(3, 2, 2):
+            weight = shown[s, chosen[s], a] * p[s, a, k]
+            matrix[s][3] += weight * r[s, a, k]
+            if not mdp.terminated[s, a, k]:
+                matrix[s][mdp.successor[s, a, k]] -= Fraction(0.9) * weight
+        for column in range(3):
+            matrix[column] = [entry / matrix[column][column] for entry in matrix[column]]
+            for row in set(range(3)) - {column}:
+                factor = matrix[row][column]
+                matrix[row] = [x - factor * y for x, y in zip(matrix[row], matrix[column], strict=True)]
+        values.append([matrix[s][3] for s in range(3)])
+    for s in range(3):
+        least = min(value[s] for value in values)
+        assert Fraction(found.lower[0, s]) <= least <= Fraction(found.upper[0, s])
+    assert (found.upper - found.lower < 2e-12).all()
+
+
+@pytest.mark.parametrize("attacks", [None, 2])
+def test_the_adversary_of_a_finite_set_is_executed(attacks):
+    """A walk without chance: rollouts earn the exact worst case, by steps taken and attacks left."""
+    world = GridWorld("S...\n.H..\n...G", observation="coordinates", slip=0.0, step_reward=-0.1, max_steps=12)
+    place = world.tile_of
+    near = np.abs(place[:, None] - place).sum(axis=2) <= 1
+    policy = solve(world.mdp, 0.99).policy
+    choices = choices_of_neighbors(policy, near, 4)
+    found = worst_case(world.mdp, choices, attacks=attacks)
+    adversary = WorstCaseAdversary(world.observations(), choices.witnesses(world.observations()), found)
+    victim = TablePolicy(world.observations(), policy)
+    played = rollout(victim, BatchedEnv(world, [0], 3), perturb=adversary)
+    assert np.allclose(played.returns.numpy(), found.at_start()[1], atol=1e-5)
+    assert found.at_start()[1][0] < found.at_start()[2][0] - 0.5
+    with pytest.raises(ValueError, match="only choices_of_neighbors"):
+        choices_of_actions(policy, np.ones((12, 4), np.bool_)).witnesses(world.observations())
+    drawn = worst_case(world.mdp, known_draw(choices_of_neighbors(np.eye(4)[policy] * 0.8 + 0.05, near)))
+    with pytest.raises(ValueError, match="knows the draw"):
+        WorstCaseAdversary(world.observations(), world.observations()[None, :, None], drawn)
 
 
 class TestNeighbors:

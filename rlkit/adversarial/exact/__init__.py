@@ -12,6 +12,7 @@ from .choices import (
     neighbors_within,
 )
 from .fall_search import FallBounds, fall_bounds
+from .memory import MemoryProblem, frame_stack, memory_problem
 from .robust_optimum import RobustOptimum, observation_cells, robust_optimum
 from .witness_attack import WorstCaseAdversary, WorstCaseAttack, WorstCaseTiming
 from .worst_case import CLEAN, WorstCase, induced_mdp, worst_case
@@ -21,6 +22,7 @@ __all__ = [
     "AttackedValue",
     "Bracket",
     "FallBounds",
+    "MemoryProblem",
     "ProvokableChoices",
     "RobustOptimum",
     "WorstCase",
@@ -34,8 +36,10 @@ __all__ = [
     "choices_of_intervals",
     "choices_of_neighbors",
     "fall_bounds",
+    "frame_stack",
     "induced_mdp",
     "known_draw",
+    "memory_problem",
     "neighbors_within",
     "observation_cells",
     "robust_optimum",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,18 +73,27 @@ def attacked_value(
     """
     posed = observed(problem, victim, observations)
     gamma, mdp = verified_discount(gamma), posed.mdp
-    shown = _attacked_policy(posed, attack, as_budget(budget), sampled, target, draws)
+    limit = as_budget(budget)
+    shown = _attacked_policy(posed, attack, limit, sampled, target, draws)
     if gamma < 1 and horizon is None:
         if timing is not None or attacks_per_episode is not None:
             raise ValueError("a timing and a limit of attacks count within an episode: give a horizon")
         value = evaluate(mdp, shown, gamma)
         return AttackedValue(value, mean_at(mdp.start, value), shown)
     steps = verified_horizon(mdp, horizon)
-    if timing is None and attacks_per_episode is None:
+    at = getattr(attack, "at", None)  # of an attack that depends on steps and attacks left
+    if timing is None and attacks_per_episode is None and at is None:
         value = evaluate_finite(mdp, shown, steps, gamma)[:, 0]
     else:
         clean = action_distributions(posed.victim, posed.obs, sampled, mdp.num_actions)
-        value = _timed_value(posed, shown, clean, timing or Always(), attacks_per_episode, steps, gamma)
+
+        def shown_at(step: int, left: int) -> Array:
+            if at is None:
+                return shown
+            moment = (torch.full(posed.obs.shape[:2], number, dtype=torch.int64) for number in (step, left))
+            return _attacked_policy(posed, at(*moment), limit, sampled, target, draws)
+
+        value = _timed_value(posed, shown_at, clean, timing or Always(), attacks_per_episode, steps, gamma)
     return AttackedValue(value, mean_at(mdp.start, value), shown)
 
 
@@ -106,7 +116,7 @@ def _attacked_policy(
 
 def _timed_value(
     posed: ObservedProblem,
-    shown: Array,
+    shown_at: Callable[[int, int], Array],
     clean: Array,
     timing: Timing,
     attacks: int | None,
@@ -115,15 +125,15 @@ def _timed_value(
 ) -> Array:
     """``attacked_value`` of a timing and a limit of attacks, ``[S, N]``, by backward induction over both."""
     levels = 1 if attacks is None else attacks + 1
-    value = np.zeros((len(shown), levels, posed.mdp.num_states))
+    value = np.zeros((len(clean), levels, posed.mdp.num_states))
     for step in reversed(range(steps)):
         q = q_backup(posed.mdp, value, gamma)  # [S, L, N, A]
         q = np.where(np.isneginf(q), 0.0, q)
         after = q if attacks is None else q[:, [max(left - 1, 0) for left in range(levels)]]
-        rate = np.stack(
-            [_rate(posed, timing, step, UNLIMITED if attacks is None else left) for left in range(levels)], axis=1
-        )  # [S, L, N]
-        value = rate * (shown[:, None] * after).sum(axis=-1) + (1 - rate) * (clean[:, None] * q).sum(axis=-1)
+        left = [UNLIMITED] if attacks is None else range(levels)
+        rate = np.stack([_rate(posed, timing, step, each) for each in left], axis=1)  # [S, L, N]
+        shown = np.stack([shown_at(step, each) for each in left], axis=1)  # [S, L, N, A]
+        value = rate * (shown * after).sum(axis=-1) + (1 - rate) * (clean[:, None] * q).sum(axis=-1)
     return value[:, -1]
 
 

@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rlkit.arrays import Given
 from rlkit.mdp import TabularMDP
+from rlkit.planning import evaluate
 
-from ..budget import Budget, as_budget, per_feature
+from ..budget import Budget, as_budget
 from ..timing import Timing
-from .attacked_value import attacked_value
 from .choices import ProvokableChoices
-from .observed import ObservedProblem, observed
+from .observed import observed
 from .verdicts import GreedyVerdicts, SampledVerdicts, Verdicts
-from .witness_attack import WorstCaseAdversary, WorstCaseAttack, WorstCaseTiming
+from .witness_attack import WorstCaseAttack, WorstCaseTiming
 from .worst_case import WorstCase, mean_at, worst_case
 
 FIRST_BOXES = 256  # per state, before the refinement
@@ -32,8 +31,8 @@ MAX_BOXES = 2**17
 class Bracket:
     """``lower <= exact worst case <= upper <= natural`` in expectation, in every state and for all S rows.
 
-    ``lower`` is certified: no observation within the budget provokes what it excludes. ``upper`` is attained by
-    ``adversary``, which plays by steps and attacks left, and where neither counts by ``attack`` too.
+    ``lower`` is certified: no observation within the budget provokes what it excludes. ``upper`` is attained, but for
+    rounding, by ``AttackedPolicy(victim, attack, budget, timing=timing, attacks_per_episode=attacks)``.
     """
 
     lower: NDArray[np.float64]  # [S, N]
@@ -42,17 +41,15 @@ class Bracket:
     closed: NDArray[np.bool_]  # [S], whether no choice that the lower bound relies on from the start is undecided
     undecided: NDArray[np.int64]  # [S], pairs of state and choice that remain open
     boxes: NDArray[np.int64]  # [S], that the verification bounded
-    attack: WorstCaseAttack = field(repr=False)  # by state alone, for every curve
+    attack: WorstCaseAttack = field(repr=False)  # for every curve, beside FGSM
     timing: Timing | None = field(repr=False)  # of the attack, where attacks are limited
-    attack_value: NDArray[np.float64]  # [S, N], exact return under ``attack``; at least ``upper`` but for rounding
-    adversary: WorstCaseAdversary = field(repr=False)
     start: NDArray[np.float64] = field(repr=False)  # [N]
     rounds: int  # of verification
     seconds: float
 
     def at_start(self) -> dict[str, NDArray[np.float64]]:
-        """Give lower, upper, the return under ``attack`` and the natural one from the start distribution, ``[S]``."""
-        each = {"lower": self.lower, "upper": self.upper, "attack": self.attack_value, "natural": self.natural}
+        """Give lower, upper and natural return from the start distribution, ``[S]`` each."""
+        each = {"lower": self.lower, "upper": self.upper, "natural": self.natural}
         return {name: mean_at(self.start, value) for name, value in each.items()}
 
 
@@ -102,6 +99,8 @@ def bracket(
         raise ValueError("a limit of attacks counts within an episode: give a horizon")
     posed, limit = observed(problem, victim, observations), as_budget(budget)
     limit.check(posed.obs)
+    if torch.as_tensor(limit.epsilon).numel() != 1:
+        raise ValueError("epsilon must be one number: a worst case is of one budget")
     verdicts: Verdicts = (SampledVerdicts if sampled else GreedyVerdicts)(posed, limit)
 
     def solved(choices: ProvokableChoices) -> WorstCase:
@@ -120,18 +119,16 @@ def bracket(
         boxes = min(boxes * GROWTH, max_boxes)
     attained, witness = verdicts.inner()
     most = solved(attained)
-    attack, timing, value = _best_by_state(posed, limit, witness, most, gamma, sampled)
+    value = _attacked(attained, posed.mdp, most)
     return Bracket(
         lower=least.lower,
-        upper=most.upper,
+        upper=np.maximum(most.upper, value),
         natural=most.natural,
         closed=np.asarray(~wanted.any(axis=1)),
         undecided=undecided.sum(axis=(1, 2)),
         boxes=verdicts.boxes.sum(axis=1),
-        attack=attack,
-        timing=timing,
-        attack_value=value,
-        adversary=WorstCaseAdversary(posed.obs[0], witness, most),
+        attack=WorstCaseAttack(posed.obs[0], witness, most),
+        timing=None if attacks is None else WorstCaseTiming(posed.obs[0], most),
         start=posed.mdp.start,
         rounds=rounds,
         seconds=time.perf_counter() - began,
@@ -170,44 +167,10 @@ def _relied_on(
     return relied
 
 
-def _best_by_state(
-    posed: ObservedProblem,
-    budget: Budget,
-    witness: Tensor,
-    found: WorstCase,
-    gamma: float,
-    sampled: bool,
-) -> tuple[WorstCaseAttack, Timing | None, NDArray[np.float64]]:
-    """The attack by state alone that does most from the start, its timing, and its exact value ``[S, N]``.
-
-    Candidates show what the adversary shows at the first step and after a quarter, a half and three quarters of them.
-    """
-    stationary = found.horizon is None
-    choice = (found.choice[None] if stationary else found.choice)[:, :, -1, :, 0]  # [H, S, N]
-    timing = None if found.attacks is None else WorstCaseTiming(posed.obs[0], found)
-    steps = sorted({len(choice) * quarter // 4 for quarter in range(4)})
-    rows, states = np.arange(choice.shape[1])[:, None], np.arange(choice.shape[2])
-    shown, values = [], []
-    for step in steps:
-        chosen = choice[step]
-        where = torch.from_numpy(chosen >= 0)
-        table = torch.where(per_feature(where, posed.obs), witness[rows, states, np.maximum(chosen, 0)], posed.obs)
-        attack = WorstCaseAttack(posed.obs[0], table)
-        result = attacked_value(
-            posed.mdp,
-            posed.victim,
-            attack,
-            budget,
-            gamma,
-            found.horizon,
-            observations=posed.obs,
-            sampled=sampled,
-            timing=timing,
-            attacks_per_episode=found.attacks,
-        )
-        shown.append(table)
-        values.append(result)
-    best = np.stack([each.start for each in values]).argmin(axis=0)  # [S]
-    table = torch.stack([shown[index][row] for row, index in enumerate(best)])
-    value = np.stack([values[index].value[row] for row, index in enumerate(best)])
-    return WorstCaseAttack(posed.obs[0], table), timing, value
+def _attacked(choices: ProvokableChoices, mdp: TabularMDP, found: WorstCase) -> NDArray[np.float64]:
+    """The exact value of the adversary itself, ``[S, N]``: it attains its bound but for rounding and the tolerance."""
+    if found.horizon is not None:
+        return found.upper
+    chosen = found.choice[:, 0, :, 0]  # [S, N]
+    options = choices.distributions()[:, :, 0]  # [S, N, K, A]
+    return evaluate(mdp, np.take_along_axis(options, chosen[:, :, None, None], axis=2)[:, :, 0], found.gamma)

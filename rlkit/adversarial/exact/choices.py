@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from rlkit.arrays import Given, as_tensor, refuse_nonfinite
 
@@ -84,6 +85,16 @@ class ProvokableChoices:
     def natural_values(self, q: Array) -> Array:
         """Compute the expected action value without an attack: q ``[S, L, N, A]`` -> ``[S, L, N, I]``."""
         return _mean(self.natural[:, None], q[:, :, :, None, :])
+
+    def witnesses(self, observations: Given) -> Tensor:
+        """Give an observation that provokes each choice, ``[N, *observation]`` -> ``[S, N, K, *observation]``.
+
+        Raises:
+            ValueError: choices that were not made from neighbors, or that depend on the draw.
+        """
+        if self.shown is None or self.num_cases != 1:
+            raise ValueError("only choices_of_neighbors knows which state's observation provokes a choice")
+        return as_tensor(observations, "observations")[torch.from_numpy(np.maximum(self.shown[:, :, 0], 0))]
 
     def mean_over_cases(self, value: Array) -> Array:
         """Average over the cases: ``[S, L, N, I]`` -> ``[S, L, N]``."""

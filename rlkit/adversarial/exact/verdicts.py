@@ -87,7 +87,7 @@ class GreedyVerdicts:
     def inner(self) -> Inner:
         """Give the actions that the victim takes when it is shown their witness, asked once more."""
         rows, states, count = self.reachable.shape
-        shown = self.witness.reshape(rows, states * count, *self.posed.obs.shape[2:])
+        shown = shown_within(self.posed.obs, self.witness, self.budget)
         taken = self.posed.victim.act(shown, True).reshape(rows, states, count).cpu().numpy()
         attained = (self.reachable & (taken == np.arange(count))) | (self.natural > 0)
         return Inner(ProvokableChoices(self.natural[:, :, None], attained[:, :, None]), self.witness)
@@ -148,9 +148,15 @@ class SampledVerdicts:
     def _attained(self) -> Array:
         """The distributions at the witnesses, ``[S, N, 2 A + 1, A]``."""
         rows, states, count = self.witness.shape[:3]
-        shown = self.witness.reshape(rows, states * count, *self.posed.obs.shape[2:])
+        shown = shown_within(self.posed.obs, self.witness, self.budget)
         found = action_distributions(self.posed.victim, shown, True, self.natural.shape[2])
         return found.reshape(rows, states, count, -1)
+
+
+def shown_within(obs: Tensor, witness: Tensor, budget: Budget) -> Tensor:
+    """Project witnesses ``[S, N, K, *observation]`` as attacks are, ``[S, N K, *observation]``: what is executed."""
+    true = obs[:, :, None].expand(witness.shape).flatten(1, 2)
+    return budget.project(true, witness.flatten(1, 2))
 
 
 class Batch(NamedTuple):

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from rlkit.arrays import Given, as_tensor
 
+from ..attacks.base import Attack
 from ..budget import Budget, per_feature
 from ..victims.base import Access, Victim
 from .worst_case import CLEAN, WorstCase
 
 
 class WorstCaseAttack:
-    """Show a fixed observation in every state of a finite problem: an ``Attack`` that asks the victim nothing.
+    """Show what the adversary of a ``WorstCase`` shows: an ``Attack`` that asks the victim nothing.
 
-    Observations that are not of the problem are shown as they are.
+    ``AttackedPolicy`` passes on steps taken and attacks left by ``at``. Where they are not known, as in ``execute``, it
+    attacks as at the first step of an episode. Observations that are not of the problem are shown as they are.
 
     Args:
         observations: true observation of every state, ``[N, *observation]``, all different.
-        shown: what to show there, ``[S, N, *observation]``; one row serves any number.
+        witness: an observation that provokes each choice, ``[S, N, K, *observation]``.
+        found: the worst case, of one case.
         name: in reports.
 
     Raises:
-        ValueError: shapes that disagree; two states with the same observation, which the attack could not tell apart.
+        ValueError: shapes that disagree; two states with the same observation, which the attack could not tell apart;
+            an adversary that knows the draw, which no function of observations is.
     """
 
     access: Access = "nothing"
 
-    def __init__(self, observations: Given, shown: Given, name: str = "worst case") -> None:
-        self.observations, self.shown, self.name = (
-            as_tensor(observations, "observations"),
-            as_tensor(shown, "shown"),
-            name,
-        )
-        if self.shown.shape[1:] != self.observations.shape:
-            raise ValueError(
-                f"shown has shape {list(self.shown.shape)}: expected [S, N, *observation] for observations "
-                f"{list(self.observations.shape)}"
-            )
+    def __init__(self, observations: Given, witness: Given, found: WorstCase, name: str = "worst case") -> None:
+        self.observations, self.witness = as_tensor(observations, "observations"), as_tensor(witness, "witness")
+        self.name, self.limited = name, found.attacks is not None
         verify_distinct(self.observations)
+        if found.choice.shape[-1] != 1:
+            raise ValueError("the adversary knows the draw of the victim's action, which a rollout does not show")
+        choice = torch.as_tensor(found.choice[..., 0].astype("int64"))
+        self.stationary = found.horizon is None
+        self.choice = choice[None] if self.stationary else choice  # [H, S, L, N]
+        expected = (*self.choice.shape[1::2], *self.observations.shape[1:])
+        if (*self.witness.shape[:2], *self.witness.shape[3:]) != expected:
+            raise ValueError(
+                f"witness has shape {list(self.witness.shape)}: expected [S, N, K, *observation] for "
+                f"{self.choice.shape[1]} rows and observations {list(self.observations.shape)}"
+            )
 
     def noise_width(self, num_features: int) -> int:
         """Return 0: it needs no uniforms."""
@@ -48,19 +57,56 @@ class WorstCaseAttack:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Propose what is shown instead of ``obs``; arguments as of ``Attack.propose``.
+        """Propose what is shown at the first step instead of ``obs``; arguments as of ``Attack.propose``."""
+        start = torch.zeros(obs.shape[:2], dtype=torch.int64)
+        return self.shown(obs, start, torch.full_like(start, self.choice.shape[2] - 1))
+
+    def at(self, step: Tensor, left: Tensor) -> Attack:
+        """Return the attack at some steps of episodes with some attacks left, ``[S, B]`` int64 both."""
+        return _AtMoment(self, step, left)
+
+    def shown(self, obs: Tensor, step: Tensor, left: Tensor) -> Tensor:
+        """Return what is shown instead of ``obs [S, B, *observation]``; other arguments as of ``at``.
+
+        After the last step of the horizon it is the truth.
 
         Raises:
             ValueError: observations of another number of rows.
         """
-        if len(self.shown) not in (1, len(obs)):
-            raise ValueError(
-                f"the attack is of {len(self.shown)} rows and the observations of {len(obs)}: give as many"
-            )
-        state, known = states_of(self.observations, obs)
-        table = self.shown.to(obs).expand(len(obs), *self.shown.shape[1:])
-        rows = torch.arange(len(obs), device=obs.device)[:, None]
-        return torch.where(per_feature(known, obs), table[rows, state], obs)
+        horizon, rows, levels, _ = self.choice.shape
+        if len(obs) != rows:
+            raise ValueError(f"the attack is of {rows} rows and the observations of {len(obs)}: give as many")
+        state, known = (each.cpu() for each in states_of(self.observations, obs))
+        when = torch.zeros_like(state) if self.stationary else step.cpu()
+        row = torch.arange(rows)[:, None]
+        choice = self.choice[when.clamp(max=horizon - 1), row, left.cpu().clamp(max=levels - 1), state]
+        attacks = (choice != CLEAN) & (when < horizon) & known
+        witness = self.witness.to(obs)[row, state, choice.clamp(min=0)]
+        return torch.where(per_feature(attacks.to(obs.device), obs), witness, obs)
+
+
+class _AtMoment(NamedTuple):
+    """A ``WorstCaseAttack`` at given steps and attacks left."""
+
+    attack: WorstCaseAttack
+    step: Tensor  # [S, B]
+    left: Tensor  # [S, B]
+
+    @property
+    def name(self) -> str:
+        return self.attack.name
+
+    @property
+    def access(self) -> Access:
+        return "nothing"
+
+    def noise_width(self, num_features: int) -> int:
+        return 0
+
+    def propose(
+        self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
+    ) -> Tensor:
+        return self.attack.shown(obs, self.step, self.left)
 
 
 class WorstCaseTiming:
@@ -94,10 +140,11 @@ class WorstCaseTiming:
 
 
 class WorstCaseAdversary:
-    """Play the adversary of a ``WorstCase`` that counts steps and attacks: a ``Perturbation`` of rollouts.
+    """Play the adversary of a ``WorstCase``, counting steps and attacks: a ``Perturbation`` of rollouts.
 
-    ``rollout(policy, env, perturb=WorstCaseAdversary(...))`` earns the exact worst case in expectation. It must know
-    where episodes begin, as ``AttackedPolicy`` does; after the last step of the horizon it shows the truth.
+    ``rollout(policy, env, perturb=WorstCaseAdversary(...))`` earns the exact worst case in expectation. Nothing is
+    projected: it serves neighbor sets that are no ball. For a ball ``AttackedPolicy`` with ``WorstCaseAttack`` does the
+    same, and counts as every attack does.
 
     Args:
         observations: true observation of every state, ``[N, *observation]``, all different.
@@ -105,20 +152,11 @@ class WorstCaseAdversary:
         found: the worst case, of one case.
 
     Raises:
-        ValueError: shapes that disagree; two states with the same observation; an adversary that knows the draw, which
-            no function of observations is.
+        ValueError: as of ``WorstCaseAttack``.
     """
 
     def __init__(self, observations: Given, witness: Given, found: WorstCase) -> None:
-        self.observations, self.witness = as_tensor(observations, "observations"), as_tensor(witness, "witness")
-        verify_distinct(self.observations)
-        if found.choice.shape[-1] != 1:
-            raise ValueError("the adversary knows the draw of the victim's action, which a rollout does not show")
-        choice = torch.as_tensor(found.choice[..., 0].astype("int64"))
-        self.choice = choice if found.horizon is not None else choice[None]  # [H, S, L, N]
-        if self.witness.shape[:2] != self.choice.shape[1::2] or self.witness.shape[3:] != self.observations.shape[1:]:
-            raise ValueError(f"witness has shape {list(self.witness.shape)}: expected [S, N, K, *observation]")
-        self.found = found
+        self.attack = WorstCaseAttack(observations, witness, found)
         self.attacked = torch.zeros(0, 0, dtype=torch.bool)
         self._step = self._left = torch.zeros(0, 0, dtype=torch.int64)
 
@@ -128,24 +166,14 @@ class WorstCaseAdversary:
         Raises:
             ValueError: observations of another number of rows.
         """
-        rows = self.choice.shape[1]
-        if len(obs) != rows:
-            raise ValueError(f"the adversary is of {rows} rows and the observations of {len(obs)}: give as many")
         if self._step.shape != obs.shape[:2]:
             self._step = torch.zeros(obs.shape[:2], dtype=torch.int64)
-            self._left = torch.full_like(self._step, self.choice.shape[2] - 1)
-        state, known = states_of(self.observations, obs)
-        horizon = self.choice.shape[0]
-        step = self._step if self.found.horizon is not None else torch.zeros_like(self._step)
-        row = torch.arange(rows)[:, None]
-        choice = self.choice[step.clamp(max=horizon - 1), row, self._left, state.cpu()]
-        attack = (choice != CLEAN) & (step < horizon) & known.cpu()
-        shown = self.witness.to(obs)[row, state.cpu(), choice.clamp(min=0)]
-        self._step = self._step + 1
-        if self.found.attacks is not None:
-            self._left = self._left - attack.long()
-        seen = torch.where(per_feature(attack.to(obs.device), obs), shown, obs)
+            self._left = torch.full_like(self._step, self.attack.choice.shape[2] - 1)
+        seen = self.attack.shown(obs, self._step, self._left)
         self.attacked = (seen != obs).flatten(2).any(dim=-1)
+        self._step = self._step + 1
+        if self.attack.limited:
+            self._left = (self._left - self.attacked.cpu().long()).clamp(min=0)
         return seen
 
     def restart(self, ended: Tensor | None = None, /) -> None:
@@ -154,7 +182,7 @@ class WorstCaseAdversary:
             return
         over = torch.ones_like(self._step, dtype=torch.bool) if ended is None else ended.cpu()
         self._step = self._step.masked_fill(over, 0)
-        self._left = self._left.masked_fill(over, self.choice.shape[2] - 1)
+        self._left = self._left.masked_fill(over, self.attack.choice.shape[2] - 1)
 
 
 def states_of(observations: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:

@@ -114,8 +114,8 @@ def _decide(problem: VerificationProblem, max_boxes: int) -> ReachableActions:
         undecided = live.mT.gather(0, others) & ~reachable[boxes.owner].mT.gather(0, others) & (bounded.low <= 0)
         bounded = _sharpened(problem, boxes, bounded, others, undecided)
         undecided &= bounded.low <= 0
-        # nowhere in the box is the action ahead but for rounding: splitting cannot decide it
-        tie = undecided & (bounded.low >= -(1.0 + TIE) * bounded.slack)
+        # nowhere in the box is the action ahead but for rounding, and the bound varies by less: splitting cannot help
+        tie = undecided & (bounded.low >= -(1.0 + TIE) * bounded.slack) & (bounded.spread.sum(dim=0) <= bounded.slack)
         along, splittable = widest(boxes, torch.where(undecided & ~tie, bounded.spread, 0.0).amax(dim=1))
         full = (used + 2 * torch.bincount(boxes.owner, minlength=total) > max_boxes)[boxes.owner]
         given_up = tie | (undecided & (full | ~splittable))
