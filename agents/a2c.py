@@ -15,15 +15,25 @@ stable-baselines3's A2C, so equal settings define the same algorithm in both lib
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from rlkit.exploration import mask_logits
-from rlkit.losses import explained_variance, kl_divergence, log_softmax, one_hot, score_grad, standardized
+from rlkit.losses import (
+    explained_variance,
+    kl_divergence,
+    log_probability,
+    log_softmax,
+    policy_gradient_loss,
+    standardized,
+)
 from rlkit.nn import MLP, Adam, RMSprop
-from rlkit.types import Transition
+from rlkit.types import Targets, Transition
 
 from .configs import A2CConfig
+from .core.descent import Forward
 from .core.on_policy import Losses, OnPolicyAgent, actor_critic_loss, flat_action_mask
 from .presets import A2C_PRESETS
 
@@ -38,24 +48,20 @@ def a2c_loss(
     target: Tensor,
     ent_coef: Tensor | None,
     vf_coef: Tensor,
-) -> tuple[Losses, Tensor, Tensor]:
-    """Compute mean[-A log pi(a|s) - ent_coef H + vf_coef (V - R)^2] over M and its derivatives by logits and values.
+    action_mask: Tensor | None = None,
+) -> Losses:
+    """Compute mean[-A log pi(a|s) - ent_coef H + vf_coef (V - R)^2] over M.
 
     Args:
         logits: ``[S, M, A]``.
         value: V(s), ``[S, M]``.
         action, advantage, target: a, A and R, ``[S, M]``.
         ent_coef, vf_coef: ``[S]``; None omits the bonus.
-
-    Returns:
-        the losses, the derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
+        action_mask: the allowed actions, ``[S, M, A]`` bool; None for all.
     """
-    log_p = log_softmax(logits)
-    policy_loss = -advantage * log_p.gather(-1, action[..., None])[..., 0]
-    policy_grad = score_grad(log_p, one_hot(action, log_p), advantage)
-    error = value - target
-    losses, logits_grad = actor_critic_loss(log_p, policy_loss, policy_grad, error.square(), ent_coef, vf_coef)
-    return losses, logits_grad, 2.0 / action.shape[1] * vf_coef[:, None] * error
+    log_p = log_softmax(mask_logits(logits, action_mask))
+    policy_loss = policy_gradient_loss(log_probability(log_p, action), advantage)
+    return actor_critic_loss(log_p, policy_loss, (value - target).square(), ent_coef, vf_coef)
 
 
 class A2C(OnPolicyAgent):
@@ -81,25 +87,36 @@ class A2C(OnPolicyAgent):
         """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def update(self, batch: Transition) -> None:
         """Make one gradient step of every row on its own segment, ``[S, T, B]``."""
+        config, per_row = self.config, self.per_row
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)  # [S, T B, ...]
-        logits, value, pullback = self.actor_critic.vjp(features)
-        logits = mask_logits(logits, flat_action_mask(batch))
+        mask = flat_action_mask(batch)
+        forward = Forward(self.actor_critic, features)
+        logits, value = (output.detach() for output in forward.outputs)
         advantage = self.advantages(batch, value)
         target = advantage + value
-        if self.config.normalize_advantage:
+        if config.normalize_advantage:
             advantage = standardized(advantage)
-        losses, logits_grad, value_grad = a2c_loss(
-            logits, value, action, advantage, target, self._ent_coef, self.per_row.vf_coef
+        loss = partial(
+            a2c_loss,
+            action=action,
+            advantage=advantage,
+            target=target,
+            ent_coef=self._ent_coef,
+            vf_coef=per_row.vf_coef,
+            action_mask=mask,
         )
-        learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        gradient = pullback(logits_grad, value_grad, self.optimizer.gradient)
-        norm = self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
+        targets = Targets(action, target, advantage, mask)
+        losses, gradient = self.differentiate(forward, loss, targets, self.optimizer.gradient)
+        learning_rate = self.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
+        norm = self.gradient_step(self.optimizer, gradient, learning_rate, per_row.max_grad_norm)
         if self._updates % KL_EVERY == 0:
-            after = mask_logits(self.actor_critic.policy(features), flat_action_mask(batch))
-            self.training_state.means.add(kl=kl_divergence(log_softmax(logits), log_softmax(after)).mean(dim=1))
+            before, after = (
+                log_softmax(mask_logits(scores, mask)) for scores in (logits, self.actor_critic.policy(features))
+            )
+            self.training_state.means.add(kl=kl_divergence(before, after).mean(dim=1))
         self._updates += 1
         variance = explained_variance(value, target)
         self.training_state.means.add(losses, gradient_norm=norm, explained_variance=variance)

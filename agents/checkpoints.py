@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from rlkit.atomic_files import remove_leftovers, whole_file
+from rlkit.types import Term
 
 from .core.agent import Agent
 from .core.env_source import EnvSource
@@ -154,12 +155,15 @@ class Checkpoints:
             self.seconds += self._last_seconds
         return self.path(timesteps)
 
-    def newest(self, env: EnvSource | None = None, device: str | torch.device = "auto") -> Resumed | None:
+    def newest(
+        self, env: EnvSource | None = None, device: str | torch.device = "auto", terms: Sequence[Term] = ()
+    ) -> Resumed | None:
         """Read the newest checkpoint that is whole, and continue from it; None if the folder has no checkpoint.
 
         Args:
             env: the environment; required where the agent was not made from an id.
             device: as in the constructor of an agent.
+            terms: those that the run was made with.
 
         Raises:
             ValueError: no checkpoint can be read; the message has the reason of each.
@@ -168,7 +172,7 @@ class Checkpoints:
         for timesteps in reversed(self.timesteps()):
             path = self.path(timesteps)
             try:
-                agent = resume(path, env, device)
+                agent = resume(path, env, device, terms)
                 notes = _notes_of(path)
             except (ValueError, OSError) as error:
                 skipped.append(str(error))

@@ -19,24 +19,58 @@ stable-baselines3's DQN, so equal settings define the same algorithm in both lib
 from __future__ import annotations
 
 import math
+import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlkit.exploration import allowed_action, any_per_step, exploration, linear_schedule, mask_logits
-from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error, td_grad
+from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error
 from rlkit.nn import MLP, Adam, Dueling
 from rlkit.replay import Memory, as_observed, as_stored
 from rlkit.streams import Stream
-from rlkit.types import Transition, segment
+from rlkit.types import Targets, Transition, segment
 
 from .configs import DQNConfig
 from .core.agent import Agent
+from .core.descent import Forward
 from .core.hyperparameters import is_everywhere
+from .core.minibatches import blocks, split
 from .presets import DQN_PRESETS
 
-UPDATES_AHEAD = 1024  # transitions sampled at once where several updates follow each other
+
+class Regression(NamedTuple):
+    """Minibatches for the regression of Q(s, a) on its targets, ``[S, M, ...]``."""
+
+    features: Tensor  # [S, M, D]
+    action: Tensor
+    target: Tensor  # y
+    importance: Tensor | None = None  # weight of each transition; None: all 1
+    action_mask: Tensor | None = None  # the allowed actions, [S, M, A]
+
+
+class DQNLosses(NamedTuple):
+    """The loss ``[S]``, and the errors that it is of."""
+
+    loss: Tensor
+    error: Tensor  # Q(s, a) - y, [S, M]
+
+
+def dqn_loss(q: Tensor, batch: Regression, loss: Callable[[Tensor], Tensor]) -> DQNLosses:
+    """Compute the mean over M of the loss of Q(s, a) - y, times the importance weights if there are any.
+
+    Args:
+        q: ``[S, M, A]``.
+        batch: the minibatch.
+        loss: of an error, elementwise.
+    """
+    error = td_error(q, batch.action, batch.target)
+    each = loss(error) if batch.importance is None else batch.importance * loss(error)
+    return DQNLosses(each.mean(dim=1), error)
 
 
 class DQN(Agent):
@@ -69,10 +103,8 @@ class DQN(Agent):
         if self.num_timesteps > self.config.learning_starts:
             updates = self.config.gradient_steps
             updates = updates if updates >= 0 else self.config.train_freq * self.env.num_envs
-            while updates > 0:
-                count = min(updates, self._ahead())
+            for count in blocks(updates, self.config.batch_size, self._independent_updates):
                 self.update(count)
-                updates -= count
 
     @torch.no_grad()
     def collect(self, steps: int = 1) -> None:
@@ -111,40 +143,44 @@ class DQN(Agent):
             taken.append(self.env.step(action))
         return taken
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def update(self, count: int = 1) -> None:
         """Make ``count`` gradient steps of every row, each on a minibatch of its own.
 
         The memory and theta- do not change during them, so all minibatches and targets are computed at once.
         """
         config = self.config
-        batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
-        batch = as_observed(batch, self.env.obs.dtype)
-        if self.normalizer is not None:
-            batch = batch._replace(reward=self.normalizer.rewards(batch.reward, config.n_steps))
-        features, target = self.features(batch.obs), self.target(batch, discount)
-        action_weights = nn.functional.one_hot(batch.action, self.num_actions).to(features.dtype) / config.batch_size
         learning_rate = self.training_state.scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
-        loss, loss_grad = LOSSES[config.loss]
-        outputs, norms = [], []
-        minibatches = (torch.tensor_split(t, count, dim=1) for t in (features, action_weights, target[..., None]))
-        for x, a, y in zip(*minibatches, strict=True):
-            q, pullback = self.network.vjp(x)
-            grad = td_grad(q, a, y, loss_grad)
-            grad = grad if importance is None else importance[..., None].to(grad.dtype) * grad
-            gradient = pullback(grad, self.optimizer.gradient)
+        errors, norms = [], []
+        for batch in split(self.minibatches(count), config.batch_size):
+            loss = partial(dqn_loss, batch=batch, loss=LOSSES[config.loss])
+            targets = Targets(batch.action, batch.target, None, batch.action_mask, batch.importance)
+            forward = Forward(self.network, batch.features)
+            losses, gradient = self.differentiate(forward, loss, targets, self.optimizer.gradient)
             norms.append(self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm))
-            outputs.append(q)
-        error = td_error(torch.cat(outputs, dim=1), batch.action, target)  # [S, count M]
-        self.memory.update_priorities(error)
-        by_update = error.view(self.num_seeds, count, -1)
-        losses, sizes = loss(by_update).mean(dim=2), by_update.abs().mean(dim=2)  # [S, count], unweighted
-        self.training_state.deactivate_nonfinite_loss(losses.sum(dim=1))
-        self.training_state.means.extend(loss=losses, td_error=sizes, gradient_norm=torch.stack(norms, dim=1))
+            errors.append(losses.error)
+        self._record_updates(torch.stack(errors, dim=1), torch.stack(norms, dim=1))
         before, self._updates = self._updates, self._updates + count
         if config.target_clock == "updates":
             interval = config.target_update_interval
             self._update_target(self._updates // interval - before // interval)
+
+    def minibatches(self, count: int) -> Regression:
+        """Sample ``count`` minibatches side by side and compute their targets, ``[S, count M, ...]``."""
+        batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
+        batch = as_observed(batch, self.env.obs.dtype)
+        if self.normalizer is not None:
+            batch = batch._replace(reward=self.normalizer.rewards(batch.reward, self.config.n_steps))
+        features, target = self.features(batch.obs), self.target(batch, discount)
+        importance = None if importance is None else importance.to(features.dtype)
+        return Regression(features, batch.action, target, importance, batch.action_mask)
+
+    def _record_updates(self, error: Tensor, norm: Tensor) -> None:
+        """Log updates, set priorities, stop rows whose loss is not finite; error ``[S, n, M]``, norm ``[S, n]``."""
+        self.memory.update_priorities(error.flatten(1))
+        losses, sizes = LOSSES[self.config.loss](error).mean(dim=2), error.abs().mean(dim=2)  # [S, n], unweighted
+        self.training_state.deactivate_nonfinite_loss(losses.sum(dim=1))
+        self.training_state.means.extend(loss=losses, td_error=sizes, gradient_norm=norm)
 
     def target(self, batch: Transition, discount: Tensor) -> Tensor:
         """Compute the target y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
@@ -192,11 +228,10 @@ class DQN(Agent):
             remedy = f"train for more than {config.learning_starts} steps or lower learning_starts"
             warnings.warn(f"{until}: learning_starts is {config.learning_starts}, {remedy}", UserWarning, stacklevel=4)
 
-    def _ahead(self) -> int:
-        """Return how many updates can be prepared at once: those that share memory, priorities and theta-."""
+    def _independent_updates(self) -> int:
+        """Return how many updates to come share memory, priorities and theta-."""
         config = self.config
         if config.double or not is_everywhere(0.0, config.priority_exponent):
             return 1
-        ahead = max(UPDATES_AHEAD // config.batch_size, 1)
         interval = config.target_update_interval
-        return ahead if config.target_clock == "steps" else min(ahead, interval - self._updates % interval)
+        return sys.maxsize if config.target_clock == "steps" else interval - self._updates % interval

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
+from rlkit.types import Term
 
 from .a2c import A2C
 from .core.agent import Agent
@@ -35,9 +38,22 @@ def load(path: str | Path, env: EnvSource | None = None, device: str | torch.dev
     return _algorithm(path, POLICY).load(path, env, device)
 
 
-def resume(path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Agent:
-    """Read the run that ``agent.checkpoint`` wrote, of any algorithm; arguments and errors as of ``load``."""
-    return _algorithm(path, CHECKPOINT).resume(path, env, device)
+def resume(
+    path: str | Path,
+    env: EnvSource | None = None,
+    device: str | torch.device = "auto",
+    terms: Sequence[Term] = (),
+) -> Agent:
+    """Read the run that ``agent.checkpoint`` wrote, of any algorithm; see ``Agent.resume``.
+
+    Args:
+        path, env, device: as of ``load``.
+        terms: those that the run was made with, in their order.
+
+    Raises:
+        ValueError: terms of other names than those of the run; others as of ``load``.
+    """
+    return _algorithm(path, CHECKPOINT).resume(path, env, device, terms)
 
 
 def _algorithm(path: str | Path, kind: str) -> type[Agent]:

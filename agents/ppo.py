@@ -17,6 +17,7 @@ stable-baselines3's PPO, so equal settings define the same algorithm in both lib
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -27,17 +28,18 @@ from rlkit.losses import (
     clipped_squared,
     clipped_surrogate,
     explained_variance,
+    log_probability,
     log_softmax,
-    one_hot,
-    score_grad,
     standardized,
 )
 from rlkit.nn import MLP, Adam
 from rlkit.streams import Stream
-from rlkit.types import Transition
+from rlkit.types import Targets, Transition
 
 from .configs import PPOConfig
-from .core.on_policy import Losses, OnPolicyAgent, actor_critic_loss, flat_action_mask
+from .core.descent import Forward
+from .core.minibatches import split
+from .core.on_policy import OnPolicyAgent, actor_critic_loss, flat_action_mask
 from .presets import PPO_PRESETS
 
 
@@ -46,7 +48,6 @@ class Experience(NamedTuple):
 
     features: Tensor  # [S, M, D]
     action: Tensor
-    taken: Tensor  # 1 at the action and 0 at the others, [S, M, A]
     old_log_p: Tensor  # log pi_old(a|s)
     old_value: Tensor
     advantage: Tensor
@@ -54,9 +55,13 @@ class Experience(NamedTuple):
     action_mask: Tensor | None = None  # the allowed actions, [S, M, A]
 
 
-class Change(NamedTuple):
-    """The distance of the policy from the old one, ``[S]`` each."""
+class PPOLosses(NamedTuple):
+    """The loss, its parts, and how far the policy is from the old one, ``[S]`` each, named as they are logged."""
 
+    loss: Tensor
+    policy_loss: Tensor
+    value_loss: Tensor
+    entropy: Tensor
     approx_kl: Tensor  # mean of (r - 1) - log r, an estimate of KL(pi_old, pi) (Schulman 2020)
     clip_fraction: Tensor
 
@@ -69,33 +74,26 @@ def ppo_loss(
     clip_range_vf: Tensor | None,
     ent_coef: Tensor | None,
     vf_coef: Tensor,
-) -> tuple[Losses, Change, Tensor, Tensor]:
-    """mean[-min(r A, clip(r) A) - ent_coef H + vf_coef (V - R)^2] over M and its derivatives by logits and values.
+) -> PPOLosses:
+    """Compute mean[-min(r A, clip(r) A) - ent_coef H + vf_coef (V - R)^2] over M.
 
     Args:
         logits: ``[S, M, A]``.
         value: V(s), ``[S, M]``.
         batch: the minibatch.
         clip_range, clip_range_vf, ent_coef, vf_coef: ``[S]``; None omits the clipping of V, or the bonus.
-
-    Returns:
-        the losses, the change of the policy, the derivative by logits ``[S, M, A]`` and by values ``[S, M]``.
     """
-    log_p = log_softmax(logits)
-    log_ratio = log_p.gather(-1, batch.action[..., None])[..., 0] - batch.old_log_p  # [S, M]
-    ratio = log_ratio.exp()
-    surrogate, surrogate_grad = clipped_surrogate(ratio, batch.advantage, clip_range[:, None])
+    clip_range = clip_range[:, None]
+    log_p = log_softmax(mask_logits(logits, batch.action_mask))
+    log_ratio = log_probability(log_p, batch.action) - batch.old_log_p  # [S, M]
+    surrogate = clipped_surrogate(log_ratio, batch.advantage, clip_range)
     clip_value = None if clip_range_vf is None else clip_range_vf[:, None]
-    error, error_grad = clipped_squared(value, batch.old_value, batch.target, clip_value)
-    # the surrogate is a policy gradient whose weight is its derivative by log pi
-    policy_grad = score_grad(log_p, batch.taken, -surrogate_grad)
-    losses, logits_grad = actor_critic_loss(log_p, surrogate, policy_grad, error, ent_coef, vf_coef)
-    distance = ratio - 1.0
-    change = Change(
-        approx_kl=(distance - log_ratio).mean(dim=1),
-        clip_fraction=(distance.abs() > clip_range[:, None]).to(ratio.dtype).mean(dim=1),
-    )
-    return losses, change, logits_grad, vf_coef[:, None] * error_grad / ratio.shape[1]
+    error = clipped_squared(value, batch.old_value, batch.target, clip_value)
+    with torch.no_grad():
+        distance = log_ratio.exp() - 1.0  # r - 1
+        approx_kl = (distance - log_ratio).mean(dim=1)
+        clip_fraction = (distance.abs() > clip_range).to(distance.dtype).mean(dim=1)
+    return PPOLosses(*actor_critic_loss(log_p, surrogate, error, ent_coef, vf_coef), approx_kl, clip_fraction)
 
 
 class PPO(OnPolicyAgent):
@@ -137,9 +135,8 @@ class PPO(OnPolicyAgent):
         value, mask = self.actor_critic.values(features), flat_action_mask(batch)
         advantage = self.advantages(batch, value)
         log_p = log_softmax(mask_logits(self.actor_critic.policy(features), mask))
-        old_log_p = log_p.gather(-1, action[..., None])[..., 0]
-        taken = one_hot(action, log_p)
-        return Experience(features, action, taken, old_log_p, value, advantage, advantage + value, mask)
+        old_log_p = log_probability(log_p, action)
+        return Experience(features, action, old_log_p, value, advantage, advantage + value, mask)
 
     def minibatches(self, batch: Experience) -> Iterator[Experience]:
         """Yield the minibatches of ``n_epochs`` random partitions of each row's batch."""
@@ -150,33 +147,35 @@ class PPO(OnPolicyAgent):
         rows = torch.arange(self.num_seeds, device=self.device)[:, None] * self._batch
         for _ in range(self.config.n_epochs):
             order = (self._shuffle.next().argsort(dim=1) + rows).flatten()  # [S T B]
-            fields = [field for field in batch if field is not None]
-            shuffled = [field.flatten(0, 1).index_select(0, order).view(field.shape) for field in fields]
-            parts = [torch.split(field, size, dim=1) for field in shuffled]
-            for minibatch in zip(*parts, strict=True):
-                yield self._normalized(Experience(*minibatch))
+            shuffled = (
+                None if field is None else field.flatten(0, 1).index_select(0, order).view(field.shape)
+                for field in batch
+            )
+            for minibatch in split(Experience(*shuffled), size):  # type: ignore[arg-type]
+                yield self._normalized(minibatch)
 
     def _normalized(self, minibatch: Experience) -> Experience:
         advantage = minibatch.advantage
         return minibatch._replace(advantage=standardized(advantage)) if self.config.normalize_advantage else minibatch
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def update(self, batch: Experience, going_on: Tensor) -> Tensor:
         """Make one gradient step of every row in ``going_on [S]`` bool, and return those that continue."""
-        config, per_row = self.config, self.per_row
-        clip_range = self.training_state.scheduled(per_row.clip_range, config.clip_range_schedule)
+        config, per_row, scheduled = self.config, self.per_row, self.training_state.scheduled
         limited = config.clip_range_vf is not None
-        clip_range_vf = (
-            self.training_state.scheduled(per_row.clip_range_vf, config.clip_range_schedule) if limited else None
+        loss = partial(
+            ppo_loss,
+            batch=batch,
+            clip_range=scheduled(per_row.clip_range, config.clip_range_schedule),
+            clip_range_vf=scheduled(per_row.clip_range_vf, config.clip_range_schedule) if limited else None,
+            ent_coef=self._ent_coef,
+            vf_coef=per_row.vf_coef,
         )
-        logits, value, pullback = self.actor_critic.vjp(batch.features)
-        logits = mask_logits(logits, batch.action_mask)
-        losses, change, logits_grad, value_grad = ppo_loss(
-            logits, value, batch, clip_range, clip_range_vf, self._ent_coef, per_row.vf_coef
-        )
-        going_on = going_on & ~(change.approx_kl > 1.5 * self._target_kl)
-        learning_rate = self.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
-        gradient = pullback(logits_grad, value_grad, self.optimizer.gradient)
+        forward = Forward(self.actor_critic, batch.features)
+        targets = Targets(batch.action, batch.target, batch.advantage, batch.action_mask)
+        losses, gradient = self.differentiate(forward, loss, targets, self.optimizer.gradient)
+        going_on = going_on & ~(losses.approx_kl > 1.5 * self._target_kl)
+        learning_rate = scheduled(per_row.learning_rate, config.learning_rate_schedule)
         norm = self.gradient_step(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
-        self.training_state.means.add(losses, change, gradient_norm=norm)
+        self.training_state.means.add(losses, gradient_norm=norm)
         return going_on

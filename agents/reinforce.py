@@ -17,6 +17,7 @@ mean is known at every update, and is logged. Every line is done for S seeds at 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,13 +26,21 @@ from torch import Tensor
 from rlkit.arrays import Given
 from rlkit.baselines import MovingAverage, leave_one_out_mean, optimal_constant, time_dependent_mean
 from rlkit.exploration import mask_logits
-from rlkit.losses import entropy, entropy_grad, explained_variance, kl_divergence, log_softmax, one_hot, score_grad
+from rlkit.losses import (
+    entropy,
+    explained_variance,
+    kl_divergence,
+    log_probability,
+    log_softmax,
+    policy_gradient_loss,
+)
 from rlkit.nn import MLP, Adam
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
-from rlkit.types import Transition, by_copy
+from rlkit.types import Targets, Transition, by_copy
 
 from .configs import REINFORCEConfig
-from .core.on_policy import OnPolicyAgent
+from .core.descent import Forward
+from .core.on_policy import OnPolicyAgent, flat_action_mask
 from .presets import REINFORCE_PRESETS
 
 FROM_OTHER_COPIES = ("time", "leave-one-out", "optimal")
@@ -43,6 +52,29 @@ class Gradients(NamedTuple):
     by_copy: Tensor  # [S, B, P], of the loss, per step played
     log_p: Tensor  # [S B, T, A]
     loss: Tensor  # [S], mean of -(w - b) log pi(a|s); without the entropy bonus
+    weight: Tensor  # w - b, [S, T, B]; for baseline "optimal" w
+
+
+def reinforce_loss(logits: Tensor, action: Tensor, weight: Tensor, action_mask: Tensor | None = None) -> Tensor:
+    """Compute mean[-w log pi(a|s)] over M, ``[S]``.
+
+    Args:
+        logits: ``[S, M, A]``.
+        action, weight: ``[S, M]``.
+        action_mask: the allowed actions, ``[S, M, A]`` bool; None for all.
+    """
+    log_p = log_softmax(mask_logits(logits, action_mask))
+    return policy_gradient_loss(log_probability(log_p, action), weight).mean(dim=1)
+
+
+def negative_entropy(logits: Tensor, action_mask: Tensor | None = None) -> Tensor:
+    """Compute mean[-H(pi(.|s))] over M, ``[S]``; arguments as of ``reinforce_loss``."""
+    return -entropy(log_softmax(mask_logits(logits, action_mask))).mean(dim=1)
+
+
+def value_loss(value: Tensor, target: Tensor) -> Tensor:
+    """Compute mean[(V - G)^2] over M, ``[S]``, of values ``[S, M, 1]`` and returns ``[S, M]``."""
+    return (value.squeeze(-1) - target).square().mean(dim=1)
 
 
 class REINFORCE(OnPolicyAgent):
@@ -81,13 +113,15 @@ class REINFORCE(OnPolicyAgent):
         """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def update(self, batch: Transition) -> None:
         """Make one gradient step of every row on its own segment, ``[S, T, B]``."""
         returns = self.returns(batch)
-        gradient, log_p, loss = self.gradients(batch, returns)  # [S, B, P]
+        gradient, log_p, loss, weight = self.gradients(batch, returns)
+        mean = gradient.mean(dim=1)  # [S, P]
+        self._add_terms_to(mean, batch, returns, weight)
         learning_rate = self.training_state.scheduled(self.per_row.learning_rate, self.config.learning_rate_schedule)
-        norm = self.gradient_step(self.optimizer, gradient.mean(dim=1), learning_rate, self.per_row.max_grad_norm)
+        norm = self.gradient_step(self.optimizer, mean, learning_rate, self.per_row.max_grad_norm)
         after = self._log_p(batch, self.policy.repeated(self.env.num_envs)(by_copy(self.features(batch.obs))))
         self.training_state.means.add(
             policy_loss=loss,
@@ -143,43 +177,51 @@ class REINFORCE(OnPolicyAgent):
             return self.per_row.gamma[:, None, None] ** step * value if self.config.discount_states else value
         return torch.zeros_like(weight[:, :1])
 
+    @torch.no_grad()
     def gradients(self, batch: Transition, returns: Tensor) -> Gradients:
         """Compute the gradient of the loss (minus the return) by copy, with the policy and the loss."""
-        seeds, steps, copies = batch.reward.shape
+        seeds, copies = self.num_seeds, self.env.num_envs
         weight, counted, step = self.weights(batch, returns)
         weight = torch.where(counted, weight - self.baseline(batch, weight, counted, step), 0.0)
 
-        # every copy is a row of its own: its sum over time is its own gradient
-        logits, pullback = self.policy.repeated(copies).vjp(by_copy(self.features(batch.obs)))  # [S B, T, ...]
-        log_p, action = self._log_p(batch, logits), by_copy(batch.action)
-        taken = one_hot(action, log_p)
-
-        def gradient_by_copy(grad: Tensor) -> Tensor:
-            """Map the derivative of a loss by the logits to its gradient: ``[S B, T, A] -> [S, B, P]``."""
-            return pullback(grad).view(seeds, copies, -1)
-
-        gradient = gradient_by_copy(score_grad(log_p, taken, by_copy(weight)))
+        # every copy is a row of its own: the gradient of its mean over time is its own
+        forward = Forward(self.policy.repeated(copies), by_copy(self.features(batch.obs)))
+        mask = None if batch.action_mask is None else by_copy(batch.action_mask)
+        reinforce = partial(reinforce_loss, action=by_copy(batch.action), action_mask=mask)
+        loss, gradient = forward.gradient(partial(reinforce, weight=by_copy(weight)))  # [S B], [S B, P]
+        gradient = gradient.view(seeds, copies, -1)
         if self.config.baseline == "optimal":
-            score = gradient_by_copy(score_grad(log_p, taken, by_copy(counted.to(weight.dtype))))
+            _, of_ones = forward.gradient(partial(reinforce, weight=by_copy(counted.to(weight.dtype))))
+            score = of_ones.view(seeds, copies, -1)
             gradient = gradient - optimal_constant(gradient, score)[..., None] * score
         if self.config.ent_coef != 0.0:
-            bonus = gradient_by_copy(-entropy_grad(log_p))
-            gradient = gradient + self.per_row.ent_coef[:, None, None] * bonus
-        loss = -(by_copy(weight) * log_p.gather(-1, action[..., None])[..., 0]).mean(dim=1)
-        return Gradients(gradient / steps, log_p, loss.view(seeds, copies).mean(dim=1))
+            _, bonus = forward.gradient(partial(negative_entropy, action_mask=mask))
+            gradient = gradient + self.per_row.ent_coef[:, None, None] * bonus.view(seeds, copies, -1)
+        log_p = self._log_p(batch, forward.outputs[0].detach())
+        return Gradients(gradient, log_p, loss.view(seeds, copies).mean(dim=1), weight)
+
+    def _add_terms_to(self, gradient: Tensor, batch: Transition, returns: Tensor, weight: Tensor) -> None:
+        """Add the gradient of the terms to that of the loss, in place; returns and weights are ``[S, T, B]``."""
+        action, weight, mask = batch.action.flatten(1, 2), weight.flatten(1, 2), flat_action_mask(batch)
+        targets = Targets(action, returns.flatten(1, 2), weight, mask, value=self.networks.get("value"))
+
+        def loss(logits: Tensor) -> Tensor:
+            bonus = self.per_row.ent_coef * negative_entropy(logits, mask)
+            return reinforce_loss(logits, action, weight, mask) + bonus
+
+        self.add_terms(gradient, self.policy, self.features(batch.obs).flatten(1, 2), loss, targets)
 
     def fit_value(self, batch: Transition, returns: Tensor) -> None:
         """Make ``value_steps`` gradient steps of V on the squared error to the returns of the batch."""
         features, target = self.features(batch.obs).flatten(1, 2), returns.flatten(1, 2)  # [S, T B, ...]
+        learning_rate, max_norm = self.per_row.value_learning_rate, self.per_row.max_grad_norm
         for i in range(self.config.value_steps):
-            value, pullback = self.value.vjp(features)
-            error = value[..., 0] - target
-            gradient = pullback(2.0 / error.shape[1] * error[..., None], self.value_optimizer.gradient)
-            learning_rate, max_norm = self.per_row.value_learning_rate, self.per_row.max_grad_norm
+            forward = Forward(self.value, features)
+            loss, gradient = forward.gradient(partial(value_loss, target=target), self.value_optimizer.gradient)
             self.gradient_step(self.value_optimizer, gradient, learning_rate, max_norm)
             if i == 0:
-                variance = explained_variance(value[..., 0], target)
-                self.training_state.means.add(value_loss=error.square().mean(dim=1), explained_variance=variance)
+                variance = explained_variance(forward.outputs[0].detach().squeeze(-1), target)
+                self.training_state.means.add(value_loss=loss, explained_variance=variance)
 
     def _log_p(self, batch: Transition, logits: Tensor) -> Tensor:
         """Compute log pi over the allowed actions, by copy ``[S B, T, A]``."""

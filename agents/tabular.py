@@ -57,6 +57,7 @@ class TabularQ(Agent):
     """
 
     config_class = TabularQConfig
+    takes_terms = False
     scores_are_values = True
     presets = TABULAR_PRESETS
     checkpointed: ClassVar[tuple[str, ...]] = ("updates", "_action")

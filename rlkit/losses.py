@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def q_learning_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma: Tensor | float) -> Tensor:
@@ -43,45 +43,19 @@ def squared(error: Tensor) -> Tensor:
 
 def huber(error: Tensor, delta: float = 1.0) -> Tensor:
     """Half the square up to ``delta``, linear with slope ``delta`` beyond it, elementwise (Huber 1964)."""
-    clipped = error.clamp(-delta, delta)
-    return clipped * (error - 0.5 * clipped)
+    loss: Tensor = nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
+    return loss
 
 
-def huber_grad(error: Tensor, delta: float = 1.0) -> Tensor:
-    """Derivative of ``huber``: the error clipped to +-delta, elementwise."""
-    return error.clamp(-delta, delta)
-
-
-LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {  # and their derivatives
-    "huber": (huber, huber_grad),
-    "squared": (squared, lambda error: error),
-}
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"huber": huber, "squared": squared}
 
 
 def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
     """Q(s, a) - y: q ``[..., M, A]``, action and target ``[..., M]`` -> ``[..., M]``."""
-    return q.gather(-1, action[..., None])[..., 0] - target
+    return q.gather(-1, action[..., None]).squeeze(-1) - target
 
 
-def td_grad(q: Tensor, action_weights: Tensor, target: Tensor, grad: Callable[[Tensor], Tensor] = huber_grad) -> Tensor:
-    """Derivative by q of the mean over M of the loss of Q(s, a) - y, ``[S, M, A]``.
-
-    Args:
-        q: ``[S, M, A]``.
-        action_weights: ``[S, M, A]``, 1/M at the action taken and 0 at the others.
-        target: y, ``[S, M, 1]``.
-        grad: derivative of the loss by the error; that of half the square is the error itself.
-    """
-    return grad(q - target) * action_weights
-
-
-# Policies that are softmax(logits). Derivatives are by the logits and written out: they are short, and an
-# autograd graph costs small networks more than the arithmetic does.
-
-
-def one_hot(action: Tensor, like: Tensor) -> Tensor:
-    """1 at the action taken and 0 at the others, ``[...] -> [..., A]``, A and dtype those of ``like [..., A]``."""
-    return torch.zeros_like(like).scatter_(-1, action[..., None], 1.0)
+# Policies that are softmax(logits)
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -105,49 +79,38 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return torch.where(log_p > -math.inf, log_p.exp() * (log_p - log_q), 0.0).sum(dim=-1)
 
 
-def score_grad(log_p: Tensor, taken: Tensor, weight: Tensor) -> Tensor:
-    """Derivative of -weight log pi(a) by the logits, weight (pi - 1_a): ``[..., A]``.
+def log_probability(log_p: Tensor, action: Tensor) -> Tensor:
+    """log pi(a) of the actions taken: log pi ``[..., M, A]`` and actions ``[..., M]`` -> ``[..., M]``."""
+    return log_p.gather(-1, action[..., None]).squeeze(-1)
 
-    With the return or the advantage as weight it is the policy gradient (Williams 1992; Sutton et al. 2000).
 
-    Args:
-        log_p: log pi ``[..., A]``.
-        taken: 1 at the action taken, ``[..., A]``.
-        weight: ``[...]``.
+def policy_gradient_loss(log_p: Tensor, weight: Tensor) -> Tensor:
+    """-w log pi(a), elementwise, of log pi(a) and weights.
+
+    With the return or the advantage as weight, held fixed, its gradient is minus the policy gradient (Williams 1992;
+    Sutton et al. 2000).
     """
-    return weight[..., None] * (log_p.exp() - taken)
+    return -weight * log_p
 
 
-def entropy_grad(log_p: Tensor) -> Tensor:
-    """Derivative of the entropy H by the logits, -pi (log pi + H): ``[..., A]``."""
-    p = log_p.exp()
-    return -p * (torch.where(p > 0, log_p, 0.0) + entropy(log_p)[..., None])
+def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> Tensor:
+    """PPO's -min(r A, clip(r, 1 - c, 1 + c) A) (Schulman et al. 2017, equation 7) of log r, elementwise.
 
-
-def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> tuple[Tensor, Tensor]:
-    """PPO's -min(r A, clip(r, 1 - c, 1 + c) A) (Schulman et al. 2017, equation 7) and its derivative, elementwise.
-
-    The derivative is by log pi, since dr = r d log pi: -r A, and 0 where the clipped objective is constant,
-    r > 1 + c with A > 0 or r < 1 - c with A < 0.
-
-    Returns:
-        the loss and its derivative, both of the shape of ratio.
+    Where the second is smaller the objective is a constant. There r is not evaluated for autograd: were it to overflow,
+    its derivative would be 0 times infinity.
     """
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    gain = ratio * advantage
-    bound = clipped * advantage
-    return -torch.minimum(gain, bound), torch.where(gain > bound, 0.0, -gain)  # NaN stays NaN
+    ratio = log_ratio.detach().exp()
+    bound = ratio.clamp(1.0 - clip_range, 1.0 + clip_range) * advantage
+    clipped = ratio * advantage > bound
+    gain = log_ratio.masked_fill(clipped, 0.0).exp() * advantage
+    return -torch.where(clipped, bound, gain)
 
 
-def clipped_squared(
-    value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """(clip(V, V_old - c, V_old + c) - target)^2 and its derivative by V, elementwise; c None does not clip."""
-    change = value - old_value
-    clipped = change if clip_range is None else change.clamp(-clip_range, clip_range)
-    error = old_value + clipped - target
-    grad = 2.0 * error
-    return error.square(), grad if clip_range is None else torch.where(change.abs() > clip_range, 0.0, grad)
+def clipped_squared(value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor | None) -> Tensor:
+    """(clip(V, V_old - c, V_old + c) - target)^2, elementwise; c None does not clip."""
+    if clip_range is None:
+        return (value - target).square()
+    return (old_value + (value - old_value).clamp(-clip_range, clip_range) - target).square()
 
 
 def standardized(advantage: Tensor) -> Tensor:

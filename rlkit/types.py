@@ -190,3 +190,44 @@ class MaskedPolicy(Policy, Protocol):
 def heeds_masks(policy: Policy) -> TypeGuard[MaskedPolicy]:
     """Return whether a policy is a ``MaskedPolicy``, by its attribute ``heeds_masks``."""
     return bool(getattr(policy, "heeds_masks", False))
+
+
+class Network(Protocol):
+    """S networks whose parameters are one matrix.
+
+    A network that also has a method ``vjp``, as those of ``rlkit.nn`` do, is differentiated by it instead of by
+    autograd: ``vjp(x)`` returns the outputs and a function ``pullback(*output_grads, out)`` to the parameters.
+    """
+
+    flat: Tensor  # [S, P]
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Views of ``flat`` that are leaves for autograd."""
+        ...
+
+    def __call__(self, x: Tensor) -> Any:
+        """Compute one output or several of features ``[S, M, D]``, differentiable in x and ``parameters``."""
+        ...
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Differentiate a loss ``[S]``, or its sum, by the parameters: ``[S, P]``."""
+        ...
+
+
+class Targets(NamedTuple):
+    """What the loss of an update compares the outputs with, and what else a term may use."""
+
+    action: Tensor  # taken, [S, M]
+    target: Tensor  # y of action values, R of state values, G of REINFORCE: [S, M]
+    advantage: Tensor | None = None  # the weight of log pi(a|s), [S, M]; None for action values
+    action_mask: Tensor | None = None  # the allowed actions, [S, M, A] bool; None for all
+    importance: Tensor | None = None  # weights of prioritized replay, [S, M]
+    value: Network | None = None  # network of the state values, [S, M, D] -> [S, M, 1]
+    loss: Callable[[Tensor], Tensor] | None = None  # the algorithm's loss with other features, [S, M, D] -> [S]
+    progress_remaining: float = 1.0  # from 1 to 0 over the training
+    uniform: Callable[..., Tensor] | None = None  # uniform(D) -> numbers on [0, 1), [S, M, D] float64
+
+
+# What is added to a loss: (network, features [S, M, D], targets) -> [S], of a ``Network`` that gives scores.
+Term = Callable[[Any, Tensor, Targets], Tensor]

@@ -7,7 +7,7 @@ An algorithm's file defines the networks and the ``iteration``. ``policy.py`` ho
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,8 +20,9 @@ from rlkit.devices import usable_device
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.nn import Optimizer, clip_rows_, encode, flush_denormals, known_within, normalizer, row_norm
 from rlkit.streams import Stream, as_seeds
-from rlkit.types import Env, Transition
+from rlkit.types import Env, Network, Targets, Term, Transition
 
+from .descent import Forward, L
 from .ensemble import Ensemble
 from .env_source import EnvSource, Source
 from .hyperparameters import PerRowNumbers, Presets, configured, of_preset, settings_of_row, suggestion
@@ -29,6 +30,7 @@ from .policy import NetworkPolicy
 from .progress import progress
 from .sb3_hints import ARGUMENTS, OF_LEARN, ORDER, answering
 from .serialization import read_policy, read_run, write_policy, write_run
+from .terms import Terms
 from .training_state import CutEpisode, Divergence, HasParameters, TrainingState
 
 
@@ -46,15 +48,22 @@ class Agent(NetworkPolicy):
             a process of their own, which is killed when one takes longer, and the seed is frozen. None: no limit.
         preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults. A
             preset is looked up by the environment's id; a ``Dynamics`` has the id of its class.
+        terms: functions ``term(network, features, targets) -> [S]`` whose numbers are added to the loss of every
+            update, such as a penalty of the weights. ``network`` gives the scores ``[S, M, A]`` of features
+            ``[S, M, D]`` and is differentiable in both its ``parameters`` and the features, twice too; see ``Targets``
+            for the third. A term must treat rows alike; its strength may differ by row. Files do not hold terms:
+            ``resume`` is given them again, and ``load`` and ``agent[i]`` give policies without them.
         hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
 
     Raises:
-        ValueError: an unknown environment, hyper-parameter or preset, a preset without this environment, or values
-            that contradict each other. The message gives rlkit's name for an argument of stable-baselines3.
+        ValueError: an unknown environment, hyper-parameter or preset, a preset without this environment, values that
+            contradict each other, or terms for a table. The message gives rlkit's name for an argument of
+            stable-baselines3.
         TypeError: a positional argument after the environment.
     """
 
     config_class: ClassVar[type]
+    takes_terms: ClassVar[bool] = True  # whether the algorithm descends a loss
     presets: ClassVar[Presets]
     checkpointed: ClassVar[
         tuple[str, ...]
@@ -75,10 +84,14 @@ class Agent(NetworkPolicy):
         env_kwargs: dict[str, Any] | None = None,
         step_timeout: float | None = None,
         preset: str | None = None,
+        terms: Sequence[Term] = (),
         **hyperparameters: Any,
     ) -> None:
         self.seeds = as_seeds(seeds)
         self.device = usable_device(device)
+        self.terms = Terms(terms, self.seeds, self.device)
+        if self.terms.names and not self.takes_terms:
+            raise ValueError(f"{type(self).__name__} descends no loss that terms could be added to: use DQN")
         self.preset = preset
         self.source = Source(env, backend, dict(env_kwargs or {}), self.device, step_timeout)
         suggested = of_preset(self.presets, preset, self.source.id)
@@ -195,7 +208,7 @@ class Agent(NetworkPolicy):
         """Iterate to the end; yields after each iteration whether it ended with a row of the log."""
         state = self.training_state
         while self.timesteps_left:
-            with flush_denormals():
+            with flush_denormals(), torch.inference_mode(False):
                 self.iteration()
             state.record_divergences()
             logged = self.num_timesteps >= state.due or not self.timesteps_left
@@ -205,6 +218,36 @@ class Agent(NetworkPolicy):
             yield logged
         for divergence in self.divergences:
             warnings.warn(str(divergence), RuntimeWarning, stacklevel=2)
+
+    def differentiate(
+        self, forward: Forward, loss: Callable[..., L], targets: Targets, out: Tensor
+    ) -> tuple[L, Tensor]:
+        """Evaluate a loss and the terms, and differentiate their sum by the parameters.
+
+        Args:
+            forward: the outputs of the network that learns.
+            loss: function of the outputs, see ``Forward.gradient``.
+            targets: what the terms may use.
+            out: ``[S, P]``, to write the gradient into.
+
+        Returns:
+            the losses without the terms, and the gradient ``[S, P]``.
+        """
+        losses, gradient = forward.gradient(loss, out)
+        self.add_terms(gradient, forward.network, forward.features, loss, targets)
+        return losses, gradient
+
+    def add_terms(
+        self, gradient: Tensor, network: Network, features: Tensor, loss: Callable[..., Any], targets: Targets
+    ) -> None:
+        """Add the gradient of the terms to that of a loss, ``[S, P]``, in place; log them as ``term_NAME``.
+
+        Arguments as of ``differentiate``, with the network and its features ``[S, M, D]``.
+        """
+        if self.terms.names:
+            targets = targets._replace(progress_remaining=self.progress_remaining)
+            found = self.terms.add_to(gradient, network, features, loss, targets)
+            self.training_state.means.add(**found)
 
     def gradient_step(
         self,
@@ -366,7 +409,13 @@ class Agent(NetworkPolicy):
         return read_policy(cls, path, env, device)
 
     @classmethod
-    def resume(cls, path: str | Path, env: EnvSource | None = None, device: str | torch.device = "auto") -> Self:
+    def resume(
+        cls,
+        path: str | Path,
+        env: EnvSource | None = None,
+        device: str | torch.device = "auto",
+        terms: Sequence[Term] = (),
+    ) -> Self:
         """Read the run that ``checkpoint`` wrote, and continue it to the bit.
 
         A foreign environment is reset with the seed of its running episode and given the episode's actions again. A
@@ -377,7 +426,14 @@ class Agent(NetworkPolicy):
         ``agent.learn(n)`` trains n more steps; ``agent.learn(agent.timesteps_left)`` completes an interrupted training.
         Arguments and errors as of ``load``.
 
+        Args:
+            path, env, device: as of ``load``.
+            terms: those that the run was made with, in their order.
+
+        Raises:
+            ValueError: terms of other names than those of the run.
+
         Warns:
             RuntimeWarning: copies that begin their next episode.
         """
-        return read_run(cls, path, env, device)
+        return read_run(cls, path, env, device, terms)

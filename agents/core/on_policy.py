@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlkit.exploration import categorical
-from rlkit.losses import entropy, entropy_grad
+from rlkit.losses import entropy
 from rlkit.nn import ActorCritic
 from rlkit.returns import gae
 from rlkit.types import Transition, segment
@@ -64,27 +64,17 @@ class Losses(NamedTuple):
 
 
 def actor_critic_loss(
-    log_p: Tensor,
-    policy_loss: Tensor,
-    policy_grad: Tensor,
-    value_loss: Tensor,
-    ent_coef: Tensor | None,
-    vf_coef: Tensor,
-) -> tuple[Losses, Tensor]:
+    log_p: Tensor, policy_loss: Tensor, value_loss: Tensor, ent_coef: Tensor | None, vf_coef: Tensor
+) -> Losses:
     """Combine the parts of an actor-critic loss, mean[policy_loss - ent_coef H(pi) + vf_coef value_loss] over M.
 
     Args:
         log_p: log pi, ``[S, M, A]``.
         policy_loss, value_loss: ``[S, M]``.
-        policy_grad: derivative of the policy's loss by the logits, ``[S, M, A]``.
         ent_coef, vf_coef: ``[S]``; None omits the entropy bonus.
-
-    Returns:
-        the losses ``[S]`` and the derivative of their sum over seeds by the logits, ``[S, M, A]``.
     """
     policy, value = policy_loss.mean(dim=1), value_loss.mean(dim=1)
+    if ent_coef is None:
+        return Losses(policy + vf_coef * value, policy, value, entropy(log_p.detach()).mean(dim=1))
     mean_entropy = entropy(log_p).mean(dim=1)
-    bonus = 0.0 if ent_coef is None else ent_coef * mean_entropy
-    if ent_coef is not None:
-        policy_grad = policy_grad - ent_coef[:, None, None] * entropy_grad(log_p)
-    return Losses(policy - bonus + vf_coef * value, policy, value, mean_entropy), policy_grad / log_p.shape[1]
+    return Losses(policy - ent_coef * mean_entropy + vf_coef * value, policy, value, mean_entropy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 
 from rlkit.checkpoint import TensorFile, load_header, load_tensors, part, save_tensors
-from rlkit.types import Env
+from rlkit.types import Env, Term
 
 from .env_source import EnvSource, Source
 from .file_checks import refuse_imports, refuse_impossible_state, refuse_large_demands
 from .hyperparameters import as_given
+from .terms import Terms
 from .training_state import CutEpisode, HasParameters, TrainingState
 
 POLICY, CHECKPOINT = "a policy (agent.save)", "a run (agent.checkpoint)"  # the kinds of file
 LEGACY = {"rlkit.agent": POLICY, "rlkit.checkpoint": CHECKPOINT}  # what version 0.1.0 called them
-ALWAYS = ("env", "training_state", "explore", "normalizer")  # what every checkpoint holds beside the networks
+ALWAYS = ("env", "training_state", "explore", "normalizer", "terms")  # what every checkpoint holds beside the networks
 RENAMED = {"run": "training_state", "normaliser": "normalizer"}  # parts of files of version 0.1.0
 RENAMED_OPTIONS = {"centres": "centers"}  # options of networks in files of version 0.1.0
 NEW_IN_SCHEMA_1 = ("training_state/every", "training_state/due")
@@ -46,6 +47,7 @@ class TrainedAgent(Protocol):
     seeds: tuple[int, ...]
     source: Source
     training_state: TrainingState
+    terms: Terms
     env: Env
     config: Any
     normalizer: Any
@@ -110,11 +112,23 @@ def write_run(agent: TrainedAgent, path: str | Path, notes: Mapping[str, Any] | 
     save_tensors(path, networks | kept, CHECKPOINT, _contents(agent) | {"notes": dict(notes or {})})
 
 
-def read_run(cls: type[AgentType], path: str | Path, env: EnvSource | None, device: str | torch.device) -> AgentType:
+def read_run(
+    cls: type[AgentType],
+    path: str | Path,
+    env: EnvSource | None,
+    device: str | torch.device,
+    terms: Sequence[Term] = (),
+) -> AgentType:
     """The run that ``write_run`` wrote; see ``Agent.resume``."""
     file = _read(path, CHECKPOINT)
     header = Header.of(path, file)
-    agent = _made_from(cls, path, header, file.tensors, env, device)
+    agent = _made_from(cls, path, header, file.tensors, env, device, terms)
+    if agent.terms.names != header.terms:
+        expected, given = (", ".join(names)[:300] or "no terms" for names in (header.terms, agent.terms.names))
+        raise ValueError(
+            f"{path} is a run with {expected} in its loss and was given {given}: pass to resume the terms that the run "
+            "was made with, in their order"
+        )
     state = {name: tensor.to(agent.device) for name, tensor in file.tensors.items()}
     fresh = {f"network/{name}": network.flat for name, network in agent.networks.items()}
     fresh = {name: flat for name, flat in fresh.items() if name.removeprefix("network/") != "normalizer"}
@@ -180,6 +194,7 @@ class Header(NamedTuple):
     diverged: tuple[int, ...]  # seeds whose parameters may be not finite
     resumed_at_boundary: tuple[CutEpisode, ...]
     step_timeout: float | None
+    terms: tuple[str, ...]  # names of those in the loss
 
     @classmethod
     def of(cls, path: str | Path, file: TensorFile) -> Header:
@@ -194,7 +209,7 @@ class Header(NamedTuple):
             contents |= {"spaces": None, "diverged": []}
         contents.pop("versions", None)
         contents.pop("notes", None)
-        contents = {"resumed_at_boundary": [], "step_timeout": None} | contents
+        contents = {"resumed_at_boundary": [], "step_timeout": None, "terms": []} | contents
         if set(contents) != set(cls._fields):
             wrong = sorted(set(contents) ^ set(cls._fields))
             raise ValueError(f"{path} does not describe an agent: {', '.join(wrong)} is missing or unknown")
@@ -211,6 +226,7 @@ class Header(NamedTuple):
             or (isinstance(contents["spaces"], list) and [type(text) for text in contents["spaces"]] == [str, str]),
             "diverged": _integers(contents["diverged"], 0, 2**63),
             "step_timeout": contents["step_timeout"] is None or type(contents["step_timeout"]) in (int, float),
+            "terms": isinstance(contents["terms"], list) and all(isinstance(name, str) for name in contents["terms"]),
             "resumed_at_boundary": isinstance(contents["resumed_at_boundary"], list)
             and all(_integers(cut, 0, 2**63) and len(cut) == 3 for cut in contents["resumed_at_boundary"]),
         }
@@ -221,7 +237,7 @@ class Header(NamedTuple):
         seeds = len(contents["seeds"])
         if any(count != seeds for count in rows.values()):
             raise ValueError(f"{path} describes {seeds} seeds, which its tensors do not fit")
-        lists = {name: tuple(contents[name]) for name in ("seeds", "diverged")}
+        lists = {name: tuple(contents[name]) for name in ("seeds", "diverged", "terms")}
         spaces = None if contents["spaces"] is None else tuple(contents["spaces"])
         cut = tuple(CutEpisode(*numbers) for numbers in contents["resumed_at_boundary"])
         return cls(**{**contents, **lists, "spaces": spaces, "resumed_at_boundary": cut})
@@ -249,6 +265,7 @@ def _contents(agent: TrainedAgent) -> dict[str, Any]:
             seed for seed, active in zip(agent.seeds, agent.training_state.active.tolist(), strict=True) if not active
         ],
         "step_timeout": source.step_timeout,
+        "terms": list(agent.terms.names),
         "resumed_at_boundary": [list(cut) for cut in agent.training_state.cut],
         "versions": {
             "python": sys.version.split()[0],
@@ -287,6 +304,7 @@ def _made_from(
     tensors: Mapping[str, Tensor],
     env: EnvSource | None,
     device: str | torch.device,
+    terms: Sequence[Term] = (),
 ) -> AgentType:
     """A fresh agent as the header of a file says."""
     if header.algorithm != cls.__name__:
@@ -300,6 +318,8 @@ def _made_from(
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
     env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
     made_with = {name: getattr(header, name) for name in ("seeds", "num_envs", "backend", "step_timeout")}
+    if terms:
+        made_with["terms"] = terms
     unforeseen = Exception if env is None else ValueError  # an environment that the caller brings raises what it wants
     try:
         agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **_with_present_names(header.config))

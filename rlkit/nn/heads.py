@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .mlp import MLP, Pullback
+from .mlp import MLP, Pullback, gradients_of
 
 
 class PullbackOfBoth(Protocol):
@@ -49,10 +49,19 @@ class Dueling:
         both = {"advantage": self.advantage, "value": self.value}
         return {f"{name}'s {block}": tensor for name, mlp in both.items() for block, tensor in mlp.blocks.items()}
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Weights and biases of every layer of both as leaves for autograd, see ``MLP``."""
+        return self.advantage.parameters + self.value.parameters
+
     def __call__(self, x: Tensor) -> Tensor:
-        """``[S, M, in] -> [S, M, A]``, differentiable in x where gradients are enabled."""
+        """``[S, M, in] -> [S, M, A]``, differentiable in x and in ``parameters`` where gradients are enabled."""
         advantage = self.advantage(x)
         return self.value(x) + advantage - advantage.mean(dim=2, keepdim=True)
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """As ``MLP.gradient``."""
+        return _gradient_of_both(loss, self.advantage, self.value)
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """As ``MLP.vjp``."""
@@ -97,6 +106,19 @@ class ActorCritic:
         vars(self).update(state)
         self.place(self.flat)
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Weights and biases of every layer of both as leaves for autograd, see ``MLP``."""
+        return self.policy.parameters + self.value.parameters
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[S, M, A]`` and values ``[S, M]``, differentiable as those of ``MLP``."""
+        return self.policy(x), self.value(x).squeeze(-1)
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """As ``MLP.gradient``."""
+        return _gradient_of_both(loss, self.policy, self.value)
+
     def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, PullbackOfBoth]:
         """Logits ``[S, M, A]``, values ``[S, M]`` and the pullback of a loss's derivatives by both -> ``[S, P]``."""
         logits, policy_pullback = self.policy.vjp(x)
@@ -121,6 +143,12 @@ def _of_both(flat: Tensor, first: MLP, out: Tensor | None) -> tuple[Tensor, Tens
     out = torch.empty_like(flat) if out is None else out
     split = first.flat.shape[1]
     return out, out[:, :split], out[:, split:]
+
+
+def _gradient_of_both(loss: Tensor, first: MLP, second: MLP) -> Tensor:
+    """Gradient of a loss by the parameters of two stacks that share a matrix, ``[S, P]``."""
+    gradients, split = gradients_of(loss, first.parameters + second.parameters), len(first.parameters)
+    return torch.cat([first.in_order(gradients[:split]), second.in_order(gradients[split:])], dim=1)
 
 
 def _place_both(flat: Tensor, first: MLP, second: MLP) -> None:

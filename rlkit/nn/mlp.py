@@ -143,12 +143,16 @@ class MLP:
         return x
 
     def gradient(self, loss: Tensor) -> Tensor:
-        """Gradient of a scalar with respect to every parameter, ``[S, P]``, in the order of ``flat``.
+        """Gradient of a loss with respect to every parameter, ``[S, P]``, in the order of ``flat``.
 
-        The loss is a sum over seeds, so row s is the gradient of seed s's own loss.
+        The loss is one number per seed, ``[S]``, or their sum; row s is the gradient of seed s's own loss. A parameter
+        that the loss does not depend on has gradient 0.
         """
-        gradients = [as_stored(gradient) for gradient in torch.autograd.grad(loss, self.parameters)]
-        return torch.cat([*gradients, self._padding], dim=1)
+        return self.in_order(gradients_of(loss, self.parameters))
+
+    def in_order(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Gradients by each of ``parameters`` as one matrix in the order of ``flat``, ``[S, P]``."""
+        return torch.cat([*(as_stored(gradient) for gradient in gradients), self._padding], dim=1)
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """The output ``[S, M, out]`` and the pullback: d loss / d output ``[S, M, out]`` -> d loss / d flat ``[S, P]``.
@@ -242,6 +246,12 @@ class MLP:
             if i == len(self.convolutions) - 1:
                 modules.append(ChannelsLast())
         return nn.Sequential(*modules[:-1])
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Differentiate the sum of a loss by parameters; 0 by those that it does not depend on."""
+    ones = torch.ones_like(loss)
+    return torch.autograd.grad(loss, parameters, ones, allow_unused=True, materialize_grads=True)
 
 
 def _whole_lines(width: int) -> int:

@@ -1,0 +1,88 @@
+"""The gradient of a loss: the networks' outputs, the loss on them, and autograd from there to the parameters.
+
+An algorithm states its loss as a function of the outputs that returns one number per seed. Autograd differentiates it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from rlkit.types import Network
+
+L = TypeVar("L")  # a loss [S], or a NamedTuple of tensors [S, ...] with a field ``loss [S]``
+
+
+def outputs_of(network: Network, features: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs of a network, of which there may be one or several, as a tuple."""
+    outputs = network(features)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def loss_of(losses: Any) -> Tensor:
+    """Return the loss ``[S]`` of what a loss function returns: itself, or its field ``loss``."""
+    loss: Tensor = losses if isinstance(losses, Tensor) else losses.loss
+    return loss
+
+
+class Forward:
+    """The outputs of a network for a minibatch, of which losses can be differentiated.
+
+    Autograd records a loss from the outputs on. From them to the parameters it goes through the ``vjp`` of the network,
+    whose products give a row the same bits for every S, or through autograd again where a network has none.
+
+    Args:
+        network: with parameters ``flat [S, P]``.
+        features: ``[S, M, D]``.
+    """
+
+    def __init__(self, network: Network, features: Tensor) -> None:
+        self.network, self.features = network, features
+        vjp = getattr(network, "vjp", None)
+        if vjp is None:
+            with torch.enable_grad():
+                self._computed = outputs_of(network, features)
+            self.outputs = tuple(output.detach().requires_grad_() for output in self._computed)
+        else:
+            with torch.no_grad():
+                *outputs, self._pullback = vjp(features)
+            self.outputs = tuple(output.requires_grad_() for output in outputs)
+
+    def gradient(self, loss: Callable[..., L], out: Tensor | None = None) -> tuple[L, Tensor]:
+        """Evaluate a loss and differentiate it by the parameters.
+
+        Args:
+            loss: function of the outputs that returns numbers ``[S]``, or a NamedTuple with them as the field ``loss``.
+                Row s depends on row s alone, so the gradient of the sum over seeds is each row's own.
+            out: ``[S, P]``, to write the gradient into.
+
+        Returns:
+            the losses without their graph, and the gradient ``[S, P]``.
+        """
+        with torch.enable_grad():
+            losses = loss(*self.outputs)
+        total = loss_of(losses)
+        grads = torch.autograd.grad(total, self.outputs, torch.ones_like(total), materialize_grads=True)
+        return _detached(losses), self._to_parameters(grads, out)
+
+    def _to_parameters(self, grads: tuple[Tensor, ...], out: Tensor | None) -> Tensor:
+        """Continue derivatives by the outputs to the parameters, ``[S, P]``."""
+        with torch.no_grad():
+            # the memory layout of a derivative must not depend on S, because products would round differently
+            grads = tuple(grad.contiguous() for grad in grads)
+            if hasattr(self, "_pullback"):
+                gradient: Tensor = self._pullback(*grads, out)
+                return gradient
+        with torch.enable_grad():
+            pairs = zip(self._computed, grads, strict=True)
+            loss = torch.stack([(output * grad).flatten(1).sum(dim=1) for output, grad in pairs]).sum(dim=0)
+        gradient = self.network.gradient(loss)
+        return gradient if out is None else out.copy_(gradient)
+
+
+def _detached(losses: Any) -> Any:
+    """Return losses without their graph."""
+    return losses.detach() if isinstance(losses, Tensor) else type(losses)(*(each.detach() for each in losses))
