@@ -46,6 +46,7 @@ MODULES = {module_name(source): source for source in source_files()}
 COMMAND_LINE = Path("rlkit/__main__.py")  # python -m rlkit, the one file of rlkit/ that opens the top of the house
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [source for source in source_files() if source != COMMAND_LINE], ids=str)
 def test_arrows_point_down(source):
     if source == Path("rlkit", "__main__.py"):
@@ -64,6 +65,7 @@ PACKAGES = {package_of(module_name(source)) for source in source_files() if sour
 INNER = {"core", "kernels", "methods", "attacks", "victims", "measures", "verification", "exact"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", source_files(), ids=str)
 def test_imports_are_relative_inside_a_package_and_absolute_across(source):
     package = package_of(module_name(source))
@@ -73,6 +75,7 @@ def test_imports_are_relative_inside_a_package_and_absolute_across(source):
             assert not inside, f"{source} should import {node.module} relatively"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", source_files(), ids=str)
 def test_inner_folders_are_reached_through_their_package(source):
     package = package_of(module_name(source))
@@ -93,6 +96,7 @@ def test_agents_call_two_things_of_envs():
     assert names <= {"rlkit.envs", *(f"rlkit.envs.{name}" for name in ("make", "registered_id", "Dynamics"))}, names
 
 
+@pytest.mark.slow
 def test_there_are_no_circles():
     arrows = {
         name: {module for module, top in imports(source) if top and module in MODULES and module != name}
@@ -127,6 +131,7 @@ def test_nothing_seeds_or_reads_a_global_generator():
         assert not [call for call in wrong if call in text], source
 
 
+@pytest.mark.slow
 def test_no_class_name_stands_twice():
     classes = [
         node.name
@@ -146,6 +151,7 @@ BRITISH = (
 )
 
 
+@pytest.mark.slow
 def test_identifiers_are_spelled_as_in_america():
     for path in (*source_files(), *(file.relative_to(ROOT) for file in (ROOT / "tests").rglob("*.py"))):
         with (ROOT / path).open("rb") as file:

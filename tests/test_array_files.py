@@ -117,6 +117,7 @@ def bomb(path, states):
     return path
 
 
+@pytest.mark.slow
 def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused_unread(tmp_path, monkeypatch):
     path = bomb(tmp_path / "bomb.npz", 20 * 2**20)
     size = path.stat().st_size
@@ -144,6 +145,7 @@ def table(tmp_path_factory):
     return mdp, path.read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_table_with_changed_bytes_is_refused_or_is_the_same(data, table, tmp_path):

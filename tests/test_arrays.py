@@ -87,6 +87,7 @@ FORMS: dict[str, tuple[Any, Tensor]] = {  # what is given, and the tensor that i
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_form_gives_the_answer_of_the_tensor(method: str, form: str) -> None:

@@ -79,6 +79,7 @@ def test_another_program_reads_it_with_safetensors_and_json_alone(path):
     assert hashlib.sha256(weights.tobytes()).hexdigest() == entry["sha256"]
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_refused(path):
     raw = path.read_bytes()
     for place in range(len(raw)):
@@ -213,6 +214,7 @@ def test_nan_in_a_manifest_is_refused_though_all_else_is_right(tmp_path):
         read(tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_a_header_is_refused_before_anything_large_is_read(tmp_path):
     path = tmp_path / "large"
     with path.open("wb") as file:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from fingerprints import fingerprints
 
 PROGRAM = Path(__file__).resolve().parent / "fingerprints.py"
 
 
+@pytest.mark.slow
 def test_every_agent_computes_the_same_bits_where_torchs_default_is_double():
     printed = subprocess.run(
         [sys.executable, "-W", "error", PROGRAM, "float64"],

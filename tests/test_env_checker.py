@@ -222,6 +222,7 @@ def trained(algorithm: type, faulty_copy: int | None, steps: int = 150, fault: A
     return agent.learn(steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", SMALL)
 def test_the_row_of_a_faulty_copy_is_frozen_and_the_others_go_on(algorithm: type) -> None:
     clean = trained(algorithm, None)
@@ -242,6 +243,7 @@ def test_the_row_of_a_faulty_copy_is_frozen_and_the_others_go_on(algorithm: type
     assert np.nansum(agent.history["episodes"][:, 1], axis=0) == 4  # two of each copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["obs nan", "reward nan", "terminated None"])
 def test_every_kind_of_fault_freezes_its_row(fault: str) -> None:
     clean = trained(A2C, None)

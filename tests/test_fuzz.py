@@ -46,6 +46,7 @@ def agent_files(tmp_path_factory):
     return {name: (folder / name).read_bytes() for name in ("policy", "run")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "read"), [("policy", load), ("run", resume)])
 @FOLDER
 @given(data=st.data())
@@ -62,6 +63,7 @@ def test_an_agents_file_with_changed_bytes_is_refused(name, read, data, agent_fi
             read(tmp_path / "file", device="cpu")
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     epsilon=nested,
@@ -102,6 +104,7 @@ def test_any_transitions_are_an_mdp_or_refused(transitions):
     assert mdp is None or is_sound(mdp)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(arrays=st.lists(ARRAYS, min_size=4, max_size=4), start=st.one_of(st.none(), ARRAYS), limit=numbers)
 def test_any_arrays_are_an_mdp_or_refused(arrays, start, limit):
@@ -130,6 +133,7 @@ def test_any_text_is_a_map_or_refused(text, slip):
     assert world is None or is_sound(world.mdp)
 
 
+@pytest.mark.slow
 @FOLDER
 @given(content=st.one_of(st.binary(max_size=40), st.text("S.#HG\r\n\t ", max_size=40).map(str.encode)))
 def test_any_map_file_is_solved_or_refused(content, tmp_path, capsys):
@@ -159,6 +163,7 @@ IMPOSSIBLE = {  # what makes a command that is otherwise right impossible
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_wrong_arguments_are_refused_in_one_sentence(data, tmp_path, capsys, monkeypatch):

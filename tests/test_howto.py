@@ -43,6 +43,7 @@ def test_there_is_a_page_for_each_kind_of_piece():
     assert IDS == ["agent", "attack", "environment", "solver"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_the_change_applies_and_passes_the_linter(page, clone):
     apply(page, clone)

@@ -25,6 +25,7 @@ def test_importing_rlkit_registers_its_ids_and_loads_nothing_heavy() -> None:
     assert not HEAVY & loaded("import rlkit, gymnasium; assert 'rlkit/GridWorld-v0' in gymnasium.registry")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [

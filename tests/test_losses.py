@@ -17,6 +17,7 @@ def test_q_learning_target_by_hand_and_a_terminals_successor_never_leaks():
     assert q_learning_target(reward, terminated, next_q, 0.5).tolist() == [3.0, 2.0]
 
 
+@pytest.mark.slow
 @given(st.floats(-50, 50))
 def test_huber_is_torchs(error):
     value = torch.tensor([error]).requires_grad_()

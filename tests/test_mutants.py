@@ -8,6 +8,7 @@ from mutants import MUTANTS
 from source_tree import ROOT, source_files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_changes_one_place_and_its_tests_exist(mutant):
     assert mutant.file in {path.as_posix() for path in source_files()}

@@ -24,6 +24,7 @@ def test_a_policy_of_before_loads(name):
     assert agent.evaluate(2).shape == (2, 2)
 
 
+@pytest.mark.slow
 @ALL
 def test_a_run_of_before_resumes_and_ends_as_it_did(name):
     agent = resume(DATA / f"{name}_run.safetensors", device="cpu")

@@ -27,6 +27,7 @@ OPTIONAL = (
 PROGRAMS = {"rlkit.experiments.workflows.compare.sb3_worker"}  # runs in a process of stable-baselines3 alone
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_the_optional_packages() -> None:
     modules = [module_name(source) for source in source_files() if source.name != "__main__.py"]
     code = f"""

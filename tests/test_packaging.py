@@ -191,6 +191,7 @@ def test_the_distribution_is_not_called_as_another_project_is():
     assert not [str(page) for page in pages if advice.search(page.read_text(encoding="utf-8"))]
 
 
+@pytest.mark.slow
 def test_import_registers_the_ids_without_importing_environments():
     program = (
         "import sys, rlkit, gymnasium; print('rlkit/CartPole-v1' in gymnasium.registry, 'rlkit.envs' in sys.modules)"

@@ -13,6 +13,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = re.findall(r"^rlkit .+$", README, flags=re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_python_snippets_run_one_after_another(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert len(SNIPPETS) >= 3

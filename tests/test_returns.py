@@ -45,6 +45,7 @@ def brute_n_step(reward, next_value, terminated, truncated, gamma, n, s, t, b):
     raise AssertionError
 
 
+@pytest.mark.slow
 @given(segments())
 def test_returns_are_the_sums_that_define_them(segment):
     reward, _, next_value, terminated, truncated = segment
@@ -54,6 +55,7 @@ def test_returns_are_the_sums_that_define_them(segment):
         assert float(whole[s, t, b]) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @given(segments(), st.floats(0, 1))
 def test_gae_is_the_weighted_mean_of_n_step_advantages(segment, lam):
     """Schulman et al. 2016: (1 - lambda) sum lambda^(n-1) A^(n), what remains of the weight on the longest."""
@@ -72,6 +74,7 @@ def test_gae_is_the_weighted_mean_of_n_step_advantages(segment, lam):
         assert float(ours[s, t, b]) == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.slow
 @given(segments())
 def test_the_ends_of_gae(segment):
     reward, value, next_value, terminated, truncated = segment
@@ -81,6 +84,7 @@ def test_the_ends_of_gae(segment):
     torch.testing.assert_close(gae(reward, value, *args, 0.0) + value, one_step)
 
 
+@pytest.mark.slow
 @given(segments())
 def test_gae_is_stable_baselines3s_buffer_when_the_timeout_is_in_the_reward(segment):
     from gymnasium import spaces

@@ -60,6 +60,7 @@ class Channels(BaseFeaturesExtractor):
         return torch.cat([obs.mean(dim=(2, 3)), obs[:, :, 0, 0]], dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", MODELS)
 def test_actions_are_those_of_predict(algorithm: type[BaseAlgorithm]) -> None:
     model = make(algorithm)
@@ -189,6 +190,7 @@ def test_what_is_not_supported_is_refused() -> None:
         SB3Policy(make(PPO)).act(torch.zeros(1, 1, 4), deterministic=False)
 
 
+@pytest.mark.slow
 def test_the_module_imports_without_stable_baselines3() -> None:
     code = "import sys; sys.modules['stable_baselines3'] = None; import rlkit.sb3, rlkit.evaluation, rlkit.adversarial"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

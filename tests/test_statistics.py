@@ -84,6 +84,7 @@ def test_more_confidence_is_wider(x: list[float], confidence: float) -> None:
     assert wide.lower <= narrow.lower <= narrow.value <= narrow.upper <= wide.upper
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(samples)
 def test_the_interval_moves_and_mirrors_with_the_sample(x: list[float]) -> None:
@@ -125,6 +126,7 @@ def test_median_interval_is_the_narrowest_that_covers(n: int, confidence: float)
         assert 1 - 2 * stats.binom.cdf(rank, n, 0.5) < confidence
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.floats(0.5, 0.999))
 def test_proportion_interval_is_scipys(solved: list[bool], confidence: float) -> None:
@@ -170,6 +172,7 @@ def test_welch_with_one_constant_arm_has_the_other_arms_degrees_of_freedom() -> 
     assert interval(difference) == pytest.approx((alone.lower - 100, alone.upper - 100), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_coverage_by_simulation() -> None:
     draws = np.random.default_rng(7).normal(size=(4000, 5))
     means = mean_interval(draws, axis=1)

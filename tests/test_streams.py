@@ -26,6 +26,7 @@ def numpy_numbers(words, count):
     return np.random.Generator(philox).random(count)
 
 
+@pytest.mark.slow
 @given(words, words, st.integers(0, 2**40), st.integers(1, 9))
 def test_torch_philox_is_numpys_to_the_bit(word0, word1, first, count):
     philox = np.random.Philox(key=np.array([word0, word1], np.uint64), counter=np.array([first, 0, 0, 0], np.uint64))
@@ -57,6 +58,7 @@ def test_rows_and_copies_do_not_depend_on_what_runs_beside_them():
         assert torch.equal(many.next()[3:4, :2], one.next())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "copies"), [(3, 30_000), (1001, 400), (4001, 500), (100_003, 40)])
 def test_what_is_drawn_ahead_is_bounded_and_changes_no_number(width, copies):
     stream = Stream([5], "attack", width, copies)
@@ -71,6 +73,7 @@ def test_what_is_drawn_ahead_is_bounded_and_changes_no_number(width, copies):
     assert torch.equal(again.next()[0], steps[:, 3])
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**40), st.integers(0, 30))
 def test_numbers_may_begin_anywhere_in_a_counter(first, count):
     keys = [(7, 2**60), (2**64 - 1, 3)]
@@ -108,6 +111,7 @@ def test_bad_keys_are_refused(arguments, message):
         key(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 4, 6])
 def test_episode_starts_are_the_streams_numbers_by_episode_on_both_devices(width):
     padded = -(-width // 4) * 4

@@ -45,6 +45,7 @@ def test_the_check_sees_what_it_should(code, wrong):
     assert opens_text_without_encoding(ast.parse(code).body[0].value) is wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_text_file_is_opened_as_utf_8(path):
     calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))

@@ -75,6 +75,7 @@ def test_grid_search_by_labels_finds_the_same_flips() -> None:
         GridSearch(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("dims", [4, pytest.param(6, marks=pytest.mark.slow)])
 def test_attacks_without_gradients_find_95_percent_of_grid_searchs_flips(dims: int, norm: Norm) -> None:
@@ -99,6 +100,7 @@ def test_random_search_finds_the_best_corner_of_a_linear_victim(norm: Norm) -> N
     assert found.queries == 200 + 1 + 3
 
 
+@pytest.mark.slow
 def test_square_finds_the_best_corner_of_small_images() -> None:
     victim, obs = Planes(normal(1, 18, 2)), torch.zeros(1, 10, 2, 3, 3)
     found = execute(Square(1500), victim, obs, Budget(0.3), numbers(Square(1500), obs))

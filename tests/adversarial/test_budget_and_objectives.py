@@ -251,6 +251,7 @@ ATTACKS: list[Attack] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 @pytest.mark.parametrize("norm", NORMS)
 def test_row_s_depends_on_its_own_seed_alone(attack: Attack, norm: Norm) -> None:
@@ -301,6 +302,7 @@ def make_env(copies: int) -> Env:
     return env
 
 
+@pytest.mark.slow
 def test_a_robustness_curve_is_its_rollouts() -> None:
     scale = torch.tensor([0.73, 1.06, 0.12, 0.44])
     epsilons = [0.0, 0.4]
@@ -349,6 +351,7 @@ def test_one_seed_has_infinite_intervals() -> None:
     assert math.isinf(curve.points()[1].mean_return.upper)
 
 
+@pytest.mark.slow
 def test_an_attacked_policy_plays_any_environment() -> None:
     import gymnasium
 

@@ -120,6 +120,7 @@ def episodes(i: int, copies: int = 4) -> Env:
     return rlkit.envs.make("CartPole-v1", seeds=seeds, num_envs=copies, restart=False, noise="gymnasium", double=True)
 
 
+@pytest.mark.slow
 def test_trees_learn_to_balance_from_a_policy_that_does() -> None:
     trees = imitate(BALANCER, episodes, depth=6, rounds=4, count=200)
     earned = rollout(trees, episodes(9)).returns.mean(dim=1)
@@ -150,6 +151,7 @@ def test_trees_that_cannot_be_grown_are_refused() -> None:
         DecisionTrees(action[:, :3], obs[:, :3, 0], action)
 
 
+@pytest.mark.slow
 def test_without_scikit_learn_only_growing_fails() -> None:
     code = (
         "import sys; sys.modules['sklearn'] = None; sys.modules['sklearn.tree'] = None; import torch\n"

@@ -167,6 +167,7 @@ def test_the_controller_keeps_the_pole_up_on_its_side(toward: str, side: float) 
     assert torch.equal(played.returns, counted.double())
 
 
+@pytest.mark.slow
 def test_a_balancing_victim_is_driven_to_the_side() -> None:
     gains = torch.tensor([0.1, 0.3, 3.0, 0.5])
     victim = Linear(torch.stack([-gains, gains], dim=-1)[None])
@@ -210,6 +211,7 @@ def test_the_lattice_earns_more_than_the_controller() -> None:
 # the command line
 
 
+@pytest.mark.slow
 def test_the_cart_poles_command_prints_both_of_the_attackers_policies(
     files: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_the_toy_has_its_published_values() -> None:
     assert value(np.full((3, 2), 0.5)) == pytest.approx([50, 50, 50])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("actions", "worst"), [(OPTIMAL, [0, 0, 0]), (STAY, [0, 100, 100]), (GO, [33.67, 33.0, 33.33])]
 )

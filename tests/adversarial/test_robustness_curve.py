@@ -46,6 +46,7 @@ def test_groups_side_by_side_must_be_alike() -> None:
         ConcatEnv([cartpoles(3), cartpoles(3, seeds=1)])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*still running")
 @pytest.mark.parametrize("attack", [Noise("sign"), Noise("uniform"), PGD(3, restarts=2)], ids=lambda a: a.name)
 def test_epsilons_side_by_side_are_one_rollout_each(attack: Noise | PGD) -> None:

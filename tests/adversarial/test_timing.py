@@ -360,6 +360,7 @@ def play_tiny(mdp: TabularMDP, victim: Values, timing: Timing, k: int) -> float:
     return float(played.returns[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_no_timing_beats_the_exact_optimum_and_the_best_of_all_timings_is_it(seed: int) -> None:
     mdp, victim = tiny_mdp(seed)
@@ -428,6 +429,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {path.stem: str(path) for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "words", "timing"),
     [

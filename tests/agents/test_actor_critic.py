@@ -122,6 +122,7 @@ def test_an_update_of_a2c_is_stable_baselines3s(settings):
     assert float(means["explained_variance"][0]) == pytest.approx(logged["train/explained_variance"], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -252,6 +253,7 @@ def test_a_sampled_action_is_the_interval_that_u_falls_in(logits, u):
     assert action == len(logits) - 1 or u < float(ends[action])
 
 
+@pytest.mark.slow
 def test_sampled_actions_have_the_policys_probabilities():
     agent = PPO("CartPole-v1", seeds=range(2), device="cpu", ortho_init=False)
     obs = torch.randn(2, 1, 4, generator=torch.Generator().manual_seed(1)).expand(2, 20_000, 4) * 3
@@ -335,6 +337,7 @@ def test_schedules_at_their_ends_and_in_between():
 # Learning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
 @pytest.mark.parametrize(
     ("algorithm", "settings"),

@@ -27,6 +27,7 @@ def test_learn_rounds_up_to_whole_iterations_and_again_continues():
     assert agent.memory.replay.added == 216
 
 
+@pytest.mark.slow
 def test_training_in_pieces_of_one_learn_is_one_learn(agent):
     pieces = DQN("CartPole-v1", seeds=range(3), device="cpu", **QUICK)
     seen = list(pieces.training(600, every=200))
@@ -250,6 +251,7 @@ def test_bad_lengths_are_refused(agent):
         agent.evaluate(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "settings", "names"),
     [

@@ -46,6 +46,7 @@ def test_every_algorithm_is_copied():
     assert {algorithm for algorithm, _, _ in CASES} == set(ALGORITHMS.values())
 
 
+@pytest.mark.slow
 @COPY
 @pytest.mark.parametrize(("algorithm", "env", "settings"), CASES)
 def test_a_copy_continues_to_the_bit(algorithm, env, settings, duplicate):

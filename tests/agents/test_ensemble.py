@@ -24,6 +24,7 @@ def test_action_values_are_averaged():
         ensemble.act(obs, deterministic=False)
 
 
+@pytest.mark.slow
 def test_probabilities_are_averaged():
     agent = A2C("CartPole-v1", seeds=range(3), device="cpu", ortho_init=False)
     ensemble, obs = agent.ensemble(), observations()

@@ -132,6 +132,7 @@ def test_a_file_imports_no_module_and_says_which_to_import(files, tmp_path, monk
         load(path, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_hyperparameters_that_are_wrong_are_refused_for_every_algorithm(name, tmp_path):
     """Every field gets a value of another type, and one that is out of range; nothing large is made for any."""
@@ -146,6 +147,7 @@ def test_hyperparameters_that_are_wrong_are_refused_for_every_algorithm(name, tm
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_tensor_of_every_algorithm_is_checked(name, tmp_path):
     held = agent_files(tmp_path, name)
@@ -233,6 +235,7 @@ def test_a_policy_without_its_network_is_refused(files, tmp_path):
         load(rewritten(files["policy"], tmp_path / "file", without=["q"]), device="cpu")
 
 
+@pytest.mark.slow
 def test_every_tensor_of_a_run_is_needed_and_has_its_shape_and_dtype(files, tmp_path):
     free = ("training_state/log/", "training_state/means/", "training_state/returns/unsummed/")
     names = [name for name in files["run"].tensors if not name.startswith(free)]

@@ -83,6 +83,7 @@ def test_on_a_terminal_the_bar_labels_its_times(monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", ["False", "True"])
 def test_rich_is_loaded_only_where_the_bar_is_drawn(shown):
     program = f"""

@@ -254,6 +254,7 @@ def test_the_batchs_optimal_constant_is_that_of_the_other_copies():
         assert float(ours[s, b]) == pytest.approx(float((squared * reward[s, others]).sum() / squared.sum()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_sampled_gradients_have_the_exact_mean_and_variance():
     """The whole agent at work: its own episodes, its logged variance."""
     mdp, logits = small_mdp(8, states=2, max_steps=3), np.random.default_rng(9).normal(size=(2, 2))
@@ -352,6 +353,7 @@ def test_weights_by_hand():
 # Learning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
 def test_the_probes_are_learned_to_their_exact_values(name):
     probe = PROBES[name]()
@@ -375,6 +377,7 @@ def test_the_probes_are_learned_to_their_exact_values(name):
     assert ((agent.action_probabilities(observations).numpy() * right).sum(axis=2) > 0.9).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", Baseline.__args__)
 @pytest.mark.parametrize("unfinished", ["end", "drop"])
 def test_every_baseline_improves_the_policy(baseline, unfinished):

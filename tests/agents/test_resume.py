@@ -46,6 +46,7 @@ def same(a, b):
     assert torch.equal(a.env.obs, b.env.obs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "env", "settings"), CASES)
 def test_learning_goes_on_as_if_nothing_had_happened(algorithm, env, settings, tmp_path):
     def fresh():
@@ -112,6 +113,7 @@ def test_an_environment_without_an_id_is_to_be_passed(tmp_path):
     same(resume(tmp_path / "run.safetensors", env=GridWorld("frozenlake-4x4"), device="cpu"), made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "env", "settings"), CASES + FOREIGN)
 def test_a_run_stopped_after_any_iteration_ends_as_the_uninterrupted_one(algorithm, env, settings, tmp_path):
     """Weights, log and its phase, memory and the returns of episodes that are under way."""

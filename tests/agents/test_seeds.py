@@ -11,6 +11,7 @@ from rlkit.agents import A2C, DQN, PPO, REINFORCE
 from rlkit.nn.matmul import NUMPY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "env", "num_envs", "settings"),
     [
@@ -36,6 +37,7 @@ def test_a_row_of_eight_is_the_run_of_its_seed_alone(algorithm, env, num_envs, s
         assert_same_run(many, row, trained(algorithm, [row], env, num_envs, **settings), 0)
 
 
+@pytest.mark.slow
 @ALL
 def test_the_products_of_numpy_keep_the_rows_apart(algorithm, monkeypatch):
     monkeypatch.setattr("rlkit.nn.matmul.numpy_is_ahead", lambda: True)
@@ -48,12 +50,14 @@ def test_the_products_of_numpy_keep_the_rows_apart(algorithm, monkeypatch):
         assert_same_run(many, row, trained(algorithm, [row], num_envs=3), 0)
 
 
+@pytest.mark.slow
 @ALL
 def test_seeds_differ(algorithm):
     for network in trained(algorithm, range(8)).networks.values():
         assert len(torch.unique(network.flat, dim=0)) == 8
 
 
+@pytest.mark.slow
 @ALL
 def test_permuted_seeds_permute_the_results(algorithm):
     order = [5, 0, 7, 2]
@@ -95,6 +99,7 @@ OWN[PPO] = {
 }
 
 
+@pytest.mark.slow
 @ALL
 def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
     own = OWN[algorithm]
@@ -105,6 +110,7 @@ def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
         assert many[row].config == alone.config
 
 
+@pytest.mark.slow
 def test_a_row_without_priorities_is_its_single_run_beside_one_with_them():
     settings = {"buffer_size": 200, "priority_exponent": [0.0, 0.6]}
     many = trained(DQN, [3, 3], **settings)
@@ -115,6 +121,7 @@ def test_a_row_without_priorities_is_its_single_run_beside_one_with_them():
             assert torch.equal(tensor[row], theirs[name][0]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
     [
@@ -129,6 +136,7 @@ def test_a_row_of_three_is_the_run_of_its_seed_alone(algorithm, settings):
         assert_same_run(many, row, trained(algorithm, [row], **settings), 0)
 
 
+@pytest.mark.slow
 @ALL
 @pytest.mark.parametrize(
     ("what", "named"),

@@ -35,6 +35,7 @@ def everywhere(agent):
 EXPLORES = {"exploration_initial_eps": 1.0, "exploration_final_eps": 1.0}
 
 
+@pytest.mark.slow
 def test_q_learning_converges_to_the_exact_optimum():
     mdp, gamma = garnet(0), 0.7
     settings = {"gamma": gamma, "power": 0.7, "learning_rate": 1.0, **EXPLORES}
@@ -65,6 +66,7 @@ def test_the_error_of_a_mean_shrinks_as_one_over_root_n():
         assert rms == pytest.approx(1 / math.sqrt(n), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["sarsa", "expected-sarsa"])
 def test_sarsa_converges_to_the_values_of_its_own_policy(algorithm):
     mdp, gamma, epsilon = garnet(1, states=3, actions=2), 0.6, 0.4
@@ -101,6 +103,7 @@ def test_a_time_limit_keeps_its_bootstrap():
     assert everywhere(agent)[0, 0, 0] == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_a_row_of_eight_is_the_run_of_its_seed_alone():
     def trained(seeds, **own):
         settings = {"algorithm": "sarsa", "gamma": 0.95, "exploration_fraction": 0.5, **own}
@@ -197,6 +200,7 @@ def test_a_state_may_be_given_as_its_code():
     torch.testing.assert_close(agent.scores(half), agent.scores(states[:, :2]).mean(dim=1, keepdim=True))
 
 
+@pytest.mark.slow
 def test_components_are_the_digits_of_a_state():
     class Grid(gymnasium.Env):
         """Every state of three components once, the last one fastest."""

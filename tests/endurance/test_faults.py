@@ -60,6 +60,7 @@ for save in (agent.save, agent.checkpoint):
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_fit_leaves_the_old_one_and_says_so(tmp_path):
     DQN("CartPole-v1", **SMALL).save(tmp_path / "policy")
     before = (tmp_path / "policy").read_bytes()
@@ -75,6 +76,7 @@ TRAINED = ("--algo", "dqn", "--seeds", "1", "--steps", "60", "--episodes", "1", 
 LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); from rlkit.experiments.cli"
 
 
+@pytest.mark.slow
 def test_a_command_on_a_full_disk_ends_with_one_sentence(tmp_path):
     code = f"{LIMITED} import main; sys.exit(main(sys.argv[1:]))"
     said = python(code, "train", *TRAINED, "--out", tmp_path / "run")

@@ -31,6 +31,7 @@ def gymnasium_steps(policy, episodes, seed, **kwargs):
     return [np.array(column) for column in zip(*steps, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sutton_barto_reward", [False, True])
 def test_a_step_from_every_state_of_1000_episodes_is_gymnasiums(sutton_barto_reward):
     pole = CartPole(sutton_barto_reward=sutton_barto_reward)

@@ -87,6 +87,7 @@ class Scripted(gymnasium.Env):
 # Against gymnasium's vector environment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["stream", "gymnasium"])
 @pytest.mark.parametrize("env_id", STEPS)
 def test_transitions_are_those_of_sync_vector_env(env_id: str, noise: Literal["stream", "gymnasium"]) -> None:

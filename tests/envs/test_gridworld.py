@@ -225,6 +225,7 @@ def test_episodes_equal_gymnasiums_on_the_same_random_numbers() -> None:
 # The simulator samples the table
 
 
+@pytest.mark.slow
 @QUICK
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -87,6 +87,7 @@ def assert_same_tuples(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> None:
 # One environment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sutton_barto_reward", [False, True])
 def test_cartpole_is_gymnasiums_from_the_same_seed(sutton_barto_reward: bool) -> None:
     ours = make("rlkit/CartPole-v1", sutton_barto_reward=sutton_barto_reward)
@@ -219,6 +220,7 @@ def test_specification_makes_the_same_environment_again() -> None:
 # Many copies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("name", IDS)
 def test_vector_equals_gymnasiums_sync_vector_of_the_serial_environment(name: str, mode: Any) -> None:
@@ -231,6 +233,7 @@ def test_vector_equals_gymnasiums_sync_vector_of_the_serial_environment(name: st
     assert_vectors_agree(ours, theirs, steps=150)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_vector_of_noisy_dynamics_equals_sync_vector(mode: Any) -> None:
     ours = DynamicsVectorEnv(Walk(), 5, mode)
@@ -404,6 +407,7 @@ CHECKED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env_id", "parameters", "expected", "_"), CHECKED)
 def test_gymnasium_checker_passes(env_id: str, parameters: dict[str, Any], expected: Any, _: Any) -> None:
     with warnings.catch_warnings(record=True) as caught:

@@ -114,6 +114,7 @@ def test_an_unknown_module_or_id_is_named() -> None:
         rlkit.envs.make("rlkit:rlkit/GridWrld-v0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["rlkit/CartPole-v1", "rlkit/GridWorld-v0"])
 def test_rlkits_ids_are_found_with_rlkit_as_module_where_nothing_has_imported_it(env_id: str) -> None:
     code = f"import gymnasium; print(gymnasium.make('rlkit:{env_id}').reset(seed=1)[1])"

@@ -60,6 +60,7 @@ def assert_close_where_allowed(q, expected, tolerance):
         np.testing.assert_allclose(row[ALLOWED[:3] == 1], expected[ALLOWED[:3] == 1], atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -166,6 +167,7 @@ class Watched(gymnasium.Wrapper):
         return obs, reward, terminated, truncated, info
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
     [
@@ -193,6 +195,7 @@ class Table:
         return mask_logits(q if action_mask is not None else -q, action_mask).argmax(dim=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["serial", "vector", "stable-baselines3"])
 def test_a_forbidden_action_is_never_taken_in_an_evaluation_as_gymnasiums(kind):
     env = {

@@ -44,6 +44,7 @@ def assert_no_worker_is_left() -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Taxi-v4", "FrozenLake-v1"])
 def test_the_transitions_are_those_of_environments_in_this_process(env_id: str) -> None:
     here, there = (
@@ -61,6 +62,7 @@ def test_the_transitions_are_those_of_environments_in_this_process(env_id: str) 
     assert_no_worker_is_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "env"), [(DQN, "CartPole-v1"), (A2C, "Acrobot-v1"), (TabularQ, "Taxi-v4")])
 def test_training_is_the_same_to_the_bit_and_is_resumed(algorithm: type[Any], env: str, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"learning_starts": 30} if algorithm is DQN else {}
@@ -81,6 +83,7 @@ def test_training_is_the_same_to_the_bit_and_is_resumed(algorithm: type[Any], en
     assert_no_worker_is_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
@@ -153,6 +156,7 @@ def test_an_id_that_only_this_process_has_registered_is_made() -> None:
         del gymnasium.registry["tests/Walk20-v3"]
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_killed_parent_even_while_an_environment_hangs(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -193,6 +197,7 @@ def test_workers_end_with_a_killed_parent_even_while_an_environment_hangs(tmp_pa
     assert gone(pid)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

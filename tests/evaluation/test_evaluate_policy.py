@@ -131,6 +131,7 @@ def test_an_environment_that_keeps_its_own_limit_is_not_capped() -> None:
     assert episodes.lengths.tolist() == [[3, 5]]
 
 
+@pytest.mark.slow
 def test_no_limit_means_ten_thousand_steps() -> None:
     with pytest.warns(RuntimeWarning, match="after 10000 steps"):
         assert rollout(Threshold(), Countdown([[10**6]])).lengths.item() == 10_000
@@ -281,6 +282,7 @@ def test_a_policy_plays_the_same_episodes_serially_and_batched() -> None:
     assert np.std(lengths) > 0
 
 
+@pytest.mark.slow
 def test_many_seeds_give_arrays() -> None:
     policy = Balance(1.0, 8.0)
     env = gymnasium.make("CartPole-v1")
@@ -361,6 +363,7 @@ class Endless(gymnasium.Env):
         return np.zeros(1, np.float32), 1.0, False, False, {}
 
 
+@pytest.mark.slow
 def test_it_cannot_loop_for_ever() -> None:
     with pytest.warns(RuntimeWarning, match="2 of 2 episodes were still running after 10000 steps"):
         assert evaluate_policy(Threshold(), Endless(), 2) == (10_000.0, 0.0)
@@ -701,6 +704,7 @@ class Clean(InPlace):
         return super().predict(observation.copy(), state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "Taxi-v4", "rlkit/GridWorld-v0"])
 def test_a_policy_that_changes_what_it_is_given_changes_no_environment(env: str) -> None:
     def played(policy: Any, perturb: Any = None) -> Any:

@@ -51,6 +51,7 @@ def weights(agent: DQN) -> torch.Tensor:
         return agent.scores(unit) - agent.scores(zero)
 
 
+@pytest.mark.slow
 def test_the_distance_of_a_linear_policy_is_margin_over_the_dual_norm(agent: DQN, results: dict[str, Any]) -> None:
     states = visited(agent, agent.evaluation_env(EPISODES), STATES)
     lead = weights(agent)[..., 1] - weights(agent)[..., 0]  # [S, D]
@@ -118,6 +119,7 @@ def test_every_measure_is_in_the_report(folder: Path) -> None:
     assert page.count("data:image/png") == 4
 
 
+@pytest.mark.slow
 def test_features_of_other_environments_are_numbered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = DQN("rlkit/GridWorld-v0", env_kwargs={"observation": "coordinates", "max_steps": 5}, device="cpu")
     grid.save(tmp_path / "grid.safetensors")

@@ -12,6 +12,7 @@ from rlkit.experiments.benchmarks.run import Repetition, Timings, chosen, main, 
 TINY = BenchmarkCase("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"copies": 3, "steps": 20}, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "arguments", "steps"),
     [
@@ -78,6 +79,7 @@ def test_a_side_that_fails_is_an_error():
         measure(TINY._replace(arguments={"copies": 0, "steps": 1}), repetitions=1)
 
 
+@pytest.mark.slow
 def test_the_cost_of_checkpoints_is_counted(capsys):
     cost = checkpoints.measure(2, 1100, 3)
     assert (cost.transitions, len(cost.save_seconds)) == (2200, 3)

@@ -126,6 +126,7 @@ def test_finer_lattices_come_nearer_to_balancing_for_ever() -> None:
     np.testing.assert_allclose(values, [81.6, 89.1, 98.4], atol=0.1)
 
 
+@pytest.mark.slow
 def test_the_command_solves_the_cart_pole(small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     agent = DQN("CartPole-v1", seeds=range(2), device="cpu", net_arch=(16,))
     agent.save(tmp_path / "dqn.safetensors")

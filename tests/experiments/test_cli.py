@@ -175,6 +175,7 @@ def test_training_from_the_command_line_is_training_in_python(folder: Path) -> N
     assert (load(folder / "agent.safetensors", device="cpu").network.flat == agent.network.flat).all()
 
 
+@pytest.mark.slow
 def test_a_time_limit_of_steps_changes_no_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = (
         "train",
@@ -199,6 +200,7 @@ def test_a_time_limit_of_steps_changes_no_number(tmp_path: Path, capsys: pytest.
     assert "step_timeout must be a number of seconds above 0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_row_of_hyperparameters_per_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run_json(
         capsys, "train", "--seeds", "2", "--steps", "100", "--episodes", "1", "--out", str(tmp_path / "a"),
@@ -216,6 +218,7 @@ def test_evaluate_gives_the_interval_over_seeds(folder: Path, capsys: pytest.Cap
     assert out["settings"]["evaluation_seeds"] == [10_000, 10_003]
 
 
+@pytest.mark.slow
 def test_solve_gives_frozen_lakes_published_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run_json(capsys, "solve", "FrozenLake-v1", "--gamma", "0.99")
     results = out["results"]
@@ -231,6 +234,7 @@ def test_solve_gives_frozen_lakes_published_value(tmp_path: Path, capsys: pytest
     assert len((tmp_path / "lake" / "values.csv").read_text(encoding="utf-8").splitlines()) == 1 + 16
 
 
+@pytest.mark.slow
 def test_solve_reads_a_map_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "corridor.txt"
     path.write_text("S..G\n", encoding="utf-8")
@@ -241,6 +245,7 @@ def test_solve_reads_a_map_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert out["results"]["limited_optimum"] == 0.0
 
 
+@pytest.mark.slow
 def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ("--attacks", "noise", "fgsm", "--epsilons", "0", "0.5", "--episodes", "3", "--out", str(tmp_path / "a"))
     out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
@@ -258,6 +263,7 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
     assert isinstance(out["results"]["warnings"]["rlkit DQN"], list)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["1", "2"])
 def test_every_attack_from_the_command_line(folder: Path, norm: str, capsys: pytest.CaptureFixture[str]) -> None:
     named = ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best")
@@ -267,6 +273,7 @@ def test_every_attack_from_the_command_line(folder: Path, norm: str, capsys: pyt
     assert out["settings"]["norm"] == norm
 
 
+@pytest.mark.slow
 def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     agent = DQN("rlkit/GridWorld-v0", device="cpu", env_kwargs={"observation": "coordinates", "max_steps": 5})
     agent.save(tmp_path / "grid.safetensors")
@@ -299,6 +306,7 @@ def test_watch_shows_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "returns: 0" in said
 
 
+@pytest.mark.slow
 def test_misuse_is_one_line_and_leaves_nothing(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +356,7 @@ def test_files_that_are_no_policies(folder: Path, tmp_path: Path, capsys: pytest
     assert "truncated" in misuse(capsys, "evaluate", str(zipped), *both, "--trust")
 
 
+@pytest.mark.slow
 def test_a_model_behind_vec_normalize_is_evaluated_and_attacked(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -397,6 +406,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_model_of_one_seed_has_a_mean_and_no_interval(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     given = (model, "--algo", "dqn", "--env", "CartPole-v1", "--trust", "--episodes", "2")  # the case does not matter
     mean = run_json(capsys, "evaluate", *given)["results"]["return"]["value"]
@@ -432,6 +442,7 @@ def test_the_device_is_an_option(command: str, folder: Path, capsys: pytest.Capt
     )
 
 
+@pytest.mark.slow
 def test_python_runs_the_package() -> None:
     said = subprocess.run([sys.executable, "-m", "rlkit", "--version"], capture_output=True, text=True, check=True)
     assert said.stdout == f"rlkit {rlkit.__version__}\n"
@@ -486,6 +497,7 @@ def test_the_first_interrupt_asks_and_the_second_ends_the_process(monkeypatch: p
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["a2c", "ppo", "reinforce"])
 def test_every_algorithm_trains_from_the_command_line(algo: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     arguments = ["--seeds", "2", "--steps", "600", "--episodes", "2", "--json", "--out", str(tmp_path / algo)]

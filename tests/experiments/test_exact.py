@@ -71,6 +71,7 @@ def test_every_seed_is_evaluated_as_it_would_be_alone() -> None:
         np.testing.assert_array_equal(found.suboptimal_probability[row], wrong)
 
 
+@pytest.mark.slow
 def test_an_exact_return_is_what_episodes_earn_on_average() -> None:
     grid = "rlkit/GridWorld-v0"
     agent = tabular(2, grid).learn(1000)
@@ -97,6 +98,7 @@ def test_sampled_policies_are_evaluated_by_their_probabilities() -> None:
     assert evaluate_exactly(scaled, exact).errors_mean is None  # nor are those of other rewards the optimum's
 
 
+@pytest.mark.slow
 def test_looking_on_changes_nothing_and_sees_every_interval() -> None:
     training = Training(LAKE, "tabularq", seeds=(0, 1, 2), steps=600)
     watched, alone = training.make_agent(), training.make_agent()
@@ -161,6 +163,7 @@ def test_where_an_episode_is_over() -> None:
     assert not bandit.ended.any()  # one step, and a choice in it
 
 
+@pytest.mark.slow
 def test_commands_print_and_draw_the_exact_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "lake"
     args = ["train", "--env", LAKE, "--algo", "tabularq", "--seeds", "3", "--steps", "500", "--episodes", "2"]

@@ -28,6 +28,7 @@ def test_the_gain_is_the_difference_of_means():
     assert outcome_table(known).rows[-1] == ("difference", None, gain(known))
 
 
+@pytest.mark.slow
 def test_both_are_trained_once_and_drawn(tmp_path, monkeypatch):
     tiny = [case._replace(training=replace(case.training, seeds=(0, 1, 2), steps=1200)) for case in CASES]
     options = StudyOptions(tmp_path)

@@ -239,6 +239,7 @@ def bad(run: RunRecord, tmp_path: Path) -> Path:
     return tmp_path / "bad"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", RECORDS.values(), ids=RECORDS)
 def test_records_that_are_wrong_are_named(
     changes: dict[str, object], bad: Path, capsys: pytest.CaptureFixture[str]
@@ -248,6 +249,7 @@ def test_records_that_are_wrong_are_named(
     refused_record(bad, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_texts_that_are_no_records_are_named(text: str, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (bad / "run.json").write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -259,6 +261,7 @@ def test_a_record_without_end_is_not_read(bad: Path, capsys: pytest.CaptureFixtu
     refused_record(bad, capsys)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_record_with_changed_characters_is_read_and_shown_or_refused(
@@ -277,6 +280,7 @@ def test_a_record_with_changed_characters_is_read_and_shown_or_refused(
         write_report(tmp_path / "report.html", "Title", [read])
 
 
+@pytest.mark.slow
 def test_a_thousand_runs_are_read_once_each(
     run: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -307,6 +311,7 @@ def test_texts_in_csv_files_are_no_formulas(tmp_path: Path) -> None:
         assert list(csv.reader(file)) == [["'@name", "value"], ["'" + formula, "-1.5"], ["'+1", "'-1"], ["a=b", "2"]]
 
 
+@pytest.mark.slow
 def test_a_folder_has_one_writer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ledger.open_folder(tmp_path / "run"):
         args = ["train", "--steps", "20", "--seeds", "1", "--episodes", "1", "--out", str(tmp_path / "run")]

@@ -101,6 +101,7 @@ def ended(code: int) -> None:
     raise SystemExit(code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_training_saves_says_how_to_go_on_and_goes_on(
     number: int, code: int, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -125,6 +126,7 @@ def test_a_stopped_training_saves_says_how_to_go_on_and_goes_on(
     assert_same_run(whole, out)
 
 
+@pytest.mark.slow
 def test_a_second_signal_leaves_at_once_and_the_last_checkpoint_is_whole(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_second_signal_leaves_at_once_and_the_last_checkpoint_is_whole(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_stop_while_a_checkpoint_is_written_leaves_whole_files(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_stop_while_a_checkpoint_is_written_leaves_whole_files(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_stopped_at_once_and_the_training_is_not_repeated(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +178,7 @@ def test_an_evaluation_is_stopped_at_once_and_the_training_is_not_repeated(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_exact_curves_continue_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("train", "--algo", "a2c", *SMALL, *LAKE, *CASES["a2c"][:-2], "--out")
     assert main([*command, str(tmp_path / "whole")]) == 0
@@ -185,6 +190,7 @@ def test_exact_curves_continue_where_they_were(tmp_path: Path, monkeypatch: pyte
     assert "regret" in {picture["name"] for picture in outcome(tmp_path / "again")["pictures"]}
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_taken(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +206,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_taken(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_continued_is_refused_in_a_sentence(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +239,7 @@ def test_what_cannot_be_continued_is_refused_in_a_sentence(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_begins_again(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +278,7 @@ def test_commands_leave_at_the_first_signal() -> None:
     assert caught.value.code == 143
 
 
+@pytest.mark.slow
 def test_a_stopped_attack_does_not_repeat_what_is_finished(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -305,6 +314,7 @@ def test_a_stopped_attack_does_not_repeat_what_is_finished(
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_attack_on_another_policy_is_not_continued(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "ATTACKS", {"sign noise": Noise("sign"), "FGSM": FGSM()})
 
 
+@pytest.mark.slow
 def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.csv"
     run.run_case(CASE, RLKIT, tmp_path, path)

@@ -63,6 +63,7 @@ def test_cases_are_chosen_by_name():
         chosen(["xyz"], CASES)
 
 
+@pytest.mark.slow
 def test_sampled_actions_follow_the_probabilities_and_are_drawn_anew():
     agent = A2C("CartPole-v1", seeds=(0, 1), device="cpu")
     obs = torch.zeros(2, 2000, 4)
@@ -75,6 +76,7 @@ def test_sampled_actions_follow_the_probabilities_and_are_drawn_anew():
     assert torch.equal(again.act(obs), first)
 
 
+@pytest.mark.slow
 def test_a_row_is_what_evaluate_says_and_its_curve_is_the_history():
     training = Training("CartPole-v1", "a2c", (4, 5), 400, "tuned", num_envs=None)
     trained = train(training, training.make_agent())

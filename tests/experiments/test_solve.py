@@ -38,6 +38,7 @@ def test_the_table_shows_bounds_method_and_reason(capsys: pytest.CaptureFixture[
     assert "The bounds are at most " in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["value iteration", "gauss-seidel", "modified policy iteration", "prioritized sweeping",
                "inexact policy iteration", "policy iteration", "stencil"],
@@ -57,12 +58,14 @@ def test_a_device_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert out["settings"]["device"] == "cpu"
 
 
+@pytest.mark.slow
 def test_without_discount_the_optimum_is_enclosed_too(capsys: pytest.CaptureFixture[str]) -> None:
     results = solve(capsys, "FrozenLake-v1", "--gamma", "1")["results"]
     assert results["start_lower"] <= 14 / 17 <= results["start_upper"] <= results["start_lower"] + 1e-9
     assert results["method"] == "interval iteration"
 
 
+@pytest.mark.slow
 def test_a_proof_is_said_in_words_and_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     results = solve(capsys, "FrozenLake-v1", "--prove")["results"]
     assert results["proved_policy_is_optimal"] is True
@@ -72,6 +75,7 @@ def test_a_proof_is_said_in_words_and_numbers(capsys: pytest.CaptureFixture[str]
     assert "Proved in rational arithmetic" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_gymnasiums_lake_is_drawn_as_its_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     solve(capsys, "FrozenLake-v1", "--env-kwargs", "map_name=8x8", "--out", str(tmp_path / "lake"))
     assert (tmp_path / "lake" / "values.png").read_bytes().startswith(b"\x89PNG")

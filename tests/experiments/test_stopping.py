@@ -109,6 +109,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", SIGNALS)
 def test_a_second_signal_ends_the_process_at_once(number: signal.Signals, second: signal.Signals) -> None:
     program = PROGRAM.format(first=number.name, second=second.name)
@@ -195,6 +196,7 @@ PHASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_command_stops_in_order(
     phase: str,

@@ -49,6 +49,7 @@ def test_curves_that_are_kept_can_be_read() -> None:
         assert rows.read(path, Point)
 
 
+@pytest.mark.slow
 def test_tables_are_printed_and_rows_written(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)

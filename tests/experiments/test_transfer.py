@@ -49,6 +49,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(settings, name, value)
 
 
+@pytest.mark.slow
 def test_the_whole_experiment_runs_once(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = StudyOptions(tmp_path / "data", tmp_path / "models")
     tables = run.run(run.PARTS, options)
@@ -70,6 +71,7 @@ def test_the_whole_experiment_runs_once(small: None, tmp_path: Path, monkeypatch
     assert {path.name: path.read_bytes() for path in data.iterdir()} == files
 
 
+@pytest.mark.slow
 def test_only_what_is_asked_for_is_opened(small: None, tmp_path: Path) -> None:
     policies = run.Policies(tmp_path)
     assert (list(policies), len(policies)) == (["a", "b", "tree"], 3)
@@ -128,6 +130,7 @@ def test_lengths_are_compared_with_the_fewest() -> None:
     assert png(figures.dimension_figure(known)).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_in_what_policies_differ_first() -> None:
     names = ("PPO", "PPO gamma 0.95", "PPO 64-64", "A2C", "SB3 A2C", settings.TREE)
     found = tuple(analysis.relation("PPO", name) for name in names)

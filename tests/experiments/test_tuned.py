@@ -1,6 +1,7 @@
 """The evaluation of the tuned presets at tiny sizes."""
 
 import numpy as np
+import pytest
 
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common import scores as final_scores
@@ -37,6 +38,7 @@ def test_failures_are_named():
     assert median[-1] == "met"
 
 
+@pytest.mark.slow
 def test_cases_are_trained_once_and_drawn(tmp_path, monkeypatch):
     case = TunedCase("tiny", Training("CartPole-v1", "a2c", (0, 1), 800, "tuned", num_envs=None), (Target(1.0),))
     monkeypatch.setattr(run, "CASES", (case,))

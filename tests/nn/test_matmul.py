@@ -22,6 +22,7 @@ HEIGHTS = st.integers(2, 700)
 WIDTHS = st.sampled_from([16, 32, 48, 64, 96, 128])
 
 
+@pytest.mark.slow
 @given(st.integers(1, 3), HEIGHTS, WIDTHS, WIDTHS, st.integers(0, 99))
 def test_numpys_products_are_within_rounding_of_the_exact_ones(seeds, height, n_in, n_out, seed):
     parts = stacks(seeds, height, n_in, n_out, seed)
@@ -33,6 +34,7 @@ def test_numpys_products_are_within_rounding_of_the_exact_ones(seeds, height, n_
         assert ((computed - truth).abs() <= (max(height, n_in, n_out) + 2) * 2.0**-24 * size).all()
 
 
+@pytest.mark.slow
 @given(st.integers(2, 5), HEIGHTS, WIDTHS, WIDTHS, st.integers(0, 99))
 def test_a_row_of_numpys_products_does_not_depend_on_the_others(seeds, height, n_in, n_out, seed):
     parts = stacks(seeds, height, n_in, n_out, seed)
@@ -164,6 +166,7 @@ print(numpy_is_ahead(), all(torch.equal(mine, theirs) for mine, theirs in pairs)
 """
 
 
+@pytest.mark.slow
 def test_where_numpy_is_ahead_its_bits_are_those_of_mkl():
     """OpenBLAS chooses its kernels when it is loaded, so another process asks it, unhindered by the environment."""
     free = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}

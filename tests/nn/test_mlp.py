@@ -50,6 +50,7 @@ def features(case, rows, minibatch):
     return encode(torch.from_numpy(obs), space)
 
 
+@pytest.mark.slow
 @EACH
 @pytest.mark.parametrize(("activation", "gain"), [("relu", None), ("tanh", 0.01)])
 @pytest.mark.parametrize("minibatch", [1, 33])
@@ -123,6 +124,7 @@ def test_adding_patches_is_the_adjoint_of_cutting_them(shape, stride):
     assert first.channels_first == (shape[0] == 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("width", [7, 24, 50])
 def test_any_width_gives_equal_rows_and_its_extra_units_stay_zero(width, activation):
@@ -195,6 +197,7 @@ def made(algorithm, reader, seeds, **settings):
     return algorithm(env, seeds=seeds, device="cpu", env_kwargs=env_kwargs, **settings)
 
 
+@pytest.mark.slow
 @AGENTS
 @pytest.mark.parametrize("network", READERS)
 def test_every_agent_trains_every_network_with_equal_rows_and_reads_it_back(algorithm, network, tmp_path):
@@ -234,6 +237,7 @@ class Observed(gymnasium.Env):
         return np.eye(5)[self.place, :3].astype(self.observation_space.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [DQN, A2C, PPO, REINFORCE])
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
 def test_observations_of_any_dtype_are_read(algorithm, dtype):
@@ -408,6 +412,7 @@ def test_rows_and_their_gradients_are_bitwise_those_of_a_stack_of_one(sizes, bat
         assert torch.equal(one.gradient(output.square().sum())[0], gradient[row])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (16, 64, 64, 4), (4, 32, 1), (1, 16, 3), (84, 512, 7), (37, 16, 17)]
 )

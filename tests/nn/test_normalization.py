@@ -130,6 +130,7 @@ def test_a_normalizer_goes_on_where_another_stopped():
 # Agents
 
 
+@pytest.mark.slow
 @ALL
 def test_a_row_of_a_normalized_run_is_the_run_of_its_seed_alone(algorithm):
     many = trained(algorithm, range(4), num_envs=2, **BOTH)
@@ -140,6 +141,7 @@ def test_a_row_of_a_normalized_run_is_the_run_of_its_seed_alone(algorithm):
     assert float(many.normalizer.moments.weight[0]) == pytest.approx(many.num_timesteps)
 
 
+@pytest.mark.slow
 @ALL
 def test_statistics_are_saved_and_stand_still_in_evaluation_and_under_attack(algorithm, tmp_path):
     agent = trained(algorithm, range(2), **BOTH)
@@ -161,6 +163,7 @@ def test_statistics_are_saved_and_stand_still_in_evaluation_and_under_attack(alg
     assert "normalizer" not in plain.networks
 
 
+@pytest.mark.slow
 @ALL
 def test_the_gradient_by_the_raw_observation_is_the_finite_difference(algorithm):
     agent = trained(algorithm, range(2), **BOTH)
@@ -176,6 +179,7 @@ def test_the_gradient_by_the_raw_observation_is_the_finite_difference(algorithm)
         torch.testing.assert_close(rise / 2e-6, gradient[..., feature], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @ALL
 @pytest.mark.parametrize("what", ["reward", "observation"])
 def test_a_nan_stays_in_its_row_and_spoils_no_statistics(algorithm, what):

@@ -42,6 +42,7 @@ def test_many_rewards_are_each_ones_solution() -> None:
             np.testing.assert_allclose(batch.value[row], exact.value, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(mdps(differing_actions=True), st.sampled_from(["float64", "float32"]))
 def test_bounds_enclose_the_optimum_in_either_precision(mdp: TabularMDP, precision: Any) -> None:

@@ -35,6 +35,7 @@ def test_shifted_values_are_rounded_outwards() -> None:
     np.testing.assert_allclose(above, value + upper, rtol=1e-15, atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("continuation", [(0.0, 1.0), (1 / 3, 0.9), (0.7, 0.7), (1.0, 1.0)])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_shifts_are_rounded_outwards_whatever_the_sign_of_the_residual(
@@ -113,6 +114,7 @@ def test_doubt_is_rounded_up() -> None:
         assert exact <= Fraction(doubt(size, value, lower, upper, gamma)) <= exact * Fraction(TIGHT)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(mdps(differing_actions=True))
 def test_extents_are_rounded_to_their_safe_sides(mdp: TabularMDP) -> None:
@@ -167,6 +169,7 @@ def test_a_padded_map_like_table_counts_its_own_outcomes() -> None:
     assert extents(TabularMDP.from_transitions(rows[:1])).outcomes == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(mdps(always_may_end=True, differing_actions=True))
 def test_undiscounted_bounds_enclose_the_optimum_at_the_smallest_tolerance(mdp: TabularMDP) -> None:

@@ -67,6 +67,7 @@ def test_a_block_on_a_device_is_so_many_backups(name: str, device: str) -> None:
     np.testing.assert_allclose(moved[:, 0].cpu().numpy(), expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     st.one_of(mdps(differing_actions=True), grids()),
@@ -82,6 +83,7 @@ def test_bounds_enclose_the_optimum_in_either_precision(mdp: Problem, gamma: flo
     assert_certified(table, solution, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_block_reads_no_number_back(name: str) -> None:
     # A tensor on "meta" has no numbers at all: whatever reads one, to decide something or to copy it, raises.

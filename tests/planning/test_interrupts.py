@@ -146,6 +146,7 @@ def wholes() -> dict[tuple[str, str], Solution]:
     return {case: solved(*case) for case in CASES}
 
 
+@pytest.mark.slow
 def test_no_call_does_more_than_the_stated_work_and_cutting_it_changes_no_bit(
     wholes: dict[tuple[str, str], Solution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +206,7 @@ def test_pieces_cover_everything_once_and_in_order(outcomes: int, count: int, mo
 INTERRUPTED = [case for case in CASES if case[1] not in ("policy iteration", "interval")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", INTERRUPTED, ids=" by ".join)
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
 def test_an_interrupted_solver_hands_over_bounds_that_hold(

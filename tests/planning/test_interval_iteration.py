@@ -33,6 +33,7 @@ def haddad_monmege(n: int) -> TabularMDP:
     return TabularMDP.from_transitions(rows)
 
 
+@pytest.mark.slow
 def test_frozen_lakes_are_enclosed() -> None:
     small = interval_iteration(FROZEN_LAKE, 1e-9)
     assert small.lower[0] <= 14 / 17 <= small.upper[0]
@@ -47,6 +48,7 @@ def test_costs_are_enclosed() -> None:
     assert start_value(CLIFF, solution.lower) <= -13 <= start_value(CLIFF, solution.upper)
 
 
+@pytest.mark.slow
 def test_a_small_change_is_no_proof() -> None:
     mdp = haddad_monmege(9)
     value, change = np.zeros(mdp.num_states), 1.0
@@ -89,6 +91,7 @@ def test_rewards_of_both_signs_are_enclosed() -> None:
     np.testing.assert_allclose(world.value, printed, atol=6e-4)
 
 
+@pytest.mark.slow
 def test_episodes_that_hardly_end_are_refused() -> None:
     mdp = TabularMDP.from_transitions([[[(1e-7, 0, 1.0, True), (1.0 - 1e-7, 0, 0.0, False)]]])
     with pytest.raises(ValueError, match="episodes last more than 100000 steps"):
@@ -119,6 +122,7 @@ def test_to_go_on_for_ever_for_nothing_is_worth_nothing() -> None:
     np.testing.assert_allclose(interval_iteration(mdp, 1e-9).value, [1.0, 0.0], rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(mdps(always_may_end=True, differing_actions=True), st.sampled_from([1.0, -1.0, None]))
 def test_the_best_of_all_policies_is_enclosed(mdp: TabularMDP, sign: float | None) -> None:

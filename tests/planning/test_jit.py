@@ -63,6 +63,7 @@ def run(tree: Path, *options: str, **environment: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 @needs_numba
 def test_a_changed_callee_of_another_file_is_compiled_again(tree: Path, tmp_path: Path) -> None:
     def answer() -> list[int]:
@@ -75,6 +76,7 @@ def test_a_changed_callee_of_another_file_is_compiled_again(tree: Path, tmp_path
     assert answer() == [177, 1]
 
 
+@pytest.mark.slow
 @needs_numba
 @pytest.mark.skipif(sys.platform != "linux", reason="the rule of Linux")
 def test_machine_code_lies_in_the_users_cache_and_not_beside_the_sources(tree: Path, tmp_path: Path) -> None:
@@ -85,6 +87,7 @@ def test_machine_code_lies_in_the_users_cache_and_not_beside_the_sources(tree: P
     assert not [path for path in tree.rglob("*") if path.suffix in (".nbi", ".nbc")]
 
 
+@pytest.mark.slow
 @needs_numba
 @pytest.mark.parametrize(
     ("options", "label"), [((), r"RuntimeWarning: "), (("-W", "error"), r"^RuntimeWarning: ")], ids=["warn", "error"]

@@ -221,6 +221,7 @@ def test_cells_are_swept_to_the_optimum_of_the_table_from_anywhere() -> None:
         assert solution.iterations < 0.5 * value_iteration(mdp, 0.99, 1e-6, in_place=True).iterations
 
 
+@pytest.mark.slow
 @needs_numba
 @settings(max_examples=100, deadline=None)
 @given(lattices(), st.sampled_from([0.99, 0.999]))

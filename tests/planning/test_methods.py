@@ -69,6 +69,7 @@ def without_structure(mdp: TabularMDP) -> TabularMDP:
 # Maps.
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(grids())
 def test_a_map_and_its_table_are_one_problem(grid: GridMDP) -> None:
@@ -97,6 +98,7 @@ def test_a_map_and_its_table_are_one_problem(grid: GridMDP) -> None:
             assert listed == {outcome: p for outcome, p in expected.items() if p > 0}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(grids(), gammas, st.integers(0, 2**32 - 1))
 def test_a_backup_on_a_map_is_within_its_rounding_bound_of_the_tables(grid: GridMDP, gamma: float, seed: int) -> None:
@@ -108,6 +110,7 @@ def test_a_backup_on_a_map_is_within_its_rounding_bound_of_the_tables(grid: Grid
             assert abs(Fraction(float(entry)) - exact_entry) <= Fraction(bound)
 
 
+@pytest.mark.slow
 @needs_numba
 @settings(max_examples=100, deadline=None)
 @given(grids(), st.sampled_from([0.0, 0.5, 0.9, 0.99]))
@@ -167,6 +170,7 @@ def test_what_is_no_map_is_refused(changes: dict[str, Any], message: str) -> Non
 # Every method.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*TABLE_METHODS, "auto"])
 def test_every_method_encloses_the_optimum(method: Any) -> None:
     @settings(max_examples=40, deadline=None, database=None)
@@ -458,6 +462,7 @@ def test_every_theorem_of_the_page_names_a_test_that_exists() -> None:
         assert f"def {test}(" in (root / file).read_text(encoding="utf-8"), f"{file}::{test}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("states", [2, 3])
 def test_a_ring_whose_errors_swing_is_solved(states: int) -> None:
     """On a periodic chain Jacobi's errors stop fading where gamma's share of them is less than a rounding."""

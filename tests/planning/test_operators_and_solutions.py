@@ -80,6 +80,7 @@ def kinds(mdp: TabularMDP) -> set[str]:
     return {kind for kind, there in found.items() if there}
 
 
+@pytest.mark.slow
 def test_every_kind_of_problem_is_drawn_often() -> None:
     drawn: Counter[str] = Counter()
 
@@ -151,6 +152,7 @@ def test_taxi_agrees_across_methods() -> None:
 # Bounds.
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(mdps(), gammas, st.data())
 def test_bounds_of_any_value_function_enclose_the_optimum(mdp: TabularMDP, gamma: float, data: st.DataObject) -> None:
@@ -163,6 +165,7 @@ def test_bounds_of_any_value_function_enclose_the_optimum(mdp: TabularMDP, gamma
     assert_encloses(*shifted(value, shifts), exact)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(mdps(), st.sampled_from([0.0, 0.5, 0.9]))
 def test_value_iteration_encloses_the_optimum(mdp: TabularMDP, gamma: float) -> None:
@@ -175,6 +178,7 @@ def test_value_iteration_encloses_the_optimum(mdp: TabularMDP, gamma: float) -> 
     assert_certified(mdp, solution, exact)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(mdps(differing_actions=True), gammas)
 def test_policy_iteration_encloses_the_optimum(mdp: TabularMDP, gamma: float) -> None:
@@ -185,6 +189,7 @@ def test_policy_iteration_encloses_the_optimum(mdp: TabularMDP, gamma: float) ->
     assert_certified(mdp, solution, exact)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(mdps(), gammas, st.integers(1, 30))
 def test_unfinished_iteration_raises_with_bounds_that_enclose(mdp: TabularMDP, gamma: float, iterations: int) -> None:
@@ -200,6 +205,7 @@ def test_unfinished_iteration_raises_with_bounds_that_enclose(mdp: TabularMDP, g
     assert_certified(mdp, solution, exact)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(mdps(), gammas, st.data())
 def test_a_computed_backup_is_within_its_rounding_bound(mdp: TabularMDP, gamma: float, data: st.DataObject) -> None:
@@ -261,6 +267,7 @@ def test_thousands_of_problems_are_enclosed(mdp: TabularMDP, gamma: float) -> No
 # Operators.
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(mdps(), gammas, st.integers(0, 2**32 - 1))
 def test_the_backup_on_q_contracts_by_gamma(mdp: TabularMDP, gamma: float, seed: int) -> None:
@@ -308,6 +315,7 @@ def test_greedy_takes_the_lowest_of_equals() -> None:
 # Evaluation of a given policy.
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(mdps(), gammas, st.integers(0, 2**32 - 1))
 def test_evaluation_equals_rational_elimination(mdp: TabularMDP, gamma: float, seed: int) -> None:
@@ -316,6 +324,7 @@ def test_evaluation_equals_rational_elimination(mdp: TabularMDP, gamma: float, s
     np.testing.assert_allclose(evaluate(mdp, policy, gamma), exact, rtol=0, atol=1e-13 / (1 - gamma) ** 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(mdps(always_may_end=True), st.integers(0, 2**32 - 1))
 def test_undiscounted_evaluation_equals_rational_elimination(mdp: TabularMDP, seed: int) -> None:
@@ -324,6 +333,7 @@ def test_undiscounted_evaluation_equals_rational_elimination(mdp: TabularMDP, se
     np.testing.assert_allclose(evaluate(mdp, policy, 1.0), exact, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(mdps(always_may_end=True))
 def test_undiscounted_policy_iteration_finds_the_best_of_all_policies(mdp: TabularMDP) -> None:
@@ -483,6 +493,7 @@ def test_duplicate_successors_are_kept() -> None:
         np.testing.assert_allclose(value_iteration(mdp, 0.5).value, [1.5, 4.0], rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_no_matrix_becomes_dense() -> None:
     mdp = chain(20_000)  # N x N in float64 would be 3.2 GB
     tracemalloc.start()
@@ -498,6 +509,7 @@ def test_rows_that_sum_to_a_half_are_refused() -> None:
         TabularMDP.from_transitions([[[(0.5, 0, 1.0, False)]]])
 
 
+@pytest.mark.slow
 def test_no_sweep_is_stored() -> None:
     mdp = chain(2000)
     value_iteration(mdp, 0.9, 1e-3, max_iterations=None)
@@ -521,6 +533,7 @@ def test_q_error_of_one_and_of_many() -> None:
     assert q_error(solution.q, solution) == 0.0
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(mdps(), st.sampled_from([0.5, 0.9]), st.integers(0, 2**32 - 1))
 def test_q_error_bounds_what_the_greedy_policy_loses(mdp: TabularMDP, gamma: float, seed: int) -> None:

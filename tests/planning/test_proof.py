@@ -24,6 +24,7 @@ def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return str(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARITHMETICS)
 def test_a_proof_is_the_optimum_of_rational_policy_iteration(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "fractions":

@@ -54,6 +54,7 @@ def test_replay_samples_only_what_was_added():
     assert buffer.sample(u).reward.tolist() == [[100.0, 101.0, 102.0], [103.0, 104.0, 105.0]]
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(4, 20), st.integers(1, 25), st.integers(0, 2**32 - 1))
 def test_n_step_transitions_are_brute_force_sums(n, copies, capacity, steps, seed):
     rng = np.random.default_rng(seed)
@@ -137,6 +138,7 @@ def in_order(buffer, size, seeds):
     return buffer.sample(((torch.arange(size) + 0.5) / size).double().expand(seeds, -1))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -183,6 +185,7 @@ def test_the_table_of_a_device_is_that_of_the_cpu(monkeypatch):
         np.testing.assert_array_equal(tables[1][name].numpy(), tensor.numpy(), err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_transition_of_the_cart_pole_takes_22_bytes():
     example = Transition(
         torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1), torch.zeros(2, 1, 4),
