@@ -34,7 +34,7 @@ DEVIATIONS = (0.732, 1.063, 0.122, 0.439)
 SCALES = {"committed scale": CARTPOLE.scale, "deviations of one policy": DEVIATIONS}
 
 
-class Timing(NamedTuple):
+class VerificationTiming(NamedTuple):
     """One victim, scale and epsilon."""
 
     victim: str
@@ -50,7 +50,7 @@ class Timing(NamedTuple):
     most_boxes: int  # of one state
 
 
-def timed(name: str, agent: Any, obs: Tensor, scale: str, epsilon: float, repetitions: int) -> Timing:
+def timed(name: str, agent: Any, obs: Tensor, scale: str, epsilon: float, repetitions: int) -> VerificationTiming:
     """Decide every state, ``repetitions`` times."""
     budget, taken = Budget(epsilon, scale=SCALES[scale]), []
     for _ in range(repetitions):
@@ -59,7 +59,7 @@ def timed(name: str, agent: Any, obs: Tensor, scale: str, epsilon: float, repeti
         taken.append(time.process_time() - start)
     certified, changed, undecided = shares(found)
     one_box, _, _ = shares(reachable_actions(agent, obs, budget, max_boxes=1))
-    return Timing(
+    return VerificationTiming(
         name,
         scale,
         epsilon,
@@ -86,7 +86,7 @@ def share(states: Tensor) -> float:
     return float(states.double().mean(dim=(0, 1)))
 
 
-def table(timings: Sequence[Timing]) -> ReportTable:
+def table(timings: Sequence[VerificationTiming]) -> ReportTable:
     """One row per victim, scale and epsilon."""
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
