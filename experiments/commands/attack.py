@@ -51,7 +51,7 @@ def attack(
             (distance), the influence of every feature over an episode (saliency), and scores along lines and planes
             of observations (sections).
         worst_case: On a grid world, also compute the exact worst case within the threat, between a certified bound and
-            an adversary that attains it.
+            an adversary that attains it. On CartPole-v1, bound the fewest steps to a fall from five starts.
     """
     from ..report import ledger
     from ..report.html import write_report

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlkit.envs import GridWorld, find_dynamics
+from rlkit.adversarial import FallBounds, fall_bounds
+from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.statistics import mean_interval
 
 from ..report.ledger import ReportTable, RunRecord
 from .attack import ATTACKS, AttackPlan
 from .bracket import BOXES, Sandwich, sandwich
+from .cartpole.falls import CartPoleFalls
 from .policies import Subject
 
 NOTE = (
@@ -22,17 +24,25 @@ NOTE = (
     "certified bound holds for every adversary within the threat; an adversary that attains the worst case is known. "
     "Where both are equal, the worst case is exact. Best attack is the least of all attacks of the table and none."
 )
+FALL_NOTE = (
+    "At least: no adversary within the threat makes the policy fall sooner, from the starts of the first episodes. At "
+    "most: a sequence of observations that does was executed. Where both are equal, the fewest steps are exact."
+)
+STARTS, NODES = 5, 2_000  # starts per seed, and states verified from each in either search
 COLUMNS = (
     "epsilon", "certified", "worst case", "best attack", "natural", "exact for", "undecided choices", "seconds",
 )  # fmt: skip
 
 
 def with_worst_case(run: RunRecord, subject: Subject, plan: AttackPlan) -> RunRecord:
-    """Add the worst case at every epsilon to a run of attacks.
+    """Add the worst case at every epsilon to a run of attacks; on the cart-pole, bounds of it for single starts.
 
     Raises:
         ValueError: the environment is no finite problem, or see ``rlkit.adversarial.bracket``.
     """
+    dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    if isinstance(dynamics, CartPole):
+        return _with_falls(run, subject, plan, dynamics)
     found = worst_cases(subject, plan)
     return replace(
         run,
@@ -57,8 +67,8 @@ def worst_cases(subject: Subject, plan: AttackPlan, max_boxes: int = BOXES) -> d
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if not isinstance(dynamics, GridWorld):
         raise ValueError(
-            f"the exact worst case is for finite problems, and {subject.env} is none: use a grid world, or "
-            "--attacks lookahead for a strong attack and rlkit certify for certificates of single decisions"
+            f"the worst case is known for grid worlds and CartPole-v1, not for {subject.env}: use --attacks learned "
+            "for a strong attack, and rlkit certify for certificates of single decisions"
         )
     attacks = [ATTACKS[name] for name in plan.attacks if name in ATTACKS]
     attacks_left, sampled = threat.attacks_per_episode, threat.victim == "sampled"
@@ -67,6 +77,55 @@ def worst_cases(subject: Subject, plan: AttackPlan, max_boxes: int = BOXES) -> d
         epsilon: limits(dynamics, subject.policy, threat.budget(epsilon), horizon=threat.horizon, attacks=attacks)
         for epsilon in threat.epsilons
     }
+
+
+def _with_falls(run: RunRecord, subject: Subject, plan: AttackPlan, dynamics: CartPole) -> RunRecord:
+    """Add bounds on the fewest steps to a fall, from the starts of the first episodes.
+
+    Raises:
+        ValueError: a threat that samples actions or limits attacks, for which there are no such bounds.
+    """
+    threat = plan.threat
+    if threat.victim == "sampled" or threat.attacks_per_episode is not None:
+        raise ValueError(
+            "falls of the cart-pole are bounded for greedy policies without a limit of attacks: leave --victim and "
+            "--attacks-per-episode out"
+        )
+    starts = subject.make_env(STARTS, threat.first_seed).obs[0].cpu().numpy()
+    falls = CartPoleFalls(dynamics)
+    bounded = partial(fall_bounds, dynamics, subject.policy, starts, horizon=threat.horizon)
+    found = {
+        epsilon: bounded(threat.budget(epsilon), danger=falls.danger, floor=falls.floor, max_nodes=NODES)
+        for epsilon in threat.epsilons
+    }
+    results = [
+        {"epsilon": epsilon, **{name: getattr(each, name).tolist() for name in ("lower", "upper", "natural", "nodes")}}
+        for epsilon, each in found.items()
+    ]
+    return replace(
+        run,
+        results={**run.results, "falls": results},
+        tables=(*run.tables, fall_table(found, plan)),
+        notes=(*run.notes, FALL_NOTE),
+    )
+
+
+def fall_table(found: dict[float, FallBounds], plan: AttackPlan) -> ReportTable:
+    """Means over training seeds of each seed's mean over starts, a line for each epsilon."""
+    rows = tuple(
+        (
+            epsilon,
+            mean_interval(each.lower.mean(axis=1)),
+            mean_interval(each.upper.mean(axis=1)),
+            mean_interval(each.natural.mean(axis=1)),
+            f"{int(each.closed.sum())} of {each.closed.size}",
+            int(each.nodes.sum()),
+        )
+        for epsilon, each in found.items()
+    )
+    title = f"Fewest steps to a fall, epsilon in {plan.unit} (norm {plan.threat.norm}, threat {plan.threat.digest})"
+    columns = ("epsilon", "at least", "at most", "natural", "exact for (starts)", "states verified")
+    return ReportTable("falls", title, columns, rows)
 
 
 def sandwich_table(found: dict[float, Sandwich], plan: AttackPlan) -> ReportTable:

@@ -76,12 +76,13 @@ def test_the_worst_case_of_a_grid_is_enclosed(grid: Path, capsys) -> None:
 
 
 def test_what_has_no_exact_worst_case_or_certificate_is_refused(tmp_path: Path, capsys) -> None:
+    options = ("--episodes", "1", "--attacks", "noise", "--worst-case")
     PPO("CartPole-v1", device="cpu", net_arch=(8,)).save(tmp_path / "pole.safetensors")
-    assert (
-        main(["attack", str(tmp_path / "pole.safetensors"), "--episodes", "1", "--attacks", "noise", "--worst-case"])
-        == 2
-    )
-    assert "is for finite problems, and CartPole-v1 is none" in capsys.readouterr().err
+    assert main(["attack", str(tmp_path / "pole.safetensors"), *options, "--attacks-per-episode", "3"]) == 2
+    assert "greedy policies without a limit of attacks" in capsys.readouterr().err
+    PPO("Acrobot-v1", device="cpu", net_arch=(8,)).save(tmp_path / "acrobot.safetensors")
+    assert main(["attack", str(tmp_path / "acrobot.safetensors"), *options]) == 2
+    assert "not for Acrobot-v1" in capsys.readouterr().err
     assert main(["certify", str(tmp_path / "pole.safetensors"), "--states", "0"]) == 2
     assert "states must be at least 1, got 0" in capsys.readouterr().err
     DQN("rlkit/GridWorld-v0", device="cpu").save(tmp_path / "index.safetensors")
@@ -102,3 +103,17 @@ def test_radii_are_left_out_where_they_are_not_wanted() -> None:
     assert run.results["radius"] is None
     assert len(run.tables) == 1
     assert torch.tensor(run.results["rates"]["0.05"]["open"]).sum() == 0
+
+
+def test_falls_of_the_cart_pole_are_bounded(tmp_path: Path, capsys) -> None:
+    PPO("CartPole-v1", seeds=2, device="cpu", net_arch=(8,)).save(tmp_path / "pole.safetensors")
+    arguments = ("--attacks", "noise", "--episodes", "2", "--epsilons", "0", "0.2", "--worst-case")
+    told = run_json(capsys, "attack", str(tmp_path / "pole.safetensors"), *arguments)
+    still, attacked = told["results"]["falls"]
+    assert still["lower"] == still["upper"] == still["natural"]
+    lower, upper, natural = (np.array(attacked[name]) for name in ("lower", "upper", "natural"))
+    assert lower.shape == (2, 5)
+    assert (lower >= 1).all()
+    assert (lower <= upper).all()
+    assert (upper <= natural).all()
+    assert (upper < natural).any()
