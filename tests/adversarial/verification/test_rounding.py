@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from verified_networks import linear, network
 from victims import normal
 
-from rlkit.adversarial import Budget, ModuleVictim, reachable_actions
+from rlkit.adversarial import Budget, ModuleVictim, local_margin_radius, reachable_actions
 from rlkit.adversarial.verification.bounds import TileLayers, scores_at
 from rlkit.adversarial.verification.layers import LayerStack, extract_layers
 from rlkit.adversarial.verification.rounding import score_slack
@@ -67,6 +67,14 @@ def test_margins_that_float32_turns_around_are_not_excluded(hidden: int) -> None
     chosen = {tuple(in_any_order(stack, obs, rng).argmax(axis=0).tolist()) for _ in range(40)}
     assert len(chosen) > 1, "the order of summation matters"
     assert not reachable_actions(victim, obs, Budget(0.0)).excluded.any()
+
+
+def test_leads_within_rounding_have_no_radius() -> None:
+    # the scores 1000 x + 1e-9 and 1000 x have one slope, and one value in float32
+    victim = ModuleVictim(nn.Sequential(linear([[1e3], [1e3]], [1e-9, 0.0])))
+    assert local_margin_radius(victim, torch.tensor([[[1.0], [2.0]]]), Budget(1.0)).tolist() == [[0.0, 0.0]]
+    far = ModuleVictim(nn.Sequential(linear([[1e3], [1e3]], [1.0, 0.0])))
+    assert local_margin_radius(far, torch.tensor([[[1.0], [2.0]]]), Budget(1.0)).amin(dim=(0, 1)) > 0.99
 
 
 def test_scores_far_apart_in_float32_are_excluded() -> None:
