@@ -26,6 +26,7 @@ from rlkit.adversarial import (
     Strategic,
     TablePolicy,
     Universal,
+    reachable_actions,
     robustness_curve,
 )
 from rlkit.adversarial.exact import (
@@ -38,11 +39,12 @@ from rlkit.adversarial.exact import (
     choices_of_intervals,
     worst_case,
 )
+from rlkit.adversarial.exact.bracket import relied_on
 from rlkit.adversarial.exact.verdicts import shown_within
 from rlkit.envs import BatchedEnv
 from rlkit.envs.tabular import TabularDynamics
 from rlkit.evaluation import rollout
-from rlkit.mdp import garnet
+from rlkit.mdp import TabularMDP, garnet
 from rlkit.planning import evaluate, evaluate_finite
 
 TOLERANCE = 2e-6  # of the solver's bounds
@@ -135,6 +137,14 @@ class TestClosedForm:
         assert np.allclose(own.value, found.natural, atol=1e-12)
 
 
+def drawn(seed):
+    """A random problem of random size, 20 victims and a budget."""
+    rng = np.random.default_rng(seed)
+    world = problem(seed, int(rng.integers(2, 9)), int(rng.integers(2, 5)), ending=0.2 * rng.random())
+    budget = Budget((0.01, 0.03, 0.1, 0.2, 0.3, 0.5)[seed % 6], ("inf", "2", "1")[seed % 3])
+    return world, networks(20, 2, world.mdp.num_actions, seed=seed), budget
+
+
 class TestOrder:
     @pytest.mark.parametrize("settings", [{"gamma": 0.9}, {"horizon": 9}], ids=["discounted", "steps"])
     @pytest.mark.parametrize("norm", ["inf", "2", "1"])
@@ -153,15 +163,19 @@ class TestOrder:
             beaten |= value.start > start["upper"] + 0.01
         assert beaten.any()  # some attack leaves something to be had
 
+    @pytest.mark.parametrize(("seed", "row", "state"), [(41, 18, 4), (50, 12, 6), (77, 12, 0)])
+    def test_a_bound_that_is_near_zero_by_chance_is_no_tie(self, seed, row, state):
+        """Boxes whose bound falls into the slack are split on, unless the bound varies by less than rounding."""
+        world, victim, budget = drawn(seed)
+        obs = torch.from_numpy(world.observations()[state])[None, None]
+        assert not reachable_actions(ModuleVictim(victim.modules[row]), obs, budget).open.any()
+
     @pytest.mark.slow
     @pytest.mark.parametrize("first", range(0, 100, 20))
     def test_no_attack_beats_it_in_2000_problems(self, first):
         """100 MDPs, 20 victims each; with FGSM, PGD, noise and random search evaluated exactly, and 6 epsilons."""
         for seed in range(first, first + 20):
-            rng = np.random.default_rng(seed)
-            world = problem(seed, int(rng.integers(2, 9)), int(rng.integers(2, 5)), ending=0.2 * rng.random())
-            victim = networks(20, 2, world.mdp.num_actions, seed=seed)
-            budget = Budget((0.01, 0.03, 0.1, 0.2, 0.3, 0.5)[seed % 6], ("inf", "2", "1")[seed % 3])
+            world, victim, budget = drawn(seed)
             found = bracket(world, victim, budget, 0.9)
             assert (found.lower <= found.upper).all()
             assert (found.upper <= found.natural + TOLERANCE).all()
@@ -290,6 +304,24 @@ class TestSampled:
     def test_action_values_are_refused(self):
         with pytest.raises(ValueError, match="whose softmax is no policy"):
             bracket(problem(1), ModuleVictim(networks(1, 2, 3).modules, True), 0.1, 0.9, sampled=True)
+
+
+@pytest.mark.parametrize("settings", [{"gamma": 0.9}, {"horizon": 5}, {"horizon": 5, "attacks": 1}])
+def test_what_the_lower_bound_relies_on_is_where_its_adversary_goes(settings):
+    """0 -> 1 -> 2 goes on, 0 -> 3 ends the episode: an undecided choice counts in 2 and not in 3."""
+    shape = (4, 2, 1)
+    successor = np.array([[1, 3], [2, 2], [2, 2], [3, 3]])[..., None]
+    terminated = np.zeros(shape, np.bool_)
+    terminated[0, 1] = True
+    reward = np.zeros(shape)
+    reward[2, 1] = -1.0
+    reward[0, 1] = reward[3, 1] = 1.0
+    mdp = TabularMDP(successor, np.ones(shape), reward, terminated, [1.0, 0.0, 0.0, 0.0])
+    choices = choices_of_actions(np.zeros(4, int), np.array([[True, False], [True, False], [True, True], [True, True]]))
+    undecided = np.zeros((1, 4, 2), np.bool_)
+    undecided[0, 2:, 1] = True
+    relied = relied_on(mdp, choices, worst_case(mdp, choices, **settings), undecided)
+    assert relied.tolist() == [[False, False, True, False]]
 
 
 class TestAttackedValue:

@@ -1,5 +1,6 @@
 """The exact worst case against closed forms, brute force over all adversaries and timings, and rounding."""
 
+import importlib
 import itertools
 from fractions import Fraction
 
@@ -402,6 +403,19 @@ def test_discounted_bounds_hold_in_rationals():
         least = min(value[s] for value in values)
         assert Fraction(found.lower[0, s]) <= least <= Fraction(found.upper[0, s])
     assert (found.upper - found.lower < 2e-12).all()
+
+
+@pytest.mark.parametrize("horizon", [None, 4])
+def test_coarser_arithmetic_widens_both_ends(monkeypatch, horizon):
+    """The slack of products is added on the right sides: it is far below the solver's tolerance otherwise."""
+    mdp = garnet(3, 2, 2, np.random.default_rng(1), ending=0.2)
+    choices = choices_of_neighbors(np.random.default_rng(1).dirichlet(np.ones(2), 3), np.ones((3, 3), np.bool_))
+    fine = worst_case(mdp, choices, 0.9, horizon)
+    module = importlib.import_module("rlkit.adversarial.exact.worst_case")
+    monkeypatch.setattr(module, "relative_rounding", lambda operations: 1e-3)
+    coarse = worst_case(mdp, choices, 0.9, horizon)
+    assert (coarse.lower < fine.lower - 1e-4).all()
+    assert (coarse.upper > fine.upper + 1e-4).all()
 
 
 @pytest.mark.parametrize("attacks", [None, 2])

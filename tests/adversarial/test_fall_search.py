@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlkit.adversarial import FGSM, Budget, ModuleVictim, fall_bounds, perturb
+from rlkit.adversarial import FGSM, Budget, ModuleVictim, fall_bounds, perturb, reachable_actions
 from rlkit.envs import CartPole, GridWorld
 from rlkit.experiments.workflows.cartpole.falls import CartPoleFalls
 
@@ -81,6 +81,20 @@ class TestWalk:
         fast = fall_bounds(Walk(), homing(), starts, 3.5, danger=away, floor=floor)
         assert free.lower.tolist() == fast.lower.tolist() == [[4, 3]]
         assert (fast.nodes < free.nodes).all()
+
+
+def test_what_is_open_counts_as_reachable_below_and_not_above(monkeypatch):
+    """Verification that finds nothing but the victim's own action and excludes nothing."""
+
+    def undecided(victim, obs, budget, max_boxes):
+        found = reachable_actions(victim, obs, budget, max_boxes=max_boxes)
+        own = torch.nn.functional.one_hot(victim.act(obs), 2).bool()
+        return found._replace(reachable=own, excluded=torch.zeros_like(own), open=~own)
+
+    monkeypatch.setattr("rlkit.adversarial.exact.fall_search.reachable_actions", undecided)
+    found = fall_bounds(Walk(), homing(), np.array([[0.0], [1.0], [3.0]]), 0.1, danger=away)
+    assert found.lower.tolist() == [[4, 3, 1]]
+    assert found.upper.tolist() == [[8, 8, 8]]
 
 
 class TestCartPole:

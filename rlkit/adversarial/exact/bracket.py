@@ -113,7 +113,7 @@ def bracket(
         rounds += 1
         choices, undecided = verdicts.outer()
         least = solved(choices)
-        wanted = _relied_on(posed.mdp, choices, least, undecided)  # [S, N]
+        wanted = relied_on(posed.mdp, choices, least, undecided)  # [S, N]
         if boxes >= max_boxes or not wanted.any():
             break
         boxes = min(boxes * GROWTH, max_boxes)
@@ -135,7 +135,7 @@ def bracket(
     )
 
 
-def _relied_on(
+def relied_on(
     mdp: TabularMDP, choices: ProvokableChoices, found: WorstCase, undecided: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """The states ``[S, N]`` that the adversary visits from the start and where it makes an undecided choice."""
