@@ -460,7 +460,7 @@ def test_the_command_attacks_at_the_chosen_moments(
         ("DQN", ["value", "--temperature", "1"], "--temperature is for --timing strategic; value has none"),
         ("grid", ["critical"], "--timing critical needs a model"),
         ("bare", ["value"], "REINFORCE with baseline 'none' learns no values: use baseline='value'"),
-        ("DQN", ["always", "--attacks-per-episode=-1"], "attacks_per_episode must be at least 0"),
+        ("DQN", ["always", "--attacks-per-episode=-1"], "attacks_per_episode must be a whole number of at least 0"),
     ],
 )
 def test_impossible_timings_are_misuse(
