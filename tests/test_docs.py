@@ -13,7 +13,7 @@ from rlkit.experiments.cli import COMMANDS, main
 
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```$", QUICKSTART, re.DOTALL | re.MULTILINE)
-INTERNAL = ("__main__", "core", "kernels", "methods", "attacks", "victims", "measures", "experiments")
+INTERNAL = ("__main__", "core", "kernels", "methods", "attacks", "victims", "measures", "defenses", "experiments")
 
 
 def public_modules():

@@ -18,6 +18,19 @@ from .attacks.random_search import RandomSearch, Square
 from .attacks.transfer import Substitute, Transfer, distill
 from .attacks.universal import Universal, universal_offset
 from .budget import Budget
+from .defenses.adversarial_training import AdversarialTraining, GaussianAugmentation
+from .defenses.applicability import APPLICABILITY, Applicability, applicability_table, make_defense
+from .defenses.base import Curriculum, Defense
+from .defenses.car_dqn import CARDQN, worst_bellman_error
+from .defenses.distillation import Distillation
+from .defenses.input_gradient import J1, J2, InputGradientPenalty, TwoLip
+from .defenses.interval import interval_bounds, upper_leads
+from .defenses.lipschitz_hinge import LipschitzHinge, table_lipschitz
+from .defenses.radial import RADIAL, overlap, worst_logits
+from .defenses.sa_dqn import SADQNHinge
+from .defenses.sa_ppo import SAPPOKL
+from .defenses.weight_decay import WeightDecay
+from .defenses.wocar import provocable, worst_case_aware_action, worst_case_target
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
 from .hijack import HijackedEpisodes, TablePolicy, hijack_rollout
 from .measures.aliasing import aliasing_epsilon
@@ -48,14 +61,22 @@ from .victims.stacked import Stacked
 from .visited_states import visited
 
 __all__ = [
+    "APPLICABILITY",
+    "CARDQN",
     "FGSM",
+    "J1",
+    "J2",
     "NATURAL",
     "OBJECTIVES",
     "PGD",
+    "RADIAL",
+    "SAPPOKL",
     "Access",
+    "AdversarialTraining",
     "AdversaryActions",
     "AdversaryEnv",
     "Always",
+    "Applicability",
     "AtRandom",
     "Attack",
     "AttackResult",
@@ -70,17 +91,23 @@ __all__ = [
     "ChecklistResult",
     "ChecklistWarning",
     "CriticalPoint",
+    "Curriculum",
     "CurvePoint",
     "DecisionTrees",
     "DeepFool",
+    "Defense",
     "DimensionPoint",
     "Directions",
     "DistanceCurve",
+    "Distillation",
     "EncodedVictim",
     "Every",
+    "GaussianAugmentation",
     "HijackedEpisodes",
+    "InputGradientPenalty",
     "LabelVictim",
     "LearnedAttack",
+    "LipschitzHinge",
     "ModuleVictim",
     "Nearest",
     "Noise",
@@ -89,6 +116,7 @@ __all__ = [
     "RandomSearch",
     "Rescaled",
     "RobustnessCurve",
+    "SADQNHinge",
     "SaliencyOfEpisode",
     "Section",
     "Square",
@@ -100,13 +128,16 @@ __all__ = [
     "Timing",
     "Transfer",
     "TransferMatrix",
+    "TwoLip",
     "Universal",
     "ValueGuided",
     "Victim",
+    "WeightDecay",
     "adversarial_distance",
     "aliasing_epsilon",
     "alignment",
     "along_ray",
+    "applicability_table",
     "at_share",
     "attack_now",
     "corners",
@@ -126,13 +157,17 @@ __all__ = [
     "grow",
     "hijack_rollout",
     "imitate",
+    "interval_bounds",
     "kl",
     "lipschitz_bound",
+    "make_defense",
     "margin",
     "margin_radius",
+    "overlap",
     "padded",
     "perturb",
     "preference_gap",
+    "provocable",
     "robustness_curve",
     "rotated",
     "saliency",
@@ -140,8 +175,14 @@ __all__ = [
     "side_by_side",
     "steepness",
     "sweep",
+    "table_lipschitz",
     "transfer_matrix",
     "universal_offset",
+    "upper_leads",
     "visited",
     "warnings_of",
+    "worst_bellman_error",
+    "worst_case_aware_action",
+    "worst_case_target",
+    "worst_logits",
 ]
