@@ -44,7 +44,15 @@ def resume(
     device: str | torch.device = "auto",
     terms: Sequence[Term] = (),
 ) -> Agent:
-    """Read the run that ``agent.checkpoint`` wrote, of any algorithm; see ``Agent.resume``."""
+    """Read the run that ``agent.checkpoint`` wrote, of any algorithm; see ``Agent.resume``.
+
+    Args:
+        path, env, device: as of ``load``.
+        terms: those that the run was made with, in their order.
+
+    Raises:
+        ValueError: terms of other names than those of the run; others as of ``load``.
+    """
     return _algorithm(path, CHECKPOINT).resume(path, env, device, terms)
 
 

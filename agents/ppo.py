@@ -28,7 +28,6 @@ from rlkit.losses import (
     clipped_squared,
     clipped_surrogate,
     explained_variance,
-    likelihood_ratio,
     log_probability,
     log_softmax,
     standardized,
@@ -87,14 +86,13 @@ def ppo_loss(
     clip_range = clip_range[:, None]
     log_p = log_softmax(mask_logits(logits, batch.action_mask))
     log_ratio = log_probability(log_p, batch.action) - batch.old_log_p  # [S, M]
-    ratio = likelihood_ratio(log_ratio, batch.advantage)
-    surrogate = clipped_surrogate(ratio, batch.advantage, clip_range)
+    surrogate = clipped_surrogate(log_ratio, batch.advantage, clip_range)
     clip_value = None if clip_range_vf is None else clip_range_vf[:, None]
     error = clipped_squared(value, batch.old_value, batch.target, clip_value)
     with torch.no_grad():
-        distance = ratio - 1.0
+        distance = log_ratio.exp() - 1.0  # r - 1
         approx_kl = (distance - log_ratio).mean(dim=1)
-        clip_fraction = (distance.abs() > clip_range).to(ratio.dtype).mean(dim=1)
+        clip_fraction = (distance.abs() > clip_range).to(distance.dtype).mean(dim=1)
     return PPOLosses(*actor_critic_loss(log_p, surrogate, error, ent_coef, vf_coef), approx_kl, clip_fraction)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def q_learning_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma: Tensor | float) -> Tensor:
@@ -43,8 +43,8 @@ def squared(error: Tensor) -> Tensor:
 
 def huber(error: Tensor, delta: float = 1.0) -> Tensor:
     """Half the square up to ``delta``, linear with slope ``delta`` beyond it, elementwise (Huber 1964)."""
-    clipped = error.clamp(-delta, delta)
-    return clipped * (error - 0.5 * clipped)
+    loss: Tensor = nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
+    return loss
 
 
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"huber": huber, "squared": squared}
@@ -93,22 +93,17 @@ def policy_gradient_loss(log_p: Tensor, weight: Tensor) -> Tensor:
     return -weight * log_p
 
 
-def likelihood_ratio(log_ratio: Tensor, advantage: Tensor) -> Tensor:
-    """r = exp(log pi - log pi_old), elementwise, at most e^80 where the advantage is positive.
+def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> Tensor:
+    """PPO's -min(r A, clip(r, 1 - c, 1 + c) A) (Schulman et al. 2017, equation 7) of log r, elementwise.
 
-    There PPO's objective is constant. A ratio that overflows would make its derivative 0 times infinity.
+    Where the second is smaller the objective is a constant. There r is not evaluated for autograd: were it to overflow,
+    its derivative would be 0 times infinity.
     """
-    return torch.where(advantage > 0, log_ratio.clamp(max=LARGEST_LOG_RATIO), log_ratio).exp()
-
-
-LARGEST_LOG_RATIO = 80.0  # float32 overflows above 88
-
-
-def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> Tensor:
-    """PPO's -min(r A, clip(r, 1 - c, 1 + c) A) (Schulman et al. 2017, equation 7), elementwise."""
-    gain = ratio * advantage
-    bound = ratio.detach().clamp(1.0 - clip_range, 1.0 + clip_range) * advantage  # a constant where it is the minimum
-    return -torch.where(gain > bound, bound, gain)
+    ratio = log_ratio.detach().exp()
+    bound = ratio.clamp(1.0 - clip_range, 1.0 + clip_range) * advantage
+    clipped = ratio * advantage > bound
+    gain = log_ratio.masked_fill(clipped, 0.0).exp() * advantage
+    return -torch.where(clipped, bound, gain)
 
 
 def clipped_squared(value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor | None) -> Tensor:

@@ -20,8 +20,13 @@ def test_q_learning_target_by_hand_and_a_terminals_successor_never_leaks():
 @given(st.floats(-50, 50))
 def test_huber_is_torchs(error):
     value = torch.tensor([error]).requires_grad_()
-    expected = nn.functional.huber_loss(value, torch.zeros(1), reduction="none")
+    small = abs(error) <= 1.0
+    torch.testing.assert_close(huber(value), torch.tensor([0.5 * error**2 if small else abs(error) - 0.5]))
+    expected = nn.functional.smooth_l1_loss(value, torch.zeros(1), reduction="none")
     torch.testing.assert_close(huber(value), expected)
+    torch.testing.assert_close(
+        huber(value, 3.0), 3.0 * nn.functional.smooth_l1_loss(value, torch.zeros(1), beta=3.0)[None]
+    )
     (grad,) = torch.autograd.grad(huber(value), value)
     assert float(grad) == pytest.approx(max(-1.0, min(1.0, error)))
     torch.testing.assert_close(squared(value), 0.5 * value**2)

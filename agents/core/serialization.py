@@ -124,7 +124,7 @@ def read_run(
     header = Header.of(path, file)
     agent = _made_from(cls, path, header, file.tensors, env, device, terms)
     if agent.terms.names != header.terms:
-        expected, given = (", ".join(names) or "no terms" for names in (header.terms, agent.terms.names))
+        expected, given = (", ".join(names)[:300] or "no terms" for names in (header.terms, agent.terms.names))
         raise ValueError(
             f"{path} is a run with {expected} in its loss and was given {given}: pass to resume the terms that the run "
             "was made with, in their order"

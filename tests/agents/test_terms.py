@@ -1,11 +1,13 @@
 """Terms that a user adds to the loss: their gradients, their rows, their files, and what is refused."""
 
 import math
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from source_tree import ROOT
 from trained_rows import ALL, SMALL, assert_same_run, kept
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, Checkpoints, TabularQ, load, resume
@@ -282,6 +284,15 @@ def test_a_policy_is_loaded_and_a_row_taken_without_terms(tmp_path):
     for policy, row in ((load(tmp_path / "policy.safetensors", device="cpu"), slice(0, 2)), (agent[1], slice(1, 2))):
         assert policy.terms.names == ()
         assert torch.equal(policy.networks["policy"].flat, agent.networks["policy"].flat[row])
+
+
+def test_the_example_of_the_page_runs():
+    page = (ROOT / "docs" / "reference" / "agents.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    found = {}
+    exec(program, found)
+    assert found["agent"].terms.names == ("weight_decay", "gradient_penalty")
+    assert np.isfinite(found["agent"].history["term_gradient_penalty"][-1]).all()
 
 
 # What is refused
