@@ -79,10 +79,11 @@ def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportT
     done = {row.case for row in rows.read(file, DefenseRow)}
     for case in (case for case in cases if case.name not in done):
         if case.training is None:
-            policy, seeds = by_hand(case.name), SEEDS
+            found = measured(case, by_hand(case.name), SEEDS)
         else:
-            policy, seeds = rlkit_policy(case.training, options.models / case.name), case.training.seeds
-        rows.append(file, measured(case, policy, seeds))
+            policy = rlkit_policy(case.training, options.models / case.name)
+            found = measured(case, policy, case.training.seeds)
+        rows.append(file, found)
         terminal.say(f"measured {case.name}")
     tables = (table(rows.read(file, DefenseRow)),)
     write_tables(tables, options.data)
@@ -115,7 +116,7 @@ def table(known: Sequence[DefenseRow]) -> ReportTable:
         above: Cell = None
         if case.twin in present:
             above = int((under[-1][1] > strongest(known, case.twin, EPSILONS[-1])[1]).sum())
-        medians = [median_interval(each) for each in (natural, *(earned for _, earned in under))]
+        medians = [median_interval(natural), *(median_interval(earned) for _, earned in under)]
         lines.append((case.name, len(natural), *medians, under[-1][0], above))
     columns = ("policy", "seeds", NATURAL, *(f"{epsilon:g}" for epsilon in EPSILONS), "strongest", "above plain")
     return ReportTable("defenses", "Median return under the strongest attack, by epsilon", columns, tuple(lines))

@@ -1,17 +1,23 @@
-"""Inner maximization: projected gradient ascent on what a defense lowers in the worst case."""
+"""Inner maximization: projected gradient ascent on what a defense lowers in the worst case.
+
+Source: Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rlkit.nn import MLP
 from rlkit.types import Targets
 
 from ..budget import Budget, per_feature
 
 STEP = 2.5  # length of a step, in epsilon / steps, as of ``PGD``
+OfScores = Callable[[Tensor], Tensor]  # scores [S, M, A] -> a value for each example [S, M]
 
 
 def random_start(features: Tensor, budget: Budget, targets: Targets) -> Tensor:
@@ -20,53 +26,72 @@ def random_start(features: Tensor, budget: Budget, targets: Targets) -> Tensor:
     return budget.project(features, features + budget.sample(features, targets.uniform(features.shape[-1] + 1)))
 
 
-def path(
-    value: Callable[[Tensor], Tensor], features: Tensor, budget: Budget, steps: int, start: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the points of projected gradient ascent, ``[S, M, D]``, each with the value at the point before.
+def ascend(loss: Callable[[Tensor], Tensor], features: Tensor, budget: Budget, steps: int, start: Tensor) -> Tensor:
+    """Return the last point of the ascent on a loss, ``[S, M, D]``.
 
     Args:
-        value: function of features with one number per example ``[S, M]``, or per row ``[S]`` as the mean of such.
+        loss: features -> ``[S]``, the mean of a loss of each example.
         features: centers of the balls, ``[S, M, D]``.
         budget: the balls.
         steps: number of steps; a single one is of the whole budget.
         start: first point, ``[S, M, D]``.
-
-    Source: Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1.
     """
-    x, length = start, STEP / steps if steps > 1 else 1.0
+    x = start
     for _ in range(steps):
         leaf = x.detach().requires_grad_()
-        found = value(leaf)
+        found = loss(leaf)
         (gradient,) = torch.autograd.grad(found, leaf, torch.ones_like(found))
-        uphill = budget.steepest(features, budget.movable(x, gradient))
-        x = budget.project(features, x + length * uphill)
-        yield x, found.detach()
-
-
-def ascend(value: Callable[[Tensor], Tensor], features: Tensor, budget: Budget, steps: int, start: Tensor) -> Tensor:
-    """Return the last point of ``path``, ``[S, M, D]``; arguments as of ``path``."""
-    x = start
-    for point, _ in path(value, features, budget, steps, start):
-        x = point
+        x = _step(x, gradient, features, budget, steps)
     return x
 
 
 def ascend_to_best(
-    value: Callable[[Tensor], Tensor], features: Tensor, budget: Budget, steps: int, start: Tensor
+    network: Any, of_scores: OfScores, features: Tensor, budget: Budget, steps: int, start: Tensor
 ) -> Tensor:
-    """Return the best point of ``path`` and its center for every example, ``[S, M, D]``.
+    """Return for every example the best of the points of the ascent and the center, ``[S, M, D]``.
 
-    The value there is at least that at the center, up to rounding. Arguments as of ``path``, with a value per example.
+    The value there is at least that at the center, up to rounding.
+
+    Args:
+        network: gives scores of features.
+        of_scores: what to increase.
+        features: centers of the balls, ``[S, M, D]``.
+        budget: the balls.
+        steps: number of steps; a single one is of the whole budget.
+        start: first point, ``[S, M, D]``.
     """
     with torch.no_grad():
-        best, highest = features, value(features)
-    at = start
-    for point, found in path(value, features, budget, steps, start):
-        best, highest = _better(best, highest, at, found)
-        at = point
+        best, highest = features, of_scores(network(features))
+    x = start
+    for _ in range(steps):
+        found, gradient = _value_and_gradient(network, of_scores, x)
+        best, highest = _better(best, highest, x, found)
+        x = _step(x, gradient, features, budget, steps)
     with torch.no_grad():
-        return _better(best, highest, at, value(at))[0]
+        return _better(best, highest, x, of_scores(network(x)))[0]
+
+
+def _step(x: Tensor, gradient: Tensor, features: Tensor, budget: Budget, steps: int) -> Tensor:
+    uphill = budget.steepest(features, budget.movable(x, gradient))
+    return budget.project(features, x + (STEP / steps if steps > 1 else 1.0) * uphill)
+
+
+def _value_and_gradient(network: Any, of_scores: OfScores, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the value ``[S, M]`` and its gradient by the features ``[S, M, D]``; by hand where the network can."""
+    by_hand = isinstance(network, MLP) and not network.convolutions and network.basis is None
+    if by_hand:
+        with torch.no_grad():
+            scores, pullback = network.input_vjp(x)
+        leaf = scores.requires_grad_()
+        value = of_scores(leaf)
+    else:
+        leaf = x.detach().requires_grad_()
+        value = of_scores(network(leaf))
+    (gradient,) = torch.autograd.grad(value, leaf, torch.ones_like(value))
+    if by_hand:
+        with torch.no_grad():
+            gradient = pullback(gradient.contiguous())
+    return value.detach(), gradient
 
 
 def _better(best: Tensor, highest: Tensor, x: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:

@@ -73,12 +73,14 @@ class CARDQN(Defense):
             lower, upper = interval_bounds(network, features, budget)
             return worst_bellman_error(lower, upper, targets.action, targets.target)
 
-        def error(x: Tensor, sign: float = 1.0) -> Tensor:
-            return sign * td_error(network(x), targets.action, targets.target)
+        def error(q: Tensor, sign: float = 1.0) -> Tensor:
+            return sign * td_error(q, targets.action, targets.target)
 
-        start = random_start(features, budget, targets)
-        ends = [ascend_to_best(partial(error, sign=sign), features, budget, self.steps, start) for sign in (1.0, -1.0)]
-        return torch.maximum(*(error(end).abs() for end in ends))
+        start, found = random_start(features, budget, targets), []
+        for sign in (1.0, -1.0):
+            worst = ascend_to_best(network, partial(error, sign=sign), features, budget, self.steps, start)
+            found.append(error(network(worst)).abs())
+        return torch.maximum(*found)
 
 
 def worst_bellman_error(lower: Tensor, upper: Tensor, action: Tensor, target: Tensor) -> Tensor:

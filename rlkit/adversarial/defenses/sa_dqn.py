@@ -76,12 +76,12 @@ class SADQNHinge(Defense):
             largest = leads.masked_fill(itself, -torch.inf).amax(dim=-1)
         else:
 
-            def lead_at(x: Tensor, b: Tensor) -> Tensor:
-                return lead(mask_logits(network(x), mask), b, own)
+            def lead_over_own(q: Tensor, b: Tensor) -> Tensor:
+                return lead(mask_logits(q, mask), b, own)
 
             start, found = random_start(features, budget, targets), []
             for k in range(1, num_actions):
-                lead_of = partial(lead_at, b=(own + k) % num_actions)
-                found.append(lead_of(ascend_to_best(lead_of, features, budget, self.steps, start)))
+                lead_of = partial(lead_over_own, b=(own + k) % num_actions)
+                found.append(lead_of(network(ascend_to_best(network, lead_of, features, budget, self.steps, start))))
             largest = torch.stack(found).amax(dim=0)
         return largest.clamp(min=-self.margin).mean(dim=1)

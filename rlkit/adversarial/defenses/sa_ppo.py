@@ -46,15 +46,15 @@ class SAPPOKL(Defense):
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
         """Return the mean divergence of every row, ``[S]``; arguments as of ``Defense.penalty``."""
 
-        def log_policy(x: Tensor) -> Tensor:
-            return log_softmax(mask_logits(network(x), targets.action_mask))
+        def log_policy(logits: Tensor) -> Tensor:
+            return log_softmax(mask_logits(logits, targets.action_mask))
 
-        log_p = log_policy(features)
+        log_p = log_policy(network(features))
         fixed = log_p.detach()
 
-        def divergence(x: Tensor) -> Tensor:
-            return kl_divergence(fixed, log_policy(x))
+        def divergence(logits: Tensor) -> Tensor:
+            return kl_divergence(fixed, log_policy(logits))
 
         start = random_start(features, budget, targets)
-        worst = ascend_to_best(divergence, features, budget, self.steps, start)
-        return kl_divergence(log_p, log_policy(worst)).mean(dim=1)
+        worst = ascend_to_best(network, divergence, features, budget, self.steps, start)
+        return kl_divergence(log_p, log_policy(network(worst))).mean(dim=1)
