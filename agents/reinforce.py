@@ -195,8 +195,9 @@ class REINFORCE(OnPolicyAgent):
             score = of_ones.view(seeds, copies, -1)
             gradient = gradient - optimal_constant(gradient, score)[..., None] * score
         if self.config.ent_coef != 0.0:
-            _, bonus = forward.gradient(partial(negative_entropy, action_mask=mask))
-            gradient = gradient + self.per_row.ent_coef[:, None, None] * bonus.view(seeds, copies, -1)
+            coef = self.per_row.ent_coef.repeat_interleave(copies)  # [S B]
+            _, bonus = forward.gradient(lambda logits: coef * negative_entropy(logits, mask))
+            gradient = gradient + bonus.view(seeds, copies, -1)
         log_p = self._log_p(batch, forward.outputs[0].detach())
         return Gradients(gradient, log_p, loss.view(seeds, copies).mean(dim=1), weight)
 

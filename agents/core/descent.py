@@ -41,18 +41,18 @@ class Forward:
 
     def __init__(self, network: Network, features: Tensor) -> None:
         self.network, self.features = network, features
+        self._pullback: Callable[..., Tensor] | None = None
         vjp = getattr(network, "vjp", None)
         if vjp is None:
             with torch.enable_grad():
-                self._computed = outputs_of(network, features)
-            self.outputs = tuple(output.detach().requires_grad_() for output in self._computed)
+                self.outputs = outputs_of(network, features)
         else:
             with torch.no_grad():
                 *outputs, self._pullback = vjp(features)
             self.outputs = tuple(output.requires_grad_() for output in outputs)
 
     def gradient(self, loss: Callable[..., L], out: Tensor | None = None) -> tuple[L, Tensor]:
-        """Evaluate a loss and differentiate it by the parameters.
+        """Evaluate a loss and differentiate it by the parameters; once only where the network has no ``vjp``.
 
         Args:
             loss: function of the outputs that returns numbers ``[S]``, or a NamedTuple with them as the field ``loss``.
@@ -65,22 +65,15 @@ class Forward:
         with torch.enable_grad():
             losses = loss(*self.outputs)
         total = loss_of(losses)
-        grads = torch.autograd.grad(total, self.outputs, torch.ones_like(total), materialize_grads=True)
-        return _detached(losses), self._to_parameters(grads, out)
-
-    def _to_parameters(self, grads: tuple[Tensor, ...], out: Tensor | None) -> Tensor:
-        """Continue derivatives by the outputs to the parameters, ``[S, P]``."""
-        with torch.no_grad():
-            # the memory layout of a derivative must not depend on S, because products would round differently
-            grads = tuple(grad.contiguous() for grad in grads)
-            if hasattr(self, "_pullback"):
-                gradient: Tensor = self._pullback(*grads, out)
-                return gradient
-        with torch.enable_grad():
-            pairs = zip(self._computed, grads, strict=True)
-            loss = torch.stack([(output * grad).flatten(1).sum(dim=1) for output, grad in pairs]).sum(dim=0)
-        gradient = self.network.gradient(loss)
-        return gradient if out is None else out.copy_(gradient)
+        if self._pullback is None:
+            gradient = self.network.gradient(total)
+            gradient = gradient if out is None else out.copy_(gradient)
+        else:
+            grads = torch.autograd.grad(total, self.outputs, torch.ones_like(total), materialize_grads=True)
+            with torch.no_grad():
+                # the memory layout of a derivative must not depend on S, because products would round differently
+                gradient = self._pullback(*(grad.contiguous() for grad in grads), out)
+        return _detached(losses), gradient
 
 
 def _detached(losses: Any) -> Any:

@@ -287,6 +287,18 @@ def test_what_is_not_finite_in_a_row_does_not_reach_another(kind, bad):
         assert torch.equal(found[[0, 2]], clean[[0, 2]])
 
 
+def test_derivatives_have_the_memory_layout_of_the_outputs():
+    """Products of another layout may round differently for one row and for many."""
+    network, x = ARCHITECTURES["actor-critic"](range(SEEDS)), inputs("actor-critic", 48).float()
+    action, target = actions(size=48), normal(SEEDS, 48, seed=1).float()
+    forward, seen = Forward(network, x), []
+    pullback = forward._pullback
+    forward._pullback = lambda *grads: seen.extend(grads[:-1]) or pullback(*grads)
+    forward.gradient(lambda logits, value: a2c_loss(logits, value, action, target, target, None, torch.ones(SEEDS)))
+    assert [grad.is_contiguous() for grad in seen] == [True, True]
+    assert [grad.shape for grad in seen] == [output.shape for output in forward.outputs]
+
+
 # Minibatches
 
 
