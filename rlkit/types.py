@@ -225,6 +225,9 @@ class Targets(NamedTuple):
     importance: Tensor | None = None  # weights of prioritized replay, [S, M]
     value: Network | None = None  # network of the state values, [S, M, D] -> [S, M, 1]
     loss: Callable[[Tensor], Tensor] | None = None  # the algorithm's loss with other features, [S, M, D] -> [S]
+    loss_at_scores: Callable[[Tensor], Tensor] | None = (
+        None  # ... with other scores at these features, [S, M, A] -> [S]
+    )
     progress_remaining: float = 1.0  # from 1 to 0 over the training
     uniform: Callable[..., Tensor] | None = None  # uniform(D) -> numbers on [0, 1), [S, M, D] float64
 

@@ -82,6 +82,7 @@ class Terms:
         targets = targets._replace(
             value=network.value if isinstance(network, ActorCritic) else targets.value,
             loss=lambda x: loss_of(loss(*outputs_of(network, x))),
+            loss_at_scores=lambda scores: loss_of(loss(scores, *outputs_of(network, features)[1:])),
             uniform=partial(self._uniform, features.shape[1]),
         )
         found = {}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..report.ledger import RunRecord
     from ..stopping import FinishedRun
+    from ..workflows.defense import DefenseSettings
     from ..workflows.policies import Subject
     from ..workflows.train import Training
 
@@ -27,6 +28,19 @@ DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; of a command th
 # The parser imports no torch, so these repeat rlkit.agents.ALGORITHMS and rlkit.sb3.ALGORITHMS.
 Algorithm = Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"]
 SharedAlgorithm = Literal["dqn", "a2c", "ppo"]  # those of rlkit and of stable-baselines3
+# rlkit.adversarial.APPLICABILITY without those that need a limit or a teacher
+DefenseName = Literal[
+    "J1",
+    "J2",
+    "two_lip",
+    "sa_dqn_hinge",
+    "sa_ppo_kl",
+    "radial",
+    "car_dqn",
+    "adversarial_training",
+    "gaussian_augmentation",
+    "weight_decay",
+]
 SB3ModelAlgorithm = Literal["DQN", "A2C", "PPO"]
 
 
@@ -271,6 +285,42 @@ class TrainingOptions:
             output.tell(
                 f"There is no tuned preset of {training.algo} for {training.env}: using stable-baselines3's defaults."
             )
+
+
+@dataclass(frozen=True)
+class DefenseOptions:
+    """A defense of the policy against attacks on its observations, added to the loss of every update.
+
+    Args:
+        defense: Name of the defense.
+        defense_epsilon: Size of the attacks to defend against; one number, or one for every seed.
+        defense_strength: Weight of the defense in the loss; one number, or one for every seed.
+        defense_scale: Unit of epsilon for every feature that the network sees.
+        defense_ramp: Fraction of training over which epsilon grows from 0 to its value.
+    """
+
+    defense: DefenseName | None = None
+    defense_epsilon: Annotated[tuple[float, ...], unset("FLOAT ...", "none")] = ()
+    defense_strength: Annotated[tuple[float, ...], unset("FLOAT ...", "the defense's own")] = ()
+    defense_scale: Annotated[tuple[float, ...], unset("FLOAT ...", "raw units")] = ()
+    defense_ramp: float = 0.0
+
+    def settings(self) -> DefenseSettings | None:
+        """The defense; None without a name.
+
+        Raises:
+            ValueError: numbers without a name, or a name without an epsilon.
+        """
+        from ..workflows.defense import DefenseSettings
+
+        if self.defense is None:
+            if self != DefenseOptions():
+                raise ValueError("options of a defense need --defense NAME")
+            return None
+        if not self.defense_epsilon and self.defense != "weight_decay":
+            raise ValueError(f"--defense {self.defense} needs --defense-epsilon")
+        numbers = self.defense_epsilon or (0.0,), self.defense_strength, self.defense_scale
+        return DefenseSettings(self.defense, *numbers, self.defense_ramp)
 
 
 def seeds_from(first: int, count: int) -> tuple[int, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
-from .options import DONE, Algorithm, ContinuedOutput, Device, TrainingOptions, at_least_one, unset
+from .options import DONE, Algorithm, ContinuedOutput, DefenseOptions, Device, TrainingOptions, at_least_one, unset
 
 
 def train(
     training: TrainingOptions,
+    defense: DefenseOptions,
     output: ContinuedOutput,
     algo: Algorithm = "dqn",
     backend: Literal["auto", "gymnasium"] = "auto",
@@ -43,7 +44,7 @@ def train(
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
-    job = training.training(algo, backend, device, step_timeout)
+    job = replace(training.training(algo, backend, device, step_timeout), defense=defense.settings())
     at_least_one("episodes", episodes)
     if checkpoint_every is not None:
         at_least_one("checkpoint-every", checkpoint_every)

@@ -17,6 +17,7 @@ from rlkit.plotting import Curve, learning_curves, png
 
 from ..report.ledger import Picture, RunRecord, write_csv
 from ..stopping import interruptible
+from .defense import DefenseSettings
 from .evaluate import Played, capped_note, mean_note, play, returns_of, seed_table
 from .exact import CURVE_WORK, Exact, ExactPart, Floats, all_scores, exact_of, exact_part, returns_of_policy
 from .policies import AGENT_FILE, backend_of, made_with, of_agent
@@ -41,12 +42,14 @@ class Training:
     backend: str = "auto"
     device: str = "cpu"
     step_timeout: float | None = None
+    defense: DefenseSettings | None = None
 
     def make_agent(self) -> Agent:
         """The untrained agent.
 
         Raises:
-            ValueError: an unknown algorithm, environment, preset or hyper-parameter, or fewer than one step or seed.
+            ValueError: an unknown algorithm, environment, preset, hyper-parameter or defense, or fewer than one step or
+                seed.
         """
         if self.algo not in ALGORITHMS:
             raise ValueError(f"unknown algorithm {self.algo!r}: known are {', '.join(ALGORITHMS)}")
@@ -62,6 +65,7 @@ class Training:
                 env_kwargs=dict(self.env_kwargs),
                 step_timeout=self.step_timeout,
                 preset=self.preset,
+                terms=() if self.defense is None else self.defense.terms(),
                 **self.hyperparameters,
             )
 
@@ -194,7 +198,7 @@ class KeptTraining:
 
     def __init__(self, fresh: Agent, folder: Path, every_steps: int | None = None, resume: bool = False) -> None:
         self.checkpoints = Checkpoints(folder, every_steps=every_steps)
-        found = self.checkpoints.newest(device=fresh.device) if resume else None
+        found = self.checkpoints.newest(device=fresh.device, terms=fresh.terms.terms) if resume else None
         self.asked, self.resumed = resume, found is not None
         if self.resumed:
             self.checkpoints.tidy()
@@ -262,6 +266,7 @@ def training_run(
             "preset": training.preset,
             "hyperparameters": asdict(agent.config),
             "steps_per_seed": training.steps,
+            **({} if training.defense is None else {"defense": asdict(training.defense)}),
         },
         results={
             **returns_of(agent.seeds, played),

@@ -19,6 +19,19 @@ from .attacks.transfer import Substitute, Transfer, distill
 from .attacks.universal import Universal, universal_offset
 from .attacks.value_aware import ValueAware
 from .budget import Budget
+from .defenses.adversarial_training import AdversarialTraining, GaussianAugmentation
+from .defenses.applicability import APPLICABILITY, Applicability, applicability_table, make_defense
+from .defenses.base import Curriculum, Defense
+from .defenses.car_dqn import CARDQN, worst_bellman_error
+from .defenses.distillation import Distillation
+from .defenses.input_gradient import J1, J2, InputGradientPenalty, TwoLip
+from .defenses.interval import interval_bounds, upper_leads
+from .defenses.lipschitz_hinge import LipschitzHinge, table_lipschitz
+from .defenses.radial import RADIAL, overlap, worst_logits
+from .defenses.sa_dqn import SADQNHinge
+from .defenses.sa_ppo import SAPPOKL
+from .defenses.weight_decay import WeightDecay
+from .defenses.wocar import provocable, worst_case_aware_action, worst_case_target
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
 from .exact import (
     CLEAN,
@@ -83,17 +96,25 @@ from .victims.stacked import Stacked
 from .visited_states import visited
 
 __all__ = [
+    "APPLICABILITY",
+    "CARDQN",
     "CLEAN",
     "FGSM",
+    "J1",
+    "J2",
     "NATURAL",
     "OBJECTIVES",
     "PGD",
+    "RADIAL",
+    "SAPPOKL",
     "SELECTION_SEED",
     "STRONGEST",
     "Access",
+    "AdversarialTraining",
     "AdversaryActions",
     "AdversaryEnv",
     "Always",
+    "Applicability",
     "AtRandom",
     "Attack",
     "AttackResult",
@@ -112,18 +133,24 @@ __all__ = [
     "ChecklistResult",
     "ChecklistWarning",
     "CriticalPoint",
+    "Curriculum",
     "CurvePoint",
     "DecisionTrees",
     "DeepFool",
+    "Defense",
     "DimensionPoint",
     "Directions",
     "DistanceCurve",
+    "Distillation",
     "EncodedVictim",
     "Every",
     "FallBounds",
+    "GaussianAugmentation",
     "HijackedEpisodes",
+    "InputGradientPenalty",
     "LabelVictim",
     "LearnedAttack",
+    "LipschitzHinge",
     "MemoryProblem",
     "ModuleVictim",
     "Nearest",
@@ -137,6 +164,7 @@ __all__ = [
     "Rescaled",
     "RobustOptimum",
     "RobustnessCurve",
+    "SADQNHinge",
     "SaliencyOfEpisode",
     "Section",
     "Square",
@@ -149,10 +177,12 @@ __all__ = [
     "Timing",
     "Transfer",
     "TransferMatrix",
+    "TwoLip",
     "Universal",
     "ValueAware",
     "ValueGuided",
     "Victim",
+    "WeightDecay",
     "WorstCase",
     "WorstCaseAdversary",
     "WorstCaseAttack",
@@ -161,6 +191,7 @@ __all__ = [
     "aliasing_epsilon",
     "alignment",
     "along_ray",
+    "applicability_table",
     "at_share",
     "attack_now",
     "attacked_value",
@@ -193,20 +224,24 @@ __all__ = [
     "hijack_rollout",
     "imitate",
     "induced_mdp",
+    "interval_bounds",
     "kl",
     "known_draw",
     "lipschitz_bound",
     "local_lipschitz_bound",
     "local_margin_radius",
+    "make_defense",
     "margin",
     "margin_radius",
     "memory_problem",
     "neighbors_within",
     "observation_cells",
+    "overlap",
     "padded",
     "perturb",
     "preference_gap",
     "probability_bounds",
+    "provocable",
     "reachable_actions",
     "robust_optimum",
     "robustness_curve",
@@ -217,9 +252,15 @@ __all__ = [
     "steepness",
     "strongest",
     "sweep",
+    "table_lipschitz",
     "transfer_matrix",
     "universal_offset",
+    "upper_leads",
     "visited",
     "warnings_of",
+    "worst_bellman_error",
     "worst_case",
+    "worst_case_aware_action",
+    "worst_case_target",
+    "worst_logits",
 ]

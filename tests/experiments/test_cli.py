@@ -15,16 +15,18 @@ from typing import get_args, get_type_hints
 import gymnasium
 import pytest
 import stable_baselines3
+import torch
 from rich.console import Console
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rlkit
 import rlkit.agents
 import rlkit.sb3
-from rlkit.agents import DQN, load
+from rlkit.adversarial import APPLICABILITY, SAPPOKL, Budget, Curriculum
+from rlkit.agents import DQN, PPO, load
 from rlkit.evaluation import evaluate_policy
 from rlkit.experiments.cli import COMMANDS, main
-from rlkit.experiments.commands.options import Algorithm, SB3ModelAlgorithm, SharedAlgorithm
+from rlkit.experiments.commands.options import Algorithm, DefenseName, SB3ModelAlgorithm, SharedAlgorithm
 from rlkit.experiments.report import terminal
 from rlkit.experiments.report.ledger import ReportTable
 from rlkit.experiments.stopping import interruptible
@@ -113,6 +115,46 @@ def test_the_lists_of_algorithms_that_need_no_torch_are_those_of_the_package() -
     assert get_args(SB3ModelAlgorithm) == rlkit.sb3.ALGORITHMS == tuple(HYPERPARAMETER_MAPS)
     assert get_args(SharedAlgorithm) == tuple(name.lower() for name in rlkit.sb3.ALGORITHMS)
     assert set(rlkit.sb3.ALGORITHMS) <= set(rlkit.agents.ALGORITHMS)
+
+
+def test_the_list_of_defenses_is_that_of_the_package() -> None:
+    assert {*get_args(DefenseName), "lipschitz_hinge", "distillation"} == set(APPLICABILITY)
+
+
+def test_a_defense_is_trained_with_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--algo", "ppo", "--seeds", "2", "--steps", "64", "--episodes", "1", "--preset", "sb3"]
+    arguments += ["--set", "net_arch=16,", "n_steps=32", "batch_size=16"]
+    scale = ("0.44", "0.33", "0.037", "0.23")
+    given = ["--defense", "sa_ppo_kl", "--defense-epsilon", "0.1", "0.2", "--defense-scale", *scale]
+    given += ["--defense-strength", "0.5", "--defense-ramp", "0.25"]
+    out = run_json(capsys, *arguments, *given, "--out", str(tmp_path / "a"))
+    assert out["settings"]["defense"] == {
+        "name": "sa_ppo_kl",
+        "epsilon": [0.1, 0.2],
+        "strength": [0.5],
+        "scale": [0.44, 0.33, 0.037, 0.23],
+        "ramp": 0.25,
+    }
+    header, *_, last = (tmp_path / "a" / "training.csv").read_text(encoding="utf-8").splitlines()
+    logged = dict(zip(header.split(","), last.split(","), strict=True))
+    assert float(logged["term_sa_ppo_kl"]) > 0
+    python = PPO(
+        "CartPole-v1", seeds=2, num_envs=1, device="cpu", preset="sb3", net_arch=(16,), n_steps=32, batch_size=16,
+        terms=[SAPPOKL(Budget([[0.1], [0.2]], scale=[float(unit) for unit in scale]), 0.5, Curriculum(end=0.25))],
+    ).learn(64)  # fmt: skip
+    loaded = rlkit.agents.load(tmp_path / "a" / "agent.safetensors", device="cpu")
+    assert torch.equal(loaded.networks["policy"].flat, python.networks["policy"].flat)
+    plain = run_json(capsys, *arguments, "--out", str(tmp_path / "b"))
+    assert "defense" not in plain["settings"]
+
+
+def test_options_of_defenses_that_do_not_fit_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "options of a defense need --defense NAME" in misuse(capsys, "train", "--defense-ramp", "0.5")
+    assert "--defense J1 needs --defense-epsilon" in misuse(capsys, "train", "--defense", "J1")
+    assert "weight_decay needs a strength" in misuse(capsys, "train", "--defense", "weight_decay")
+    assert "epsilon must be finite" in misuse(capsys, "train", "--defense", "J1", "--defense-epsilon=-1")
+    table = ("--algo", "tabularq", "--env", "FrozenLake-v1", "--defense", "J1", "--defense-epsilon", "1")
+    assert "TabularQ descends no loss" in misuse(capsys, "train", *table)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,8 @@ from rlkit.experiments.cli import continuing, main
 from rlkit.experiments.stopping import Stopped, stop_signals
 from rlkit.experiments.workflows import attack as attack_workflow
 from rlkit.experiments.workflows import train as train_workflow
+from rlkit.experiments.workflows.defense import DefenseSettings
+from rlkit.types import Term
 
 KILLS = int(os.environ.get("RLKIT_KILLS", "3"))  # for each algorithm; make endurance takes 20
 LAKE = ("--env", "rlkit/GridWorld-v0", "--env-kwargs", "map=frozenlake-4x4", "observation=index")
@@ -54,7 +56,7 @@ def outcome(folder: Path) -> dict:
     return {**record, "results": {k: v for k, v in record["results"].items() if k not in SECONDS}}
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+def assert_same_run(one: Path, other: Path, terms: tuple[Term, ...] = ()) -> None:
     """The same policies, logs, tables and results, to the bit, and no file that the other does not have."""
     whole, again = (load_tensors(folder / "agent.safetensors", ["a policy (agent.save)"]) for folder in (one, other))
     assert whole.contents == again.contents
@@ -65,7 +67,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     for path in one.glob("*.csv"):
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
     assert outcome(one) == outcome(other)
-    runs = [Checkpoints(folder).newest(device="cpu").agent for folder in (one, other)]
+    runs = [Checkpoints(folder).newest(device="cpu", terms=terms).agent for folder in (one, other)]
     for name, rows in runs[0].history.items():
         np.testing.assert_array_equal(rows, runs[1].history[name], err_msg=name)
     assert not [path for folder in (other, other / "checkpoints") for path in folder.glob(".*")]
@@ -124,6 +126,22 @@ def test_a_stopped_training_saves_says_how_to_go_on_and_goes_on(
     assert main(command[1:]) == 0
     assert "Continuing at step 330 of 1,200" in capsys.readouterr().err
     assert_same_run(whole, out)
+
+
+@pytest.mark.slow
+def test_a_stopped_training_goes_on_with_its_defense_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    defended = (*QUICK, "--defense", "gaussian_augmentation", "--defense-epsilon", "0.1", "--out")
+    assert main([*defended, str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        signaled_at(patch, 33, signal.SIGINT)
+        assert main([*defended, str(tmp_path / "run")]) == 130
+    assert main([*QUICK, "--out", str(tmp_path / "run"), "--resume"]) == 2
+    assert "defense" in capsys.readouterr().err
+    assert main([*defended, str(tmp_path / "run"), "--resume"]) == 0
+    terms = DefenseSettings("gaussian_augmentation", (0.1,)).terms()
+    assert_same_run(tmp_path / "whole", tmp_path / "run", terms)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from rlkit.experiments.studies import NAMES
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.scores import Point, Score
 from rlkit.experiments.studies.common.study import StudyOptions
+from rlkit.experiments.studies.defenses.run import DefenseRow
 from rlkit.experiments.studies.grids.run import GridRow
 from rlkit.experiments.studies.robustness.analysis import AttackRow
 from rlkit.experiments.studies.robustness.objectives import Pair
@@ -22,6 +23,7 @@ from rlkit.experiments.studies.transfer.run import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "replay": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
+KINDS["defense-rows"] = DefenseRow
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 
 

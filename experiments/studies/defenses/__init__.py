@@ -1,0 +1,1 @@
+"""Do defenses help against attacks that use the value of actions?"""
