@@ -97,6 +97,7 @@ def is_sound(mdp):
     return inside and np.allclose(mdp.probability.sum(axis=2), 1) and np.isfinite(mdp.reward).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(transitions=st.one_of(nested, st.lists(st.lists(st.one_of(st.none(), outcomes), max_size=2), max_size=3)))
 def test_any_transitions_are_an_mdp_or_refused(transitions):

@@ -32,6 +32,8 @@ GRID_BOXES = 2_000  # per state of a grid, to find what can be provoked there
 FIT_STATES = 500  # of every seed
 LEARNED_STEPS, LEARNED_COPIES = 50_000, 8  # of the adversary's training, per seed
 
+IMITATION_STEPS = 2_000  # of the optimizer
+
 Fit = Callable[[Subject, Budget, Threat], Attack]
 
 
@@ -85,7 +87,9 @@ def universal(subject: Subject, budget: Budget, threat: Threat) -> Attack:
 
 def substitute(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     """PGD on networks that imitate the policy's actions, for an attacker that sees actions alone."""
-    imitation, _ = distill(subject.policy, fit_states(subject, threat), budget, seeds=subject.seeds)
+    imitation, _ = distill(
+        subject.policy, fit_states(subject, threat), budget, steps=IMITATION_STEPS, seeds=subject.seeds
+    )
     return Transfer(PGD(20), imitation)
 
 

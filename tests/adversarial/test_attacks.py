@@ -42,6 +42,7 @@ def gradient(victim: Any, objective: Any, obs: Tensor, target: Tensor | None = N
 # objectives
 
 
+@pytest.mark.slow
 def test_objectives_by_hand_and_by_torch() -> None:
     scores, action = torch.tensor([[[1.0, 4.0, 2.0], [1.0, 4.0, 2.0]]]), torch.tensor([[1, 0]])
     assert margin(scores, action).tolist() == [[-2.0, 3.0]]
@@ -164,6 +165,7 @@ def test_fgsm_has_a_gradient_under_no_grad_and_leaves_the_victim_alone() -> None
     assert torch.equal(obs, normal(1, 50, DIMS)), "the observation was changed in place"
 
 
+@pytest.mark.slow
 def test_random_directions_have_mean_square_cosine_one_over_n() -> None:
     for dims in (2, 8, 50):
         obs, fixed = torch.zeros(1, 20_000, dims), normal(dims, seed=dims)

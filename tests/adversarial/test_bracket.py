@@ -111,6 +111,7 @@ def margins(victim, obs, budget):
 
 
 class TestClosedForm:
+    @pytest.mark.slow
     def test_linear_victims_of_two_actions(self):
         world = problem(0, states=8, actions=2)
         rng = np.random.default_rng(0)
@@ -146,6 +147,7 @@ def drawn(seed):
 
 
 class TestOrder:
+    @pytest.mark.slow
     @pytest.mark.parametrize("settings", [{"gamma": 0.9}, {"horizon": 9}], ids=["discounted", "steps"])
     @pytest.mark.parametrize("norm", ["inf", "2", "1"])
     def test_no_attack_beats_the_exact_worst_case(self, norm, settings):
@@ -247,6 +249,7 @@ def linear(rows, seed):
 
 
 class TestSampled:
+    @pytest.mark.slow
     def test_two_actions_in_closed_form(self):
         """pi(0) is the logistic function of the lead, whose extremes over a box are lead +- epsilon |w|_1."""
         world, victim = problem(10, states=8, actions=2), linear(4, seed=1)
@@ -491,6 +494,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match="epsilon must be one number"):
             bracket(WORLD, VICTIM, Budget(torch.full((3, 12), 0.1)))
 
+    @pytest.mark.slow
     def test_shapes_of_the_attack(self):
         found = bracket(WORLD, VICTIM, 0.1)
         with pytest.raises(ValueError, match="3 rows and the observations of 2"):

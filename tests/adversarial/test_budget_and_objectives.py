@@ -322,6 +322,7 @@ def test_a_robustness_curve_is_its_rollouts() -> None:
     assert curve.returns[1, 1].mean(axis=-1).max(axis=0) < curve.returns[0, 1].mean(axis=-1).min(axis=0)
 
 
+@pytest.mark.slow
 def test_points_are_natural_first_with_intervals_over_seeds() -> None:
     curve = robustness_curve(POLICY, make_env, [FGSM()], [0.05], episodes=3)
     natural, fgsm = curve.points(confidence=0.9)
@@ -362,6 +363,7 @@ def test_an_attacked_policy_plays_any_environment() -> None:
     assert evaluate_policy(AttackedPolicy(policy, FGSM(), Budget(0.1)), env, 3)[0] < np.mean(clean[0])
 
 
+@pytest.mark.slow
 def test_stable_baselines3_models_are_victims() -> None:
     from stable_baselines3 import PPO
 

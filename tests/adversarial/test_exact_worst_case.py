@@ -99,6 +99,7 @@ class TestBruteForceOnAGrid:
     place = np.argwhere(np.ones((3, 3)))
     near = np.abs(place[:, None] - place).sum(axis=2) <= 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("seed", [0, 1, 2])
     def test_no_stationary_adversary_does_better(self, seed):
         policy = np.random.default_rng(seed).integers(0, 4, 9)

@@ -112,6 +112,7 @@ class TestCartPole:
             assert fallen.any()
         assert found.closed.all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("epsilon", [1.5, 3.0])
     def test_the_sequence_is_executed_as_found(self, epsilon):
         budget = Budget(epsilon, scale=SCALE)
@@ -155,6 +156,7 @@ class TestCartPole:
         assert (coarse.lower <= fine.lower).all()
         assert (coarse.upper >= fine.upper).all()
 
+    @pytest.mark.slow
     def test_a_row_is_the_run_of_its_victim(self):
         budget = Budget(1.0, scale=SCALE)
         settings = {"danger": FALLS.danger, "floor": FALLS.floor, "max_nodes": 50, "beam": 4}

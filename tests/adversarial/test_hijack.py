@@ -133,6 +133,7 @@ def test_the_attackers_policy_is_the_exact_optimum_of_its_wish() -> None:
     assert share == pytest.approx(float(start_value(description.mdp, undiscounted)), abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_divided_victim_is_sent_to_the_other_goal_and_noise_does_not_do_it() -> None:
     scheme = attacker_goal_of(grid_subject(), "g")
     assert hijack_rollout(DIVIDED, scheme.policy, episodes(scheme.dynamics, 1)).returns.item() == 0.0
@@ -237,6 +238,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {path.stem: str(path) for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "toward", "unit"), [("pole", "left", "std"), pytest.param("grid", "g", "raw", marks=pytest.mark.slow)]
 )

@@ -265,6 +265,7 @@ def trained(algorithm: type[DQN] | type[PPO], victim: Table, moves: AdversaryAct
     return algorithm(problem, seeds=[0], num_envs=8, device="cpu", net_arch=(16,), **settings)
 
 
+@pytest.mark.slow
 def test_ppo_learns_the_worst_case_of_the_toy_and_noise_does_not_find_it() -> None:
     victim = Table(OPTIMAL)
     adversary = trained(PPO, victim, corners(1), n_steps=32, batch_size=256, learning_rate=1e-2, gamma=0.9)

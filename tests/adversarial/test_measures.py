@@ -222,6 +222,7 @@ def test_saliency_is_the_derivative() -> None:
         saliency(victim, obs, torch.full((2, 4), 3))
 
 
+@pytest.mark.slow
 def test_saliency_of_an_episode() -> None:
     lengths = rollout(BALANCER, cartpoles(2)).lengths
     episode = episode_saliency(BALANCER, cartpoles(2), row=1, copy=1)
@@ -434,6 +435,7 @@ def checks(victim: object, obs: Tensor = OBS, attacks: Checked | None = None, **
     return [name.check for name in found]
 
 
+@pytest.mark.slow
 def test_nothing_is_suspicious_about_a_plain_victim() -> None:
     assert checks(LINEAR) == []
     network = Network(MLP((DIMS, 32, 3), seeds=[0, 1]))
@@ -468,6 +470,7 @@ def test_transfer_beats_white_box_and_noise_beats_gradients() -> None:
     assert "is misled" in message
 
 
+@pytest.mark.slow
 def test_zero_gradients() -> None:
     flat = Made(lambda obs: torch.round(grad(obs)) + 0.4 + 0.0 * grad(obs))
     found = checks(flat)

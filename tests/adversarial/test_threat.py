@@ -188,6 +188,7 @@ def test_curves_of_different_attacks_are_not_compared():
         strongest(one, one._replace(epsilons=(0.1, 0.3)))
 
 
+@pytest.mark.slow
 def test_a_curve_has_the_lengths_of_natural_episodes():
     agent = A2C("CartPole-v1", seeds=2, net_arch=(4,))
     found = robustness_curve(agent, agent.evaluation_env, [Noise(), FGSM()], [0.1], episodes=3)

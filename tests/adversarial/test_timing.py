@@ -114,6 +114,7 @@ def test_the_preference_gap_of_two_actions_is_a_hyperbolic_tangent(lead: float, 
     assert gap == pytest.approx(math.tanh(abs(lead) / (2 * temperature)), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_strategic_timing_does_not_depend_on_the_unit_or_level_of_the_rewards() -> None:
     obs, weight = normal(1, 400, 4), normal(1, 4, 3)
     chosen = decide(Strategic(0.6, temperature=1.0), Values(weight), obs)

@@ -108,6 +108,7 @@ def test_a_substitute_that_cannot_be_made_is_refused() -> None:
 # universal offsets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["inf", *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("2", "1"))])
 def test_a_universal_offset_beats_random_ones_on_held_out_observations(norm: Norm) -> None:
     # most observations lie on one side of this victim, so that one direction serves many

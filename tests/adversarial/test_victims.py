@@ -147,6 +147,7 @@ def test_a_tree_is_attacked_by_labels_and_by_nothing_else() -> None:
                 execute(attack, victim, obs, budget, numbers(attack, obs))
 
 
+@pytest.mark.slow
 def test_models_with_predict_are_victims_by_their_actions() -> None:
     from stable_baselines3 import PPO as PeerPPO
 

@@ -183,6 +183,7 @@ def test_a_timeout_keeps_its_bootstrap():
     assert not (stored["flags"][0, :50] & TERMINATED).any()  # five steps never fall, and a timeout is not an end
 
 
+@pytest.mark.slow
 def test_linear_learning_rate_reaches_zero():
     agents = [
         DQN("CartPole-v1", device="cpu", learning_starts=0, learning_rate=1e-3, learning_rate_schedule=schedule)

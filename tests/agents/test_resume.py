@@ -144,6 +144,7 @@ def test_a_run_stopped_after_any_iteration_ends_as_the_uninterrupted_one(algorit
             assert torch.equal(agent.memory.state_dict()[name], tensor), name
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_resumed_log_fall_where_they_would_have_fallen(tmp_path):
     def fresh():
         return A2C("CartPole-v1", seeds=[1], device="cpu", n_steps=8)
@@ -171,6 +172,7 @@ def halfway(make_one, path, **settings):
     return agent
 
 
+@pytest.mark.slow
 def test_a_foreign_environment_of_any_function_goes_on_in_the_middle_of_its_episode(tmp_path):
     whole = halfway(Walk20, tmp_path / "run.safetensors")
     again = DQN.resume(tmp_path / "run.safetensors", env=Walk20, device="cpu")
@@ -180,6 +182,7 @@ def test_a_foreign_environment_of_any_function_goes_on_in_the_middle_of_its_epis
     assert again.resumed_at_boundary == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_steps", [1, 4])
 def test_an_environment_that_hides_its_randomness_goes_on_at_its_next_episode_and_says_so(n_steps, tmp_path):
     def maker():

@@ -201,6 +201,7 @@ def test_terms_are_added_up_and_may_be_constant(monkeypatch):
 # Rows
 
 
+@pytest.mark.slow
 @ALL
 def test_a_row_with_terms_is_the_run_of_its_seed_alone_and_without_strength_the_plain_run(algorithm):
     strength = [0.0, 1e-3, 1e-2, 0.1]
@@ -245,6 +246,7 @@ def test_a_term_that_is_not_finite_stops_its_row_alone(algorithm):
 # Files
 
 
+@pytest.mark.slow
 @ALL
 def test_a_run_resumes_with_its_terms_and_no_others(algorithm, tmp_path):
     def terms():
@@ -286,6 +288,7 @@ def test_a_policy_is_loaded_and_a_row_taken_without_terms(tmp_path):
         assert torch.equal(policy.networks["policy"].flat, agent.networks["policy"].flat[row])
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_runs():
     page = (ROOT / "docs" / "reference" / "agents.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)

@@ -113,6 +113,7 @@ def test_a_row_whose_environment_fails_is_frozen_and_the_others_go_on(kind: type
     assert all(map(gone, pids))
 
 
+@pytest.mark.slow
 def test_without_other_rows_a_hanging_environment_is_an_error() -> None:
     agent = PPO(Hanging, seeds=[ODD], device="cpu", n_steps=16, batch_size=16, step_timeout=0.5)
     began = time.monotonic()

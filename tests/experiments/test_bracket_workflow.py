@@ -25,6 +25,7 @@ def test_the_order_of_untrained_agents(maker, attacks):
     assert len(found.lines()) == 1 + 2 + len(found.attacked)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_sandwich(capsys):
     main(["--steps", "200", "--seeds", "2", "--epsilons", "0.1"])
     printed = capsys.readouterr().out

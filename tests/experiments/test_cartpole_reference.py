@@ -71,6 +71,7 @@ def test_no_state_is_worth_more_than_balancing_for_ever(coarse: LatticeReference
     assert coarse.solution.value.min() >= 1 - 1e-6  # the failing step is paid too
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_one_cart_after_the_other(coarse: LatticeReference) -> None:
     start = np.random.default_rng(2).uniform(-1, 1, (20, 4)) * [2.4, 2.0, 0.2, 2.0]
     counted = []

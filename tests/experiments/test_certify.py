@@ -32,6 +32,7 @@ def run_json(capsys, *arguments: str):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_certified_shares_are_those_of_the_states_and_no_attack_changes_them(tmp_path: Path, capsys) -> None:
     agent = PPO("CartPole-v1", seeds=[0, 4], device="cpu", net_arch=(8, 8))
     agent.save(tmp_path / "agent.safetensors")
@@ -59,6 +60,7 @@ def told_threat(told):
     return {name: told["settings"][name] for name in names}
 
 
+@pytest.mark.slow
 def test_the_worst_case_of_a_grid_is_enclosed(grid: Path, capsys) -> None:
     arguments = ("--epsilons", "0.2", "0.4", "--attacks", "noise", "fgsm", "--episodes", "2", "--worst-case")
     told = run_json(capsys, "attack", str(grid), *arguments)
@@ -90,6 +92,7 @@ def test_what_has_no_exact_worst_case_or_certificate_is_refused(tmp_path: Path, 
     assert "cannot be attacked" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_lookahead_of_a_grid_is_the_worst_case_by_state(grid: Path, capsys) -> None:
     arguments = ("--epsilons", "0.4", "--attacks", "lookahead", "fgsm", "--episodes", "10")
     told = run_json(capsys, "attack", str(grid), *arguments)

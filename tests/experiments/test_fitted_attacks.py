@@ -51,6 +51,7 @@ def test_at_epsilon_zero_the_lattice_predicts_the_natural_value():
     assert torch.allclose(values[..., 0], values[..., 1], atol=0.2)  # upright, both pushes are alike
 
 
+@pytest.mark.slow
 def test_it_leaves_less_than_pgd():
     victim, budget = Balance(), committed_threat("CartPole-v1").budget(1.6)
 
@@ -64,9 +65,11 @@ def test_it_leaves_less_than_pgd():
     assert by_value < 0.5 * by_margin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITTED)
 def test_every_fitted_attack_is_played_at_every_epsilon_by_its_own_fit(name, monkeypatch):
     monkeypatch.setattr(fitted_attacks, "LEARNED_STEPS", 256)
+    monkeypatch.setattr(fitted_attacks, "IMITATION_STEPS", 50)
     monkeypatch.setattr(
         fitted_attacks, "lattice_attack", lambda pole, rows, budget: lattice_attack(pole, rows, budget, 3)
     )
@@ -82,6 +85,7 @@ def test_every_fitted_attack_is_played_at_every_epsilon_by_its_own_fit(name, mon
     assert fits(name, 0.5) is not fits(name, 0.0)
 
 
+@pytest.mark.slow
 def test_the_strongest_attack_follows_the_others():
     subject = small()
     plan = attack_plan(subject, ["noise", "universal"], Threat(epsilons=(0.1, 0.2)))
@@ -119,6 +123,7 @@ def test_attacks_are_fitted_to_episodes_of_their_own():
     assert first == [21_000]
 
 
+@pytest.mark.slow
 def test_the_command_reads_a_threat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small().policy.save(tmp_path / "agent.safetensors")
     threat = tmp_path / "threat.toml"

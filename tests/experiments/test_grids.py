@@ -53,6 +53,7 @@ def test_five_percent_of_the_optimums_size():
     assert line[-2:] == (2, "yes")
 
 
+@pytest.mark.slow
 def test_cases_are_trained_once(tmp_path, monkeypatch):
     tiny = case("tabularq", "frozenlake-4x4")
     tiny = tiny._replace(training=replace(tiny.training, seeds=(0, 1, 2), steps=400))

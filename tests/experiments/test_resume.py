@@ -266,6 +266,7 @@ def test_a_run_without_a_checkpoint_begins_again(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_start_is_uniform_where_none_is_given() -> None:
     np.testing.assert_array_equal(TabularMDP(**arrays(), start=[0, 1]).start, [0.0, 1.0])
 
 
+@pytest.mark.slow
 def test_probabilities_that_are_the_same_everywhere_are_stored_once() -> None:
     states = 2**14 + 1
     shape = (states, 1, 2)

@@ -117,6 +117,7 @@ def lattices(draw: st.DrawFn) -> LatticeMDP:
     return LatticeMDP(lattice, step, 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(lattices(), st.sampled_from([0.0, 0.5, 0.9]))
 def test_bounds_on_a_lattice_enclose_the_rational_optimum(mdp: LatticeMDP, gamma: float) -> None:
@@ -209,6 +210,7 @@ def test_a_coarse_solution_is_a_good_start_for_a_fine_one() -> None:
     np.testing.assert_allclose(cold.value, warm.value, rtol=0, atol=1e-2)
 
 
+@pytest.mark.slow
 @needs_numba
 def test_cells_are_swept_to_the_optimum_of_the_table_from_anywhere() -> None:
     dynamics = CartPole()
@@ -232,6 +234,7 @@ def test_bounds_of_leaping_sweeps_enclose_the_rational_optimum(mdp: LatticeMDP, 
     assert solution.width <= 1e-6
 
 
+@pytest.mark.slow
 @needs_numba
 def test_a_sweep_over_cells_is_the_backup_to_the_bit() -> None:
     lattice, rng = uneven(3, 2, 4), np.random.default_rng(1)

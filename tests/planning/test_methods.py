@@ -196,6 +196,7 @@ def test_thousands_of_problems_are_enclosed_by_every_method(mdp: TabularMDP, gam
     assert_certified(mdp, solution, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["FrozenLake-v1", "FrozenLake8x8-v1", "CliffWalking-v1", "Taxi-v4"])
 def test_every_method_agrees_on_toy_text(env_id: str) -> None:
     mdp = TabularMDP.from_gymnasium(gymnasium.make(env_id))
@@ -367,6 +368,7 @@ def test_a_krylov_breakdown_costs_time_and_nothing_else(monkeypatch: pytest.Monk
 # Compiled or not.
 
 
+@pytest.mark.slow
 @needs_numba
 @settings(max_examples=20, deadline=None)
 @given(mdps(differing_actions=True), st.integers(0, 2**32 - 1))

@@ -400,6 +400,7 @@ def best_by_enumeration(mdp: TabularMDP, horizon: int) -> Rational:
     return best
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(mdps(differing_actions=True), st.integers(1, 3))
 def test_backward_induction_is_the_best_of_all_plans(mdp: TabularMDP, horizon: int) -> None:

@@ -22,6 +22,7 @@ from rlkit.adversarial import (
 from rlkit.adversarial.budget import Norm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_radii_of_linear_victims_have_the_closed_form(norm: Norm) -> None:
     weight = normal(2, 3, seed=1)
@@ -44,6 +45,7 @@ def test_radii_of_linear_victims_have_the_closed_form(norm: Norm) -> None:
     assert (local <= expected).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_both_sides_of_radii_hold(norm: Norm) -> None:
     victim = ModuleVictim([network(2, 16, 16, 3, seed=seed) for seed in range(2)])

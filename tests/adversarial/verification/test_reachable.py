@@ -75,6 +75,7 @@ def test_verdicts_hold_for_random_networks(
 # exact answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sizes", "seed"), [((2, 8, 8, 3), 0), ((3, 10, 4), 1), ((4, 6, 6, 6, 2), 2)])
 def test_verdicts_are_those_of_a_mixed_integer_program(sizes: tuple[int, ...], seed: int) -> None:
     module = network(*sizes, seed=seed)
