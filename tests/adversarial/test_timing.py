@@ -449,7 +449,7 @@ def test_the_command_attacks_at_the_chosen_moments(
     assert main([*args, *words]) == 0
     out = json.loads(capsys.readouterr().out)
     assert timing in out["settings"]["timing"]
-    (_, attacked) = out["results"]["curves"][f"rlkit {policy}"]
+    (_, attacked, _) = out["results"]["curves"][f"rlkit {policy}"]
     assert 0.0 < attacked["attack_rate"]["value"] < 0.8
 
 
