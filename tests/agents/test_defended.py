@@ -208,3 +208,18 @@ def test_the_other_methods_serve_any_network():
         number, gradient = gradient_of(term, agent.score_network, [0, 1], features, targets, False)
         assert number.isfinite().all()
         assert (gradient != 0).any(dim=1).all()
+
+
+@ALL
+def test_the_loss_at_the_scores_of_the_network_is_the_loss(algorithm):
+    seen = []
+
+    def both(network, features, targets):
+        scores = network(features)
+        seen.append((targets.loss(features), targets.loss_at_scores(scores), targets.loss_at_scores(2.0 * scores)))
+        return torch.zeros(2)
+
+    algorithm("CartPole-v1", seeds=2, device="cpu", terms=[both], **SMALL[algorithm]).learn(96)
+    loss, same, other = seen[-1]
+    torch.testing.assert_close(same, loss)
+    assert (other != loss).all()
