@@ -575,8 +575,8 @@ MUTANTS = [
     Mutant(
         "the projection onto the l1 ball shortens instead of thresholding",
         "rlkit/adversarial/budget.py",
-        "nearest = extent * z.sign() * (z.abs() - _threshold(z, epsilon)).clamp(min=0.0)",
-        "nearest = offset * (epsilon / length)",
+        "kept = z.sign() * (z.abs() - _threshold(z, epsilon)).clamp(min=0.0)",
+        "kept = z * (epsilon / length)",
         (
             "adversarial/test_budget_and_objectives.py::test_the_projection_onto_the_l1_ball_takes_as_much_off_every_feature",
         ),

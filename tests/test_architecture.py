@@ -62,7 +62,7 @@ def package_of(module: str) -> str:
 
 PACKAGES = {package_of(module_name(source)) for source in source_files() if source.name == "__init__.py"}
 # reached through the package above them
-INNER = {"core", "kernels", "methods", "attacks", "victims", "measures", "verification", "exact", "defenses"}
+INNER = {"core", "kernels", "methods", "attacks", "victims", "measures", "verification", "exact", "defenses", "threats"}
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```$", QUICKSTART, re.DOTALL | re.MULTILINE)
 INTERNAL = (
     *("__main__", "core", "kernels", "methods", "experiments"),
-    *("attacks", "victims", "measures", "verification", "exact", "defenses"),
+    *("attacks", "victims", "measures", "verification", "exact", "defenses", "threats"),
 )
 
 

@@ -1,0 +1,1 @@
+"""The committed threats: one TOML file a task, read by ``rlkit.adversarial.threat``."""
