@@ -143,6 +143,7 @@ def test_a_table_reads_integers() -> None:
             table.act(wrong)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_are_refused_or_counted() -> None:
     bad = WHOLE.clone()
     bad[0, 1, 2] = torch.nan

@@ -185,6 +185,7 @@ with only_writer(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_the_second_writer_is_told_who_the_first_is_and_a_killed_one_holds_nothing(tmp_path):
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

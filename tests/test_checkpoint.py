@@ -101,6 +101,7 @@ def test_every_cut_and_every_addition_is_refused(path):
         read(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=300))
 def test_any_bytes_are_refused(content, tmp_path):
@@ -188,6 +189,7 @@ MANIFESTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", HEADERS.values(), ids=HEADERS)
 def test_a_header_that_is_wrong_is_refused(change, path):
     with pytest.raises(ValueError, match=r"rlkit"):

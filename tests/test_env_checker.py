@@ -267,6 +267,7 @@ def test_training_ends_with_an_error_once_every_row_is_frozen() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_row_can_be_frozen_from_its_first_reset_on() -> None:
     class Stillborn(Walk):
         def reset(self, **_: Any) -> Any:

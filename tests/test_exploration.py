@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ def test_epsilon_greedy_by_hand():
     assert epsilon_greedy(q, 1.0, u).tolist() == [2, 0]
 
 
+@pytest.mark.slow
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 7))
 def test_a_random_action_is_the_interval_that_u_falls_in(u, actions):
     action = epsilon_greedy(torch.zeros(actions), 1.0, torch.tensor([0.0, u], dtype=torch.float64))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from safetensors import safe_open
 from source_tree import ROOT
@@ -15,6 +16,7 @@ from rlkit.agents import DQN
 PAGE = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_its_program_computes_the_action_values_without_rlkit(tmp_path):
     agent = DQN("CartPole-v1", seeds=[3, 8], device="cpu", net_arch=(16, 12))
     agent.save(tmp_path / "agent.safetensors")

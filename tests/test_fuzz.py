@@ -113,6 +113,7 @@ def test_any_arrays_are_an_mdp_or_refused(arrays, start, limit):
     assert mdp is None or is_sound(mdp)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(matrices=st.lists(st.one_of(ARRAYS, st.just(sparse.eye_array(2))), max_size=2), rewards=ARRAYS)
 def test_any_matrices_are_an_mdp_or_refused(matrices, rewards):
@@ -120,6 +121,7 @@ def test_any_matrices_are_an_mdp_or_refused(matrices, rewards):
     assert mdp is None or is_sound(mdp)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(pairs=st.tuples(st.one_of(ARRAYS, st.just(np.eye(2))), ARRAYS, ARRAYS, ARRAYS))
 def test_any_pairs_are_an_mdp_or_refused(pairs):

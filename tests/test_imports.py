@@ -21,6 +21,7 @@ def loaded(statement: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_importing_rlkit_registers_its_ids_and_loads_nothing_heavy() -> None:
     assert not HEAVY & loaded("import rlkit, gymnasium; assert 'rlkit/GridWorld-v0' in gymnasium.registry")
 

@@ -16,6 +16,7 @@ OLD_NAMES = {"normalizer": "normaliser"}
 ALL = pytest.mark.parametrize("name", [name.lower() for name in ALGORITHMS])
 
 
+@pytest.mark.slow
 @ALL
 def test_a_policy_of_before_loads(name):
     agent = load(DATA / f"{name}_policy.safetensors", device="cpu")

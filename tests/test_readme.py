@@ -27,6 +27,7 @@ def test_the_python_snippets_run_one_after_another(tmp_path, monkeypatch, capsys
     assert (tmp_path / "cartpole.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_exist_with_their_options(command, capsys):
     _, name, *arguments = shlex.split(command, comments=True)

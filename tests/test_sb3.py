@@ -215,6 +215,7 @@ def their_values(model: Any, obs: torch.Tensor) -> torch.Tensor:
         return model.policy.predict_values(obs)[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", MODELS)
 @pytest.mark.parametrize("normalized", [False, True], ids=["bare", "normalized"])
 def test_values_are_those_of_the_models_own_critic(algorithm: type[BaseAlgorithm], normalized: bool) -> None:
@@ -228,6 +229,7 @@ def test_values_are_those_of_the_models_own_critic(algorithm: type[BaseAlgorithm
     assert values.std(dim=1).min(dim=0).values > 0.01, "values should differ, or the test says little"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", MODELS)
 def test_values_have_the_gradient_of_finite_differences(algorithm: type[BaseAlgorithm]) -> None:
     policy = SB3Policy(make(algorithm), normalizing(clip_obs=10.0))
@@ -275,6 +277,7 @@ def normalizing(env: str = "CartPole-v1", **settings: Any) -> VecNormalize:
     return envs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", MODELS)
 def test_behind_vec_normalize_actions_are_those_of_predict(algorithm: type[BaseAlgorithm], tmp_path: Path) -> None:
     model, envs = make(algorithm), normalizing()
@@ -306,6 +309,7 @@ def test_the_normalization_is_inside_the_graph() -> None:
     assert (gradient != 0).any()
 
 
+@pytest.mark.slow
 def test_statistics_stand_still_and_rows_have_their_own() -> None:
     models, envs = [make(DQN, seed=seed) for seed in (1, 2)], [normalizing(), normalizing(clip_obs=0.5)]
     policy = SB3Policy(models, envs)
@@ -319,6 +323,7 @@ def test_statistics_stand_still_and_rows_have_their_own() -> None:
     assert torch.equal(rewards_only.scores(obs[:1]), SB3Policy(models[0]).scores(obs[:1]))
 
 
+@pytest.mark.slow
 def test_a_normalization_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     make(DQN).save(tmp_path / "model.zip")
     envs = normalizing()

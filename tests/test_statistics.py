@@ -77,6 +77,7 @@ def test_a_constant_sample_has_no_width() -> None:
     assert difference_interval([500.0] * 8, [490.0] * 3)[:3] == (10.0, 10.0, 10.0)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(samples, st.floats(0.5, 0.98))
 def test_more_confidence_is_wider(x: list[float], confidence: float) -> None:
@@ -115,6 +116,7 @@ def test_where_95_percent_is_out_of_reach_the_true_coverage_is_stated(n: int) ->
     assert estimate.confidence < 0.95
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(6, 60), st.floats(0.5, 0.96))
 def test_median_interval_is_the_narrowest_that_covers(n: int, confidence: float) -> None:

@@ -50,12 +50,14 @@ def test_objectives_by_hand_and_by_torch() -> None:
     torch.testing.assert_close(cross_entropy(scores, action)[0], theirs)
 
 
+@pytest.mark.slow
 def test_the_margin_keeps_its_gradient_where_cross_entropy_has_lost_it() -> None:
     victim, obs = Linear(200.0 * torch.eye(2)[None]), torch.tensor([[[1.0, 0.0]]])
     assert gradient(victim, "margin", obs).tolist() == [[[-200.0, 200.0]]]
     assert gradient(victim, "cross_entropy", obs).tolist() == [[[0.0, 0.0]]]
 
 
+@pytest.mark.slow
 def test_cross_entropy_loses_nothing_where_the_softmax_rounds_to_one() -> None:
     scores = torch.tensor([[[30.0, 0.0], [-60.0, 20.0]]])
     action = scores.argmax(dim=-1)
@@ -101,6 +103,7 @@ def test_scores_that_cannot_be_attacked_are_refused() -> None:
 # attacks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["margin", "cross_entropy"])
 @settings(max_examples=25)
 @given(st.integers(0, 10_000))
@@ -251,6 +254,7 @@ def test_expected_q_belongs_to_the_true_state() -> None:
     assert execute(PGD(objective=expected_q_of(raised=True)), victim, obs, Budget(0.3, "2")).success.logical_not().all()
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.integers(0, 1000), st.floats(0.01, 100.0), st.floats(-100.0, 100.0))
 def test_expected_q_of_values_has_neither_unit_nor_level(seed: int, unit: float, level: float) -> None:
@@ -326,6 +330,7 @@ def test_pgd_meets_the_closed_form_of_linear_victims(norm: Norm) -> None:
     torch.testing.assert_close(execute(PGD(), victim, obs, budget).margin, best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("actions", [3, 4, 6])
 def test_pgd_flips_every_linear_victim_that_can_be_flipped(norm: Norm, actions: int) -> None:

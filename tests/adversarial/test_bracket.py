@@ -165,6 +165,7 @@ class TestOrder:
             beaten |= value.start > start["upper"] + 0.01
         assert beaten.any()  # some attack leaves something to be had
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("seed", "row", "state"), [(41, 18, 4), (50, 12, 6), (77, 12, 0)])
     def test_a_bound_that_is_near_zero_by_chance_is_no_tie(self, seed, row, state):
         """Boxes whose bound falls into the slack are split on, unless the bound varies by less than rounding."""
@@ -187,6 +188,7 @@ class TestOrder:
                 value = attacked_value(world, victim, attack, budget, 0.9, draws=2)
                 assert (value.value >= found.lower - TOLERANCE).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("boxes", [1, 3, 10])
     def test_few_boxes_leave_bounds_that_hold(self, boxes):
         """What is undecided counts as reachable below and as unreachable above."""
@@ -274,6 +276,7 @@ class TestSampled:
             assert np.abs(found.upper - found.lower).max() < 1e-3
             assert (found.upper < found.natural - 0.01).any()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
     def test_the_order_with_three_actions(self, activation):
         world, victim = problem(11, states=4), networks(3, 2, 3, seed=9, scale=0.3, activation=activation)
@@ -288,6 +291,7 @@ class TestSampled:
         inside = found.at_start()["upper"] - found.at_start()["lower"]
         assert (inside < 0.25 * (found.at_start()["natural"] - found.at_start()["upper"])).any()
 
+    @pytest.mark.slow
     def test_few_boxes_leave_bounds_that_hold(self):
         world, victim = problem(12, actions=2), networks(3, 2, 2, seed=10, scale=0.5)
         fine, coarse = (bracket(world, victim, 0.1, 0.9, sampled=True, max_boxes=most) for most in (10**4, 1))
@@ -389,6 +393,7 @@ def worst_of_three():
 class TestExecution:
     """On a map without slips one episode is the expectation, so rollouts must equal the table."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("attacks", [None, 0, 1, 3])
     def test_the_attack_earns_the_upper_bound(self, attacks):
         found = bracket(WORLD, VICTIM, 0.3, attacks=attacks)

@@ -53,6 +53,7 @@ budgets = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(budgets, vectors, vectors)
 def test_a_projection_is_allowed_and_leaves_what_is_allowed(budget: Budget, obs: Tensor, wanted: Tensor) -> None:
@@ -67,6 +68,7 @@ def test_a_projection_is_allowed_and_leaves_what_is_allowed(budget: Budget, obs:
         assert torch.equal(shown[..., masked], obs[..., masked])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(budgets, vectors, vectors)
 def test_at_epsilon_zero_nothing_moves(budget: Budget, obs: Tensor, wanted: Tensor) -> None:
@@ -92,6 +94,7 @@ def test_the_projection_onto_the_l1_ball_takes_as_much_off_every_feature() -> No
     assert scaled.project(nothing, wanted * torch.tensor([1.0, 3.0, 1.0])).tolist() == [[[1.0, -1.5, 0.0]]]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(budgets, vectors, vectors)
 def test_with_bounds_it_is_the_nearest_to_what_the_bounds_leave(budget: Budget, obs: Tensor, wanted: Tensor) -> None:
@@ -107,6 +110,7 @@ def test_with_bounds_it_is_the_nearest_to_what_the_bounds_leave(budget: Budget, 
     assert (distance(shown) <= distance(others) + 1e-9 * (1 + distance(obs))).all()
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(budgets, vectors, vectors)
 def test_distance_is_the_epsilon_that_it_takes(budget: Budget, obs: Tensor, wanted: Tensor) -> None:
@@ -118,6 +122,7 @@ def test_distance_is_the_epsilon_that_it_takes(budget: Budget, obs: Tensor, want
         assert budget.distance(obs, obs + 1.0).isinf().all()
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(budgets, vectors)
 def test_the_steepest_offset_gains_the_dual_norm_and_no_sample_gains_more(budget: Budget, gradient: Tensor) -> None:
@@ -137,6 +142,7 @@ def test_the_dual_norm_by_hand() -> None:
     assert Budget(0.1, "1", scale=[1.0, 2.0, 5.0]).dual_norm(gradient).item() == 8.0
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(budgets, st.integers(0, 1000))
 def test_samples_are_within_budget_and_signs_spend_all_of_it(budget: Budget, seed: int) -> None:
@@ -339,6 +345,7 @@ def test_points_are_natural_first_with_intervals_over_seeds() -> None:
     assert (natural.capped, fgsm.capped) == (0, 0)
 
 
+@pytest.mark.slow
 def test_one_seed_has_infinite_intervals() -> None:
     policy = Linear(POLICY.weight[:1])
     curve = robustness_curve(

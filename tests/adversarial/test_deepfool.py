@@ -52,6 +52,7 @@ def test_bisection_over_epsilon_is_exact_where_fgsm_is(norm: Norm) -> None:
     assert found.queries == 17 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_nearer_than_deepfools_point_pgd_finds_little(norm: Norm) -> None:
     victim, obs, budget = mlp(3), normal(2, 60, DIMS, seed=1), Budget(3.0, norm)

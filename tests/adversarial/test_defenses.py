@@ -237,6 +237,7 @@ def test_the_limit_of_a_table_is_the_steepest_pair():
 # Bounds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["inf", "2", "1"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_interval_bounds_hold_every_point_and_are_attained_by_linear_networks(kind, norm):
@@ -327,6 +328,7 @@ def test_a_hinge_beyond_the_margin_is_flat_and_masked_actions_do_not_count():
 # SA-PPO
 
 
+@pytest.mark.slow
 def test_the_divergence_needs_a_random_start_and_is_that_of_a_grid_search():
     network, features = mlp(2, 32, 3), numbers(2, 16, 2)
     budget = Budget(0.3, scale=[1.0, 0.5])
@@ -394,6 +396,7 @@ def test_worst_logits_are_the_worst_corner_of_the_box():
     torch.testing.assert_close(each(worst_logits(upper, lower, action, advantage)), corners.amin(dim=0))  # reversed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_radial_bounds_the_loss_of_a_policy_over_the_ball(kind):
     network, features, advantage = NETWORKS[kind](), numbers(2, 20, 4), numbers(2, 20, seed=7)

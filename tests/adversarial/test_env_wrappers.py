@@ -143,6 +143,7 @@ def test_integers_are_shown_as_attacked_codes() -> None:
 # functions that evaluate
 
 
+@pytest.mark.slow
 def test_both_evaluations_of_a_wrapped_environment_are_those_of_the_attacked_policy() -> None:
     from stable_baselines3 import PPO
     from stable_baselines3.common.evaluation import evaluate_policy as theirs
@@ -172,6 +173,7 @@ def test_both_evaluations_of_a_wrapped_environment_are_those_of_the_attacked_pol
         assert total == reward
 
 
+@pytest.mark.slow
 def test_videos_are_recorded_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # the encoder is an optional package of gymnasium's; what it is given is what matters here
     written: list[list[Any]] = []
@@ -256,6 +258,7 @@ def test_images_of_different_heights_have_no_common_picture() -> None:
 # many environments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize("native", [True, False])
 def test_copies_of_a_vector_are_attacked_as_one_environment_is(mode: AutoresetMode, native: bool) -> None:
@@ -291,6 +294,7 @@ def test_copies_of_a_vector_are_attacked_as_one_environment_is(mode: AutoresetMo
                 alone[i] = twin.reset()
 
 
+@pytest.mark.slow
 def test_a_vector_under_our_evaluation_gives_the_attacked_returns() -> None:
     pole, budget = CartPole(max_steps=60), Budget(0.3, scale=SCALE)
     vector = AttackedVectorObservation(DynamicsVectorEnv(pole, 4), POLE, FGSM(), budget)
@@ -313,6 +317,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {path.stem: str(path) for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "size"), [("pole", (1204, 428)), ("grid", (516, 284))])
 def test_watch_shows_both_sides(
     files: dict[str, str], policy: str, size: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -324,6 +329,7 @@ def test_watch_shows_both_sides(
         assert gif.size == size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "words", "message"),
     [

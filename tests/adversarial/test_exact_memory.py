@@ -26,6 +26,7 @@ def worst_by_recursion(mdp, policy, update, shows, state, memory, steps):
     return least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_frame_stack_against_every_adversary(seed):
     rng = np.random.default_rng(seed)

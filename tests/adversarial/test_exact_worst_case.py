@@ -125,6 +125,7 @@ def test_no_adversary_by_steps_taken_does_better(seed):
     assert np.abs(found.upper[0] - least).max() < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attacks", [0, 1, 2])
 def test_brute_force_over_all_timings(attacks):
     """An adversary of k attacks by steps taken, state and attacks left: every one of them, on two states and 3 steps.

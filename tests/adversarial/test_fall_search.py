@@ -61,6 +61,7 @@ def away(state):
 
 
 class TestWalk:
+    @pytest.mark.slow
     @pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.5, 2.5, 3.5])
     def test_the_reach_decides_how_far_it_can_be_sent(self, epsilon):
         """At x the observation can change sign within epsilon: it can be sent on from every |x| <= epsilon."""
@@ -146,6 +147,7 @@ class TestCartPole:
             running &= ~fallen
         assert (steps >= found.lower[0]).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("limits", [{"max_nodes": 1}, {"max_nodes": 20}, {"max_boxes": 1}])
     def test_limits_leave_bounds_that_hold(self, limits):
         budget = Budget(3.0, scale=SCALE)

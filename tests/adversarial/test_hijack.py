@@ -156,6 +156,7 @@ def test_a_divided_victim_is_sent_to_the_other_goal_and_noise_does_not_do_it() -
 # the cart-pole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("toward", "side"), [("left", -1.0), ("right", 1.0)])
 def test_the_controller_keeps_the_pole_up_on_its_side(toward: str, side: float) -> None:
     scheme = attacker_goal_of(pole_subject(), toward)

@@ -357,6 +357,7 @@ def test_a_direction_at_random_is_aligned_by_one_over_n() -> None:
         assert alignment(w, -3.0 * w).item() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_more_features_make_a_linear_victim_weaker_only_if_it_looks_at_them() -> None:
     victim, obs = Linear(normal(2, DIMS, 2)), normal(2, 50, DIMS, seed=5)
     lengths = (4, 16, 64)
@@ -461,6 +462,7 @@ def test_more_steps_still_help() -> None:
     assert "more steps still help" not in checks(Made(band), at_zero)
 
 
+@pytest.mark.slow
 def test_transfer_beats_white_box_and_noise_beats_gradients() -> None:
     found = checks(Made(masked), smooth=LINEAR)
     assert found == ["transfer beats white-box", "noise beats gradients"]

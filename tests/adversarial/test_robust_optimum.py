@@ -32,6 +32,7 @@ def worst_of(mdp, shows, policies, horizon):
 
 
 class TestToyOfZhang:
+    @pytest.mark.slow
     def test_from_a_uniform_start_always_staying_is_best(self):
         """Any policy earns 2/3 a step at most, because nothing tells the three states apart."""
         found = robust_optimum(TOY, ALIKE, horizon=50, gamma=0.99, trials=20)
@@ -42,6 +43,7 @@ class TestToyOfZhang:
         assert found.policy.tolist() == [[1.0, 0.0]]
         assert found.optimum == pytest.approx(total)
 
+    @pytest.mark.slow
     def test_from_the_first_state_chance_helps_and_memory_more(self):
         start = dataclasses.replace(TOY, start=[1.0, 0.0, 0.0])
         found = robust_optimum(start, ALIKE, horizon=30, gamma=0.99, trials=80)
@@ -71,6 +73,7 @@ def test_brute_force_over_deterministic_policies(seed):
     assert found.deterministic_upper == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_no_policy_exceeds_the_upper_end(seed):
     """Random memoryless policies, and every sequence of actions that ignores what is shown: a policy with memory."""

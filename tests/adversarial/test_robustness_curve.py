@@ -60,6 +60,7 @@ def test_epsilons_side_by_side_are_one_rollout_each(attack: Noise | PGD) -> None
         assert (curve.attacked[0, i] == alone.attacks.numpy()).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*still running")
 def test_a_timing_by_chance_has_the_same_chances_at_every_epsilon() -> None:
     curve = robustness_curve(

@@ -70,6 +70,7 @@ THREATS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(THREATS)
 def test_a_threat_is_read_as_it_was_written(threat):
     content = json.loads(json.dumps(threat.as_dict()))
@@ -77,6 +78,7 @@ def test_a_threat_is_read_as_it_was_written(threat):
     assert Threat.from_dict(content).digest == threat.digest
 
 
+@pytest.mark.slow
 @given(THREATS, THREATS)
 def test_digests_are_equal_exactly_if_the_fields_are(one, other):
     assert (one.digest == other.digest) == (one.as_dict() == other.as_dict())

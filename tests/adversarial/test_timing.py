@@ -172,6 +172,7 @@ def test_a_critical_point_by_hand() -> None:
     assert decide(CriticalPoint(1.5, model, danger, horizon=3), homing, x).tolist() == [[True, True, False, True]]
 
 
+@pytest.mark.slow
 def test_a_critical_point_of_cart_pole_is_what_the_environment_does() -> None:
     pole = CartPole()
     model: Model = lambda obs, action: pole.observe(pole.transition(obs, action, None)[0])  # noqa: E731
@@ -201,6 +202,7 @@ def test_the_threshold_of_a_share_is_exceeded_at_that_share() -> None:
 # counts, restarts, randomness
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.integers(0, 24), st.sampled_from([Always(), Every(2), AtRandom(0.5), Strategic(0.5)]))
 def test_never_more_attacks_than_allowed(k: int, timing: Timing) -> None:

@@ -41,6 +41,7 @@ def test_transfer_shows_what_was_found_on_the_source() -> None:
     assert Transfer(FGSM(), source).name == "transferred FGSM"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", ["labels", "scores"])
 def test_a_substitute_agrees_and_its_attacks_beat_noise(answers: Any) -> None:
     victim, obs, budget = mlp(3), normal(2, 400, DIMS, seed=1), Budget(0.4)

@@ -202,6 +202,7 @@ def test_attacked_integers_play() -> None:
     assert rollout(attacked.policy, env, perturb=attacked).flips.sum(dim=(0, 1)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["DQN", "A2C", "PPO"])
 def test_the_peers_integers_are_attacked_by_their_codes(algorithm: str) -> None:
     import stable_baselines3

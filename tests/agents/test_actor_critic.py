@@ -92,6 +92,7 @@ def their_parameters(reference):
 COMMON = {"gamma": 0.9, "gae_lambda": 0.8, "ent_coef": 0.02, "vf_coef": 0.7, "learning_rate": 1e-2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{}, {"normalize_advantage": True, "max_grad_norm": 100.0}, {"use_rms_prop": False}],
@@ -181,6 +182,7 @@ def test_defaults_are_stable_baselines3s(algorithm):
 # The two algorithms agree where they should
 
 
+@pytest.mark.slow
 def test_a2c_is_ppo_with_one_epoch_of_one_minibatch():
     shared = {"n_steps": 6, "gae_lambda": 1.0, "learning_rate": 1e-3, "normalize_advantage": False, "ent_coef": 0.01}
     a2c = A2C("CartPole-v1", seeds=range(3), num_envs=2, device="cpu", use_rms_prop=False, **shared)
@@ -192,6 +194,7 @@ def test_a2c_is_ppo_with_one_epoch_of_one_minibatch():
     np.testing.assert_array_equal(a2c.history["episode_return"], ppo.history["episode_return"])
 
 
+@pytest.mark.slow
 def test_a2c_is_ppo_with_a2cs_optimizer():
     shared = {"n_steps": 5, "gae_lambda": 1.0, "learning_rate": 7e-4, "normalize_advantage": False}
     a2c = A2C("CartPole-v1", seeds=range(2), device="cpu", **shared)

@@ -66,6 +66,7 @@ def test_sampled_actions_explore_as_often_as_epsilon_says(agent):
     np.testing.assert_allclose(share.numpy(), 0.05 / 2, atol=0.012)
 
 
+@pytest.mark.slow
 def test_sampled_actions_repeat_no_numbers_and_evaluation_begins_its_own():
     def sampled(between=lambda agent: None, others=()):
         agent = PPO("CartPole-v1", seeds=[4], device="cpu", net_arch=(16,))
@@ -88,6 +89,7 @@ def test_sampled_actions_repeat_no_numbers_and_evaluation_begins_its_own():
     assert agent.evaluate(3, deterministic=False).tolist() == before.tolist()
 
 
+@pytest.mark.slow
 def test_predict_of_many_seeds_names_the_way_out(agent):
     with pytest.raises(ValueError, match=r"agent\[i\]"):
         agent.predict(np.zeros(4))

@@ -170,6 +170,7 @@ def test_a_full_disk_leaves_the_checkpoints_that_there_were(tmp_path, monkeypatc
     assert resume(tmp_path / "checkpoints" / "50.safetensors", device="cpu").num_timesteps == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "expected"), [(0.001, 300), (0.2, 299), (0.4, 230), (3.0, 29)])
 def test_saving_takes_at_most_its_share_of_the_time(seconds, expected, tmp_path, monkeypatch):
     """Training of 3,000 seconds: every 10 seconds, or more seldom where that would cost more than 3 %."""

@@ -100,6 +100,7 @@ def rows_of_targets(targets, row):
     return Targets(*(field[row : row + 1] if isinstance(field, torch.Tensor) else field for field in targets[:3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", APPLICABILITY)
 def test_the_gradient_of_a_row_has_the_same_bits_alone_and_beside_others(name):
     rows, epsilon, strength = 5, [0.1, 0.0, 0.3, 0.7, 0.2], [1.0, 0.5, 0.0, 2.0, 0.3]
@@ -121,6 +122,7 @@ def test_the_gradient_of_a_row_has_the_same_bits_alone_and_beside_others(name):
                     assert torch.equal(one_gradient[0], gradient[row])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["parameter", "feature", "target"])
 @pytest.mark.parametrize("name", APPLICABILITY)
 def test_what_is_not_finite_stays_in_its_row(name, what):
@@ -161,6 +163,7 @@ def test_a_row_of_defended_runs_is_the_run_of_its_seed_and_strength(algorithm):
     assert torch.equal(kept(many)["q" if algorithm is DQN else "policy"][0], plain.score_network.flat[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [DQN, A2C, PPO, REINFORCE], ids=lambda algorithm: algorithm.__name__)
 @pytest.mark.parametrize("name", APPLICABILITY)
 def test_the_table_says_which_agents_a_defense_serves(name, algorithm):

@@ -30,6 +30,7 @@ def test_the_loss_by_hand():
     assert huber(td_error(q, action, target)).mean(dim=1).tolist() == [(0.125 + 9.5) / 2]
 
 
+@pytest.mark.slow
 def test_epsilon_and_target_clock_are_stable_baselines3s():
     """stable-baselines3 is stepped; at every step its exploration rate and its count of target updates are read."""
     settings = {

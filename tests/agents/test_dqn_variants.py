@@ -49,6 +49,7 @@ def test_a_dueling_network_is_value_plus_centered_advantage():
 # Priorities
 
 
+@pytest.mark.slow
 @given(st.integers(1, 30), st.integers(0, 70), st.floats(0, 1), st.integers(0, 10**6))
 def test_slots_are_chosen_in_proportion_to_their_priorities(capacity, added, alpha, seed):
     rng = np.random.default_rng(seed)

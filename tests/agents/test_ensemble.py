@@ -50,6 +50,7 @@ def test_an_ensemble_answers_what_an_agent_answers():
         agent.ensemble().evaluate(0)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_one_is_its_agent():
     agent = A2C("CartPole-v1", seeds=[4], device="cpu").learn(500)
     np.testing.assert_array_equal(agent.ensemble().evaluate(5), agent.evaluate(5))
@@ -65,6 +66,7 @@ def test_an_ensemble_is_evaluated_by_stable_baselines3_and_attacked():
     assert (torch.autograd.grad(scores.sum(), obs)[0] != 0).any()
 
 
+@pytest.mark.slow
 def test_what_agents_of_action_values_say_of_their_policy():
     agent = DQN("CartPole-v1", seeds=range(2), device="cpu", exploration_fraction=0.0, exploration_final_eps=0.2,
                 learning_starts=0)  # fmt: skip

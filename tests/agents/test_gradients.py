@@ -96,6 +96,7 @@ def test_the_derivatives_of_dqns_loss(name, weighted):
     torch.testing.assert_close(found, dqn_grad(q, batch, name), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", Baseline.__args__)
 @pytest.mark.parametrize("ent_coef", [0.0, 0.1])
 def test_the_gradients_of_reinforce(baseline, ent_coef):

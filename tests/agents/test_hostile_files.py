@@ -111,6 +111,7 @@ def refuse(kind, path):
         (load if kind == "policy" else resume)(path, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["policy", "run"])
 @pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
 def test_contents_that_are_wrong_are_refused(contents, kind, files, tmp_path):

@@ -35,6 +35,7 @@ def softmax(logits):
 # The exact gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", [None, 4])
 def test_the_exact_gradient_is_the_difference_quotient_of_the_exact_value(horizon):
     mdp, logits, gamma, h = small_mdp(1, states=4), np.random.default_rng(2).normal(size=(4, 2)), 0.8, 1e-6
@@ -60,6 +61,7 @@ def test_without_gamma_the_two_gradients_are_one():
     assert abs(policy_gradient(mdp, policy, 0.5, 3) - policy_gradient(mdp, policy, 0.5, 3, False)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_trajectories_are_all_there_is():
     mdp, policy = small_mdp(4), softmax(np.random.default_rng(5).normal(size=(2, 2)))
     all_of_them = trajectories(mdp, policy)
@@ -157,6 +159,7 @@ def exact_moments(mdp, logits, baseline, returns, discount_states):
     return mean, (probability * np.square(gradient - mean).sum(axis=(1, 2))).sum()
 
 
+@pytest.mark.slow
 @WEIGHTS
 @OPTIONS
 def test_the_mean_over_every_batch_is_the_exact_gradient(returns, discount_states, baseline):
@@ -233,6 +236,7 @@ def exact_variance(mdp, logits, baseline):
     return (one.probability * np.square(gradient).sum(axis=(1, 2))).sum() - np.square(mean).sum()
 
 
+@pytest.mark.slow
 def test_only_the_optimal_constant_is_a_guaranteed_floor():
     worse = 0
     for seed in range(60):

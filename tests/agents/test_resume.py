@@ -62,6 +62,7 @@ def test_learning_goes_on_as_if_nothing_had_happened(algorithm, env, settings, t
     same(first.learn(120), whole)  # and writing it down changed nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "env", "settings"), [CASES[0], CASES[5], CASES[6]])
 def test_an_interrupted_training_is_finished(algorithm, env, settings, tmp_path):
     whole = algorithm(env, seeds=[3, 8], device="cpu", **settings)

@@ -46,6 +46,7 @@ def test_q_learning_converges_to_the_exact_optimum():
     assert errors[-1] < 0.7 * errors[0]
 
 
+@pytest.mark.slow
 def test_the_error_of_averaged_updates_shrinks_as_n_to_the_gamma_minus_one():
     """One state that pays 1 for ever: e_n = e_(n-1) (1 - (1 - gamma) / n), so e_n / e_0 ~ n^-(1 - gamma)."""
     mdp = TabularMDP([[[0]]], [[[1.0]]], [[[1.0]]], [[[False]]])
@@ -57,6 +58,7 @@ def test_the_error_of_averaged_updates_shrinks_as_n_to_the_gamma_minus_one():
             assert 1 / (1 - gamma) - everywhere(agent)[row, 0, 0] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_mean_shrinks_as_one_over_root_n():
     """gamma = 0 and rate 1 / n: the table is the mean of the rewards, whose error is sigma / sqrt(n)."""
     mdp = TabularMDP([[[0, 0]]], [[[0.5, 0.5]]], [[[-1.0, 1.0]]], [[[False, False]]])

@@ -161,6 +161,7 @@ def test_a_term_of_an_actor_critic_gets_the_policy_and_the_value(monkeypatch):
         assert np.isfinite(agent.history["term_watch"]).all()
 
 
+@pytest.mark.slow
 @ALL
 def test_the_loss_of_a_term_is_the_loss_of_the_update(algorithm):
     """With it as a term the gradient is twice as large."""
@@ -225,6 +226,7 @@ def _noise(strength):
     return beside_noise
 
 
+@pytest.mark.slow
 @ALL
 def test_a_term_that_is_not_finite_stops_its_row_alone(algorithm):
     class Breaks(WeightDecay):

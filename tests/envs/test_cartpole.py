@@ -86,6 +86,7 @@ def act(env, generator):
     return torch.randint(0, 2, env.obs.shape[:2], generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_torch", [False, True])
 def test_the_batch_restarts_in_the_same_step_and_never_loses_a_successor(in_torch):
     env = BatchedEnv(CartPole(max_steps=15), [3, 4], 5, in_torch=in_torch)
@@ -110,6 +111,7 @@ def test_the_batch_restarts_in_the_same_step_and_never_loses_a_successor(in_torc
     assert min(seen.values()) > 20
 
 
+@pytest.mark.slow
 def test_numpy_and_torch_step_the_same_episodes():
     envs = [BatchedEnv(CartPole(), range(3), 5, in_torch=in_torch, double=True) for in_torch in (False, True)]
     generator = torch.Generator().manual_seed(0)

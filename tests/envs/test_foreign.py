@@ -284,6 +284,7 @@ class Shifted(gymnasium.Env):
         return 1 + self.time % 3, float(right), self.time == 10, False, {}
 
 
+@pytest.mark.slow
 def test_policies_speak_the_environments_own_numbers(tmp_path: Path) -> None:
     agent = TabularQ(Shifted, seeds=[3], device="cpu", exploration_fraction=1.0).learn(300)
     agent.save(tmp_path / "agent.safetensors")
@@ -302,6 +303,7 @@ def test_policies_speak_the_environments_own_numbers(tmp_path: Path) -> None:
         agent.predict(2.7)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_attacked_policies_speak_the_environments_own_numbers_too() -> None:
     agent = DQN(Shifted, device="cpu", net_arch=(), gamma=0.0, learning_starts=20, train_freq=1, learning_rate=0.05)
     expected = evaluate_policy(agent.learn(200), Shifted(), 2)
@@ -426,6 +428,7 @@ def test_the_boxes_of_a_dict_are_one_vector_as_in_stable_baselines3() -> None:
     np.testing.assert_array_equal(env.starts.flatten(batch).astype(np.float32), theirs.numpy())
 
 
+@pytest.mark.slow
 def test_agents_evaluation_and_predict_take_dict_observations(tmp_path: Path) -> None:
     agent = PPO(Parts, seeds=[3], device="cpu", n_steps=40, batch_size=40, learning_rate=0.05).learn(800)
     agent.save(tmp_path / "agent.safetensors")

@@ -431,6 +431,7 @@ def test_without_a_start_the_free_tiles_are_equally_likely() -> None:
 # Any map
 
 
+@pytest.mark.slow
 @QUICK
 @given(
     seed=st.integers(0, 2**64 - 1),
@@ -455,6 +456,7 @@ def test_the_table_of_any_map(seed: int, rows: int, columns: int, slip: float, k
     assert distance.max() <= 1
 
 
+@pytest.mark.slow
 @QUICK
 @given(
     seed=st.integers(0, 2**64 - 1), rows=st.integers(1, 9), columns=st.integers(2, 9), holes=st.floats(0, 0.3),
@@ -774,6 +776,7 @@ def test_cartpole_leans_and_moves_with_its_state() -> None:
     assert (longer != 255).any(axis=-1).sum() > (upright != 255).any(axis=-1).sum()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.one_of(

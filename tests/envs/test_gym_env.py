@@ -357,6 +357,7 @@ def test_mask_is_left_as_it_was() -> None:
     assert list(options) == ["reset_mask"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["rlkit/CartPole-v1", "rlkit/GridWorld-v0"])
 def test_thousand_copies_are_far_faster_than_stepping_them_one_by_one(env_id: str) -> None:
     def seconds(vector: Any) -> float:

@@ -145,6 +145,7 @@ def test_policies_learn_the_best_of_what_is_allowed(algorithm, settings):
     assert agent.active.all()
 
 
+@pytest.mark.slow
 def test_a_row_of_four_is_the_run_of_its_seed_alone():
     for algorithm, settings in ((DQN, {"learning_starts": 20}), (PPO, {"n_steps": 16, "batch_size": 8, "n_epochs": 2})):
         many, alone = (algorithm(Masked, seeds=seeds, device="cpu", **settings).learn(100) for seeds in (range(4), [2]))

@@ -25,6 +25,7 @@ def bellman(probe: Probe, q: np.ndarray, gamma: float) -> np.ndarray:
     return backup
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
 @given(gamma=st.floats(0, 0.99))
 def test_values_solve_the_optimality_equation(name: str, gamma: float) -> None:

@@ -124,6 +124,7 @@ def test_without_other_rows_a_hanging_environment_is_an_error() -> None:
     assert_no_worker_is_left()
 
 
+@pytest.mark.slow
 def test_a_function_that_fails_or_that_no_process_can_have_is_named() -> None:
     with pytest.raises(ValueError, match=r"make_one returned <class 'str'>: it must make a gymnasium.Env"):
         ForeignEnv(lambda: "CartPole-v1", [0], step_timeout=LONG)  # type: ignore[arg-type,return-value]
@@ -141,6 +142,7 @@ def test_a_function_that_fails_or_that_no_process_can_have_is_named() -> None:
     assert_no_worker_is_left()
 
 
+@pytest.mark.slow
 def test_an_agent_with_workers_says_how_to_copy_it() -> None:
     agent = A2C("FrozenLake-v1", device="cpu", step_timeout=LONG)
     with pytest.raises(TypeError, match="write a checkpoint and resume it"):
@@ -209,6 +211,7 @@ def test_a_script_without_a_guard_is_told_what_it_needs(tmp_path: Path) -> None:
     assert 'with step_timeout a script needs if __name__ == "__main__": around' in done.stderr
 
 
+@pytest.mark.slow
 def test_no_process_is_made_without_a_limit() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -111,6 +111,7 @@ def test_each_copy_is_counted_until_its_first_episode_ends() -> None:
     assert not episodes.flips.any()
 
 
+@pytest.mark.slow
 def test_returns_add_up_in_float64() -> None:
     # partial sums pass 2**24 and are odd every other time: float32 cannot hold them
     assert rollout(Threshold(), Countdown([[5999]])).returns.item() == 5999 * 6000 / 2
@@ -271,6 +272,7 @@ def test_every_kind_of_environment_gives_the_same_episodes(model: DQN) -> None:
     assert evaluate_policy(model, RecordEpisodeStatistics(make()), 7, return_episode_rewards=True) == serial
 
 
+@pytest.mark.slow
 def test_a_policy_plays_the_same_episodes_serially_and_batched() -> None:
     policy = Balance(1.0)
     returns, lengths = evaluate_policy(policy, gymnasium.make("CartPole-v1"), 5, return_episode_rewards=True)
@@ -407,6 +409,7 @@ def every_kind(make: Callable[[], gymnasium.Env]) -> list[Any]:
     return [make(), *vectors(make), remote]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("monitor", [Monitor, RecordEpisodeStatistics])
 def test_a_time_limit_above_a_monitor_ends_the_episode(monitor: Any) -> None:
     def random() -> gymnasium.Env:

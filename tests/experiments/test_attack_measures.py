@@ -131,6 +131,7 @@ def test_features_of_other_environments_are_numbered(tmp_path: Path, capsys: pyt
     assert "one seed: no interval" in said
 
 
+@pytest.mark.slow
 def test_measures_need_an_epsilon_and_a_known_name(
     agent: DQN, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

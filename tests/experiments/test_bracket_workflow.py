@@ -11,6 +11,7 @@ from rlkit.experiments.workflows.bracket import main, sandwich
 WORLD = GridWorld("russell-norvig-4x3", observation="coordinates")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maker", [DQN, PPO], ids=["relu", "tanh"])
 @pytest.mark.parametrize("attacks", [None, 3])
 def test_the_order_of_untrained_agents(maker, attacks):

@@ -96,6 +96,7 @@ def test_what_is_doomed_falls_whatever_is_done() -> None:
     assert (steps_left(POLE, np.zeros((1, 4))) == 0).all()
 
 
+@pytest.mark.slow
 def test_nothing_is_both_balanced_and_doomed(coarse: LatticeReference) -> None:
     state = np.random.default_rng(1).uniform(-1, 1, (400, 4)) * [2.4, 2.0, 0.2, 2.0]
     balanced, left = steps_balanced(coarse, state, 100), steps_left(POLE, state)

@@ -77,6 +77,7 @@ def test_the_worst_case_of_a_grid_is_enclosed(grid: Path, capsys) -> None:
     assert (larger <= smaller + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_what_has_no_exact_worst_case_or_certificate_is_refused(tmp_path: Path, capsys) -> None:
     options = ("--episodes", "1", "--attacks", "noise", "--worst-case")
     PPO("CartPole-v1", device="cpu", net_arch=(8,)).save(tmp_path / "pole.safetensors")
@@ -108,6 +109,7 @@ def test_radii_are_left_out_where_they_are_not_wanted() -> None:
     assert torch.tensor(run.results["rates"]["0.05"]["open"]).sum() == 0
 
 
+@pytest.mark.slow
 def test_falls_of_the_cart_pole_are_bounded(tmp_path: Path, capsys) -> None:
     PPO("CartPole-v1", seeds=2, device="cpu", net_arch=(8,)).save(tmp_path / "pole.safetensors")
     arguments = ("--attacks", "noise", "--episodes", "2", "--epsilons", "0", "0.2", "--worst-case")

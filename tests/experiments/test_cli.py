@@ -92,6 +92,7 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--json" in text
 
 
+@pytest.mark.slow
 def test_training_takes_the_defaults_where_nothing_is_tuned_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +104,7 @@ def test_training_takes_the_defaults_where_nothing_is_tuned_and_says_so(
     assert "There is no tuned preset of a2c for rlkit/probe-delayed-reward" in said.err
 
 
+@pytest.mark.slow
 def test_help_lists_every_command_and_needs_no_torch() -> None:
     code = "import sys; from rlkit.experiments.cli import main; main(['--help']); assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -121,6 +123,7 @@ def test_the_list_of_defenses_is_that_of_the_package() -> None:
     assert {*get_args(DefenseName), "lipschitz_hinge", "distillation"} == set(APPLICABILITY)
 
 
+@pytest.mark.slow
 def test_a_defense_is_trained_with_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", "--algo", "ppo", "--seeds", "2", "--steps", "64", "--episodes", "1", "--preset", "sb3"]
     arguments += ["--set", "net_arch=16,", "n_steps=32", "batch_size=16"]
@@ -162,6 +165,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"rlkit {rlkit.__version__}\n"
 
 
+@pytest.mark.slow
 def test_train_leaves_policy_log_and_record(folder: Path) -> None:
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert record["kind"] == "train"
@@ -193,6 +197,7 @@ def test_the_mean_is_shown_with_its_interval(folder: Path, capsys: pytest.Captur
     assert f"Mean return over 3 training seeds: {shown} (95%, Student t)." in said
 
 
+@pytest.mark.slow
 def test_the_log_for_tensorboard_is_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -209,6 +214,7 @@ def test_the_log_for_tensorboard_is_the_log(tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "without").exists()
 
 
+@pytest.mark.slow
 def test_training_from_the_command_line_is_training_in_python(folder: Path) -> None:
     agent = DQN(
         "CartPole-v1", seeds=[5, 6, 7], device="cpu", preset="tuned",
@@ -331,6 +337,7 @@ def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.Capt
     assert "checklist found nothing suspicious" in said or "Warning, rlkit DQN" in said
 
 
+@pytest.mark.slow
 def test_watch_writes_the_very_episode(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = folder / "agent.safetensors"
     gif = tmp_path / "a.gif"
@@ -429,6 +436,7 @@ def test_a_grid_world_policy_in_indices_cannot_be_attacked(tmp_path: Path, capsy
     assert "onehot" in misuse(capsys, "attack", str(tmp_path / "grid.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_a_policy(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     by_folder = run_json(capsys, "evaluate", str(folder), "--episodes", "2")
     by_file = run_json(capsys, "evaluate", str(folder / "agent.safetensors"), "--episodes", "2")
@@ -474,6 +482,7 @@ def test_a_mistyped_command_gets_a_suggestion(typed: str, meant: str, capsys: py
     assert meant in misuse(capsys, *typed.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "evaluate", "attack"])
 def test_the_device_is_an_option(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = () if command == "train" else (str(folder),)
@@ -490,6 +499,7 @@ def test_python_runs_the_package() -> None:
     assert said.stdout == f"rlkit {rlkit.__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_the_commands(shell: str, tmp_path: Path) -> None:
     assert main(["--tyro-write-completion", shell, str(tmp_path / "completion")]) == 0

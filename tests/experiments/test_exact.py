@@ -57,6 +57,7 @@ def test_the_optimum_itself_is_recognized() -> None:
     assert not found.errors_mean.any()
 
 
+@pytest.mark.slow
 def test_every_seed_is_evaluated_as_it_would_be_alone() -> None:
     agent = tabular().learn(500)
     exact, found = known(agent), evaluate_exactly(agent, known(agent))

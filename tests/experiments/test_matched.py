@@ -60,6 +60,7 @@ def test_both_sides_are_trained_once(tmp_path, monkeypatch, capsys):
     assert rows.read(tmp_path / "matched.csv", Score) == known
 
 
+@pytest.mark.slow
 def test_one_side_alone_is_trained(tmp_path, monkeypatch):
     tiny = MatchedCase("tiny", Training("CartPole-v1", "ppo", (0, 1), 256, "rl-zoo", num_envs=8), (5,))
     monkeypatch.setattr(run, "sb3_score", None)

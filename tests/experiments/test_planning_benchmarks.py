@@ -73,6 +73,7 @@ def test_other_libraries_get_the_problem_that_rlkit_solves() -> None:
     np.testing.assert_allclose(best, value, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_grows_is_drawn(tmp_path: Path) -> None:
     rows = [growth.Growth(letter, n, n / 1e3, 9, n / 2e3, 9) for letter in growth.VARIED for n in (1, 10)]
     growth.draw(rows, tmp_path / "new" / "growth.png")
@@ -101,6 +102,7 @@ def test_a_process_that_solves_a_million_tiles_takes_less_than_600_megabytes(pro
     assert used.counted < 400e6
 
 
+@pytest.mark.slow
 def test_solving_imports_nothing_heavy_that_it_does_not_need() -> None:
     program = "import sys, rlkit.planning; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

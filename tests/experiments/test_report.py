@@ -399,6 +399,7 @@ def test_two_seeds_get_no_band_and_one_no_mean() -> None:
     assert not figure.axes[0].collections
 
 
+@pytest.mark.slow
 def test_robustness_curves_are_panels_of_one_height() -> None:
     falling = Curve([0.0, 0.1], [[500.0, 400.0, 450.0], [100.0, 90.0, 110.0]])
     policies = {"rlkit": {"FGSM": falling, "noise": falling}, "other": {"FGSM": Curve([0.0, 0.1], [[9.0], [8.0]])}}

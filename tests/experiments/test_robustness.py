@@ -80,6 +80,7 @@ KNOWN = [
 ]
 
 
+@pytest.mark.slow
 def test_tables_and_figure() -> None:
     table = curve_table(KNOWN[::-1])
     assert [row[2] for row in table.rows] == [NATURAL, "sign noise", "FGSM", "PGD-20"]
@@ -137,6 +138,7 @@ def test_with_three_actions_they_differ_where_the_third_weighs_enough() -> None:
         assert (pair.regret_margin, pair.regret_cross_entropy) == pytest.approx(np.mean(regrets, axis=0), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_objectives_are_compared_once_and_tabled(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "pairs.csv"
     run.compare_objectives(CASE, RLKIT, tmp_path, path)
@@ -154,6 +156,7 @@ def test_objectives_are_compared_once_and_tabled(small: None, tmp_path: Path, mo
     assert (line[5].value, line[7].value, line[8].value) == pytest.approx((0.3, 6.5, 2.5))
 
 
+@pytest.mark.slow
 def test_every_case_can_be_trained_by_both_makers() -> None:
     assert {case.name for case in CASES} == {name for task in TASKS for name in names_of(task)}
     for case in CASES:

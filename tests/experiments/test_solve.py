@@ -30,6 +30,7 @@ def misuse(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return said.err
 
 
+@pytest.mark.slow
 def test_the_table_shows_bounds_method_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["solve", "FrozenLake-v1"]) == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -51,6 +52,7 @@ def test_every_method_can_be_asked_for(method: str, capsys: pytest.CaptureFixtur
     assert results["converged"] is True
 
 
+@pytest.mark.slow
 def test_a_device_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     out = solve(capsys, "FrozenLake-v1", "--device", "cpu")
     assert out["results"]["method"] == "device iteration"
@@ -94,6 +96,7 @@ def test_a_probe_is_a_finite_problem(capsys: pytest.CaptureFixture[str]) -> None
     assert solve(capsys, "rlkit/probe-delayed-reward", "--gamma", "0.5")["results"]["converged"] is True
 
 
+@pytest.mark.slow
 def test_what_cannot_be_solved_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lake = "FrozenLake-v1"
     assert "gamma 1.5: a discount lies between 0 and 1" in misuse(capsys, lake, "--gamma", "1.5")

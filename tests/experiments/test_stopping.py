@@ -147,6 +147,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @needs_numba
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_an_interrupted_solve_saves_bounds_that_hold(

@@ -123,6 +123,7 @@ def test_offsets_are_compared_with_random_ones_target_by_target() -> None:
     assert (beyond.lower, beyond.upper) == (pytest.approx(0.2), pytest.approx(0.2))  # paired
 
 
+@pytest.mark.slow
 def test_lengths_are_compared_with_the_fewest() -> None:
     known = [Spread("a", "rotated", n, seed, (1.0 + seed) / n, 1.0 / n, 1 / n) for n in (4, 16) for seed in (0, 1)]
     (table,) = analysis.dimension_tables(known)

@@ -45,6 +45,7 @@ def changed(field: str, index: tuple[int, ...], entry: float) -> dict[str, Any]:
     return arrays(**{field: array})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", TOY_TEXT)
 def test_toy_text_environments_are_read_whole(env_id: str) -> None:
     env = gymnasium.make(env_id)
@@ -242,6 +243,7 @@ def test_incomplete_transitions_are_refused(transitions: Any, options: dict[str,
         TabularMDP.from_transitions(transitions, **options)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(1, 4), st.sampled_from([0.0, 1.0]), st.booleans(), st.integers(0, 1)),
@@ -463,6 +465,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     assert TabularMDP.load(tmp_path / "coin").name == "old"
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "coin.npz"
     garnet(50, 3, 4, np.random.default_rng(0)).save(path)

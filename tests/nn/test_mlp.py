@@ -397,6 +397,7 @@ def test_a_row_is_the_plain_torch_network_of_that_row(sizes, activation):
         torch.testing.assert_close(stack(x)[row], stack.as_module(row)(x[row]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(4, 64, 64, 2), (4, 256, 256, 2), (16, 64, 64, 4), (4, 32, 1), (1, 16, 3)])
 @pytest.mark.parametrize("batch", [1, 5, 64])
 def test_rows_and_their_gradients_are_bitwise_those_of_a_stack_of_one(sizes, batch):

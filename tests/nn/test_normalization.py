@@ -193,11 +193,13 @@ def test_a_nan_stays_in_its_row_and_spoils_no_statistics(algorithm, what):
         assert torch.isfinite(network.flat).all(), name
 
 
+@pytest.mark.slow
 def test_the_reward_that_is_logged_is_the_environments():
     agent = trained(PPO, [0], **BOTH)
     assert np.nanmax(agent.history["episode_return"]) > 10.0  # CartPole pays one for every step
 
 
+@pytest.mark.slow
 @ALL
 def test_one_hot_codes_are_not_normalized(algorithm):
     with pytest.raises(ValueError, match="needs Box observations, got Discrete"):

@@ -65,6 +65,7 @@ def test_one_row_is_the_same_alone() -> None:
     np.testing.assert_allclose(together.value[0], solve_batch(FROZEN_LAKE, 0.9).value[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -107,6 +107,7 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_host_reads_one_number_a_block(name: str) -> None:
     with Reads() as reads:

@@ -171,6 +171,7 @@ def test_no_call_does_more_than_the_stated_work_and_cutting_it_changes_no_bit(
     assert all(amount > SMALL for amount in whole_work.values())  # each of them had something to cut
 
 
+@pytest.mark.slow
 def test_every_compiled_loop_that_python_calls_is_counted() -> None:
     called = set()
     for file in sorted((ROOT / "rlkit/planning").rglob("*.py")):

@@ -144,6 +144,7 @@ def test_a_limit_is_never_silent() -> None:
     assert not stopped.value.solution.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mdp", "options", "message"),
     [

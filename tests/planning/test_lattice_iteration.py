@@ -164,6 +164,7 @@ def test_the_table_of_a_lattice_is_the_same_problem() -> None:
     np.testing.assert_allclose(q_backup(mdp, many, 0.9)[3], q_backup(mdp, many[3], 0.9), rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["map", "lattice"])
 def test_whatever_takes_a_table_takes_a_map_and_a_lattice(name: str) -> None:
     mdp = slippery(4) if name == "map" else LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)

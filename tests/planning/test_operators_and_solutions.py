@@ -240,6 +240,7 @@ def test_row_sums_other_than_one_are_taken_as_they_are(excess: float) -> None:
         assert_encloses(solution.lower, solution.upper, exact)
 
 
+@pytest.mark.slow
 def test_the_smallest_tolerance_named_can_be_certified() -> None:
     with pytest.raises(ValueError, match=r"below what rounding allows .* is (\d\.\de-1\d)") as refused:
         value_iteration(FROZEN_LAKE, 0.99, tolerance=1e-15)
@@ -285,6 +286,7 @@ def test_the_backup_on_q_and_on_v_have_one_limit() -> None:
     np.testing.assert_allclose(q, policy_iteration(FROZEN_LAKE, 0.9).q, atol=1e-13)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(mdps(), gammas)
 def test_a_backup_of_many_values_is_each_ones_backup(mdp: TabularMDP, gamma: float) -> None:

@@ -70,6 +70,7 @@ def test_ties_are_told_from_near_ties(arithmetic: str) -> None:
     assert prove(policy_iteration(mdp, 0.5)).optimal_actions.tolist() == [[False, True, True]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not proof.FLINT, reason="python-flint is not installed")
 def test_rounded_thirds_break_ties_that_only_a_proof_can_see() -> None:
     solution = policy_iteration(FROZEN_LAKE_8X8, 0.99)

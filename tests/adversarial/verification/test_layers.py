@@ -55,6 +55,7 @@ def with_statistics(agent: Any) -> Any:
     return agent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("algorithm", [DQN, A2C, PPO])
 def test_agents_are_read(algorithm: Any, activation: str) -> None:
@@ -110,6 +111,7 @@ def test_modules_are_read() -> None:
     assert_sound(double, obs.double(), Budget(0.4), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["DQN", "PPO", "A2C"])
 def test_models_of_stable_baselines3_are_read(algorithm: str) -> None:
     import stable_baselines3

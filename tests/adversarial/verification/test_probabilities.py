@@ -38,6 +38,7 @@ def assert_bounds(found: ProbabilityBounds, victim: ModuleVictim, obs: Tensor, b
     assert (found.high - found.high_achieved <= TOLERANCE + slack).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("actions", [2, 3])
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])

@@ -23,6 +23,7 @@ from rlkit.adversarial.verification import problem
 # laws
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
 def test_no_excluded_action_is_ever_provoked(norm: Norm, activation: type[nn.Module]) -> None:
@@ -92,6 +93,7 @@ def test_verdicts_are_those_of_a_mixed_integer_program(sizes: tuple[int, ...], s
     assert min(seen.values()) >= 8
 
 
+@pytest.mark.slow
 def test_verdicts_are_those_of_every_activation_pattern() -> None:
     # 12 units cut the square into cells, one per pattern, on which the network is linear: its extremes are at corners
     # of cells, where two of the 12 lines and the 4 sides meet
@@ -207,6 +209,7 @@ def test_epsilon_zero_leaves_the_own_action() -> None:
 # rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_row_is_the_row_alone(norm: Norm) -> None:
     modules = [network(3, 32, 32, 3, seed=seed, activation=nn.Tanh) for seed in range(3)]

@@ -38,6 +38,7 @@ def test_lines_enclose_the_activation(activation: HiddenActivation) -> None:
         assert ((slope >= 0) & (slope <= 1)).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(start=st.floats(-20, 20), width=st.floats(0, 10), activation=st.sampled_from(BOTH))
 def test_lines_enclose_the_activation_on_any_interval(start: float, width: float, activation: HiddenActivation) -> None:

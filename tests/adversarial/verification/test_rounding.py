@@ -51,6 +51,7 @@ def test_float32_scores_are_within_the_slack_in_any_order(activation: type[nn.Mo
     assert (worst[pairs] > 1e-4 * slack[pairs]).all(), "the slack is idle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [0, 1, 2])
 def test_margins_that_float32_turns_around_are_not_excluded(hidden: int) -> None:
     # s = 2^24 + 1 - 2^24: 1 in real numbers, 0 or 1 in float32, by the order; action 1 scores s, action 0 scores 0.5

@@ -34,6 +34,7 @@ def stump(threshold: float) -> DecisionTrees:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_action_of_a_tree_is_decided(norm: Norm, dtype: torch.dtype) -> None:
