@@ -15,7 +15,7 @@ def demo(
     """Run the main job: train, check against the exact answer, compare with stable-baselines3, attack, report.
 
     A slippery grid world against its exact optimum, CartPole beside stable-baselines3, both under attack: at most
-    eight minutes on two cores. Exits with 1 if a target is missed.
+    thirteen minutes on two cores. Exits with 1 if a target is missed.
 
     Example: rlkit demo --out runs/demo
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,14 +114,13 @@ def _introduce(settings: Demo, quiet: bool) -> None:
 def _train_all(settings: Demo, out: Path, quiet: bool) -> dict[str, Trained]:
     """Train every agent; stable-baselines3 trains in a process of its own meanwhile, one agent after another.
 
-    The first agent of the cart-pole begins, so that stable-baselines3 is busy while the grid's agents train.
+    Agents of the cart-pole and of the grid take turns, so that stable-baselines3 is busy while the grid's agents train.
     """
-    first, *others = settings.cartpole
     trained: dict[str, Trained] = {}
     processes: dict[str, SB3Process] = {}
     with ExitStack() as stack:
         bars = stack.enter_context(Bars(quiet))
-        for training in (first, *settings.grid, *others):
+        for training in chain.from_iterable(zip(settings.cartpole, settings.grid, strict=True)):
             name, agent = run_name(training), training.make_agent()
             folder = ledger.new_folder(out / name, overwrite=True)
             if training.env == CARTPOLE and type(agent).__name__ in HYPERPARAMETER_MAPS:

@@ -33,7 +33,7 @@ class Sandwiches:
     cartpole_epsilon: float  # in the committed scale
     episodes: int  # on the cart-pole, per seed
     grid_attacks: tuple[AttackName, ...] = ("noise", "fgsm", "pgd")
-    max_boxes: int = 500  # per state of the grid
+    max_boxes: int = 200  # per state of the grid
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ FULL = Demo(
         Training(CARTPOLE, "reinforce", SEEDS, 150_000, "tuned", num_envs=8),
     ),
     grid_attacks=Attacks("raw", (0.1, 0.25, 0.4, 0.5), shown=0.4),
-    cartpole_attacks=Attacks("task", (0.1, 0.25, 0.5, 1.0, 2.0), shown=1.0),
-    sandwiches=Sandwiches((0.02, 0.05), 0.4, episodes=10),
+    cartpole_attacks=Attacks("task", (0.25, 0.5, 1.0), shown=1.0),
+    sandwiches=Sandwiches((0.02, 0.05), 0.4, episodes=5),
     sb3_seeds=(0, 1),
     episodes=100,
     grid_regret=0.05,
