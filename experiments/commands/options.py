@@ -184,7 +184,7 @@ Unit = Annotated[
 
 @dataclass(frozen=True)
 class ThreatOptions:
-    """What the attacker may do.
+    """Limits of the attacker.
 
     Args:
         threat_file: TOML file with all limits of the attacker; the options below replace its fields.

@@ -11,7 +11,7 @@ from ..report.ledger import Cell, ReportTable, RunRecord
 from ..workflows.attack import attack_plan, curve
 from ..workflows.policies import Subject
 from ..workflows.threat import threat_of
-from ..workflows.worst_case import worst_cases
+from ..workflows.worst_case import sandwich_cells, worst_cases
 from .settings import Sandwiches
 
 COLUMNS = ("task", "agent", "epsilon", "certified", "worst case", "best attack", "natural", "exact for")
@@ -44,19 +44,7 @@ def _grid_rows(subject: Subject, settings: Sandwiches) -> list[tuple[Cell, ...]]
     """A line for each epsilon, all columns exact."""
     threat = threat_of(subject, unit="raw", epsilons=settings.grid_epsilons)
     found = worst_cases(subject, attack_plan(subject, settings.grid_attacks, threat), settings.max_boxes)
-    return [
-        (
-            "grid",
-            subject.name,
-            epsilon,
-            mean_interval(each.certified),
-            mean_interval(each.exact),
-            mean_interval(each.best_attack),
-            mean_interval(each.natural),
-            f"{int(each.bracket.closed.sum())} of {len(each.natural)} seeds",
-        )
-        for epsilon, each in found.items()
-    ]
+    return [("grid", subject.name, epsilon, *sandwich_cells(each)) for epsilon, each in found.items()]
 
 
 def _cartpole_row(subject: Subject, settings: Sandwiches) -> tuple[Cell, ...]:

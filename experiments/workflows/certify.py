@@ -22,6 +22,7 @@ from rlkit.statistics import share_interval
 
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .policies import Subject, backend_of
+from .threat import described
 
 EPISODES = 10  # natural ones of every training seed, whose states are decided
 HALVINGS = 12  # of the interval of a radius
@@ -34,7 +35,7 @@ NOTE = (
 
 
 class Certificates(NamedTuple):
-    """What is certain about a policy at natural states."""
+    """Certified rates and radii of a policy at natural states."""
 
     rates: dict[float, CertifiedRates]  # by epsilon
     seconds: dict[float, float]
@@ -106,7 +107,7 @@ def rate_table(found: Certificates, threat: Threat, count: int) -> ReportTable:
     for epsilon, rates in found.rates.items():
         shares = [share_interval(part.numpy()) for part in rates]
         rows.append((epsilon, *shares, round(1000 * found.seconds[epsilon] / count, 3)))
-    title = f"Share of natural states, epsilon in {threat.unit} (norm {threat.norm}, threat {threat.digest})"
+    title = f"Share of natural states, {described(threat)}"
     return ReportTable("certified", title, ("epsilon", "certified", "changed", "open", "ms a state"), tuple(rows))
 
 

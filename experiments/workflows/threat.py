@@ -53,3 +53,8 @@ def threat_of(subject: Subject, file: Path | None = None, unit: Unit | None = No
         std = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED)).cpu()
         base = replace(base, scale=tuple(std.flatten().tolist()), shape=tuple(std.shape), unit=OWN_STD)
     return replace(base, **changes)
+
+
+def described(threat: Threat) -> str:
+    """Describe the unit, the norm and the digest of a threat, for the title of a table."""
+    return f"epsilon in {threat.unit} (norm {threat.norm}, threat {threat.digest})"

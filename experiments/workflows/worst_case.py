@@ -13,11 +13,12 @@ from rlkit.adversarial import FallBounds, fall_bounds
 from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.statistics import mean_interval
 
-from ..report.ledger import ReportTable, RunRecord
+from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, AttackPlan
 from .bracket import BOXES, Sandwich, sandwich
 from .cartpole.falls import CartPoleFalls
 from .policies import Subject
+from .threat import described
 
 NOTE = (
     "Certified <= worst case <= best attack <= natural, all four in exact expectation over the start distribution. The "
@@ -123,7 +124,7 @@ def fall_table(found: dict[float, FallBounds], plan: AttackPlan) -> ReportTable:
         )
         for epsilon, each in found.items()
     )
-    title = f"Fewest steps to a fall, epsilon in {plan.unit} (norm {plan.threat.norm}, threat {plan.threat.digest})"
+    title = f"Fewest steps to a fall, {described(plan.threat)}"
     columns = ("epsilon", "at least", "at most", "natural", "exact for (starts)", "states verified")
     return ReportTable("falls", title, columns, rows)
 
@@ -133,18 +134,21 @@ def sandwich_table(found: dict[float, Sandwich], plan: AttackPlan) -> ReportTabl
     rows = tuple(
         (
             epsilon,
-            mean_interval(each.certified),
-            mean_interval(each.exact),
-            mean_interval(each.best_attack),
-            mean_interval(each.natural),
-            f"{int(each.bracket.closed.sum())} of {len(each.natural)} seeds",
+            *sandwich_cells(each),
             int(each.bracket.undecided.sum()),
             round(each.bracket.seconds, 2),
         )
         for epsilon, each in found.items()
     )
-    title = f"Exact worst case, epsilon in {plan.unit} (norm {plan.threat.norm}, threat {plan.threat.digest})"
+    title = f"Exact worst case, {described(plan.threat)}"
     return ReportTable("worst_case", title, COLUMNS, rows)
+
+
+def sandwich_cells(found: Sandwich) -> tuple[Cell, ...]:
+    """Means over training seeds of the four returns, and for how many seeds the worst case is exact."""
+    returns = (found.certified, found.exact, found.best_attack, found.natural)
+    closed = f"{int(found.bracket.closed.sum())} of {len(found.natural)} seeds"
+    return (*(mean_interval(each) for each in returns), closed)
 
 
 def _distance_note(epsilon: float, found: Sandwich) -> str:

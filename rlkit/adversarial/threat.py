@@ -36,7 +36,7 @@ RAW = "raw observation units"
 
 @dataclass(frozen=True)
 class Threat:
-    """What an adversary may do: the observations it may show, how often, what it knows, and how that is measured.
+    """Limits of an adversary: the observations it may show, how often, what it knows, and how it is evaluated.
 
     Args:
         env: id of the environment, whose ``reset`` is the start distribution; None for any.

@@ -21,7 +21,7 @@ PROVOKE = PGD(10, every_action=False)
 
 
 class LatticeWorstCase:
-    """What every action is worth to a victim on the cart-pole if an adversary shows it observations from then on.
+    """Action values of a victim on the cart-pole under the worst adversary that shows it observations from then on.
 
     The adversary's decision problem, minus the victim's reward, is solved on a lattice of states for every row. The
     solution is exact for the lattice and bounds nothing about the simulator: an attack that follows it may leave more

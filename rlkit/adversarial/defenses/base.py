@@ -1,4 +1,4 @@
-"""What defenses share: a strength for every row, a budget, its curriculum, and the agents that they serve.
+"""The base class of defenses: a strength for every row, a budget, its curriculum, and the agents that it serves.
 
 A defense is a term of the loss: ``term(network, features, targets) -> [S]``, see ``rlkit.types.Targets``. Agents take a
 sequence of them as ``terms``. Budgets are of the *features*, what the network sees: of observations as they are, except

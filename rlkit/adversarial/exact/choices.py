@@ -1,4 +1,4 @@
-"""What an adversary can make a memoryless victim do in every state of a finite MDP.
+"""The choices of an adversary: what it can make a memoryless victim do in every state of a finite MDP.
 
 Letters: S rows of the victim, N states, A actions, K choices of the adversary in a state, I cases. A case is what the
 adversary knows beyond the state before it chooses: nothing (I = 1), or on which interval the number lies from which the

@@ -121,7 +121,7 @@ class _Found(NamedTuple):
 
 
 class _Expanded(NamedTuple):
-    """What can follow n states."""
+    """The successors of n states."""
 
     possible: NDArray[np.bool_]  # [n, A], not excluded
     proven: NDArray[np.bool_]  # [n, A]
@@ -137,7 +137,7 @@ class _Simulator:
         self.dynamics, self.victim, self.budget, self.max_boxes = dynamics, victim, budget, max_boxes
 
     def observe(self, states: States) -> Tensor:
-        """What is seen of states ``[n, k]``, ``[1, n, *observation]``."""
+        """Return the observations of states ``[n, k]``, ``[1, n, *observation]``."""
         return torch.from_numpy(np.array(self.dynamics.observe(states)))[None]
 
     def expand(self, states: States) -> _Expanded:

@@ -1,4 +1,4 @@
-"""What verification knows of a victim in every state, refined where it matters."""
+"""Verdicts of verification on a victim in every state, refined where the bounds rely on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Outer(NamedTuple):
 
 
 class Inner(NamedTuple):
-    """What observations are known to provoke."""
+    """The choices that known observations provoke."""
 
     choices: ProvokableChoices
     witness: Tensor  # [S, N, K, *observation]

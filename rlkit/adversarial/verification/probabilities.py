@@ -35,7 +35,7 @@ class ProbabilityBounds(NamedTuple):
 
 
 class _Extremes(NamedTuple):
-    """What is searched: item i is about observation ``observation[i]``; ascending in rows."""
+    """The extremes to search for: item i is of observation ``observation[i]``; ascending in rows."""
 
     observation: Tensor  # [I]
     action: Tensor  # [I]

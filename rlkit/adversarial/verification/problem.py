@@ -1,4 +1,4 @@
-"""What verification of a network is about: the victim, its layers, and the regions of its observations."""
+"""A verification problem: the victim, its layers, and the regions of its observations."""
 
 from __future__ import annotations
 
