@@ -45,7 +45,7 @@ class Layer:
         self.rows = list(zip(self.weight_mT.unbind(0), bias.unbind(0), strict=True))  # S pairs, as oneDNN wants them
         self.activation = activation
         # the minibatch from which tanh is made of the sigmoid
-        vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and n_in > 1
+        vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and n_in > 1 and flat.device.type == "cpu"
         self.sigmoid_from = math.ceil(SIGMOID_WORK / n_out) if vectors else sys.maxsize
         self._chosen: dict[int, LayerBackends] = {}
 
