@@ -269,22 +269,28 @@ class DeviceEpisodeStarts:
         keys = [key(seed, "start", copy) for seed in seeds for copy in range(copies)]
         self._keys = _as_int64(keys, device)
         self._episodes = self.EPISODES
-        self.episode = torch.zeros(len(seeds), copies, dtype=torch.int64, device=device)  # begun so far
-        self._used = torch.zeros_like(self.episode)  # of those drawn
+        self._base = torch.zeros(len(seeds), copies, dtype=torch.int64, device=device)  # begun before those drawn
+        self._used = torch.zeros_like(self._base)  # of those drawn
         self._drawn = self._draw()
         self._left = self._episodes  # steps for which enough is drawn
         self.step = 0  # how often ``take`` was called
+
+    @property
+    def episode(self) -> Tensor:
+        """Episodes begun so far, ``[S, B]``: the whole state."""
+        return self._base + self._used
 
     def hold(self, steps: int) -> None:
         """Draw enough for the next ``steps`` steps now, if there is not enough; see ``Stream.hold``."""
         if steps <= self._left:
             return
+        self._base += self._used
+        self._used.zero_()
         if steps > self._episodes:
             self._episodes = steps
             self._drawn = self._draw()
         else:
             self._drawn.copy_(self._draw())
-        self._used.zero_()
         self._left = self._episodes
 
     def take(self, beginning: Tensor) -> Tensor:
@@ -294,20 +300,20 @@ class DeviceEpisodeStarts:
         self.step += 1
         offset = self._used[..., None, None].expand(-1, -1, 1, self._drawn.shape[-1])
         numbers = self._drawn.gather(2, offset)[..., 0, : self.width]
-        self.episode += beginning
         self._used += beginning
         return numbers
 
     def load(self, episode: Tensor) -> None:
         """Continue after ``episode [S, B]`` begun episodes of each copy."""
-        self.episode.copy_(episode)
+        self._base.copy_(episode)
+        self._used.zero_()
         self._left = 0
 
     def _draw(self) -> Tensor:
         """Compute the numbers of the next episodes of every copy, ``[S, B, episodes, whole counters]``."""
-        first = self.episode.flatten()[:, None] * self._counters
+        first = self._base.flatten()[:, None] * self._counters
         numbers = uniform(self._keys, first, self._episodes * self._counters)
-        return numbers.view(*self.episode.shape, self._episodes, 4 * self._counters)
+        return numbers.view(*self._base.shape, self._episodes, 4 * self._counters)
 
 
 def _philox_at(words: tuple[int, int], counter: int) -> np.random.Philox:

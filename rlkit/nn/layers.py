@@ -87,8 +87,9 @@ class Layer:
 
     def _choose(self, minibatch: int) -> LayerBackends:
         n_in, n_out = self.weight.shape[1:]
-        others = THIN if 1 in (n_in, n_out) else TORCH
-        if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32:
+        on_cpu = self.weight.device.type == "cpu"
+        others = THIN if on_cpu and 1 in (n_in, n_out) else TORCH
+        if not on_cpu or self.weight.dtype != torch.float32:
             chosen = LayerBackends(others, others, others)
         else:
             height, width = (n_out, n_in) if self.out_first else (n_in, n_out)
