@@ -96,7 +96,10 @@ class Stream:
         self._block_start = 0
         self._generators: list[np.random.Generator] = []  # numpy's, on the CPU
         self._generators_at = -1  # the number that they give next
-        self._ahead = None if self.device.type == "cpu" else _DrawnAhead(self._draw, self._block_steps)
+        self._ahead: _DrawnAhead | None = None
+        if self.device.type != "cpu":
+            self._ahead = _DrawnAhead(self._draw, self._block_steps)
+            self._words = _as_int64(self._keys, self.device)
         self.step = 0  # how many steps have been drawn: the whole state of the stream
 
     def hold(self, steps: int) -> None:
@@ -152,7 +155,7 @@ class Stream:
         if self.device.type == "cpu":
             numbers = self._draw_numpy(first, count)
         else:
-            numbers = numbers_from(_as_int64(self._keys, self.device), first, count)
+            numbers = numbers_from(self._words, first, count)
         return numbers.view(*self._lead, steps, self.width).movedim(-2, 0).contiguous()
 
     def _draw_numpy(self, first: int, count: int) -> Tensor:
@@ -179,7 +182,8 @@ class _DrawnAhead:
     def __init__(self, draw: Callable[[int, int], Tensor], steps: int) -> None:
         self._draw, self._steps = draw, steps
         self._numbers: Tensor | None = None  # [steps, ...]
-        self._at: Tensor | None = None  # int64, index of the next step
+        self._at: Tensor | None = None  # [1] int64, index of the next step
+        self._offsets: Tensor | None = None  # 0, 1, ...
         self._next, self._left = -1, 0  # the step that comes next, and the steps drawn from there on
 
     def draw_until(self, step: int, steps: int) -> None:
@@ -189,7 +193,8 @@ class _DrawnAhead:
         self._steps = max(self._steps, steps)
         numbers = self._draw(step, self._steps)
         if self._numbers is None or self._at is None or len(self._numbers) < self._steps:
-            self._numbers, self._at = numbers, torch.zeros((), dtype=torch.int64, device=numbers.device)
+            self._numbers, self._at = numbers, torch.zeros(1, dtype=torch.int64, device=numbers.device)
+            self._offsets = torch.arange(self._steps, device=numbers.device)
         else:
             self._numbers.copy_(numbers)
             self._at.zero_()
@@ -197,11 +202,12 @@ class _DrawnAhead:
 
     def take(self, steps: int) -> Tensor:
         """Return the numbers of the next steps, ``[steps, ...]``."""
-        assert self._numbers is not None and self._at is not None, "nothing was drawn"
-        index = self._at + torch.arange(steps, device=self._at.device)
+        assert self._numbers is not None and self._at is not None and self._offsets is not None, "nothing was drawn"
+        index = self._at if steps == 1 else self._at + self._offsets[:steps]
+        numbers = self._numbers.index_select(0, index)
         self._at += steps
         self._next, self._left = self._next + steps, self._left - steps
-        return self._numbers.index_select(0, index)
+        return numbers
 
 
 def steps_ahead(streams: int, width: int) -> int:

@@ -5,7 +5,8 @@ counts the operations that a GPU would launch, and what makes the host wait: a n
 depends on data, a copy between host and device. ``PretendGraph`` records operations with their addresses and runs them
 again, as a CUDA graph does.
 
-It rests on a private hook of torch (``_setup_privateuseone_for_python_backend``, in torch 2.10 to 2.13).
+Its tensors say that they are on the device type "lazy", which torch knows and nothing here uses otherwise: autograd
+then runs in the thread of the caller, as for the CPU.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-NAME = "pretend"
+NAME = "lazy"  # of torch's device types
 aten = torch.ops.aten
 READS = {aten._local_scalar_dense.default, aten.equal.default}
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
@@ -163,16 +163,9 @@ def device() -> torch.device:
     return torch.device(NAME, 0)
 
 
-_registered = False
-
-
 @contextmanager
 def pretending() -> Iterator[Log]:
-    """Have a device ``"pretend"`` in the context; yields the log, which is cleared."""
-    global _registered
-    if not _registered:
-        _setup_privateuseone_for_python_backend(NAME)
-        _registered = True
+    """Have a device ``NAME`` in the context; yields the log, which is cleared."""
     LOG.clear()
     torch._C._set_only_lift_cpu_tensors(True)
     try:
