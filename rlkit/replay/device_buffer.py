@@ -61,11 +61,11 @@ class DeviceReplayBuffer(ReplayBuffer):
         for name, ring in host._fields.items():
             self._fields[name].copy_(ring)
         added = int(host.added)
-        numbers = torch.arange(max(added - self.capacity, 0), added).expand(len(self._rows), -1)
         if added:
-            self._fields["next_obs"][:, (numbers[0] % self.capacity).to(device)] = host._end(
-                numbers, host._position(numbers)
-            )["next_obs"].to(device)
+            stored = torch.arange(max(added - self.capacity, 0), added)
+            numbers = stored.repeat(len(self._rows), 1)
+            successors = host._end(numbers, host._position(numbers))["next_obs"]
+            self._fields["next_obs"].index_copy_(1, (stored % self.capacity).to(device), successors.to(device))
         self.added.copy_(host.added)
 
     def _of_host(self) -> ReplayBuffer:
