@@ -379,9 +379,7 @@ def _check_alike(name: str, own: Tensor, given: Tensor) -> None:
         )
 
 
-def replay_bytes(
-    capacity: int, example: Transition, num_actions: int | None = None, successors: bool = False
-) -> int:
+def replay_bytes(capacity: int, example: Transition, num_actions: int | None = None, successors: bool = False) -> int:
     """Return the bytes that the rings of ``ReplayBuffer(capacity, example, num_actions)`` take.
 
     The table of successors takes an observation and 8 bytes more for every end of an episode; with ``successors`` they

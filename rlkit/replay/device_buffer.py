@@ -75,6 +75,4 @@ class DeviceReplayBuffer(ReplayBuffer):
 
 def _on_host(example: Transition) -> Transition:
     """Copy an example's shapes and dtypes to the CPU."""
-    return Transition(
-        *(None if field is None else torch.zeros(field.shape, dtype=field.dtype) for field in example)
-    )
+    return Transition(*(None if field is None else torch.zeros(field.shape, dtype=field.dtype) for field in example))
