@@ -181,9 +181,10 @@ class _DrawnAhead:
 
     def __init__(self, draw: Callable[[int, int], Tensor], steps: int) -> None:
         self._draw, self._steps = draw, steps
-        self._numbers: Tensor | None = None  # [steps, ...]
-        self._at: Tensor | None = None  # [1] int64, index of the next step
-        self._offsets: Tensor | None = None  # 0, 1, ...
+        self._numbers: Tensor  # [steps, ...], made by the first draw
+        self._at: Tensor  # [1] int64, index of the next step
+        self._offsets: Tensor  # 0, 1, ...
+        self._drawn = 0  # steps in ``_numbers``
         self._next, self._left = -1, 0  # the step that comes next, and the steps drawn from there on
 
     def draw_until(self, step: int, steps: int) -> None:
@@ -192,9 +193,9 @@ class _DrawnAhead:
             return
         self._steps = max(self._steps, steps)
         numbers = self._draw(step, self._steps)
-        if self._numbers is None or self._at is None or len(self._numbers) < self._steps:
+        if self._drawn < self._steps:
             self._numbers, self._at = numbers, torch.zeros(1, dtype=torch.int64, device=numbers.device)
-            self._offsets = torch.arange(self._steps, device=numbers.device)
+            self._offsets, self._drawn = torch.arange(self._steps, device=numbers.device), self._steps
         else:
             self._numbers.copy_(numbers)
             self._at.zero_()
@@ -202,7 +203,6 @@ class _DrawnAhead:
 
     def take(self, steps: int) -> Tensor:
         """Return the numbers of the next steps, ``[steps, ...]``."""
-        assert self._numbers is not None and self._at is not None and self._offsets is not None, "nothing was drawn"
         index = self._at if steps == 1 else self._at + self._offsets[:steps]
         numbers = self._numbers.index_select(0, index)
         self._at += steps

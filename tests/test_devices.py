@@ -69,7 +69,7 @@ def test_what_makes_the_host_wait_is_counted_and_refused(what: str) -> None:
     with pretending() as log:
         x = there(1.0, -2.0, 3.0)
         log.clear()
-        with forbidding_waits(), pytest.raises(HostWaits, match="test_devices|outside the package"):
+        with forbidding_waits(), pytest.raises(HostWaits, match=r"test_devices|outside the package"):
             WAITS[what](x)
         with forbidding_waits(), allowing_waits():
             WAITS[what](x)

@@ -9,6 +9,7 @@ is replayed and when streams draw ahead.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -89,10 +90,7 @@ class CapturedIteration:
             raise ValueError(f"terms ({', '.join(agent.terms.names)}) are given numbers of the host: run them eagerly")
         self.agent = agent
         self._work = agent.iteration
-        if graph is None:
-            pool = torch.cuda.graph_pool_handle()
-            graph = lambda: CUDAGraph(pool)  # noqa: E731
-        self._make = graph
+        self._make = partial(CUDAGraph, torch.cuda.graph_pool_handle()) if graph is None else graph
         self._end = 0  # of the training that the graphs are of
         self._needed: dict[Hashable, dict[Path, int]] = {}  # by branch: steps that streams take
         self.recorded: dict[Hashable, Recorded] = {}
@@ -235,10 +233,10 @@ def owner_of(agent: Agent, path: Path) -> tuple[Any, Any]:
         owner = thing
         if isinstance(owner, dict):
             thing = owner.get(name)
-        elif isinstance(owner, list | tuple):
-            thing = owner[name] if len(owner) > int(name) else None  # type: ignore[call-overload]
+        elif isinstance(name, int):
+            thing = owner[name] if len(owner) > name else None
         else:
-            thing = getattr(owner, str(name), None)
+            thing = getattr(owner, name, None)
     return owner, thing
 
 
@@ -246,7 +244,7 @@ def put(owner: Any, name: str | int, thing: Any) -> None:
     """Put a thing where it was found by ``owner_of``."""
     if isinstance(owner, list) and len(owner) == name:
         owner.append(thing)
-    elif isinstance(owner, dict | list):
-        owner[name] = thing  # type: ignore[call-overload]
+    elif isinstance(owner, dict) or isinstance(name, int):
+        owner[name] = thing
     else:
-        setattr(owner, str(name), thing)
+        setattr(owner, name, thing)

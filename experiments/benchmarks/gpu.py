@@ -1,4 +1,4 @@
-"""Test and measure rlkit on one GPU, in under five minutes; without a GPU, test on a pretend device and measure nothing.
+"""Test and measure rlkit on one GPU in under five minutes; without one, test on a pretend device and measure nothing.
 
 It runs the tests of devices, steps the cart-pole alone, trains PPO and DQN with many seeds as recorded graphs and
 without, iterates values on a million states, and compares float32 products with TF32 and bfloat16 ones. On a machine
@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-import rlkit.nn.layers
 from rlkit.agents import DQN, PPO
 from rlkit.agents.core.captured import CapturedIteration, Graph
 from rlkit.agents.core.terms import Terms
@@ -106,7 +107,7 @@ def no_waits(device: str) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def timed(iteration: Callable[[], None], device: str, seconds: float, warm: int = 4) -> float:
+def timed(iteration: Callable[[], object], device: str, seconds: float, warm: int = 4) -> float:
     """Return the seconds of one call: several before the clock starts, then for at least ``seconds``."""
     with no_waits(device):
         for _ in range(warm):
@@ -168,12 +169,12 @@ def values(device: str, sizes: Sizes) -> ReportTable:
     for dtype in (torch.float32, torch.float64):
         sweeps = sweeps_of([verified_task("gpu", mdp, 0.99, 1e-3)], torch.device(device), dtype)
         value = torch.zeros(mdp.num_states, 1, dtype=dtype, device=device)
-        seconds = timed(lambda sweeps=sweeps, value=value: block(sweeps, value), device, sizes.seconds) / BLOCK  # type: ignore[misc]
+        seconds = timed(partial(block, sweeps, value), device, sizes.seconds) / BLOCK
         # what a sweep must read and write at least: V, V', and of each direction a neighbor, a reward and a flag
         needed = mdp.num_states * (2 * dtype.itemsize + 4 * (8 + 2 * dtype.itemsize))
         source = torch.zeros(max(needed // 8, 1), dtype=torch.float32, device=device)
         copy = torch.empty_like(source)
-        copying = timed(lambda source=source, copy=copy: copy.copy_(source), device, sizes.seconds)  # type: ignore[misc]
+        copying = timed(partial(copy.copy_, source), device, sizes.seconds)
         rows.append(
             (str(dtype).removeprefix("torch."), seconds, needed / seconds / 1e9, 8 * len(source) / copying / 1e9)
         )
@@ -184,15 +185,16 @@ def values(device: str, sizes: Sizes) -> ReportTable:
 @contextmanager
 def products(precision: str) -> Iterator[None]:
     """Multiply matrices in "float32", "TF32" or "bfloat16" in the context; networks made in it stay so."""
-    before, own = torch.get_float32_matmul_precision(), rlkit.nn.layers.TORCH
+    layers: Any = import_module("rlkit.nn.layers")
+    before, own = torch.get_float32_matmul_precision(), layers.TORCH
     torch.set_float32_matmul_precision("high" if precision == "TF32" else "highest")
     if precision == "bfloat16":
-        rlkit.nn.layers.TORCH = MatmulBackend(_bfloat16_affine, _bfloat16_product)  # type: ignore[misc]
+        layers.TORCH = MatmulBackend(_bfloat16_affine, _bfloat16_product)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-        rlkit.nn.layers.TORCH = own  # type: ignore[misc]
+        layers.TORCH = own
 
 
 def _bfloat16_affine(bias: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -221,7 +223,7 @@ def precisions(device: str, graph: MakeGraph, sizes: Sizes) -> ReportTable:
     return ReportTable("precisions", title, columns, tuple(rows), 4)
 
 
-def tests(chosen: str | None = None) -> int:
+def run_tests(chosen: str | None) -> int:
     """Run the tests of devices; those on a GPU run where there is one. The exit code of pytest."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
     return subprocess.run([*command, *(["-k", chosen] if chosen else [])], cwd=ROOT, check=False).returncode
@@ -234,12 +236,12 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     torch.set_num_threads(1)
     if torch.cuda.is_available():
-        failed = 0 if options.no_tests else tests()
+        failed = 0 if options.no_tests else run_tests(None)
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
         show_all("cuda", None, ON_GPU)
         return failed
     print("This machine has no GPU. Nothing is measured: the same code runs on a pretend device at tiny sizes.")
-    failed = 0 if options.no_tests else tests("dqn-pole or ppo-pole or devices")
+    failed = 0 if options.no_tests else run_tests("dqn-pole or ppo-pole or devices")
     with pretending():
         for measured in measurements(NAME, PretendGraph, TINY):
             print(f"{measured.title}: ran")

@@ -72,11 +72,13 @@ class PretendTensor(torch.Tensor):
         """Raise as a GPU's tensor does."""
         raise TypeError(f"can't convert {NAME} device type tensor to numpy: use Tensor.cpu() first, at {_where()}")
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"PretendTensor({self.held!r})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Run an operation on the CPU."""
         return _run(func, args, kwargs or {})
 
@@ -151,7 +153,7 @@ class PretendGraph:
                         old.copy_(new)
 
 
-class _Mode(TorchDispatchMode):
+class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees operations without a tensor of the device among their operands, such as ``torch.zeros(3, device=...)``."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -169,7 +171,7 @@ def pretending() -> Iterator[Log]:
     LOG.clear()
     torch._C._set_only_lift_cpu_tensors(True)
     try:
-        with _Mode():
+        with _Mode():  # type: ignore[no-untyped-call]
             yield LOG
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
@@ -271,7 +273,7 @@ def _kind(func: Any) -> _Kind:
     )
 
 
-def _verify(func: Any, args: Any, given: list[Tensor], ours: list[Tensor], on_device: bool) -> None:
+def _verify(func: Any, args: Any, given: list[Tensor], ours: list[PretendTensor], on_device: bool) -> None:
     """Refuse mixed devices; count what the host waits for."""
     kind, mixed = _kind(func), 0 < len(ours) < len(given)
     if mixed and not kind.copies and any(tensor.dim() > 0 for tensor in given if not isinstance(tensor, PretendTensor)):
@@ -291,10 +293,10 @@ def _verify(func: Any, args: Any, given: list[Tensor], ours: list[Tensor], on_de
         LOG.wait(f"a shape or number that depends on data, by {func}")
 
 
-def _is_view(out: Any, ours: list[Tensor]) -> bool:
+def _is_view(out: Any, ours: list[PretendTensor]) -> bool:
     """Return whether an operation that writes nothing gives other views of its operands and computes nothing."""
     made = {_storage(leaf) for leaf in _leaves(out)}
-    return made <= {_storage(tensor.held) for tensor in ours}  # type: ignore[attr-defined]
+    return made <= {_storage(tensor.held) for tensor in ours}
 
 
 def _leaves(out: Any) -> list[Tensor]:

@@ -74,5 +74,6 @@ class DeviceReplayBuffer(ReplayBuffer):
 
 
 def _on_host(example: Transition) -> Transition:
-    """Copy an example's shapes and dtypes to the CPU."""
-    return Transition(*(None if field is None else torch.zeros(field.shape, dtype=field.dtype) for field in example))
+    """Make an example of the same shapes and dtypes on the CPU."""
+    fields = {name: field for name, field in example._asdict().items() if field is not None}
+    return Transition(**{name: torch.zeros(field.shape, dtype=field.dtype) for name, field in fields.items()})
