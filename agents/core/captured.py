@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 MOST_GRAPHS = 16  # of one agent; iterations of further branches are not captured
 # what does not change, and views of tensors that are kept elsewhere
-NOT_STATE = ("source", "config", "seeds", "per_row", "_keys", "_layers", "_rows", "rows", "parameters")
+NOT_STATE = ("source", "config", "seeds", "per_row", "_keys", "_layers", "_rows", "rows", "parameters", "iteration")
 
-STREAMS = (Stream, DeviceEpisodeStarts)  # what draws ahead
+NOT_WALKED = (type, ModuleType, FunctionType, MethodType, partial)
+Drawn = Stream | DeviceEpisodeStarts  # what draws ahead
 
 Path = tuple[str | int, ...]  # attributes and keys from the agent to something that it keeps
 
@@ -82,17 +84,19 @@ class CapturedIteration:
         graph: makes a graph; None means ``CUDAGraph``.
 
     Raises:
-        ValueError: an agent with terms, which are given numbers of the host.
+        ValueError: an agent with terms, which are given numbers of the host, or with environments that step there.
     """
 
     def __init__(self, agent: Agent, graph: Callable[[], Graph] | None = None) -> None:
         if agent.terms.names:
             raise ValueError(f"terms ({', '.join(agent.terms.names)}) are given numbers of the host: run them eagerly")
+        if not hasattr(agent.env, "dynamics"):
+            raise ValueError(f"{type(agent.env).__name__} steps on the host: run it eagerly")
         self.agent = agent
         self._work = agent.iteration
         self._make = partial(CUDAGraph, torch.cuda.graph_pool_handle()) if graph is None else graph
         self._end = 0  # of the training that the graphs are of
-        self._needed: dict[Hashable, dict[Path, int]] = {}  # by branch: steps that streams take
+        self._needed: dict[Hashable, list[tuple[Drawn, int]]] = {}  # by branch: steps that streams take
         self.recorded: dict[Hashable, Recorded] = {}
 
     def __call__(self) -> None:
@@ -103,18 +107,21 @@ class CapturedIteration:
         branch = self.agent.branch()
         found = self.recorded.get(branch)
         if branch not in self._needed:
-            before = self._steps()
+            streams = [thing for _, thing in parts_of(self.agent) if isinstance(thing, Drawn)]
+            before = [stream.step for stream in streams]
             self.eager()
-            self._needed[branch] = {path: step - before.get(path, 0) for path, step in self._steps().items()}
-        elif found is None and len(self.recorded) >= MOST_GRAPHS:
+            self._needed[branch] = [(stream, stream.step - step) for stream, step in zip(streams, before, strict=True)]
+            return
+        if found is None and len(self.recorded) >= MOST_GRAPHS:
             self.eager()
+            return
+        for stream, steps in self._needed[branch]:
+            stream.hold(steps)
+        if found is None or not bring_back(self.agent, found.tensors):
+            self._record(branch)
         else:
-            self._draw_ahead(self._needed[branch])
-            if found is None or not attach(self.agent, found.tensors):
-                self._record(branch)
-            else:
-                found.graph.replay()
-                advance(self.agent, found.counted)
+            found.graph.replay()
+            advance(self.agent, found.counted)
 
     def eager(self) -> None:
         """Do the next iteration as it is, and sum up its log."""
@@ -127,24 +134,15 @@ class CapturedIteration:
 
         def work() -> None:
             self.eager()
-            settle(self.agent, tensors)
+            bring_back(self.agent, tensors)
 
         graph.capture(work)
         changed = {path: now - counters.get(path, 0) for path, now in counters_of(self.agent).items()}
         self.recorded[branch] = Recorded(graph, tensors, {path: by for path, by in changed.items() if by})
 
-    def _steps(self) -> dict[Path, int]:
-        """How many steps every stream has taken."""
-        return {path: each.step for path, each in parts_of(self.agent) if isinstance(each, STREAMS)}
-
-    def _draw_ahead(self, needed: dict[Path, int]) -> None:
-        for path, each in parts_of(self.agent):
-            if isinstance(each, STREAMS) and path in needed:
-                each.hold(needed[path])
-
 
 def parts_of(agent: Agent) -> Iterator[tuple[Path, Any]]:
-    """Walk through what an agent keeps: its own objects, tensors and numbers, each once, with its path."""
+    """Walk through what an agent keeps: objects, tensors and numbers, each object once, with its path."""
     met: set[int] = set()
 
     def walk(path: Path, thing: Any) -> Iterator[tuple[Path, Any]]:
@@ -156,14 +154,14 @@ def parts_of(agent: Agent) -> Iterator[tuple[Path, Any]]:
             inside = thing.items()
         elif isinstance(thing, list | tuple):
             inside = enumerate(thing)
-        elif type(thing).__module__.startswith("rlkit.") and hasattr(thing, "__dict__"):
+        elif hasattr(thing, "__dict__") and not isinstance(thing, NOT_WALKED):
             inside = vars(thing).items()
         if not inside or id(thing) in met:
             return
         met.add(id(thing))
         yield path, thing
         for name, each in list(inside):
-            if name not in NOT_STATE and not isinstance(each, CapturedIteration):
+            if name not in NOT_STATE:
                 yield from walk((*path, name), each)
 
     return walk((), agent)
@@ -179,38 +177,42 @@ def counters_of(agent: Agent) -> dict[Path, int]:
     return {path: thing for path, thing in parts_of(agent) if isinstance(thing, int)}
 
 
-def settle(agent: Agent, tensors: dict[Path, Tensor]) -> None:
-    """Bring what an iteration has put elsewhere back to the tensors where it was before."""
-    addresses = {tensor.data_ptr() for tensor in tensors.values()}
-    moved = []
-    for path, tensor in tensors.items():
-        owner, now = owner_of(agent, path)
-        if now is not tensor and alike(now, tensor):
-            # what lies where another is brought back to is copied first
-            moved.append((owner, path[-1], tensor, now.clone() if now.data_ptr() in addresses else now))
-    for owner, name, tensor, now in moved:
-        tensor.copy_(now)
-        put(owner, name, tensor)
-
-
-def attach(agent: Agent, tensors: dict[Path, Tensor]) -> bool:
-    """Bring what the host has put elsewhere back to the tensors of a graph; sums of the log that was read are 0.
+def bring_back(agent: Agent, tensors: dict[Path, Tensor]) -> bool:
+    """Bring what was put elsewhere back to the tensors where it was; sums of the log that were read become 0.
 
     Returns:
-        whether that was possible: not where something has another shape now.
+        whether everything is back: what has another shape now is left as it is.
+
+    Raises:
+        RuntimeError: two things were one tensor and are two now, so that there is one place for both.
     """
+    storages = {_storage(tensor) for tensor in tensors.values()}
+    moved: dict[int, tuple[Tensor, Tensor | None]] = {}  # by the tensor where it was
+    places, everything = [], True
     for path, tensor in tensors.items():
         owner, now = owner_of(agent, path)
         if now is tensor:
             continue
-        if now is None and isinstance(owner, list):
-            tensor.zero_()
-        elif alike(now, tensor):
-            tensor.copy_(now)
-        else:
-            return False
-        put(owner, path[-1], tensor)
-    return True
+        if not alike(now, tensor) and not (now is None and isinstance(owner, list)):
+            everything = False
+            continue
+        if moved.setdefault(id(tensor), (tensor, now))[1] is not now:
+            raise RuntimeError(f"{'.'.join(map(str, path))} shared its tensor with something else: keep a copy of it")
+        places.append((owner, path[-1], tensor))
+    # what lies where another is brought back to is copied first
+    found = [
+        (tensor, now.clone() if now is not None and _storage(now) in storages else now)
+        for tensor, now in moved.values()
+    ]
+    for tensor, now in found:
+        tensor.zero_() if now is None else tensor.copy_(now)
+    for owner, name, tensor in places:
+        put(owner, name, tensor)
+    return everything
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def advance(agent: Agent, counted: dict[Path, int]) -> None:

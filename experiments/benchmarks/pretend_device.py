@@ -63,6 +63,10 @@ class PretendTensor(torch.Tensor):
         """Return the address of the numbers."""
         return self.held.data_ptr()
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """Return the memory of the numbers."""
+        return self.held.untyped_storage()
+
     def tolist(self) -> Any:
         """Read all numbers; the host waits."""
         LOG.wait("tolist")

@@ -12,8 +12,9 @@ from devices import DEVICES, graphs, on_host, using, without_waits
 from rlkit.adversarial import PGD, Budget, robustness_curve
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
 from rlkit.agents.core.captured import CapturedIteration, counters_of, parts_of, tensors_of
+from rlkit.agents.core.terms import Terms
 from rlkit.agents.core.training_state import TrainingState
-from rlkit.envs import CartPole, GridWorld
+from rlkit.envs import BatchedEnv, CartPole, GridWorld
 from rlkit.envs.probes import observation_reward
 from rlkit.experiments.benchmarks.pretend_device import NAME
 from rlkit.streams import DeviceEpisodeStarts, Stream
@@ -54,16 +55,33 @@ CASES = {
         POLE,
         {"double": True, "dueling": True, "n_steps": 3, "priority_exponent": 0.6, "tau": 0.5, "loss": "squared"},
     ),
-    "dqn-updates": Case(DQN, observation_reward(), {"target_clock": "updates", "target_update_interval": 6}),
-    "dqn-latest": Case(DQN, POLE, {"replay": False, "single_coin": True, "normalize_rewards": True}),
+    "dqn-updates": Case(
+        DQN,
+        observation_reward(),
+        {
+            "target_clock": "updates",
+            "target_update_interval": 6,
+            "replay": False,
+            "single_coin": True,
+            "normalize_rewards": True,
+        },
+    ),
     "a2c-pole": Case(A2C, POLE, {"normalize_advantage": True, "learning_rate_schedule": "linear"}),
     "a2c-grid": Case(A2C, GRID, {"use_rms_prop": False, "ent_coef": 0.01}),
-    "ppo-pole": Case(PPO, POLE, {"clip_range_schedule": "linear", "clip_range_vf": 0.2, "target_kl": 0.01}),
-    "ppo-normalized": Case(PPO, POLE, {"normalize_observations": True, "normalize_rewards": True}),
+    "ppo-pole": Case(
+        PPO,
+        POLE,
+        {
+            "clip_range_schedule": "linear",
+            "clip_range_vf": 0.2,
+            "target_kl": 0.01,
+            "normalize_observations": True,
+            "normalize_rewards": True,
+        },
+    ),
     "ppo-grid": Case(PPO, GRID, {"learning_rate_schedule": "step"}),
     "reinforce-pole": Case(REINFORCE, POLE, {"discount_states": True, "learning_rate_schedule": "inverse"}),
     "reinforce-grid": Case(REINFORCE, GRID, {"baseline": "average", "unfinished": "drop", "ent_coef": 0.01}),
-    "reinforce-optimal": Case(REINFORCE, POLE, {"baseline": "optimal", "unfinished": "end"}),
     "q-grid": Case(TabularQ, GRID, {}),
     "sarsa-grid": Case(TabularQ, GRID, {"algorithm": "expected-sarsa", "power": 0.6}),
 }
@@ -154,7 +172,6 @@ def differences(name: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_counter_of_the_host_that_an_update_reads_is_noticed(monkeypatch: Any) -> None:
-    assert not differences("ppo-grid")
     assert not differences("a2c-pole")
     monkeypatch.setattr(TrainingState, "remaining_now", property(lambda state: state.remaining))
     assert "actor_critic.flat" in differences("a2c-pole")  # its learning rate stands still
@@ -165,10 +182,10 @@ def test_what_the_host_counts_is_known() -> None:
     """These decide when streams draw ahead, which branch comes and what the log divides by; no operation reads them."""
     counted = set()
     with using(NAME):
-        for name in ("dqn-variants", "a2c-pole", "ppo-pole", "reinforce-pole", "q-grid"):
+        for name in ("dqn-variants", "a2c-grid", "ppo-grid", "q-grid"):
             agent = made(name, NAME)
             agent.iteration = captured = CapturedIteration(agent, graphs(NAME))
-            for _ in zip(range(20), agent.iterations(LONG, LONG), strict=False):
+            for _ in zip(range(12), agent.iterations(LONG, LONG), strict=False):
                 pass
             counted |= {path for each in captured.recorded.values() for path in each.counted}
     streams = ("explore", "_sample", "_shuffle", "env._noise._transitions", "env._noise._starts")
@@ -183,7 +200,7 @@ def test_what_the_host_counts_is_known() -> None:
 
 @pytest.mark.slow
 @ON
-@pytest.mark.parametrize("name", ["dqn-grid", "ppo-normalized"])
+@pytest.mark.parametrize("name", ["dqn-grid", "ppo-pole"])
 def test_logs_and_evaluations_between_replays_change_nothing(name: str, device: str) -> None:
     with using(device):
         quiet, busy = made(name, device), made(name, device)
@@ -215,7 +232,7 @@ def test_a_log_is_read_at_stated_places_alone() -> None:
 
 @pytest.mark.slow
 @ON
-@pytest.mark.parametrize("name", ["dqn-variants", "a2c-grid", "ppo-normalized", "reinforce-pole", "q-grid"])
+@pytest.mark.parametrize("name", ["dqn-variants", "a2c-grid", "ppo-pole", "reinforce-pole", "q-grid"])
 def test_trainings_are_saved_resumed_and_evaluated_as_on_the_cpu(name: str, device: str, tmp_path: Any) -> None:
     cpu = made(name, "cpu").learn(96)
     with using(device):
@@ -253,6 +270,53 @@ def test_terms_are_not_captured() -> None:
     agent = A2C(POLE, device="cpu", terms=[weights])
     with pytest.raises(ValueError, match=r"terms \(weights\) are given numbers of the host"):
         CapturedIteration(agent, graphs(NAME))
+
+
+def test_environments_of_the_host_are_not_captured() -> None:
+    with pytest.raises(ValueError, match="ForeignEnv steps on the host"):
+        CapturedIteration(A2C("Acrobot-v1", device="cpu"), graphs(NAME))
+
+
+class Fibonacci:
+    """Two numbers that change places, with what a ``CapturedIteration`` needs of an agent."""
+
+    def __init__(self, one: torch.Tensor, two: torch.Tensor) -> None:
+        self.env = BatchedEnv(POLE, [0], 1, NAME)
+        self.terms, self.training_state = Terms((), [0], one.device), TrainingState([0], 1, one.device)
+        self.pair = {"last": one, "now": two}
+        self.sizes = 0
+
+    def branch(self) -> None:
+        pass
+
+    def iteration(self) -> None:
+        last, now = self.pair["last"], self.pair["now"]
+        self.pair.update(last=now, now=last + now)
+        self.sizes += 1
+
+
+@pytest.mark.slow
+def test_what_changes_places_is_brought_back() -> None:
+    with using(NAME):
+        agent: Any = Fibonacci(torch.zeros(1, device=NAME), torch.ones(1, device=NAME))
+        captured = CapturedIteration(agent, graphs(NAME))
+        for _ in range(10):
+            captured()
+        assert (agent.pair["last"].tolist(), agent.pair["now"].tolist(), agent.sizes) == ([55.0], [89.0], 10)
+        agent.pair["now"] = torch.full((1,), 100.0, device=NAME)  # the caller puts it elsewhere
+        captured()
+        assert agent.pair["now"].tolist() == [155.0]
+        shared = torch.ones(1, device=NAME)
+        agent.pair.update(last=shared, now=shared)
+        captured()  # a copy each
+        assert agent.pair["now"].tolist() == [2.0]
+        agent = Fibonacci(shared, shared)
+        agent.iteration = lambda: agent.pair.update(last=agent.pair["now"] + 1.0, now=agent.pair["now"] + 2.0)
+        captured = CapturedIteration(agent, graphs(NAME))
+        captured()
+        agent.pair.update(last=shared, now=shared)
+        with pytest.raises(RuntimeError, match=r"pair\.now shared its tensor with something else"):
+            captured()
 
 
 def weights(network: Any, features: Any, targets: Any) -> Any:
