@@ -160,6 +160,11 @@ class PretendGraph:
 class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees operations without a tensor of the device among their operands, such as ``torch.zeros(3, device=...)``."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leave out the wrapper of torch's compiler, whose import takes seconds and which nothing here needs."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
 

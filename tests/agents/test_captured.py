@@ -234,15 +234,16 @@ def test_a_log_is_read_at_stated_places_alone() -> None:
 @ON
 @pytest.mark.parametrize("name", ["dqn-variants", "a2c-grid", "ppo-pole", "reinforce-pole", "q-grid"])
 def test_trainings_are_saved_resumed_and_evaluated_as_on_the_cpu(name: str, device: str, tmp_path: Any) -> None:
-    cpu = made(name, "cpu").learn(96)
+    # a clip range that ends at 0 would let roundings decide what is clipped
+    others = {"clip_range_schedule": "constant"} if name == "ppo-pole" else {}
     with using(device):
-        agent = made(name, device).learn(48)
+        agent = made(name, device, **others).learn(24)
         agent.checkpoint(tmp_path / "run")
         again = type(agent).resume(tmp_path / "run", env=CASES[name].env, device=device)
         elsewhere = type(agent).resume(tmp_path / "run", env=CASES[name].env, device="cpu")
         for each in (agent, again, elsewhere):
-            each.learn(48)
-        for network in cpu.networks:
+            each.learn(24)
+        for network in agent.networks:
             flats = [on_host(each.networks[network].flat) for each in (agent, again, elsewhere)]
             torch.testing.assert_close(flats[1], flats[0], rtol=0, atol=0 if device == NAME else 1e-5)
             torch.testing.assert_close(flats[2], flats[0], rtol=1e-4, atol=2e-5)
