@@ -312,9 +312,13 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", ["1", "2"])
-def test_every_attack_from_the_command_line(folder: Path, norm: str, capsys: pytest.CaptureFixture[str]) -> None:
-    named = ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best")
+@pytest.mark.parametrize(
+    ("norm", "named"),
+    [("1", ("noise", "fgsm")), ("2", ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best"))],
+)
+def test_every_attack_from_the_command_line(
+    folder: Path, norm: str, named: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     args = ("--norm", norm, "--epsilons", "0.2", "--episodes", "1", "--attacks", *named)
     out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
     assert len(out["results"]["curves"]["rlkit DQN"]) == 1 + len(named) + 1
