@@ -304,7 +304,7 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
     ]  # fmt: skip
     for point in (points[1], points[3], points[5]):
         assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
-    assert out["settings"]["epsilon_unit"] == "units of the task's scale"
+    assert out["settings"]["unit"] == "units of the task's scale"
     assert (tmp_path / "a" / "attacks.png").exists()
     assert "under attack" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert out["results"]["aliasing_epsilon"] is None
