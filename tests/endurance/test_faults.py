@@ -1,6 +1,6 @@
 """Faults from outside: kills, full and read-only disks, too little memory, no home, long trainings.
 
-``make endurance`` runs the full counts, which ``RLKIT_ENDURANCE=full`` asks for; otherwise a part that fits.
+``make endurance`` runs the full counts.
 """
 
 import errno
@@ -11,15 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from counts import repeats
 
 from rlkit.agents import DQN, load, resume
 from rlkit.atomic_files import whole_file
 from rlkit.experiments.cli import main
 
 HERE = Path(__file__).resolve().parent
-FULL = os.environ.get("RLKIT_ENDURANCE") == "full"
-KILLS = 200 if FULL else 10
-STEPS = 1_000_000 if FULL else 20_000
+KILLS = repeats(200, 5)
+STEPS = repeats(1_000_000, 6_000)
+HOMES = ("/dev/null", "/proc/self")[: repeats(2, 1)]  # no folder, and one that takes no file
 MOST_MB = 8.0  # that the memory of a process may grow by
 SMALL = {"device": "cpu", "net_arch": (16,), "learning_starts": 16, "batch_size": 8, "buffer_size": 64}
 
@@ -176,7 +177,7 @@ assert not written, written
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("home", ["/dev/null", "/proc/self"])
+@pytest.mark.parametrize("home", HOMES)
 def test_a_missing_home_and_a_read_only_installation_cost_time_alone(home):
     said = python(NO_CACHE, HERE.parents[1], HOME=home, XDG_CACHE_HOME="", NUMBA_CACHE_DIR=f"{home}/cache")
     usual = python(NO_CACHE, HERE.parents[1])

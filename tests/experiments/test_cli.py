@@ -329,7 +329,7 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
     ]  # fmt: skip
     for point in (points[1], points[3], points[5]):
         assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
-    assert out["settings"]["epsilon_unit"] == "units of the task's scale"
+    assert out["settings"]["unit"] == "units of the task's scale"
     assert (tmp_path / "a" / "attacks.png").exists()
     assert "under attack" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert out["results"]["aliasing_epsilon"] is None
@@ -337,9 +337,13 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", ["1", "2"])
-def test_every_attack_from_the_command_line(folder: Path, norm: str, capsys: pytest.CaptureFixture[str]) -> None:
-    named = ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best")
+@pytest.mark.parametrize(
+    ("norm", "named"),
+    [("1", ("noise", "fgsm")), ("2", ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best"))],
+)
+def test_every_attack_from_the_command_line(
+    folder: Path, norm: str, named: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     args = ("--norm", norm, "--epsilons", "0.2", "--episodes", "1", "--attacks", *named)
     out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
     assert len(out["results"]["curves"]["rlkit DQN"]) == 1 + len(named) + 1
