@@ -147,7 +147,7 @@ def errors_in_one_line() -> Iterator[None]:
 def continuing(arguments: Sequence[str]) -> str:
     """The command that continues the one with these arguments."""
     words = [word for word in arguments if word not in ("--resume", "--overwrite")]
-    return shlex.join(["rlkit", *words, "--resume"])
+    return shlex.join(["rlkit", *words, *(() if words[:1] == ["study"] else ("--resume",))])  # a study always goes on
 
 
 def overview() -> str:

@@ -13,15 +13,17 @@ from rlkit.agents import Agent
 
 from ...workflows.compare import SB3Process, require_sb3, sb3_job_for
 from ...workflows.policies import RLKIT, SB3
-from ...workflows.train import Training, train
+from ...workflows.train import Training
+from .unfinished import trained, unfinished
 
 
 def rlkit_policy(training: Training, folder: Path) -> Agent:
-    """The rlkit agent in the folder; if there is none, it is trained and saved there."""
+    """The rlkit agent in the folder; if there is none, it is trained, or its training is continued, and saved there."""
     path = folder / "agent.safetensors"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        train(training, training.make_agent()).agent.save(path)
+        with unfinished(folder, folder.name, training) as kept:
+            trained(training, kept, folder.name).agent.save(path)
     return rlkit.agents.load(path, device="cpu")
 
 
