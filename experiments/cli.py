@@ -6,9 +6,11 @@ Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, 
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import inspect
 import io
+import os
 import re
 import shlex
 import signal
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from functools import partial, wraps
+from typing import NoReturn
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
@@ -67,6 +70,20 @@ rlkit --tyro-write-completion bash FILE
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 or 143 interrupted.
 """
+
+
+def run() -> NoReturn:
+    """Be the process of a command: run it, clean up, and end without taking the interpreter apart.
+
+    Python would unload every module before it leaves, which takes torch a second.
+    """
+    try:
+        code = main()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output has gone
+        code = FAILED
+    os._exit(code)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -112,6 +112,31 @@ def test_help_lists_every_command_and_needs_no_torch() -> None:
         assert f" {command} " in said
 
 
+ENDING = """
+import atexit, sys
+from rlkit.experiments.cli import run
+
+class Witness:
+    def __del__(self):
+        print("taken apart")
+
+kept = Witness()
+atexit.register(print, "cleaned up")
+sys.argv = ["rlkit", *sys.argv[1:]]
+run()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "code", "said"), [(["--version"], 0, f"rlkit {rlkit.__version__}\n"), (["trian"], 2, "")]
+)
+def test_a_command_ends_its_process_cleaned_up_and_not_taken_apart(words: list[str], code: int, said: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDING, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert ended.stdout == said + "cleaned up\n"
+
+
 def test_the_lists_of_algorithms_that_need_no_torch_are_those_of_the_package() -> None:
     assert get_args(Algorithm) == tuple(name.lower() for name in rlkit.agents.ALGORITHMS)
     assert get_args(SB3ModelAlgorithm) == rlkit.sb3.ALGORITHMS == tuple(HYPERPARAMETER_MAPS)
