@@ -19,7 +19,7 @@ import torch
 
 from rlkit.agents import A2C, DQN, REINFORCE, Agent, load
 from rlkit.experiments.cli import main
-from rlkit.experiments.demo.settings import FULL, QUICK, Demo
+from rlkit.experiments.demo.settings import FULL, QUICK, Attacks, Demo, Sandwiches
 from rlkit.experiments.demo.table import Line, summary, with_cartpole_target, with_grid_target
 from rlkit.experiments.workflows.train import Training
 from rlkit.statistics import mean_interval, median_interval
@@ -38,6 +38,9 @@ MINIATURE = replace(
     QUICK,
     grid=tuple(shortened(each) for each in QUICK.grid),
     cartpole=tuple(shortened(each) for each in QUICK.cartpole),
+    grid_attacks=Attacks("raw", (0.4,), shown=0.4),
+    cartpole_attacks=Attacks("task", (1.0,), shown=1.0),
+    sandwiches=Sandwiches((0.05,), 0.4, episodes=1, grid_attacks=("fgsm",), max_boxes=8),
     sb3_seeds=(0,),
     episodes=2,
 )
