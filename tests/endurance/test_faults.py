@@ -158,6 +158,48 @@ def test_too_little_memory_is_a_sentence_and_leaves_no_file(tmp_path, monkeypatc
     assert load(tmp_path / "policy", device="cpu").num_seeds == 1
 
 
+LITTLE_MEMORY = """
+import contextlib, io, json, os, resource, sys
+import numpy as np, scipy.special, rlkit.adversarial, rlkit.plotting
+from rlkit.experiments.cli import main
+from rlkit.experiments.report import terminal
+from rlkit.experiments.workflows import attack, solve, train
+np.linalg.qr(np.ones((200, 200)))  # OpenBLAS ends the process itself where it gets no memory for its first product
+used = int(open("/proc/self/statm", encoding="ascii").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)
+for command in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+        code = main(command)
+    print(json.dumps([code, said.getvalue()]), file=sys.__stdout__)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_command_without_enough_memory_ends_with_one_sentence(tmp_path):
+    short = ("--seeds", "1", "--steps", "2000", "--episodes", "1", "--json")
+    wide = ("--set", "net_arch=4096,4096")
+    commands = {
+        "enough": ["train", "--algo", "a2c", *short[:3], "20", *short[4:], *wide[:1], "net_arch=16,"],
+        "network": ["train", "--algo", "dqn", *short, *wide],
+        "buffer": ["train", "--algo", "dqn", *short[:3], "9000000", *short[4:], "--set", "buffer_size=9000000"],
+        "batch": ["train", "--algo", "ppo", *short, *wide[:1], "n_steps=2000", "batch_size=2000", "net_arch=16000,"],
+        "lattice": ["solve", "CartPole-v1", "--points", "61", "--json"],
+    }
+    told = [[*command, "--out", str(tmp_path / name)] for name, command in commands.items()]
+    said = python(LITTLE_MEMORY, json.dumps(told))
+    assert said.returncode == 0, said.stderr
+    ended = dict(zip(commands, map(json.loads, said.stdout.splitlines()), strict=True))
+    assert ended.pop("enough")[0] == 0
+    for name, (code, sentence) in ended.items():
+        assert code == 2, name
+        assert sentence.count("\n") == 1, name
+        told = "lower buffer_size" if name == "buffer" else "take fewer seeds, copies or points, or smaller networks"
+        assert told in sentence, name
+        left = os.listdir(tmp_path / name) if (tmp_path / name).is_dir() else []
+        assert set(left) <= {"settings.json", "LOCK"}, name
+
+
 NO_CACHE = """
 import sys
 sys.dont_write_bytecode = True
