@@ -43,7 +43,7 @@ def sb3_policy(training: Training, folder: Path) -> Stacked:
             process.results()
     algo = training.algo.upper()
     files = [folder / f"sb3-seed{seed}.zip" for seed in training.seeds]
-    models = [rlkit.sb3.load(file, algo, trust=True).models[0] for file in files]  # made here
+    models = [rlkit.sb3.load(file, algo, trust=True).models[0] for file in files]  # written here
     return Stacked([rlkit.sb3.layers_of(model) for model in models], algo == "DQN", training.seeds)
 
 

@@ -46,7 +46,7 @@ class Point:
 
     seed: int
     timesteps: int
-    value: float | None  # None where there is none, as before the first episode has ended
+    value: float | None  # None before the first episode has ended
 
 
 class Sampled:

@@ -36,7 +36,7 @@ class GridRow:
     limit: int  # steps of an episode
     steps: int  # of training
     exact_return: float  # expected, in an episode of at most ``limit`` steps
-    optimum: float  # of all policies under that limit, those that see the steps left included
+    optimum: float  # of all policies under that limit, also of those that see the number of steps left
 
 
 def run(cases: Sequence[GridCase], options: StudyOptions) -> Sequence[ReportTable]:
