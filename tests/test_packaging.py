@@ -122,12 +122,14 @@ def test_the_wheel_works_from_elsewhere(built, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["rlkit", "envs/rlkit", "agents/Änderungen und mehr/rlkit"])
-def test_a_clone_works_from_above_and_from_inside_whatever_its_folder_is_called(path, tmp_path):
+@pytest.mark.parametrize(
+    ("path", "names"), [("rlkit", LIGHT), ("envs/rlkit", LIGHT), ("agents/Änderungen und mehr/rlkit", MODULES)]
+)
+def test_a_clone_works_from_above_and_from_inside_whatever_its_folder_is_called(path, names, tmp_path):
     clone = tmp_path / path
     clone.mkdir(parents=True)
     copy_of_the_tree(clone)
-    assert home_of_modules(MODULES, clone.parent, clone) == clone.resolve()
+    assert home_of_modules(names, clone.parent, clone) == clone.resolve()
     for cwd in (clone, clone / "envs", tmp_path):
         assert home_of_modules(LIGHT, cwd, clone) == clone.resolve()
 

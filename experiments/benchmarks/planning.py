@@ -54,7 +54,7 @@ class SolverTiming(NamedTuple):
 
     @property
     def passes(self) -> bool:
-        """Whether the answer is as good as was asked."""
+        """Whether the answer is within the error that was asked for."""
         return self.error <= TRUE_ERROR
 
 
@@ -151,7 +151,7 @@ def storm(instance: Instance) -> Iterator[Solver]:
         formula = stormpy.parse_properties(f'R{{"r"}}max=? [Cdiscount={instance.gamma!r}]')[0]
         environment = stormpy.Environment()
         solver = environment.solver().min_max()
-        # Storm stops where the last change is small; this is the change at which the error is what was asked.
+        # Storm stops when the last change is small; at this change the error is the one asked for.
         solver.precision = stormpy.Rational(TRUE_ERROR * (1 - instance.gamma) / instance.gamma)
         solver.relative_termination_criterion = False
         return lambda: np.array(
@@ -190,7 +190,7 @@ def toolbox(instance: Instance) -> Iterator[Solver]:
 
 
 class SolverRun:
-    """A solver under the clock, called once as soon as it is built."""
+    """A timed solver, called once as soon as it is built."""
 
     def __init__(self, instance: Instance, solver: Solver) -> None:
         """Build, call, and hold the answer to the certified bounds."""
@@ -213,7 +213,7 @@ class SolverRun:
 
     @property
     def timing(self) -> SolverTiming:
-        """What is known so far. The first call of a fast solver is not counted."""
+        """The times so far. The first call of a fast solver is not counted."""
         counted = slice(0 if self.slow else 1, None)
         seconds, wall = tuple(self.seconds[counted]), tuple(self.wall[counted])
         return SolverTiming(

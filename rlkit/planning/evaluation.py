@@ -18,7 +18,7 @@ PROBABILITY_TOLERANCE = 1e-6  # float32 softmax outputs sum to one only this wel
 
 
 class RewardProcess(NamedTuple):
-    """A policy at work in an MDP: a Markov chain with rewards, ``V = r + gamma P V``."""
+    """The Markov chain with rewards that a policy makes of an MDP, ``V = r + gamma P V``."""
 
     reward: Array  # [N], mean reward of a step
     continuation: sparse.csr_array  # [N, N], probability of going on to each state

@@ -115,10 +115,10 @@ def margins(victim, obs, budget):
 class TestClosedForm:
     @pytest.mark.slow
     def test_linear_victims_of_two_actions(self):
-        world = problem(0, states=8, actions=2)
+        world = problem(0, states=6, actions=2)
         rng = np.random.default_rng(0)
         modules = []
-        for _ in range(4):
+        for _ in range(2):
             module = nn.Sequential(nn.Linear(2, 2))
             module[0].weight.data = torch.from_numpy(rng.normal(size=(2, 2))).float()
             module[0].bias.data = -(module[0].weight.data @ torch.full((2,), 0.5))
@@ -256,7 +256,7 @@ class TestSampled:
     @pytest.mark.slow
     def test_two_actions_in_closed_form(self):
         """pi(0) is the logistic function of the lead, whose extremes over a box are lead +- epsilon |w|_1."""
-        world, victim = problem(10, states=8, actions=2), linear(4, seed=1)
+        world, victim = problem(10, states=6, actions=2), linear(2, seed=1)
         obs = torch.from_numpy(world.observations()).double()
         low, high, natural = [], [], []
         for module in victim.modules:

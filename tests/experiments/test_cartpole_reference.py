@@ -130,7 +130,7 @@ def test_the_greedy_policy_of_a_modest_lattice_balances_from_every_standard_star
 def test_finer_lattices_come_nearer_to_balancing_for_ever(modest: LatticeReference) -> None:
     references = (solved(POLE, 7, tolerance=1e-3), solved(POLE, 11, tolerance=1e-3), modest)
     values = [float(reference.value_at(np.zeros(4))) for reference in references]
-    np.testing.assert_allclose(values, [0.0, 81.6, 89.1], atol=0.1)
+    np.testing.assert_allclose(values, [67.6, 81.6, 89.1], atol=0.1)
 
 
 @pytest.mark.slow
