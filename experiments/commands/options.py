@@ -191,6 +191,8 @@ class ThreatOptions:
         epsilons: Attack sizes.
         norm: Norm of the attack: inf bounds every feature separately; 2 and 1 bound all features together.
         attacks_per_episode: Maximum attacks per episode.
+        epsilon_per: Whether epsilon bounds every step by itself, or the l2 length of all offsets of an episode together
+            (needs --norm 2).
         victim: Whether the policy plays its greedy actions or samples them.
         first_seed: Seed of the first episode that is reported; the others follow by one.
     """
@@ -200,6 +202,7 @@ class ThreatOptions:
     unit: Unit = None
     norm: Annotated[Literal["inf", "2", "1"] | None, unset("{inf,2,1}", "inf")] = None
     attacks_per_episode: Annotated[int | None, unset("INT", "no limit")] = None
+    epsilon_per: Annotated[Literal["step", "episode"] | None, unset("{step,episode}", "step")] = None
     victim: Annotated[Literal["greedy", "sampled"] | None, unset("{greedy,sampled}", "greedy")] = None
     first_seed: Annotated[int | None, unset("INT", "10000")] = None
 
@@ -214,6 +217,7 @@ class ThreatOptions:
             epsilons=self.epsilons,
             norm=self.norm,
             attacks_per_episode=self.attacks_per_episode,
+            epsilon_per=self.epsilon_per,
             victim=self.victim,
             first_seed=self.first_seed,
         )

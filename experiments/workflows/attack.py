@@ -70,6 +70,7 @@ STRONGEST_NOTE = (
     "The attack called strongest is selected for every seed and epsilon on other episodes, among all attacks of the "
     "table at this epsilon or a smaller one, and no attack."
 )
+SPREADS = 3  # ways to divide an epsilon of an episode over its steps
 CHECKED_STATES = 100  # of natural episodes of every seed, at which the checklist is run
 BY_ATTACK = ("returns", "lengths", "flips", "attacked", "capped")  # arrays of a curve whose first axis are attacks
 CURVE_ARRAYS = (*BY_ATTACK, "natural", "natural_lengths", "natural_capped")
@@ -133,6 +134,11 @@ def attack_plan(subject: Subject, attacks: Sequence[str], threat: Threat, timing
                 f"the attack {name!r} needs the policy's {needed}, and the adversary of this threat "
                 f"knows {', '.join(threat.knows)}: add 'weights' to knows, or use an attack such as boundary"
             )
+    fitted = [name for name in attacks if name in FITTED]
+    if threat.epsilon_per == "episode" and fitted:
+        raise ValueError(
+            f"attacks that are fitted need an epsilon per step, and this one is per episode: leave {fitted} out"
+        )
     if isinstance(timing, Every) and "step" not in threat.knows:
         raise ValueError(f"the timing {timing.name!r} needs the step of the episode: add 'step' to knows of the threat")
     if "draw" in threat.knows:
@@ -254,6 +260,8 @@ def curve(
     played = partial(played_curve, subject, plan, episodes, first_seed)
 
     def single(name: str) -> RobustnessCurve:
+        if plan.threat.epsilon_per == "episode":
+            return spread_curve(partial(played, ATTACKS[name], plan.epsilons), steps_of(subject, plan.threat))
         if name in ATTACKS:
             return played(ATTACKS[name], plan.epsilons)
         return beside([played(fits(name, epsilon), (epsilon,)) for epsilon in plan.epsilons])
@@ -261,10 +269,30 @@ def curve(
     return joined([single(name) for name in plan.attacks])
 
 
+def spread_curve(played: Callable[..., RobustnessCurve], steps: int) -> RobustnessCurve:
+    """Curves of attacks whose epsilon is of an episode: spent on all steps, on an eighth and on a sixty-fourth."""
+    curves = []
+    for spread in sorted({max(steps // 8**power, 1) for power in range(SPREADS)}):
+        found = played(spread=spread)
+        curves.append(found._replace(attacks=tuple(f"{name} over {spread} steps" for name in found.attacks)))
+    return joined(curves)
+
+
+def steps_of(subject: Subject, threat: Threat) -> int:
+    """The step limit of an episode; 1 where there is none."""
+    return threat.horizon or subject.make_env(1, threat.first_seed).max_episode_steps or 1
+
+
 def played_curve(
-    subject: Subject, plan: AttackPlan, episodes: int, first_seed: int, attack: Attack, epsilons: Sequence[float]
+    subject: Subject,
+    plan: AttackPlan,
+    episodes: int,
+    first_seed: int,
+    attack: Attack,
+    epsilons: Sequence[float],
+    spread: int | None = None,
 ) -> RobustnessCurve:
-    """Play a subject without attack and under one attack."""
+    """Play a subject without attack and under one attack; ``spread`` as of ``robustness_curve``."""
     threat = plan.threat
     return robustness_curve(
         subject.policy,
@@ -278,6 +306,7 @@ def played_curve(
         seeds=subject.seeds,
         timing=plan.timing,
         attacks_per_episode=threat.attacks_per_episode,
+        spread=spread,
     )
 
 

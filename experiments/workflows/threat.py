@@ -55,6 +55,19 @@ def threat_of(subject: Subject, file: Path | None = None, unit: Unit | None = No
     return replace(base, **changes)
 
 
+def refuse_episode_budget(threat: Threat, what: str) -> None:
+    """Refuse a threat whose epsilon is of a whole episode.
+
+    Raises:
+        ValueError: the threat is such a one; the message begins with ``what``.
+    """
+    if threat.epsilon_per == "episode":
+        raise ValueError(
+            f"{what} of an epsilon per step, and the threat has one per episode: set epsilon_per to 'step', or use "
+            "rlkit certify --smoothing"
+        )
+
+
 def described(threat: Threat) -> str:
     """Describe the unit, the norm and the digest of a threat, for the title of a table."""
     return f"epsilon in {threat.unit} (norm {threat.norm}, threat {threat.digest})"

@@ -18,7 +18,7 @@ from .attack import ATTACKS, AttackPlan
 from .bracket import BOXES, Sandwich, sandwich
 from .cartpole.falls import CartPoleFalls
 from .policies import Subject
-from .threat import described
+from .threat import described, refuse_episode_budget
 
 NOTE = (
     "Certified <= worst case <= best attack <= natural, all four in exact expectation over the start distribution. The "
@@ -41,6 +41,7 @@ def with_worst_case(run: RunRecord, subject: Subject, plan: AttackPlan) -> RunRe
     Raises:
         ValueError: the environment is no finite problem, or see ``rlkit.adversarial.bracket``.
     """
+    refuse_episode_budget(plan.threat, "worst cases are")
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if isinstance(dynamics, CartPole):
         return _with_falls(run, subject, plan, dynamics)

@@ -67,6 +67,7 @@ from .measures.checklist import Checked, ChecklistResult, ChecklistWarning, curv
 from .measures.dimension import DimensionPoint, EncodedVictim, Rescaled, alignment, dimension_sweep, padded, rotated
 from .measures.distance import DistanceCurve, distance_curve
 from .measures.lipschitz import first_order_flip, lipschitz_bound, margin_radius, steepness
+from .measures.policy_smoothing import SmoothedReturn, even_thresholds, shifted_probability, smoothed_return
 from .measures.robustness_curve import NATURAL, CurvePoint, RobustnessCurve, robustness_curve
 from .measures.saliency import SaliencyOfEpisode, episode_saliencies, episode_saliency, saliency
 from .measures.sections import Section, along_ray, cross_section
@@ -92,6 +93,7 @@ from .verification.radius import CertifiedRadius, CertifiedRates, certified_acti
 from .verification.reachable import ReachableActions, reachable_actions
 from .victims.base import Access, LabelVictim, ModuleVictim, OneHot, Victim, scores_of
 from .victims.decision_trees import DecisionTrees, grow, imitate
+from .victims.smoothed import SmoothedPolicy
 from .victims.stacked import Stacked
 from .visited_states import visited
 
@@ -167,6 +169,8 @@ __all__ = [
     "SADQNHinge",
     "SaliencyOfEpisode",
     "Section",
+    "SmoothedPolicy",
+    "SmoothedReturn",
     "Square",
     "Stacked",
     "Strategic",
@@ -213,6 +217,7 @@ __all__ = [
     "distill",
     "episode_saliencies",
     "episode_saliency",
+    "even_thresholds",
     "examine",
     "execute",
     "expected_q",
@@ -248,7 +253,9 @@ __all__ = [
     "rotated",
     "saliency",
     "scores_of",
+    "shifted_probability",
     "side_by_side",
+    "smoothed_return",
     "steepness",
     "strongest",
     "sweep",

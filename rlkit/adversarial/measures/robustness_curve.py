@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -98,6 +99,7 @@ def robustness_curve(
     seeds: Sequence[int] | None = None,
     timing: Timing | None = None,
     attacks_per_episode: int | None = None,
+    spread: int | None = None,
 ) -> RobustnessCurve:
     """Play the same episodes without attack and under every attack at every epsilon.
 
@@ -116,13 +118,16 @@ def robustness_curve(
         seeds: seeds of random attacks, see ``AttackedPolicy``; every attack and epsilon gets the same numbers.
         timing: when to attack; None for always.
         attacks_per_episode: maximum attacks per episode; None for no limit.
+        spread: None if epsilon bounds every step. A number n if it bounds the l2 length of all offsets of an episode
+            together, of which a single step uses at most ``epsilon / sqrt(n)``: enough for n steps.
 
     Warns:
         RuntimeWarning: episodes reached the step cap.
 
     Raises:
         ValueError: there is no attack, two have the same name, there is no epsilon, one is negative or NaN, episodes is
-            below 1, or the environment has another number of copies.
+            below 1, spread is below 1, the norm is not "2" beside it, or the environment has another number of
+            copies.
     """
     policy, attacks = as_victim(policy), attacks if isinstance(attacks, Sequence) else [attacks]
     names = tuple(attack.name for attack in attacks)
@@ -133,10 +138,14 @@ def robustness_curve(
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     own = Budget(0.0) if budget is None else as_budget(budget)
     budgets = [replace(own, epsilon=float(epsilon)) for epsilon in epsilons]
-    each = replace(own, epsilon=torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(episodes))  # [L E]
+    if spread is not None and spread < 1:
+        raise ValueError(f"spread must be at least 1 step, or None for an epsilon of every step, got {spread}")
+    sizes = torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(episodes)  # [L E]
+    each = replace(own, epsilon=sizes if spread is None else sizes / math.sqrt(spread))
+    total = None if spread is None else sizes
     groups = len(epsilons)
     attackers = [
-        AttackedPolicy(policy, attack, each, seeds, None, timing, attacks_per_episode, groups, once=True)
+        AttackedPolicy(policy, attack, each, seeds, None, timing, attacks_per_episode, groups, True, total)
         for attack in attacks
     ]
 
