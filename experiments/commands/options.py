@@ -136,6 +136,8 @@ class PolicyOptions:
         algo: Algorithm of a stable-baselines3 model, in any case; needed, because the file does not name it.
         trust: Open a stable-baselines3 file, which can run any code when it is read.
         vec_normalize: The .pkl file of the VecNormalize that a stable-baselines3 model was trained with; needs --trust.
+        carrl: Let a DQN act on lower bounds of its values over observations within this epsilon (CARRL), in units of
+            the task's committed scale, else raw ones.
     """
 
     policy: Positional[Path]
@@ -144,6 +146,7 @@ class PolicyOptions:
     algo: Annotated[str | None, unset("{" + ",".join(get_args(SB3ModelAlgorithm)) + "}", "none")] = None
     trust: bool = False
     vec_normalize: Annotated[Path | None, unset("FILE", "none")] = None
+    carrl: Annotated[float | None, unset("EPSILON", "none")] = None
     device: Device = "auto"
 
     def load(self) -> Subject:
@@ -151,9 +154,10 @@ class PolicyOptions:
         import torch
 
         from ..workflows.policies import open_policy
+        from ..workflows.threat import acting_safely
 
         torch.set_num_threads(1)
-        return open_policy(
+        subject = open_policy(
             self.policy,
             self.env,
             pairs(self.env_kwargs),
@@ -162,6 +166,7 @@ class PolicyOptions:
             vec_normalize=self.vec_normalize,
             device=self.device,
         )
+        return subject if self.carrl is None else acting_safely(subject, self.carrl)
 
     def identity(self) -> dict[str, Any]:
         """Return the options that choose the policy, and the digest of its file."""

@@ -92,6 +92,7 @@ from .verification.probabilities import ProbabilityBounds, probability_bounds
 from .verification.radius import CertifiedRadius, CertifiedRates, certified_action_rate, certified_radius
 from .verification.reachable import ReachableActions, reachable_actions
 from .victims.base import Access, LabelVictim, ModuleVictim, OneHot, Victim, scores_of
+from .victims.carrl import CARRL
 from .victims.decision_trees import DecisionTrees, grow, imitate
 from .victims.smoothed import SmoothedPolicy
 from .victims.stacked import Stacked
@@ -100,6 +101,7 @@ from .visited_states import visited
 __all__ = [
     "APPLICABILITY",
     "CARDQN",
+    "CARRL",
     "CLEAN",
     "FGSM",
     "J1",

@@ -149,7 +149,7 @@ class Threat:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGEST_LETTERS]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields as JSON and TOML know them, without those of value None, and ``epsilon_per`` if not "step"."""
+        """Return all fields as JSON and TOML know them, without those of value None; ``epsilon_per`` if not "step"."""
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         if self.epsilon_per == "step":
             del listed["epsilon_per"]  # threats that were recorded before the field existed keep their digest

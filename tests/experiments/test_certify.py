@@ -148,3 +148,17 @@ def test_the_smoothed_policy_has_a_table_of_its_own(tmp_path: Path, capsys) -> N
     assert names == {"natural", "strongest", *(f"FGSM over {steps} steps" for steps in (1, 2, 20))}
     assert main(["certify", policy, *options, "--smoothing-episodes", "0"]) == 2
     assert "smoothing_episodes must be at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_policy_that_acts_on_lower_bounds_is_attacked_and_certified(tmp_path: Path, capsys) -> None:
+    DQN("CartPole-v1", seeds=2, device="cpu", net_arch=(8,)).save(tmp_path / "pole.safetensors")
+    policy = (str(tmp_path / "pole.safetensors"), "--carrl", "0.1", "--epsilons", "0.1")
+    told = run_json(capsys, "certify", *policy, "--states", "5")
+    assert told["settings"]["algorithm"] == "rlkit DQN with CARRL 0.1"
+    told = run_json(capsys, "attack", *policy, "--attacks", "fgsm", "--episodes", "2")
+    assert list(told["results"]["curves"]) == ["rlkit DQN with CARRL 0.1"]
+    assert main(["evaluate", *policy[:3], "--episodes", "2"]) == 0
+    PPO("CartPole-v1", device="cpu", net_arch=(8,)).save(tmp_path / "ppo.safetensors")
+    assert main(["evaluate", str(tmp_path / "ppo.safetensors"), "--carrl", "0.1"]) == 2
+    assert "PPO gives logits" in capsys.readouterr().err
