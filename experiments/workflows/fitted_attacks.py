@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -108,11 +109,14 @@ class FittedAttacks:
     def __init__(self, subject: Subject, threat: Threat) -> None:
         self._subject, self._threat = subject, threat
         self._found: dict[tuple[str, float], Attack] = {}
+        self.seconds: dict[tuple[str, float], float] = {}  # of CPU time, of every fit
 
     def __call__(self, name: str, epsilon: float) -> Attack:
         """Return the attack ``name`` at an epsilon."""
         if (name, epsilon) not in self._found:
+            began = time.process_time()
             self._found[name, epsilon] = FITTED[name](self._subject, self._threat.budget(epsilon), self._threat)
+            self.seconds[name, epsilon] = time.process_time() - began
         return self._found[name, epsilon]
 
 

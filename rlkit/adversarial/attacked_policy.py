@@ -19,7 +19,7 @@ from .attacks.base import Attack, perturb, warn_if_nonfinite, warn_if_stochastic
 from .attacks.subset import perturb_where
 from .budget import Budget, as_budget, per_feature, tiled
 from .timing import Always, Timing, attack_now
-from .victims.base import OneHot, Victim, as_victim, isolated
+from .victims.base import OneHot, QueryCounter, Victim, as_victim
 
 UNLIMITED = 2**62  # attacks left in an episode without a limit
 ROUNDING = 1e-6  # share of the square of an episode's budget that is kept back for the rounding of what is shown
@@ -81,7 +81,7 @@ class AttackedPolicy:
         if episode_budget is not None and as_budget(budget).norm != "2":
             raise ValueError(f"an episode_budget is an l2 length: use Budget(norm='2'), got {as_budget(budget).norm!r}")
         self.policy: Victim = as_victim(policy)
-        self.victim = isolated(self.policy)
+        self.victim = QueryCounter(self.policy)
         self.attack = attack
         self.budget = as_budget(budget)
         self.target = target
@@ -119,6 +119,11 @@ class AttackedPolicy:
         if self._placed is None:
             raise RuntimeError("no observation was perturbed yet: there is nothing to count")
         return self._attacks.clone()
+
+    @property
+    def queries(self) -> int:
+        """Observations at which the attack and its timing asked the victim since this object was made."""
+        return self.victim.asked
 
     def describe_timing(self) -> str:
         """Describe when the attacker attacks, for example ``strategic above 0.5, at most 25 attacks an episode``."""
