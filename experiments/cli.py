@@ -33,6 +33,7 @@ from .commands.report import report
 from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
+from .commands.transfer import transfer
 from .commands.watch import watch
 from .stopping import FinishedRun, Stopped, stop_signals
 
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "solve": solve,
     "attack": attack,
     "certify": certify,
+    "transfer": transfer,
     "hijack": hijack,
     "compare": compare,
     "report": report,

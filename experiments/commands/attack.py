@@ -19,7 +19,8 @@ def attack(
     share: float = 0.25,
     temperature: Annotated[float | None, unset("FLOAT", "none")] = None,
     measures: Annotated[
-        tuple[Literal["distance", "saliency", "sections"], ...], unset("{distance,saliency,sections} ...", "none")
+        tuple[Literal["distance", "saliency", "sections", "substitutes"], ...],
+        unset("{distance,saliency,sections,substitutes} ...", "none"),
     ] = (),
     worst_case: bool = False,
     norms: Annotated[tuple[Literal["inf", "2", "1"], ...], unset("{inf,2,1} ...", "--norm alone")] = (),
@@ -53,8 +54,9 @@ def attack(
         temperature: Softmax temperature of the strategic timing, in units of return. Required if scores are action
             values (DQN).
         measures: Further measures at natural states: the distance to the nearest observation that changes the action
-            (distance), the influence of every feature over an episode (saliency), and scores along lines and planes
-            of observations (sections).
+            (distance), the influence of every feature over an episode (saliency), scores along lines and planes of
+            observations (sections), and what attacks on imitations of the policy do that were fitted to 50 to 5,000
+            of its actions (substitutes).
         worst_case: On a grid world, also compute the exact worst case within the threat, between a certified bound and
             an adversary that attains it. On CartPole-v1, bound the fewest steps to a fall from five starts.
         norms: Norms to attack in, rows beside rows at the same epsilons.

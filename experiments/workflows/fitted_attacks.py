@@ -120,10 +120,10 @@ class FittedAttacks:
         return self._found[name, epsilon]
 
 
-def fit_states(subject: Subject, threat: Threat) -> Any:
-    """States of natural episodes that are neither reported nor used for a selection, ``[S, FIT_STATES, *obs]``."""
+def fit_states(subject: Subject, threat: Threat, count: int = FIT_STATES) -> Any:
+    """States of natural episodes that are neither reported nor used for a selection, ``[S, count, *obs]``."""
     first = max(threat.first_seed, threat.selection_seed) + FIT_SEED_STEP
-    return visited(subject.policy, subject.make_env(FIT_EPISODES, first), FIT_STATES)
+    return visited(subject.policy, subject.make_env(FIT_EPISODES, first), count)
 
 
 def rows_of(subject: Subject) -> list[Any]:
