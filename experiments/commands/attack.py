@@ -45,8 +45,8 @@ def attack(
         attacks: Attacks to run: noise (random signs of full size), uniform or gaussian (other noise), fgsm (one
             gradient step), pgd (20 gradient steps), search (random search on scores), boundary (decision-based), best
             (the best of several at every step), deepfool, square; fitted to the policy: lookahead (provokes the action
-            of the lowest value), learned (an adversary trained by PPO), universal (one offset for all observations),
-            substitute (PGD on an imitation of its actions).
+            of the lowest value), tree (plans through the simulator, CartPole-v1 only), learned (an adversary trained
+            by PPO), universal (one offset for all observations), substitute (PGD on an imitation of its actions).
         episodes: Episodes per training seed; as many others select the strongest attack.
         timing: Steps to attack: always (all), every (every n-th), random, strategic (strong preference for one action),
             value (high expected return), or critical (one wrong action is dangerous).

@@ -51,7 +51,7 @@ from .policies import AGENT_FILE, Subject, backend_of
 
 AttackName = Literal[
     "noise", "uniform", "gaussian", "fgsm", "pgd", "deepfool", "search", "square", "boundary", "best",
-    "lookahead", "learned", "universal", "substitute",
+    "lookahead", "tree", "learned", "universal", "substitute",
 ]  # fmt: skip
 
 ATTACKS: dict[str, Attack] = {

@@ -14,6 +14,7 @@ from rlkit.adversarial import (
     TargetAction,
     Threat,
     Transfer,
+    TreeSearch,
     Universal,
     ValueAware,
     bracket,
@@ -25,6 +26,7 @@ from rlkit.agents import PPO
 from rlkit.envs import AdversaryDynamics, CartPole, GridWorld, find_dynamics
 
 from .cartpole.adversary import PROVOKE, lattice_attack
+from .cartpole.falls import CartPoleFalls
 from .policies import Subject
 
 FIT_SEED_STEP = 1_000  # episodes that attacks are fitted on begin so far above those of the selection
@@ -94,8 +96,25 @@ def substitute(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     return Transfer(PGD(20), imitation)
 
 
+def tree(subject: Subject, budget: Budget, threat: Threat) -> Attack:
+    """Plan through the cart-pole's own equations which actions to provoke; nothing is fitted.
+
+    Raises:
+        ValueError: another environment, which is not deterministic or whose observations are not its states.
+    """
+    dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    if not isinstance(dynamics, CartPole):
+        raise ValueError(
+            f"the attack 'tree' searches a deterministic simulator whose observations are its states, CartPole-v1, not "
+            f"{subject.env}: use 'lookahead' on grids, or rlkit.adversarial.TreeSearch with dynamics of your own"
+        )
+    falls = CartPoleFalls(dynamics)
+    return TreeSearch(dynamics, lambda states: -falls.danger(states), horizon=threat.horizon)
+
+
 FITTED: Mapping[str, Fit] = {
     "lookahead": lookahead,
+    "tree": tree,
     "learned": learned,
     "universal": universal,
     "substitute": substitute,

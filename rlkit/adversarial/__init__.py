@@ -16,6 +16,7 @@ from .attacks.learned import AdversaryActions, AdversaryEnv, Ball, Directions, L
 from .attacks.noise import Noise
 from .attacks.random_search import RandomSearch, Square
 from .attacks.transfer import Substitute, Transfer, distill
+from .attacks.tree_search import TreeSearch
 from .attacks.universal import Universal, universal_offset
 from .attacks.value_aware import ValueAware
 from .budget import Budget
@@ -183,6 +184,7 @@ __all__ = [
     "Timing",
     "Transfer",
     "TransferMatrix",
+    "TreeSearch",
     "TwoLip",
     "Universal",
     "ValueAware",
