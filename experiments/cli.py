@@ -23,6 +23,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 import rlkit
 
 from .commands.attack import attack
+from .commands.benchmark import benchmark
 from .commands.certify import certify
 from .commands.compare import compare
 from .commands.demo import demo
@@ -35,6 +36,7 @@ from .commands.study import study
 from .commands.train import train
 from .commands.transfer import transfer
 from .commands.watch import watch
+from .commands.zoo import zoo
 from .stopping import FinishedRun, Stopped, stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -45,6 +47,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "certify": certify,
     "transfer": transfer,
     "hijack": hijack,
+    "zoo": zoo,
+    "benchmark": benchmark,
     "compare": compare,
     "report": report,
     "watch": watch,
