@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose = Literal["init", "env", "explore", "replay", "attack", "eval", "start", "timing", "substitute", "term"]
+Purpose = Literal[
+    "init", "env", "explore", "replay", "attack", "eval", "start", "timing", "substitute", "term", "smoothing",
+]  # fmt: skip
 
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 COPY_BITS = 48  # of the second key word; the purpose has the rest
