@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rlkit.adversarial import STRONGEST, FallBounds, fall_bounds
 from rlkit.envs import CartPole, GridWorld, find_dynamics
