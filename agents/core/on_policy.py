@@ -21,7 +21,7 @@ class OnPolicyAgent(Agent):
 
     def actor_critic_networks(self) -> ActorCritic:
         """Make the networks of the policy and of the value function as the configuration describes them."""
-        architecture = self.config.architecture(self.observation_space, self.seeds, self.device)
+        architecture = self.config.architecture(self.observation_space, self.seeds, self.device, self.dtype)
         policy = architecture.policy(self.num_actions, self.config.ortho_init)
         return ActorCritic(policy, architecture.value(self.config.ortho_init))
 

@@ -13,7 +13,7 @@ import pytest
 from finite_problems import needs_numba
 from source_tree import ROOT, source_files
 
-from rlkit.planning.kernels import jit
+from rlkit.compiled import jit
 
 KERNELS = Path("rlkit/planning/kernels")
 
