@@ -18,9 +18,7 @@ class MLPArrays(NamedTuple):
     """S multilayer perceptrons."""
 
     flat: Floats  # [S, P], C-contiguous; the parameters of other networks may lie in it too
-    layers: (
-        Integers  # [L, 4]: input and output width, whether weights are stored [out, in], first place
-    )
+    layers: Integers  # [L, 4]: input and output width, whether weights are stored [out, in], first place
     tanh: bool  # whether the activation is tanh, else relu
 
     @classmethod
