@@ -27,6 +27,7 @@ EngineName = Literal["auto", "compiled", "torch"]
 MODULES: dict[str, str] = {
     "rlkit.agents.a2c.A2C": "compiled_a2c",
     "rlkit.agents.ppo.PPO": "compiled_ppo",
+    "rlkit.agents.reinforce.REINFORCE": "compiled_reinforce",
 }
 
 
