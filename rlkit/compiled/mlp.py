@@ -19,6 +19,7 @@ if COMPILED:
 
 FEW = 8  # observations or inputs up to which loops are faster than a call of BLAS
 NARROW = 4  # outputs up to which they are
+TANH_ERROR = 4e-7  # of tanh in float32, absolute
 
 
 def tanh(x: float) -> float:
