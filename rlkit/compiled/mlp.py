@@ -52,13 +52,13 @@ def _tanh32(x: Any) -> Any:
 
 
 @compiled
-def room(layers: Integers, m: int) -> int:
+def room(layers: Integers, m: int) -> Any:
     """Return how many numbers the outputs of all layers take."""
     return m * layers[:, 1].sum()
 
 
 @compiled
-def widest(layers: Integers) -> int:
+def widest(layers: Integers) -> Any:
     """Return the largest width, of the input too."""
     return max(layers[:, 0].max(), layers[:, 1].max())
 

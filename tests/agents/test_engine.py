@@ -33,16 +33,18 @@ class Masked(gymnasium.Wrapper):
         super().__init__(gymnasium.make("CartPole-v1"))
         self.steps = 0
 
+    def allowed(self, info):
+        return info | {"action_mask": np.array([True, self.steps % 3 > 0])}
+
     def reset(self, **options):
         self.steps = 0
-        return super().reset(**options)
+        obs, info = super().reset(**options)
+        return obs, self.allowed(info)
 
     def step(self, action):
         self.steps += 1
-        return super().step(action)
-
-    def action_masks(self):
-        return np.array([True, self.steps % 3 > 0])
+        *outcome, info = super().step(action)
+        return *outcome, self.allowed(info)
 
 
 def pair(algorithm, env, iterations, **settings):
@@ -185,9 +187,9 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(algorithm, tmp_path):
 @ON_POLICY
 @pytest.mark.parametrize("what", ["reward", "observation", "parameter"])
 def test_a_row_that_diverges_stops_alone_and_says_why(algorithm, what):
-    clean = kept(trained(algorithm, range(3), engine="compiled"))
+    clean = kept(trained(algorithm, range(3), Poisoned("nothing"), engine="compiled"))
     if what == "parameter":
-        agent = algorithm("CartPole-v1", seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
+        agent = algorithm(Poisoned("nothing"), seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
         agent.networks["policy"].flat[1, 0] = torch.nan
     else:
         agent = algorithm(Poisoned(what), seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
@@ -224,7 +226,7 @@ def test_auto_takes_the_compiled_engine_where_it_covers_the_agent():
         assert str(engine(algorithm)) == "compiled"
         assert str(engine(algorithm, seeds=64, learning_rate=[1e-3] * 64)) == "compiled"
         assert str(engine(algorithm, engine="torch")) == "torch"
-    rbf = engine(PPO, network="rbf", network_kwargs={"centers": 8}, env_kwargs={})
+    rbf = engine(PPO, network="rbf", network_kwargs={"centers": 16})
     assert (str(rbf), "radial basis" in repr(rbf)) == ("torch", True)
 
 

@@ -199,6 +199,7 @@ def heard(animal):
 @needs_numba
 def test_what_is_chosen_by_type_is_found_in_the_cache_by_another_process(tree: Path, tmp_path: Path) -> None:
     (tree / "loops" / "caller.py").write_text(BY_TYPE, encoding="utf-8")
-    program = "from loops.caller import Cat, Dog, heard; print(heard(Cat(9)), heard(Dog(1)), sum(heard.stats.cache_hits.values()))"
+    shown = "print(heard(Cat(9)), heard(Dog(1)), sum(heard.stats.cache_hits.values()))"
+    program = f"from loops.caller import Cat, Dog, heard; {shown}"
     answers = [run(tree, program=program, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stdout.split() for _ in range(2)]
     assert answers == [["90", "1", "0"], ["90", "1", "2"]]
