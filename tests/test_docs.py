@@ -14,7 +14,7 @@ from rlkit.experiments.cli import COMMANDS, main
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```$", QUICKSTART, re.DOTALL | re.MULTILINE)
 INTERNAL = (
-    *("__main__", "core", "kernels", "methods", "experiments"),
+    *("__main__", "core", "compiled", "kernels", "methods", "experiments"),
     *("attacks", "victims", "measures", "verification", "exact", "defenses", "threats"),
 )
 

@@ -17,8 +17,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from rlkit.compiled.jit import compiled
 from rlkit.planning import solve
-from rlkit.planning.kernels.jit import compiled
 from rlkit.planning.kernels.stencil import stencil, sweep
 from rlkit.planning.kernels.sweeps import TableArrays, back_up_best
 from rlkit.planning.operators import extents

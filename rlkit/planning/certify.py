@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rlkit.compiled.jit import COMPILED
 from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP
 
 from .bounds import Shifts, doubt, macqueen_shifts, shifted, widest
 from .discount import verified_contraction
-from .kernels.jit import COMPILED
 from .kernels.stencil import TILE_OUTCOMES
 from .kernels.sweeps import back_up_best
 from .kernels.work import WORK

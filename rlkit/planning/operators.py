@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlkit.compiled.jit import COMPILED
 from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP, chunks
 
-from .kernels.jit import COMPILED
 from .kernels.stencil import map_backup
 from .kernels.sweeps import TableArrays, back_up_all, choose_best
 

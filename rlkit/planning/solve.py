@@ -9,11 +9,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from rlkit.compiled.jit import COMPILED
 from rlkit.mdp import GridMDP, LatticeMDP, TabularMDP, map_of
 
 from .certify import below_rounding, verified_task
 from .chain import policy_chain
-from .kernels.jit import COMPILED
 from .methods.device_iteration import device_iteration
 from .methods.inexact_policy_iteration import inexact_policy_iteration
 from .methods.lattice_iteration import lattice_iteration

@@ -28,6 +28,7 @@ from finite_problems import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlkit.compiled import jit
 from rlkit.envs import GridWorld
 from rlkit.mdp import GridMDP, TabularMDP, map_of
 from rlkit.planning import (
@@ -44,7 +45,7 @@ from rlkit.planning import (
     stencil_iteration,
     value_iteration,
 )
-from rlkit.planning.kernels import jit, stencil, sweeps
+from rlkit.planning.kernels import stencil, sweeps
 from rlkit.planning.methods import modified_policy_iteration as modified
 from rlkit.planning.methods import prioritized_sweeping as prioritized
 from rlkit.planning.methods import stencil_iteration as stencil_iter

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.compiled.jit import compiled
 from rlkit.mdp import LatticeMDP
 
-from .jit import compiled
 from .work import pieces, repeats
 
 Floats = NDArray[np.float64]

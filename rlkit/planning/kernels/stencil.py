@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.compiled.jit import compiled
 from rlkit.mdp import GridMDP
 
-from .jit import compiled
 from .work import fits, pieces, repeats
 
 Floats = NDArray[np.float64]

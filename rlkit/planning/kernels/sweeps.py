@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import compiled, inlined
+from rlkit.compiled.jit import compiled, inlined
+
 from .work import fits, pieces, repeats
 
 Floats = NDArray[np.float64]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rlkit.compiled.jit import COMPILED
 from rlkit.mdp import LatticeMDP
 
 from ..certify import bounds_from, conclude, kept_on_interrupt, verified_iterations, verified_task
 from ..kernels.cells import cells_of, evaluate_cells, improve_cells
-from ..kernels.jit import COMPILED
 from ..operators import Array, verified_start
 from ..solution import Solution
 from .modified_policy_iteration import Progress, given_up

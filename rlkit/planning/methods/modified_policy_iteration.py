@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlkit.compiled.jit import COMPILED
 from rlkit.mdp import TabularMDP
 
 from ..certify import SolverTask, bounds_from, conclude, kept_on_interrupt, verified_iterations, verified_task
 from ..chain import policy_chain
-from ..kernels.jit import COMPILED
 from ..kernels.sweeps import PolicyRows, Stops, back_up_best, choose_rows, evaluate_by_backups, iterate_in_place
 from ..operators import (
     Array,
