@@ -13,9 +13,10 @@ from rlkit.adversarial.attacks.value_aware import ActionValues
 
 from ...workflows.fitted_attacks import learned, lookahead
 from ...workflows.policies import Subject
-from .settings import EPSILONS, LINEAR, THREAT, TUNING_EPSILON
+from .settings import EPSILONS, LINEAR, THREAT
 
-PROVOKE = PGD(5, every_action=False)
+PROVOKE = PGD(3, every_action=False)
+FITTED_EPSILONS = (0.2, 0.4)  # of attacks that take minutes to fit
 LEARNED_STEPS = 20_000  # environment steps of a learned adversary, per seed
 
 
@@ -39,8 +40,7 @@ class Attacker(NamedTuple):
 
     fit: Callable[[Subject, Budget], Attack]
     epsilons: tuple[float, ...] = EPSILONS
-    fitted: bool = False
-    tuning: bool = True  # whether configurations are chosen by it too
+    fitted: bool = False  # those that are choose no configurations
 
 
 def ready(attack: Attack) -> Attacker:
@@ -64,6 +64,6 @@ ATTACKERS: Mapping[str, Attacker] = {
     "value-aware, by hand": ready(ValueAware(by_hand, PROVOKE, "value-aware, by hand")),
     "provoke left": ready(ValueAware(constant(0), PROVOKE, "provoke left")),
     "provoke right": ready(ValueAware(constant(1), PROVOKE, "provoke right")),
-    "value-aware, lattice": Attacker(lattice, fitted=True),
-    "learned": Attacker(adversary, (0.2, TUNING_EPSILON), fitted=True, tuning=False),
+    "value-aware, lattice": Attacker(lattice, FITTED_EPSILONS, fitted=True),
+    "learned": Attacker(adversary, FITTED_EPSILONS[:1], fitted=True),
 }

@@ -36,20 +36,20 @@ from .settings import (
     DefenseCase,
 )
 
-CERTIFIED_STATES, MAX_BOXES = 40, 1_000  # natural states of every seed, and boxes of each, for the certified rate
+CERTIFIED_STATES, MAX_BOXES = 20, 1_000  # natural states of every seed, and boxes of each, for the certified rate
 
 Rows = Sequence[tuple[Configuration, int]]  # the configuration and the seed of every row of a policy
 
 
 def hand_made(name: str) -> ModuleVictim:
-    """Return the linear policy, or the one that pushes right always, for every seed."""
+    """Return the linear policy, or the one that pushes right always."""
     module = nn.Linear(4, 2)
     with torch.no_grad():
         module.weight.zero_()
         module.bias.copy_(torch.tensor([0.0, 0.0 if name == CEILING else 1.0]))
         if name == CEILING:
             module.weight[1] = torch.tensor(LINEAR)
-    return ModuleVictim([module] * len(SEEDS))
+    return ModuleVictim([module])
 
 
 def subject_of(policy: Any, case: DefenseCase, seeds: Sequence[int]) -> Subject:
@@ -131,31 +131,45 @@ def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     terminal.say(f"{case.name}: certified")
 
 
-def run_case(case: DefenseCase, options: StudyOptions) -> None:
-    """Choose the configuration on the tuning seeds, train the test seeds with it, and attack their policies."""
+def tune(case: DefenseCase, options: StudyOptions) -> Rows:
+    """Compare the configurations on the tuning seeds, and return the rows to test: every test seed with the best one.
+
+    A policy made by hand is a single row.
+    """
+    if not case.algo:
+        return [(Configuration(), SEEDS[0])]
     file = options.data / "defense-rows.csv"
-    configuration = Configuration()
-    if case.algo:
-        tuned = next(each for each in CASES if each.name == (case.chosen_in or case.name))
-        of = [(each, seed) for each in tuned.configurations for seed in TUNING_SEEDS]
-        attackers = [name for name, attacker in ATTACKERS.items() if attacker.tuning]
-        folder = options.models / f"{tuned.name}-tuning"
-        measure(file, tuned, TUNING, of, folder, attackers, (TUNING_EPSILON,))
-        name = chosen_configuration(rows.read(file, DefenseRow), tuned.name)
-        configuration = next(each for each in tuned.configurations if str(each) == name)
-    test, folder = [(configuration, seed) for seed in SEEDS], options.models / case.name
-    measure(file, case, TEST, test, folder, ATTACKERS, EPSILONS)
-    certify(options.data / "certified-rows.csv", case, test, folder)
+    tuned = next(each for each in CASES if each.name == (case.chosen_in or case.name))
+    of = [(each, seed) for each in tuned.configurations for seed in TUNING_SEEDS]
+    attackers = [name for name, attacker in ATTACKERS.items() if not attacker.fitted]
+    measure(file, tuned, TUNING, of, options.models / f"{tuned.name}-tuning", attackers, (TUNING_EPSILON,))
+    name = chosen_configuration(rows.read(file, DefenseRow), tuned.name)
+    return [(next(each for each in tuned.configurations if str(each) == name), seed) for seed in SEEDS]
 
 
 def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportTable]:
-    """Measure the cases as far as rows are missing, and return the tables of all rows."""
+    """Measure the cases as far as rows are missing, and return the tables of all rows.
+
+    All cases are attacked by what needs no fit first, then by the attacks that are fitted, then certified.
+    """
+    file, of = options.data / "defense-rows.csv", {}
+    for fitted in (False, True):
+        attackers = [name for name, attacker in ATTACKERS.items() if attacker.fitted == fitted]
+        for case in cases:
+            of[case.name] = of.get(case.name) or tune(case, options)
+            measure(file, case, TEST, of[case.name], options.models / case.name, attackers, EPSILONS)
+            written(options.data)
     for case in cases:
-        run_case(case, options)
-    known = rows.read(options.data / "defense-rows.csv", DefenseRow)
-    made = tables(known, rows.read(options.data / "certified-rows.csv", CertifiedRow))
-    write_tables(made, options.data)
-    write_bytes(options.data / "defenses.png", png(figure(known)))
+        certify(options.data / "certified-rows.csv", case, of[case.name], options.models / case.name)
+    return written(options.data)
+
+
+def written(data: Path) -> Sequence[ReportTable]:
+    """Write the tables and the figure of all rows, and return the tables."""
+    known = rows.read(data / "defense-rows.csv", DefenseRow)
+    made = tables(known, rows.read(data / "certified-rows.csv", CertifiedRow))
+    write_tables(made, data)
+    write_bytes(data / "defenses.png", png(figure(known)))
     return made
 
 

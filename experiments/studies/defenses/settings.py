@@ -12,10 +12,13 @@ from ..common.tasks import CARTPOLE, THREATS
 
 TUNING_SEEDS = (2000, 2001, 2002)  # every choice was made on these
 SEEDS = tuple(range(210, 220))  # no number here was chosen on them
-STEPS = {"ppo": 40_000, "dqn": 30_000}  # environment steps per seed, the same with and without a defense
+STEPS = {"ppo": 32_000}  # environment steps per seed, the same with and without a defense
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    "ppo": {"n_epochs": 10}
+}  # in place of the preset's 20, for the time it takes
 RAMP = 0.5  # of training, over which epsilon grows
 THREAT = THREATS["CartPole-v1"]
-EPSILONS = (0.1, 0.2, 0.4, 0.8)  # norm "inf", in units of the task's scale
+EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale
 TUNING_EPSILON = 0.4  # at which configurations are compared
 SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selected, and other ones that are reported
 
@@ -55,8 +58,8 @@ CONFIGURATIONS: Mapping[str, Mapping[str, tuple[Configuration, ...]]] = {
         PLAIN: configurations((0.0,), (0.0,), gamma=GAMMAS, ent_coef=(0.0, 0.01), learning_rate=(5e-4, 1e-3)),
         "sa_ppo_kl": configurations((0.2, 0.4), (1.0, 3.0), gamma=GAMMAS),
         "radial": configurations((0.2, 0.4), (0.25, 1.0), gamma=GAMMAS),
-        "adversarial_training": configurations((0.4, 0.8), (0.5, 1.0), gamma=GAMMAS),
         "gaussian_augmentation": configurations((0.4, 0.8), (0.5, 1.0), gamma=GAMMAS),
+        "adversarial_training": configurations((0.4, 0.8), (0.5, 1.0), gamma=GAMMAS),
     },
 }
 
@@ -88,7 +91,12 @@ class DefenseCase(NamedTuple):
         kwargs: dict[str, Any] = {"preset": "tuned", "num_envs": None, "defense": defense}
         seeds = tuple(seed for _, seed in rows)
         return Training(
-            CARTPOLE.env, self.algo, seeds, self.longer * STEPS[self.algo], hyperparameters=varied, **kwargs
+            CARTPOLE.env,
+            self.algo,
+            seeds,
+            self.longer * STEPS[self.algo],
+            hyperparameters={**SHARED[self.algo], **varied},
+            **kwargs,
         )
 
 
