@@ -10,12 +10,9 @@ from ...workflows.defense import DefenseSettings
 from ...workflows.train import Training
 from ..common.tasks import CARTPOLE, THREATS
 
-TUNING_SEEDS = (2000, 2001, 2002)  # every choice was made on these
+TUNING_SEEDS = (2000, 2001)  # every choice was made on these
 SEEDS = tuple(range(210, 220))  # no number here was chosen on them
-STEPS = {"ppo": 32_000}  # environment steps per seed, the same with and without a defense
-SHARED: Mapping[str, Mapping[str, Any]] = {
-    "ppo": {"n_epochs": 10}
-}  # in place of the preset's 20, for the time it takes
+STEPS = {"ppo": 40_000}  # environment steps per seed, the same with and without a defense
 RAMP = 0.5  # of training, over which epsilon grows
 THREAT = THREATS["CartPole-v1"]
 EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale
@@ -43,23 +40,16 @@ class Configuration(NamedTuple):
         return ", ".join(f"{name} {value:g}" for name, value in (*own, *self.hyperparameters))
 
 
-def configurations(
-    epsilons: Sequence[float], strengths: Sequence[float], **varied: Sequence[float]
-) -> tuple[Configuration, ...]:
-    """Return every combination of epsilons, strengths and hyper-parameters."""
-    named = [[(name, value) for value in values] for name, values in varied.items()]
-    return tuple(Configuration(*each[:2], each[2:]) for each in product(epsilons, strengths, *named))
-
-
-GAMMAS = (0.98, 0.99)
-# eight of every defense, plain training included; the preset's learning rate and gamma are among them
+# four of every defense, plain training included; the preset's gamma and entropy bonus are among those of plain training
 CONFIGURATIONS: Mapping[str, Mapping[str, tuple[Configuration, ...]]] = {
     "ppo": {
-        PLAIN: configurations((0.0,), (0.0,), gamma=GAMMAS, ent_coef=(0.0, 0.01), learning_rate=(5e-4, 1e-3)),
-        "sa_ppo_kl": configurations((0.2, 0.4), (1.0, 3.0), gamma=GAMMAS),
-        "radial": configurations((0.2, 0.4), (0.25, 1.0), gamma=GAMMAS),
-        "gaussian_augmentation": configurations((0.4, 0.8), (0.5, 1.0), gamma=GAMMAS),
-        "adversarial_training": configurations((0.4, 0.8), (0.5, 1.0), gamma=GAMMAS),
+        PLAIN: tuple(
+            Configuration(hyperparameters=(("gamma", gamma), ("ent_coef", bonus)))
+            for gamma, bonus in product((0.98, 0.99), (0.0, 0.01))
+        ),
+        "radial": tuple(Configuration(*each) for each in product((0.2, 0.4), (0.25, 1.0))),
+        "sa_ppo_kl": tuple(Configuration(*each) for each in ((0.2, 0.3), (0.4, 0.3), (0.4, 1.0), (0.4, 3.0))),
+        "gaussian_augmentation": tuple(Configuration(*each) for each in product((0.4, 0.8), (0.5, 1.0))),
     },
 }
 
@@ -95,7 +85,7 @@ class DefenseCase(NamedTuple):
             self.algo,
             seeds,
             self.longer * STEPS[self.algo],
-            hyperparameters={**SHARED[self.algo], **varied},
+            hyperparameters=varied,
             **kwargs,
         )
 
