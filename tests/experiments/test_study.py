@@ -15,7 +15,7 @@ from rlkit.experiments.studies import NAMES
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.scores import Point, Score
 from rlkit.experiments.studies.common.study import StudyOptions
-from rlkit.experiments.studies.defenses.run import DefenseRow
+from rlkit.experiments.studies.defenses.analysis import DefenseRow
 from rlkit.experiments.studies.grids.run import GridRow
 from rlkit.experiments.studies.robustness.analysis import AttackRow
 from rlkit.experiments.studies.robustness.objectives import Pair
