@@ -152,7 +152,8 @@ def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportT
 
     All cases are attacked by what needs no fit first, then by the attacks that are fitted, then certified.
     """
-    file, of = options.data / "defense-rows.csv", {}
+    file = options.data / "defense-rows.csv"
+    of: dict[str, Rows] = {}
     for fitted in (False, True):
         attackers = [name for name, attacker in ATTACKERS.items() if attacker.fitted == fitted]
         for case in cases:
