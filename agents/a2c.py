@@ -83,7 +83,7 @@ class A2C(OnPolicyAgent):
         self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
 
-    def iteration(self) -> None:
+    def torch_iteration(self) -> None:
         """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))
 

@@ -45,10 +45,16 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         verify(self)
 
-    def architecture(self, space: spaces.Space[Any], seeds: Sequence[int], device: torch.device | str) -> Architecture:
+    def architecture(
+        self,
+        space: spaces.Space[Any],
+        seeds: Sequence[int],
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+    ) -> Architecture:
         """Return the architecture of the networks for an observation space; one seed per row."""
         kind = self.network, self.net_arch, self.activation
-        return Architecture(space, seeds, *kind, device, self.network_kwargs, self.normalize_observations)
+        return Architecture(space, seeds, *kind, device, self.network_kwargs, self.normalize_observations, dtype)
 
 
 @dataclass(frozen=True)

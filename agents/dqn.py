@@ -84,7 +84,7 @@ class DQN(Agent):
 
     def _build(self) -> dict[str, MLP | Dueling]:
         config, per_row, copies = self.config, self.per_row, self.env.num_envs
-        architecture = config.architecture(self.observation_space, self.seeds, self.device)
+        architecture = config.architecture(self.observation_space, self.seeds, self.device, self.dtype)
         self.network: MLP | Dueling = architecture.network(self.num_actions)
         if config.dueling:
             self.network = Dueling(self.network, architecture.network(1, network_index=1))
@@ -97,7 +97,7 @@ class DQN(Agent):
         self._updates = 0
         return {"q": self.network}
 
-    def iteration(self) -> None:
+    def torch_iteration(self) -> None:
         """Collect ``train_freq`` steps of every copy, then make ``gradient_steps`` updates."""
         self.collect(self.config.train_freq)
         if self.num_timesteps > self.config.learning_starts:

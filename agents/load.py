@@ -11,6 +11,7 @@ from rlkit.types import Term
 
 from .a2c import A2C
 from .core.agent import Agent
+from .core.compiled_engine import EngineName
 from .core.env_source import EnvSource
 from .core.serialization import CHECKPOINT, POLICY, read_header
 from .dqn import DQN
@@ -43,17 +44,20 @@ def resume(
     env: EnvSource | None = None,
     device: str | torch.device = "auto",
     terms: Sequence[Term] = (),
+    engine: EngineName | None = None,
 ) -> Agent:
     """Read the run that ``agent.checkpoint`` wrote, of any algorithm; see ``Agent.resume``.
 
     Args:
         path, env, device: as of ``load``.
         terms: those that the run was made with, in their order.
+        engine: None for that of the run; see ``Agent.resume``.
 
     Raises:
-        ValueError: terms of other names than those of the run; others as of ``load``.
+        ValueError: terms of other names than those of the run, or its engine is not available here; others as of
+            ``load``.
     """
-    return _algorithm(path, CHECKPOINT).resume(path, env, device, terms)
+    return _algorithm(path, CHECKPOINT).resume(path, env, device, terms, engine)
 
 
 def _algorithm(path: str | Path, kind: str) -> type[Agent]:

@@ -115,12 +115,12 @@ class PPO(OnPolicyAgent):
         self.actor_critic = self.actor_critic_networks()
         self.optimizer = Adam(self.actor_critic.flat, eps=1e-5)
         self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef
-        everything = torch.full((self.num_seeds,), torch.inf, dtype=torch.float32, device=self.device)
+        everything = torch.full((self.num_seeds,), torch.inf, dtype=self.dtype, device=self.device)
         self._target_kl = everything if config.target_kl is None else self.per_row.target_kl
         self._shuffle = Stream(self.seeds, "replay", width=self._batch, device=self.device)
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
 
-    def iteration(self) -> None:
+    def torch_iteration(self) -> None:
         """Play ``n_steps`` steps of every copy, then make ``n_epochs`` passes over them in minibatches."""
         batch = self.experience(self.play(self.config.n_steps))
         self.training_state.means.add(explained_variance=explained_variance(batch.old_value, batch.target))

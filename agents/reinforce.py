@@ -93,7 +93,7 @@ class REINFORCE(OnPolicyAgent):
             )
         if config.baseline == "time" and self.env.max_episode_steps is None:
             raise ValueError("baseline 'time' needs an environment with a time limit: use 'leave-one-out'")
-        architecture = config.architecture(self.observation_space, self.seeds, self.device)
+        architecture = config.architecture(self.observation_space, self.seeds, self.device, self.dtype)
         self.policy = architecture.policy(self.num_actions, config.ortho_init)
         self.optimizer = Adam(self.policy.flat)
         self._average = MovingAverage(self.per_row.average_decay)
@@ -109,7 +109,7 @@ class REINFORCE(OnPolicyAgent):
         super().drop_episodes(copies)
         self._before = self._before.masked_fill(copies, 0)
 
-    def iteration(self) -> None:
+    def torch_iteration(self) -> None:
         """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))
 

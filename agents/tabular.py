@@ -86,7 +86,7 @@ class TabularQ(Agent):
         )
         return {"q": self.table}
 
-    def iteration(self) -> None:
+    def torch_iteration(self) -> None:
         """Step every copy once, and update the entry that each of them was in."""
         epsilon, u = self.epsilon()[:, None], self.explore.next()
         transition = self.env.step(self._action)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,12 @@ from rlkit.streams import DeviceEpisodeStarts, EpisodeStarts, Stream
 from rlkit.types import Transition
 
 from .dynamics import Array, Dynamics
+
+if TYPE_CHECKING:  # numba is imported where it is used
+    from rlkit.compiled.layout import MLPArrays
+    from rlkit.compiled.rollout import Scaling
+
+    from .numbers import StepNumbers
 
 Noise = Literal["stream", "gymnasium"]
 
@@ -124,6 +130,50 @@ class BatchedEnv:
         self._begin(state, terminated | truncated)
         return transition
 
+    def numbers(self, dtype: torch.dtype) -> StepNumbers | None:
+        """Return the numbers of the dynamics for ``play``; None where they have none, or copies do not restart here.
+
+        Args:
+            dtype: of the policy's features.
+        """
+        from .numbers import numbers_of
+
+        trains = self._restart and not self._in_torch and isinstance(self._noise, StreamNoise)
+        return numbers_of(self.dynamics, self._float, dtype) if trains else None
+
+    def play(self, numbers: StepNumbers, policy: MLPArrays, scaling: Scaling, u: Tensor) -> Transition:
+        """Play T steps of every copy with actions sampled from a policy, in machine code; see ``rlkit.compiled``.
+
+        It equals ``step`` after ``step``, up to rounding.
+
+        Args:
+            numbers: of these dynamics.
+            policy: gives the logits.
+            scaling: of its features.
+            u: uniform numbers of the actions, ``[T, S, B]``.
+
+        Returns:
+            the segment, ``[S, T, B, ...]``.
+        """
+        from rlkit.compiled.rollout import RunningArrays, play
+
+        assert isinstance(self._noise, StreamNoise)
+        state, elapsed = self.state.copy(), self._elapsed.copy()  # what was returned before may share their memory
+        limit = 2**62 if self.max_episode_steps is None else self.max_episode_steps
+        noise = self._noise.transitions(len(u))
+        running = RunningArrays(state, elapsed, *self._noise.first_states(elapsed.shape), limit)
+        played = play(numbers, running, policy, scaling, np.ascontiguousarray(u.numpy()), noise)
+        self.state, self._elapsed = state, elapsed
+        self.obs = torch.from_numpy(self.dynamics.observe(state))
+        return Transition(
+            obs=torch.from_numpy(self.dynamics.observe(played.state)),
+            action=torch.from_numpy(played.action),
+            reward=torch.from_numpy(played.reward),
+            next_obs=torch.from_numpy(self.dynamics.observe(played.next_state)),
+            terminated=torch.from_numpy(played.terminated),
+            truncated=torch.from_numpy(played.truncated),
+        )
+
     def _begin(self, state: Array, done: Array) -> None:
         """Take ``state`` as the present one, with the finished copies at the start of their next episode."""
         if self._in_torch:
@@ -201,6 +251,18 @@ class StreamNoise:
     def transition(self) -> Tensor:
         """``[S, B, transition_noise]``."""
         return self._transitions.next()
+
+    def transitions(self, steps: int) -> np.ndarray:
+        """Return what ``steps`` calls of ``transition`` would, ``[steps, S, B, transition_noise]``, on the CPU."""
+        if self._transitions.width == 0:  # ``step`` draws none either
+            return np.empty((steps, *self._everywhere.shape, 0))
+        numbers: np.ndarray = self._transitions.take(steps).numpy()
+        return numbers
+
+    def first_states(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return how many episodes each copy has begun ``[S, B]``, a view, the keys ``[S, B, 2]`` and the width."""
+        assert isinstance(self._starts, EpisodeStarts)
+        return self._starts.episode.reshape(shape), self._starts.keys.reshape(*shape, 2), self._starts.width
 
     def restart(self, finished: Array) -> Array:
         """CPU: flat indices ``[n]`` -> ``[n, initial_noise]``; a device: a mask -> ``[S, B, initial_noise]``."""

@@ -6,9 +6,11 @@ Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, 
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import inspect
 import io
+import os
 import re
 import shlex
 import signal
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from functools import partial, wraps
+from typing import NoReturn
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
@@ -23,6 +26,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 import rlkit
 
 from .commands.attack import attack
+from .commands.benchmark import benchmark
 from .commands.certify import certify
 from .commands.compare import compare
 from .commands.demo import demo
@@ -33,7 +37,9 @@ from .commands.report import report
 from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
+from .commands.transfer import transfer
 from .commands.watch import watch
+from .commands.zoo import zoo
 from .stopping import FinishedRun, Stopped, stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -42,7 +48,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "solve": solve,
     "attack": attack,
     "certify": certify,
+    "transfer": transfer,
     "hijack": hijack,
+    "zoo": zoo,
+    "benchmark": benchmark,
     "compare": compare,
     "report": report,
     "watch": watch,
@@ -67,6 +76,20 @@ rlkit --tyro-write-completion bash FILE
 
 Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 130 or 143 interrupted.
 """
+
+
+def run() -> NoReturn:
+    """Be the process of a command: run it, clean up, and end without taking the interpreter apart.
+
+    Python would unload every module before it leaves, which takes torch a second.
+    """
+    try:
+        code = main()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output has gone
+        code = FAILED
+    os._exit(code)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -105,9 +128,11 @@ def _run(args: Sequence[str] | None) -> int:
         return _failed(f"{stopped.message}{again}", stopped.code)
     except FinishedRun as finished:
         return show_finished(finished, as_json="--json" in arguments)
-    except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         return _failed(str(error), MISUSED)
     except Exception as error:
+        if is_out_of_memory(error):
+            return _failed(memory_sentence(error), MISUSED)
         if not isinstance(error, _foreseen()):
             raise
         return _failed(str(error), FAILED)
@@ -147,7 +172,7 @@ def errors_in_one_line() -> Iterator[None]:
 def continuing(arguments: Sequence[str]) -> str:
     """The command that continues the one with these arguments."""
     words = [word for word in arguments if word not in ("--resume", "--overwrite")]
-    return shlex.join(["rlkit", *words, "--resume"])
+    return shlex.join(["rlkit", *words, *(() if words[:1] == ["study"] else ("--resume",))])  # a study always goes on
 
 
 def overview() -> str:
@@ -180,6 +205,21 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from .workflows.compare.sb3_process import SB3Failed
 
     return FaultyEnvironmentError, gymnasium.error.Error, NotConverged, SB3Failed
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory could not be allocated. Errors of torch and of an import are told apart by their text alone."""
+    texts = ("allocate memory", "not enough memory", "out of memory", "failed to map segment")
+    told = isinstance(error, RuntimeError | ImportError) and any(text in str(error) for text in texts)
+    return isinstance(error, MemoryError) or told
+
+
+def memory_sentence(error: Exception) -> str:
+    """What to do about an error that ``is_out_of_memory``; one of rlkit's own says it itself."""
+    if type(error) is MemoryError and str(error):
+        return str(error)
+    reason = str(error) or "nothing more can be allocated"
+    return f"out of memory: take fewer seeds, copies or points, or smaller networks ({reason})"
 
 
 def _failed(message: str, code: int) -> int:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rlkit.compiled import jit
 from rlkit.mdp import GridMDP, Outcome, TabularMDP
 from rlkit.planning import Solution
-from rlkit.planning.kernels import jit
 
 Array = NDArray[np.float64]
 

@@ -22,6 +22,7 @@ from rlkit.nn import Optimizer, clip_rows_, encode, flush_denormals, known_withi
 from rlkit.streams import Stream, as_seeds
 from rlkit.types import Env, Network, Targets, Term, Transition
 
+from .compiled_engine import EngineName, choose_engine
 from .descent import Forward, L
 from .ensemble import Ensemble
 from .env_source import EnvSource, Source
@@ -31,6 +32,7 @@ from .progress import progress
 from .sb3_hints import ARGUMENTS, OF_LEARN, ORDER, answering
 from .serialization import read_policy, read_run, write_policy, write_run
 from .terms import Terms
+from .torch_engine import Engine
 from .training_state import CutEpisode, Divergence, HasParameters, TrainingState
 
 
@@ -53,12 +55,16 @@ class Agent(NetworkPolicy):
             ``[S, M, D]`` and is differentiable in both its ``parameters`` and the features, twice too; see ``Targets``
             for the third. A term must treat rows alike; its strength may differ by row. Files do not hold terms:
             ``resume`` is given them again, and ``load`` and ``agent[i]`` give policies without them.
+        engine: "compiled" runs loops in machine code on the CPU, "torch" plain torch; both do the same arithmetic, and
+            round differently. "auto" is the compiled one where it covers the agent: not for terms, convolutions, radial
+            basis functions or an algorithm of one's own, and not without numba. ``agent.engine`` tells which it is.
+        _dtype: of the networks; float64 is for comparisons of the engines.
         hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
 
     Raises:
         ValueError: an unknown environment, hyper-parameter or preset, a preset without this environment, values that
-            contradict each other, or terms for a table. The message gives rlkit's name for an argument of
-            stable-baselines3.
+            contradict each other, terms for a table, or engine "compiled" where it does not cover the agent. The
+            message gives rlkit's name for an argument of stable-baselines3.
         TypeError: a positional argument after the environment.
     """
 
@@ -85,9 +91,12 @@ class Agent(NetworkPolicy):
         step_timeout: float | None = None,
         preset: str | None = None,
         terms: Sequence[Term] = (),
+        engine: EngineName = "auto",
+        _dtype: torch.dtype = torch.float32,
         **hyperparameters: Any,
     ) -> None:
         self.seeds = as_seeds(seeds)
+        self.dtype = _dtype  # of networks and their hyper-parameters: float64 compares engines
         self.device = usable_device(device)
         self.terms = Terms(terms, self.seeds, self.device)
         if self.terms.names and not self.takes_terms:
@@ -97,9 +106,9 @@ class Agent(NetworkPolicy):
         suggested = of_preset(self.presets, preset, self.source.id)
         suggested_copies = int(suggested.pop("num_envs", 1))
         self.config: Any = configured(self.config_class, suggested, hyperparameters)
-        self.per_row = PerRowNumbers(self.config, self.num_seeds, self.device)
+        self.per_row = PerRowNumbers(self.config, self.num_seeds, self.device, self.dtype)
         copies = suggested_copies if num_envs is None else num_envs
-        self.env: Env = self.source.make(self.seeds, copies, freeze_rows=True)
+        self.env: Env = self.source.make(self.seeds, copies, freeze_rows=True, double=self.dtype == torch.float64)
         copies = self.env.num_envs
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
         self.starts = getattr(self.env, "starts", self.starts)
@@ -117,6 +126,7 @@ class Agent(NetworkPolicy):
         normalized = {} if self.normalizer is None else {"normalizer": self.normalizer}
         self.networks = {**self._build(), **normalized}
         self.score_network = self.networks["q" if self.scores_are_values else "policy"]
+        self.engine: Engine = choose_engine(self, engine)
 
     @classmethod
     def presets_for(cls, env: EnvSource) -> tuple[str, ...]:
@@ -138,11 +148,15 @@ class Agent(NetworkPolicy):
     def _start(self) -> None:
         """Prepare for more training. Called by ``training`` after ``training_state.end`` is set."""
 
-    def iteration(self) -> None:
-        """Collect one batch of experience and learn from it."""
+    def torch_iteration(self) -> None:
+        """Collect one batch of experience and learn from it, in plain torch."""
         raise NotImplementedError
 
     # Training
+
+    def iteration(self) -> None:
+        """Collect one batch of experience and learn from it, on the engine."""
+        self.engine.iteration(self)
 
     @answering(OF_LEARN, f"callback: {OF_LEARN['callback']}")
     def learn(self, total_timesteps: int, *, progress_bar: bool = False) -> Self:
@@ -362,7 +376,10 @@ class Agent(NetworkPolicy):
             raise IndexError(f"row {row} of an agent with {self.num_seeds} seeds")
         row %= self.num_seeds
         settings = settings_of_row(self.config, row)
-        twin = type(self)(seeds=[self.seeds[row]], num_envs=self.env.num_envs, **self.source._asdict(), **settings)
+        made_with: dict[str, Any] = {"num_envs": self.env.num_envs, "engine": self.engine.name, "_dtype": self.dtype}
+        if self.terms.names:
+            made_with["engine"] = "auto"  # the twin has no terms
+        twin = type(self)(seeds=[self.seeds[row]], **made_with, **self.source._asdict(), **settings)
         for name, network in twin.networks.items():
             network.flat.copy_(self.networks[name].flat[row : row + 1])
         for name in self.saved:
@@ -415,6 +432,7 @@ class Agent(NetworkPolicy):
         env: EnvSource | None = None,
         device: str | torch.device = "auto",
         terms: Sequence[Term] = (),
+        engine: EngineName | None = None,
     ) -> Self:
         """Read the run that ``checkpoint`` wrote, and continue it to the bit.
 
@@ -429,11 +447,12 @@ class Agent(NetworkPolicy):
         Args:
             path, env, device: as of ``load``.
             terms: those that the run was made with, in their order.
+            engine: None for that of the run; another one continues it with other rounding, not to the bit.
 
         Raises:
-            ValueError: terms of other names than those of the run.
+            ValueError: terms of other names than those of the run, or its engine is not available here.
 
         Warns:
             RuntimeWarning: copies that begin their next episode.
         """
-        return read_run(cls, path, env, device, terms)
+        return read_run(cls, path, env, device, terms, engine)

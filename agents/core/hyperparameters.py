@@ -172,7 +172,7 @@ def per_row_names(config: Any) -> list[str]:
 
 
 class PerRowNumbers:
-    """The hyper-parameters that may differ by row as tensors ``[S]`` float32, each under its own name.
+    """The hyper-parameters that may differ by row as tensors ``[S]`` of a dtype, each under its own name.
 
     A hyper-parameter that is None has no tensor.
 
@@ -180,22 +180,28 @@ class PerRowNumbers:
         ValueError: a sequence that is not as long as there are seeds.
     """
 
-    def __init__(self, config: Any, num_seeds: int, device: torch.device) -> None:
+    def __init__(self, config: Any, num_seeds: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         for name in per_row_names(config):
             if getattr(config, name) is not None:
-                setattr(self, name, by_row(name, getattr(config, name), num_seeds, device))
+                setattr(self, name, by_row(name, getattr(config, name), num_seeds, device, dtype))
 
     def __getattr__(self, name: str) -> Tensor:
         raise AttributeError(f"no hyper-parameter {name!r} that may differ by row")
 
 
-def by_row(name: str, value: float | Sequence[float], num_seeds: int, device: torch.device) -> Tensor:
-    """Return one number per row, ``[S]`` float32.
+def by_row(
+    name: str,
+    value: float | Sequence[float],
+    num_seeds: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return one number per row, ``[S]``.
 
     Raises:
         ValueError: a sequence that is not as long as there are seeds.
     """
-    rows = torch.as_tensor(value, dtype=torch.float32, device=device)
+    rows = torch.as_tensor(value, dtype=dtype, device=device)
     if rows.dim() > 0 and len(rows) != num_seeds:
         raise ValueError(f"{name} has {len(rows)} values for {num_seeds} seeds: {value}")
     return rows.expand(num_seeds).contiguous()  # contiguous, because powers of expanded tensors round differently

@@ -18,10 +18,12 @@ from torch import Tensor
 from rlkit.checkpoint import TensorFile, load_header, load_tensors, part, save_tensors
 from rlkit.types import Env, Term
 
+from .compiled_engine import EngineName, choose_engine
 from .env_source import EnvSource, Source
 from .file_checks import refuse_imports, refuse_impossible_state, refuse_large_demands
 from .hyperparameters import as_given
 from .terms import Terms
+from .torch_engine import Engine
 from .training_state import CutEpisode, HasParameters, TrainingState
 
 POLICY, CHECKPOINT = "a policy (agent.save)", "a run (agent.checkpoint)"  # the kinds of file
@@ -38,12 +40,13 @@ OF_ANY_SIZE = (
     "training_state/means/",
     "training_state/returns/unsummed/",
 )
-MOST_COPIES = 2**31  # environments per seed that a file may speak of
+MOST_COPIES = 2**31  # environments per seed that a file may name
 
 
 class TrainedAgent(Protocol):
-    """What of an agent goes into a file, and how one is made again."""
+    """The parts of an agent that a file holds, and how an agent is made from them."""
 
+    engine: Engine
     seeds: tuple[int, ...]
     source: Source
     training_state: TrainingState
@@ -118,6 +121,7 @@ def read_run(
     env: EnvSource | None,
     device: str | torch.device,
     terms: Sequence[Term] = (),
+    engine: EngineName | None = None,
 ) -> AgentType:
     """The run that ``write_run`` wrote; see ``Agent.resume``."""
     file = _read(path, CHECKPOINT)
@@ -129,6 +133,10 @@ def read_run(
             f"{path} is a run with {expected} in its loss and was given {given}: pass to resume the terms that the run "
             "was made with, in their order"
         )
+    try:
+        agent.engine = choose_engine(agent, engine or header.engine)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{path} is a run on engine {header.engine!r}: {error}") from error
     state = {name: tensor.to(agent.device) for name, tensor in file.tensors.items()}
     fresh = {f"network/{name}": network.flat for name, network in agent.networks.items()}
     fresh = {name: flat for name, flat in fresh.items() if name.removeprefix("network/") != "normalizer"}
@@ -195,6 +203,7 @@ class Header(NamedTuple):
     resumed_at_boundary: tuple[CutEpisode, ...]
     step_timeout: float | None
     terms: tuple[str, ...]  # names of those in the loss
+    engine: str  # torch in files older than the compiled one
 
     @classmethod
     def of(cls, path: str | Path, file: TensorFile) -> Header:
@@ -209,7 +218,7 @@ class Header(NamedTuple):
             contents |= {"spaces": None, "diverged": []}
         contents.pop("versions", None)
         contents.pop("notes", None)
-        contents = {"resumed_at_boundary": [], "step_timeout": None, "terms": []} | contents
+        contents = {"resumed_at_boundary": [], "step_timeout": None, "terms": [], "engine": "torch"} | contents
         if set(contents) != set(cls._fields):
             wrong = sorted(set(contents) ^ set(cls._fields))
             raise ValueError(f"{path} does not describe an agent: {', '.join(wrong)} is missing or unknown")
@@ -227,6 +236,7 @@ class Header(NamedTuple):
             "diverged": _integers(contents["diverged"], 0, 2**63),
             "step_timeout": contents["step_timeout"] is None or type(contents["step_timeout"]) in (int, float),
             "terms": isinstance(contents["terms"], list) and all(isinstance(name, str) for name in contents["terms"]),
+            "engine": contents["engine"] in ("torch", "compiled"),
             "resumed_at_boundary": isinstance(contents["resumed_at_boundary"], list)
             and all(_integers(cut, 0, 2**63) and len(cut) == 3 for cut in contents["resumed_at_boundary"]),
         }
@@ -266,6 +276,7 @@ def _contents(agent: TrainedAgent) -> dict[str, Any]:
         ],
         "step_timeout": source.step_timeout,
         "terms": list(agent.terms.names),
+        "engine": agent.engine.name,
         "resumed_at_boundary": [list(cut) for cut in agent.training_state.cut],
         "versions": {
             "python": sys.version.split()[0],
@@ -316,11 +327,11 @@ def _made_from(
         refuse_imports(path, header.env)
     refuse_large_demands(path, header.config, header.seeds, header.num_envs, header.env_kwargs, tensors)
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
-    env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
+    env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id do not fit a function
     made_with = {name: getattr(header, name) for name in ("seeds", "num_envs", "backend", "step_timeout")}
     if terms:
         made_with["terms"] = terms
-    unforeseen = Exception if env is None else ValueError  # an environment that the caller brings raises what it wants
+    unforeseen = Exception if env is None else ValueError  # an environment of the caller may raise anything
     try:
         agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **_with_present_names(header.config))
     except unforeseen as error:

@@ -45,6 +45,7 @@ class Architecture:
         device: where the parameters live.
         options: of the network, by name.
         normalized: whether observations are normalized, and so exceed the space's bounds.
+        dtype: of the parameters.
 
     Raises:
         ValueError: an unknown network or option, or a space that the network cannot read.
@@ -60,6 +61,7 @@ class Architecture:
         device: torch.device | str = "cpu",
         options: Mapping[str, Any] | None = None,
         normalized: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         if network not in get_args(NetworkName):
             raise ValueError(f"network must be one of {', '.join(get_args(NetworkName))}, got {network!r}")
@@ -70,7 +72,7 @@ class Architecture:
             if option not in OPTIONS[name]:
                 known = ", ".join(OPTIONS[name]) or "none"
                 raise ValueError(f"unknown option {option!r} of network {name!r}: known are {known}")
-        self.seeds, self.activation, self.device = tuple(seeds), activation, device
+        self.seeds, self.activation, self.device, self.dtype = tuple(seeds), activation, device, dtype
         self.hidden = tuple(net_arch) if name in ("mlp", "cnn") else ()
         self.convolutions = convolutions(shape, options.get("layers", SMALL_CNN)) if name == "cnn" else []
         self.basis: RadialBasis | None = None
@@ -112,4 +114,5 @@ class Architecture:
             network_index,
             self.convolutions,
             self.basis,
+            self.dtype,
         )

@@ -51,6 +51,7 @@ class MLP:
         network_index: which of an agent's networks this is: networks of one agent draw from different streams.
         convolutions: the first layers, on a flat image.
         basis: fixed features of the input, before the learned layers.
+        dtype: of the parameters.
 
     Raises:
         ValueError: fewer than two sizes, a size below one, gains of another number than layers, or an unknown
@@ -67,6 +68,7 @@ class MLP:
         network_index: int = 0,
         convolutions: Sequence[Convolution] = (),
         basis: RadialBasis | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes must be at least two positive widths, got {tuple(sizes)}")
@@ -84,7 +86,7 @@ class MLP:
         self.columns = _columns(layers, widened).to(device)
         count = sum((n_in + 1) * n_out for n_in, n_out in widened)
         # every row begins a cache line
-        flat = torch.zeros(len(compact), _whole_lines(count), dtype=torch.float32, device=device)
+        flat = torch.zeros(len(compact), _whole_lines(count), dtype=dtype, device=device)
         flat[:, self.columns] = compact.to(flat)
         self.place(flat)
 

@@ -110,9 +110,14 @@ class Normalizer:
         if not self.of_observations:
             return features
         shape = (len(features), *[1] * (features.dim() - 2), -1)
-        mean, variance = self.moments.mean[:, :-1], self.moments.variance[:, :-1]
+        mean, inverse, limit = self.scaling()
         centered = features.double() - mean.reshape(shape)
-        return (centered * (variance + TINY).rsqrt().reshape(shape)).clamp(-CLIP, CLIP).to(features.dtype)
+        return (centered * inverse.reshape(shape)).clamp(-limit, limit).to(features.dtype)
+
+    def scaling(self) -> tuple[Tensor, Tensor, float]:
+        """Return mean and 1 / deviation of the features, ``[S, D]`` float64, and the limit of normalized ones."""
+        moments = self.moments
+        return moments.mean[:, :-1], (moments.variance[:, :-1] + TINY).rsqrt(), CLIP
 
     def rewards(self, reward: Tensor, summed: int = 1) -> Tensor:
         """r / deviation of the return, clipped to +-10: ``[S, ...] -> [S, ...]``.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlkit.compiled.jit import COMPILED
 from rlkit.experiments.benchmarks import growth, memory, methods, planning, problems
 from rlkit.planning import policy_iteration, solve
-from rlkit.planning.kernels.jit import COMPILED
 
 LAKE = next(problems.instances(()))
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
+from rlkit.compiled.jit import COMPILED
 from rlkit.envs import CartPole
 from rlkit.envs.dynamics import noiseless_step
 from rlkit.experiments.workflows.cartpole.reference import cartpole_lattice
@@ -36,7 +37,6 @@ from rlkit.planning import (
     value_iteration,
 )
 from rlkit.planning.kernels import cells
-from rlkit.planning.kernels.jit import COMPILED
 from rlkit.planning.methods import lattice_iteration as lattice_iter
 from rlkit.planning.operators import extents, rounding_bound
 

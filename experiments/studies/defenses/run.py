@@ -1,4 +1,4 @@
-"""Tuning, training and attacking of every case, as rows."""
+"""Tunes, trains and attacks every case, and writes what is found as rows."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from rlkit.compiled.jit import COMPILED
 from rlkit.mdp import GridMDP
 
 from ..certify import best_backup, bounds_from, conclude, kept_on_interrupt, verified_iterations, verified_task
-from ..kernels.jit import COMPILED
 from ..kernels.stencil import back_up, stencil, sweep, values_of
 from ..solution import Solution
 from .modified_policy_iteration import CONTINUING, Progress, given_up

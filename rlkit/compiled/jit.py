@@ -1,11 +1,14 @@
-"""Compilation of the loops that have no array form.
+"""Compilation of loops: those of the engine, in this folder, and those of the exact solvers.
 
-With numba the decorated functions are compiled on first use and kept in a cache folder; without it they stay Python,
-slow and equal to the bit, and ``solve`` chooses methods made of array operations instead.
+With numba the decorated functions are compiled on first use and kept in a cache folder. Without it they stay Python,
+slow and equal to the bit; ``solve`` then chooses methods made of array operations, and agents run on torch.
 
 numba finds out that a function's own file has changed, but not that the file of a function it calls has, and then runs
-stale machine code. So the cache folder is named by a hash of all sources in this folder: a change of any of them
-compiles everything again. Compiled functions therefore call only compiled functions of this folder.
+stale machine code. So the cache folder is named by a hash of all sources in the folders of compiled functions: a change
+of any of them compiles everything again. Compiled functions therefore call only compiled functions of these folders.
+
+A function or a closure that is passed to a compiled function is never found in the cache. What a loop does by the kind
+of its arguments is chosen by their type instead, see ``implementation``.
 """
 
 from __future__ import annotations
@@ -20,9 +23,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+FOLDERS = (Path(__file__).parent, Path(__file__).parent.parent / "planning" / "kernels")  # of compiled functions
+# What sums may be rounded by: order and fused operations. NaN and infinity stay what they are, because a row that
+# diverges is detected by them.
+REASSOCIATED = {"reassoc", "contract", "arcp", "nsz"}
 
 try:
     import numba  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    import numba.extending  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     COMPILED = True
     numba_settings: Any = numba.config
@@ -46,15 +54,15 @@ def user_cache(environment: Mapping[str, str] = os.environ, platform: str = sys.
     return Path(given) if os.path.isabs(given) else Path.home() / ".cache"
 
 
-def sources_hash(folder: Path, version: str) -> str:
-    """A hash of all Python sources of a folder and of numba's version.
+def sources_hash(version: str, *folders: Path) -> str:
+    """A hash of all Python sources of some folders and of numba's version.
 
     Raises:
         OSError: there are none, as in an installation without sources, or one cannot be read.
     """
-    sources = sorted(folder.glob("*.py"))
+    sources = [source for folder in folders for source in sorted(folder.glob("*.py"))]
     if not sources:
-        raise FileNotFoundError(f"{folder} has no Python sources")
+        raise FileNotFoundError(f"{folders[0]} has no Python sources")
     found = hashlib.sha256(version.encode())
     for source in sources:
         content = source.read_bytes()
@@ -70,7 +78,7 @@ def cache_folder() -> Path | None:
     """
     try:
         base = Path(numba_settings.CACHE_DIR) if numba_settings.CACHE_DIR else user_cache()
-        folder = base / "rlkit" / f"numba-{sources_hash(Path(__file__).parent, numba.__version__)}"
+        folder = base / "rlkit" / f"numba-{sources_hash(numba.__version__, *FOLDERS)}"
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as reason:
@@ -95,15 +103,28 @@ CACHE = cache_folder() if COMPILED else None
 
 def compiled(function: Function) -> Function:
     """``function`` as machine code where numba is installed. No fast-math: every operation rounds as written."""
+    return _machine_code(function, False)
+
+
+def reassociated(function: Function) -> Function:
+    """``compiled`` with sums in any order and fused multiply-adds, so that they run in vectors; see ``REASSOCIATED``.
+
+    The order is fixed when the function is compiled. It depends on lengths, never on values or on other rows.
+    """
+    return _machine_code(function, REASSOCIATED)
+
+
+def _machine_code(function: Function, fastmath: bool | set[str]) -> Function:
     if not COMPILED:
         return function
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     if CACHE is None:
-        machine_code: Function = numba.njit(function, nogil=True, error_model="numpy")
+        machine_code: Function = numba.njit(function, **options)
         return machine_code
     users = numba_settings.CACHE_DIR
     numba_settings.CACHE_DIR = str(CACHE)  # numba reads it once, when it makes the function's cache
     try:
-        machine_code = numba.njit(function, cache=True, nogil=True, error_model="numpy")
+        machine_code = numba.njit(function, cache=True, **options)
     finally:
         numba_settings.CACHE_DIR = users
     return machine_code
@@ -115,3 +136,27 @@ def inlined(function: Function) -> Function:
         return function
     written_out: Function = numba.njit(function, inline="always", nogil=True, error_model="numpy")
     return written_out
+
+
+def implementation(stub: Callable[..., Any], accepts: Callable[[Any], bool]) -> Callable[[Function], Function]:
+    """A decorator: compiled calls of ``stub`` run the function where ``accepts`` the type of their first argument.
+
+    Unlike a function that is passed as an argument, it is found in the cache by another process.
+    """
+
+    def register(function: Function) -> Function:
+        if COMPILED:
+            options: Any = {"error_model": "numpy", "fastmath": REASSOCIATED}
+
+            @numba.extending.overload(stub, strict=False, jit_options=options)  # type: ignore[untyped-decorator,unused-ignore]
+            def choose(first: Any, *others: Any) -> Function | None:
+                return function if accepts(first) else None
+
+        return function
+
+    return register
+
+
+def of(kind: type) -> Callable[[Any], bool]:
+    """Whether numba's type is that of a NamedTuple class."""
+    return lambda found: getattr(found, "instance_class", None) is kind

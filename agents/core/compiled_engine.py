@@ -1,0 +1,153 @@
+"""The compiled engine, and the choice between it and plain torch.
+
+The choice depends on the configuration, the device and the presence of numba: never on the number of seeds, on numbers
+that differ by row, on the length of a run or on what is compiled already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+import torch
+
+from rlkit.compiled.threads import one_blas_thread
+from rlkit.nn import MLP, ActorCritic, Dueling
+
+from .torch_engine import Engine, TorchEngine
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+EngineName = Literal["auto", "compiled", "torch"]
+
+# The module of this folder that has an algorithm's compiled iteration, by the qualified name of its class. A subclass
+# may change anything, so it runs on torch. A module is imported when an agent of its algorithm is made.
+MODULES: dict[str, str] = {
+    "rlkit.agents.a2c.A2C": "compiled_a2c",
+    "rlkit.agents.ppo.PPO": "compiled_ppo",
+    "rlkit.agents.reinforce.REINFORCE": "compiled_reinforce",
+}
+
+
+class CompiledAlgorithm(Protocol):
+    """A module of ``MODULES``."""
+
+    def not_covered(self, agent: Any) -> str:
+        """Return what of an agent the module has no loops for, as the subject of "is not covered"; "" if nothing."""
+        ...
+
+    @property
+    def Iteration(self) -> Callable[[Any], Callable[[], None]]:
+        """Make the views of an agent; calling the result collects one batch of experience and learns from it."""
+        ...
+
+
+class CompiledEngine:
+    """Runs loops in machine code on the agent's own tensors, see ``rlkit.compiled``.
+
+    Args:
+        algorithm: the name of the algorithm's module.
+    """
+
+    name = "compiled"
+    reason = ""
+
+    def __init__(self, algorithm: str) -> None:
+        self.algorithm = algorithm
+        self._iteration: Callable[[], None] | None = None
+        self._flats: tuple[int, ...] = ()
+
+    def iteration(self, agent: Agent) -> None:
+        """Collect one batch of experience and learn from it."""
+        flats = tuple(network.flat.data_ptr() for network in agent.networks.values())
+        if self._iteration is None or flats != self._flats:  # networks may be placed in other memory
+            self._iteration, self._flats = module_of(self.algorithm).Iteration(agent), flats
+            announce_compilation(f"{self.algorithm} {agent.dtype} {type(agent.env).__name__}", type(agent).__name__)
+        with torch.no_grad(), one_blas_thread():
+            self._iteration()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a deep copy holds: no views of an agent's memory."""
+        return {"algorithm": self.algorithm, "_iteration": None, "_flats": ()}
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def choose_engine(agent: Agent, wanted: str) -> Engine:
+    """Return the engine of an agent whose networks are made.
+
+    Args:
+        agent: the agent.
+        wanted: "auto" takes the compiled engine where it covers the agent, else torch.
+
+    Raises:
+        ValueError: another name, or "compiled" where it does not cover the agent.
+    """
+    if wanted not in ("auto", "compiled", "torch"):
+        raise ValueError(f"engine must be 'auto', 'compiled' or 'torch', got {wanted!r}")
+    if wanted == "torch":
+        return TorchEngine("as told")
+    module = MODULES.get(f"{type(agent).__module__}.{type(agent).__qualname__}", "")
+    reason = _obstacle(agent, module)
+    if not reason:
+        return CompiledEngine(module)
+    if wanted == "compiled":
+        raise ValueError(f"engine 'compiled' is not possible: {reason}. Pass engine='torch', or 'auto' to choose")
+    return TorchEngine(reason)
+
+
+def _obstacle(agent: Agent, module: str) -> str:
+    """Return why an agent cannot run on the compiled engine, "" if it can."""
+    if not module:
+        return f"{type(agent).__name__} has no compiled form"
+    if agent.device.type != "cpu":
+        return f"the device is {agent.device}, and compiled loops run on the CPU"
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed (the extra 'fast' of rlkit)"
+    if len(agent.terms):
+        return f"the term {agent.terms.names[0]} is not covered"
+    for network in agent.networks.values():
+        if network is agent.normalizer:
+            continue
+        for mlp in parts_of(network):
+            if mlp.convolutions:
+                return "a network with convolutions is not covered"
+            if mlp.basis is not None:
+                return "a network of radial basis functions is not covered"
+    reason = module_of(module).not_covered(agent)
+    return f"{reason} is not covered" if reason else ""
+
+
+def announce_compilation(what: str, algorithm: str) -> None:
+    """Say on a terminal that loops are compiled for the first time on this machine, once for each name."""
+    from rlkit.compiled.jit import CACHE
+
+    marker = None if CACHE is None else CACHE / f"{what}.announced"
+    if marker is not None and not marker.exists():
+        if sys.stderr.isatty():
+            sys.stderr.write(f"compiling the loops of {algorithm} once, for half a minute\n")
+        with contextlib.suppress(OSError):
+            marker.touch()
+
+
+def parts_of(network: Any) -> tuple[MLP, ...]:
+    """Return the multilayer perceptrons that a network of ``rlkit.nn`` is made of."""
+    if isinstance(network, Dueling):
+        return network.advantage, network.value
+    if isinstance(network, ActorCritic):
+        return network.policy, network.value
+    return (network,)
+
+
+def module_of(name: str) -> CompiledAlgorithm:
+    """Import a module of ``MODULES``."""
+    return cast(CompiledAlgorithm, importlib.import_module(f"{__package__}.{name}"))
