@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.adversarial import APPLICABILITY, PGD, RobustnessCurve, ValueAware
+from rlkit.adversarial import APPLICABILITY, PGD, Budget, RobustnessCurve, ValueAware
 from rlkit.adversarial import strongest as strongest_of_curves
 from rlkit.envs import CartPole
 from rlkit.experiments.studies.common import rows
@@ -85,12 +85,23 @@ def test_the_strongest_attack_is_selected_as_of_curves():
     epsilons, seeds = (0.1, 0.2, 0.4), range(2)
 
     def curve(episodes):
-        counts = np.zeros((2, 3, 2, 2), dtype=np.int64)
-        none = counts[0, 0]
+        counts, costs = np.zeros((2, 3, 2, 2), dtype=np.int64), np.zeros((2, 3))
         return RobustnessCurve(
-            ("a", "b"), epsilons, PGD(1), natural[:, episodes], returns[..., episodes], counts, counts, counts,
-            counts > 0, none, none > 0, "always",
-        )  # fmt: skip
+            attacks=("a", "b"),
+            epsilons=epsilons,
+            budget=Budget(epsilons[-1]),
+            natural=natural[:, episodes],
+            returns=returns[..., episodes],
+            lengths=counts,
+            flips=counts,
+            attacked=counts,
+            capped=counts > 0,
+            natural_lengths=counts[0, 0],
+            natural_capped=counts[0, 0] > 0,
+            timing="always",
+            queries=costs,
+            seconds=costs,
+        )
 
     expected = strongest_of_curves(curve(slice(2)), curve(slice(2, 4))).returns[0].mean(axis=-1)  # [L, S]
     own = [row("x", NATURAL, 0.0, s, natural[s, :2].mean(), natural[s, 2:].mean()) for s in seeds]
