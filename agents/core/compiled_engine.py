@@ -24,7 +24,7 @@ EngineName = Literal["auto", "compiled", "torch"]
 
 # The module of this folder that has an algorithm's compiled iteration, by the qualified name of its class. A subclass
 # may change anything, so it runs on torch. A module is imported when an agent of its algorithm is made.
-MODULES: dict[str, str] = {}
+MODULES: dict[str, str] = {"rlkit.agents.dqn.DQN": "compiled_dqn"}
 
 
 class CompiledAlgorithm(Protocol):

@@ -1,0 +1,268 @@
+"""Q-learning of one row: minibatches from its replay, targets, and gradient steps (Mnih et al. 2015, algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import mlp, optim, replay
+from .jit import compiled
+from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays, PriorityArrays, ReplayArrays
+
+CLIP, TINY = 10.0, 1e-8  # of normalized numbers, see rlkit.nn.normalization
+
+
+class QArrays(NamedTuple):
+    """S networks of action values; Q = V + A - mean A if they are dueling."""
+
+    advantage: MLPArrays  # or the action values themselves
+    value: MLPArrays  # of no layers if the network is not dueling
+
+
+class QLearning(NamedTuple):
+    """What the updates of S rows read and write."""
+
+    online: QArrays
+    target: QArrays
+    optimizer: AdamArrays
+    memory: ReplayArrays
+    priority: PriorityArrays
+    powers: Floats  # [S, n + 1], gamma^0, ..., gamma^n
+    max_norm: Floats  # [S]
+    double: bool  # whether the online network selects the action of the target
+    squared: bool  # whether the loss is half the square, else Huber's
+    one_hot: bool  # whether an observation is an index
+    active: Flags  # [S], which rows still learn
+    unsound: Flags  # [S], whose loss was not finite
+
+
+class Schedules(NamedTuple):
+    """The numbers of an iteration's updates, ``[S]``."""
+
+    rate: Floats  # learning rate
+    beta: NDArray[np.float64]  # exponent of the importance weights
+
+
+class Normalization(NamedTuple):
+    """Moments of S rows; ``[S, 0]`` where nothing is normalized."""
+
+    mean: NDArray[np.float64]  # of features, [S, D]
+    factor: NDArray[np.float64]  # 1 / deviation, [S, D]
+    deviation: NDArray[np.float64]  # of returns, [S, 1]
+
+
+class Log(NamedTuple):
+    """Numbers of n updates, ``[S, n]`` each."""
+
+    loss: Floats  # mean over the minibatch, without importance weights
+    td_error: Floats  # mean of its absolute values
+    gradient_norm: Floats  # before clipping
+
+
+@compiled
+def room(q: QArrays, m: int) -> int:
+    """Return how many numbers the outputs of all layers take."""
+    return mlp.room(q.advantage.layers, m) + mlp.room(q.value.layers, m)
+
+
+@compiled
+def action_values(q: QArrays, s: int, x: Floats, h: Floats, out: Floats) -> None:
+    """Compute Q of row s: ``x [M, D]`` -> ``out [M, A]``; h has ``room(q, M)`` numbers for the layers' outputs."""
+    out[:] = mlp.forward(q.advantage.flat[s], q.advantage.layers, q.advantage.tanh, x, h)
+    if len(q.value.layers) > 0:
+        rest = h[mlp.room(q.advantage.layers, len(x)) :]
+        value = mlp.forward(q.value.flat[s], q.value.layers, q.value.tanh, x, rest)
+        for m in range(len(x)):
+            out[m] += value[m, 0] - out[m].mean()
+
+
+@compiled
+def backward(q: QArrays, s: int, x: Floats, h: Floats, d: Floats, g: Floats, work: Floats) -> None:
+    """Compute the derivative by the parameters, ``g [P]``, from that by Q, ``d [M, A]``, which is overwritten."""
+    if len(q.value.layers) > 0:
+        by_value = np.empty((len(x), 1), d.dtype)
+        for m in range(len(x)):
+            by_value[m, 0] = d[m].sum()
+            d[m] -= d[m].mean()
+        rest = h[mlp.room(q.advantage.layers, len(x)) :]
+        mlp.backward(q.value.flat[s], q.value.layers, q.value.tanh, x, rest, by_value, g, work)
+    mlp.backward(q.advantage.flat[s], q.advantage.layers, q.advantage.tanh, x, h, d, g, work)
+
+
+@compiled
+def normalize_features(moments: Normalization, s: int, x: Floats) -> None:
+    """Compute (x - mean) / deviation in place, within +-10: ``x [M, D]``."""
+    for d in range(moments.mean.shape[1]):
+        for m in range(len(x)):
+            z = (x[m, d] - moments.mean[s, d]) * moments.factor[s, d]
+            x[m, d] = np.float32(CLIP if z > CLIP else -CLIP if z < -CLIP else z)  # the dtype of observations
+
+
+@compiled
+def normalize_rewards(moments: Normalization, s: int, summed: int, reward: Floats) -> None:
+    """Divide sums of up to ``summed`` rewards by the deviation of the return, in place, within +-10 each."""
+    if moments.deviation.shape[1] > 0:
+        limit = CLIP * summed
+        for m in range(len(reward)):
+            z = reward[m] / moments.deviation[s, 0]
+            z = limit if z > limit else -limit if z < -limit else z
+            reward[m] = np.float32(z) if summed == 1 else z  # a single reward has the dtype of rewards
+
+
+@compiled
+def forbid(q: Floats, allowed: Flags) -> None:
+    """Set the values ``[M, A]`` of actions that ``allowed [M, A]`` forbids to -inf; ``[0, A]`` forbids none."""
+    for m in range(len(allowed)):
+        for a in range(q.shape[1]):
+            if not allowed[m, a]:
+                q[m, a] = -np.inf
+
+
+@compiled
+def greedy(q: Floats) -> int:
+    """Return the action of the largest value ``q [A]``, the lowest of several; NaN is the largest, as in torch."""
+    best = 0
+    for a in range(len(q)):
+        if q[a] > q[best] or (q[a] != q[a] and q[best] == q[best]):
+            best = a
+    return best
+
+
+@compiled
+def slope(
+    q: Floats, action: Integers, target: Floats, importance: Floats, squared: bool, d: Floats, error: Floats
+) -> None:
+    """Differentiate the mean over M of w loss(Q(s, a) - y) by Q, see ``dqn_loss`` of ``rlkit.agents.dqn``.
+
+    Args:
+        q: ``[M, A]``.
+        action: ``[M]``.
+        target: y, ``[M]``.
+        importance: w, ``[M]``.
+        squared: whether the loss is half the square, else Huber's with delta 1.
+        d: to write the derivative into, ``[M, A]``.
+        error: to write Q(s, a) - y into, ``[M]``.
+    """
+    d[:] = 0
+    for m in range(len(q)):
+        error[m] = e = q[m, action[m]] - target[m]
+        if not squared:  # NaN stays
+            e = 1 if e > 1 else -1 if e < -1 else e
+        d[m, action[m]] = importance[m] * e / len(q)
+
+
+@compiled
+def targets(batch: replay.Minibatch, next_q: Floats, selecting: Floats, y: Floats) -> None:
+    """Compute y = r + discount Q(s', a'), and y = r where s' is terminal, ``[M]``.
+
+    Args:
+        batch: the minibatch.
+        next_q: Q(s', .) of the target network, ``[M, A]``.
+        selecting: the values whose largest selects a', ``[M, A]``: the same (Mnih et al. 2015), or those of the online
+            network (van Hasselt, Guez & Silver 2016, equation 4).
+        y: to write into.
+    """
+    for m in range(len(y)):
+        y[m] = batch.reward[m]
+        if not batch.terminated[m]:
+            y[m] += batch.discount[m] * next_q[m, greedy(selecting[m])]
+
+
+@compiled
+def descend(
+    learner: QLearning,
+    moments: Normalization,
+    schedules: Schedules,
+    added: int,
+    u: NDArray[np.float64],
+    first: int,
+    last: int,
+    log: Log,
+) -> None:
+    """Make n updates of rows ``first`` to ``last - 1``, each on a minibatch of its own.
+
+    Args:
+        learner: of all rows.
+        moments: of the normalization.
+        schedules: numbers of these updates.
+        added: transitions that were added to the memory of each row so far.
+        u: uniform numbers, ``[n, S, M]``.
+        first: row.
+        last: row before which to stop.
+        log: to write into.
+    """
+    updates, _, size = u.shape
+    online, target, memory, priority = learner.online, learner.target, learner.memory, learner.priority
+    flat, layers = online.advantage.flat, online.advantage.layers
+    capacity, stored = memory.reward.shape[1], min(added, memory.reward.shape[1])
+    inputs, actions = layers[0, 0], layers[-1, 1]
+    width = max(mlp.widest(layers), mlp.widest(online.value.layers) if len(online.value.layers) > 0 else 0)
+    kind = flat.dtype
+    batch = replay.Minibatch(
+        np.empty((size, inputs), kind),
+        np.empty((size, inputs), kind),
+        np.empty(size, np.int64),
+        np.empty(size, kind),
+        np.empty(size, kind),
+        np.empty(size, np.bool_),
+        np.empty((size if memory.next_action_mask.shape[1] > 0 else 0, actions), np.bool_),
+    )
+    h, work, gradient = (
+        np.empty(room(online, size), kind),
+        np.empty((2, size * width), kind),
+        np.zeros(flat.shape[1], kind),
+    )
+    q, next_q, d = np.empty((size, actions), kind), np.empty((size, actions), kind), np.empty((size, actions), kind)
+    y, error, importance = np.empty(size, kind), np.empty(size, kind), np.ones(size, kind)
+    number, slot = np.empty(size, np.int64), np.empty(size, np.int64)
+    chance, weight = np.empty(size), np.empty(size)
+    for s in range(first, last):
+        for n in range(updates):
+            for m in range(size):
+                number[m] = replay.uniform_number(u[n, s, m], added, capacity)
+            if len(priority.mass) > 0:
+                replay.choose(priority, s, u[n, s], slot, chance)
+                replay.importance(chance, stored, schedules.beta[s], weight)
+                for m in range(size):
+                    importance[m] = weight[m]
+                    if priority.alpha[s, 0] > 0.0:  # otherwise uniformly, by age
+                        number[m] = replay.age_of(slot[m], added, capacity)
+            replay.read(memory, s, added, number, learner.powers[s], learner.one_hot, batch)
+            normalize_rewards(moments, s, learner.powers.shape[1] - 1, batch.reward)
+            normalize_features(moments, s, batch.features)
+            normalize_features(moments, s, batch.next_features)
+            action_values(target, s, batch.next_features, h, next_q)
+            if learner.double:
+                action_values(online, s, batch.next_features, h, q)
+                forbid(q, batch.next_action_mask)
+                targets(batch, next_q, q, y)
+            else:
+                forbid(next_q, batch.next_action_mask)
+                targets(batch, next_q, next_q, y)
+            action_values(online, s, batch.features, h, q)
+            slope(q, batch.action, y, importance, learner.squared, d, error)
+            backward(online, s, batch.features, h, d, gradient, work)
+            log.gradient_norm[s, n] = optim.descend(
+                learner.optimizer, s, flat[s], gradient, schedules.rate[s], learner.max_norm[s], learner.active, True
+            )
+            if len(priority.mass) > 0:
+                for m in range(size):
+                    weight[m] = abs(error[m]) + kind.type(replay.SMALLEST_PRIORITY)
+                replay.prioritize(priority, s, slot, weight)
+            record(error, learner.squared, s, n, log)
+            if not abs(log.loss[s, n]) < np.inf:  # NaN compares false
+                learner.unsound[s] |= learner.active[s]
+                learner.active[s] = False
+
+
+@compiled
+def record(error: Floats, squared: bool, s: int, n: int, log: Log) -> None:
+    """Log the mean loss and the mean absolute value of errors ``[M]``."""
+    loss, size = error[0] * 0, error[0] * 0
+    for m in range(len(error)):
+        e = abs(error[m])
+        loss += e - 0.5 if e > 1 and not squared else 0.5 * e * e
+        size += e
+    log.loss[s, n], log.td_error[s, n] = loss / len(error), size / len(error)
