@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rlkit.compiled import replay
 from rlkit.compiled.layout import PriorityArrays, ReplayArrays, TransitionArrays
-from rlkit.replay import SMALLEST_PRIORITY, Memory, Priorities, ReplayBuffer, buffer
+from rlkit.replay import SMALLEST_PRIORITY, Memory, Priorities, buffer
 from rlkit.types import Transition
 
 SEEDS, WIDTH, ACTIONS = 2, 3, 4
