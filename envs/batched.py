@@ -11,10 +11,12 @@ from gymnasium import spaces
 from gymnasium.utils.seeding import np_random
 from torch import Tensor
 
+from rlkit.compiled.rollout import RunningArrays, Scaling, play
 from rlkit.streams import DeviceEpisodeStarts, EpisodeStarts, Stream
 from rlkit.types import Transition
 
 from .dynamics import Array, Dynamics
+from .numbers import StepNumbers, numbers_of
 
 Noise = Literal["stream", "gymnasium"]
 
@@ -124,6 +126,46 @@ class BatchedEnv:
         self._begin(state, terminated | truncated)
         return transition
 
+    def numbers(self, dtype: torch.dtype) -> StepNumbers | None:
+        """Return the numbers of the dynamics for ``play``; None where they have none, or copies do not restart here.
+
+        Args:
+            dtype: of the policy's features.
+        """
+        trains = self._restart and not self._in_torch and isinstance(self._noise, StreamNoise)
+        return numbers_of(self.dynamics, self._float, dtype) if trains else None
+
+    def play(self, numbers: StepNumbers, policy: Any, scaling: Scaling, u: Tensor) -> Transition:
+        """Play T steps of every copy by a policy, in machine code; see ``rlkit.compiled``.
+
+        It equals ``step`` after ``step``, up to rounding.
+
+        Args:
+            numbers: of these dynamics.
+            policy: as of ``rlkit.compiled.rollout.act``.
+            scaling: of its features.
+            u: uniform numbers of the actions, ``[T, S, B, ...]``.
+
+        Returns:
+            the segment, ``[S, T, B, ...]``.
+        """
+        assert isinstance(self._noise, StreamNoise)
+        state, elapsed = self.state.copy(), self._elapsed.copy()  # what was returned before may share their memory
+        limit = 2**62 if self.max_episode_steps is None else self.max_episode_steps
+        noise = self._noise.transitions(len(u))
+        running = RunningArrays(state, elapsed, *self._noise.first_states(elapsed.shape), limit)
+        played = play(numbers, running, policy, scaling, np.ascontiguousarray(u.numpy()), noise)
+        self.state, self._elapsed = state, elapsed
+        self.obs = torch.from_numpy(self.dynamics.observe(state))
+        return Transition(
+            obs=torch.from_numpy(self.dynamics.observe(played.state)),
+            action=torch.from_numpy(played.action),
+            reward=torch.from_numpy(played.reward),
+            next_obs=torch.from_numpy(self.dynamics.observe(played.next_state)),
+            terminated=torch.from_numpy(played.terminated),
+            truncated=torch.from_numpy(played.truncated),
+        )
+
     def _begin(self, state: Array, done: Array) -> None:
         """Take ``state`` as the present one, with the finished copies at the start of their next episode."""
         if self._in_torch:
@@ -201,6 +243,18 @@ class StreamNoise:
     def transition(self) -> Tensor:
         """``[S, B, transition_noise]``."""
         return self._transitions.next()
+
+    def transitions(self, steps: int) -> np.ndarray:
+        """Return what ``steps`` calls of ``transition`` would, ``[steps, S, B, transition_noise]``, on the CPU."""
+        if self._transitions.width == 0:  # ``step`` draws none either
+            return np.empty((steps, *self._everywhere.shape, 0))
+        numbers: np.ndarray = self._transitions.take(steps).numpy()
+        return numbers
+
+    def first_states(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return how many episodes each copy has begun ``[S, B]``, a view, the keys ``[S, B, 2]`` and the width."""
+        assert isinstance(self._starts, EpisodeStarts)
+        return self._starts.episode.reshape(shape), self._starts.keys.reshape(*shape, 2), self._starts.width
 
     def restart(self, finished: Array) -> Array:
         """CPU: flat indices ``[n]`` -> ``[n, initial_noise]``; a device: a mask -> ``[S, B, initial_noise]``."""

@@ -113,6 +113,10 @@ class CartPole:
         numpys = {np.dtype(name): Constants(*(np.array(c, name) for c in exact)) for name in ("float32", "float64")}
         return {torch.float32: exact, torch.float64: exact, **numpys}
 
+    def constants(self, dtype: Any) -> Constants:
+        """Return what the equations of motion multiply by, for states of a dtype."""
+        return self._constants[dtype]
+
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
         """Take one Euler step: (next state, reward, terminated); arguments as of ``Dynamics.transition``.
 

@@ -86,6 +86,11 @@ class TabularDynamics:
         values with the exact ones. Not to be written to."""
         return np.arange(self.mdp.num_states) if self._features is None else self._features
 
+    @property
+    def tables(self) -> _Tables:
+        """What a step in numpy reads."""
+        return self._tables_for(np.zeros(0))
+
     def _tables_for(self, like: Array) -> _Tables:
         """The tables where ``like`` lives, made at the first call for its device."""
         device = like.device if isinstance(like, torch.Tensor) else None

@@ -177,29 +177,34 @@ class EpisodeStarts:
     def __init__(self, seeds: Sequence[int], width: int, copies: int) -> None:
         self.width = width
         self._padded = -(-width // 4) * 4  # whole Philox counters
-        self._keys = [key(seed, "start", copy) for seed in seeds for copy in range(copies)]
-        self._generators = [np.random.Generator(_philox_at(words, 0)) for words in self._keys]
-        self._drawn = np.empty((len(self._keys), self.EPISODES, self._padded))
-        self.episode = np.zeros(len(self._keys), dtype=np.int64)  # begun so far, by copy: the whole state
+        # the two key words of each copy, [S B, 2]
+        self.keys = np.array([key(seed, "start", copy) for seed in seeds for copy in range(copies)], np.uint64)
+        self._generators = [np.random.Generator(_philox_at(words, 0)) for words in self.keys]
+        self._drawn = np.empty((len(self.keys), self.EPISODES, self._padded))
+        self._block = np.full(len(self.keys), -1)  # which ``EPISODES`` of a copy are drawn
+        self.episode = np.zeros(len(self.keys), dtype=np.int64)  # begun so far, by copy: the whole state
 
     def take(self, copies: np.ndarray) -> np.ndarray:
         """Return the numbers of some copies' next episodes: flat indices ``s B + b``, ``[n]`` -> ``[n, width]``."""
-        offset = self.episode[copies] % self.EPISODES
-        for copy in copies[offset == 0]:
-            self._generators[copy].random(out=self._drawn[copy])
+        block, offset = np.divmod(self.episode[copies], self.EPISODES)
+        stale = block != self._block[copies]
+        for copy, needed in zip(copies[stale], block[stale], strict=True):
+            self._draw(copy, needed)
         self.episode[copies] += 1
         numbers: np.ndarray = self._drawn[copies, offset, : self.width]
         return numbers
 
+    def _draw(self, copy: int, block: int) -> None:
+        """Draw block ``block`` of a copy's episodes."""
+        if block != self._block[copy] + 1:
+            first = int(block) * self.EPISODES * self._padded // 4
+            self._generators[copy] = np.random.Generator(_philox_at(self.keys[copy], first))
+        self._generators[copy].random(out=self._drawn[copy])
+        self._block[copy] = block
+
     def load(self, episode: np.ndarray) -> None:
         """Continue after ``episode`` begun episodes of each copy, ``[S B]``."""
         self.episode = episode.copy()
-        for copy, begun in enumerate(episode):
-            block, inside = divmod(int(begun), self.EPISODES)
-            first = block * self.EPISODES * self._padded // 4
-            self._generators[copy] = np.random.Generator(_philox_at(self._keys[copy], first))
-            if inside:
-                self._generators[copy].random(out=self._drawn[copy])
 
 
 class DeviceEpisodeStarts:
@@ -236,7 +241,7 @@ class DeviceEpisodeStarts:
         self._steps = 0
 
 
-def _philox_at(words: tuple[int, int], counter: int) -> np.random.Philox:
+def _philox_at(words: tuple[int, int] | np.ndarray, counter: int) -> np.random.Philox:
     """Return numpy's Philox of a key, positioned after ``counter``."""
     return np.random.Philox(key=np.array(words, np.uint64), counter=np.array([counter, 0, 0, 0], np.uint64))
 

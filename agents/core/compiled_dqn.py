@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.compiled import q_learning
-from rlkit.compiled.layout import AdamArrays, MLPArrays, PriorityArrays, ReplayArrays
-from rlkit.compiled.q_learning import Log, Normalization, QArrays, QLearning, Schedules
+from rlkit.compiled import q_learning, replay
+from rlkit.compiled.layout import AdamArrays, MLPArrays, PriorityArrays, ReplayArrays, TransitionArrays
+from rlkit.compiled.learn import blocks
+from rlkit.compiled.q_learning import EpsilonGreedy, Log, QArrays, QLearning, Schedules
 from rlkit.nn import MLP, Dueling
-from rlkit.nn.normalization import TINY
+
+from .compiled_on_policy import scaling_of
 
 if TYPE_CHECKING:
     from ..dqn import DQN
-
-WORK_AT_ONCE = 2**30  # multiply-adds of a call, about a tenth of a second; between calls signals are handled
 
 
 def not_covered(agent: DQN) -> str:
@@ -49,35 +50,53 @@ class Iteration:
         self.unsound = agent.training_state.returns.unsound["loss"].numpy()
         self.nothing = np.zeros((seeds, 0))
         self.one_hot = isinstance(agent.observation_space, spaces.Discrete)
+        numbers_of = getattr(agent.env, "numbers", None)
+        self.numbers = None if numbers_of is None else numbers_of(agent.dtype)
         self.beta = np.ones(seeds)
-        work = max(config.gradient_steps, 1) * config.batch_size * agent.network.flat.shape[1] * 4
-        self.rows = max(WORK_AT_ONCE // work, 1)
+        self.work = 4 * config.batch_size * agent.network.flat.shape[1]  # multiply-adds of an update
         self._tensors: list[Tensor] = []  # those that the learner has views of
 
     def __call__(self) -> None:
         """Collect and learn."""
         agent = self.agent
-        agent.collect(agent.config.train_freq)
+        if self.numbers is None or agent.memory.replay is None:  # the first segment makes the memory
+            agent.collect(agent.config.train_freq)
+        else:
+            self.collect(agent.config.train_freq)
         due = agent.updates_due()
         while due > 0:
             count = min(due, agent.updates_until_target())
             self.update(count)
             due -= count
 
+    def collect(self, steps: int) -> None:
+        """Store epsilon-greedy steps of every copy in the replay memory, and update the target network when due."""
+        agent, memory = self.agent, self.agent.memory
+        epsilons = agent.epsilons(steps)  # [T, S]
+        agent.training_state.means.add(epsilon=epsilons[-1])
+        policy = EpsilonGreedy(self.online, epsilons.numpy(), agent.config.single_coin, agent.num_actions)
+        batch = agent.env.play(self.numbers, policy, scaling_of(agent), agent.explore.take(steps))
+        agent.record(batch)
+        ring, priority = ReplayArrays.of(memory.replay, steps), PriorityArrays.of(memory.priorities)
+        played, added = TransitionArrays.of(batch), int(memory.replay.added)
+        replay.store_rows(ring, priority, added, played)
+        memory.wrote(steps)
+        agent.count_steps(steps)
+
     def update(self, count: int) -> None:
         """Make gradient steps of every row between two updates of the target network."""
         agent, config = self.agent, self.agent.config
-        learner, moments, u = self.learner(), self.moments(), agent._sample.take(count)
+        learner, u = self.learner(), agent._sample.take(count)
         if agent.memory.latest:
             u = agent.memory.latest_numbers(*u.shape).view(len(agent.seeds), count, -1).transpose(0, 1).contiguous()
         rate = agent.training_state.scheduled(agent.per_row.learning_rate, config.learning_rate_schedule)
         if agent.memory.priorities is not None:
             self.beta = (1.0 + (agent.per_row.priority_beta - 1.0) * agent.progress_remaining).double().numpy()
         schedules, numbers, added = Schedules(rate.numpy(), self.beta), u.numpy(), int(agent.memory.replay.added)
+        scaling, deviation = scaling_of(agent), self.deviation()
         log = Log(*np.empty((3, agent.num_seeds, count), self.dtype))
-        for first in range(0, agent.num_seeds, self.rows):
-            last = min(first + self.rows, agent.num_seeds)
-            q_learning.descend(learner, moments, schedules, added, numbers, first, last, log)
+        for first, last in blocks(agent.num_seeds, self.work * count):
+            q_learning.descend(learner, scaling, deviation, schedules, added, numbers, first, last, log)
         agent.training_state.means.extend(
             loss=torch.from_numpy(log.loss),
             td_error=torch.from_numpy(log.td_error),
@@ -110,17 +129,10 @@ class Iteration:
             )
         return self._learner
 
-    def moments(self) -> Normalization:
-        """Return the moments of the normalization as they are now."""
-        normalizer, mean, factor, deviation = self.agent.normalizer, self.nothing, self.nothing, self.nothing
-        if normalizer is not None:
-            moments = normalizer.moments
-            if normalizer.of_observations:
-                mean = moments.mean[:, :-1].contiguous().numpy()
-                factor = (moments.variance[:, :-1] + TINY).rsqrt().contiguous().numpy()
-            if normalizer.of_rewards:
-                deviation = (moments.variance[:, -1:] + TINY).sqrt().contiguous().numpy()
-        return Normalization(mean, factor, deviation)
+    def deviation(self) -> NDArray[np.float64]:
+        """Return the deviation of returns by which rewards are divided, ``[S, 1]``, or ``[S, 0]``."""
+        normalizer = self.agent.normalizer
+        return self.nothing if normalizer is None else normalizer.reward_deviation().contiguous().numpy()
 
 
 def q_arrays(network: MLP | Dueling) -> QArrays:

@@ -24,7 +24,11 @@ EngineName = Literal["auto", "compiled", "torch"]
 
 # The module of this folder that has an algorithm's compiled iteration, by the qualified name of its class. A subclass
 # may change anything, so it runs on torch. A module is imported when an agent of its algorithm is made.
-MODULES: dict[str, str] = {"rlkit.agents.dqn.DQN": "compiled_dqn"}
+MODULES: dict[str, str] = {
+    "rlkit.agents.a2c.A2C": "compiled_a2c",
+    "rlkit.agents.dqn.DQN": "compiled_dqn",
+    "rlkit.agents.ppo.PPO": "compiled_ppo",
+}
 
 
 class CompiledAlgorithm(Protocol):

@@ -37,6 +37,10 @@ class OnPolicyAgent(Agent):
             batch = segment(
                 [self.env.step(categorical(self.scores(self.env.obs), u, self.env.action_mask)) for u in numbers]
             )
+        return self.recorded(batch)
+
+    def recorded(self, batch: Transition) -> Transition:
+        """Count and log a segment that was played; return it with the rewards normalized, if they are to be."""
         self.record(batch)
         return batch if self.normalizer is None else batch._replace(reward=self.normalizer.rewards(batch.reward))
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rlkit.nn import MLP, Adam, RMSprop
 from rlkit.replay import Priorities, ReplayBuffer
+from rlkit.types import Transition
 
 Floats = NDArray[Any]  # float32, or float64 throughout
 Integers = NDArray[np.int64]
@@ -90,7 +91,7 @@ class ReplayArrays(NamedTuple):
     def of(cls, replay: ReplayBuffer, steps: int = 0) -> ReplayArrays:
         """Return the views of a buffer, with room for so many steps of every copy to be stored."""
         arrays = {name: tensor.numpy() for name, tensor in replay.tensors(steps).items()}
-        seeds, capacity = arrays["reward"].shape
+        seeds = len(arrays["reward"])
         no_masks = np.zeros((seeds, 0, 1), dtype=np.bool_)
         for name in ("obs", "latest", "successors"):
             arrays[name] = arrays[name].reshape(*arrays[name].shape[:2], -1)
@@ -106,6 +107,13 @@ class TransitionArrays(NamedTuple):
     next_obs: NDArray[Any]  # [S, T, B, D]
     terminated: Flags  # [S, T, B]
     truncated: Flags  # [S, T, B]
+
+    @classmethod
+    def of(cls, segment: Transition) -> TransitionArrays:
+        """Return the views of a segment."""
+        obs, action, reward, next_obs, terminated, truncated = (field.numpy() for field in segment[:6])
+        shape = (*reward.shape, -1)
+        return cls(obs.reshape(shape), action, reward, next_obs.reshape(shape), terminated, truncated)
 
 
 class PriorityArrays(NamedTuple):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import mlp, optim, replay
-from .jit import compiled
+from .jit import compiled, implementation, of
 from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays, PriorityArrays, ReplayArrays
+from .rollout import Scaling, act, normalize, scratch
 
-CLIP, TINY = 10.0, 1e-8  # of normalized numbers, see rlkit.nn.normalization
+CLIP = 10.0  # of normalized rewards, as in rlkit.nn.normalization
 
 
 class QArrays(NamedTuple):
@@ -38,19 +39,20 @@ class QLearning(NamedTuple):
     unsound: Flags  # [S], whose loss was not finite
 
 
+class EpsilonGreedy(NamedTuple):
+    """Random actions with probability epsilon, else greedy ones."""
+
+    q: QArrays
+    epsilon: Floats  # [T, S]
+    single_coin: bool  # whether the first copy's coin decides for all
+    num_actions: int
+
+
 class Schedules(NamedTuple):
     """The numbers of an iteration's updates, ``[S]``."""
 
     rate: Floats  # learning rate
     beta: NDArray[np.float64]  # exponent of the importance weights
-
-
-class Normalization(NamedTuple):
-    """Moments of S rows; ``[S, 0]`` where nothing is normalized."""
-
-    mean: NDArray[np.float64]  # of features, [S, D]
-    factor: NDArray[np.float64]  # 1 / deviation, [S, D]
-    deviation: NDArray[np.float64]  # of returns, [S, 1]
 
 
 class Log(NamedTuple):
@@ -92,21 +94,15 @@ def backward(q: QArrays, s: int, x: Floats, h: Floats, d: Floats, g: Floats, wor
 
 
 @compiled
-def normalize_features(moments: Normalization, s: int, x: Floats) -> None:
-    """Compute (x - mean) / deviation in place, within +-10: ``x [M, D]``."""
-    for d in range(moments.mean.shape[1]):
-        for m in range(len(x)):
-            z = (x[m, d] - moments.mean[s, d]) * moments.factor[s, d]
-            x[m, d] = np.float32(CLIP if z > CLIP else -CLIP if z < -CLIP else z)  # the dtype of observations
+def normalize_rewards(deviation: NDArray[np.float64], s: int, summed: int, reward: Floats) -> None:
+    """Divide sums of up to ``summed`` rewards in place by the deviation of the return, within +-10 for each reward.
 
-
-@compiled
-def normalize_rewards(moments: Normalization, s: int, summed: int, reward: Floats) -> None:
-    """Divide sums of up to ``summed`` rewards by the deviation of the return, in place, within +-10 each."""
-    if moments.deviation.shape[1] > 0:
+    ``deviation`` is ``[S, 1]``, or ``[S, 0]`` where nothing is divided.
+    """
+    if deviation.shape[1] > 0:
         limit = CLIP * summed
         for m in range(len(reward)):
-            z = reward[m] / moments.deviation[s, 0]
+            z = reward[m] / deviation[s, 0]
             z = limit if z > limit else -limit if z < -limit else z
             reward[m] = np.float32(z) if summed == 1 else z  # a single reward has the dtype of rewards
 
@@ -153,6 +149,27 @@ def slope(
         d[m, action[m]] = importance[m] * e / len(q)
 
 
+@implementation(scratch, of(EpsilonGreedy))
+def _scratch(policy: Any, copies: int) -> tuple[Floats, Floats]:
+    kind = policy.q.advantage.flat.dtype
+    return np.empty((copies, policy.q.advantage.layers[0, 0]), kind), np.empty(room(policy.q, copies), kind)
+
+
+@implementation(act, of(EpsilonGreedy))
+def _act(policy: Any, s: int, t: int, x: Any, u: Any, h: Any, action: Any) -> None:
+    """Draw ``epsilon_greedy`` of ``rlkit.exploration``; the network runs only if some copy is greedy."""
+    epsilon, some_greedy = policy.epsilon[t, s], False
+    for b in range(len(x)):
+        coin = u[0, 0] if policy.single_coin else u[b, 0]
+        action[b] = int(u[b, 1] * policy.num_actions) if coin < epsilon else -1
+        some_greedy |= action[b] < 0
+    if some_greedy:
+        q = np.empty((len(x), policy.num_actions), x.dtype)
+        action_values(policy.q, s, x, h, q)
+        for b in range(len(x)):
+            action[b] = greedy(q[b]) if action[b] < 0 else action[b]
+
+
 @compiled
 def targets(batch: replay.Minibatch, next_q: Floats, selecting: Floats, y: Floats) -> None:
     """Compute y = r + discount Q(s', a'), and y = r where s' is terminal, ``[M]``.
@@ -173,7 +190,8 @@ def targets(batch: replay.Minibatch, next_q: Floats, selecting: Floats, y: Float
 @compiled
 def descend(
     learner: QLearning,
-    moments: Normalization,
+    scaling: Scaling,
+    deviation: NDArray[np.float64],
     schedules: Schedules,
     added: int,
     u: NDArray[np.float64],
@@ -185,7 +203,8 @@ def descend(
 
     Args:
         learner: of all rows.
-        moments: of the normalization.
+        scaling: of features.
+        deviation: of returns, see ``normalize_rewards``.
         schedules: numbers of these updates.
         added: transitions that were added to the memory of each row so far.
         u: uniform numbers, ``[n, S, M]``.
@@ -230,9 +249,9 @@ def descend(
                     if priority.alpha[s, 0] > 0.0:  # otherwise uniformly, by age
                         number[m] = replay.age_of(slot[m], added, capacity)
             replay.read(memory, s, added, number, learner.powers[s], learner.one_hot, batch)
-            normalize_rewards(moments, s, learner.powers.shape[1] - 1, batch.reward)
-            normalize_features(moments, s, batch.features)
-            normalize_features(moments, s, batch.next_features)
+            normalize_rewards(deviation, s, learner.powers.shape[1] - 1, batch.reward)
+            normalize(batch.features, scaling, s)
+            normalize(batch.next_features, scaling, s)
             action_values(target, s, batch.next_features, h, next_q)
             if learner.double:
                 action_values(online, s, batch.next_features, h, q)

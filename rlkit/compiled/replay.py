@@ -1,7 +1,7 @@
-"""Experience replay in compiled loops, on the very memory of ``rlkit.replay``, one row at a time.
+"""Experience replay in compiled loops, one row at a time, on the very memory of ``rlkit.replay``.
 
-The tensors of ``ReplayBuffer`` and ``Priorities`` are passed as arrays. What is written is what their own methods write;
-what is sampled at the same uniform numbers is the same transitions.
+The tensors of ``ReplayBuffer`` and ``Priorities`` are passed as arrays. What is written is what their own methods
+write, and the same transitions are sampled at the same uniform numbers.
 """
 
 from __future__ import annotations
@@ -91,10 +91,20 @@ def insert(ring: ReplayArrays, s: int, number: int, obs: NDArray) -> None:
 @compiled
 def differ(one: NDArray, other: NDArray) -> bool:
     """Whether observations ``[D]`` differ anywhere, NaN included."""
-    for d in range(len(one)):
+    for d in range(len(one)):  # noqa: SIM110 - not for numba
         if one[d] != other[d]:
             return True
     return False
+
+
+@compiled
+def store_rows(ring: ReplayArrays, priority: PriorityArrays, added: int, steps: TransitionArrays) -> None:
+    """Store the steps of all rows, and give them the largest priorities, if any, as ``Memory.add`` does."""
+    rows, length, copies = steps.reward.shape
+    for s in range(rows):
+        store(ring, s, added, steps)
+        if len(priority.mass) > 0:
+            add_priorities(priority, s, added, length * copies, ring.reward.shape[1])
 
 
 # Reading

@@ -110,9 +110,19 @@ class Normalizer:
         if not self.of_observations:
             return features
         shape = (len(features), *[1] * (features.dim() - 2), -1)
-        mean, variance = self.moments.mean[:, :-1], self.moments.variance[:, :-1]
+        mean, inverse, limit = self.scaling()
         centered = features.double() - mean.reshape(shape)
-        return (centered * (variance + TINY).rsqrt().reshape(shape)).clamp(-CLIP, CLIP).to(features.dtype)
+        return (centered * inverse.reshape(shape)).clamp(-limit, limit).to(features.dtype)
+
+    def scaling(self) -> tuple[Tensor, Tensor, float]:
+        """Return mean and 1 / deviation of the features, ``[S, D]`` float64, and the limit, as ``observations`` uses them."""
+        moments = self.moments
+        return moments.mean[:, :-1], (moments.variance[:, :-1] + TINY).rsqrt(), CLIP
+
+    def reward_deviation(self) -> Tensor:
+        """Return what rewards are divided by, ``[S, 1]`` float64; ``[S, 0]`` where they are not."""
+        deviation = (self.moments.variance[:, -1:] + TINY).sqrt()
+        return deviation if self.of_rewards else deviation[:, :0]
 
     def rewards(self, reward: Tensor, summed: int = 1) -> Tensor:
         """r / deviation of the return, clipped to +-10: ``[S, ...] -> [S, ...]``.
@@ -123,7 +133,7 @@ class Normalizer:
         """
         if not self.of_rewards:
             return reward
-        deviation = (self.moments.variance[:, -1] + TINY).sqrt().view(-1, *[1] * (reward.dim() - 1))
+        deviation = self.reward_deviation().view(-1, *[1] * (reward.dim() - 1))
         return (reward / deviation).clamp(-CLIP * summed, CLIP * summed).to(reward.dtype)
 
 

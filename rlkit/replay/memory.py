@@ -78,6 +78,13 @@ class Memory:
         if self.priorities is not None:
             self.priorities.add(segment.reward.shape[1] * self.copies)
 
+    def wrote(self, steps: int) -> None:
+        """Count steps of every copy that compiled loops have stored."""
+        assert self.replay is not None, "there is no memory yet"
+        self.replay.wrote(steps)
+        if self.priorities is not None:
+            self.priorities.added += steps * self.copies
+
     def truncate(self, copies: Tensor) -> None:
         """End the running episodes of ``copies [S, B]`` bool with their last transitions stored."""
         if self.replay is not None:

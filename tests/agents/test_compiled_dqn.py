@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rlkit.agents import DQN
+from rlkit.envs import GridWorld
 
 SMALL = {
     "learning_rate": 1e-3,
@@ -73,5 +74,22 @@ def assert_equal_runs(ours, theirs):
 @pytest.mark.parametrize("settings", OPTIONS, ids=str)
 def test_a_training_is_that_of_the_torch_engine(settings):
     ours, theirs = (trained(engine, **settings) for engine in ("compiled", "torch"))
+    assert ours.optimizer.steps.min() > 10
+    assert_equal_runs(ours, theirs)
+
+
+ENVS = [
+    (GridWorld("frozenlake-4x4"), {"double": True}),
+    (GridWorld("frozenlake-4x4", observation="onehot"), {}),
+    ("rlkit/probe-truncation", {}),
+    ("Acrobot-v1", {"num_envs": 1}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("env", "settings"), ENVS, ids=str)
+def test_a_training_in_other_environments_is_that_of_the_torch_engine(env, settings):
+    """Tables seen by index and by features, and a foreign environment."""
+    ours, theirs = (trained(engine, env=env, **settings) for engine in ("compiled", "torch"))
     assert ours.optimizer.steps.min() > 10
     assert_equal_runs(ours, theirs)

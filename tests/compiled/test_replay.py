@@ -43,14 +43,10 @@ def example(segment):
     return Transition(*(None if field is None else field[:, 0] for field in segment))
 
 
-def segment_arrays(segment):
-    return TransitionArrays(*(field.numpy() for field in segment[:6]))
-
-
 def write(memory, segment):
     """Store a segment as the compiled loops do."""
     length, added = segment.reward.shape[1], int(memory.replay.added)
-    ring, steps = ReplayArrays.of(memory.replay, length), segment_arrays(segment)
+    ring, steps = ReplayArrays.of(memory.replay, length), TransitionArrays.of(segment)
     for s in range(SEEDS):
         replay.store(ring, s, added, steps)
     memory.replay.wrote(length)

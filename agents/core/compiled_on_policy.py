@@ -1,0 +1,133 @@
+"""What PPO, A2C and REINFORCE share on the compiled engine: playing a segment, and views of what it teaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.compiled.layout import AdamArrays, MLPArrays, RMSpropArrays
+from rlkit.compiled.learn import Descent, Rewards, blocks, descend_rows, prepare_rows
+from rlkit.compiled.losses import Batch
+from rlkit.compiled.rollout import Scaling
+from rlkit.nn import Adam
+from rlkit.types import Transition
+
+
+class Player:
+    """Plays segments with an agent's policy: compiled where the environment's dynamics have numbers, else in torch.
+
+    Args:
+        agent: an ``OnPolicyAgent``.
+        policy: the views of its policy's network.
+    """
+
+    def __init__(self, agent: Any, policy: MLPArrays) -> None:
+        self.agent, self.policy = agent, policy
+        numbers_of = getattr(agent.env, "numbers", None)
+        self.numbers = None if numbers_of is None else numbers_of(agent.dtype)
+
+    def __call__(self, steps: int) -> Transition:
+        """Play ``steps`` steps of every copy; as ``OnPolicyAgent.play``."""
+        agent = self.agent
+        if self.numbers is None:
+            played: Transition = agent.play(steps)
+            return played
+        u = agent.explore.take(steps)[..., 0]
+        recorded: Transition = agent.recorded(agent.env.play(self.numbers, self.policy, scaling_of(agent), u))
+        return recorded
+
+
+def scaling_of(agent: Any) -> Scaling:
+    """Return what normalizes the features of an agent."""
+    normalizer = agent.normalizer
+    if normalizer is None or not normalizer.of_observations:
+        nothing = np.empty((agent.num_seeds, 0))
+        return Scaling(nothing, nothing, 0.0)
+    mean, inverse, clip = normalizer.scaling()
+    return Scaling(mean.contiguous().numpy(), inverse.contiguous().numpy(), clip)
+
+
+def features_of(agent: Any, obs: Tensor) -> NDArray[Any]:
+    """Return the features of a segment's observations ``[S, T, B, ...]`` as ``[S, N, D]``."""
+    features: NDArray[Any] = agent.features(obs).flatten(1, 2).contiguous().numpy()
+    return features
+
+
+def mask_of(agent: Any, played: Transition) -> NDArray[np.bool_]:
+    """Return the allowed actions of a segment, ``[S, N, A]``; ``[S, 0, A]`` where all are."""
+    if played.action_mask is None:
+        return np.empty((agent.num_seeds, 0, agent.num_actions), np.bool_)
+    mask: NDArray[np.bool_] = played.action_mask.flatten(1, 2).contiguous().numpy()
+    return mask
+
+
+class ActorCriticIteration:
+    """The views of an agent with an ``ActorCritic``, and one iteration on them.
+
+    A subclass defines ``numbers`` of the loss, ``order`` of the transitions, and the iteration.
+    """
+
+    def __init__(self, agent: Any) -> None:
+        self.agent = agent
+        networks, optimizer = agent.actor_critic, agent.optimizer
+        self.policy = MLPArrays.of(networks.policy, networks.flat)
+        self.value = MLPArrays.of(networks.value, networks.flat)
+        self.optimizer = AdamArrays.of(optimizer) if isinstance(optimizer, Adam) else RMSpropArrays.of(optimizer)
+        self.play = Player(agent, self.policy)
+        self.no_limit = np.full(agent.num_seeds, np.inf, self.policy.flat.dtype)
+
+    def numbers(self) -> Any:
+        """Return the numbers of the loss, see ``rlkit.compiled.losses``."""
+        raise NotImplementedError
+
+    def order(self, count: int) -> NDArray[np.int64]:
+        """Return the transitions of each minibatch out of ``count``, ``[S, n, M]``."""
+        raise NotImplementedError
+
+    def learn(self, played: Transition) -> tuple[Tensor, Tensor]:
+        """Learn from a segment; return the losses, their parts and norms ``[S, n, 7]``, and explained variances."""
+        batch, explained = self.prepared(played)
+        return torch.from_numpy(self.descended(batch)), torch.from_numpy(explained)
+
+    def prepared(self, played: Transition) -> tuple[Batch, NDArray[Any]]:
+        """Return what a segment teaches, and the explained variance ``[S]``."""
+        agent, dtype = self.agent, self.policy.flat.dtype
+        features = features_of(agent, played.obs)
+        rows, count, width = features.shape
+        action = played.action.flatten(1, 2).contiguous().numpy()
+        old_log_p, old_value, advantage, target = np.empty((4, rows, count), dtype)
+        batch = Batch(features, action, mask_of(agent, played), old_log_p, old_value, advantage, target)
+        rewards = Rewards(
+            played.reward.contiguous().numpy(),
+            played.terminated.contiguous().numpy(),
+            played.truncated.contiguous().numpy(),
+        )
+        per_row, explained = agent.per_row, np.empty(rows, dtype)
+        arrays = rewards, features_of(agent, played.next_obs), per_row.gamma.numpy(), per_row.gae_lambda.numpy()
+        for first, last in blocks(rows, 2 * count * self.policy.flat.shape[1]):
+            prepare_rows(first, last, self.policy, self.value, *arrays, batch, explained)
+        return batch, explained
+
+    def descended(self, batch: Batch) -> NDArray[Any]:
+        """Descend the loss of every minibatch; return the losses, their parts and the gradients' norms ``[S, n, 7]``."""
+        agent, config, per_row = self.agent, self.agent.config, self.agent.per_row
+        order = self.order(batch.action.shape[1])
+        rows, updates, size = order.shape
+        rate = agent.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
+        target_kl = getattr(per_row, "target_kl", None)
+        descent = Descent(
+            rate.numpy(),
+            per_row.max_grad_norm.numpy(),
+            self.no_limit if target_kl is None else target_kl.numpy(),
+            config.normalize_advantage,
+        )
+        losses = np.empty((rows, updates, 7), self.policy.flat.dtype)
+        arrays = self.policy, self.value, self.optimizer, batch, order, agent.active.numpy(), losses
+        numbers = self.numbers()
+        for first, last in blocks(rows, 3 * updates * size * self.policy.flat.shape[1]):
+            descend_rows(first, last, numbers, descent, *arrays)
+        return losses

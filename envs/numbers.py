@@ -1,0 +1,70 @@
+"""The numbers of dynamics for the compiled engine, which does their arithmetic on one copy at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rlkit.compiled.rollout import CartPoleNumbers, TableNumbers
+from rlkit.nn import encode, num_features
+
+from .cartpole import START, CartPole
+from .dynamics import Dynamics
+from .tabular import TabularDynamics
+
+StepNumbers = CartPoleNumbers | TableNumbers
+LARGEST_FEATURES = 2**22  # numbers of the features of all states of a table
+METHODS = ("initial", "transition", "observe")
+
+
+def numbers_of(dynamics: Dynamics, state_dtype: Any, dtype: torch.dtype) -> StepNumbers | None:
+    """Return the numbers of dynamics that have a compiled form, else None.
+
+    A subclass that defines a method of the dynamics anew has none.
+
+    Args:
+        dynamics: a cart-pole or a finite MDP.
+        state_dtype: of a cart-pole's states.
+        dtype: of a table's features.
+    """
+    if is_one(dynamics, CartPole):
+        exact = dynamics.constants(np.dtype("float64"))
+        return CartPoleNumbers(*(state_dtype(number) for number in exact), START, dynamics.sutton_barto_reward)
+    if is_one(dynamics, TabularDynamics) and features_fit(dynamics):
+        return table_numbers(dynamics, dtype)
+    return None
+
+
+def is_one(dynamics: Any, of: type) -> bool:
+    """Return whether dynamics are of a class and define none of its methods anew."""
+    return isinstance(dynamics, of) and all(getattr(type(dynamics), name) is getattr(of, name) for name in METHODS)
+
+
+def features_fit(dynamics: TabularDynamics) -> bool:
+    """Return whether the features of all states take no more than ``LARGEST_FEATURES``."""
+    return dynamics.mdp.num_states * num_features(dynamics.observation_space) <= LARGEST_FEATURES
+
+
+def table_numbers(dynamics: TabularDynamics, dtype: torch.dtype) -> TableNumbers:
+    """Return the numbers of a finite MDP."""
+    tables, mdp = dynamics.tables, dynamics.mdp
+    seen = torch.from_numpy(np.array(dynamics.observations()))
+    return TableNumbers(
+        _own(tables.cumulative),
+        _own(tables.successor),
+        _own(tables.reward),
+        _own(tables.terminated),
+        _own(tables.start_state),
+        _own(tables.start_cumulative),
+        encode(seen, dynamics.observation_space).reshape(mdp.num_states, -1).to(dtype).numpy(),
+        mdp.num_actions,
+        mdp.num_successors,
+    )
+
+
+def _own(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that is contiguous and may be written to, as compiled loops expect it; a copy if it is not."""
+    return np.require(array, requirements=["C", "W"])
