@@ -28,8 +28,6 @@ class QLearning(NamedTuple):
     online: QArrays
     target: QArrays
     optimizer: AdamArrays
-    memory: ReplayArrays
-    priority: PriorityArrays
     powers: Floats  # [S, n + 1], gamma^0, ..., gamma^n
     max_norm: Floats  # [S]
     double: bool  # whether the online network selects the action of the target
@@ -48,11 +46,21 @@ class EpsilonGreedy(NamedTuple):
     num_actions: int
 
 
+class Exploration(NamedTuple):
+    """How epsilon falls: linearly over a fraction of training, ``[S]`` each, see ``DQN.epsilons``."""
+
+    fraction: Floats
+    initial: Floats
+    final: Floats
+    learning_starts: int  # steps with epsilon 1
+
+
 class Schedules(NamedTuple):
     """The numbers of an iteration's updates, ``[S]``."""
 
     rate: Floats  # learning rate
     beta: NDArray[np.float64]  # exponent of the importance weights
+    deviation: NDArray[np.float64]  # of returns, by which rewards are divided, [S, 1]; [S, 0] where they are not
 
 
 class Log(NamedTuple):
@@ -149,6 +157,20 @@ def slope(
         d[m, action[m]] = importance[m] * e / len(q)
 
 
+@compiled
+def write_epsilons(exploration: Exploration, timesteps: int, copies: int, end: int, epsilon: Floats) -> None:
+    """Write the probability of a random action at each of the steps from ``timesteps`` on, ``[T, S]``."""
+    for t in range(len(epsilon)):
+        step = timesteps + t * copies
+        done = np.float32(step) / np.float32(max(end, 1))
+        for s in range(epsilon.shape[1]):
+            fraction, initial, final = exploration.fraction[s], exploration.initial[s], exploration.final[s]
+            falling = initial + done / fraction * (final - initial)
+            epsilon[t, s] = falling if done < fraction else final
+            if step < exploration.learning_starts:
+                epsilon[t, s] = 1.0
+
+
 @implementation(scratch, of(EpsilonGreedy))
 def _scratch(policy: Any, copies: int) -> tuple[Floats, Floats]:
     kind = policy.q.advantage.flat.dtype
@@ -188,32 +210,33 @@ def targets(batch: replay.Minibatch, next_q: Floats, selecting: Floats, y: Float
 
 
 @compiled
-def descend(
-    learner: QLearning,
-    scaling: Scaling,
-    deviation: NDArray[np.float64],
-    schedules: Schedules,
-    added: int,
-    u: NDArray[np.float64],
+def descend_rows(
     first: int,
     last: int,
+    learner: QLearning,
+    scaling: Scaling,
+    schedules: Schedules,
+    memory: ReplayArrays,
+    priority: PriorityArrays,
+    added: int,
+    u: NDArray[np.float64],
     log: Log,
 ) -> None:
-    """Make n updates of rows ``first`` to ``last - 1``, each on a minibatch of its own.
+    """Make n updates of rows ``first .. last``, each on a minibatch of its own.
 
     Args:
+        first, last: the rows.
         learner: of all rows.
         scaling: of features.
-        deviation: of returns, see ``normalize_rewards``.
-        schedules: numbers of these updates.
-        added: transitions that were added to the memory of each row so far.
+        schedules: the numbers of these updates.
+        memory: what is stored.
+        priority: its priorities, if any.
+        added: transitions that were added to each row of it so far.
         u: uniform numbers, ``[n, S, M]``.
-        first: row.
-        last: row before which to stop.
         log: to write into.
     """
     updates, _, size = u.shape
-    online, target, memory, priority = learner.online, learner.target, learner.memory, learner.priority
+    online, target = learner.online, learner.target
     flat, layers = online.advantage.flat, online.advantage.layers
     capacity, stored = memory.reward.shape[1], min(added, memory.reward.shape[1])
     inputs, actions = layers[0, 0], layers[-1, 1]
@@ -249,7 +272,7 @@ def descend(
                     if priority.alpha[s, 0] > 0.0:  # otherwise uniformly, by age
                         number[m] = replay.age_of(slot[m], added, capacity)
             replay.read(memory, s, added, number, learner.powers[s], learner.one_hot, batch)
-            normalize_rewards(deviation, s, learner.powers.shape[1] - 1, batch.reward)
+            normalize_rewards(schedules.deviation, s, learner.powers.shape[1] - 1, batch.reward)
             normalize(batch.features, scaling, s)
             normalize(batch.next_features, scaling, s)
             action_values(target, s, batch.next_features, h, next_q)

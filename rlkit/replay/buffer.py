@@ -104,7 +104,8 @@ class ReplayBuffer:
         Compiled loops write into them what ``add`` does, and call ``wrote`` afterwards.
         """
         count = steps * self._copies
-        self._successors.make_room(count + self._copies, self._oldest(count))
+        if not self._successors.has_room(count + self._copies):
+            self._successors.make_room(count + self._copies, self._oldest(count))
         table = self._successors.tensors
         return {**self._fields, "latest": self._latest, "latest_kept": self._latest_kept, **table}
 
@@ -278,6 +279,10 @@ class _Successors:
         """The whole table: numbers ``[S, room + 1]``, successors, and the count of those kept, ``[S]``."""
         return {"numbers": self._numbers, "successors": self._obs, "count": self._count}
 
+    def has_room(self, count: int) -> bool:
+        """Return whether every row has ``count`` free places."""
+        return self._at_most + count <= self.room
+
     def recount(self) -> None:
         """Take over the counts that others have written."""
         self._at_most = int(self._count.max())
@@ -325,7 +330,7 @@ class _Successors:
 
     def make_room(self, count: int, oldest: Tensor) -> None:
         """Have ``count`` free places in every row: forget what is too old, then take more memory."""
-        if self._at_most + count <= self.room:
+        if self.has_room(count):
             return
         self.forget(oldest)
         if self._at_most + count > SLACK * self.room:
