@@ -28,6 +28,7 @@ MODULES: dict[str, str] = {
     "rlkit.agents.a2c.A2C": "compiled_a2c",
     "rlkit.agents.dqn.DQN": "compiled_dqn",
     "rlkit.agents.ppo.PPO": "compiled_ppo",
+    "rlkit.agents.reinforce.REINFORCE": "compiled_reinforce",
 }
 
 

@@ -65,6 +65,12 @@ def mask_of(agent: Any, played: Transition) -> NDArray[np.bool_]:
     return mask
 
 
+def rewards_of(played: Transition) -> Rewards:
+    """Return the rewards and ends of a segment."""
+    fields = played.reward, played.terminated, played.truncated
+    return Rewards(*(field.contiguous().numpy() for field in fields))
+
+
 class ActorCriticIteration:
     """The views of an agent with an ``ActorCritic``, and one iteration on them.
 
@@ -97,23 +103,23 @@ class ActorCriticIteration:
         """Return what a segment teaches, and the explained variance ``[S]``."""
         agent, dtype = self.agent, self.policy.flat.dtype
         features = features_of(agent, played.obs)
-        rows, count, width = features.shape
+        rows, count, _ = features.shape
         action = played.action.flatten(1, 2).contiguous().numpy()
         old_log_p, old_value, advantage, target = np.empty((4, rows, count), dtype)
         batch = Batch(features, action, mask_of(agent, played), old_log_p, old_value, advantage, target)
-        rewards = Rewards(
-            played.reward.contiguous().numpy(),
-            played.terminated.contiguous().numpy(),
-            played.truncated.contiguous().numpy(),
-        )
         per_row, explained = agent.per_row, np.empty(rows, dtype)
-        arrays = rewards, features_of(agent, played.next_obs), per_row.gamma.numpy(), per_row.gae_lambda.numpy()
+        arrays = (
+            rewards_of(played),
+            features_of(agent, played.next_obs),
+            per_row.gamma.numpy(),
+            per_row.gae_lambda.numpy(),
+        )
         for first, last in blocks(rows, 2 * count * self.policy.flat.shape[1]):
             prepare_rows(first, last, self.policy, self.value, *arrays, batch, explained)
         return batch, explained
 
     def descended(self, batch: Batch) -> NDArray[Any]:
-        """Descend the loss of every minibatch; return the losses, their parts and the gradients' norms ``[S, n, 7]``."""
+        """Descend the loss of every minibatch; return the losses, their parts and the norms, ``[S, n, 7]``."""
         agent, config, per_row = self.agent, self.agent.config, self.agent.per_row
         order = self.order(batch.action.shape[1])
         rows, updates, size = order.shape

@@ -115,7 +115,7 @@ class Normalizer:
         return (centered * inverse.reshape(shape)).clamp(-limit, limit).to(features.dtype)
 
     def scaling(self) -> tuple[Tensor, Tensor, float]:
-        """Return mean and 1 / deviation of the features, ``[S, D]`` float64, and the limit, as ``observations`` uses them."""
+        """Return mean and 1 / deviation of the features, ``[S, D]`` float64, and the limit of normalized ones."""
         moments = self.moments
         return moments.mean[:, :-1], (moments.variance[:, :-1] + TINY).rsqrt(), CLIP
 
