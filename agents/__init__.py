@@ -7,6 +7,7 @@ if __name__ != "rlkit.agents":
 from .a2c import A2C
 from .checkpoints import Checkpoints, Resumed
 from .core.agent import Agent
+from .core.compiled_engine import EngineName
 from .core.progress import progress
 from .dqn import DQN
 from .load import ALGORITHMS, load, resume
@@ -22,6 +23,7 @@ __all__ = [
     "REINFORCE",
     "Agent",
     "Checkpoints",
+    "EngineName",
     "Resumed",
     "TabularQ",
     "load",

@@ -21,6 +21,7 @@ from rlkit.atomic_files import remove_leftovers, whole_file
 from rlkit.types import Term
 
 from .core.agent import Agent
+from .core.compiled_engine import EngineName
 from .core.env_source import EnvSource
 from .core.serialization import CHECKPOINT, read_header
 from .load import resume
@@ -156,7 +157,11 @@ class Checkpoints:
         return self.path(timesteps)
 
     def newest(
-        self, env: EnvSource | None = None, device: str | torch.device = "auto", terms: Sequence[Term] = ()
+        self,
+        env: EnvSource | None = None,
+        device: str | torch.device = "auto",
+        terms: Sequence[Term] = (),
+        engine: EngineName | None = None,
     ) -> Resumed | None:
         """Read the newest checkpoint that is whole, and continue from it; None if the folder has no checkpoint.
 
@@ -164,6 +169,7 @@ class Checkpoints:
             env: the environment; required where the agent was not made from an id.
             device: as in the constructor of an agent.
             terms: those that the run was made with.
+            engine: None for that of the run; see ``Agent.resume``.
 
         Raises:
             ValueError: no checkpoint can be read; the message has the reason of each.
@@ -172,7 +178,7 @@ class Checkpoints:
         for timesteps in reversed(self.timesteps()):
             path = self.path(timesteps)
             try:
-                agent = resume(path, env, device, terms)
+                agent = resume(path, env, device, terms, engine)
                 notes = _notes_of(path)
             except (ValueError, OSError) as error:
                 skipped.append(str(error))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rlkit.compiled.rollout import CartPoleNumbers, TableNumbers
 from rlkit.nn import encode, num_features
 
-from .cartpole import START, CartPole
+from .cartpole import START, CartPole, Constants
 from .dynamics import Dynamics
 from .tabular import TabularDynamics
 
@@ -30,17 +30,18 @@ def numbers_of(dynamics: Dynamics, state_dtype: Any, dtype: torch.dtype) -> Step
         state_dtype: of a cart-pole's states.
         dtype: of a table's features.
     """
-    if is_one(dynamics, CartPole):
+    if isinstance(dynamics, CartPole) and keeps(CartPole, dynamics):
         exact = dynamics.constants(np.dtype("float64"))
-        return CartPoleNumbers(*(state_dtype(number) for number in exact), START, dynamics.sutton_barto_reward)
-    if is_one(dynamics, TabularDynamics) and features_fit(dynamics):
+        constants = Constants(*(state_dtype(number) for number in exact))
+        return CartPoleNumbers(**constants._asdict(), start=START, sutton_barto_reward=dynamics.sutton_barto_reward)
+    if isinstance(dynamics, TabularDynamics) and keeps(TabularDynamics, dynamics) and features_fit(dynamics):
         return table_numbers(dynamics, dtype)
     return None
 
 
-def is_one(dynamics: Any, of: type) -> bool:
-    """Return whether dynamics are of a class and define none of its methods anew."""
-    return isinstance(dynamics, of) and all(getattr(type(dynamics), name) is getattr(of, name) for name in METHODS)
+def keeps(of: type, dynamics: Dynamics) -> bool:
+    """Return whether dynamics have the methods of a class, and have defined none of them anew."""
+    return all(getattr(type(dynamics), name) is getattr(of, name) for name in METHODS)
 
 
 def features_fit(dynamics: TabularDynamics) -> bool:

@@ -1,4 +1,4 @@
-"""Small trainings of every algorithm, and equality of two of their rows to the bit."""
+"""Small trainings of every algorithm, in torch unless told, and equality of two of their rows to the bit."""
 
 import math
 
@@ -32,8 +32,9 @@ SMALL = {
 ALL = pytest.mark.parametrize("algorithm", SMALL, ids=lambda algorithm: algorithm.__name__)
 
 
-def trained(algorithm, seeds, env="CartPole-v1", num_envs=1, **settings):
-    agent = algorithm(env, seeds=seeds, num_envs=num_envs, device="cpu", **{**SMALL[algorithm], **settings})
+def trained(algorithm, seeds, env="CartPole-v1", num_envs=1, engine="torch", **settings):
+    settings = {"num_envs": num_envs, "engine": engine, **SMALL[algorithm], **settings}
+    agent = algorithm(env, seeds=seeds, device="cpu", **settings)
     agent.learn(STEPS)
     return agent
 

@@ -375,7 +375,7 @@ class Agent(NetworkPolicy):
             raise IndexError(f"row {row} of an agent with {self.num_seeds} seeds")
         row %= self.num_seeds
         settings = settings_of_row(self.config, row)
-        made_with = {"num_envs": self.env.num_envs, "engine": self.engine.name, "_dtype": self.dtype}
+        made_with: dict[str, Any] = {"num_envs": self.env.num_envs, "engine": self.engine.name, "_dtype": self.dtype}
         if self.terms.names:
             made_with["engine"] = "auto"  # the twin has no terms
         twin = type(self)(seeds=[self.seeds[row]], **made_with, **self.source._asdict(), **settings)

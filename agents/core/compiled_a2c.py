@@ -26,13 +26,17 @@ def not_covered(agent: Any) -> str:
 class Iteration(ActorCriticIteration):
     """The views of an A2C agent, and one iteration on them."""
 
+    _order: NDArray[np.int64] | None = None
+
     def numbers(self) -> A2CNumbers:
         """Return the numbers of ``rlkit.agents.a2c.a2c_loss``."""
-        return A2CNumbers(self.agent.per_row.ent_coef.numpy(), self.agent.per_row.vf_coef.numpy())
+        return A2CNumbers(self.per_row["ent_coef"], self.per_row["vf_coef"])
 
     def order(self, count: int) -> NDArray[np.int64]:
         """Return the whole segment as one minibatch."""
-        return np.tile(np.arange(count), (self.agent.num_seeds, 1, 1))
+        if self._order is None:
+            self._order = np.tile(np.arange(count), (self.agent.num_seeds, 1, 1))
+        return self._order
 
     def __call__(self) -> None:
         """Play ``n_steps`` steps of every copy, then make one update on all of them."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 
+from rlkit.compiled.threads import one_blas_thread
 from rlkit.nn import MLP, ActorCritic, Dueling
 
 from .torch_engine import Engine, TorchEngine
@@ -65,7 +66,7 @@ class CompiledEngine:
         flats = tuple(network.flat.data_ptr() for network in agent.networks.values())
         if self._iteration is None or flats != self._flats:  # networks may be placed in other memory
             self._iteration, self._flats = module_of(self.algorithm).Iteration(agent), flats
-        with torch.no_grad():
+        with torch.no_grad(), one_blas_thread():
             self._iteration()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from rlkit.compiled.rollout import Scaling
 from rlkit.nn import Adam
 from rlkit.types import Transition
 
+from .hyperparameters import PerRowNumbers
+
 
 class Player:
     """Plays segments with an agent's policy: compiled where the environment's dynamics have numbers, else in torch.
@@ -65,6 +67,11 @@ def mask_of(agent: Any, played: Transition) -> NDArray[np.bool_]:
     return mask
 
 
+def views_of(per_row: PerRowNumbers) -> dict[str, NDArray[Any]]:
+    """Return the hyper-parameters that may differ by row, by name, ``[S]`` each."""
+    return {name: tensor.numpy() for name, tensor in vars(per_row).items()}
+
+
 def rewards_of(played: Transition) -> Rewards:
     """Return the rewards and ends of a segment."""
     fields = played.reward, played.terminated, played.truncated
@@ -84,7 +91,9 @@ class ActorCriticIteration:
         self.value = MLPArrays.of(networks.value, networks.flat)
         self.optimizer = AdamArrays.of(optimizer) if isinstance(optimizer, Adam) else RMSpropArrays.of(optimizer)
         self.play = Player(agent, self.policy)
-        self.no_limit = np.full(agent.num_seeds, np.inf, self.policy.flat.dtype)
+        self.per_row = views_of(agent.per_row)
+        self.per_row.setdefault("target_kl", np.full(agent.num_seeds, np.inf, self.policy.flat.dtype))
+        self.active = agent.active.numpy()
 
     def numbers(self) -> Any:
         """Return the numbers of the loss, see ``rlkit.compiled.losses``."""
@@ -107,33 +116,22 @@ class ActorCriticIteration:
         action = played.action.flatten(1, 2).contiguous().numpy()
         old_log_p, old_value, advantage, target = np.empty((4, rows, count), dtype)
         batch = Batch(features, action, mask_of(agent, played), old_log_p, old_value, advantage, target)
-        per_row, explained = agent.per_row, np.empty(rows, dtype)
-        arrays = (
-            rewards_of(played),
-            features_of(agent, played.next_obs),
-            per_row.gamma.numpy(),
-            per_row.gae_lambda.numpy(),
-        )
+        explained, per_row = np.empty(rows, dtype), self.per_row
+        discounts = per_row["gamma"], per_row["gae_lambda"]
+        arrays = rewards_of(played), features_of(agent, played.next_obs), *discounts, batch, explained
         for first, last in blocks(rows, 2 * count * self.policy.flat.shape[1]):
-            prepare_rows(first, last, self.policy, self.value, *arrays, batch, explained)
+            prepare_rows(first, last, self.policy, self.value, *arrays)
         return batch, explained
 
     def descended(self, batch: Batch) -> NDArray[Any]:
         """Descend the loss of every minibatch; return the losses, their parts and the norms, ``[S, n, 7]``."""
-        agent, config, per_row = self.agent, self.agent.config, self.agent.per_row
-        order = self.order(batch.action.shape[1])
+        state, config, order = self.agent.training_state, self.agent.config, self.order(batch.action.shape[1])
         rows, updates, size = order.shape
-        rate = agent.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
-        target_kl = getattr(per_row, "target_kl", None)
-        descent = Descent(
-            rate.numpy(),
-            per_row.max_grad_norm.numpy(),
-            self.no_limit if target_kl is None else target_kl.numpy(),
-            config.normalize_advantage,
-        )
+        rate = state.scheduled(self.agent.per_row.learning_rate, config.learning_rate_schedule).numpy()
+        limits = self.per_row["max_grad_norm"], self.per_row["target_kl"]
+        descent = Descent(rate, *limits, config.normalize_advantage)
         losses = np.empty((rows, updates, 7), self.policy.flat.dtype)
-        arrays = self.policy, self.value, self.optimizer, batch, order, agent.active.numpy(), losses
-        numbers = self.numbers()
+        arrays = self.numbers(), descent, self.policy, self.value, self.optimizer, batch, order, self.active, losses
         for first, last in blocks(rows, 3 * updates * size * self.policy.flat.shape[1]):
-            descend_rows(first, last, numbers, descent, *arrays)
+            descend_rows(first, last, *arrays)
         return losses

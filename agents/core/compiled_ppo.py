@@ -28,8 +28,8 @@ class Iteration(ActorCriticIteration):
         limited = config.clip_range_vf is not None
         clip_range = scheduled(per_row.clip_range, config.clip_range_schedule)
         clip_range_vf = scheduled(per_row.clip_range_vf, config.clip_range_schedule) if limited else clip_range
-        ent_coef, vf_coef = per_row.ent_coef.numpy(), per_row.vf_coef.numpy()
-        return PPONumbers(clip_range.numpy(), clip_range_vf.numpy(), limited, ent_coef, vf_coef)
+        coefficients = self.per_row["ent_coef"], self.per_row["vf_coef"]
+        return PPONumbers(clip_range.numpy(), clip_range_vf.numpy(), limited, *coefficients)
 
     def order(self, count: int) -> NDArray[np.int64]:
         """Return ``n_epochs`` random partitions of each row's batch, by the numbers that the torch path draws."""

@@ -97,8 +97,8 @@ class Iteration:
         rows, count, _ = features.shape
         target = weights.returns.reshape(rows, count)
         log = np.empty((rows, 2), flat.dtype)
-        rates = per_row.value_learning_rate.numpy(), per_row.max_grad_norm.numpy()
-        arrays = self.value, self.value_optimizer, features, target, agent.active.numpy(), log
+        rates: Any = per_row.value_learning_rate.numpy(), per_row.max_grad_norm.numpy()
+        arrays: Any = self.value, self.value_optimizer, features, target, agent.active.numpy(), log
         for first, last in blocks(rows, 3 * config.value_steps * count * flat.shape[1]):
             fit_value_rows(first, last, config.value_steps, *rates, *arrays)
         loss, explained = torch.from_numpy(log).unbind(1)

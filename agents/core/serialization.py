@@ -127,16 +127,16 @@ def read_run(
     file = _read(path, CHECKPOINT)
     header = Header.of(path, file)
     agent = _made_from(cls, path, header, file.tensors, env, device, terms)
-    try:
-        agent.engine = choose_engine(agent, engine or header.engine)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise ValueError(f"{path} is a run on engine {header.engine!r}: {error}") from error
     if agent.terms.names != header.terms:
         expected, given = (", ".join(names)[:300] or "no terms" for names in (header.terms, agent.terms.names))
         raise ValueError(
             f"{path} is a run with {expected} in its loss and was given {given}: pass to resume the terms that the run "
             "was made with, in their order"
         )
+    try:
+        agent.engine = choose_engine(agent, engine or header.engine)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{path} is a run on engine {header.engine!r}: {error}") from error
     state = {name: tensor.to(agent.device) for name, tensor in file.tensors.items()}
     fresh = {f"network/{name}": network.flat for name, network in agent.networks.items()}
     fresh = {name: flat for name, flat in fresh.items() if name.removeprefix("network/") != "normalizer"}

@@ -19,6 +19,7 @@ def train(
     tensorboard: bool = False,
     checkpoint_every: Annotated[int | None, unset("STEPS", "as often as takes at most 3 % of the time")] = None,
     step_timeout: Annotated[float | None, unset("SECONDS", "no limit")] = None,
+    engine: Literal["auto", "compiled", "torch"] = "auto",
 ) -> int:
     """Train several seeds of an agent as one computation, save them as one file, and evaluate their greedy policies.
 
@@ -36,6 +37,8 @@ def train(
         checkpoint_every: Environment steps per seed between two checkpoints.
         step_timeout: Time limit of a step of a gymnasium environment. The environments of a seed then step in a process
             of their own, which is killed when a step takes longer; the seed is frozen and the others go on.
+        engine: compiled runs loops in machine code on the CPU, torch runs plain torch on any device; auto uses the
+            compiled one where it covers the agent. A resumed run keeps its engine unless told.
     """
     from rlkit.optional_packages import require
 
@@ -44,15 +47,17 @@ def train(
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
-    job = replace(training.training(algo, backend, device, step_timeout), defense=defense.settings())
+    made = training.training(algo, backend, device, step_timeout)
+    job = replace(made, defense=defense.settings(), engine=engine)
     at_least_one("episodes", episodes)
     if checkpoint_every is not None:
         at_least_one("checkpoint-every", checkpoint_every)
     fresh = job.make_agent()  # refuses bad input before a folder is made
     training.tell_preset(job, output)
     settings = {"command": "train", **asdict(job), "episodes": episodes, "tensorboard": tensorboard}
+    del settings["engine"]  # a run may be resumed on another one
     with output.folder(algo, training.env, settings) as folder:
-        kept = KeptTraining(fresh, folder, checkpoint_every, output.resume)
+        kept = KeptTraining(fresh, folder, checkpoint_every, output.resume, None if engine == "auto" else engine)
         for text in kept.told(job):
             output.tell(text)
         run = train_and_write(job, kept, folder, episodes, terminal.watch(output.json), tensorboard)

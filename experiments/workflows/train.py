@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlkit.agents import ALGORITHMS as BY_NAME
-from rlkit.agents import Agent, Checkpoints
+from rlkit.agents import Agent, Checkpoints, EngineName
 from rlkit.plotting import Curve, learning_curves, png
 
 from ..report.ledger import Picture, RunRecord, write_csv
@@ -43,6 +43,7 @@ class Training:
     device: str = "cpu"
     step_timeout: float | None = None
     defense: DefenseSettings | None = None
+    engine: EngineName = "auto"
 
     def make_agent(self) -> Agent:
         """The untrained agent.
@@ -66,6 +67,7 @@ class Training:
                 step_timeout=self.step_timeout,
                 preset=self.preset,
                 terms=() if self.defense is None else self.defense.terms(),
+                engine=self.engine,
                 **self.hyperparameters,
             )
 
@@ -191,14 +193,23 @@ class KeptTraining:
         folder: of the run.
         every_steps: environment steps between two checkpoints; None decides by time.
         resume: whether to continue from the newest whole checkpoint, if there is one.
+        engine: to continue on; None for that of the checkpoint.
 
     Raises:
         ValueError: no checkpoint can be read.
     """
 
-    def __init__(self, fresh: Agent, folder: Path, every_steps: int | None = None, resume: bool = False) -> None:
+    def __init__(
+        self,
+        fresh: Agent,
+        folder: Path,
+        every_steps: int | None = None,
+        resume: bool = False,
+        engine: EngineName | None = None,
+    ) -> None:
         self.checkpoints = Checkpoints(folder, every_steps=every_steps)
-        found = self.checkpoints.newest(device=fresh.device, terms=fresh.terms.terms) if resume else None
+        options: dict[str, Any] = {"device": fresh.device, "terms": fresh.terms.terms, "engine": engine}
+        found = self.checkpoints.newest(**options) if resume else None
         self.asked, self.resumed = resume, found is not None
         if self.resumed:
             self.checkpoints.tidy()
@@ -266,6 +277,7 @@ def training_run(
             "preset": training.preset,
             "hyperparameters": asdict(agent.config),
             "steps_per_seed": training.steps,
+            "engine": agent.engine.name,
             **({} if training.defense is None else {"defense": asdict(training.defense)}),
         },
         results={

@@ -146,7 +146,7 @@ def implementation(stub: Callable[..., Any], accepts: Callable[[Any], bool]) -> 
 
     def register(function: Function) -> Function:
         if COMPILED:
-            options = {"error_model": "numpy", "fastmath": REASSOCIATED}
+            options: Any = {"error_model": "numpy", "fastmath": REASSOCIATED}
 
             @numba.extending.overload(stub, strict=False, jit_options=options)  # type: ignore[untyped-decorator,unused-ignore]
             def choose(first: Any, *others: Any) -> Function | None:

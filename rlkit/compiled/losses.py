@@ -47,7 +47,7 @@ class A2CNumbers(NamedTuple):
 
 
 @compiled
-def log_softmax(logits: Floats, allowed: Flags, log_p: Floats) -> float:
+def log_softmax(logits: Floats, allowed: Flags, log_p: Floats) -> Any:
     """Write log softmax over the allowed actions, ``[A]`` each; return the entropy.
 
     ``allowed`` may be empty: then all are. An action that is not allowed has the lowest finite number.

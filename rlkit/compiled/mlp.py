@@ -19,6 +19,7 @@ if COMPILED:
 
 FEW = 8  # observations or inputs up to which loops are faster than a call of BLAS
 NARROW = 4  # outputs up to which they are
+TANH_ERROR = 4e-7  # of tanh in float32, absolute
 
 
 def tanh(x: float) -> float:
@@ -51,13 +52,13 @@ def _tanh32(x: Any) -> Any:
 
 
 @compiled
-def room(layers: Integers, m: int) -> int:
+def room(layers: Integers, m: int) -> Any:
     """Return how many numbers the outputs of all layers take."""
     return m * layers[:, 1].sum()
 
 
 @compiled
-def widest(layers: Integers) -> int:
+def widest(layers: Integers) -> Any:
     """Return the largest width, of the input too."""
     return max(layers[:, 0].max(), layers[:, 1].max())
 

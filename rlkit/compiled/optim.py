@@ -12,7 +12,7 @@ from .layout import AdamArrays, Flags, Floats, RMSpropArrays
 
 
 @reassociated
-def norm(g: Floats) -> float:
+def norm(g: Floats) -> Any:
     """Euclidean norm, ``[P]`` -> number of its dtype."""
     total = g.dtype.type(0)
     for i in range(len(g)):

@@ -99,7 +99,7 @@ def weigh_rows(
 
 
 @reassociated
-def dot(x: Floats, y: Floats) -> float:
+def dot(x: Floats, y: Floats) -> Any:
     """Inner product of two rows, ``[P]`` each."""
     total = x.dtype.type(0)
     for i in range(len(x)):

@@ -147,8 +147,8 @@ def test_a_row_of_three_is_the_run_of_its_seed_alone(algorithm, settings):
     ],
 )
 def test_a_nan_stays_in_its_row_and_stops_it(algorithm, what, named):
-    clean = kept(trained(algorithm, range(4), Poisoned("nothing")))
-    agent = algorithm(Poisoned(what), seeds=range(4), device="cpu", **SMALL[algorithm])
+    clean = kept(trained(algorithm, range(4)))
+    agent = algorithm(Poisoned(what), seeds=range(4), device="cpu", engine="torch", **SMALL[algorithm])
     training = agent.training(STEPS, every=288)
     next(training)
     networks = [network.flat for network in agent.networks.values()]

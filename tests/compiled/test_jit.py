@@ -1,4 +1,4 @@
-"""Where compiled loops are kept, and that changed sources are compiled again."""
+"""Where compiled loops are kept, that changed sources are compiled again, and what is chosen by type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from source_tree import ROOT, source_files
 
 from rlkit.compiled import jit
 
-KERNELS = Path("rlkit/planning/kernels")
+COMPILED, KERNELS = Path("rlkit/compiled"), Path("rlkit/planning/kernels")
 
 CALLEE = """
 from .jit import compiled
@@ -43,18 +43,18 @@ def tree(tmp_path: Path) -> Path:
     """A package of three files: ``jit.py``, and a compiled function that calls one of another file."""
     loops = tmp_path / "tree" / "loops"
     loops.mkdir(parents=True)
-    shutil.copy(ROOT / KERNELS / "jit.py", loops)
+    shutil.copy(ROOT / COMPILED / "jit.py", loops)
     (loops / "__init__.py").touch()
     (loops / "caller.py").write_text(CALLER, encoding="utf-8")
     (loops / "callee.py").write_text(CALLEE.format(added=2), encoding="utf-8")
     return loops.parent
 
 
-def run(tree: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The program in a process of its own, whose cache is where ``environment`` says."""
+def run(tree: Path, *options: str, program: str = PROGRAM, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A program in a process of its own, whose cache is where ``environment`` says."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     return subprocess.run(
-        [sys.executable, "-B", *options, "-c", PROGRAM],
+        [sys.executable, "-B", *options, "-c", program],
         cwd=tree,
         env=inherited | {"PYTHONPATH": str(tree)} | environment,
         capture_output=True,
@@ -117,17 +117,17 @@ def test_a_user_without_a_home_has_no_cache_and_is_told(monkeypatch: pytest.Monk
 @needs_numba
 def test_an_installation_without_sources_has_no_cache(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="has no Python sources"):
-        jit.sources_hash(tmp_path, "1")
+        jit.sources_hash("1", tmp_path)
 
 
 def test_the_folder_is_named_by_every_source_and_by_the_version(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("1", encoding="utf-8")
     (tmp_path / "b.py").write_text("2", encoding="utf-8")
-    names = [jit.sources_hash(tmp_path, "1"), jit.sources_hash(tmp_path, "2")]
+    names = [jit.sources_hash("1", tmp_path), jit.sources_hash("2", tmp_path)]
     (tmp_path / "b.py").write_text("3", encoding="utf-8")
-    names.append(jit.sources_hash(tmp_path, "1"))
+    names.append(jit.sources_hash("1", tmp_path))
     (tmp_path / "b.py").rename(tmp_path / "c.py")
-    names.append(jit.sources_hash(tmp_path, "1"))
+    names.append(jit.sources_hash("1", tmp_path))
     assert len(set(names)) == 4
 
 
@@ -149,16 +149,57 @@ def test_the_users_cache_lies_where_the_platform_keeps_it(
     assert jit.user_cache(environment, platform) == Path(folder)
 
 
-def test_all_compiled_loops_lie_in_the_folder_whose_sources_name_the_cache() -> None:
-    compiled = {
-        source
-        for source in source_files()
-        if re.search(r"^@(compiled|inlined)$", (ROOT / source).read_text(encoding="utf-8"), re.M)
-    }
-    outside = {source for source in compiled if source.parent != KERNELS}
+def test_all_compiled_loops_lie_in_the_folders_whose_sources_name_the_cache() -> None:
+    decorated = re.compile(r"^@(compiled|inlined|reassociated|implementation\(.*\))$", re.M)
+    compiled = {source for source in source_files() if decorated.search((ROOT / source).read_text(encoding="utf-8"))}
+    outside = {source for source in compiled if source.parent not in (COMPILED, KERNELS)}
     assert outside == {Path("experiments/benchmarks/growth.py")}  # one loop, which calls no other
-    assert {source.stem for source in compiled - outside} == {"cells", "stencil", "sweeps"}
+    assert {source.stem for source in compiled if source.parent == KERNELS} == {"cells", "stencil", "sweeps"}
+    assert {ROOT / COMPILED, ROOT / KERNELS} == {folder.resolve() for folder in jit.FOLDERS}
     imported = set()
     for source in compiled - outside:
         imported |= set(re.findall(r"^from rlkit\S* import .+$", (ROOT / source).read_text(encoding="utf-8"), re.M))
-    assert imported == {"from rlkit.mdp import GridMDP", "from rlkit.mdp import LatticeMDP"}  # types, no numbers
+    assert imported == {
+        "from rlkit.compiled.jit import compiled",
+        "from rlkit.compiled.jit import compiled, inlined",
+        "from rlkit.mdp import GridMDP",  # types, no numbers
+        "from rlkit.mdp import LatticeMDP",
+        "from rlkit.streams import MULTIPLIERS, ROUNDS, WEYL",  # constants of a published generator
+    }
+
+
+BY_TYPE = """
+from typing import NamedTuple
+from .jit import compiled, implementation, of
+
+class Cat(NamedTuple):
+    lives: int
+
+class Dog(NamedTuple):
+    lives: int
+
+def sound(animal):
+    raise NotImplementedError
+
+@implementation(sound, of(Cat))
+def meow(animal):
+    return 10 * animal.lives
+
+@implementation(sound, of(Dog))
+def bark(animal):
+    return animal.lives
+
+@compiled
+def heard(animal):
+    return sound(animal)
+"""
+
+
+@pytest.mark.slow
+@needs_numba
+def test_what_is_chosen_by_type_is_found_in_the_cache_by_another_process(tree: Path, tmp_path: Path) -> None:
+    (tree / "loops" / "caller.py").write_text(BY_TYPE, encoding="utf-8")
+    shown = "print(heard(Cat(9)), heard(Dog(1)), sum(heard.stats.cache_hits.values()))"
+    program = f"from loops.caller import Cat, Dog, heard; {shown}"
+    answers = [run(tree, program=program, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stdout.split() for _ in range(2)]
+    assert answers == [["90", "1", "0"], ["90", "1", "2"]]

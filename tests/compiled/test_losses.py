@@ -1,0 +1,130 @@
+"""Slopes held to autograd of the losses that the algorithms' files state, for every option, in float64."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from finite_problems import needs_numba
+from torch import Tensor
+
+from rlkit.agents.a2c import a2c_loss
+from rlkit.agents.ppo import Experience, ppo_loss
+from rlkit.compiled.jit import compiled
+from rlkit.compiled.losses import A2CNumbers, Batch, PPONumbers, log_softmax, slope
+
+pytestmark = [needs_numba, pytest.mark.slow]
+
+S, M, A = 2, 60, 4
+
+
+class Case(NamedTuple):
+    """A minibatch and the outputs of networks."""
+
+    batch: Batch
+    experience: Experience
+    logits: Tensor
+    value: Tensor
+
+
+@compiled
+def slopes(numbers, batch, logits, value, by_logits, by_value, parts):
+    """The derivatives of the sum over M of every row's loss."""
+    log_p = np.empty(logits.shape[2])
+    for s in range(logits.shape[0]):
+        for i in range(logits.shape[1]):
+            by_logits[s, i] = logits[s, i]
+            out = by_logits[s, i]
+            by_value[s, i] = slope(numbers, s, batch, i, batch.advantage[s, i], out, value[s, i], log_p, parts[s])
+
+
+def case(masked: bool) -> Case:
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    mask = torch.rand(S, M, A, generator=generator) < 0.6
+    action = torch.randint(A, (S, M), generator=generator)
+    mask.scatter_(2, action[..., None], True)  # what was done was allowed
+    logits, value, advantage, target, old_value = draw(S, M, A), draw(S, M), draw(S, M), draw(S, M), draw(S, M)
+    old = torch.log_softmax(logits + 0.3 * draw(S, M, A), dim=-1).gather(2, action[..., None])[..., 0]
+    old_value = value + 0.2 * old_value  # within the limit, and beyond it on either side
+    allowed = mask if masked else None
+    experience = Experience(torch.zeros(S, M, 1), action, old, old_value, advantage, target, allowed)
+    seen = mask.numpy() if masked else np.empty((S, 0, A), np.bool_)
+    fields = (tensor.numpy() for tensor in (old, old_value, advantage, target))
+    batch = Batch(np.zeros((S, M, 1)), action.numpy(), seen, *fields)
+    return Case(batch, experience, logits, value)
+
+
+def derivatives(numbers, given: Case):
+    by_logits, by_value, parts = np.empty((S, M, A)), np.empty((S, M)), np.zeros((S, 5))
+    slopes(numbers, given.batch, given.logits.numpy(), given.value.numpy(), by_logits, by_value, parts)
+    return by_logits / M, by_value / M, parts / M
+
+
+def assert_slopes(numbers, given: Case, loss):
+    """The slopes are autograd of ``loss``, and the parts are those that it returns."""
+    logits, value = given.logits.clone().requires_grad_(), given.value.clone().requires_grad_()
+    losses = loss(logits, value)
+    losses.loss.sum().backward()
+    by_logits, by_value, parts = derivatives(numbers, given)
+    np.testing.assert_allclose(by_logits, logits.grad.numpy(), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(by_value, value.grad.numpy(), rtol=1e-12, atol=1e-15)
+    for i, part in enumerate(losses[1:]):
+        np.testing.assert_allclose(parts[:, i], part.detach().numpy(), rtol=1e-11, err_msg=losses._fields[1 + i])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("clip_range_vf", [None, [0.1, 0.3]])
+@pytest.mark.parametrize("ent_coef", [[0.0, 0.0], [0.1, 0.5]])
+def test_ppo(masked, clip_range_vf, ent_coef):
+    clip, vf_coef = torch.tensor([0.1, 0.3]).double(), torch.tensor([0.5, 2.0]).double()
+    limit = None if clip_range_vf is None else torch.tensor(clip_range_vf).double()
+    ent = torch.tensor(ent_coef).double()
+    given = case(masked)
+    numbers = PPONumbers(
+        clip.numpy(), (clip if limit is None else limit).numpy(), limit is not None, ent.numpy(), vf_coef.numpy()
+    )
+    assert_slopes(numbers, given, lambda x, v: ppo_loss(x, v, given.experience, clip, limit, ent, vf_coef))
+    ratio = (torch.log_softmax(given.logits, -1).gather(2, given.experience.action[..., None])[..., 0]).exp()
+    assert ratio.numel() == S * M  # some are clipped above, some below, and some are not
+    fraction = derivatives(numbers, given)[2][:, 4]
+    assert (fraction > 0).all()
+    assert (fraction < 1).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("ent_coef", [[0.0, 0.0], [0.1, 0.5]])
+def test_a2c(masked, ent_coef):
+    ent, vf_coef = torch.tensor(ent_coef).double(), torch.tensor([0.5, 2.0]).double()
+    given = case(masked)
+    _, action, _, _, advantage, target, mask = given.experience
+    numbers = A2CNumbers(ent.numpy(), vf_coef.numpy())
+    assert_slopes(numbers, given, lambda x, v: a2c_loss(x, v, action, advantage, target, ent, vf_coef, mask))
+
+
+def test_an_action_that_is_not_allowed_has_no_probability_and_no_slope():
+    given = case(masked=True)
+    ones = np.ones(S)
+    by_logits, _, _ = derivatives(A2CNumbers(ones, ones), given)
+    forbidden = ~given.batch.mask
+    assert forbidden.any()
+    assert (by_logits[forbidden] == 0.0).all()
+    log_p = np.empty(A)
+    entropy = log_softmax(np.array([1.0, 5.0, -2.0, 1.0]), np.array([True, False, False, True]), log_p)
+    assert entropy == pytest.approx(np.log(2.0), rel=1e-15)
+    np.testing.assert_array_equal(np.exp(log_p)[[1, 2]], 0.0)
+
+
+@pytest.mark.parametrize("place", ["logits", "value"])
+def test_what_is_not_a_number_reaches_the_slope(place):
+    given = case(masked=False)
+    (given.logits[0, 0] if place == "logits" else given.value[0])[:1] = torch.nan
+    ones = np.ones(S)
+    numbers = PPONumbers(0.2 * ones, 0.2 * ones, True, ones, ones)
+    by_logits, by_value, _ = derivatives(numbers, given)
+    assert np.isnan(by_logits[0, 0]).all() if place == "logits" else np.isnan(by_value[0, 0])
+    assert np.isfinite(by_logits[1]).all()
+    assert np.isfinite(by_value[1]).all()
