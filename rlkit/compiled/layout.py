@@ -85,7 +85,7 @@ class ReplayArrays(NamedTuple):
     latest_kept: Flags  # [S, B], whether they are in the table
     numbers: Integers  # [S, R + 1], the transitions whose successors are in the table, ascending
     successors: NDArray[Any]  # [S, R + 1, D]
-    count: Integers  # [S], successors in the table
+    kept: Integers  # [S], how many successors are in the table
 
     @classmethod
     def of(cls, replay: ReplayBuffer, steps: int = 0) -> ReplayArrays:

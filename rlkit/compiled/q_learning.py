@@ -72,7 +72,7 @@ class Log(NamedTuple):
 
 
 @compiled
-def room(q: QArrays, m: int) -> int:
+def room(q: QArrays, m: int) -> Any:
     """Return how many numbers the outputs of all layers take."""
     return mlp.room(q.advantage.layers, m) + mlp.room(q.value.layers, m)
 

@@ -78,14 +78,14 @@ def store(ring: ReplayArrays, s: int, added: int, steps: TransitionArrays) -> No
 @compiled
 def insert(ring: ReplayArrays, s: int, number: int, obs: NDArray) -> None:
     """Put the successor ``obs [D]`` of a transition into the table, whose numbers stay in ascending order."""
-    place = ring.count[s]
+    place = ring.kept[s]
     while place > 0 and ring.numbers[s, place - 1] > number:
         ring.numbers[s, place] = ring.numbers[s, place - 1]
         ring.successors[s, place, :] = ring.successors[s, place - 1]
         place -= 1
     ring.numbers[s, place] = number
     ring.successors[s, place, :] = obs
-    ring.count[s] += 1
+    ring.kept[s] += 1
 
 
 @compiled
@@ -151,7 +151,7 @@ def read(
         flags = ring.flags[s, at]
         batch.terminated[m] = flags & TERMINATED != 0
         if flags & OWN:
-            place = np.searchsorted(ring.numbers[s, : ring.count[s]], last)
+            place = np.searchsorted(ring.numbers[s, : ring.kept[s]], last)
             write_features(batch.next_features, m, ring.successors[s, place], one_hot)
         elif last + copies >= added:
             write_features(batch.next_features, m, ring.latest[s, last % copies], one_hot)

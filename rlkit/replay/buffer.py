@@ -277,7 +277,7 @@ class _Successors:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """The whole table: numbers ``[S, room + 1]``, successors, and the count of those kept, ``[S]``."""
-        return {"numbers": self._numbers, "successors": self._obs, "count": self._count}
+        return {"numbers": self._numbers, "successors": self._obs, "kept": self._count}
 
     def has_room(self, count: int) -> bool:
         """Return whether every row has ``count`` free places."""
