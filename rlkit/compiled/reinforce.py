@@ -6,7 +6,7 @@ Letters: S seeds, T steps, B copies, A actions, P parameters.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
