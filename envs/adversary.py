@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit.adversarial import AdversaryActions, Budget, OneHot, Victim
-
 from .dynamics import Array, Dynamics, DynamicsWrapper
+
+if TYPE_CHECKING:  # every agent imports this package, and attacks only where one is made
+    from rlkit.adversarial import AdversaryActions, Budget, Victim
 
 
 class AdversaryDynamics(DynamicsWrapper):
@@ -56,6 +57,8 @@ class AdversaryDynamics(DynamicsWrapper):
         return next_state, -reward, terminated
 
     def _encoded(self, obs: Tensor) -> Tensor:
+        from rlkit.adversarial import OneHot
+
         return self.victim.encode(obs) if isinstance(self.victim, OneHot) else obs
 
     def _victim_action(self, obs: Tensor, move: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -11,12 +11,15 @@ from gymnasium import spaces
 from gymnasium.utils.seeding import np_random
 from torch import Tensor
 
-from rlkit.compiled.rollout import RunningArrays, Scaling, play
 from rlkit.streams import DeviceEpisodeStarts, EpisodeStarts, Stream
 from rlkit.types import Transition
 
 from .dynamics import Array, Dynamics
-from .numbers import StepNumbers, numbers_of
+
+if TYPE_CHECKING:  # numba is imported where it is used
+    from rlkit.compiled.rollout import Scaling
+
+    from .numbers import StepNumbers
 
 Noise = Literal["stream", "gymnasium"]
 
@@ -132,6 +135,8 @@ class BatchedEnv:
         Args:
             dtype: of the policy's features.
         """
+        from .numbers import numbers_of
+
         trains = self._restart and not self._in_torch and isinstance(self._noise, StreamNoise)
         return numbers_of(self.dynamics, self._float, dtype) if trains else None
 
@@ -149,6 +154,8 @@ class BatchedEnv:
         Returns:
             the segment, ``[S, T, B, ...]``.
         """
+        from rlkit.compiled.rollout import RunningArrays, play
+
         assert isinstance(self._noise, StreamNoise)
         state, elapsed = self.state.copy(), self._elapsed.copy()  # what was returned before may share their memory
         limit = 2**62 if self.max_episode_steps is None else self.max_episode_steps

@@ -1,7 +1,5 @@
 """``python -m rlkit.experiments`` is the command ``rlkit``."""
 
-import sys
+from .cli import run
 
-from .cli import main
-
-sys.exit(main())
+run()

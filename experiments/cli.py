@@ -6,9 +6,11 @@ Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use, 
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import inspect
 import io
+import os
 import re
 import shlex
 import signal
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from functools import partial, wraps
+from typing import NoReturn
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
@@ -69,6 +72,20 @@ Exit codes: 0 done; 1 a target was missed or a computation failed; 2 wrong use; 
 """
 
 
+def run() -> NoReturn:
+    """Be the process of a command: run it, clean up, and end without taking the interpreter apart.
+
+    Python would unload every module before it leaves, which takes torch a second.
+    """
+    try:
+        code = main()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output has gone
+        code = FAILED
+    os._exit(code)
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. A wrong use is one line on the standard error.
 
@@ -105,9 +122,11 @@ def _run(args: Sequence[str] | None) -> int:
         return _failed(f"{stopped.message}{again}", stopped.code)
     except FinishedRun as finished:
         return show_finished(finished, as_json="--json" in arguments)
-    except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         return _failed(str(error), MISUSED)
     except Exception as error:
+        if is_out_of_memory(error):
+            return _failed(memory_sentence(error), MISUSED)
         if not isinstance(error, _foreseen()):
             raise
         return _failed(str(error), FAILED)
@@ -147,7 +166,7 @@ def errors_in_one_line() -> Iterator[None]:
 def continuing(arguments: Sequence[str]) -> str:
     """The command that continues the one with these arguments."""
     words = [word for word in arguments if word not in ("--resume", "--overwrite")]
-    return shlex.join(["rlkit", *words, "--resume"])
+    return shlex.join(["rlkit", *words, *(() if words[:1] == ["study"] else ("--resume",))])  # a study always goes on
 
 
 def overview() -> str:
@@ -180,6 +199,21 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from .workflows.compare.sb3_process import SB3Failed
 
     return FaultyEnvironmentError, gymnasium.error.Error, NotConverged, SB3Failed
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory could not be allocated. Errors of torch and of an import are told apart by their text alone."""
+    texts = ("allocate memory", "not enough memory", "out of memory", "failed to map segment")
+    told = isinstance(error, RuntimeError | ImportError) and any(text in str(error) for text in texts)
+    return isinstance(error, MemoryError) or told
+
+
+def memory_sentence(error: Exception) -> str:
+    """What to do about an error that ``is_out_of_memory``; one of rlkit's own says it itself."""
+    if type(error) is MemoryError and str(error):
+        return str(error)
+    reason = str(error) or "nothing more can be allocated"
+    return f"out of memory: take fewer seeds, copies or points, or smaller networks ({reason})"
 
 
 def _failed(message: str, code: int) -> int:

@@ -1,7 +1,5 @@
 """``python -m rlkit`` is the command ``rlkit``."""
 
-import sys
+from rlkit.experiments.cli import run
 
-from rlkit.experiments.cli import main
-
-sys.exit(main())
+run()

@@ -12,7 +12,6 @@ from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 Value = TypeVar("Value")
@@ -119,10 +118,12 @@ def median_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate[float]:
 
     Source: David & Nagaraja 2003, "Order Statistics", section 7.1.
     """
+    from scipy.special import bdtr  # the distribution function of the binomial
+
     sample = np.sort(_samples(x, "x"))
     n = len(sample)
     ranks = np.arange(1, n // 2 + 1)  # l, counted from 1 as order statistics are
-    coverages = 1.0 - 2.0 * stats.binom.cdf(ranks - 1, n, 0.5)
+    coverages = 1.0 - 2.0 * bdtr(ranks - 1.0, n, 0.5)
     wide_enough = np.flatnonzero(coverages >= _checked(confidence))
     if n == 1:
         rank, coverage = 1, 0.0
@@ -148,13 +149,15 @@ def proportion_interval(solved: ArrayLike, confidence: float = 0.95) -> Estimate
 
     Source: Clopper & Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the binomial".
     """
+    from scipy.special import betainccinv, betaincinv  # quantiles of Beta, from above and from below
+
     sample = _samples(solved, "solved")
     if not np.isin(sample, (0.0, 1.0)).all():
         raise ValueError(f"solved must hold booleans, got {sample[~np.isin(sample, (0.0, 1.0))][0]}: compare first")
     n, k = len(sample), int(sample.sum(axis=0))
     tail = (1.0 - _checked(confidence)) / 2.0
-    lower = float(stats.beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
-    upper = float(stats.beta.isf(tail, k + 1, n - k)) if k < n else 1.0
+    lower = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
+    upper = float(betainccinv(k + 1, n - k, tail)) if k < n else 1.0
     return Estimate(k / n, lower, upper, n, confidence, "Clopper-Pearson")
 
 
@@ -207,7 +210,9 @@ def _welch_quantile(square_errors: Floats, n: int, m: int, confidence: float) ->
 
 def _t_quantile(degrees: float, confidence: float) -> float:
     """Return the t with P(|T| < t) = ``confidence`` for Student's distribution."""
-    return float(stats.t.isf((1.0 - _checked(confidence)) / 2.0, degrees))
+    from scipy.special import stdtrit  # quantiles of Student's t; importing it takes as long as the rest of this file
+
+    return -float(stdtrit(degrees, (1.0 - _checked(confidence)) / 2.0))
 
 
 def _checked(confidence: float) -> float:

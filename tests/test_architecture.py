@@ -3,6 +3,7 @@
 import ast
 import re
 import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,16 @@ def folder_of(module: str) -> str:
     return second if second in ALLOWED and second != "rlkit" else "rlkit"
 
 
+@cache
+def tree_of(source: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse((ROOT / source).read_text(encoding="utf-8"))
+
+
+@cache
 def imports(source: Path) -> list[tuple[str, bool]]:
     """(rlkit module, at the top level) for every import of this package in a file."""
-    tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
+    tree = tree_of(source)
     name = module_name(source)
     package = name if source.name == "__init__.py" else name.rpartition(".")[0]
     found = []
@@ -47,12 +55,11 @@ COMMAND_LINE = Path("rlkit/__main__.py")  # python -m rlkit, the one file of rlk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", [source for source in source_files() if source != COMMAND_LINE], ids=str)
-def test_arrows_point_down(source):
-    if source == Path("rlkit", "__main__.py"):
-        return  # ``python -m rlkit`` starts the command line, which is the top
-    above = {module for module, _ in imports(source) if folder_of(module) not in ALLOWED[source.parts[0]]}
-    assert not above, f"{source} imports {above}"
+def test_arrows_point_down():
+    for source in source_files():
+        if source != COMMAND_LINE:
+            above = {module for module, _ in imports(source) if folder_of(module) not in ALLOWED[source.parts[0]]}
+            assert not above, f"{source} imports {above}"
 
 
 def package_of(module: str) -> str:
@@ -66,24 +73,24 @@ INNER = {"core", "kernels", "methods", "attacks", "victims", "measures", "verifi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", source_files(), ids=str)
-def test_imports_are_relative_inside_a_package_and_absolute_across(source):
-    package = package_of(module_name(source))
-    for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("rlkit."):
-            inside = package_of(node.module) == package and package in PACKAGES
-            assert not inside, f"{source} should import {node.module} relatively"
+def test_imports_are_relative_inside_a_package_and_absolute_across():
+    for source in source_files():
+        package = package_of(module_name(source))
+        for node in ast.walk(tree_of(source)):
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("rlkit."):
+                inside = package_of(node.module) == package and package in PACKAGES
+                assert not inside, f"{source} should import {node.module} relatively"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", source_files(), ids=str)
-def test_inner_folders_are_reached_through_their_package(source):
-    package = package_of(module_name(source))
-    if source.parts[:2] == ("experiments", "benchmarks"):
-        return  # what is timed are the insides
-    for module, _ in imports(source):
-        if package_of(module) in PACKAGES - {package, "rlkit"}:
-            assert not INNER & set(module.split(".")[2:]), f"{source} reaches into {module}"
+def test_inner_folders_are_reached_through_their_package():
+    for source in source_files():
+        package = package_of(module_name(source))
+        if source.parts[:2] == ("experiments", "benchmarks"):
+            continue  # what is timed are the insides
+        for module, _ in imports(source):
+            if package_of(module) in PACKAGES - {package, "rlkit"}:
+                assert not INNER & set(module.split(".")[2:]), f"{source} reaches into {module}"
 
 
 def test_agents_call_two_things_of_envs():
@@ -136,7 +143,7 @@ def test_no_class_name_stands_twice():
     classes = [
         node.name
         for source in source_files()
-        for node in ast.parse((ROOT / source).read_text(encoding="utf-8")).body
+        for node in tree_of(source).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     assert not {name for name in classes if classes.count(name) > 1}

@@ -14,7 +14,7 @@ from rlkit.experiments.cli import COMMANDS, main
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```$", QUICKSTART, re.DOTALL | re.MULTILINE)
 INTERNAL = (
-    *("__main__", "core", "kernels", "methods", "experiments"),
+    *("__main__", "core", "compiled", "kernels", "methods", "experiments"),
     *("attacks", "victims", "measures", "verification", "exact", "defenses", "threats"),
 )
 
@@ -82,7 +82,7 @@ def test_the_programs_of_the_quickstart_run_one_after_another(tmp_path, monkeypa
     printed = capsys.readouterr().out
     returns = [float(number) for number in re.findall(r"[\d.]+", printed.splitlines()[0])]
     assert len(returns) == 4
-    assert max(returns) > 475
+    assert min(returns) > 475
     assert "natural 0.0" in printed
     assert "FGSM 0.2" in printed
     assert re.search(r"known to within [\d.e-]+; each seed loses \[", printed)

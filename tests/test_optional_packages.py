@@ -23,6 +23,7 @@ OPTIONAL = (
     "stormpy",
     "mdptoolbox",
     "foolbox",
+    "sklearn",
 )
 PROGRAMS = {"rlkit.experiments.workflows.compare.sb3_worker"}  # runs in a process of stable-baselines3 alone
 

@@ -22,6 +22,7 @@ def test_the_python_snippets_run_one_after_another(tmp_path, monkeypatch, capsys
     output = capsys.readouterr().out
     assert "optimum -13, learned [-13. -13. -13. -13.]" in output
     returns = {name: float(value) for name, value in re.findall(r"^(.+ [\d.]+): (\d+)$", output, flags=re.MULTILINE)}
+    assert min(map(float, re.search(r"^returns \[(.+)\]$", output, re.MULTILINE)[1].split())) >= 475.0  # every seed
     assert returns["natural 0.0"] >= 475.0
     assert returns["FGSM 0.2"] < 0.5 * returns["natural 0.0"]
     assert (tmp_path / "cartpole.safetensors").is_file()

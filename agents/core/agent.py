@@ -58,6 +58,7 @@ class Agent(NetworkPolicy):
         engine: "compiled" runs loops in machine code on the CPU, "torch" plain torch; both do the same arithmetic, and
             round differently. "auto" is the compiled one where it covers the agent: not for terms, convolutions, radial
             basis functions or an algorithm of one's own, and not without numba. ``agent.engine`` tells which it is.
+        _dtype: of the networks; float64 is for comparisons of the engines.
         hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
 
     Raises:

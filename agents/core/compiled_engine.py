@@ -6,8 +6,10 @@ that differ by row, on the length of a run or on what is compiled already.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -66,6 +68,7 @@ class CompiledEngine:
         flats = tuple(network.flat.data_ptr() for network in agent.networks.values())
         if self._iteration is None or flats != self._flats:  # networks may be placed in other memory
             self._iteration, self._flats = module_of(self.algorithm).Iteration(agent), flats
+            announce_compilation(f"{self.algorithm} {agent.dtype} {type(agent.env).__name__}", type(agent).__name__)
         with torch.no_grad(), one_blas_thread():
             self._iteration()
 
@@ -123,6 +126,18 @@ def _obstacle(agent: Agent, module: str) -> str:
                 return "a network of radial basis functions is not covered"
     reason = module_of(module).not_covered(agent)
     return f"{reason} is not covered" if reason else ""
+
+
+def announce_compilation(what: str, algorithm: str) -> None:
+    """Say on a terminal that loops are compiled for the first time on this machine, once for each name."""
+    from rlkit.compiled.jit import CACHE
+
+    marker = None if CACHE is None else CACHE / f"{what}.announced"
+    if marker is not None and not marker.exists():
+        if sys.stderr.isatty():
+            sys.stderr.write(f"compiling the loops of {algorithm} once, for half a minute\n")
+        with contextlib.suppress(OSError):
+            marker.touch()
 
 
 def parts_of(network: Any) -> tuple[MLP, ...]:

@@ -55,7 +55,8 @@ def scaling_of(agent: Any) -> Scaling:
 
 def features_of(agent: Any, obs: Tensor) -> NDArray[Any]:
     """Return the features of a segment's observations ``[S, T, B, ...]`` as ``[S, N, D]``."""
-    features: NDArray[Any] = agent.features(obs).flatten(1, 2).contiguous().numpy()
+    plain = agent.normalizer is None and obs.dtype == agent.dtype and obs.dim() == 4  # encoded as it is
+    features: NDArray[Any] = (obs if plain else agent.features(obs)).flatten(1, 2).contiguous().numpy()
     return features
 
 

@@ -40,11 +40,11 @@ OF_ANY_SIZE = (
     "training_state/means/",
     "training_state/returns/unsummed/",
 )
-MOST_COPIES = 2**31  # environments per seed that a file may speak of
+MOST_COPIES = 2**31  # environments per seed that a file may name
 
 
 class TrainedAgent(Protocol):
-    """What of an agent goes into a file, and how one is made again."""
+    """The parts of an agent that a file holds, and how an agent is made from them."""
 
     engine: Engine
     seeds: tuple[int, ...]
@@ -327,11 +327,11 @@ def _made_from(
         refuse_imports(path, header.env)
     refuse_large_demands(path, header.config, header.seeds, header.num_envs, header.env_kwargs, tensors)
     of_its_kind = callable(source) if header.env is None else isinstance(source, str)
-    env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id mean nothing to a function
+    env_kwargs = header.env_kwargs if of_its_kind else {}  # those of an id do not fit a function
     made_with = {name: getattr(header, name) for name in ("seeds", "num_envs", "backend", "step_timeout")}
     if terms:
         made_with["terms"] = terms
-    unforeseen = Exception if env is None else ValueError  # an environment that the caller brings raises what it wants
+    unforeseen = Exception if env is None else ValueError  # an environment of the caller may raise anything
     try:
         agent = cls(source, device=device, env_kwargs=env_kwargs, **made_with, **_with_present_names(header.config))
     except unforeseen as error:

@@ -1,4 +1,4 @@
-"""A training as it is known: how far it is, what it has logged, and which rows still learn."""
+"""The state of a training: its progress, its log, and which rows still learn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HasParameters(Protocol):
 
     @property
     def columns(self) -> Tensor | slice:
-        """Those of ``flat`` that are parameters, and not there for the layout."""
+        """The columns of ``flat`` that are parameters, without those that pad the layout."""
         ...
 
 
@@ -138,7 +138,7 @@ class TrainingState:
         )
 
     def _unsound(self, row: int, networks: Mapping[str, HasParameters]) -> str:
-        """What made a row stop: what came from outside first, then what it may have done to itself."""
+        """The reason why a row stopped; one that came from outside is named first."""
         seen = self.returns.unsound
         for kind in ("reward", "observation"):
             if seen[kind][row]:
@@ -150,7 +150,7 @@ class TrainingState:
         return "the loss" if seen["loss"][row] else "the gradient"
 
     def write_row(self) -> None:
-        """Add what was seen since the last row to the log."""
+        """Add a row to the log: what was recorded since the last one."""
         timesteps = np.full(len(self.seeds), self.timesteps)
         self._rows.append({"timesteps": timesteps, **self.returns.read(), **self.means.read()})
 

@@ -31,7 +31,7 @@ class CheckpointCost(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of the time of training."""
+        """The share of the training time."""
         return self.saving_seconds / self.training_seconds
 
 

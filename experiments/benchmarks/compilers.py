@@ -21,7 +21,7 @@ SIZE, GAMMA, REPEATS = 1000, 0.99, 5
 
 
 def main() -> None:
-    """Print a line each."""
+    """Print one line for each compiler."""
     argparse.ArgumentParser(prog="rlkit.experiments.benchmarks.compilers", description=__doc__).parse_args()
     torch.set_num_threads(1)
     grid = goal_grid(SIZE)

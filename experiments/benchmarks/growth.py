@@ -125,7 +125,7 @@ def draw(rows: list[Growth], path: Path) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Print both, and draw the growth where ``--figure`` says."""
+    """Print both tables, and draw the growth into the file ``--figure``."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--figure", type=Path, default=None, help="where to draw it")
     parser.add_argument("--size", type=int, default=3000, help="tiles along the map whose sweep is timed")

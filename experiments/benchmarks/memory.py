@@ -50,7 +50,7 @@ print(peak(), solution.bytes)
 
 
 class Peak(NamedTuple):
-    """Bytes."""
+    """Memory of one process, in bytes."""
 
     imports: int
     process: int  # the imports included
@@ -59,7 +59,7 @@ class Peak(NamedTuple):
 
 
 def peak(problem: str, gamma: float, method: str = "auto") -> Peak:
-    """Of one of ``PROBLEMS``. Linux only."""
+    """Measure the peak memory for one of ``PROBLEMS``; Linux only."""
     program = PROGRAM.format(problem=PROBLEMS[problem], gamma=gamma, method=method)
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"NUMBA_CACHE_DIR": cache}

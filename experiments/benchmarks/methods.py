@@ -26,12 +26,12 @@ from .problems import TRUE_ERROR, garnet_table, instances, slow_grid, without_ma
 
 COMMAND = "python -m rlkit.experiments.benchmarks.methods"
 REPEATS = 3
-SHORT = 0.1  # seconds that the repetitions fill if they are short
+SHORT = 0.1  # seconds; short solves are repeated for so long
 OVERHEAD = 20.0  # seconds that a process may take to start, read its problem and compile
 
 
 def problems(size: int) -> Iterator[tuple[str, Problem, float]]:
-    """The benchmark set, the maps with and without their structure, and what lies between its kinds."""
+    """The benchmark set, the maps with and without their structure, and problems between these kinds."""
     for instance in instances(tuple(sorted({100, size}))):
         yield instance.name + ", table", instance.table, instance.gamma
         if instance.grid is not None:
@@ -58,7 +58,7 @@ def corridor(length: int) -> TabularMDP:
 
 
 def seconds_of(problem: Problem, gamma: float, method: Method, limit: float | None) -> tuple[float, str]:
-    """CPU seconds of the fastest run, infinite if ended at ``limit`` wall seconds, and what was taken."""
+    """CPU seconds of the fastest run, infinite if it was ended after ``limit`` wall seconds, and the method taken."""
     here, there = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.Process(target=_timed, args=(problem, gamma, method, there))
     child.start()

@@ -91,7 +91,7 @@ def ask(process: subprocess.Popen[str]) -> Repetition:
 
 
 def answer(process: subprocess.Popen[str]) -> str:
-    """The next line that a worker says."""
+    """The next line of a worker's output."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:

@@ -18,7 +18,7 @@ WARM_UP = 16  # a first repetition, not reported, does this part of the work
 
 
 def main(side: str, arguments: dict[str, Any]) -> None:
-    """Work through what is asked for."""
+    """Do the repetitions that are asked for."""
     torch.set_num_threads(1)
     prepared(side, arguments | {"steps": -(-arguments["steps"] // WARM_UP)})()
     print("ready", flush=True)

@@ -26,7 +26,8 @@ def study(
 ) -> int:
     """Run a study: measure every case that has no row yet, then make its tables and figures from all rows.
 
-    A study may take hours. An interrupted one continues where it stopped.
+    A study may take hours. The first Ctrl-C or SIGTERM saves a checkpoint and leaves; the second one leaves at once.
+    The same command goes on: rows are kept, and a training of rlkit continues from its newest checkpoint.
 
     Example: rlkit study matched cartpole-ppo
 
@@ -41,6 +42,7 @@ def study(
 
     from .. import studies
     from ..report import terminal
+    from ..stopping import Stopped
     from ..studies.common.case_selection import chosen
     from ..studies.common.study import StudyOptions
 
@@ -54,7 +56,11 @@ def study(
             raise ValueError(f"the study {name} has no --{option}: leave it out")
     options = StudyOptions(data or Path("results", name), **given)
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        tables = found.run(chosen(cases, found.cases), options)
+        try:
+            tables = found.run(chosen(cases, found.cases), options)
+        except Stopped as stopped:
+            stopped.kept = True
+            raise
     if json:
         print_json({"study": name, "tables": [table._asdict() for table in tables]})
     else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +20,11 @@ from rlkit.plotting import Curve
 from rlkit.statistics import Estimate
 
 from ..report import ledger, terminal
+from ..report.continued import continued_folder
 from ..report.html import write_report
 from ..report.ledger import RunRecord
 from ..report.terminal import Bars
+from ..stopping import Stopped
 from ..workflows.attack import attack_plan, attack_run, curve
 from ..workflows.compare import SB3Job, SB3Process, SB3Result, comparison_run, require_sb3, sb3_job_for
 from ..workflows.compare.analysis import evaluated
@@ -29,7 +32,7 @@ from ..workflows.compare.sb3_job import HYPERPARAMETER_MAPS
 from ..workflows.evaluate import play
 from ..workflows.policies import SB3, Subject, of_agent
 from ..workflows.threat import threat_of
-from ..workflows.train import ExactCurve, Training, TrainingResult, save, train, training_run
+from ..workflows.train import ExactCurve, KeptTraining, Training, TrainingResult, train_and_save, training_run
 from .grid import GridExact, grid_result, solved_grid
 from .sandwich import sandwich_run
 from .settings import CARTPOLE, FULL, GRID, QUICK, Attacks, Demo
@@ -67,24 +70,32 @@ class Outcome(NamedTuple):
     lines: tuple[Line, ...]
 
 
-def run_demo(out: Path, quick: bool = False, as_json: bool = False) -> bool:
+def run_demo(out: Path, quick: bool = False, resume: bool = False, as_json: bool = False) -> bool:
     """Run the demo, write it to ``out`` and return whether every target was met.
 
     Args:
         out: folder of the runs and of the report.
         quick: whether to run tiny sizes.
+        resume: whether to continue the trainings in ``out``; otherwise they are replaced.
         as_json: whether to print JSON instead of tables.
 
     Raises:
         ModuleNotFoundError: stable-baselines3 is not installed.
+        ValueError: with ``resume``, a training in ``out`` was started with other settings; or another process writes
+            there.
+        Stopped: a SIGINT or SIGTERM asked to stop; what is trained is kept.
     """
     require_sb3()
     torch.set_num_threads(1)
     began = time.perf_counter()
     settings = QUICK if quick else FULL
     _introduce(settings, quiet=as_json)
-    trained = _train_all(settings, out, quiet=as_json)
-    outcome = _evaluate_all(settings, trained)
+    try:
+        trained = _train_all(settings, out, quiet=as_json, resume=resume)
+        outcome = _evaluate_all(settings, trained)
+    except Stopped as stopped:
+        stopped.kept = True
+        raise
     for name, run in outcome.runs.items():
         ledger.write(run, ledger.new_folder(out / name, overwrite=True))
     table, met = summary(outcome.lines, settings), all(line.met is not False for line in outcome.lines)
@@ -111,10 +122,11 @@ def _introduce(settings: Demo, quiet: bool) -> None:
     terminal.say(f"stable-baselines3 trains {len(settings.sb3_seeds)} seeds of each agent that it has, beside rlkit\n")
 
 
-def _train_all(settings: Demo, out: Path, quiet: bool) -> dict[str, Trained]:
+def _train_all(settings: Demo, out: Path, quiet: bool, resume: bool) -> dict[str, Trained]:
     """Train every agent; stable-baselines3 trains in a process of its own meanwhile, one agent after another.
 
     Agents of the cart-pole and of the grid take turns, so that stable-baselines3 is busy while the grid's agents train.
+    With ``resume`` rlkit continues from checkpoints and stable-baselines3 keeps finished seeds.
     """
     trained: dict[str, Trained] = {}
     processes: dict[str, SB3Process] = {}
@@ -122,13 +134,16 @@ def _train_all(settings: Demo, out: Path, quiet: bool) -> dict[str, Trained]:
         bars = stack.enter_context(Bars(quiet))
         for training in chain.from_iterable(zip(settings.cartpole, settings.grid, strict=True)):
             name, agent = run_name(training), training.make_agent()
-            folder = ledger.new_folder(out / name, overwrite=True)
+            asked = {"command": "demo", **asdict(training), "sb3_seeds": settings.sb3_seeds}
+            ledger.new_folder(out / name, overwrite=True)  # the record is written again at the end
+            folder = stack.enter_context(continued_folder(out / name, asked, overwrite=not resume, resume=resume))
+            kept = KeptTraining(agent, folder, resume=resume)
             if training.env == CARTPOLE and type(agent).__name__ in HYPERPARAMETER_MAPS:
                 _wait(processes, bars)  # two cores: one for each library
-                processes[name] = stack.enter_context(SB3Process(_sb3_job(training, agent, settings.sb3_seeds), folder))
+                job = _sb3_job(training, agent, settings.sb3_seeds)
+                processes[name] = stack.enter_context(SB3Process(job, folder, resume))
                 _follow(processes[name], bars)
-            trained[name] = _train_one(training, agent, bars)
-            save(agent, folder)
+            trained[name] = _train_one(training, kept, folder, bars)
         _wait(processes, bars)
     return trained | {name: trained[name]._replace(sb3=process.results()) for name, process in processes.items()}
 
@@ -138,14 +153,15 @@ def run_name(training: Training) -> str:
     return f"{'grid' if training.env == GRID else 'cartpole'}-{training.algo}"
 
 
-def _train_one(training: Training, agent: Agent, bars: Bars) -> Trained:
-    """Train one agent; on the grid its exact return is recorded during training."""
+def _train_one(training: Training, kept: KeptTraining, folder: Path, bars: Bars) -> Trained:
+    """Train one agent and save it; on the grid its exact return is recorded during training."""
+    agent, of = kept.agent, f" of {folder.name}"
     bar = bars.watching(f"rlkit {type(agent).__name__}, {training.env_kwargs.get('map', training.env)}")
     if training.env != GRID:
-        return Trained(training, train(training, agent, bar))
+        return Trained(training, train_and_save(training, kept, folder, bar, of))
     exact = solved_grid(training, agent)
-    recorded = ExactCurve(exact.exact, bar)
-    result = train(training, agent, recorded)
+    recorded = kept.with_curve(ExactCurve(exact.exact, bar))
+    result = train_and_save(training, kept, folder, recorded, of)
     result = result._replace(cpu_seconds=result.cpu_seconds - recorded.cpu_seconds)
     return Trained(training, result, exact, recorded.curve)
 

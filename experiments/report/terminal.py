@@ -117,7 +117,7 @@ class Bars:
         """What passes training steps through a bar of their own, with the mean training return beside it."""
 
         def watch(agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
-            task = self._progress.add_task(name, total=total, score="")
+            task = self._progress.add_task(name, total=agent.num_timesteps + total, score="")  # also a continued one
             for done in steps:
                 earned = agent.history["episode_return"][-1]  # [S]
                 known = earned[~np.isnan(earned)]

@@ -369,8 +369,8 @@ def unit_note(threat: Threat) -> str:
 
 def plan_settings(plan: AttackPlan) -> dict[str, Any]:
     """A plan as the ledger records it."""
-    fields = {name: value for name, value in plan.threat.as_dict().items() if name not in ("env", "env_kwargs", "unit")}
-    return {"attacks": list(plan.attacks), "threat": plan.threat.digest, "epsilon_unit": plan.unit, **fields}
+    fields = {name: value for name, value in plan.threat.as_dict().items() if name not in ("env", "env_kwargs")}
+    return {"attacks": list(plan.attacks), "threat": plan.threat.digest, **fields}
 
 
 def curve_table(curves: Mapping[str, Sequence[CurvePoint]], plan: AttackPlan) -> ReportTable:

@@ -37,7 +37,14 @@ BOXES = 2**17  # per state, at most
 ATTACKS: tuple[Attack, ...] = (Noise(), FGSM(), PGD(), RandomSearch())
 TIMINGS: tuple[Timing, ...] = (Always(), Every(3), AtRandom(0.3), Strategic(0.5, temperature=1.0))
 
+INVISIBLE = 1e-9  # a return below this in size is shown as 0: certified bounds are widened by rounding
+
 Floats = NDArray[np.float64]
+
+
+def without_rounding(returns: Floats) -> Floats:
+    """Returns as they are shown: 0 where only rounding is left."""
+    return np.where(np.abs(returns) < INVISIBLE, 0.0, returns)
 
 
 class Sandwich(NamedTuple):
@@ -66,7 +73,8 @@ class Sandwich(NamedTuple):
 
     def lines(self) -> list[str]:
         """Print one row per seed under a head, and the distance of each attack below."""
-        columns = (self.certified, self.exact, self.best_attack, self.best_name, self.natural)
+        low, high, best, own = map(without_rounding, (self.certified, self.exact, self.best_attack, self.natural))
+        columns = (low, high, best, self.best_name, own)
         rows = [
             f"{seed:4d} {low:10.5f} {high:10.5f} {best:12.5f} {name:<34} {natural:9.5f} {high - low:8.1e}"
             for seed, (low, high, best, name, natural) in enumerate(zip(*columns, strict=True))

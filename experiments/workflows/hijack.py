@@ -158,7 +158,7 @@ def hijack_run(
             "training_seeds": subject.seeds,
             "episodes": natural.returns.shape[1],
             "epsilons": epsilons,
-            "epsilon_unit": unit,
+            "unit": unit,
             "norm": norm,
             "aliasing_epsilon": mark,
         },

@@ -6,16 +6,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rlkit.adversarial import FallBounds, fall_bounds
 from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.statistics import mean_interval
 
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, AttackPlan
-from .bracket import BOXES, Sandwich, sandwich
+from .bracket import BOXES, Sandwich, sandwich, without_rounding
 from .cartpole.falls import CartPoleFalls
 from .policies import Subject
 from .threat import described
@@ -148,15 +145,16 @@ def sandwich_cells(found: Sandwich) -> tuple[Cell, ...]:
     """Means over training seeds of the four returns, and for how many seeds the worst case is exact."""
     returns = (found.certified, found.exact, found.best_attack, found.natural)
     closed = f"{int(found.bracket.closed.sum())} of {len(found.natural)} seeds"
-    return (*(mean_interval(each) for each in returns), closed)
+    return (*(mean_interval(without_rounding(each)) for each in returns), closed)
 
 
 def _distance_note(epsilon: float, found: Sandwich) -> str:
     """Say how far the best attack is from the worst case."""
-    far: NDArray[np.float64] = found.best_attack - found.exact
+    returns = (found.best_attack, found.exact, found.certified, found.best_attack - found.exact)
+    best, exact, certified, far = map(without_rounding, returns)
     return (
-        f"Epsilon {epsilon:g}: the best attack leaves {found.best_attack.mean():.4g}, {found.exact.mean():.4g} can be "
-        f"attained, and {found.certified.mean():.4g} is certain (means over seeds; largest distance {far.max():.4g})."
+        f"Epsilon {epsilon:g}: the best attack leaves {best.mean():.4g}, {exact.mean():.4g} can be attained, and "
+        f"{certified.mean():.4g} is certain (means over seeds; largest distance {far.max():.4g})."
     )
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from . import mlp, optim, replay
 from .jit import compiled, implementation, of
-from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays, PriorityArrays, ReplayArrays
+from .layout import AdamArrays, Flags, Floats, MLPArrays, PriorityArrays, ReplayArrays
+from .losses import dqn_loss
 from .rollout import Scaling, act, normalize, scratch
 
 CLIP = 10.0  # of normalized rewards, as in rlkit.nn.normalization
@@ -132,29 +133,6 @@ def greedy(q: Floats) -> int:
         if q[a] > q[best] or (q[a] != q[a] and q[best] == q[best]):
             best = a
     return best
-
-
-@compiled
-def slope(
-    q: Floats, action: Integers, target: Floats, importance: Floats, squared: bool, d: Floats, error: Floats
-) -> None:
-    """Differentiate the mean over M of w loss(Q(s, a) - y) by Q, see ``dqn_loss`` of ``rlkit.agents.dqn``.
-
-    Args:
-        q: ``[M, A]``.
-        action: ``[M]``.
-        target: y, ``[M]``.
-        importance: w, ``[M]``.
-        squared: whether the loss is half the square, else Huber's with delta 1.
-        d: to write the derivative into, ``[M, A]``.
-        error: to write Q(s, a) - y into, ``[M]``.
-    """
-    d[:] = 0
-    for m in range(len(q)):
-        error[m] = e = q[m, action[m]] - target[m]
-        if not squared:  # NaN stays
-            e = 1 if e > 1 else -1 if e < -1 else e
-        d[m, action[m]] = importance[m] * e / len(q)
 
 
 @compiled
@@ -284,7 +262,7 @@ def descend_rows(
                 forbid(next_q, batch.next_action_mask)
                 targets(batch, next_q, next_q, y)
             action_values(online, s, batch.features, h, q)
-            slope(q, batch.action, y, importance, learner.squared, d, error)
+            dqn_loss(q, batch.action, y, importance, learner.squared, d, error)
             backward(online, s, batch.features, h, d, gradient, work)
             log.gradient_norm[s, n] = optim.descend(
                 learner.optimizer, s, flat[s], gradient, schedules.rate[s], learner.max_norm[s], learner.active, True

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor, nn
 
 from rlkit.streams import Stream
 
+from .initialization import standard_normal
 from .matmul import ALIGNMENT
 
 CENTERS_COPY = 2  # of the "init" stream; an agent's networks draw their weights from copies 0 and 1
@@ -66,7 +66,7 @@ class RadialBasis:
         middle, half = (low + high) / 2, np.where(high > low, (high - low) / 2, 1.0)
         u = Stream(seeds, "init", width=centers * features, copies=CENTERS_COPY + 1).next()[:, CENTERS_COPY]
         uniform = u.view(len(seeds), centers, features).numpy()
-        drawn = np.where(bounded, 2.0 * uniform - 1.0, ndtri(np.maximum(uniform, 2.0**-54)))
+        drawn = np.where(bounded, 2.0 * uniform - 1.0, standard_normal(uniform))
         self.width = width * 2.0 * centers ** (-1.0 / features)
         self.centers = torch.from_numpy(drawn).float().to(device)  # [S, n, D]
         self.middle, self.scale = (torch.from_numpy(bound).float().to(device) for bound in (middle, half))  # [D]

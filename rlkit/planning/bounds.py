@@ -17,7 +17,7 @@ class Shifts(NamedTuple):
 
     lower: float
     upper: float
-    rounding: float  # what upper - lower would be if V were the computed fixed point: no backup helps beyond this
+    rounding: float  # upper - lower at the computed fixed point: no further backup reduces it
 
 
 def macqueen_shifts(size: Extents, value: Array, backed_up: Array, gamma: float) -> Shifts:
@@ -73,7 +73,7 @@ def span(new: Array, old: Array) -> tuple[float, float]:
 
 
 def doubt(size: Extents, value: Array, lower: Array, upper: Array, gamma: float) -> float:
-    """By how much an action's q may fall behind the best one's before ``lower <= V* <= upper`` prove it worse.
+    """The lag of an action's q behind the best one's beyond which ``lower <= V* <= upper`` prove the action worse.
 
     q is the computed backup of any ``value [N]``: that of ``lower [N]`` is smaller by at most ``gamma M max(value -
     lower)``, that of ``upper [N]`` larger by at most ``gamma M max(upper - value)``, M the greatest probability of

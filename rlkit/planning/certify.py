@@ -21,7 +21,7 @@ from .kernels.work import WORK
 from .operators import Array, Extents, Problem, choices, ended_by_zero, extents, highest, q_backup, table_arrays
 from .solution import NotConverged, Solution, SolverInterrupted
 
-MOST_KEPT = 4 * WORK  # outcomes of a problem up to which an interrupted solver proves bounds before it leaves
+MOST_KEPT = 4 * WORK  # outcomes; an interrupted solver proves bounds before it leaves if the problem has no more
 
 
 class SolverTask(NamedTuple):
@@ -36,12 +36,12 @@ class SolverTask(NamedTuple):
 
     @property
     def residual(self) -> float:
-        """Backups that change every value by less than this give bounds within the tolerance, but for rounding."""
+        """The change of every value in a backup below which the bounds are within the tolerance, rounding aside."""
         return self.tolerance * (1 - self.gamma * self.size.continuation_high)
 
 
 def verified_task(method: str, mdp: Problem, gamma: float, tolerance: float) -> SolverTask:
-    """The goal, else a ValueError."""
+    """The verified task, else a ValueError."""
     began = time.perf_counter()
     size = extents(mdp)
     gamma = verified_contraction(method, gamma, size)
@@ -153,7 +153,7 @@ def kept_on_interrupt(task: SolverTask, so_far: Callable[[], tuple[Array, int]])
 
 
 def num_outcomes(mdp: Problem) -> int:
-    """Outcomes of all states and actions, which a backup looks at."""
+    """The number of outcomes of all states and actions, which is the work of a backup."""
     if isinstance(mdp, GridMDP):
         return int(TILE_OUTCOMES * mdp.open.size)
     if isinstance(mdp, LatticeMDP):
@@ -162,8 +162,7 @@ def num_outcomes(mdp: Problem) -> int:
 
 
 def rounding_dominates(shifts: Shifts) -> bool:
-    """Whether rounding makes up half of the distance between the bounds or more, so that no backup brings them much
-    closer."""
+    """Whether rounding is at least half of the distance between the bounds, so that further backups gain little."""
     return shifts.upper - shifts.lower <= 2 * shifts.rounding
 
 
@@ -202,13 +201,13 @@ def problem_bytes(mdp: Problem) -> int:
 
 
 def _bytes_once(view: np.ndarray) -> int:
-    """Bytes of a view, those that it repeats counted once."""
+    """Bytes of an array; memory that a view repeats is counted once."""
     first, last = np.lib.array_utils.byte_bounds(view)
     return last - first
 
 
 def out_of_iterations(task: SolverTask, solution: Solution, unit: str) -> NotConverged:
-    """The error of a limit that came before the tolerance."""
+    """The error to raise where the iteration limit came before the tolerance."""
     return NotConverged(
         f"the bounds are {solution.width:.3g} apart after {solution.iterations} {unit}, more than the tolerance "
         f"{task.tolerance:g}: allow more iterations or a larger tolerance (the solution so far is in .solution)",
@@ -217,7 +216,7 @@ def out_of_iterations(task: SolverTask, solution: Solution, unit: str) -> NotCon
 
 
 def below_rounding(task: SolverTask, width: float) -> ValueError:
-    """The error of a tolerance that rounding does not allow."""
+    """The error to raise where rounding does not allow the tolerance."""
     return ValueError(
         f"tolerance {task.tolerance:g} is below what rounding allows at gamma {task.gamma}: the smallest that "
         f"{task.method} can certify for this problem is {two_digits_up(width)}"

@@ -1,4 +1,4 @@
-"""Which gamma a method takes."""
+"""Checks of the discount gamma."""
 
 from __future__ import annotations
 

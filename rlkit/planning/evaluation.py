@@ -18,7 +18,7 @@ PROBABILITY_TOLERANCE = 1e-6  # float32 softmax outputs sum to one only this wel
 
 
 class RewardProcess(NamedTuple):
-    """A policy at work in an MDP: a Markov chain with rewards, ``V = r + gamma P V``."""
+    """The Markov chain with rewards that a policy makes of an MDP, ``V = r + gamma P V``."""
 
     reward: Array  # [N], mean reward of a step
     continuation: sparse.csr_array  # [N, N], probability of going on to each state
@@ -139,7 +139,14 @@ def discounted_sums(continuation: sparse.csr_array, amount: Array, gamma: float)
     from scipy.sparse.linalg import splu
 
     matrix = (sparse.diags_array(np.ones(len(amount))) - gamma * continuation).tocsc()
-    factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    factors = splu(
+        matrix,
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        relax=4,  # small supernodes, one column at a time: on maps two thirds of the time of SuperLU's defaults
+        panel_size=1,
+        options={"SymmetricMode": True},
+    )
     return np.asarray(factors.solve(amount))
 
 

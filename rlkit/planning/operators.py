@@ -19,7 +19,7 @@ from .kernels.sweeps import TableArrays, back_up_all, choose_best
 Array = NDArray[np.float64]
 Problem = TabularMDP | GridMDP | LatticeMDP
 
-FEW_ACTIONS = 16  # up to which columns are compared one by one: numpy is slow on many short rows
+FEW_ACTIONS = 16  # up to so many, columns are compared one by one: numpy is slow on many short rows
 UNIT_ROUNDOFF = 2.0**-53  # of float64, rounding to nearest
 
 
@@ -95,7 +95,7 @@ def table_arrays(mdp: TabularMDP) -> TableArrays:
 
 
 def ended_by_zero(value: Array) -> Array:
-    """``value [N]`` with the value of what ended behind it: ``[N + 1]``."""
+    """``value [N]`` and, last, the value 0 after an end: ``[N + 1]``."""
     return np.append(value, 0.0)
 
 
@@ -154,11 +154,11 @@ def greedy(q: ArrayLike) -> NDArray[np.int64]:
 
 
 class Choices(NamedTuple):
-    """What the q-values of every state say."""
+    """The value, the greedy action and the near-optimal actions of every state."""
 
     value: Array  # [N], the highest
     policy: NDArray[np.int64]  # [N], ``greedy``
-    near: NDArray[np.bool_]  # [N, A], the actions at most so much behind the best
+    near: NDArray[np.bool_]  # [N, A], the actions whose q is at most ``behind`` below the best
 
 
 def choices(mdp: Problem, value: Array, gamma: float, behind: float) -> Choices:
@@ -177,7 +177,7 @@ def choices(mdp: Problem, value: Array, gamma: float, behind: float) -> Choices:
 
 
 class Extents(NamedTuple):
-    """How large the entries of an MDP are: all that an error bound needs to know of it."""
+    """Sizes of the entries of an MDP, on which bounds of rounding errors depend."""
 
     outcomes: int  # the largest number of outcomes of positive probability of a state and action
     reward: float  # at least max over (s, a) of sum_k p_k |r_k|

@@ -37,12 +37,12 @@ Method = Literal[
 ]
 
 SWEEPS_WORTH_A_FACTORIZATION = 6000  # sweeps that cost about as much as all factorizations of policy iteration
-NARROW = 8  # numbers between a state and its successors up to which factors cost next to nothing
-STATES_SWEPT_IN_A_SOLVE = 200_000  # in the time that a small or narrow policy's system takes
-STENCIL_SWEEPS = 20_000  # the same of a map's sweeps, which cost a tenth
+NARROW = 8  # distance between the numbers of a state and of its successors up to which factors are cheap
+STATES_SWEPT_IN_A_SOLVE = 200_000  # states swept in the time of one solve of a small or narrow system
+STENCIL_SWEEPS = 20_000  # the same for sweeps over a map, which cost a tenth
 MANY_STATES = 200_000  # whose table is much larger than a cache
 RARE = 0.001  # share of states with a reward below which rewards are rare
-SHORT_SIGHTED = 0.995  # gamma up to which far rewards are forgotten on the way
+SHORT_SIGHTED = 0.995  # gamma up to which rewards far away hardly count
 LARGEST_LATTICE_TABLE = 2**25  # outcomes, 1 GB, up to which a lattice is solved as its table
 SMALL_LATTICE_TABLE = 2**21  # outcomes up to which a lattice's table is solved as fast as its cells
 LARGEST_FACTORS = 5_000_000  # bandwidth times states up to which a policy's system is factorized
@@ -153,7 +153,7 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
 
 
 def _continued(table: TabularMDP, gamma: float, tolerance: float, partial: Solution, began: float) -> Solution:
-    """Policy iteration from where sweeps have given up."""
+    """Policy iteration that starts from the values at which sweeps gave up."""
     tried = f"after {partial.iterations} sweeps of {partial.method} its bounds were {partial.width:.2g} apart"
     if _factorized_cheaply(table, partial):
         solution = _exact(table, gamma, tolerance, partial)
@@ -165,7 +165,7 @@ def _continued(table: TabularMDP, gamma: float, tolerance: float, partial: Solut
 
 
 def _on_lattice(mdp: LatticeMDP, gamma: float, tolerance: float) -> Solution:
-    """As a table where that is small, or fits and nothing else is faster; else by sweeps over its cells."""
+    """Solve a lattice as a table if that is small, or fits and is the fastest; else by sweeps over its cells."""
     size = " x ".join(map(str, mdp.lattice.shape))
     outcomes = mdp.fraction[0].size * 2 ** len(mdp.lattice.shape)
     by_cells = COMPILED and extents(mdp).continuation_low < CONTINUING
@@ -189,10 +189,10 @@ def _exact(mdp: Problem, gamma: float, tolerance: float, start: Solution | None)
 
 
 def _narrow(mdp: TabularMDP) -> bool:
-    """Whether a table is small for its bandwidth and no action leads to a state whose number is far off."""
+    """Whether a table is small for its bandwidth, and every successor has a number near that of its state."""
     if mdp.num_states * (1 + NARROW) > LARGEST_FACTORS:
         return False
-    for first in range(0, mdp.num_states, 2**8):  # most problems are known for wide ones by their first states
+    for first in range(0, mdp.num_states, 2**8):  # the first states decide for most problems
         arrival = mdp.arrival[first : first + 2**8]
         state = np.arange(first, first + len(arrival))[:, None, None]
         if (np.abs(arrival - state)[arrival < mdp.num_states] > NARROW).any():

@@ -444,3 +444,10 @@ def test_on_affine_victims_pgd_and_best_of_never_fall_behind_fgsm(
     fgsm = execute(FGSM(), victim, obs, budget).margin
     assert (execute(PGD(4), victim, obs, budget).margin >= fgsm - 1e-4).all()
     assert (execute(BestOf((FGSM("cross_entropy"), FGSM())), victim, obs, budget).margin >= fgsm - 1e-4).all()
+
+
+@pytest.mark.parametrize("attack", [FGSM(), PGD(3), PGD(3, every_action=False), DeepFool(), BestOf((FGSM(), PGD(2)))])
+def test_an_empty_array_of_numbers_is_none_of_them(attack: Any) -> None:
+    victim, obs, budget = mlp(3), normal(2, 5, DIMS), Budget(0.2)
+    assert attack.noise_width(DIMS) == 0
+    assert torch.equal(perturb(attack, victim, obs, budget, torch.zeros(2, 5, 0)), perturb(attack, victim, obs, budget))

@@ -204,10 +204,10 @@ def test_the_controller_pushes_towards_its_set_point() -> None:
 def test_the_lattice_earns_more_than_the_controller() -> None:
     scheme = attacker_goal_of(pole_subject(), "right", points=21)
     controller, lattice = scheme.policies.values()
-    env = episodes(scheme.dynamics, 10)
+    env = episodes(scheme.dynamics, 4)
     played = hijack_rollout(lattice, lattice, env)
     assert played.lengths.eq(500).all()
-    assert (played.returns > hijack_rollout(controller, controller, episodes(scheme.dynamics, 10)).returns + 50).all()
+    assert (played.returns > hijack_rollout(controller, controller, episodes(scheme.dynamics, 4)).returns + 50).all()
 
 
 # the command line

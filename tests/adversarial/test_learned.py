@@ -298,7 +298,7 @@ def test_stable_baselines3_ppo_learns_offsets_of_a_box() -> None:
 
     victim = Table(OPTIMAL)
     env = AdversaryEnv(DynamicsEnv(cycle_or_stay(STEPS)), victim, Ball((1,)), ANY)
-    model = SB3PPO("MlpPolicy", env, n_steps=256, gamma=0.9, learning_rate=3e-3, seed=0, device="cpu").learn(8000)
+    model = SB3PPO("MlpPolicy", env, n_steps=128, gamma=0.9, learning_rate=3e-3, seed=0, device="cpu").learn(2560)
     obs, _ = env.reset(seed=0)
     harm = 0.0
     for _ in range(STEPS):

@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from finite_problems import needs_numba
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit.agents import DQN
-from rlkit.agents.dqn import Regression, dqn_loss
-from rlkit.compiled.q_learning import Exploration, forbid, greedy, slope, targets, write_epsilons
+from rlkit.agents.dqn import Regression
+from rlkit.agents.dqn import dqn_loss as loss_of_dqn
+from rlkit.compiled.losses import dqn_loss
+from rlkit.compiled.q_learning import Exploration, forbid, greedy, targets, write_epsilons
 from rlkit.compiled.replay import Minibatch
 from rlkit.exploration import mask_logits
 from rlkit.losses import LOSSES, double_q_target, q_learning_target
+
+pytestmark = needs_numba
 
 M, A = 40, 3
 
@@ -23,11 +28,11 @@ def test_the_slope_is_the_derivative_of_the_loss(loss, weighted):
     q = torch.from_numpy(rng.normal(0, 2, (1, M, A))).requires_grad_()
     action, target = torch.from_numpy(rng.integers(A, size=(1, M))), torch.from_numpy(rng.normal(0, 2, (1, M)))
     weight = torch.from_numpy(rng.random((1, M)))
-    losses = dqn_loss(q, Regression(q, action, target, weight if weighted else None), LOSSES[loss])
+    losses = loss_of_dqn(q, Regression(q, action, target, weight if weighted else None), LOSSES[loss])
     (expected,) = torch.autograd.grad(losses.loss.sum(), q)
     d, error = np.full((M, A), np.nan), np.empty(M)
     weight = weight[0].numpy() if weighted else np.ones(M)
-    slope(q[0].detach().numpy(), action[0].numpy(), target[0].numpy(), weight, loss == "squared", d, error)
+    dqn_loss(q[0].detach().numpy(), action[0].numpy(), target[0].numpy(), weight, loss == "squared", d, error)
     np.testing.assert_allclose(d, expected[0], rtol=1e-12, atol=0.0)
     np.testing.assert_allclose(error, losses.error[0].detach(), rtol=1e-12)
     assert (np.abs(error) > 1).any()
@@ -37,7 +42,7 @@ def test_the_slope_is_the_derivative_of_the_loss(loss, weighted):
 @pytest.mark.parametrize("squared", [False, True])
 def test_the_slope_of_an_error_that_is_not_a_number_is_none_either(squared):
     d = np.empty((2, 1))
-    slope(np.array([[np.nan], [2.0]]), np.zeros(2, np.int64), np.zeros(2), np.ones(2), squared, d, np.empty(2))
+    dqn_loss(np.array([[np.nan], [2.0]]), np.zeros(2, np.int64), np.zeros(2), np.ones(2), squared, d, np.empty(2))
     assert np.isnan(d[0, 0])
     assert d[1, 0] == (1.0 if squared else 0.5)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from finite_problems import needs_numba
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from rlkit.compiled import replay
 from rlkit.compiled.layout import PriorityArrays, ReplayArrays, TransitionArrays
 from rlkit.replay import SMALLEST_PRIORITY, Memory, Priorities, buffer
 from rlkit.types import Transition
+
+pytestmark = needs_numba
 
 SEEDS, WIDTH, ACTIONS = 2, 3, 4
 

@@ -1,6 +1,6 @@
 """Faults from outside: kills, full and read-only disks, too little memory, no home, long trainings.
 
-``make endurance`` runs the full counts, which ``RLKIT_ENDURANCE=full`` asks for; otherwise a part that fits.
+``make endurance`` runs the full counts.
 """
 
 import errno
@@ -11,15 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from counts import repeats
 
 from rlkit.agents import DQN, load, resume
 from rlkit.atomic_files import whole_file
 from rlkit.experiments.cli import main
 
 HERE = Path(__file__).resolve().parent
-FULL = os.environ.get("RLKIT_ENDURANCE") == "full"
-KILLS = 200 if FULL else 10
-STEPS = 1_000_000 if FULL else 20_000
+KILLS = repeats(200, 5)
+STEPS = repeats(1_000_000, 6_000)
+HOMES = ("/dev/null", "/proc/self")[: repeats(2, 1)]  # no folder, and one that takes no file
 MOST_MB = 8.0  # that the memory of a process may grow by
 SMALL = {"device": "cpu", "net_arch": (16,), "learning_starts": 16, "batch_size": 8, "buffer_size": 64}
 
@@ -48,40 +49,37 @@ def test_a_long_training_grows_neither_in_memory_nor_in_open_files(name, tmp_pat
 
 
 FULL_DISK = """
-import resource, sys
+import contextlib, io, json, resource, sys
 from rlkit.agents import load
+from rlkit.experiments.cli import main
 agent = load(sys.argv[1] + "/policy", device="cpu")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # no file may be larger, as on a disk that is nearly full
+refused = []
 for save in (agent.save, agent.checkpoint):
     try:
         save(sys.argv[1] + "/policy")
     except OSError as error:
-        print(error)
+        refused.append(str(error))
+with contextlib.redirect_stderr(io.StringIO()) as said:
+    code = main(["train", "--out", sys.argv[1] + "/run", *sys.argv[2:]])
+print(json.dumps({"refused": refused, "code": code, "said": said.getvalue()}))
 """
+TRAINED = ("--algo", "dqn", "--seeds", "1", "--steps", "60", "--episodes", "1", "--set", "learning_starts=16", "--json")
 
 
 @pytest.mark.slow
-def test_a_file_that_does_not_fit_leaves_the_old_one_and_says_so(tmp_path):
+def test_files_that_do_not_fit_leave_the_old_ones_and_a_command_on_a_full_disk_ends_with_one_sentence(tmp_path):
     DQN("CartPole-v1", **SMALL).save(tmp_path / "policy")
     before = (tmp_path / "policy").read_bytes()
-    said = python(FULL_DISK, tmp_path)
-    assert said.stderr == ""
+    ended = python(FULL_DISK, tmp_path, *TRAINED)
+    assert ended.stderr == ""
+    told = json.loads(ended.stdout)
     sentence = f"File too large; {tmp_path / 'policy'} was not written, and what was there is unchanged"
-    assert [line.partition("] ")[2] for line in said.stdout.splitlines()] == [sentence] * 2
-    assert os.listdir(tmp_path) == ["policy"]
+    assert [line.partition("] ")[2] for line in told["refused"]] == [sentence] * 2
+    assert sorted(os.listdir(tmp_path)) == ["policy", "run"]
     assert (tmp_path / "policy").read_bytes() == before
-
-
-TRAINED = ("--algo", "dqn", "--seeds", "1", "--steps", "60", "--episodes", "1", "--set", "learning_starts=16", "--json")
-LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); from rlkit.experiments.cli"
-
-
-@pytest.mark.slow
-def test_a_command_on_a_full_disk_ends_with_one_sentence(tmp_path):
-    code = f"{LIMITED} import main; sys.exit(main(sys.argv[1:]))"
-    said = python(code, "train", *TRAINED, "--out", tmp_path / "run")
-    assert said.returncode == 2
-    *warning, sentence = said.stderr.splitlines()
+    assert told["code"] == 2
+    *warning, sentence = told["said"].splitlines()
     assert "no checkpoint at step 256, the run goes on without it" in warning[0]
     assert sentence.startswith("rlkit: ")
     assert "File too large" in sentence
@@ -157,6 +155,48 @@ def test_too_little_memory_is_a_sentence_and_leaves_no_file(tmp_path, monkeypatc
     assert load(tmp_path / "policy", device="cpu").num_seeds == 1
 
 
+LITTLE_MEMORY = """
+import contextlib, io, json, os, resource, sys
+import numpy as np, scipy.special, rlkit.adversarial, rlkit.plotting
+from rlkit.experiments.cli import main
+from rlkit.experiments.report import terminal
+from rlkit.experiments.workflows import attack, solve, train
+np.linalg.qr(np.ones((200, 200)))  # OpenBLAS ends the process itself where it gets no memory for its first product
+used = int(open("/proc/self/statm", encoding="ascii").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)
+for command in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+        code = main(command)
+    print(json.dumps([code, said.getvalue()]), file=sys.__stdout__)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_command_without_enough_memory_ends_with_one_sentence(tmp_path):
+    short = ("--seeds", "1", "--steps", "2000", "--episodes", "1", "--json")
+    wide = ("--set", "net_arch=4096,4096")
+    commands = {
+        "enough": ["train", "--algo", "a2c", *short[:3], "20", *short[4:], *wide[:1], "net_arch=16,"],
+        "network": ["train", "--algo", "dqn", *short, *wide],
+        "buffer": ["train", "--algo", "dqn", *short[:3], "9000000", *short[4:], "--set", "buffer_size=9000000"],
+        "batch": ["train", "--algo", "ppo", *short, *wide[:1], "n_steps=2000", "batch_size=2000", "net_arch=16000,"],
+        "lattice": ["solve", "CartPole-v1", "--points", "61", "--json"],
+    }
+    told = [[*command, "--out", str(tmp_path / name)] for name, command in commands.items()]
+    said = python(LITTLE_MEMORY, json.dumps(told))
+    assert said.returncode == 0, said.stderr
+    ended = dict(zip(commands, map(json.loads, said.stdout.splitlines()), strict=True))
+    assert ended.pop("enough")[0] == 0
+    for name, (code, sentence) in ended.items():
+        assert code == 2, name
+        assert sentence.count("\n") == 1, name
+        told = "lower buffer_size" if name == "buffer" else "take fewer seeds, copies or points, or smaller networks"
+        assert told in sentence, name
+        left = os.listdir(tmp_path / name) if (tmp_path / name).is_dir() else []
+        assert set(left) <= {"settings.json", "LOCK"}, name
+
+
 NO_CACHE = """
 import sys
 sys.dont_write_bytecode = True
@@ -176,7 +216,7 @@ assert not written, written
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("home", ["/dev/null", "/proc/self"])
+@pytest.mark.parametrize("home", HOMES)
 def test_a_missing_home_and_a_read_only_installation_cost_time_alone(home):
     said = python(NO_CACHE, HERE.parents[1], HOME=home, XDG_CACHE_HOME="", NUMBA_CACHE_DIR=f"{home}/cache")
     usual = python(NO_CACHE, HERE.parents[1])

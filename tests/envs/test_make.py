@@ -115,11 +115,21 @@ def test_an_unknown_module_or_id_is_named() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", ["rlkit/CartPole-v1", "rlkit/GridWorld-v0"])
-def test_rlkits_ids_are_found_with_rlkit_as_module_where_nothing_has_imported_it(env_id: str) -> None:
-    code = f"import gymnasium; print(gymnasium.make('rlkit:{env_id}').reset(seed=1)[1])"
+def test_rlkits_ids_are_found_with_rlkit_as_module_where_nothing_has_imported_it() -> None:
+    code = """
+import gymnasium, sys
+print(gymnasium.make("rlkit:rlkit/CartPole-v1").reset(seed=1)[1])
+for name in [name for name in sys.modules if name.split(".")[0] == "rlkit"]:
+    del sys.modules[name]
+gymnasium.registry.clear()
+print(gymnasium.make("rlkit:rlkit/GridWorld-v0").reset(seed=1)[1])
+"""
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, encoding="utf-8", check=False)
-    assert (done.stdout, done.stderr) == ("{}\n", "")
+    assert (done.stdout, done.stderr) == ("{}\n{}\n", "")
+
+
+@pytest.mark.parametrize("env_id", ["rlkit/CartPole-v1", "rlkit/GridWorld-v0"])
+def test_rlkits_ids_are_taken_with_rlkit_as_module(env_id: str) -> None:
     assert isinstance(rlkit.envs.make(f"rlkit:{env_id}"), BatchedEnv)
     assert registered_id(f"rlkit:{env_id}") == {"rlkit/CartPole-v1": "CartPole-v1"}.get(env_id, env_id)

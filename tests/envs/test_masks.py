@@ -82,7 +82,7 @@ def test_dqn_learns_the_masked_optimum(settings):
     greedy = {"exploration_fraction": 0.2, "exploration_final_eps": 0.02} if "n_steps" in settings else {}
     common = {"exploration_fraction": 1.0, "exploration_final_eps": 0.5, "net_arch": (32,), "train_freq": 1, **greedy}
     agent = DQN(Masked, seeds=range(3), device="cpu", gamma=GAMMA, learning_rate=5e-3, learning_rate_schedule="linear",
-                learning_starts=50, target_update_interval=20, **common, **settings).learn(800)  # fmt: skip
+                learning_starts=50, target_update_interval=20, **common, **settings).learn(500)  # fmt: skip
     q = agent.q_values(STATES).numpy()
     if greedy:
         best = np.where(ALLOWED[:3] == 1, q, -np.inf).argmax(axis=2)

@@ -1,12 +1,16 @@
 """The sandwich of a map: its order, its rows, and the command that trains and prints it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from rlkit.adversarial import FGSM, Noise
 from rlkit.agents import DQN, PPO
 from rlkit.envs import GridWorld
-from rlkit.experiments.workflows.bracket import main, sandwich
+from rlkit.experiments.report.text import cell_text
+from rlkit.experiments.workflows.bracket import Sandwich, main, sandwich
+from rlkit.experiments.workflows.worst_case import sandwich_cells
 
 WORLD = GridWorld("russell-norvig-4x3", observation="coordinates")
 
@@ -33,3 +37,15 @@ def test_the_command_prints_the_sandwich(capsys):
     assert "epsilon 0.1: bracketed in" in printed
     assert "seed  certified      exact  best attack" in printed
     assert printed.count("above the worst case") == 4
+
+
+def test_the_rounding_of_a_bound_is_shown_as_zero():
+    certified, exact = np.array([-2e-13, -2e-13]), np.array([0.0, 1e-13])
+    closed = SimpleNamespace(closed=np.array([True, True]))
+    found = Sandwich(certified, exact, {"FGSM": np.array([0.25, 0.5])}, np.array([0.5, 0.5]), closed)
+    cells = [cell_text(cell) for cell in sandwich_cells(found)]
+    assert cells[:2] == ["0 [0, 0]"] * 2
+    assert cells[2].startswith("0.375 [")
+    assert cells[3:] == ["0.5 [0.5, 0.5]", "2 of 2 seeds"]
+    assert "-0.0" not in "".join(found.lines())
+    assert found.certified[0] == -2e-13  # results keep the bound itself

@@ -128,14 +128,14 @@ def test_what_rlkit_normalizes_stable_baselines3_normalizes(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_a_normalized_sb3_model_is_evaluated_behind_its_moments(tmp_path: Path) -> None:
     settings = {"normalize_observations": True, "normalize_rewards": True}
-    training = Training("CartPole-v1", "ppo", (0,), 2048, "rl-zoo", settings, num_envs=8)
+    training = Training("CartPole-v1", "ppo", (0,), 512, "rl-zoo", settings, num_envs=8)
     order = sb3_job_for(training, training.make_agent().config, (0, 1))
     with SB3Process(order, tmp_path) as reference:
         results = reference.results()
     assert [result.normalization for result in results] == [tmp_path / f"sb3-seed{seed}.pkl" for seed in (0, 1)]
     subject = sb3_subject(training, "PPO", results)
     moments = [one.obs_rms for one in subject.policy.vec_normalize]
-    assert all(one.count > 2000 and np.abs(one.mean).max() > 0.0 for one in moments)
+    assert all(one.count > 500 and np.abs(one.mean).max() > 0.0 for one in moments)
     assert not np.array_equal(moments[0].mean, moments[1].mean)
     assert max(earned for _, earned in results[0].episodes) > 10.0  # rewards as they are, not as they are learned from
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
+import shlex
+import signal
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
+from rlkit.agents import A2C, DQN, REINFORCE, Agent, load
 from rlkit.experiments.cli import main
-from rlkit.experiments.demo.settings import FULL, QUICK, Demo
+from rlkit.experiments.demo.settings import FULL, QUICK, Attacks, Demo, Sandwiches
 from rlkit.experiments.demo.table import Line, summary, with_cartpole_target, with_grid_target
 from rlkit.experiments.workflows.train import Training
 from rlkit.statistics import mean_interval, median_interval
@@ -30,6 +38,9 @@ MINIATURE = replace(
     QUICK,
     grid=tuple(shortened(each) for each in QUICK.grid),
     cartpole=tuple(shortened(each) for each in QUICK.cartpole),
+    grid_attacks=Attacks("raw", (0.4,), shown=0.4),
+    cartpole_attacks=Attacks("task", (1.0,), shown=1.0),
+    sandwiches=Sandwiches((0.05,), 0.4, episodes=1, grid_attacks=("fgsm",), max_boxes=8),
     sb3_seeds=(0,),
     episodes=2,
 )
@@ -75,13 +86,89 @@ def test_both_tasks_have_all_three_agents_on_eight_seeds() -> None:
     assert FULL.cartpole_attacks.shown in FULL.cartpole_attacks.epsilons
 
 
+class Said(NamedTuple):
+    """What a command ended with and said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*args: str) -> Said:
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(["demo", "--quick", *args])
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def counted(patch: pytest.MonkeyPatch, agent: type[Agent], signals: dict[int, tuple[signal.Signals, ...]]) -> list[int]:
+    """Count the iterations of an agent, and send this process signals in some of them."""
+    original, done = agent.iteration, []
+
+    def iterate(self: Agent) -> None:
+        original(self)
+        done.append(self.num_timesteps)
+        for number in signals.get(len(done), ()):
+            os.kill(os.getpid(), number)
+
+    patch.setattr(agent, "iteration", iterate)
+    return done
+
+
+def ended(code: int) -> None:
+    """In place of ``os._exit``, which would end the tests."""
+    raise SystemExit(code)
+
+
+class Interrupted(NamedTuple):
+    """A demo that was stopped, continued, stopped at once, and continued to its end."""
+
+    folder: Path
+    stopped: Said
+    killed: Said
+    finished: Said
+    trained: dict[str, list[int]]  # timesteps after every iteration of all three attempts
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlkit.experiments.demo.demo.QUICK", MINIATURE)
+        patch.setattr(os, "_exit", ended)
+        dqn = counted(patch, DQN, {1: (signal.SIGTERM,)})
+        a2c = counted(patch, A2C, {3: (signal.SIGINT, signal.SIGTERM)})
+        reinforce = counted(patch, REINFORCE, {})
+        stopped = run("--json", "--out", str(folder))
+        assert (len(dqn), len(a2c)) == (1, 0)
+        killed = run("--json", "--out", str(folder), "--resume")
+        assert (len(a2c), len(reinforce)) == (3, 0)
+        finished = run("--json", "--out", str(folder), "--resume")
+    return Interrupted(folder, stopped, killed, finished, {"dqn": dqn, "a2c": a2c, "reinforce": reinforce})
+
+
 @pytest.mark.slow
-def test_the_whole_demo_in_miniature(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rlkit.experiments.demo.demo.QUICK", MINIATURE)
-    assert main(["demo", "--quick", "--json", "--out", str(tmp_path)]) == 0
-    printed = json.loads(capsys.readouterr().out)
+def test_a_stopped_demo_saves_and_goes_on(interrupted: Interrupted) -> None:
+    """At the first signal no iteration follows; at the second not even a checkpoint, and what was finished is kept."""
+    stopped, killed, finished = interrupted.stopped, interrupted.killed, interrupted.finished
+    assert (stopped.code, killed.code, finished.code) == (143, 143, 0)
+    first = interrupted.trained["dqn"][0]
+    continued = shlex.join(["rlkit", "demo", "--quick", "--json", "--out", str(interrupted.folder), "--resume"])
+    assert stopped.err.splitlines() == [
+        f"rlkit: interrupted at step {first} of 300 of cartpole-dqn; continue with: {continued}"
+    ]
+    assert stopped.out == killed.out == ""
+    alone = shortened(QUICK.cartpole[0]).make_agent()
+    iterations = len(list(alone.iterations(300)))
+    again = load(interrupted.folder / "cartpole-dqn" / "agent.safetensors", device="cpu")
+    assert torch.equal(again.network.flat, alone.network.flat)
+    assert len(interrupted.trained["dqn"]) == 2 * iterations  # both tasks, no iteration twice
+    assert interrupted.trained["a2c"][3] in (10, 20, 30, 40)  # the step after the newest checkpoint, if one was due
+    assert len(interrupted.trained["reinforce"]) == 2
+
+
+@pytest.mark.slow
+def test_the_whole_demo_in_miniature(interrupted: Interrupted) -> None:
+    folder, printed = interrupted.folder, json.loads(interrupted.finished.out)
     assert printed["met"] is True
     rows = printed["summary"]
     assert [row["agent"] for row in rows] == [*AGENTS, *AGENTS]
@@ -91,30 +178,40 @@ def test_the_whole_demo_in_miniature(
     assert [row["target"] for row in rows] == [None] * 6
     for agent in ("dqn", "a2c", "reinforce"):
         assert printed[f"grid-{agent}"]["optimum"] == pytest.approx(0.7441902879, abs=1e-9)
-        assert (tmp_path / f"cartpole-{agent}" / "agent.safetensors").is_file()
+        assert (folder / f"cartpole-{agent}" / "agent.safetensors").is_file()
     ours = [f"rlkit {agent}" for agent in AGENTS]
     theirs = ["stable-baselines3 DQN", "stable-baselines3 A2C"]
     assert set(printed["grid-attack"]["curves"]) == set(ours)
     assert set(printed["cartpole-attack"]["curves"]) == {*ours, *theirs}
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    html = (folder / "report.html").read_text(encoding="utf-8")
     assert html.count("<section>") == len(RUNS)
     assert "http" not in html
     for run in RUNS:
-        assert (tmp_path / run / "run.json").is_file()
-    with (tmp_path / "report.csv").open(encoding="utf-8") as file:
+        assert (folder / run / "run.json").is_file()
+    with (folder / "report.csv").open(encoding="utf-8") as file:
         cells = [row for row in csv.DictReader(file) if row["section"] == "summary"]
     assert {row["row"] for row in cells} == {str(i) for i in range(6)}
 
 
 @pytest.mark.slow
-def test_a_missed_target_is_an_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missed_target_is_an_exit_code(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainings of the demo before are evaluated again."""
     strict = replace(MINIATURE, grid_regret=0.05, cartpole_solved=1)  # far too little training for either
     monkeypatch.setattr("rlkit.experiments.demo.demo.QUICK", strict)
-    assert main(["demo", "--quick", "--out", str(tmp_path)]) == 1
-    said = capsys.readouterr().out
+    monkeypatch.setattr(Agent, "iteration", None)
+    missed = run("--out", str(interrupted.folder), "--resume")
+    assert missed.code == 1
+    said = missed.out
     assert said.count("median seed loses at most 5%") == 3
     assert said.count("1 of 2 seeds at 475") == 3
     assert sum(line.rstrip().endswith(" no") for line in said.splitlines()) == 6
-    assert f"Report: {tmp_path / 'report.html'}" in " ".join(said.split())
+    assert f"Report: {interrupted.folder / 'report.html'}" in " ".join(said.split())
+
+
+@pytest.mark.slow
+def test_a_demo_of_other_settings_is_not_continued(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
+    longer = replace(MINIATURE, cartpole=tuple(replace(each, steps=301) for each in MINIATURE.cartpole))
+    monkeypatch.setattr("rlkit.experiments.demo.demo.QUICK", longer)
+    refused = run("--out", str(interrupted.folder), "--resume")
+    assert refused.code == 2
+    assert "was started with steps 300, not 301" in refused.err

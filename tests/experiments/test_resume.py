@@ -26,7 +26,7 @@ from rlkit.experiments.workflows import train as train_workflow
 from rlkit.experiments.workflows.defense import DefenseSettings
 from rlkit.types import Term
 
-KILLS = int(os.environ.get("RLKIT_KILLS", "3"))  # for each algorithm; make endurance takes 20
+KILLS = int(os.environ.get("RLKIT_KILLS", "2"))  # for each algorithm; make endurance takes 20
 LAKE = ("--env", "rlkit/GridWorld-v0", "--env-kwargs", "map=frozenlake-4x4", "observation=index")
 SMALL = ("--seeds", "2", "--episodes", "2", "--checkpoint-every", "100", "--json")
 CASES = {

@@ -177,10 +177,12 @@ def test_where_states_read_alike() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_foolbox_flips_what_rlkit_flips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    agent = PPO("CartPole-v1", seeds=[0, 1], device="cpu", preset="tuned").learn(4000)
+    agent = PPO("CartPole-v1", seeds=[0, 1], device="cpu", preset="tuned").learn(2000)
     monkeypatch.setattr(attacks, "CARTPOLE", CARTPOLE._replace(epsilons=(0.2, 0.8)))
+    monkeypatch.setattr(attacks, "STEPS", 5)  # of PGD
     other, own = attacks.foolbox(agent, 1), attacks.rlkit_curve(agent[0], 1)
     assert own.flip_rates == pytest.approx(other.flip_rates, abs=0.02)
     assert own.steps == pytest.approx(other.steps, rel=0.05)
+    assert 0.05 < other.flip_rates[0] < other.flip_rates[1]
     agent.save(tmp_path / "ppo.safetensors")
     assert attacks.main(["--policy", str(tmp_path / "ppo.safetensors"), "--episodes", "1"]) == 0

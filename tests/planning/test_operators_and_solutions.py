@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from counts import repeats
 from finite_problems import (
     CLIFF,
     FROZEN_LAKE,
@@ -256,9 +257,9 @@ def test_a_problem_without_rewards_is_zero() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=repeats(2000, 200), deadline=None)
 @given(mdps(differing_actions=True), gammas)
-def test_thousands_of_problems_are_enclosed(mdp: TabularMDP, gamma: float) -> None:
+def test_many_problems_are_enclosed(mdp: TabularMDP, gamma: float) -> None:
     exact = rational_optimum(mdp, gamma)
     solution = policy_iteration(mdp, gamma)
     assert_encloses(solution.lower, solution.upper, exact)

@@ -13,15 +13,17 @@ from rlkit.agents import Agent
 
 from ...workflows.compare import SB3Process, require_sb3, sb3_job_for
 from ...workflows.policies import RLKIT, SB3
-from ...workflows.train import Training, train
+from ...workflows.train import Training
+from .unfinished import trained, unfinished
 
 
 def rlkit_policy(training: Training, folder: Path) -> Agent:
-    """The rlkit agent in the folder; if there is none, it is trained and saved there."""
+    """The rlkit agent in the folder; if there is none, it is trained, or its training is continued, and saved there."""
     path = folder / "agent.safetensors"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        train(training, training.make_agent()).agent.save(path)
+        with unfinished(folder, folder.name, training) as kept:
+            trained(training, kept, folder.name).agent.save(path)
     return rlkit.agents.load(path, device="cpu")
 
 
@@ -41,7 +43,7 @@ def sb3_policy(training: Training, folder: Path) -> Stacked:
             process.results()
     algo = training.algo.upper()
     files = [folder / f"sb3-seed{seed}.zip" for seed in training.seeds]
-    models = [rlkit.sb3.load(file, algo, trust=True).models[0] for file in files]  # made here
+    models = [rlkit.sb3.load(file, algo, trust=True).models[0] for file in files]  # written here
     return Stacked([rlkit.sb3.layers_of(model) for model in models], algo == "DQN", training.seeds)
 
 

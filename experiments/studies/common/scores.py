@@ -20,8 +20,9 @@ from rlkit.streams import Stream
 from ...report import terminal
 from ...workflows.evaluate import play
 from ...workflows.policies import RLKIT, Subject, of_agent
-from ...workflows.train import Training, TrainingResult, train
+from ...workflows.train import Training, TrainingResult
 from . import rows
+from .unfinished import trained, unfinished
 
 EPISODES = 100  # of the final policy, the same for every training seed and both libraries
 
@@ -45,7 +46,7 @@ class Point:
 
     seed: int
     timesteps: int
-    value: float | None  # None where there is none, as before the first episode has ended
+    value: float | None  # None before the first episode has ended
 
 
 class Sampled:
@@ -78,6 +79,8 @@ def of_case(known: Sequence[Score], case: str, maker: str = RLKIT) -> list[Score
 def train_missing(case: str, training: Training, file: Path, curve_file: Path | None = None) -> None:
     """Train the seeds of a case that have no row in ``file`` as one computation, and add their rows.
 
+    A training that was interrupted continues from its checkpoint.
+
     Args:
         case: its name in the rows.
         training: all its seeds.
@@ -88,19 +91,20 @@ def train_missing(case: str, training: Training, file: Path, curve_file: Path | 
     if not seeds:
         return
     training = replace(training, seeds=seeds)
-    trained = train(training, training.make_agent())
-    if curve_file is not None:
-        known = {point.seed for point in rows.read(curve_file, Point)}  # of a process that was killed here
-        rows.append(curve_file, [point for point in points(trained) if point.seed not in known])
-    rows.append(file, rlkit_scores(case, training, trained))
-    terminal.say(f"{case}: {len(seeds)} seeds of {RLKIT}, {trained.cpu_seconds / len(seeds):.1f} CPU seconds each")
+    with unfinished(file.parent, case, training) as folder:
+        result = trained(training, folder, case)
+        if curve_file is not None:
+            known = {point.seed for point in rows.read(curve_file, Point)}  # of a process that was killed here
+            rows.append(curve_file, [point for point in points(result) if point.seed not in known])
+        rows.append(file, rlkit_scores(case, training, result))
+    terminal.say(f"{case}: {len(seeds)} seeds of {RLKIT}, {result.cpu_seconds / len(seeds):.1f} CPU seconds each")
 
 
-def rlkit_scores(case: str, training: Training, trained: TrainingResult) -> list[Score]:
+def rlkit_scores(case: str, training: Training, result: TrainingResult) -> list[Score]:
     """Evaluate a trained agent: one row per seed."""
-    agent = trained.agent
+    agent = result.agent
     subject = of_agent(agent, training.env, training.env_kwargs)
-    cpu_seconds = [trained.cpu_seconds / agent.num_seeds] * agent.num_seeds
+    cpu_seconds = [result.cpu_seconds / agent.num_seeds] * agent.num_seeds
     return scores(case, subject, agent.num_timesteps, cpu_seconds, stochastic=not agent.scores_are_values)
 
 
@@ -119,12 +123,12 @@ def scores(
     ]
 
 
-def points(trained: TrainingResult) -> list[Point]:
+def points(result: TrainingResult) -> list[Point]:
     """The returns of training episodes, seed by seed."""
-    history = trained.agent.history
+    history = result.agent.history
     return [
         Point(seed, int(history["timesteps"][t, s]), None if np.isnan(earned) else round(float(earned), 2))
-        for s, seed in enumerate(trained.agent.seeds)
+        for s, seed in enumerate(result.agent.seeds)
         for t, earned in enumerate(history["episode_return"][:, s])
     ]
 

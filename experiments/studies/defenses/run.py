@@ -1,4 +1,4 @@
-"""Training what is missing, attacking it, and the table of what is left of the return."""
+"""Trains missing policies, attacks them, and tables their returns under attack."""
 
 from __future__ import annotations
 

@@ -16,10 +16,11 @@ from rlkit.statistics import median_interval
 from ...report import terminal
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.exact import exact_answer, exact_returns
-from ...workflows.train import ExactCurve, train
+from ...workflows.train import ExactCurve
 from ..common import rows
 from ..common.scores import Point, curve
 from ..common.study import Study, StudyOptions
+from ..common.unfinished import trained, unfinished
 from .settings import CASES, SHARE, GridCase
 
 DRAWN = "tabularq-frozenlake-4x4"  # the case whose learning curve is kept
@@ -35,7 +36,7 @@ class GridRow:
     limit: int  # steps of an episode
     steps: int  # of training
     exact_return: float  # expected, in an episode of at most ``limit`` steps
-    optimum: float  # of all policies under that limit, those that see the steps left included
+    optimum: float  # of all policies under that limit, also of those that see the number of steps left
 
 
 def run(cases: Sequence[GridCase], options: StudyOptions) -> Sequence[ReportTable]:
@@ -65,18 +66,20 @@ def run_case(case: GridCase, file: Path, points: Path) -> None:
     assert exact is not None
     assert exact.limited is not None
     recorded = ExactCurve(exact) if case.name == DRAWN else None
-    agent = train(training, training.make_agent(), recorded).agent
-    if recorded is not None:
-        rows.append(points, points_of(seeds, recorded))
-    returns = exact_returns(agent, exact.problem, exact.limited.horizon)
-    limit, steps, optimum = exact.limited.horizon, agent.num_timesteps, exact.optimum
-    rows.append(
-        file,
-        [
-            GridRow(case.map, case.agent, seed, limit, steps, float(earned), optimum)
-            for seed, earned in zip(seeds, returns, strict=True)
-        ],
-    )
+    with unfinished(file.parent, case.name, training) as folder:
+        agent = trained(training, folder, case.name, recorded).agent
+        if recorded is not None:
+            known = {point.seed for point in rows.read(points, Point)}  # of a process that was killed here
+            rows.append(points, [point for point in points_of(seeds, recorded) if point.seed not in known])
+        returns = exact_returns(agent, exact.problem, exact.limited.horizon)
+        limit, steps, optimum = exact.limited.horizon, agent.num_timesteps, exact.optimum
+        rows.append(
+            file,
+            [
+                GridRow(case.map, case.agent, seed, limit, steps, float(earned), optimum)
+                for seed, earned in zip(seeds, returns, strict=True)
+            ],
+        )
     terminal.say(f"{case.name}: median {np.median(returns):.4f} of {optimum:.4f}")
 
 

@@ -12,7 +12,7 @@ from ...workflows.train import Training
 SEEDS = tuple(range(10))
 ENV = "rlkit/GridWorld-v0"
 AGENTS = ("dqn", "a2c", "ppo", "reinforce", "tabularq")
-SHARE = 0.05  # of the optimum, which the median seed may lose
+SHARE = 0.05  # share of the optimum that the median seed may lose
 
 STEPS = 200_000  # of a seed, over all its copies
 MORE_STEPS = {"frozenlake-8x8": 400_000}

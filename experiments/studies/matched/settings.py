@@ -10,7 +10,7 @@ SEEDS = tuple(range(30))
 SB3_SEEDS = tuple(range(10))
 
 
-# the zoo normalizes both; here neither is
+# the zoo normalizes observations and rewards; here nothing is normalized
 PLAIN = {"normalize_observations": False, "normalize_rewards": False}
 
 
@@ -26,14 +26,14 @@ CASES = (
     MatchedCase("cartpole-dqn", Training("CartPole-v1", "dqn", SEEDS, 50_000, "rl-zoo")),
     MatchedCase("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS),
     MatchedCase("cartpole-a2c", Training("CartPole-v1", "a2c", SEEDS, 500_000, "rl-zoo", num_envs=8)),
-    # after the zoo's budgets every seed may stand at the greatest return there is: these stop on the way
+    # after the zoo's budgets every seed may have the greatest possible return; these budgets end before that
     MatchedCase(
         "cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS
     ),
     MatchedCase(
         "cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS
     ),
-    # the zoo's own settings, and less of everything, where not every seed has learned to swing up
+    # the zoo's own settings with smaller budgets, so that not every seed has learned to swing up
     MatchedCase("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 100_000, "rl-zoo")),
     MatchedCase("acrobot-ppo", Training("Acrobot-v1", "ppo", SEEDS, 1_000_000, "rl-zoo", num_envs=16)),
     MatchedCase("acrobot-dqn-short", Training("Acrobot-v1", "dqn", SEEDS, 25_000, "rl-zoo", {"net_arch": (64, 64)})),

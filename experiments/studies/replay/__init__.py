@@ -1,1 +1,1 @@
-"""What does replay buy? DQN on samples from its memory against DQN on its latest transitions, at equal updates."""
+"""Does replay raise the return? DQN on samples of its memory against DQN on its latest transitions, equal updates."""

@@ -1,4 +1,4 @@
-"""Training both, their learning curves in one figure, and the difference of their final returns."""
+"""Trains DQN with and without replay, draws both learning curves, and tables the difference of the final returns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(cases: Sequence[ReplayCase], options: StudyOptions) -> Sequence[ReportTa
 
 
 def gain(known: Sequence[Score]) -> Estimate[float]:
-    """What replay adds to the mean final return.
+    """The gain in mean final return by replay.
 
     The two trainings of a seed share their initial network and first episodes and nothing more: they are not paired.
     """

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ...workflows.train import Training
 
-SEEDS = tuple(range(10, 20))  # 0 to 9 were used to find out that an update every fourth step is too few for either
+SEEDS = tuple(range(10, 20))  # on seeds 0 to 9 one update in four steps proved too few for both
 STEPS = 50_000
 EQUAL = {
     "learning_rate": 5e-4,

@@ -22,7 +22,7 @@ PANELS = 3  # side by side
 
 @dataclass(frozen=True)
 class AttackRow:
-    """What one seed's policy earns under one attack at one epsilon."""
+    """The mean return of one seed's policy under one attack at one epsilon."""
 
     case: str
     maker: str  # "rlkit" or "stable-baselines3"

@@ -1,4 +1,4 @@
-"""Are the margin and the cross-entropy one attack? With two actions they have to be, from three on they need not."""
+"""Do the margin and the cross-entropy give the same attack? With two actions they must; with three they need not."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Pair:
     attack: str
     epsilon: float
     shown: float  # share at which the two show something different
-    action: float  # share at which the victim then does something different
+    action: float  # share at which the victim then acts differently
     lead_margin: float  # of the best other action, at what is shown by the attack on the margin
     lead_cross_entropy: float
-    regret_margin: float  # score at the truth of the victim's own action minus that of what it is made to do
+    regret_margin: float  # score at the truth of the victim's own action minus that of the provoked action
     regret_cross_entropy: float
 
 

@@ -65,7 +65,7 @@ def attacked(case: RobustnessCase, maker: str, victim: Victim, attack: str) -> l
 
 
 def policies(case: RobustnessCase, maker: str, models: Path) -> Victim:
-    """One maker's of all seeds, read or trained."""
+    """The policies of one maker, all seeds, read or trained."""
     return POLICIES[maker](case.training if maker == RLKIT else case.sb3_training, models / case.name)
 
 

@@ -16,13 +16,13 @@ from . import settings
 
 Interval = Callable[[Sequence[float]], Estimate[float]]
 
-RANDOM = "random"  # the source of offsets that nobody fitted
+RANDOM = "random"  # the source of random offsets
 PAIRED = ("same seed", "another seed")  # by roll
 
 
 @dataclass(frozen=True)
 class Natural:
-    """What one seed's policy earns when nobody interferes."""
+    """The natural mean return of one seed's policy."""
 
     policy: str
     seed: int
@@ -31,7 +31,7 @@ class Natural:
 
 @dataclass(frozen=True)
 class Flipped:
-    """What attacks made on one policy do to another; shares of states."""
+    """The effect of attacks made on one policy on another policy, as shares of states."""
 
     source: str
     target: str
@@ -40,13 +40,13 @@ class Flipped:
     queries: int  # of the source about every state
     flips: float  # where the target's action changes
     noise: float  # where it changes under random signs of the same size
-    alike: float  # where both act alike at the truth
-    agreement: float | None  # of the states at which both change, where to the same; None without any
+    alike: float  # where both choose the same action at the truth
+    agreement: float | None  # share of the same action where both change; None where neither does
 
 
 @dataclass(frozen=True)
 class Offset:
-    """What one offset for all states does to a policy at states that it was not fitted on."""
+    """The effect of one offset for all states on a policy, at states that the offset was not fitted on."""
 
     source: str  # on whose states it was fitted; "random" for random signs, of which flips are the mean
     target: str
@@ -59,7 +59,7 @@ class Offset:
 
 @dataclass(frozen=True)
 class Spread:
-    """What it takes to flip a policy whose observations are codes of n features."""
+    """The epsilon that flips a policy whose observations are codes of n features."""
 
     policy: str
     encoding: str  # "padded" or "rotated"
@@ -94,7 +94,7 @@ def rank(policy: str) -> int:
 
 
 def natural_tables(known: Sequence[Natural]) -> list[ReportTable]:
-    """What every policy earns, and what it was trained with."""
+    """The natural return and the settings of every policy."""
     trained = {kept.name: kept for kept in settings.KEPT}
     lines: list[tuple[Cell, ...]] = []
     for name in sorted({row.policy: None for row in known}, key=rank):

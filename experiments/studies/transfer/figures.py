@@ -1,4 +1,4 @@
-"""What the tables say, drawn."""
+"""Figures of the tables."""
 
 from __future__ import annotations
 

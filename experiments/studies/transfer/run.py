@@ -1,4 +1,4 @@
-"""Training what is not there, measuring what has no row yet, and the tables and figures."""
+"""Trains missing policies, measures missing rows, and makes the tables and figures."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Policies(Mapping[str, Any]):
 
 
 def episodes(name: str, first: int = EVALUATION_SEED) -> Env:
-    """Of a policy's task: the same ones for every seed and every policy."""
+    """The episodes of a policy's task, the same for every seed and every policy."""
     return settings.task_of(name).environments(len(settings.SEEDS), settings.EPISODES, first)
 
 
@@ -90,7 +90,7 @@ def uniforms(width: int, copies: int) -> Tensor:
 
 
 def natural(policies: Policies, name: str) -> list[Natural]:
-    """What a policy earns when nobody interferes."""
+    """Measure the natural return of a policy."""
     earned = rollout(policies[name], episodes(name)).returns.mean(dim=1)
     return [Natural(name, seed, one) for seed, one in zip(settings.SEEDS, earned.tolist(), strict=True)]
 
@@ -195,7 +195,7 @@ def dimension(policies: Policies, name: str) -> list[Spread]:
 
 
 class TransferPart(NamedTuple):
-    """A question, which is answered unit by unit."""
+    """A part of the study, measured unit by unit."""
 
     name: str
     row: type[Any]

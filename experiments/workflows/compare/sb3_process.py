@@ -72,8 +72,9 @@ class SB3Process:
         write_text(folder / "job.json", to_json(asdict(replace(job, seeds=left))))
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
         self._errors = (folder / "sb3.log").open("wb")
+        worker = ["-m", "rlkit.experiments.workflows.compare.sb3_worker", str(folder)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rlkit.experiments.workflows.compare.sb3_worker", str(folder)],
+            [sys.executable, *(worker if left else ["-c", ""])],  # with nothing left a process that ends at once
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,

@@ -55,7 +55,7 @@ def median(measured: DistanceCurve) -> Cell:
 
 
 def _result(measured: DistanceCurve) -> dict[str, object]:
-    """For scripts; an infinite median is null."""
+    """The results for scripts; an infinite median is null."""
     return {
         "attack": measured.attack,
         "median": median(measured),

@@ -17,7 +17,7 @@ from ..attack import AttackPlan
 from ..policies import Subject
 from .states import Measurement, feature_names
 
-SHOWN = 20  # features at most: those of the largest saliency
+SHOWN = 20  # most features in a figure: those of the largest saliency
 
 Floats = NDArray[np.float64]
 
@@ -46,13 +46,13 @@ def saliency(subject: Subject, plan: AttackPlan) -> Measurement:
 
 
 def course(episode: SaliencyOfEpisode) -> Floats:
-    """Step by step, ``[T, D]``."""
+    """A table of the saliency at every step, ``[T, D]``."""
     steps: Floats = episode.saliency.flatten(1).double().cpu().numpy()
     return steps
 
 
 def _means(labels: Sequence[str], means: Floats, plan: AttackPlan) -> ReportTable:
-    """Over the episode, with intervals over seeds; means ``[S, n]``."""
+    """A table of means over the episode, with intervals over seeds; means ``[S, n]``."""
     total = means.sum(axis=1, keepdims=True)
     shares = means / np.where(total > 0, total, 1.0)
     rows = tuple(
@@ -64,7 +64,7 @@ def _means(labels: Sequence[str], means: Floats, plan: AttackPlan) -> ReportTabl
 
 
 def _steps(labels: Sequence[str], first: Floats, actions: Sequence[int]) -> ReportTable:
-    """The first seed's episode, ``[T, n]``."""
+    """A table of the first seed's episode, ``[T, n]``."""
     rows = tuple((t, action, *step) for t, (action, step) in enumerate(zip(actions, first.tolist(), strict=True)))
     title = "Saliency at every step of the first training seed's episode"
     return ReportTable("saliency_steps", title, ("step", "action", *labels), rows)

@@ -16,7 +16,7 @@ from ..policies import Subject
 EPISODES = 10  # natural ones of every training seed
 STATES = 200  # spread over them evenly
 
-FEATURES: dict[str, tuple[str, ...]] = {  # what observations hold, where the environment's own page says it
+FEATURES: dict[str, tuple[str, ...]] = {  # names of the features of observations, from the pages of the environments
     "CartPole-v1": ("position", "velocity", "angle", "turning"),
     "Acrobot-v1": ("cos 1", "sin 1", "cos 2", "sin 2", "turning 1", "turning 2"),
 }
@@ -28,11 +28,11 @@ class Measurement(NamedTuple):
     results: Any  # for scripts
     tables: tuple[ReportTable, ...]
     picture: Picture
-    note: str  # what the numbers are
+    note: str  # explains the numbers
 
 
 def natural_states(subject: Subject, plan: AttackPlan) -> Tensor:
-    """States that every training seed meets by itself, ``[S, STATES, *observation]``."""
+    """States of natural episodes of every training seed, ``[S, STATES, *observation]``."""
     return visited(subject.policy, subject.make_env(EPISODES, plan.threat.first_seed), STATES)
 
 
@@ -42,6 +42,6 @@ def uniforms(subject: Subject, obs: Tensor, width: int) -> Tensor:
 
 
 def feature_names(subject: Subject, count: int) -> tuple[str, ...]:
-    """Of ``count`` features: what the environment calls them, or their numbers."""
+    """The names of ``count`` features: those of the environment's page, or their numbers."""
     known = FEATURES.get(subject.env, ())
     return known if len(known) == count else tuple(f"feature {i}" for i in range(count))

@@ -132,7 +132,7 @@ class PGD:
             firsts = leads_of_others(scores)
         gradients = [pullback(first.value_and_grad(scores)[1]) for first in firsts]
         starts = [obs + budget.steepest(obs, budget.movable(obs, gradient)) for gradient in gradients]
-        if u is not None:
+        if u is not None and self._random_starts:
             starts += [obs + budget.sample(obs, numbers) for numbers in u.chunk(self._random_starts, dim=-1)]
         climbed = [*firsts, *[goal] * self._random_starts]
         value, copies = goal.value(scores), len(starts)

@@ -27,7 +27,7 @@ class CellArrays(NamedTuple):
     reward: Floats  # [A, N]
     going_on: NDArray[np.bool_]  # [A, N]
     corners: NDArray[np.int64]  # [2^d], how far each corner is from the lowest one, the last axis fastest
-    axes: tuple[int, ...]  # d zeros, as the compiler knows how many they are
+    axes: tuple[int, ...]  # d zeros: the compiler knows the length of a tuple
 
 
 def cells_of(mdp: LatticeMDP) -> CellArrays:

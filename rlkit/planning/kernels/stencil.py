@@ -20,9 +20,9 @@ from .work import fits, pieces, repeats
 
 Floats = NDArray[np.float64]
 
-FIXED = -np.inf  # in ``base``: this tile's worth never changes
+FIXED = -np.inf  # in ``base``: the worth of this tile never changes
 TILE_OUTCOMES = 4  # of a tile: the neighbors that its backup looks at, whatever the number of actions
-LANES = 8  # columns that the processor takes at once; a row of another length ends in slow single ones
+LANES = 8  # columns that the processor computes at once; the rest of a row is computed one by one, which is slow
 
 
 class Stencil(NamedTuple):
@@ -43,7 +43,7 @@ class Stencil(NamedTuple):
         return TILE_OUTCOMES * self.worth.size
 
     def band(self, rows: slice) -> Stencil:
-        """Some rows as a map of their own, whose first and last row stay as they are."""
+        """Some rows as a map of their own; its first and last row are read and not swept."""
         stay = None if self.stay is None else self.stay[rows]
         return self._replace(worth=self.worth[rows], base=self.base[rows], stay=stay)
 
@@ -123,8 +123,8 @@ def _sweep_row_with_stay(
     behind: float,
     gamma: float,
 ) -> None:
-    """``_sweep_row`` where staying is not worth what arriving is. One function for both would run at half speed: the
-    compiler then gives up taking several columns at once."""
+    """``_sweep_row`` where staying is not worth what arriving is. One function for both would run at half speed,
+    because the compiler would no longer compute several columns at once."""
     columns = worth.shape[1]
     for column in range(columns):
         old[column] = worth[row, column]
@@ -392,7 +392,7 @@ def map_backup(grid: GridMDP, value: Floats, gamma: float) -> Floats:
 
 
 def values_of(grid: GridMDP, table: Stencil) -> Floats:
-    """V of every state, ``[N]``, from the worth of arriving there; zero where gamma is, as W does not tell."""
+    """V of every state, ``[N]``, from the worth of arriving there; 0 if gamma is 0, where W does not determine V."""
     if table.gamma == 0:
         return np.zeros(grid.num_states)
     rows, columns = grid.open.shape

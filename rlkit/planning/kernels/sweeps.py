@@ -21,7 +21,7 @@ from .work import fits, pieces, repeats
 Floats = NDArray[np.float64]
 Integers = NDArray[Any]
 
-MOST_UNROLLED = 4  # outcomes; more gain little, and the loops are compiled again for each number
+MOST_UNROLLED = 4  # outcomes; unrolling more gains little, and every number of outcomes is compiled anew
 BLOCK_SWEEPS = 2  # of a block at a time: the first over all actions, the second over the actions that the first chose
 
 
@@ -292,17 +292,17 @@ class Blocks(NamedTuple):
     size: int  # states of a block; the last one may have fewer
     pointers: NDArray[np.int64]  # [blocks + 1], where the leaders of a block begin
     leaders: NDArray[np.int64]  # blocks with a state from which some action leads into the block
-    priority: Floats  # [blocks], at least what a sweep of the block would change
+    priority: Floats  # [blocks], a bound on the change by a sweep of the block
     backups: NDArray[np.int64]  # [blocks], states backed up so far
 
 
 class Place(NamedTuple):
-    """Where the sweeps of blocks go on after a pause."""
+    """The place at which the sweeps of blocks continue after a pause."""
 
     block: int = 0  # of the round
     turn: int = 0  # among the sweeps of the block
     offset: int = 0  # states of that sweep which are done
-    moved: float = 0.0  # by how much the block has changed
+    moved: float = 0.0  # change of the block so far
     backwards: bool = False
     active: bool = False  # whether the round has swept a block
 
@@ -332,7 +332,7 @@ def _sweep_blocks(
                 continue
             active = True
             first, last = number * blocks.size, min((number + 1) * blocks.size, num_states)
-            while turn < BLOCK_SWEEPS:  # to and fro: the second sweep finds the block in the cache
+            while turn < BLOCK_SWEEPS:  # to and fro: the block is still in the cache in the second sweep
                 stop = min(last - first, offset + left)
                 left -= stop - offset
                 for step in range(offset, stop):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # torch takes long to import and only this module needs it
 Precision = Literal["float64", "float32"]
 Backup = Callable[["torch.Tensor"], "torch.Tensor"]  # values [N, B] -> their backup [N, B]
 
-BLOCK = 32  # sweeps between two looks: the device is never waited for within a block
-PATIENCE = 8  # blocks without progress after which rounding is all there is
+BLOCK = 32  # sweeps between two looks; the host does not wait for the device within a block
+PATIENCE = 8  # blocks without progress after which only rounding is left
 DEVICE_CHUNK = 2**22  # states of a lattice backed up together off the CPU
 
 

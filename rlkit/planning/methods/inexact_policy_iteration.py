@@ -78,7 +78,7 @@ def _evaluated(mdp: TabularMDP, value: Array, gamma: float, residual: float) -> 
     reward, continuation = policy_chain(mdp, greedy(q_backup(mdp, value, gamma)))
     matrix = (sparse.eye_array(mdp.num_states, format="csr") - gamma * continuation).tocsr()
     before = reward - matrix @ value
-    # The Krylov method works on the correction: what is left of rounding is then relative to it and not to V.
+    # The Krylov method solves for the correction, so that its rounding errors are relative to the correction, not to V.
     enough = max(REDUCTION * float(np.linalg.norm(before, axis=0)), 0.1 * residual)
     with np.errstate(all="ignore"):
         correction, _ = bicgstab(matrix, before, rtol=0.0, atol=enough, maxiter=KRYLOV_STEPS)

@@ -89,7 +89,7 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
         )
     ahead = q_backup(table, upper, 1.0) + rounding_bound(size, upper, 1.0)
     q = q_backup(table, best.ahead, 1.0)  # [N, A], without the stop
-    stay = (inside & table.available).argmax(axis=1)  # where the best is to stop: by any action that stays
+    stay = (inside & table.available).argmax(axis=1)  # where stopping is best: any action that stays
     solution = replace(
         best,
         mdp=table,
@@ -158,11 +158,11 @@ def end_components(mdp: TabularMDP, allowed: NDArray[np.bool_]) -> tuple[NDArray
 
 
 def _leaving(q: Array, component: NDArray[np.int64], inside: NDArray[np.bool_]) -> Array:
-    """The backup after components are taken as one state each: ``[N, A] -> [N]``."""
+    """The backup in which every component is one state: ``[N, A] -> [N]``."""
     member = component >= 0
     outward = np.where(inside, -np.inf, q)  # [N, A]
     value = highest(np.where(member[:, None], outward, q))  # [N]
-    shared = np.zeros(int(component.max(initial=-1)) + 1)  # staying for ever is worth nothing
+    shared = np.zeros(int(component.max(initial=-1)) + 1)  # staying for ever is worth 0
     np.maximum.at(shared, component[member], value[member])
     value[member] = shared[component[member]]
     return value

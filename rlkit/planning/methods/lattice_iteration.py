@@ -17,7 +17,7 @@ from ..operators import Array, verified_start
 from ..solution import Solution
 from .modified_policy_iteration import Progress, given_up
 
-PAIRS = 3  # of sweeps to and fro, in an evaluation before the two that are extrapolated
+PAIRS = 3  # of sweeps to and fro before the two that are extrapolated
 
 
 def lattice_iteration(
@@ -87,13 +87,13 @@ def lattice_iteration(
 
 
 class Leaps:
-    """Extrapolations of a policy's evaluation, as long as they help: one that did not doubles the pause after it."""
+    """Extrapolations of a policy's evaluation. One that does not help doubles the pause before the next one."""
 
     def __init__(self) -> None:
         self.last, self.rest, self.pause = math.inf, 0, 1
 
     def look(self, change: float) -> None:
-        """Take note of the largest ``change`` by the improvement that follows an extrapolation."""
+        """Record the largest ``change`` by the improvement after an extrapolation."""
         if change >= self.last:
             self.rest, self.pause = self.pause, 2 * self.pause
         self.last = change

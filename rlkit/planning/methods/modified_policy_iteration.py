@@ -28,12 +28,12 @@ from ..operators import (
 )
 from ..solution import Solution
 
-CONTINUING = 1 - 1e-6  # least probability of going on above which all values are taken to move together
+CONTINUING = 1 - 1e-6  # least probability of going on above which all values are assumed to move together
 REDUCTION = 0.03  # evaluation stops where sweeps change values by this share of what the improvement changed
 
 LOOK = 200  # Gauss-Seidel sweeps between two looks at how fast values still change
-LOOKS = 20  # at least, before a limited number of sweeps is used up
-STALLS = 200  # improvements without a smaller spread after which no smaller one is expected
+LOOKS = 20  # looks, at least, within a limited number of sweeps
+STALLS = 200  # improvements without a smaller spread after which sweeps give up
 
 
 def modified_policy_iteration(
@@ -87,20 +87,20 @@ def modified_policy_iteration(
 
 
 class SweepLimits(NamedTuple):
-    """How many sweeps there may be."""
+    """Limits on the number of sweeps."""
 
     evaluation: int  # after an improvement
     total: float  # infinite without a limit
 
 
 class Progress(NamedTuple):
-    """How far the values were from a fixed point after so many sweeps."""
+    """The distance of the values from a fixed point, and the sweeps done when it was measured."""
 
     sweeps: int
     change: float
 
     def hopeless(self, now: Progress, enough: float, limit: float) -> bool:
-        """Whether at the rate since then more than twice ``limit`` sweeps will be needed, known early."""
+        """Whether, at the rate since then, more than twice ``limit`` sweeps will be needed."""
         if now.sweeps < limit / 3 or not 0 < enough < now.change:
             return False
         rate = math.log(self.change / now.change) / (now.sweeps - self.sweeps) if now.change < self.change else 0.0
