@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LATER = 0.05  # seconds until a signal that met the import of torch is handled again
 ENDED_BY_SIGNAL = 128  # exit code of a process that a signal ended, less the signal's number
 
 
@@ -58,18 +59,34 @@ class StopRequest:
     def __init__(self) -> None:
         self.number: int | None = None  # of the signal that came
         self._held = False
+        self._postponed = False  # whether the signal that comes next is the first one again
 
     def __call__(self) -> bool:
         """Whether a signal has come."""
         return self.number is not None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
-        if self.number is not None:
+        """Handle a signal.
+
+        One that meets the import of torch is handled after it: an exception that crosses the initialization of its
+        extension module aborts the process.
+        """
+        if self.number is not None and not self._postponed:
             os._exit(ENDED_BY_SIGNAL + number)
-        self.number = number
-        if not self._held:
-            raise Stopped(number)
+        self.number, self._postponed = number, False
+        if self._held:
+            return
+        if hasattr(signal, "pthread_kill") and _imports_torch(frame):
+            later = threading.Timer(LATER, self._send_again)
+            later.daemon = True
+            later.start()
+            return
+        raise Stopped(number)
+
+    def _send_again(self) -> None:
+        assert self.number is not None
+        self._postponed = True
+        signal.pthread_kill(threading.main_thread().ident or 0, self.number)  # ends a call that sleeps, too
 
     def stopped(self, message: str = "interrupted") -> Stopped:
         """The exception of the signal that came."""
@@ -113,6 +130,15 @@ def stop_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _imports_torch(frame: FrameType | None) -> bool:
+    """Whether torch is being imported in this frame or one that called it."""
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and str(frame.f_globals.get("__name__")).split(".")[0] == "torch":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _installed() -> StopRequest | None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,31 @@ def test_a_held_signal_is_only_noted(number: signal.Signals) -> None:
             os.kill(os.getpid(), number)
             assert stop()
         assert stop.stopped().code == CODES[number]
+
+
+IMPORTED = """
+import os, signal
+os.kill(os.getpid(), signal.Signals({number}))
+for _ in range(10):
+    pass
+whole = True
+"""
+
+
+@pytest.mark.parametrize(("name", "whole"), [("torch.imported", True), ("another", False)])
+def test_a_signal_that_meets_the_import_of_torch_stops_after_it(name: str, whole: bool, number: signal.Signals) -> None:
+    module = {"__name__": name}
+
+    def imported_then_asleep() -> None:
+        exec(compile(IMPORTED.format(number=int(number)), name, "exec"), module)
+        time.sleep(HANG)
+
+    with stop_signals() as stop:
+        with pytest.raises(Stopped) as stopped:
+            imported_then_asleep()
+        assert stop()
+    assert ("whole" in module) == whole
+    assert stopped.value.number == number
 
 
 def test_nested_contexts_share_one_request(number: signal.Signals) -> None:
