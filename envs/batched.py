@@ -17,7 +17,6 @@ from rlkit.types import Transition
 from .dynamics import Array, Dynamics
 
 if TYPE_CHECKING:  # numba is imported where it is used
-    from rlkit.compiled.layout import MLPArrays
     from rlkit.compiled.rollout import Scaling
 
     from .numbers import StepNumbers
@@ -141,16 +140,16 @@ class BatchedEnv:
         trains = self._restart and not self._in_torch and isinstance(self._noise, StreamNoise)
         return numbers_of(self.dynamics, self._float, dtype) if trains else None
 
-    def play(self, numbers: StepNumbers, policy: MLPArrays, scaling: Scaling, u: Tensor) -> Transition:
-        """Play T steps of every copy with actions sampled from a policy, in machine code; see ``rlkit.compiled``.
+    def play(self, numbers: StepNumbers, policy: Any, scaling: Scaling, u: Tensor) -> Transition:
+        """Play T steps of every copy by a policy, in machine code; see ``rlkit.compiled``.
 
         It equals ``step`` after ``step``, up to rounding.
 
         Args:
             numbers: of these dynamics.
-            policy: gives the logits.
+            policy: as of ``rlkit.compiled.rollout.act``.
             scaling: of its features.
-            u: uniform numbers of the actions, ``[T, S, B]``.
+            u: uniform numbers of the actions, ``[T, S, B, ...]``.
 
         Returns:
             the segment, ``[S, T, B, ...]``.

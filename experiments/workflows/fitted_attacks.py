@@ -61,7 +61,7 @@ def lookahead(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     )
 
 
-def learned(subject: Subject, budget: Budget, threat: Threat) -> Attack:
+def learned(subject: Subject, budget: Budget, threat: Threat, steps: int = LEARNED_STEPS) -> Attack:
     """Train an adversary by PPO on the attacker's decision problem, one per seed, all side by side.
 
     It chooses which action to provoke, or to leave the observation as it is (Sun et al. 2022).
@@ -80,7 +80,7 @@ def learned(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     adversary = PPO(
         problem, seeds=subject.seeds, num_envs=LEARNED_COPIES, device=subject.policy.device, n_steps=128, batch_size=256
     )
-    return LearnedAttack(adversary.learn(LEARNED_STEPS), moves)
+    return LearnedAttack(adversary.learn(steps), moves)
 
 
 def universal(subject: Subject, budget: Budget, threat: Threat) -> Attack:

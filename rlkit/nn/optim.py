@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .matmul import ALIGNMENT
+
+DENORMAL = np.float32(1e-39)
 
 
 @contextmanager
@@ -22,7 +25,7 @@ def flush_denormals() -> Iterator[None]:
     The first moment of a unit that has died decays towards zero and stays denormal for thousands of updates,
     and arithmetic on denormals takes ten times as long.
     """
-    already = bool(torch.tensor(1e-39, dtype=torch.float32) * 1.0 == 0.0)
+    already = bool(DENORMAL * np.float32(1.0) == 0.0)
     torch.set_flush_denormal(True)
     try:
         yield

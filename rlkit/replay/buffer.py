@@ -100,6 +100,22 @@ class ReplayBuffer:
             flags = self._fields["flags"].index_select(1, at)
             self._fields["flags"].index_copy_(1, at, flags | moved.view(torch.uint8) * OWN)
 
+    def tensors(self, steps: int = 0) -> dict[str, Tensor]:
+        """Return the tensors in which everything is stored, with room for ``steps`` more steps of every copy.
+
+        Compiled loops write into them what ``add`` does, and call ``wrote`` afterwards.
+        """
+        count = steps * self._copies
+        if not self._successors.has_room(count + self._copies):
+            self._successors.make_room(count + self._copies, self._oldest(count))
+        table = self._successors.tensors
+        return {**self._fields, "latest": self._latest, "latest_kept": self._latest_kept, **table}
+
+    def wrote(self, steps: int) -> None:
+        """Count steps of every copy that were written into ``tensors``."""
+        self.added += steps * self._copies
+        self._successors.recount()
+
     def truncate(self, copies: Tensor) -> None:
         """End the running episodes of ``copies [S, B]`` bool with their last transitions stored."""
         at = (self.added - self._copies + torch.arange(self._copies, device=copies.device)).clamp(min=0) % self.capacity
@@ -260,6 +276,19 @@ class _Successors:
         """Successors that every row has room for."""
         return self._numbers.shape[1] - 1
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole table: numbers ``[S, room + 1]``, successors, and the count of those kept, ``[S]``."""
+        return {"numbers": self._numbers, "successors": self._obs, "kept": self._count}
+
+    def has_room(self, count: int) -> bool:
+        """Return whether every row has ``count`` free places."""
+        return self._at_most + count <= self.room
+
+    def recount(self) -> None:
+        """Take over the counts that others have written."""
+        self._at_most = int(self._count.max())
+
     def add(self, number: Tensor, obs: Tensor, kept: Tensor, oldest: Tensor) -> None:
         """Keep the successors of transitions ``number [n]``, ascending, that are ``kept [S, n]`` bool.
 
@@ -270,7 +299,7 @@ class _Successors:
             oldest: transitions of smaller numbers are forgotten.
         """
         kept = kept.flatten(1)
-        self._make_room(len(number), oldest)
+        self.make_room(len(number), oldest)
         if kept.device.type == "cpu":
             self._write_few(number, obs, kept)
         else:
@@ -301,9 +330,9 @@ class _Successors:
         self._numbers[:, :-1], order = self._numbers[:, :-1].sort(dim=1)
         self._obs[:, :-1] = _at(self._obs, order)
 
-    def _make_room(self, count: int, oldest: Tensor) -> None:
+    def make_room(self, count: int, oldest: Tensor) -> None:
         """Have ``count`` free places in every row: forget what is too old, then take more memory."""
-        if self._at_most + count <= self.room:
+        if self.has_room(count):
             return
         self.forget(oldest)
         if self._at_most + count > SLACK * self.room:

@@ -29,6 +29,11 @@ class Priorities:
         self._mass = torch.zeros(len(alpha), -(-capacity // width), width, dtype=torch.float64, device=alpha.device)
         self._blocks = self._mass.sum(dim=2)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The chances, their sums by block, the largest priority and alpha, which compiled loops read and write."""
+        return self._mass, self._blocks, self.largest, self.alpha
+
     def add(self, count: int) -> None:
         """Add ``count`` transitions with the largest priority so far, so that each is sampled soon."""
         device = self.largest.device

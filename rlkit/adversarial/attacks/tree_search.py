@@ -93,7 +93,7 @@ class TreeSearch:
         """Return the first observation of the plan from each one; arguments as of ``Attack.propose``."""
         return self.plan(victim, obs, budget, self._steps).shown[:, :, 0]
 
-    def follow(self, victim: Victim, obs: Tensor, budget: Budget, step: Tensor) -> Tensor:
+    def _follow(self, victim: Victim, obs: Tensor, budget: Budget, step: Tensor) -> Tensor:
         """Return what the plan of every copy shows at steps ``[S, B]``, planning again where it does not fit."""
         if self._plan is None or self._plan.length.shape != step.shape:
             empty = obs[:, :, None][:, :, :0]
@@ -138,7 +138,14 @@ class TreeSearch:
 
     @torch.no_grad()
     def plan(self, victim: Victim, obs: Given, budget: Budget, steps: int) -> Plan:
-        """Search from observations ``[S, n, *observation]`` over at most ``steps`` steps."""
+        """Search for the worst sequence of actions that can be provoked from every observation on.
+
+        Args:
+            victim: acts greedily, S rows.
+            obs: true observations ``[S, n, *observation]``, the states to begin from.
+            budget: bounds what is shown at every step.
+            steps: most steps ahead.
+        """
         start = torch.as_tensor(obs)
         asked, (rows, count) = isolated(victim), start.shape[:2]
         states: States = start.double().cpu().numpy().reshape(rows, count, 1, -1)  # [S, n, W, k]
@@ -211,7 +218,7 @@ class _Moment:
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
         """Return what the plans show; arguments as of ``Attack.propose``."""
-        return self.search.follow(victim, obs, budget, self.step)
+        return self.search._follow(victim, obs, budget, self.step)
 
 
 @dataclass
