@@ -100,22 +100,32 @@ class DQN(Agent):
     def torch_iteration(self) -> None:
         """Collect ``train_freq`` steps of every copy, then make ``gradient_steps`` updates."""
         self.collect(self.config.train_freq)
-        if self.num_timesteps > self.config.learning_starts:
-            updates = self.config.gradient_steps
-            updates = updates if updates >= 0 else self.config.train_freq * self.env.num_envs
-            for count in blocks(updates, self.config.batch_size, self._independent_updates):
-                self.update(count)
+        for count in blocks(self.updates_due(), self.config.batch_size, self._independent_updates):
+            self.update(count)
+
+    def updates_due(self) -> int:
+        """Return how many updates follow the steps just collected."""
+        if self.num_timesteps <= self.config.learning_starts:
+            return 0
+        updates = self.config.gradient_steps
+        return updates if updates >= 0 else self.config.train_freq * self.env.num_envs
+
+    def branch(self) -> tuple[bool, int]:
+        """See ``Agent``: whether it learns, and how theta- moves."""
+        config, copies = self.config, self.env.num_envs
+        learns = self.num_timesteps + config.train_freq * copies > config.learning_starts
+        if config.target_clock == "updates":
+            return learns, self._updates % config.target_update_interval
+        before, interval = self.num_timesteps // copies, max(config.target_update_interval // copies, 1)
+        return learns, (before + config.train_freq) // interval - before // interval
 
     @torch.no_grad()
     def collect(self, steps: int = 1) -> None:
         """Store epsilon-greedy steps of every copy in the replay memory, and update the target network when due."""
-        before = self.num_timesteps // self.env.num_envs
         batch = segment(self._play(steps))
         self.record(batch)
         self.memory.add(as_stored(batch))
-        if self.config.target_clock == "steps":
-            interval = max(self.config.target_update_interval // self.env.num_envs, 1)
-            self._update_target((before + steps) // interval - before // interval)
+        self.count_steps(steps)
 
     def drop_episodes(self, copies: Tensor) -> None:
         """See ``Agent``; the last stored transition of these copies ends its episode by truncation."""
@@ -160,14 +170,11 @@ class DQN(Agent):
             norms.append(self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm))
             errors.append(losses.error)
         self._record_updates(torch.stack(errors, dim=1), torch.stack(norms, dim=1))
-        before, self._updates = self._updates, self._updates + count
-        if config.target_clock == "updates":
-            interval = config.target_update_interval
-            self._update_target(self._updates // interval - before // interval)
+        self.count_updates(count)
 
     def minibatches(self, count: int) -> Regression:
         """Sample ``count`` minibatches side by side and compute their targets, ``[S, count M, ...]``."""
-        batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
+        batch, discount, importance = self.memory.sample(self._sample.take(count), self.training_state.remaining_now)
         batch = as_observed(batch, self.env.obs.dtype)
         if self.normalizer is not None:
             batch = batch._replace(reward=self.normalizer.rewards(batch.reward, self.config.n_steps))
@@ -192,6 +199,20 @@ class DQN(Agent):
                 return double_q_target(batch.reward, batch.terminated, online, next_q, discount)
             return q_learning_target(batch.reward, batch.terminated, mask_logits(next_q, mask), discount)
 
+    def count_steps(self, steps: int) -> None:
+        """Update the target network if its clock counts steps and is due within the ``steps`` just recorded."""
+        if self.config.target_clock == "steps":
+            after, interval = self.num_timesteps // self.env.num_envs, self.config.target_update_interval
+            interval = max(interval // self.env.num_envs, 1)
+            self._update_target(after // interval - (after - steps) // interval)
+
+    def count_updates(self, count: int) -> None:
+        """Count updates, and update the target network if its clock counts them and is due within them."""
+        before, self._updates = self._updates, self._updates + count
+        if self.config.target_clock == "updates":
+            interval = self.config.target_update_interval
+            self._update_target(self._updates // interval - before // interval)
+
     def _update_target(self, ticks: int) -> None:
         """Move theta- towards theta ``ticks`` times. Theta is constant between them, so one step does it."""
         if ticks > 0:
@@ -200,7 +221,7 @@ class DQN(Agent):
     def epsilons(self, steps: int) -> Tensor:
         """Return the probability of a random action at each of the next steps, ``[T, S]``."""
         per_row = self.per_row
-        timesteps = self.num_timesteps + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
+        timesteps = self.training_state.now + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
         scheduled = linear_schedule(
             timesteps.to(torch.float32) / max(self.training_state.end, 1),
             per_row.exploration_fraction,
@@ -233,5 +254,9 @@ class DQN(Agent):
         config = self.config
         if config.double or not is_everywhere(0.0, config.priority_exponent):
             return 1
-        interval = config.target_update_interval
-        return sys.maxsize if config.target_clock == "steps" else interval - self._updates % interval
+        return self.updates_until_target()
+
+    def updates_until_target(self) -> int:
+        """Return after how many updates theta- changes next, if its clock counts them."""
+        interval = self.config.target_update_interval
+        return sys.maxsize if self.config.target_clock == "steps" else interval - self._updates % interval

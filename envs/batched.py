@@ -17,7 +17,6 @@ from rlkit.types import Transition
 from .dynamics import Array, Dynamics
 
 if TYPE_CHECKING:  # numba is imported where it is used
-    from rlkit.compiled.layout import MLPArrays
     from rlkit.compiled.rollout import Scaling
 
     from .numbers import StepNumbers
@@ -141,16 +140,16 @@ class BatchedEnv:
         trains = self._restart and not self._in_torch and isinstance(self._noise, StreamNoise)
         return numbers_of(self.dynamics, self._float, dtype) if trains else None
 
-    def play(self, numbers: StepNumbers, policy: MLPArrays, scaling: Scaling, u: Tensor) -> Transition:
-        """Play T steps of every copy with actions sampled from a policy, in machine code; see ``rlkit.compiled``.
+    def play(self, numbers: StepNumbers, policy: Any, scaling: Scaling, u: Tensor) -> Transition:
+        """Play T steps of every copy by a policy, in machine code; see ``rlkit.compiled``.
 
         It equals ``step`` after ``step``, up to rounding.
 
         Args:
             numbers: of these dynamics.
-            policy: gives the logits.
+            policy: as of ``rlkit.compiled.rollout.act``.
             scaling: of its features.
-            u: uniform numbers of the actions, ``[T, S, B]``.
+            u: uniform numbers of the actions, ``[T, S, B, ...]``.
 
         Returns:
             the segment, ``[S, T, B, ...]``.
@@ -270,13 +269,13 @@ class StreamNoise:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The counters."""
-        return {**self._transitions.state_dict(), "episode": torch.as_tensor(self._starts.episode)}
+        return {**self._transitions.state_dict(), "episode": torch.as_tensor(self._starts.episode).flatten()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved counters."""
         self._transitions.load_state(state)
         if isinstance(self._starts, DeviceEpisodeStarts):
-            self._starts.load(state["episode"].view_as(self._starts.episode).to(self._starts.episode.device))
+            self._starts.load(state["episode"].view(self._everywhere.shape))
         else:
             self._starts.load(state["episode"].flatten().numpy())
 

@@ -29,6 +29,7 @@ EngineName = Literal["auto", "compiled", "torch"]
 # may change anything, so it runs on torch. A module is imported when an agent of its algorithm is made.
 MODULES: dict[str, str] = {
     "rlkit.agents.a2c.A2C": "compiled_a2c",
+    "rlkit.agents.dqn.DQN": "compiled_dqn",
     "rlkit.agents.ppo.PPO": "compiled_ppo",
     "rlkit.agents.reinforce.REINFORCE": "compiled_reinforce",
 }

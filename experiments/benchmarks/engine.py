@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rlkit.agents import A2C, PPO, REINFORCE, Agent, EngineName
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, Agent, EngineName
 
 from ..report.terminal import say
 
@@ -30,6 +30,10 @@ class EngineCase(NamedTuple):
     algorithm: type[Agent]
     settings: dict[str, Any]
     steps: int
+    before: int | None = None  # steps before those that are measured; None: ``BEFORE`` iterations
+
+
+DQN_STARTS = 256  # steps before the first update
 
 
 CASES = {
@@ -49,13 +53,35 @@ CASES = {
     ),
     "a2c": EngineCase(A2C, {"num_envs": 4}, 4096),
     "reinforce": EngineCase(REINFORCE, {"num_envs": 4, "n_steps": 128}, 4096),
+    # the shape of PureJaxRL's DQN: 120-84 relu, 10 copies, an update of 128 transitions after each of their steps
+    "dqn": EngineCase(
+        DQN,
+        {
+            "num_envs": 10,
+            "train_freq": 1,
+            "batch_size": 128,
+            "net_arch": (120, 84),
+            "learning_rate": 2.5e-4,
+            "buffer_size": 10_000,
+            "target_update_interval": 500,
+            "learning_starts": DQN_STARTS,
+        },
+        4000,
+        2 * DQN_STARTS,
+    ),
+    # stable-baselines3's defaults: 64-64 relu, an update of 32 transitions after 4 steps
+    "dqn-sb3": EngineCase(DQN, {"learning_starts": DQN_STARTS}, 2000, 2 * DQN_STARTS),
+    # 256-256 relu, 128 updates of 64 transitions after 256 steps
+    "dqn-zoo": EngineCase(DQN, {"preset": "rl-zoo", "learning_starts": DQN_STARTS}, 768, 2 * DQN_STARTS),
+    # 128-128 relu, 128 updates of 128 transitions of 10 steps after 256 steps
+    "dqn-tuned": EngineCase(DQN, {"preset": "tuned", "learning_starts": DQN_STARTS}, 768, 2 * DQN_STARTS),
 }
 
 
 def rate(case: EngineCase, seeds: int, engine: EngineName, steps: int) -> float:
     """Train one agent; return environment steps of all seeds per second of processor time."""
     agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", engine=engine, **case.settings)
-    agent.learn(BEFORE * agent.config.n_steps * agent.env.num_envs)
+    agent.learn(case.before or BEFORE * agent.config.n_steps * agent.env.num_envs)
     before, began = agent.num_timesteps, time.process_time()
     agent.learn(steps)
     return seeds * (agent.num_timesteps - before) / (time.process_time() - began)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.nn import MLP, Adam, RMSprop
+from rlkit.replay import Priorities, ReplayBuffer
+from rlkit.types import Transition
 
 Floats = NDArray[Any]  # float32, or float64 throughout
 Integers = NDArray[np.int64]
@@ -69,3 +71,62 @@ class RMSpropArrays(NamedTuple):
     def of(cls, optimizer: RMSprop) -> RMSpropArrays:
         """Return the views of an optimizer."""
         return cls(optimizer.second.numpy(), optimizer.alpha, optimizer.eps)
+
+
+class ReplayArrays(NamedTuple):
+    """The memory of S rows; observations are flat, ``[..., D]``. Letters: C capacity, B copies, R room of the table."""
+
+    obs: NDArray[Any]  # [S, C, D]
+    action: NDArray[Any]  # [S, C], of the smallest integers
+    reward: NDArray[np.float32]  # [S, C]
+    flags: NDArray[np.uint8]  # [S, C]
+    next_action_mask: Flags  # [S, C, A]; [S, 0, A] where none is stored
+    latest: NDArray[Any]  # [S, B, D], successors of each copy's last step
+    latest_kept: Flags  # [S, B], whether they are in the table
+    numbers: Integers  # [S, R + 1], the transitions whose successors are in the table, ascending
+    successors: NDArray[Any]  # [S, R + 1, D]
+    kept: Integers  # [S], how many successors are in the table
+
+    @classmethod
+    def of(cls, replay: ReplayBuffer, steps: int = 0) -> ReplayArrays:
+        """Return the views of a buffer, with room for so many steps of every copy to be stored."""
+        arrays = {name: tensor.numpy() for name, tensor in replay.tensors(steps).items()}
+        seeds = len(arrays["reward"])
+        no_masks = np.zeros((seeds, 0, 1), dtype=np.bool_)
+        for name in ("obs", "latest", "successors"):
+            arrays[name] = arrays[name].reshape(*arrays[name].shape[:2], -1)
+        return cls(**{"next_action_mask": no_masks, **arrays})
+
+
+class TransitionArrays(NamedTuple):
+    """Steps of every copy, as a ``Transition``; observations are flat."""
+
+    obs: NDArray[Any]  # [S, T, B, D]
+    action: Integers  # [S, T, B]
+    reward: NDArray[np.float32]  # [S, T, B]
+    next_obs: NDArray[Any]  # [S, T, B, D]
+    terminated: Flags  # [S, T, B]
+    truncated: Flags  # [S, T, B]
+
+    @classmethod
+    def of(cls, segment: Transition) -> TransitionArrays:
+        """Return the views of a segment."""
+        obs, action, reward, next_obs, terminated, truncated = (field.numpy() for field in segment[:6])
+        shape = (*reward.shape, -1)
+        return cls(obs.reshape(shape), action, reward, next_obs.reshape(shape), terminated, truncated)
+
+
+class PriorityArrays(NamedTuple):
+    """The priorities of S memories in K blocks of W slots."""
+
+    mass: NDArray[np.float64]  # [S, K, W], chances before they are divided by their sum; K = 0 where all are alike
+    blocks: NDArray[np.float64]  # [S, K], sums of the blocks
+    largest: NDArray[np.float64]  # [S, 1], priority so far
+    alpha: NDArray[np.float64]  # [S, 1]
+
+    @classmethod
+    def of(cls, priorities: Priorities | None) -> PriorityArrays:
+        """Return the views of priorities, and empty arrays without them."""
+        if priorities is None:
+            return cls(np.zeros((0, 0, 0)), *[np.zeros((0, 0))] * 3)
+        return cls(*(tensor.numpy() for tensor in priorities.tensors))

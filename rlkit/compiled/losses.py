@@ -156,3 +156,26 @@ def a2c_loss(numbers: Any, s: Any, batch: Any, i: Any, advantage: Any, logits: A
     parts[VALUE] += error * error
     parts[ENTROPY] += entropy
     return numbers.vf_coef[s] * f(2) * error
+
+
+@compiled
+def dqn_loss(
+    q: Floats, action: Integers, target: Floats, importance: Floats, squared: bool, d: Floats, error: Floats
+) -> None:
+    """Differentiate the mean over M of w loss(Q(s, a) - y) by Q, see ``dqn_loss`` of ``rlkit.agents.dqn``.
+
+    Args:
+        q: ``[M, A]``.
+        action: ``[M]``.
+        target: y, ``[M]``.
+        importance: w, ``[M]``.
+        squared: whether the loss is half the square, else Huber's with delta 1.
+        d: to write the derivative into, ``[M, A]``.
+        error: to write Q(s, a) - y into, ``[M]``.
+    """
+    d[:] = 0
+    for m in range(len(q)):
+        error[m] = e = q[m, action[m]] - target[m]
+        if not squared:  # NaN stays
+            e = 1 if e > 1 else -1 if e < -1 else e
+        d[m, action[m]] = importance[m] * e / len(q)

@@ -160,7 +160,7 @@ def normalize(x: Floats, scaling: Scaling, s: int) -> None:
         for j in range(scaling.mean.shape[1]):
             z = (x[m, j] - scaling.mean[s, j]) * scaling.inverse[s, j]
             z = scaling.clip if z > scaling.clip else z
-            x[m, j] = -scaling.clip if z < -scaling.clip else z
+            x[m, j] = np.float32(-scaling.clip if z < -scaling.clip else z)  # the dtype of observations
 
 
 @compiled
@@ -181,47 +181,76 @@ def categorical(logits: Floats, u: float) -> int:
     return action
 
 
+def scratch(policy: Any, copies: int) -> tuple[Floats, Floats]:
+    """Return memory for the features of ``copies`` observations, ``[B, D]``, and for what a policy's layers give."""
+    raise NotImplementedError
+
+
+def act(policy: Any, s: int, t: int, x: Floats, u: NDArray[np.float64], h: Floats, action: Integers) -> None:
+    """Choose the actions of row s at step t of a segment.
+
+    Args:
+        policy: by whose type the way of choosing is chosen; ``MLPArrays`` samples from softmax(logits).
+        s, t: row and step.
+        x: features, ``[B, D]``.
+        u: uniform numbers, ``[B, ...]``.
+        h: memory for the outputs of the layers.
+        action: to write into, ``[B]``.
+    """
+    raise NotImplementedError
+
+
+@implementation(scratch, of(MLPArrays))
+def _scratch_softmax(policy: Any, copies: int) -> tuple[Floats, Floats]:
+    kind = policy.flat.dtype
+    return np.empty((copies, policy.layers[0, 0]), kind), np.empty(room(policy.layers, copies), kind)
+
+
+@implementation(act, of(MLPArrays))
+def _act_softmax(policy: Any, s: int, t: int, x: Any, u: Any, h: Any, action: Any) -> None:
+    logits = forward(policy.flat[s], policy.layers, policy.tanh, x, h)
+    for b in range(len(x)):
+        action[b] = categorical(logits[b], u[b])
+
+
 @compiled
 def play_rows(
     first: int,
     last: int,
     numbers: Any,
     running: RunningArrays,
-    policy: MLPArrays,
+    policy: Any,
     scaling: Scaling,
     u: NDArray[np.float64],
     noise: NDArray[np.float64],
     segment: SegmentArrays,
 ) -> None:
-    """Play rows ``first .. last`` of a segment with actions sampled from softmax(logits).
+    """Play rows ``first .. last`` of a segment.
 
     Args:
         first, last: the rows.
         numbers: of the dynamics.
         running: the episodes, which are continued in place.
-        policy: gives the logits.
+        policy: see ``act``.
         scaling: of the features.
-        u: uniform numbers of the actions, ``[T, S, B]``.
+        u: uniform numbers of the actions, ``[T, S, B, ...]``.
         noise: of the transitions, ``[T, S, B, w]``.
         segment: to write into.
     """
     copies = running.state.shape[1]
-    flat, layers = policy.flat, policy.layers
-    x = np.empty((copies, layers[0, 0]), flat.dtype)
-    h = np.empty(room(layers, copies), flat.dtype)
+    x, h = scratch(policy, copies)
     fresh = np.empty(running.width)
     for s in range(first, last):
         for t in range(len(u)):
             for b in range(copies):
                 read(numbers, running.state[s, b], x[b])
             normalize(x, scaling, s)
-            logits = forward(flat[s], layers, policy.tanh, x, h)
+            action = segment.action[s, t]
+            act(policy, s, t, x, u[t, s], h, action)
             for b in range(copies):
                 state = running.state[s, b]
-                action = categorical(logits[b], u[t, s, b])
                 segment.state[s, t, b] = state
-                segment.action[s, t, b] = action
-                reward, terminated = step(numbers, state, action, noise[t, s, b])
+                reward, terminated = step(numbers, state, action[b], noise[t, s, b])
                 running.elapsed[s, b] += 1
                 truncated = running.elapsed[s, b] >= running.limit
                 segment.reward[s, t, b] = reward
@@ -238,7 +267,7 @@ def play_rows(
 def play(
     numbers: Any,
     running: RunningArrays,
-    policy: MLPArrays,
+    policy: Any,
     scaling: Scaling,
     u: NDArray[np.float64],
     noise: NDArray[np.float64],

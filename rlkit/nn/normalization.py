@@ -119,6 +119,11 @@ class Normalizer:
         moments = self.moments
         return moments.mean[:, :-1], (moments.variance[:, :-1] + TINY).rsqrt(), CLIP
 
+    def reward_deviation(self) -> Tensor:
+        """Return what rewards are divided by, ``[S, 1]`` float64; ``[S, 0]`` where they are not."""
+        deviation = (self.moments.variance[:, -1:] + TINY).sqrt()
+        return deviation if self.of_rewards else deviation[:, :0]
+
     def rewards(self, reward: Tensor, summed: int = 1) -> Tensor:
         """r / deviation of the return, clipped to +-10: ``[S, ...] -> [S, ...]``.
 
@@ -128,7 +133,7 @@ class Normalizer:
         """
         if not self.of_rewards:
             return reward
-        deviation = (self.moments.variance[:, -1] + TINY).sqrt().view(-1, *[1] * (reward.dim() - 1))
+        deviation = self.reward_deviation().view(-1, *[1] * (reward.dim() - 1))
         return (reward / deviation).clamp(-CLIP * summed, CLIP * summed).to(reward.dtype)
 
 

@@ -37,12 +37,14 @@ class ReplayBuffer:
         MemoryError: the buffer would not fit (see ``replay_bytes``).
     """
 
+    stores_successors = False  # all of them, instead of those that no next step shows
+
     def __init__(self, capacity: int, example: Transition, num_actions: int | None = None) -> None:
         num_seeds, copies = example.reward.shape
         if capacity < copies:
             raise ValueError(f"buffer_size must hold one step of all {copies} copies, got {capacity}")
         device = example.reward.device
-        needed, free = replay_bytes(capacity, example, num_actions), free_memory(device)
+        needed, free = replay_bytes(capacity, example, num_actions, self.stores_successors), free_memory(device)
         too_large = (
             f"a replay buffer of {capacity:,} transitions for {num_seeds} seeds takes {needed / 1e9:.1f} GB and "
             f"{free / 1e9:.1f} GB are free on {device}, or fewer to this process"
@@ -53,7 +55,7 @@ class ReplayBuffer:
         try:
             self._fields = {
                 name: torch.empty(num_seeds, capacity, *shape, dtype=dtype, device=device)
-                for name, (shape, dtype) in _stored(example, num_actions).items()
+                for name, (shape, dtype) in _stored(example, num_actions, self.stores_successors).items()
             }
         except RuntimeError as error:  # the process may have less than the machine
             raise MemoryError(f"{too_large}: lower buffer_size or train fewer seeds") from error
@@ -97,6 +99,22 @@ class ReplayBuffer:
             self._successors.sort()  # other copies of that step may be there already
             flags = self._fields["flags"].index_select(1, at)
             self._fields["flags"].index_copy_(1, at, flags | moved.view(torch.uint8) * OWN)
+
+    def tensors(self, steps: int = 0) -> dict[str, Tensor]:
+        """Return the tensors in which everything is stored, with room for ``steps`` more steps of every copy.
+
+        Compiled loops write into them what ``add`` does, and call ``wrote`` afterwards.
+        """
+        count = steps * self._copies
+        if not self._successors.has_room(count + self._copies):
+            self._successors.make_room(count + self._copies, self._oldest(count))
+        table = self._successors.tensors
+        return {**self._fields, "latest": self._latest, "latest_kept": self._latest_kept, **table}
+
+    def wrote(self, steps: int) -> None:
+        """Count steps of every copy that were written into ``tensors``."""
+        self.added += steps * self._copies
+        self._successors.recount()
 
     def truncate(self, copies: Tensor) -> None:
         """End the running episodes of ``copies [S, B]`` bool with their last transitions stored."""
@@ -258,6 +276,19 @@ class _Successors:
         """Successors that every row has room for."""
         return self._numbers.shape[1] - 1
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole table: numbers ``[S, room + 1]``, successors, and the count of those kept, ``[S]``."""
+        return {"numbers": self._numbers, "successors": self._obs, "kept": self._count}
+
+    def has_room(self, count: int) -> bool:
+        """Return whether every row has ``count`` free places."""
+        return self._at_most + count <= self.room
+
+    def recount(self) -> None:
+        """Take over the counts that others have written."""
+        self._at_most = int(self._count.max())
+
     def add(self, number: Tensor, obs: Tensor, kept: Tensor, oldest: Tensor) -> None:
         """Keep the successors of transitions ``number [n]``, ascending, that are ``kept [S, n]`` bool.
 
@@ -268,7 +299,7 @@ class _Successors:
             oldest: transitions of smaller numbers are forgotten.
         """
         kept = kept.flatten(1)
-        self._make_room(len(number), oldest)
+        self.make_room(len(number), oldest)
         if kept.device.type == "cpu":
             self._write_few(number, obs, kept)
         else:
@@ -299,9 +330,9 @@ class _Successors:
         self._numbers[:, :-1], order = self._numbers[:, :-1].sort(dim=1)
         self._obs[:, :-1] = _at(self._obs, order)
 
-    def _make_room(self, count: int, oldest: Tensor) -> None:
+    def make_room(self, count: int, oldest: Tensor) -> None:
         """Have ``count`` free places in every row: forget what is too old, then take more memory."""
-        if self._at_most + count <= self.room:
+        if self.has_room(count):
             return
         self.forget(oldest)
         if self._at_most + count > SLACK * self.room:
@@ -377,16 +408,19 @@ def _check_alike(name: str, own: Tensor, given: Tensor) -> None:
         )
 
 
-def replay_bytes(capacity: int, example: Transition, num_actions: int | None = None) -> int:
+def replay_bytes(capacity: int, example: Transition, num_actions: int | None = None, successors: bool = False) -> int:
     """Return the bytes that the rings of ``ReplayBuffer(capacity, example, num_actions)`` take.
 
-    The table of successors takes an observation and 8 bytes more for every end of an episode.
+    The table of successors takes an observation and 8 bytes more for every end of an episode; with ``successors`` they
+    are in a ring.
     """
-    stored = _stored(example, num_actions).values()
+    stored = _stored(example, num_actions, successors).values()
     return sum(len(example.reward) * capacity * math.prod(shape) * dtype.itemsize for shape, dtype in stored)
 
 
-def _stored(example: Transition, num_actions: int | None) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+def _stored(
+    example: Transition, num_actions: int | None, successors: bool
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """Return the shape and dtype of every stored field of a transition.
 
     The mask of the action itself is not stored: no update needs it.
@@ -397,6 +431,8 @@ def _stored(example: Transition, num_actions: int | None) -> dict[str, tuple[tup
         "reward": ((), example.reward.dtype),
         "flags": ((), torch.uint8),
     }
+    if successors:
+        stored["next_obs"] = stored["obs"]
     if example.next_action_mask is not None:
         stored["next_action_mask"] = (tuple(example.next_action_mask.shape[2:]), torch.bool)
     return stored

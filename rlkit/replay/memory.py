@@ -14,6 +14,7 @@ from rlkit.checkpoint import part
 from rlkit.types import Transition, combined
 
 from .buffer import ReplayBuffer
+from .device_buffer import DeviceReplayBuffer
 from .prioritized import Priorities
 
 SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that every transition can be sampled again
@@ -78,6 +79,13 @@ class Memory:
         if self.priorities is not None:
             self.priorities.add(segment.reward.shape[1] * self.copies)
 
+    def wrote(self, steps: int) -> None:
+        """Count steps of every copy that compiled loops have stored."""
+        assert self.replay is not None, "there is no memory yet"
+        self.replay.wrote(steps)
+        if self.priorities is not None:
+            self.priorities.added += steps * self.copies
+
     def truncate(self, copies: Tensor) -> None:
         """End the running episodes of ``copies [S, B]`` bool with their last transitions stored."""
         if self.replay is not None:
@@ -85,11 +93,12 @@ class Memory:
 
     def _make(self, example: Transition) -> None:
         """Rings for transitions such as this one ``[S, B, ...]``, and priorities if they are asked for."""
-        self.replay = ReplayBuffer(self.capacity, example, self.num_actions)
+        buffer = ReplayBuffer if example.reward.device.type == "cpu" else DeviceReplayBuffer
+        self.replay = buffer(self.capacity, example, self.num_actions)
         if self.alpha is not None:
             self.priorities = Priorities(self.capacity, self.alpha)
 
-    def sample(self, u: Tensor, remaining: float = 1.0) -> Minibatch:
+    def sample(self, u: Tensor, remaining: float | Tensor = 1.0) -> Minibatch:
         """Minibatches side by side: uniform numbers ``u [count, S, M]`` -> fields ``[S, count M, ...]``.
 
         Args:
@@ -102,10 +111,15 @@ class Memory:
         if self.priorities is not None and self.beta is not None:
             self._sampled, probability = self.priorities.choose(u)
             u = torch.where(self.priorities.alpha == 0.0, u, self.priorities.rank(self._sampled))
-            importance = self.priorities.importance(probability, 1.0 + (self.beta - 1.0) * remaining)
+            importance = self.priorities.importance(probability, self.betas(remaining))
         if self.n_steps == 1:
             return Minibatch(self.replay.sample(u), self.gamma[:, None], importance)
         return Minibatch(*self.replay.sample_n_step(u, self.n_steps, self.gamma), importance)
+
+    def betas(self, remaining: float) -> Tensor:
+        """Return the exponents of the importance weights when this fraction of training remains, ``[S]``."""
+        assert self.beta is not None, "nothing is prioritized"
+        return 1.0 + (self.beta - 1.0) * remaining
 
     def latest_numbers(self, count: int, num_seeds: int, size: int) -> Tensor:
         """Return the numbers at which the rings give their latest ``size`` transitions, ``count`` times.
