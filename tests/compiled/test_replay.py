@@ -149,7 +149,7 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
         stored = min(theirs.added, capacity)
         for s in range(SEEDS):
             found, chance, scale = np.zeros(31, np.int64), np.zeros(31), np.zeros(31)
-            replay.choose(PriorityArrays.of(ours), s, u[s].numpy(), found, chance)
+            replay.choose(PriorityArrays.of(ours), s, stored, u[s].numpy(), found, chance)
             assert (found == slot[s].numpy()).all()
             np.testing.assert_allclose(chance, probability[s], rtol=1e-12)
             replay.importance(chance, stored, (0.4, 1.0)[s], scale)
@@ -163,11 +163,13 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
         torch.testing.assert_close(ours._blocks, theirs._blocks, rtol=1e-12, atol=0.0)
 
 
-def test_chances_that_are_not_numbers_choose_some_slot():
+def test_chances_that_are_not_numbers_choose_slots_that_hold_something():
     priorities = Priorities(20, torch.ones(1))
-    priorities.add(20)
+    priorities.add(11)
     replay.prioritize(PriorityArrays.of(priorities), 0, np.array([3, 7]), np.array([np.nan, 1.0]))
     assert torch.isnan(priorities.largest).all()
     slot, chance = np.full(9, -1), np.zeros(9)
-    replay.choose(PriorityArrays.of(priorities), 0, np.linspace(0, 1, 9, endpoint=False), slot, chance)
-    assert ((slot >= 0) & (slot < 25)).all()
+    u = np.linspace(0, 1, 9, endpoint=False)
+    replay.choose(PriorityArrays.of(priorities), 0, 11, u, slot, chance)
+    for chosen in (slot, priorities.choose(torch.from_numpy(u)[None])[0].numpy()):
+        assert ((chosen >= 0) & (chosen < 11)).all()
