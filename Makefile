@@ -11,7 +11,7 @@ help:
 	@echo "make demo    train, check against the exact answer, compare with stable-baselines3, attack, report (8 to 13 minutes)"
 	@echo "make test    lint, types, quick and slow tests (25 minutes)"
 	@echo "make quick   the quick tests (90 seconds)"
-	@echo "make endurance 200 kills while saving, trainings of a million steps, full and read-only disks (40 minutes)"
+	@echo "make endurance 200 kills while saving, trainings of a million steps, full and read-only disks, thousands of problems (45 minutes)"
 	@echo "make mutants change important lines and check that the tests notice (5 minutes)"
 	@echo "make docs    the pages, into docs/_build"
 	@echo "make bench   speed compared with other libraries, in one run"
@@ -39,7 +39,10 @@ test: lint types
 	$(BIN)/python -m pytest -q -n 2 --durations=15
 
 endurance: .venv/installed
-	RLKIT_ENDURANCE=full RLKIT_KILLS=20 $(BIN)/python -m pytest -q tests/endurance tests/experiments/test_resume.py
+	RLKIT_ENDURANCE=full RLKIT_KILLS=20 $(BIN)/python -m pytest -q tests/endurance tests/experiments/test_resume.py \
+		tests/adversarial/test_bracket.py::TestOrder::test_no_attack_beats_it_in_many_problems \
+		tests/planning/test_methods.py::test_many_problems_are_enclosed_by_every_method \
+		tests/planning/test_operators_and_solutions.py::test_many_problems_are_enclosed
 
 mutants: .venv/installed
 	$(BIN)/python tests/mutation.py

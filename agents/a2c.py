@@ -87,6 +87,10 @@ class A2C(OnPolicyAgent):
         """Play ``n_steps`` steps of every copy, then make one update on all of them."""
         self.update(self.play(self.config.n_steps))
 
+    def branch(self) -> bool:
+        """See ``Agent``: whether KL is logged."""
+        return self._updates % KL_EVERY == 0
+
     @torch.no_grad()
     def update(self, batch: Transition) -> None:
         """Make one gradient step of every row on its own segment, ``[S, T, B]``."""

@@ -110,6 +110,15 @@ class DQN(Agent):
         updates = self.config.gradient_steps
         return updates if updates >= 0 else self.config.train_freq * self.env.num_envs
 
+    def branch(self) -> tuple[bool, int]:
+        """See ``Agent``: whether it learns, and how theta- moves."""
+        config, copies = self.config, self.env.num_envs
+        learns = self.num_timesteps + config.train_freq * copies > config.learning_starts
+        if config.target_clock == "updates":
+            return learns, self._updates % config.target_update_interval
+        before, interval = self.num_timesteps // copies, max(config.target_update_interval // copies, 1)
+        return learns, (before + config.train_freq) // interval - before // interval
+
     @torch.no_grad()
     def collect(self, steps: int = 1) -> None:
         """Store epsilon-greedy steps of every copy in the replay memory, and update the target network when due."""
@@ -165,7 +174,7 @@ class DQN(Agent):
 
     def minibatches(self, count: int) -> Regression:
         """Sample ``count`` minibatches side by side and compute their targets, ``[S, count M, ...]``."""
-        batch, discount, importance = self.memory.sample(self._sample.take(count), self.progress_remaining)
+        batch, discount, importance = self.memory.sample(self._sample.take(count), self.training_state.remaining_now)
         batch = as_observed(batch, self.env.obs.dtype)
         if self.normalizer is not None:
             batch = batch._replace(reward=self.normalizer.rewards(batch.reward, self.config.n_steps))
@@ -212,7 +221,7 @@ class DQN(Agent):
     def epsilons(self, steps: int) -> Tensor:
         """Return the probability of a random action at each of the next steps, ``[T, S]``."""
         per_row = self.per_row
-        timesteps = self.num_timesteps + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
+        timesteps = self.training_state.now + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
         scheduled = linear_schedule(
             timesteps.to(torch.float32) / max(self.training_state.end, 1),
             per_row.exploration_fraction,

@@ -129,7 +129,7 @@ class TabularQ(Agent):
         """Return the current probability of a random action, ``[S]``."""
         per_row = self.per_row
         return linear_schedule(
-            1.0 - self.progress_remaining,
+            1.0 - self.training_state.remaining_now,
             per_row.exploration_fraction,
             per_row.exploration_initial_eps,
             per_row.exploration_final_eps,

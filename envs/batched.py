@@ -269,13 +269,13 @@ class StreamNoise:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The counters."""
-        return {**self._transitions.state_dict(), "episode": torch.as_tensor(self._starts.episode)}
+        return {**self._transitions.state_dict(), "episode": torch.as_tensor(self._starts.episode).flatten()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved counters."""
         self._transitions.load_state(state)
         if isinstance(self._starts, DeviceEpisodeStarts):
-            self._starts.load(state["episode"].view_as(self._starts.episode).to(self._starts.episode.device))
+            self._starts.load(state["episode"].view(self._everywhere.shape))
         else:
             self._starts.load(state["episode"].flatten().numpy())
 

@@ -26,6 +26,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 import rlkit
 
 from .commands.attack import attack
+from .commands.benchmark import benchmark
 from .commands.certify import certify
 from .commands.compare import compare
 from .commands.demo import demo
@@ -36,7 +37,9 @@ from .commands.report import report
 from .commands.solve import solve
 from .commands.study import study
 from .commands.train import train
+from .commands.transfer import transfer
 from .commands.watch import watch
+from .commands.zoo import zoo
 from .stopping import FinishedRun, Stopped, stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -45,7 +48,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "solve": solve,
     "attack": attack,
     "certify": certify,
+    "transfer": transfer,
     "hijack": hijack,
+    "zoo": zoo,
+    "benchmark": benchmark,
     "compare": compare,
     "report": report,
     "watch": watch,

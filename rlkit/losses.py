@@ -61,10 +61,10 @@ def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
 def log_softmax(logits: Tensor) -> Tensor:
     """log softmax over the last axis, ``[..., M, A]``, to the bit what torch gives.
 
-    For few actions torch's kernel takes several times as long along the last axis as along the one before it; where M
-    fills whole vectors and A none both round alike.
+    For few actions torch's kernel of the CPU takes several times as long along the last axis as along the one before
+    it; where M fills whole vectors and A none both round alike.
     """
-    if logits.shape[-2] % 16 or logits.shape[-1] >= 8:
+    if logits.shape[-2] % 16 or logits.shape[-1] >= 8 or logits.device.type != "cpu":
         return logits.log_softmax(dim=-1)
     return logits.mT.contiguous().log_softmax(dim=-2).mT.contiguous()
 

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Value = TypeVar("Value")
 
 ONE_SEED = "one seed: no interval"
+MOST_FLIPPED = 16  # differences whose signs are enumerated
+FLIP_SLACK = 1e-12  # of a sum of differences, for rounding
 
 
 class Estimate(NamedTuple, Generic[Value]):
@@ -197,6 +199,51 @@ def difference_interval(x: ArrayLike, y: ArrayLike, confidence: float = 0.95, pa
         square_errors = np.array([a.var(axis=0, ddof=1) / len(a), b.var(axis=0, ddof=1) / len(b)])
         half = _welch_quantile(square_errors, len(a), len(b), confidence) * math.sqrt(square_errors.sum(axis=0))
     return Estimate(difference, difference - half, difference + half, n, _checked(confidence), "Welch t")
+
+
+def sign_flip_test(differences: ArrayLike) -> float:
+    """Return the two-sided p-value of paired differences: how often random signs give a mean as far from zero.
+
+    All ``2^n`` choices of signs are enumerated, so it is exact if the differences are symmetric about zero under the
+    null hypothesis. The smallest value for n differences is ``2^(1 - n)``.
+
+    Args:
+        differences: ``[n]``, at most 16.
+
+    Raises:
+        ValueError: there is no difference, more than 16, or one is not finite.
+
+    Source: Fisher 1935, "The design of experiments", section 21.
+    """
+    sample = _samples(differences, "differences")
+    n = len(sample)
+    if n > MOST_FLIPPED:
+        raise ValueError(f"differences must be at most {MOST_FLIPPED}, whose signs can be enumerated, got {n}")
+    flipped = np.arange(2**n)[:, None] >> np.arange(n) & 1  # [2^n, n]
+    sums = np.abs(np.where(flipped == 1, -sample, sample).sum(axis=1))
+    return float(np.mean(sums >= sums[0] * (1.0 - FLIP_SLACK)))
+
+
+def holm(probabilities: ArrayLike) -> list[float]:
+    """Return p-values corrected for several tests: rejecting where one is at most alpha errs anywhere at rate alpha.
+
+    The i-th smallest of m is multiplied by m + 1 - i, no value is below one that was smaller, and none is above 1.
+
+    Args:
+        probabilities: p-values ``[m]``; none give none.
+
+    Raises:
+        ValueError: a value outside [0, 1].
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    if not ((p >= 0.0) & (p <= 1.0)).all():
+        raise ValueError(f"probabilities must be in [0, 1], got {p.tolist()}")
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))), 1.0)
+    return [float(each) for each in corrected]
 
 
 def _welch_quantile(square_errors: Floats, n: int, m: int, confidence: float) -> float:

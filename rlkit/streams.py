@@ -10,7 +10,7 @@ On the CPU it is numpy's own; on other devices it is written in torch's 64-bit i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from typing import Literal, get_args
 
@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose = Literal["init", "env", "explore", "replay", "attack", "eval", "start", "timing", "substitute", "term"]
+Purpose = Literal[
+    "init", "env", "explore", "replay", "attack", "eval", "start", "timing", "substitute", "term", "smoothing",
+]  # fmt: skip
 
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 COPY_BITS = 48  # of the second key word; the purpose has the rest
@@ -96,16 +98,34 @@ class Stream:
         self._block_start = 0
         self._generators: list[np.random.Generator] = []  # numpy's, on the CPU
         self._generators_at = -1  # the number that they give next
+        self._ahead: _DrawnAhead | None = None
+        if self.device.type != "cpu":
+            self._ahead = _DrawnAhead(self._draw, self._block_steps)
+            self._words = _as_int64(self._keys, self.device)
         self.step = 0  # how many steps have been drawn: the whole state of the stream
+
+    def hold(self, steps: int) -> None:
+        """Draw the numbers of the next ``steps`` steps now, if the stream is on a device and does not have them yet.
+
+        ``next`` and ``take`` draw nothing then, so a CUDA graph of them can be replayed.
+        """
+        if self._ahead is not None:
+            self._ahead.draw_until(self.step, steps)
 
     def next(self) -> Tensor:
         """Return the numbers of this step, ``[S, width]`` or ``[S, B, width]`` float64, and advance by one step."""
+        if self._ahead is not None:
+            return self.take(1)[0]
         block, offset = self._at_step()
         self.step += 1
         return block[offset]
 
     def take(self, steps: int) -> Tensor:
         """Return what ``steps`` calls of ``next`` would: ``[steps, S, width]`` or ``[steps, S, B, width]``."""
+        if self._ahead is not None:
+            self._ahead.draw_until(self.step, steps)
+            self.step += steps
+            return self._ahead.take(steps)
         pieces, end = [], self.step + steps
         while self.step < end:
             block, offset = self._at_step()
@@ -137,7 +157,7 @@ class Stream:
         if self.device.type == "cpu":
             numbers = self._draw_numpy(first, count)
         else:
-            numbers = numbers_from(_as_int64(self._keys, self.device), first, count)
+            numbers = numbers_from(self._words, first, count)
         return numbers.view(*self._lead, steps, self.width).movedim(-2, 0).contiguous()
 
     def _draw_numpy(self, first: int, count: int) -> Tensor:
@@ -149,6 +169,47 @@ class Stream:
         for row, generator in zip(numbers, self._generators, strict=True):
             generator.random(out=row)
         return torch.from_numpy(numbers)
+
+
+class _DrawnAhead:
+    """Numbers of a stream on a device, of which the device knows which come next.
+
+    The host knows it too, and draws more before they are used up; the device is not asked.
+
+    Args:
+        draw: (first step, steps) -> ``[steps, ...]``.
+        steps: drawn at once, at least.
+    """
+
+    def __init__(self, draw: Callable[[int, int], Tensor], steps: int) -> None:
+        self._draw, self._steps = draw, steps
+        self._numbers: Tensor  # [steps, ...], made by the first draw
+        self._at: Tensor  # [1] int64, index of the next step
+        self._offsets: Tensor  # 0, 1, ...
+        self._drawn = 0  # steps in ``_numbers``
+        self._next, self._left = -1, 0  # the step that comes next, and the steps drawn from there on
+
+    def draw_until(self, step: int, steps: int) -> None:
+        """Have the numbers of ``steps`` steps from ``step`` on, at the address of those before if there are enough."""
+        if steps == 0 or (step == self._next and steps <= self._left):
+            return
+        self._steps = max(self._steps, steps)
+        numbers = self._draw(step, self._steps)
+        if self._drawn < self._steps:
+            self._numbers, self._at = numbers, torch.zeros(1, dtype=torch.int64, device=numbers.device)
+            self._offsets, self._drawn = torch.arange(self._steps, device=numbers.device), self._steps
+        else:
+            self._numbers.copy_(numbers)
+            self._at.zero_()
+        self._next, self._left = step, self._steps
+
+    def take(self, steps: int) -> Tensor:
+        """Return the numbers of the next steps, ``[steps, ...]``."""
+        index = self._at if steps == 1 else self._at + self._offsets[:steps]
+        numbers = self._numbers.index_select(0, index)
+        self._at += steps
+        self._next, self._left = self._next + steps, self._left - steps
+        return numbers
 
 
 def steps_ahead(streams: int, width: int) -> int:
@@ -210,35 +271,62 @@ class EpisodeStarts:
 class DeviceEpisodeStarts:
     """The numbers of ``EpisodeStarts`` on a device, without synchronizing with it to learn which copies finished.
 
-    It draws enough for every copy to begin an episode at each of the next ``EPISODES`` steps.
+    It draws enough for every copy to begin an episode at each of the next steps.
     """
 
-    EPISODES = 64
+    EPISODES = 64  # drawn ahead for a copy, at least
 
     def __init__(self, seeds: Sequence[int], width: int, copies: int, device: torch.device) -> None:
         self.width = width
         self._counters = -(-width // 4)
         keys = [key(seed, "start", copy) for seed in seeds for copy in range(copies)]
         self._keys = _as_int64(keys, device)
-        self.episode = torch.zeros(len(seeds), copies, dtype=torch.int64, device=device)  # begun so far
-        self.load(self.episode)
+        self._episodes = self.EPISODES
+        self._base = torch.zeros(len(seeds), copies, dtype=torch.int64, device=device)  # begun before those drawn
+        self._used = torch.zeros_like(self._base)  # of those drawn
+        self._drawn = self._draw()
+        self._left = self._episodes  # steps for which enough is drawn
+        self.step = 0  # how often ``take`` was called
+
+    @property
+    def episode(self) -> Tensor:
+        """Episodes begun so far, ``[S, B]``: the whole state."""
+        return self._base + self._used
+
+    def hold(self, steps: int) -> None:
+        """Draw enough for the next ``steps`` steps now, if there is not enough; see ``Stream.hold``."""
+        if steps <= self._left:
+            return
+        self._base += self._used
+        self._used.zero_()
+        if steps > self._episodes:
+            self._episodes = steps
+            self._drawn = self._draw()
+        else:
+            self._drawn.copy_(self._draw())
+        self._left = self._episodes
 
     def take(self, beginning: Tensor) -> Tensor:
         """Return the numbers of every copy's next episode, ``[S, B, width]``; those ``beginning [S, B]`` advance."""
-        if self._steps == self.EPISODES:
-            self.load(self.episode)
-        self._steps += 1
-        offset = (self.episode - self._base)[..., None, None].expand(-1, -1, 1, self._drawn.shape[-1])
-        self.episode = self.episode + beginning
-        return self._drawn.gather(2, offset)[..., 0, : self.width]
+        self.hold(1)
+        self._left -= 1
+        self.step += 1
+        offset = self._used[..., None, None].expand(-1, -1, 1, self._drawn.shape[-1])
+        numbers = self._drawn.gather(2, offset)[..., 0, : self.width]
+        self._used += beginning
+        return numbers
 
     def load(self, episode: Tensor) -> None:
         """Continue after ``episode [S, B]`` begun episodes of each copy."""
-        self.episode = self._base = episode
-        first = episode.flatten()[:, None] * self._counters
-        numbers = uniform(self._keys, first, self.EPISODES * self._counters)
-        self._drawn = numbers.view(*episode.shape, self.EPISODES, 4 * self._counters)
-        self._steps = 0
+        self._base.copy_(episode)
+        self._used.zero_()
+        self._left = 0
+
+    def _draw(self) -> Tensor:
+        """Compute the numbers of the next episodes of every copy, ``[S, B, episodes, whole counters]``."""
+        first = self._base.flatten()[:, None] * self._counters
+        numbers = uniform(self._keys, first, self._episodes * self._counters)
+        return numbers.view(*self._base.shape, self._episodes, 4 * self._counters)
 
 
 def _philox_at(words: tuple[int, int] | np.ndarray, counter: int) -> np.random.Philox:
@@ -279,25 +367,35 @@ def numbers_from(keys: Tensor, first: int, count: int) -> Tensor:
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """Apply Philox4x64-10: encrypt four 64-bit counter words under two key words, all as int64 bit patterns."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
+    """Apply Philox4x64-10: encrypt four 64-bit counter words under two key words, all as int64 bit patterns.
+
+    The two products of a round are one, of the words side by side: half as many operations.
+    """
+    multiplied, others = torch.stack(counter[::2]), torch.stack(counter[1::2])  # [2, ...]
+    keys = torch.stack(key)
+    axes = (2,) + (1,) * (multiplied.dim() - 1)
+    words = torch.arange(2, device=keys.device).view(axes)  # the constants without a copy from the host
+
+    def pair(first: int, second: int) -> Tensor:
+        return _signed(first) + words * _signed((second - first) % 2**64)  # int64 arithmetic wraps modulo 2**64
+
+    multipliers, weyl = pair(*MULTIPLIERS), pair(*WEYL).view(2, *[1] * (keys.dim() - 1))
+    halves = (multipliers >> 32) & MASK32, multipliers & MASK32
     for _ in range(ROUNDS):
-        high0, low0 = _multiply(c0, MULTIPLIERS[0])
-        high1, low1 = _multiply(c2, MULTIPLIERS[1])
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = k0 + _signed(WEYL[0]), k1 + _signed(WEYL[1])  # int64 addition wraps modulo 2**64
-    return c0, c1, c2, c3
+        high, low = _multiply(multiplied, multipliers, halves)
+        multiplied, others = high.flip(0) ^ others ^ keys, low.flip(0)
+        keys = keys + weyl
+    return multiplied[0], others[0], multiplied[1], others[1]
 
 
-def _multiply(a: Tensor, b: int) -> tuple[Tensor, Tensor]:
+def _multiply(a: Tensor, b: Tensor, halves: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """High and low 64 bits of the unsigned product a b, by 32-bit halves (torch has no 128-bit product)."""
     a1, a0 = (a >> 32) & MASK32, a & MASK32
-    b1, b0 = b >> 32, b & MASK32
+    b1, b0 = halves
     middle = a1 * b0 + ((a0 * b0 >> 32) & MASK32)
     cross = a0 * b1 + (middle & MASK32)
     high = a1 * b1 + ((middle >> 32) & MASK32) + ((cross >> 32) & MASK32)
-    return high, a * _signed(b)
+    return high, a * b
 
 
 def _signed(word: int) -> int:

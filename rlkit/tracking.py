@@ -41,19 +41,23 @@ class Means:
         if len(kept) == FOLD:
             self._values[name] = [torch.stack(kept, dim=1).sum(dim=1)]
 
+    def fold(self) -> None:
+        """Keep the sum of each name alone, so that what is kept does not grow."""
+        for name, kept in self._values.items():
+            if len(kept) > 1:
+                self._values[name] = [torch.stack(kept, dim=1).sum(dim=1)]
+
     def read(self) -> dict[str, np.ndarray]:
         """Return the mean of each name since the last reading, ``[S]``, and reset."""
-        means = {
-            name: (torch.stack(kept, dim=1).sum(dim=1) / self._counts[name]).cpu().numpy()
-            for name, kept in self._values.items()
-        }
-        self._values, self._counts = {}, {}
+        self.fold()
+        means = {name: (kept[0] / self._counts[name]).cpu().numpy() for name, kept in self._values.items() if kept}
+        self._values, self._counts = {name: [] for name in self._values}, dict.fromkeys(self._counts, 0)
         return means
 
     def state_dict(self) -> dict[str, Tensor]:
         """The values of each name ``[S, n]`` that are not read yet, and their counts, for a checkpoint."""
-        values = {f"values/{name}": torch.stack(kept, dim=1) for name, kept in self._values.items()}
-        return values | {f"counts/{name}": torch.tensor(count) for name, count in self._counts.items()}
+        values = {f"values/{name}": torch.stack(kept, dim=1) for name, kept in self._values.items() if kept}
+        return values | {f"counts/{name}": torch.tensor(count) for name, count in self._counts.items() if count}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved values: they are summed later in the order in which they would have been."""
@@ -82,9 +86,9 @@ class EpisodeReturns:
         self._segments.append((segment.reward, segment.done, segment.next_obs))
         self._kept += segment.reward.shape[1]
         if self._kept >= FOLD:
-            self._fold()
+            self.fold()
 
-    def _fold(self) -> None:
+    def fold(self) -> None:
         """Sum the steps kept.
 
         What a copy earned until its last finished episode ended is the sum of its finished episodes' returns.
@@ -130,7 +134,7 @@ class EpisodeReturns:
 
     def read(self) -> dict[str, np.ndarray]:
         """Return ``episode_return [S]`` (NaN where none finished) and ``episodes [S]``, and reset."""
-        self._fold()
+        self.fold()
         count = self._count.cpu().numpy().copy()  # zeroed below
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self._sum.cpu().numpy() / count

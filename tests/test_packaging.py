@@ -171,8 +171,9 @@ def test_a_type_checker_finds_the_parts_from_a_file_of_the_user(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import rlkit.agents\nrlkit.agents.DQN(1, 2, 3, 4, 5, 6, 7, 8, 9)\n", encoding="utf-8"
     )
-    outside = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\n" for name in ("torch", "numpy", "scipy", "matplotlib"))
-    (tmp_path / "mypy.ini").write_text(f"[mypy]\n{outside}", encoding="utf-8")  # what takes longest to read
+    parts = (f"rlkit.{name}" for name in ("adversarial", "planning", "mdp", "nn", "replay", "evaluation", "envs"))
+    skipped = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\n" for name in ("torch", "numpy", "scipy", *parts))
+    (tmp_path / "mypy.ini").write_text(f"[mypy]\n{skipped}", encoding="utf-8")  # what takes longest to read
     command = [sys.executable, "-m", "mypy", "mine.py"]
     environment = {**os.environ, "MYPYPATH": os.environ.get("PYTHONPATH", "")}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -14,10 +14,12 @@ from scipy import stats
 from rlkit.statistics import (
     Estimate,
     difference_interval,
+    holm,
     mean_interval,
     median_interval,
     proportion_interval,
     share_interval,
+    sign_flip_test,
 )
 
 SAMPLE = [481.0, 500.0, 475.5, 499.0, 488.25]
@@ -221,3 +223,42 @@ def test_an_estimate_of_one_seed_is_printed_without_an_interval() -> None:
     assert str(mean_interval([1.0, 2.0])) == "1.5 [-4.853, 7.853]"
     assert "inf" not in str(mean_interval([[3.0, 4.0]], axis=0))
     assert mean_interval([[3.0, 4.0], [4.0, 3.0]], axis=0).has_interval
+
+
+@pytest.mark.parametrize("differences", [[1.0, 2.0, -0.5], [3.0, 3.0, 3.0, 3.0], [0.0, 0.0], [-1.0, 5.0, 0.25, 7.0]])
+def test_the_sign_flip_test_is_scipys_permutation_test(differences: list[float]) -> None:
+    paired = (np.array(differences), np.zeros(len(differences)))
+
+    def mean(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(x - y, axis=axis)
+
+    oracle = stats.permutation_test(paired, mean, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip_test(differences) == pytest.approx(oracle.pvalue)
+
+
+def test_the_sign_flip_test_by_hand() -> None:
+    assert sign_flip_test([1.0] * 10) == 2 / 1024  # both all plus and all minus
+    assert sign_flip_test([-1.0] * 10) == 2 / 1024
+    assert sign_flip_test([0.0] * 5) == 1.0
+    assert sign_flip_test([0.1, 0.2, 0.3]) == 0.25  # the sums of 0.1, 0.2 and 0.3 differ by rounding
+    with pytest.raises(ValueError, match="got 17"):
+        sign_flip_test([1.0] * 17)
+
+
+def test_holms_correction_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+    with pytest.raises(ValueError, match=r"\[1\.5\]"):
+        holm([1.5])
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8), st.floats(0.01, 0.2))
+def test_holm_rejects_as_the_stepwise_procedure(p: list[float], alpha: float) -> None:
+    rejected, order = [False] * len(p), np.argsort(p, kind="stable")
+    for place, index in enumerate(order):
+        if p[index] * (len(p) - place) > alpha:
+            break
+        rejected[index] = True
+    assert [each <= alpha for each in holm(p)] == rejected

@@ -7,7 +7,7 @@ An algorithm's file defines the networks and the ``iteration``. ``policy.py`` ho
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -151,6 +151,10 @@ class Agent(NetworkPolicy):
     def torch_iteration(self) -> None:
         """Collect one batch of experience and learn from it, in plain torch."""
         raise NotImplementedError
+
+    def branch(self) -> Hashable:
+        """Return what the host will decide in the next iteration: equal values, equal operations on the device."""
+        return None
 
     # Training
 
@@ -332,7 +336,7 @@ class Agent(NetworkPolicy):
         Raises:
             FaultyEnvironmentError: no row is left that learns, the last because of its environment.
         """
-        self.training_state.timesteps += batch.reward.shape[1] * self.training_state.num_envs
+        self.training_state.advance(batch.reward.shape[1] * self.training_state.num_envs)
         self.training_state.returns.add(batch)
         self.training_state.freeze(getattr(self.env, "faults", {}))
         if self.normalizer is not None:

@@ -72,7 +72,9 @@ class TrainingState:
 
     def __init__(self, seeds: Sequence[int], num_envs: int, device: torch.device) -> None:
         self.seeds, self.num_envs = tuple(seeds), num_envs
-        self.timesteps = 0  # environment steps per seed, over all its copies
+        # on a device the clock is there too, because a number of the host would stay as it was in a CUDA graph
+        self._clock = None if device.type == "cpu" else torch.zeros((), dtype=torch.int64, device=device)
+        self.timesteps = 0
         self.end = 0  # those that were asked for so far, where schedules end
         self.every = 1  # environment steps between two rows of the log
         self.due = 0  # when the next row is written
@@ -85,13 +87,45 @@ class TrainingState:
         self._rows: list[dict[str, np.ndarray]] = []  # of the log
 
     @property
+    def timesteps(self) -> int:
+        """Environment steps per seed, over all its copies."""
+        return self._timesteps
+
+    @timesteps.setter
+    def timesteps(self, timesteps: int) -> None:
+        self._timesteps = timesteps
+        if self._clock is not None:
+            self._clock.fill_(timesteps)
+
+    def advance(self, timesteps: int) -> None:
+        """Count environment steps per seed."""
+        self._timesteps += timesteps
+        if self._clock is not None:
+            self._clock += timesteps
+
+    @property
+    def now(self) -> int | Tensor:
+        """The timesteps: a number, or on a device a tensor there."""
+        return self._timesteps if self._clock is None else self._clock
+
+    @property
     def remaining(self) -> float:
         """1 at the first step of training, 0 at its end: what schedules are functions of."""
         return 1.0 - self.timesteps / self.end if self.end else 1.0
 
+    @property
+    def remaining_now(self) -> float | Tensor:
+        """``remaining``: a number, or on a device a tensor there."""
+        return self.remaining if self._clock is None or not self.end else 1.0 - self._clock.double() / self.end
+
     def scheduled(self, initial: Tensor, schedule: Schedule) -> Tensor:
         """A learning rate or clip range at this point of training, ``[S]``."""
-        return initial if schedule == "constant" else initial * factor(schedule, 1.0 - self.remaining)
+        return initial if schedule == "constant" else initial * factor(schedule, 1.0 - self.remaining_now)
+
+    def fold(self) -> None:
+        """Sum up what was seen since the last row of the log, so that it does not grow."""
+        self.means.fold()
+        self.returns.fold()
 
     def deactivate_nonfinite(self, number: Tensor) -> None:
         """Stop for good every row whose number ``[S]``, such as the norm of its gradient, is not finite."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .options import Output, PolicyOptions, ThreatOptions
+from typing import Annotated
+
+from .options import Output, PolicyOptions, ThreatOptions, at_least_one, unset
 
 
 def certify(
@@ -12,6 +14,9 @@ def certify(
     states: int = 200,
     max_boxes: int = 10_000,
     radius: bool = True,
+    smoothing: Annotated[float | None, unset("SIGMA", "none")] = None,
+    smoothing_episodes: int = 1_000,
+    return_range: Annotated[tuple[float, float] | None, unset("LEAST MOST", "the task's")] = None,
 ) -> int:
     """Certify the decisions of a policy: at which states can no observation within epsilon change its action?
 
@@ -19,14 +24,27 @@ def certify(
     splitting the ball with linear bounds until it is decided. It covers fully connected networks with relu or tanh, of
     rlkit and of stable-baselines3, and floating observations.
 
+    With --smoothing the return of another policy is certified too: the one that sees its observations through Gaussian
+    noise, against attackers with one budget for a whole episode. Its table also shows an attack on it.
+
     Example: rlkit certify runs/ppo-CartPole-v1 --epsilons 0.05 0.1 --out runs/certificates
 
     Args:
         states: States per training seed.
         max_boxes: Maximum boxes per state; a state that needs more stays open.
         radius: Also enclose the distance to the nearest observation of another action.
+        smoothing: Standard deviation of the Gaussian noise of the smoothed policy, in the unit of epsilon; epsilons are
+            then also l2 budgets of a whole episode.
+        smoothing_episodes: Natural episodes of the smoothed policy per training seed.
+        return_range: Least and largest return of an episode, where the task's are not known.
     """
     from ..workflows.certify import certify as run_certify
+    from ..workflows.smoothing import with_smoothing
 
+    at_least_one("smoothing_episodes", smoothing_episodes)
     subject = policy.load()
-    return output.finish(run_certify(subject, threat.threat(subject), states, max_boxes, radius))
+    limits = threat.threat(subject)
+    run = run_certify(subject, limits, states, max_boxes, radius)
+    if smoothing is not None:
+        run = with_smoothing(run, subject, limits, smoothing, smoothing_episodes, return_range)
+    return output.finish(run)

@@ -136,6 +136,8 @@ class PolicyOptions:
         algo: Algorithm of a stable-baselines3 model, in any case; needed, because the file does not name it.
         trust: Open a stable-baselines3 file, which can run any code when it is read.
         vec_normalize: The .pkl file of the VecNormalize that a stable-baselines3 model was trained with; needs --trust.
+        carrl: Let a DQN act on lower bounds of its values over observations within this epsilon (CARRL), in units of
+            the task's committed scale, else raw ones.
     """
 
     policy: Positional[Path]
@@ -144,6 +146,7 @@ class PolicyOptions:
     algo: Annotated[str | None, unset("{" + ",".join(get_args(SB3ModelAlgorithm)) + "}", "none")] = None
     trust: bool = False
     vec_normalize: Annotated[Path | None, unset("FILE", "none")] = None
+    carrl: Annotated[float | None, unset("EPSILON", "none")] = None
     device: Device = "auto"
 
     def load(self) -> Subject:
@@ -151,9 +154,10 @@ class PolicyOptions:
         import torch
 
         from ..workflows.policies import open_policy
+        from ..workflows.threat import acting_safely
 
         torch.set_num_threads(1)
-        return open_policy(
+        subject = open_policy(
             self.policy,
             self.env,
             pairs(self.env_kwargs),
@@ -162,6 +166,7 @@ class PolicyOptions:
             vec_normalize=self.vec_normalize,
             device=self.device,
         )
+        return subject if self.carrl is None else acting_safely(subject, self.carrl)
 
     def identity(self) -> dict[str, Any]:
         """Return the options that choose the policy, and the digest of its file."""
@@ -170,6 +175,74 @@ class PolicyOptions:
         with policy_file(self.policy).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         return {**asdict(self), "policy": str(self.policy), "vec_normalize": str(self.vec_normalize), "sha256": content}
+
+
+@dataclass(frozen=True)
+class PoliciesOptions:
+    """Which policies are used, and where.
+
+    Args:
+        policies: Run folders, policies of rlkit (.safetensors) or of stable-baselines3 (.zip), of one environment.
+        env: Environment to play in; stable-baselines3 models need it.
+        env_kwargs: Arguments of the environment of stable-baselines3 models.
+        algo: Algorithms of the stable-baselines3 models, in any case: one for all, or one for each in their order.
+        trust: Open stable-baselines3 files, which can run any code when they are read.
+        vec_normalize: The .pkl file of the VecNormalize of a single stable-baselines3 model; needs --trust.
+        carrl: Let DQNs act on lower bounds of their values over observations within this epsilon (CARRL), in units of
+            the task's committed scale, else raw ones.
+    """
+
+    policies: Positional[tuple[Path, ...]]
+    env: Annotated[str | None, unset("ID", "the one of training")] = None
+    env_kwargs: Pairs = ()
+    algo: Annotated[tuple[str, ...], unset("{" + ",".join(get_args(SB3ModelAlgorithm)) + "} ...", "none")] = ()
+    trust: bool = False
+    vec_normalize: Annotated[Path | None, unset("FILE", "none")] = None
+    carrl: Annotated[float | None, unset("EPSILON", "none")] = None
+    device: Device = "auto"
+
+    def each(self) -> list[PolicyOptions]:
+        """The options of every policy by itself.
+
+        Raises:
+            ValueError: no policy, or another number of algorithms than of stable-baselines3 models.
+        """
+        if not self.policies:
+            raise ValueError("name at least one policy: a run folder, a .safetensors file or a .zip file")
+        zips = [path for path in self.policies if path.suffix == ".zip"]
+        if self.algo and len(self.algo) not in (1, len(zips)):
+            raise ValueError(f"--algo names {len(self.algo)} algorithms for {len(zips)} stable-baselines3 models")
+        if self.vec_normalize is not None and len(self.policies) > 1:
+            raise ValueError("--vec-normalize is of a single policy: leave it out, or attack that policy alone")
+        algos = iter(self.algo if len(self.algo) == len(zips) else self.algo * len(zips))
+        return [
+            PolicyOptions(
+                path,
+                self.env,
+                self.env_kwargs if path in zips or len(self.policies) == 1 else (),
+                next(algos, None) if path in zips else None,
+                self.trust,
+                self.vec_normalize,
+                self.carrl,
+                self.device,
+            )
+            for path in self.policies
+        ]
+
+    def load(self) -> list[Subject]:
+        """The policies and their environment, under different names, on one torch thread.
+
+        Raises:
+            ValueError: policies of different environments.
+        """
+        from ..workflows.attack import labeled
+
+        return labeled([options.load() for options in self.each()], self.policies)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the options that choose the policies, and the digests of their files."""
+        found = [options.identity() for options in self.each()]
+        return found[0] if len(found) == 1 else {"policies": found}
 
 
 Unit = Annotated[
@@ -191,6 +264,8 @@ class ThreatOptions:
         epsilons: Attack sizes.
         norm: Norm of the attack: inf bounds every feature separately; 2 and 1 bound all features together.
         attacks_per_episode: Maximum attacks per episode.
+        epsilon_per: Whether epsilon bounds every step by itself, or the l2 length of all offsets of an episode together
+            (needs --norm 2).
         victim: Whether the policy plays its greedy actions or samples them.
         first_seed: Seed of the first episode that is reported; the others follow by one.
     """
@@ -200,23 +275,35 @@ class ThreatOptions:
     unit: Unit = None
     norm: Annotated[Literal["inf", "2", "1"] | None, unset("{inf,2,1}", "inf")] = None
     attacks_per_episode: Annotated[int | None, unset("INT", "no limit")] = None
+    epsilon_per: Annotated[Literal["step", "episode"] | None, unset("{step,episode}", "step")] = None
     victim: Annotated[Literal["greedy", "sampled"] | None, unset("{greedy,sampled}", "greedy")] = None
     first_seed: Annotated[int | None, unset("INT", "10000")] = None
 
-    def threat(self, subject: Subject) -> Threat:
-        """The threat to a subject."""
-        from ..workflows.threat import threat_of
+    def threat(self, subject: Subject, *others: Subject) -> Threat:
+        """The threat to a subject, and to others in the same environment.
 
-        return threat_of(
+        Raises:
+            ValueError: a unit that differs between policies, for several of them, or see ``threat_of``.
+        """
+        from ..workflows.threat import OWN_STD, threat_of
+
+        found = threat_of(
             subject,
             self.threat_file,
             self.unit,
             epsilons=self.epsilons,
             norm=self.norm,
             attacks_per_episode=self.attacks_per_episode,
+            epsilon_per=self.epsilon_per,
             victim=self.victim,
             first_seed=self.first_seed,
         )
+        if others and found.unit == OWN_STD:
+            raise ValueError(
+                "standard deviations of one policy's observations are no unit for several policies: give --unit raw, "
+                "or --threat with a scale"
+            )
+        return found
 
 
 @dataclass(frozen=True)

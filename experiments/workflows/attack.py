@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rlkit.adversarial import (
     FGSM,
@@ -43,13 +45,13 @@ from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import Curve, Reference, png, robustness_curves
 
 from ..report.continued import KEPT
-from ..report.ledger import Picture, ReportTable, RunRecord
+from ..report.ledger import Cell, Picture, ReportTable, RunRecord
 from .fitted_attacks import FITTED, WITHOUT_WEIGHTS, FittedAttacks
-from .policies import Subject, backend_of
+from .policies import AGENT_FILE, Subject, backend_of
 
 AttackName = Literal[
     "noise", "uniform", "gaussian", "fgsm", "pgd", "deepfool", "search", "square", "boundary", "best",
-    "lookahead", "learned", "universal", "substitute",
+    "lookahead", "tree", "learned", "universal", "substitute",
 ]  # fmt: skip
 
 ATTACKS: dict[str, Attack] = {
@@ -65,13 +67,18 @@ ATTACKS: dict[str, Attack] = {
     "best": BestOf((Noise("sign"), PGD(20, restarts=2), RandomSearch(50))),
 }
 ACCESSES: tuple[Access, ...] = get_args(Access)  # from least to most
-NOTE = "Intervals are over training seeds; an attack that fails proves nothing."
+NOTE = (
+    "Intervals are over training seeds; an attack that fails proves nothing. Queries are observations at which an "
+    "attack asks the policy; CPU seconds hold the fit of an attack, whose queries are not counted."
+)
 STRONGEST_NOTE = (
     "The attack called strongest is selected for every seed and epsilon on other episodes, among all attacks of the "
     "table at this epsilon or a smaller one, and no attack."
 )
+SPREADS = 3  # ways to divide an epsilon of an episode over its steps
 CHECKED_STATES = 100  # of natural episodes of every seed, at which the checklist is run
-BY_ATTACK = ("returns", "lengths", "flips", "attacked", "capped")  # arrays of a curve whose first axis are attacks
+# arrays of a curve whose first axis are attacks
+BY_ATTACK = ("returns", "lengths", "flips", "attacked", "capped", "queries", "seconds")
 CURVE_ARRAYS = (*BY_ATTACK, "natural", "natural_lengths", "natural_capped")
 
 
@@ -133,6 +140,11 @@ def attack_plan(subject: Subject, attacks: Sequence[str], threat: Threat, timing
                 f"the attack {name!r} needs the policy's {needed}, and the adversary of this threat "
                 f"knows {', '.join(threat.knows)}: add 'weights' to knows, or use an attack such as boundary"
             )
+    fitted = [name for name in attacks if name in FITTED]
+    if threat.epsilon_per == "episode" and fitted:
+        raise ValueError(
+            f"attacks that are fitted need an epsilon per step, and this one is per episode: leave {fitted} out"
+        )
     if isinstance(timing, Every) and "step" not in threat.knows:
         raise ValueError(f"the timing {timing.name!r} needs the step of the episode: add 'step' to knows of the threat")
     if "draw" in threat.knows:
@@ -162,16 +174,17 @@ class KeptCurves:
     Args:
         folder: of the run.
         tell: gets a sentence about every file that is damaged; its attack is repeated.
+        prefix: of the names of files, to keep policies and norms apart.
     """
 
     KIND = "an attack on a policy (rlkit attack)"
 
-    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
-        self.folder, self._tell = folder / KEPT, tell
+    def __init__(self, folder: Path, tell: Callable[[str], None], prefix: str = "") -> None:
+        self.folder, self._tell, self._prefix = folder / KEPT, tell, prefix
 
     def curve(self, name: str, plan: AttackPlan, measure: Callable[[], RobustnessCurve]) -> RobustnessCurve:
         """Read the curve of an attack, or measure and write it."""
-        path = self.folder / f"{name}.safetensors"
+        path = self.folder / f"{self._prefix}{name}.safetensors"
         if path.exists():
             try:
                 return self._read(path, plan)
@@ -254,17 +267,41 @@ def curve(
     played = partial(played_curve, subject, plan, episodes, first_seed)
 
     def single(name: str) -> RobustnessCurve:
+        if plan.threat.epsilon_per == "episode":
+            return spread_curve(partial(played, ATTACKS[name], plan.epsilons), steps_of(subject, plan.threat))
         if name in ATTACKS:
             return played(ATTACKS[name], plan.epsilons)
-        return beside([played(fits(name, epsilon), (epsilon,)) for epsilon in plan.epsilons])
+        found = [played(fits(name, epsilon), (epsilon,)) for epsilon in plan.epsilons]
+        spent = [fits.seconds[name, epsilon] for epsilon in plan.epsilons]
+        return beside([each._replace(seconds=each.seconds + fit) for each, fit in zip(found, spent, strict=True)])
 
     return joined([single(name) for name in plan.attacks])
 
 
+def spread_curve(played: Callable[..., RobustnessCurve], steps: int) -> RobustnessCurve:
+    """Curves of attacks whose epsilon is of an episode: spent on all steps, on an eighth and on a sixty-fourth."""
+    curves = []
+    for spread in sorted({max(steps // 8**power, 1) for power in range(SPREADS)}):
+        found = played(spread=spread)
+        curves.append(found._replace(attacks=tuple(f"{name} over {spread} steps" for name in found.attacks)))
+    return joined(curves)
+
+
+def steps_of(subject: Subject, threat: Threat) -> int:
+    """The step limit of an episode; 1 where there is none."""
+    return threat.horizon or subject.make_env(1, threat.first_seed).max_episode_steps or 1
+
+
 def played_curve(
-    subject: Subject, plan: AttackPlan, episodes: int, first_seed: int, attack: Attack, epsilons: Sequence[float]
+    subject: Subject,
+    plan: AttackPlan,
+    episodes: int,
+    first_seed: int,
+    attack: Attack,
+    epsilons: Sequence[float],
+    spread: int | None = None,
 ) -> RobustnessCurve:
-    """Play a subject without attack and under one attack."""
+    """Play a subject without attack and under one attack; ``spread`` as of ``robustness_curve``."""
     threat = plan.threat
     return robustness_curve(
         subject.policy,
@@ -278,22 +315,96 @@ def played_curve(
         seeds=subject.seeds,
         timing=plan.timing,
         attacks_per_episode=threat.attacks_per_episode,
+        spread=spread,
     )
+
+
+def labeled(subjects: Sequence[Subject], paths: Sequence[Path]) -> list[Subject]:
+    """Give subjects of one environment different names: those of their files where makers and algorithms are the same.
+
+    Raises:
+        ValueError: they play different environments.
+    """
+    first = subjects[0]
+    for subject in subjects:
+        if (subject.env, dict(subject.env_kwargs)) != (first.env, dict(first.env_kwargs)):
+            raise ValueError(
+                f"policies that are compared play one environment, got {first.env} {dict(first.env_kwargs)} and "
+                f"{subject.env} {dict(subject.env_kwargs)}"
+            )
+    names = [subject.name for subject in subjects]
+    files = [path.parent.name if path.name == AGENT_FILE else path.stem for path in paths]
+    if len({*zip(names, files, strict=True)}) < len(names):
+        files = [f"{file} {number}" for number, file in enumerate(files, start=1)]
+    return [
+        subject if names.count(name) == 1 else subject._replace(algorithm=f"{subject.algorithm} ({file})")
+        for subject, name, file in zip(subjects, names, files, strict=True)
+    ]
 
 
 def attack(
     subjects: Sequence[Subject],
-    plan: AttackPlan,
+    plans: Sequence[AttackPlan],
     episodes: int = 100,
-    kept: KeptCurves | None = None,
+    kept: Callable[[str], KeptCurves] | None = None,
 ) -> RunRecord:
-    """Attack one or more policies of the same environment in the same way; ``kept`` is for a single policy.
+    """Attack one or more policies of the same environment in the same way, in one norm or in several.
+
+    Args:
+        subjects: the policies, of different names.
+        plans: one for every norm.
+        episodes: per training seed.
+        kept: makes the store of finished attacks with a prefix, which is empty for one policy and one norm.
 
     Raises:
         ValueError: see ``rlkit.adversarial.robustness_curve``.
     """
-    measured = [measured_curve(subject, plan, episodes, kept) for subject in subjects]
-    return attack_run(subjects, measured, plan, [checked(subject, plan) for subject in subjects])
+
+    def measure(number: int, subject: Subject, plan: AttackPlan) -> RobustnessCurve:
+        prefix = "" if len(subjects) == len(plans) == 1 else f"{number}-{plan.threat.norm}-"
+        return measured_curve(subject, plan, episodes, None if kept is None else kept(prefix))
+
+    runs = []
+    for plan in plans:
+        measured = [measure(number, subject, plan) for number, subject in enumerate(subjects)]
+        runs.append(attack_run(subjects, measured, plan, [checked(subject, plan) for subject in subjects]))
+    return norms_together(runs, plans)
+
+
+def norms_together(runs: Sequence[RunRecord], plans: Sequence[AttackPlan]) -> RunRecord:
+    """The records of attacks in several norms as one, rows of each norm beside those of the first."""
+    if len(runs) == 1:
+        return runs[0]
+    first = runs[0]
+    rows: list[tuple[Cell, ...]] = []
+    for name in first.results["curves"]:
+        for plan, run in zip(plans, runs, strict=True):
+            own = [row for row in run.tables[0].rows if row[0] == name]
+            rows += [(row[0], plan.threat.norm, *row[1:]) for row in (own if run is first else own[1:])]
+    columns = (first.tables[0].columns[0], "norm", *first.tables[0].columns[1:])
+    digests = ", ".join(plan.threat.digest for plan in plans)
+    title = f"Return against epsilon, in {plans[0].unit} (threats {digests})"
+    curves = {
+        name: [
+            {**point, "norm": plan.threat.norm}
+            for plan, run in zip(plans, runs, strict=True)
+            for point in run.results["curves"][name]
+        ]
+        for name in first.results["curves"]
+    }
+    pictures = [
+        picture._replace(name=f"{picture.name}-{plan.threat.norm}")
+        for plan, run in zip(plans, runs, strict=True)
+        for picture in run.pictures
+    ]
+    return replace(
+        first,
+        settings={**first.settings, "threat": digests, "norm": [plan.threat.norm for plan in plans]},
+        results={**first.results, "curves": curves},
+        tables=(first.tables[0]._replace(title=title, columns=columns, rows=tuple(rows)),),
+        pictures=tuple(pictures),
+        notes=tuple(dict.fromkeys(note for run in runs for note in run.notes)),
+    )
 
 
 def attack_run(
@@ -340,7 +451,7 @@ def attack_run(
             "aliasing_epsilon": plan.aliasing,
             "warnings": {name: [warned._asdict() for warned in found] for name, found in warnings.items()},
         },
-        tables=(curve_table(points, plan),),
+        tables=(curve_table(points, plan, {name: each.seconds for name, each in curves.items()}),),
         pictures=(curve_picture(curves, plan),),
         notes=(
             NOTE,
@@ -373,8 +484,10 @@ def plan_settings(plan: AttackPlan) -> dict[str, Any]:
     return {"attacks": list(plan.attacks), "threat": plan.threat.digest, **fields}
 
 
-def curve_table(curves: Mapping[str, Sequence[CurvePoint]], plan: AttackPlan) -> ReportTable:
-    """Every point of every policy's curve, natural return first."""
+def curve_table(
+    curves: Mapping[str, Sequence[CurvePoint]], plan: AttackPlan, seconds: Mapping[str, NDArray[np.float64]]
+) -> ReportTable:
+    """Every point of every policy's curve, natural return first, with what it cost."""
     rows = tuple(
         (
             name,
@@ -386,14 +499,17 @@ def curve_table(curves: Mapping[str, Sequence[CurvePoint]], plan: AttackPlan) ->
             point.attack_rate,
             point.flip_rate,
             point.capped,
+            None if np.isnan(point.queries) else round(point.queries, 1),
+            point.steps,
+            None if np.isnan(spent) else round(spent, 2),
         )
         for name, points in curves.items()
-        for point in points
+        for point, spent in zip(points, [np.nan, *seconds[name].ravel().tolist()], strict=True)
     )
     alike = () if plan.aliasing is None else ("epsilon / aliasing epsilon",)
     columns = (
         "policy", "attack", "epsilon", *alike, "return", "change", "share of steps attacked",
-        "share of actions flipped", "capped episodes",
+        "share of actions flipped", "capped episodes", "queries a step", "environment steps", "CPU seconds",
     )  # fmt: skip
     return ReportTable(
         "attacks",

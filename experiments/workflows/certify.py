@@ -22,7 +22,7 @@ from rlkit.statistics import share_interval
 
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .policies import Subject, backend_of
-from .threat import described
+from .threat import described, refuse_episode_budget
 
 EPISODES = 10  # natural ones of every training seed, whose states are decided
 HALVINGS = 12  # of the interval of a radius
@@ -59,6 +59,7 @@ def certify(
     """
     if states < 1:
         raise ValueError(f"states must be at least 1, got {states}")
+    refuse_episode_budget(threat, "certificates of single decisions are")
     obs = visited(subject.policy, subject.make_env(EPISODES, threat.first_seed), states)
     rates, seconds = {}, {}
     for epsilon in threat.epsilons:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from rlkit.adversarial import (
     TargetAction,
     Threat,
     Transfer,
+    TreeSearch,
     Universal,
     ValueAware,
     bracket,
@@ -24,6 +26,7 @@ from rlkit.agents import PPO
 from rlkit.envs import AdversaryDynamics, CartPole, GridWorld, find_dynamics
 
 from .cartpole.adversary import PROVOKE, lattice_attack
+from .cartpole.falls import CartPoleFalls
 from .policies import Subject
 
 FIT_SEED_STEP = 1_000  # episodes that attacks are fitted on begin so far above those of the selection
@@ -58,7 +61,7 @@ def lookahead(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     )
 
 
-def learned(subject: Subject, budget: Budget, threat: Threat) -> Attack:
+def learned(subject: Subject, budget: Budget, threat: Threat, steps: int = LEARNED_STEPS) -> Attack:
     """Train an adversary by PPO on the attacker's decision problem, one per seed, all side by side.
 
     It chooses which action to provoke, or to leave the observation as it is (Sun et al. 2022).
@@ -77,7 +80,7 @@ def learned(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     adversary = PPO(
         problem, seeds=subject.seeds, num_envs=LEARNED_COPIES, device=subject.policy.device, n_steps=128, batch_size=256
     )
-    return LearnedAttack(adversary.learn(LEARNED_STEPS), moves)
+    return LearnedAttack(adversary.learn(steps), moves)
 
 
 def universal(subject: Subject, budget: Budget, threat: Threat) -> Attack:
@@ -93,8 +96,25 @@ def substitute(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     return Transfer(PGD(20), imitation)
 
 
+def tree(subject: Subject, budget: Budget, threat: Threat) -> Attack:
+    """Plan through the cart-pole's own equations which actions to provoke; nothing is fitted.
+
+    Raises:
+        ValueError: another environment, which is not deterministic or whose observations are not its states.
+    """
+    dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    if not isinstance(dynamics, CartPole):
+        raise ValueError(
+            f"the attack 'tree' searches a deterministic simulator whose observations are its states, CartPole-v1, not "
+            f"{subject.env}: use 'lookahead' on grids, or rlkit.adversarial.TreeSearch with dynamics of your own"
+        )
+    falls = CartPoleFalls(dynamics)
+    return TreeSearch(dynamics, lambda states: -falls.danger(states), horizon=threat.horizon)
+
+
 FITTED: Mapping[str, Fit] = {
     "lookahead": lookahead,
+    "tree": tree,
     "learned": learned,
     "universal": universal,
     "substitute": substitute,
@@ -108,18 +128,21 @@ class FittedAttacks:
     def __init__(self, subject: Subject, threat: Threat) -> None:
         self._subject, self._threat = subject, threat
         self._found: dict[tuple[str, float], Attack] = {}
+        self.seconds: dict[tuple[str, float], float] = {}  # of CPU time, of every fit
 
     def __call__(self, name: str, epsilon: float) -> Attack:
         """Return the attack ``name`` at an epsilon."""
         if (name, epsilon) not in self._found:
+            began = time.process_time()
             self._found[name, epsilon] = FITTED[name](self._subject, self._threat.budget(epsilon), self._threat)
+            self.seconds[name, epsilon] = time.process_time() - began
         return self._found[name, epsilon]
 
 
-def fit_states(subject: Subject, threat: Threat) -> Any:
-    """States of natural episodes that are neither reported nor used for a selection, ``[S, FIT_STATES, *obs]``."""
+def fit_states(subject: Subject, threat: Threat, count: int = FIT_STATES) -> Any:
+    """States of natural episodes that are neither reported nor used for a selection, ``[S, count, *obs]``."""
     first = max(threat.first_seed, threat.selection_seed) + FIT_SEED_STEP
-    return visited(subject.policy, subject.make_env(FIT_EPISODES, first), FIT_STATES)
+    return visited(subject.policy, subject.make_env(FIT_EPISODES, first), count)
 
 
 def rows_of(subject: Subject) -> list[Any]:

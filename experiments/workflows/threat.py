@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rlkit.adversarial import Threat, committed_threat
+from rlkit.adversarial import CARRL, Threat, committed_threat
 from rlkit.evaluation import EVALUATION_SEED, observation_std
 
 from .policies import Subject
@@ -53,6 +53,32 @@ def threat_of(subject: Subject, file: Path | None = None, unit: Unit | None = No
         std = observation_std(subject.policy, subject.make_env(SCALE_EPISODES, EVALUATION_SEED)).cpu()
         base = replace(base, scale=tuple(std.flatten().tolist()), shape=tuple(std.shape), unit=OWN_STD)
     return replace(base, **changes)
+
+
+def acting_safely(subject: Subject, epsilon: float) -> Subject:
+    """Let a subject act on lower bounds of its action values over the ball of an epsilon (``rlkit.adversarial.CARRL``).
+
+    Epsilon is in units of the task's committed scale, else in raw ones, with the norm "inf".
+
+    Raises:
+        ValueError: see ``CARRL``.
+    """
+    task = committed_threat(subject.env, subject.env_kwargs) or Threat()
+    policy = CARRL(subject.policy, task.budget(epsilon))
+    return subject._replace(policy=policy, algorithm=f"{subject.algorithm} with CARRL {epsilon:g}")
+
+
+def refuse_episode_budget(threat: Threat, what: str) -> None:
+    """Refuse a threat whose epsilon is of a whole episode.
+
+    Raises:
+        ValueError: the threat is such a one; the message begins with ``what``.
+    """
+    if threat.epsilon_per == "episode":
+        raise ValueError(
+            f"{what} of an epsilon per step, and the threat has one per episode: set epsilon_per to 'step', or use "
+            "rlkit certify --smoothing"
+        )
 
 
 def described(threat: Threat) -> str:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rlkit.adversarial import FallBounds, fall_bounds
+import numpy as np
+
+from rlkit.adversarial import STRONGEST, FallBounds, fall_bounds
 from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.statistics import mean_interval
 
@@ -15,7 +17,7 @@ from .attack import ATTACKS, AttackPlan
 from .bracket import BOXES, Sandwich, sandwich, without_rounding
 from .cartpole.falls import CartPoleFalls
 from .policies import Subject
-from .threat import described
+from .threat import described, refuse_episode_budget
 
 NOTE = (
     "Certified <= worst case <= best attack <= natural, all four in exact expectation over the start distribution. The "
@@ -38,6 +40,7 @@ def with_worst_case(run: RunRecord, subject: Subject, plan: AttackPlan) -> RunRe
     Raises:
         ValueError: the environment is no finite problem, or see ``rlkit.adversarial.bracket``.
     """
+    refuse_episode_budget(plan.threat, "worst cases are")
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if isinstance(dynamics, CartPole):
         return _with_falls(run, subject, plan, dynamics)
@@ -75,6 +78,33 @@ def worst_cases(subject: Subject, plan: AttackPlan, max_boxes: int = BOXES) -> d
         epsilon: limits(dynamics, subject.policy, threat.budget(epsilon), horizon=threat.horizon, attacks=attacks)
         for epsilon in threat.epsilons
     }
+
+
+def with_distance(run: RunRecord) -> RunRecord:
+    """Say last how far the strongest attack is from the worst case, or that nothing is known."""
+    if "worst_case" in run.results:
+        return run  # its last notes say so for every epsilon
+    if "falls" in run.results:
+        return replace(run, notes=(*run.notes, *map(_fall_distance, run.results["falls"])))
+    ends = []
+    for name, points in run.results["curves"].items():
+        last = [point for point in points if point["attack"] == STRONGEST][-1]
+        ends.append(f"{last['mean_return'].value:.4g} of {points[0]['mean_return'].value:.4g} ({name})")
+    words = (
+        f"At the largest epsilon the strongest attack leaves {', '.join(ends)}. Nothing is known about how far it is "
+        "from the worst case: no lower bound was computed (--worst-case computes one for grid worlds and CartPole-v1)."
+    )
+    return replace(run, notes=(*run.notes, words))
+
+
+def _fall_distance(found: dict[str, Any]) -> str:
+    """Say how far the shortest executed sequences are from the bound, in steps."""
+    lower, upper = np.array(found["lower"]), np.array(found["upper"])
+    closed = int((lower == upper).sum(axis=None))
+    return (
+        f"Epsilon {found['epsilon']:g}: from {closed} of {lower.size} starts the shortest executed sequence to a fall "
+        f"is the worst case; from the others it is at most {int((upper - lower).max(axis=None))} steps above it."
+    )
 
 
 def _with_falls(run: RunRecord, subject: Subject, plan: AttackPlan, dynamics: CartPole) -> RunRecord:

@@ -16,6 +16,7 @@ from .attacks.learned import AdversaryActions, AdversaryEnv, Ball, Directions, L
 from .attacks.noise import Noise
 from .attacks.random_search import RandomSearch, Square
 from .attacks.transfer import Substitute, Transfer, distill
+from .attacks.tree_search import TreeSearch
 from .attacks.universal import Universal, universal_offset
 from .attacks.value_aware import ValueAware
 from .budget import Budget
@@ -67,6 +68,7 @@ from .measures.checklist import Checked, ChecklistResult, ChecklistWarning, curv
 from .measures.dimension import DimensionPoint, EncodedVictim, Rescaled, alignment, dimension_sweep, padded, rotated
 from .measures.distance import DistanceCurve, distance_curve
 from .measures.lipschitz import first_order_flip, lipschitz_bound, margin_radius, steepness
+from .measures.policy_smoothing import SmoothedReturn, even_thresholds, shifted_probability, smoothed_return
 from .measures.robustness_curve import NATURAL, CurvePoint, RobustnessCurve, robustness_curve
 from .measures.saliency import SaliencyOfEpisode, episode_saliencies, episode_saliency, saliency
 from .measures.sections import Section, along_ray, cross_section
@@ -91,13 +93,16 @@ from .verification.probabilities import ProbabilityBounds, probability_bounds
 from .verification.radius import CertifiedRadius, CertifiedRates, certified_action_rate, certified_radius
 from .verification.reachable import ReachableActions, reachable_actions
 from .victims.base import Access, LabelVictim, ModuleVictim, OneHot, Victim, scores_of
+from .victims.carrl import CARRL
 from .victims.decision_trees import DecisionTrees, grow, imitate
+from .victims.smoothed import SmoothedPolicy
 from .victims.stacked import Stacked
 from .visited_states import visited
 
 __all__ = [
     "APPLICABILITY",
     "CARDQN",
+    "CARRL",
     "CLEAN",
     "FGSM",
     "J1",
@@ -167,6 +172,8 @@ __all__ = [
     "SADQNHinge",
     "SaliencyOfEpisode",
     "Section",
+    "SmoothedPolicy",
+    "SmoothedReturn",
     "Square",
     "Stacked",
     "Strategic",
@@ -177,6 +184,7 @@ __all__ = [
     "Timing",
     "Transfer",
     "TransferMatrix",
+    "TreeSearch",
     "TwoLip",
     "Universal",
     "ValueAware",
@@ -213,6 +221,7 @@ __all__ = [
     "distill",
     "episode_saliencies",
     "episode_saliency",
+    "even_thresholds",
     "examine",
     "execute",
     "expected_q",
@@ -248,7 +257,9 @@ __all__ = [
     "rotated",
     "saliency",
     "scores_of",
+    "shifted_probability",
     "side_by_side",
+    "smoothed_return",
     "steepness",
     "strongest",
     "sweep",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ from .attacks.base import Attack, perturb, warn_if_nonfinite, warn_if_stochastic
 from .attacks.subset import perturb_where
 from .budget import Budget, as_budget, per_feature, tiled
 from .timing import Always, Timing, attack_now
-from .victims.base import OneHot, Victim, as_victim, isolated
+from .victims.base import OneHot, QueryCounter, Victim, as_victim
 
 UNLIMITED = 2**62  # attacks left in an episode without a limit
+ROUNDING = 1e-6  # share of the square of an episode's budget that is kept back for the rounding of what is shown
+SPENT = 1e-4  # share of it that is not worth another attack
 
 
 class AttackedPolicy:
@@ -50,9 +53,12 @@ class AttackedPolicy:
         groups: number of groups of copies that play the same episodes (``ConcatEnv``); every group gets the same
             random numbers.
         once: whether to attack only the first episode of every copy, which is the one that an evaluation counts.
+        episode_budget: bound of the l2 length of all offsets of an episode together, in units of the budget's scale; a
+            number or ``[B]``. At every step the attack may use up to the budget's epsilon of what is left. None for no
+            bound.
 
     Raises:
-        ValueError: attacks_per_episode is negative.
+        ValueError: attacks_per_episode is negative, or episode_budget is, or is given with another norm than "2".
     """
 
     def __init__(
@@ -66,11 +72,16 @@ class AttackedPolicy:
         attacks_per_episode: int | None = None,
         groups: int = 1,
         once: bool = False,
+        episode_budget: float | Tensor | None = None,
     ) -> None:
         if attacks_per_episode is not None and attacks_per_episode < 0:
             raise ValueError(f"attacks_per_episode must be at least 0, or None for no limit, got {attacks_per_episode}")
+        if episode_budget is not None and not bool((torch.as_tensor(episode_budget) >= 0).all()):
+            raise ValueError(f"episode_budget must be at least 0, or None for no bound, got {episode_budget}")
+        if episode_budget is not None and as_budget(budget).norm != "2":
+            raise ValueError(f"an episode_budget is an l2 length: use Budget(norm='2'), got {as_budget(budget).norm!r}")
         self.policy: Victim = as_victim(policy)
-        self.victim = isolated(self.policy)
+        self.victim = QueryCounter(self.policy)
         self.attack = attack
         self.budget = as_budget(budget)
         self.target = target
@@ -78,6 +89,7 @@ class AttackedPolicy:
         self.timing = Always() if timing is None else timing
         self.attacks_per_episode = attacks_per_episode
         self.groups, self.once = groups, once
+        self.episode_budget = episode_budget
         self._numbers: Stream | None = None  # of the attack
         self._chances: Stream | None = None  # of the timing
         self._placed: Budget | None = None
@@ -85,6 +97,7 @@ class AttackedPolicy:
         self._step: Tensor  # [S, B] int64, of the present episode; made at the first observation, like the next two
         self._attacks: Tensor  # [S, B] int64, attacks in the present episode
         self._over: Tensor  # [S, B] bool, whether a copy is past its first episode and no longer attacked
+        self._spent: Tensor  # [S, B] float64, square of the l2 length of all offsets of the present episode
 
     @property
     def num_seeds(self) -> int | None:
@@ -107,10 +120,16 @@ class AttackedPolicy:
             raise RuntimeError("no observation was perturbed yet: there is nothing to count")
         return self._attacks.clone()
 
+    @property
+    def queries(self) -> int:
+        """Observations at which the attack and its timing asked the victim since this object was made."""
+        return self.victim.asked
+
     def describe_timing(self) -> str:
         """Describe when the attacker attacks, for example ``strategic above 0.5, at most 25 attacks an episode``."""
         limit = self.attacks_per_episode
-        return self.timing.name + ("" if limit is None else f", at most {limit} attacks an episode")
+        words = self.timing.name + ("" if limit is None else f", at most {limit} attacks an episode")
+        return words + ("" if self.episode_budget is None else ", epsilon per episode")
 
     def act(self, obs: Given, deterministic: bool = True) -> Tensor:
         """Return the victim's actions ``[S, B]`` at ``perturb(obs)``, of true observations ``[S, B, *observation]``.
@@ -151,7 +170,7 @@ class AttackedPolicy:
         """Return the same attacker of one row of the victim, which must support ``policy[row]``."""
         policy: Any = self.policy
         seeds = range(row, row + 1) if self.seeds is None else [self.seeds[row]]
-        rest = self.target, self.timing, self.attacks_per_episode, self.groups, self.once
+        rest = self.target, self.timing, self.attacks_per_episode, self.groups, self.once, self.episode_budget
         return AttackedPolicy(policy[row], self.attack, self.budget, seeds, *rest)
 
     def restart(self, done: Tensor | None = None) -> None:
@@ -160,11 +179,12 @@ class AttackedPolicy:
             return  # nothing was counted yet
         if done is None:
             self._step, self._attacks = torch.zeros_like(self._step), torch.zeros_like(self._attacks)
-            self._over = torch.zeros_like(self._over)
+            self._over, self._spent = torch.zeros_like(self._over), torch.zeros_like(self._spent)
         else:
             done = done.to(self._step.device)
             self._step, self._attacks = self._step.masked_fill(done, 0), self._attacks.masked_fill(done, 0)
             self._over = self._over | done if self.once else self._over
+            self._spent = self._spent.masked_fill(done, 0.0)
 
     @torch.no_grad()
     def perturb(self, obs: Given) -> Tensor:
@@ -190,16 +210,30 @@ class AttackedPolicy:
         u, chances = (None if stream is None else tiled(stream.next(), self.groups) for stream in streams)
         limit = UNLIMITED if self.attacks_per_episode is None else self.attacks_per_episode
         now = attack_now(self.timing, self.victim, obs, self._step, limit - self._attacks, chances)  # [S, B]
+        budget = self._placed
+        if self.episode_budget is not None:
+            budget, left = self._of_episode(budget, obs)
+            now = now & (left > 0)
         now = now & ~self._over
         at = getattr(self.attack, "at", None)  # of an attack that depends on steps and attacks left
         if at is None:
-            seen = perturb_where(now, self.attack, self.victim, obs, self._placed, u, aim)
+            seen = perturb_where(now, self.attack, self.victim, obs, budget, u, aim)
         else:
-            shown = perturb(at(self._step, limit - self._attacks), self.victim, obs, self._placed, u, aim)
+            shown = perturb(at(self._step, limit - self._attacks), self.victim, obs, budget, u, aim)
             seen = torch.where(per_feature(now, obs), shown, obs)
         self._step, self._attacks = self._step + 1, self._attacks + now
         self.attacked = (seen != obs).flatten(2).any(dim=-1)
+        if self.episode_budget is not None:
+            self._spent = self._spent + budget.distance(obs, seen).double() ** 2
         return seen
+
+    def _of_episode(self, budget: Budget, obs: Tensor) -> tuple[Budget, Tensor]:
+        """Return the budget of this step, and what is left of the episode's, ``[S, B]``."""
+        total = torch.as_tensor(self.episode_budget, dtype=torch.float64, device=obs.device)
+        rest = total**2 * (1.0 - ROUNDING) - self._spent
+        left = torch.where(rest > SPENT * total**2, rest, 0.0).sqrt()
+        each = torch.as_tensor(budget.epsilon, dtype=torch.float64, device=obs.device)
+        return replace(budget, epsilon=torch.minimum(each, left).to(obs.dtype)), left
 
     def _begin(self, obs: Tensor) -> None:
         """Make what depends on the numbers of rows and copies, which the first observation shows."""
@@ -208,6 +242,7 @@ class AttackedPolicy:
         self._step = torch.zeros(obs.shape[:2], dtype=torch.int64, device=obs.device)
         self._attacks = torch.zeros_like(self._step)
         self._over = torch.zeros_like(self._step, dtype=torch.bool)
+        self._spent = torch.zeros_like(self._step, dtype=torch.float64)
         copies = obs.shape[1] // self.groups
         seeds = self.seeds if self.seeds is not None else range(len(obs))
         width = self.attack.noise_width(math.prod(obs.shape[2:]))

@@ -29,6 +29,7 @@ from .victims.base import Access
 
 Knowledge = Literal["state", "step", "weights", "draw"]
 Played = Literal["greedy", "sampled"]
+Period = Literal["step", "episode"]
 SELECTION_SEED = 20_000  # first seed of the episodes on which attacks are selected
 DIGEST_LETTERS = 12
 RAW = "raw observation units"
@@ -50,6 +51,9 @@ class Threat:
             flat observations.
         low, high: bounds of shown observations, one number or one per feature; empty for none.
         attacks_per_episode: most steps of an episode that may be attacked; None for no limit.
+        epsilon_per: "step" if epsilon bounds every shown observation by itself. "episode" if it bounds the l2 length of
+            all offsets of an episode together, ``sqrt(sum_t |z_t|^2) <= epsilon``; then the norm must be "2". A
+            per-step epsilon costs ``epsilon sqrt(T)`` of such a budget in T steps.
         knows: what the adversary knows. "state" is the true state. "step" allows it to depend on the step of the
             episode. "weights" gives it the scores and gradients of the policy; without them it sees actions. "draw" is
             the number that a sampled action is drawn with, an option of exact worst cases alone.
@@ -73,6 +77,7 @@ class Threat:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     attacks_per_episode: int | None = None
+    epsilon_per: Period = "step"
     knows: tuple[Knowledge, ...] = ("state", "step", "weights")
     victim: Played = "greedy"
     horizon: int | None = None
@@ -100,6 +105,10 @@ class Threat:
             raise ValueError("a greedy policy draws no numbers: leave 'draw' out of knows, or set victim to 'sampled'")
         if self.victim not in get_args(Played):
             raise ValueError(f"victim must be 'greedy' or 'sampled', got {self.victim!r}")
+        if self.epsilon_per not in get_args(Period):
+            raise ValueError(f"epsilon_per must be 'step' or 'episode', got {self.epsilon_per!r}")
+        if self.epsilon_per == "episode" and self.norm != "2":
+            raise ValueError(f"an epsilon per episode is an l2 length: set norm to '2', got {self.norm!r}")
         _refuse_count("attacks_per_episode", self.attacks_per_episode, smallest=0)
         _refuse_count("horizon", self.horizon, smallest=1)
         for name in ("first_seed", "selection_seed"):
@@ -108,7 +117,7 @@ class Threat:
             self.budget(epsilon)  # refuses what a budget refuses
 
     def budget(self, epsilon: float = 0.0) -> Budget:
-        """Return the budget of one observation at an epsilon.
+        """Return the budget of one observation at an epsilon; an episode's may be spent on a single one.
 
         Raises:
             ValueError: epsilon is negative or not finite.
@@ -140,8 +149,10 @@ class Threat:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGEST_LETTERS]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields as JSON and TOML know them, those of value None left out."""
+        """Return all fields as JSON and TOML know them, without those of value None; ``epsilon_per`` if not "step"."""
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        if self.epsilon_per == "step":
+            del listed["epsilon_per"]  # threats that were recorded before the field existed keep their digest
         return {name: value for name, value in listed.items() if value is not None}
 
     @classmethod

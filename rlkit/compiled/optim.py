@@ -66,7 +66,7 @@ def _rmsprop(optimizer: Any, s: int, p: Floats, g: Floats, rate: float) -> None:
 @compiled
 def descend(
     optimizer: Any, s: int, p: Floats, g: Floats, rate: float, max_norm: float, active: Flags, going_on: bool
-) -> float:
+) -> Any:
     """Take one clipped step of row s if it still learns; stop the row for good if its gradient is not finite.
 
     Args:

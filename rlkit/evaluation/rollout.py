@@ -19,7 +19,7 @@ from rlkit.types import Env, EpisodicPolicy, Policy, Transition, heeds_masks
 from .limits import step_cap, warn_capped
 from .perturbation import Perturb, Perturbation, as_perturbation
 
-CUDA_CHECK_STEPS = 32  # steps between two questions "is any copy still running?" on a GPU, which stall it
+DEVICE_CHECK_STEPS = 32  # steps between two questions "is any copy still running?" off the CPU, which stall the device
 
 
 class Episodes(NamedTuple):
@@ -126,7 +126,7 @@ def walk(
         each.restart()
     running = torch.ones(env.obs.shape[:2], dtype=torch.bool, device=env.obs.device)
     nothing_attacked = torch.zeros_like(running)
-    check_steps = CUDA_CHECK_STEPS if running.is_cuda else 1
+    check_steps = 1 if running.device.type == "cpu" else DEVICE_CHECK_STEPS
     for t in range(1, step_cap(max_steps, env.max_episode_steps) + 1):
         obs = env.obs
         seen = obs if attack is None else attack.perturb(obs.clone())

@@ -45,7 +45,7 @@ class Layer:
         self.rows = list(zip(self.weight_mT.unbind(0), bias.unbind(0), strict=True))  # S pairs, as oneDNN wants them
         self.activation = activation
         # the minibatch from which tanh is made of the sigmoid
-        vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and n_in > 1
+        vectors = activation == "tanh" and n_out % (2 * ALIGNMENT) == 0 and n_in > 1 and flat.device.type == "cpu"
         self.sigmoid_from = math.ceil(SIGMOID_WORK / n_out) if vectors else sys.maxsize
         self._chosen: dict[int, LayerBackends] = {}
 
@@ -87,8 +87,9 @@ class Layer:
 
     def _choose(self, minibatch: int) -> LayerBackends:
         n_in, n_out = self.weight.shape[1:]
-        others = THIN if 1 in (n_in, n_out) else TORCH
-        if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32:
+        on_cpu = self.weight.device.type == "cpu"
+        others = THIN if on_cpu and 1 in (n_in, n_out) else TORCH
+        if not on_cpu or self.weight.dtype != torch.float32:
             chosen = LayerBackends(others, others, others)
         else:
             height, width = (n_out, n_in) if self.out_first else (n_in, n_out)

@@ -144,17 +144,17 @@ class Adam:
 
     def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """The same in operations over all rows: on a GPU a kernel per row would be slower."""
-        beta1, beta2 = self.betas
-        gradient = torch.where(active[:, None], gradient, 0.0)
+        (beta1, beta2), idle = self.betas, ~active
+        gradient = gradient.masked_fill(idle[:, None], 0.0)
         self.first.lerp_(gradient, 1.0 - beta1)
         self.second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
         correction1 = 1.0 - beta1**self.steps  # [S] float64
         correction2 = 1.0 - beta2**self.steps
         # an idle row has learning rate 0 and finite moments, so it subtracts exactly 0
-        rate = torch.where(active, learning_rate / correction1, 0.0).to(gradient.dtype)
-        scale = correction2.rsqrt().where(active, 1.0).to(gradient.dtype)
+        rate = (learning_rate / correction1).masked_fill(idle, 0.0).to(gradient.dtype)
+        scale = correction2.rsqrt().masked_fill(idle, 1.0).to(gradient.dtype)
         denominator = self.second.sqrt().mul_(scale[:, None]).add_(self.eps)
-        self.parameters.addcdiv_(self.first * -rate[:, None], denominator)
+        self.parameters.addcdiv_(self.first * rate[:, None], denominator, value=-1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Moments and step counts, for a checkpoint."""

@@ -37,12 +37,14 @@ class ReplayBuffer:
         MemoryError: the buffer would not fit (see ``replay_bytes``).
     """
 
+    stores_successors = False  # all of them, instead of those that no next step shows
+
     def __init__(self, capacity: int, example: Transition, num_actions: int | None = None) -> None:
         num_seeds, copies = example.reward.shape
         if capacity < copies:
             raise ValueError(f"buffer_size must hold one step of all {copies} copies, got {capacity}")
         device = example.reward.device
-        needed, free = replay_bytes(capacity, example, num_actions), free_memory(device)
+        needed, free = replay_bytes(capacity, example, num_actions, self.stores_successors), free_memory(device)
         too_large = (
             f"a replay buffer of {capacity:,} transitions for {num_seeds} seeds takes {needed / 1e9:.1f} GB and "
             f"{free / 1e9:.1f} GB are free on {device}, or fewer to this process"
@@ -53,7 +55,7 @@ class ReplayBuffer:
         try:
             self._fields = {
                 name: torch.empty(num_seeds, capacity, *shape, dtype=dtype, device=device)
-                for name, (shape, dtype) in _stored(example, num_actions).items()
+                for name, (shape, dtype) in _stored(example, num_actions, self.stores_successors).items()
             }
         except RuntimeError as error:  # the process may have less than the machine
             raise MemoryError(f"{too_large}: lower buffer_size or train fewer seeds") from error
@@ -406,16 +408,19 @@ def _check_alike(name: str, own: Tensor, given: Tensor) -> None:
         )
 
 
-def replay_bytes(capacity: int, example: Transition, num_actions: int | None = None) -> int:
+def replay_bytes(capacity: int, example: Transition, num_actions: int | None = None, successors: bool = False) -> int:
     """Return the bytes that the rings of ``ReplayBuffer(capacity, example, num_actions)`` take.
 
-    The table of successors takes an observation and 8 bytes more for every end of an episode.
+    The table of successors takes an observation and 8 bytes more for every end of an episode; with ``successors`` they
+    are in a ring.
     """
-    stored = _stored(example, num_actions).values()
+    stored = _stored(example, num_actions, successors).values()
     return sum(len(example.reward) * capacity * math.prod(shape) * dtype.itemsize for shape, dtype in stored)
 
 
-def _stored(example: Transition, num_actions: int | None) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+def _stored(
+    example: Transition, num_actions: int | None, successors: bool
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """Return the shape and dtype of every stored field of a transition.
 
     The mask of the action itself is not stored: no update needs it.
@@ -426,6 +431,8 @@ def _stored(example: Transition, num_actions: int | None) -> dict[str, tuple[tup
         "reward": ((), example.reward.dtype),
         "flags": ((), torch.uint8),
     }
+    if successors:
+        stored["next_obs"] = stored["obs"]
     if example.next_action_mask is not None:
         stored["next_action_mask"] = (tuple(example.next_action_mask.shape[2:]), torch.bool)
     return stored

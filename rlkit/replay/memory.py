@@ -14,6 +14,7 @@ from rlkit.checkpoint import part
 from rlkit.types import Transition, combined
 
 from .buffer import ReplayBuffer
+from .device_buffer import DeviceReplayBuffer
 from .prioritized import Priorities
 
 SMALLEST_PRIORITY = 1e-6  # added to |y - Q|, so that every transition can be sampled again
@@ -92,11 +93,12 @@ class Memory:
 
     def _make(self, example: Transition) -> None:
         """Rings for transitions such as this one ``[S, B, ...]``, and priorities if they are asked for."""
-        self.replay = ReplayBuffer(self.capacity, example, self.num_actions)
+        buffer = ReplayBuffer if example.reward.device.type == "cpu" else DeviceReplayBuffer
+        self.replay = buffer(self.capacity, example, self.num_actions)
         if self.alpha is not None:
             self.priorities = Priorities(self.capacity, self.alpha)
 
-    def sample(self, u: Tensor, remaining: float = 1.0) -> Minibatch:
+    def sample(self, u: Tensor, remaining: float | Tensor = 1.0) -> Minibatch:
         """Minibatches side by side: uniform numbers ``u [count, S, M]`` -> fields ``[S, count M, ...]``.
 
         Args:

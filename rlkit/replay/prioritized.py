@@ -23,7 +23,7 @@ class Priorities:
         self.capacity = capacity
         self.alpha = alpha.double()[:, None]
         self.largest = torch.ones(len(alpha), 1, dtype=torch.float64, device=alpha.device)  # priority so far
-        self.added = 0  # transitions per seed
+        self.added = torch.zeros((), dtype=torch.int64, device=alpha.device)  # transitions per seed
         width = math.isqrt(capacity - 1) + 1
         # chances before they are divided by their sum; 0 where nothing is stored
         self._mass = torch.zeros(len(alpha), -(-capacity // width), width, dtype=torch.float64, device=alpha.device)
@@ -68,13 +68,17 @@ class Priorities:
 
     def rank(self, slot: Tensor) -> Tensor:
         """Uniform numbers ``[S, M]`` at which ``ReplayBuffer.sample`` reads these slots, oldest first."""
-        size = min(self.added, self.capacity)
+        size = self._size()
         return (((slot - (self.added - size)) % self.capacity).double() + 0.5) / size
 
     def importance(self, probability: Tensor, beta: Tensor) -> Tensor:
         """w = (n P)^-beta / max w of the minibatch, ``[S, M]``; beta ``[S]``, 1 corrects the expectation fully."""
-        weight = (min(self.added, self.capacity) * probability) ** -beta[:, None]
+        weight = (self._size() * probability) ** -beta[:, None]
         return weight / weight.amax(dim=1, keepdim=True)
+
+    def _size(self) -> Tensor:
+        """Return how many slots hold something."""
+        return self.added.clamp(max=self.capacity)
 
     def _block(self, block: Tensor) -> Tensor:
         """Blocks ``[S, M] -> [S, M, width]``."""
@@ -82,20 +86,21 @@ class Priorities:
 
     def grow(self, capacity: int) -> None:
         """Make room for more; only rings that have not wrapped can grow."""
-        stored, largest = self._mass.flatten(1)[:, : self.added], self.largest
-        added = self.added
+        added, largest = int(self.added), self.largest
+        stored = self._mass.flatten(1)[:, :added]
         self.__init__(capacity, self.alpha[:, 0])  # type: ignore[misc]
-        self.largest, self.added = largest, added
+        self.largest = largest
+        self.added += added
         self._mass.flatten(1)[:, :added] = stored
         self._blocks = self._mass.sum(dim=2)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Chances, largest priority and count, for a checkpoint."""
-        return {"mass": self._mass, "largest": self.largest, "added": torch.tensor(self.added)}
+        return {"mass": self._mass, "largest": self.largest, "added": self.added}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved priorities."""
         self._mass.copy_(state["mass"])
-        self._blocks = self._mass.sum(dim=2)
+        self._blocks.copy_(self._mass.sum(dim=2))
         self.largest.copy_(state["largest"])
-        self.added = int(state["added"])
+        self.added.copy_(state["added"])

@@ -134,7 +134,7 @@ def test_brute_force_over_all_timings(attacks):
     """
     rng = np.random.default_rng(attacks)
     mdp = garnet(2, 2, 2, rng, ending=0.1)
-    natural, attacked = np.array([0, 1]), np.array([1, 0])
+    natural, attacked = np.array([1, 0]), np.array([0, 1])
     reachable = np.ones((2, 2), np.bool_)
     found = worst_case(mdp, choices_of_actions(natural, reachable), horizon=3, attacks=attacks)
     places = [(t, s, left) for t in range(3) for s in range(2) for left in range(1, attacks + 1)]
@@ -153,6 +153,7 @@ def test_brute_force_over_all_timings(attacks):
         least = np.minimum(least, value[-1])
     assert np.allclose(found.upper[0], least, atol=1e-12)
     assert (found.lower[0] <= least + 1e-15).all()
+    assert (least < found.natural[0] - 0.1).any() == (attacks > 0), "attacks must matter"
 
 
 class TestRelations:

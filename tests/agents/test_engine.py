@@ -2,12 +2,15 @@
 
 import copy
 import importlib.util
+import subprocess
+import sys
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from finite_problems import needs_numba
+from source_tree import ROOT
 from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
@@ -162,6 +165,46 @@ def test_a_row_of_many_is_to_the_bit_the_run_of_its_seed(algorithm, settings, mo
     monkeypatch.setattr("rlkit.compiled.rollout.ROWS_WORK", 1)
     for row in (0, 3, 4):
         assert_same_run(many, row, trained(algorithm, [row], engine="compiled", **settings), 0)
+
+
+OWN = {
+    "learning_rate": [1e-3, 3e-4, 3e-3],
+    "gamma": [0.99, 0.9, 0.95],
+    "ent_coef": [0.0, 0.01, 0.1],
+    "max_grad_norm": [10.0, 0.1, 1.0],
+}
+OWN_OF_PPO = {"clip_range": [0.2, 0.1, 0.3], "clip_range_vf": [0.2, 10.0, 0.1], "target_kl": [1.0, 0.01, 0.001]}
+
+
+@pytest.mark.slow
+@ON_POLICY
+def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
+    own = OWN | (OWN_OF_PPO if algorithm is PPO else {})
+    many = trained(algorithm, [4, 4, 9], engine="compiled", **own)
+    for row, seed in enumerate([4, 4, 9]):
+        alone = {name: values[row] for name, values in own.items()}
+        assert_same_run(many, row, trained(algorithm, [seed], engine="compiled", **alone), 0)
+
+
+PROGRAM = """
+from rlkit.agents import PPO
+from rlkit.compiled.learn import descend_rows, prepare_rows
+from rlkit.compiled.rollout import play_rows
+for seeds, ent_coef, clip_range_vf in ((1, 0.0, None), (3, [0.0, 0.1, 0.2], 0.2)):
+    settings = {"n_steps": 32, "batch_size": 16, "ent_coef": ent_coef, "clip_range_vf": clip_range_vf}
+    PPO("CartPole-v1", seeds=seeds, device="cpu", engine="compiled", **settings).learn(64)
+for loop in (descend_rows, prepare_rows, play_rows):
+    print(len(loop.signatures), sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))
+"""
+
+
+@pytest.mark.slow
+def test_another_process_compiles_nothing_and_options_do_not_make_more_machine_code():
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+        )
+    assert done.stdout.split() == ["1", "1", "0"] * 3
 
 
 @pytest.mark.slow

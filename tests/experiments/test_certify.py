@@ -122,3 +122,43 @@ def test_falls_of_the_cart_pole_are_bounded(tmp_path: Path, capsys) -> None:
     assert (lower <= upper).all()
     assert (upper <= natural).all()
     assert (upper < natural).any()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*still running after 20 steps")
+def test_the_smoothed_policy_has_a_table_of_its_own(tmp_path: Path, capsys) -> None:
+    PPO("CartPole-v1", seeds=2, device="cpu", net_arch=(8,)).save(tmp_path / "pole.safetensors")
+    policy = str(tmp_path / "pole.safetensors")
+    (tmp_path / "threat.toml").write_text("horizon = 20\nscale = [0.44, 0.33, 0.037, 0.23]", encoding="utf-8")
+    threat = ("--threat", str(tmp_path / "threat.toml"), "--epsilons", "0", "2")
+    options = (*threat, "--states", "5", "--no-radius", "--smoothing", "0.5")
+    told = run_json(capsys, "certify", policy, *options, "--smoothing-episodes", "200")
+    found = told["results"]["smoothing"]
+    certified, attacked, most = (np.array(found[name]) for name in ("certified", "attacked", "at_most"))
+    assert certified.shape == attacked.shape == most.shape == (2, 2)
+    natural = np.array(found["natural"])
+    assert (certified[:, 0] <= natural).all()
+    assert (natural <= most[:, 0]).all()
+    assert (certified <= attacked).all()  # a sample, far from the bound
+    episode = ("--norm", "2", "--epsilon-per", "episode")
+    assert main(["certify", policy, "--states", "5", *episode]) == 2
+    assert "certificates of single decisions are of an epsilon per step" in capsys.readouterr().err
+    told = run_json(capsys, "attack", policy, *threat, *episode, "--attacks", "fgsm", "--episodes", "3")
+    names = {point["attack"] for points in told["results"]["curves"].values() for point in points}
+    assert names == {"natural", "strongest", *(f"FGSM over {steps} steps" for steps in (1, 2, 20))}
+    assert main(["certify", policy, *options, "--smoothing-episodes", "0"]) == 2
+    assert "smoothing_episodes must be at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_policy_that_acts_on_lower_bounds_is_attacked_and_certified(tmp_path: Path, capsys) -> None:
+    DQN("CartPole-v1", seeds=2, device="cpu", net_arch=(8,)).save(tmp_path / "pole.safetensors")
+    policy = (str(tmp_path / "pole.safetensors"), "--carrl", "0.1", "--epsilons", "0.1")
+    told = run_json(capsys, "certify", *policy, "--states", "5")
+    assert told["settings"]["algorithm"] == "rlkit DQN with CARRL 0.1"
+    told = run_json(capsys, "attack", *policy, "--attacks", "fgsm", "--episodes", "2")
+    assert list(told["results"]["curves"]) == ["rlkit DQN with CARRL 0.1"]
+    assert main(["evaluate", *policy[:3], "--episodes", "2"]) == 0
+    PPO("CartPole-v1", device="cpu", net_arch=(8,)).save(tmp_path / "ppo.safetensors")
+    assert main(["evaluate", str(tmp_path / "ppo.safetensors"), "--carrl", "0.1"]) == 2
+    assert "PPO gives logits" in capsys.readouterr().err

@@ -6,71 +6,196 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.adversarial import APPLICABILITY, PGD
+from rlkit.adversarial import APPLICABILITY, PGD, Budget, RobustnessCurve, ValueAware
+from rlkit.adversarial import strongest as strongest_of_curves
 from rlkit.envs import CartPole
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
-from rlkit.experiments.studies.defenses import run, settings
-from rlkit.experiments.studies.defenses.run import DefenseRow, avoided, by_hand, strongest, table
-from rlkit.experiments.studies.defenses.settings import CASES, CEILING, FLOOR, PRIMARY, Attacker
+from rlkit.experiments.studies.defenses import analysis, run, settings
+from rlkit.experiments.studies.defenses.analysis import (
+    NATURAL,
+    TEST,
+    TUNING,
+    CertifiedRow,
+    DefenseRow,
+    bar_epsilon,
+    bar_table,
+    chosen_configuration,
+    of_case,
+    strongest,
+    under_attack,
+)
+from rlkit.experiments.studies.defenses.attacks import ATTACKERS, by_hand, constant, ready
+from rlkit.experiments.studies.defenses.run import hand_made
+from rlkit.experiments.studies.defenses.settings import CASES, CEILING, FLOOR, PLAIN, Configuration
+
+PPO_PLAIN = next(case for case in CASES if case.name == "ppo-plain")
+RADIAL = next(case for case in CASES if case.name == "ppo-radial")
 
 
-def test_cases_of_an_algorithm_differ_in_the_defense_alone():
-    for algo, names in PRIMARY.items():
-        assert len(names) <= 6
-        cases = [case for case in CASES if case.training is not None and case.training.algo == algo]
-        assert len({repr(replace(case.training, defense=None)) for case in cases}) == 1
-        assert [case.training.defense and case.training.defense.name for case in cases] == [None, *names]
-        assert {case.twin for case in cases[1:]} == {cases[0].name}
-        for name in names:
+def test_every_defense_has_as_many_configurations_and_differs_from_plain_in_the_defense_alone():
+    trained = [case for case in CASES if case.algo]
+    for algo, by_name in settings.CONFIGURATIONS.items():
+        assert len(by_name) - 1 <= 6
+        assert all(len(set(map(str, each))) == 4 for each in by_name.values())
+        for name in by_name.keys() - {PLAIN}:
             served = APPLICABILITY[name]
             assert served.values if algo == "dqn" else served.policies
-        assert all(case.training.defense.terms() for case in cases[1:])
+    for case in trained:
+        training = case.training([(each, seed) for each in case.configurations for seed in (5, 6)])
+        assert training.seeds == (5, 6) * 4
+        assert (training.defense is None) == (case.defense == PLAIN)
+        assert all(len(values) == 8 for values in training.hyperparameters.values())
+        if training.defense is not None:
+            assert training.defense.terms()
+            assert training.defense.epsilon[::2] == tuple(each.epsilon for each in case.configurations)
+    assert not set(settings.SEEDS) & set(settings.TUNING_SEEDS)
+
+
+def test_a_row_of_the_tuning_is_the_training_of_its_own_configuration():
+    of = [(each, 5) for each in RADIAL.configurations[::3]]
+    together = replace(RADIAL.training(of), steps=600).make_agent().learn(600)
+    alone = replace(RADIAL.training(of[-1:]), steps=600).make_agent().learn(600)
+    assert torch.equal(together.actor_critic.flat[-1], alone.actor_critic.flat[0])
+    assert not torch.equal(together.actor_critic.flat[0], alone.actor_critic.flat[0])
 
 
 def test_the_floor_always_pushes_and_the_ceiling_balances():
-    obs = torch.tensor([[[0.0, 0.0, 0.1, 0.0], [0.0, 0.0, -0.1, 0.0]]]).expand(10, -1, -1)
-    assert by_hand(FLOOR).act(obs).tolist() == [[1, 1]] * 10
-    assert by_hand(CEILING).act(obs).tolist() == [[1, 0]] * 10
-    assert avoided(obs).tolist() == [[0, 1]] * 10
+    obs = torch.tensor([[[0.0, 0.0, 0.1, 0.0], [0.0, 0.0, -0.1, 0.0]]])
+    assert hand_made(FLOOR).act(obs).tolist() == [[1, 1]]
+    assert hand_made(CEILING).act(obs).tolist() == [[1, 0]]
 
 
-def test_the_strongest_attack_has_the_lowest_median(monkeypatch):
-    monkeypatch.setattr(run, "EPSILONS", (0.1,))
-    earned = {"noise": [500.0, 500.0, 500.0], "PGD": [10.0, 300.0, 500.0], "provoking": [200.0, 250.0, 260.0]}
-    known = [
-        DefenseRow("ppo-plain", attack, 0.1, seed, one)
-        for attack, by_seed in earned.items()
-        for seed, one in enumerate(by_seed)
+def test_values_by_hand_and_constant_ones_name_the_action_to_provoke():
+    obs = torch.tensor([[[0.0, 0.0, 0.1, 0.0], [0.0, 0.0, -0.1, 0.0]]])
+    assert by_hand(obs).argmin(dim=-1).tolist() == [[0, 1]]
+    for action in (0, 1):
+        assert constant(action)(obs).argmin(dim=-1).tolist() == [[action, action]]
+
+
+def row(case, attack, epsilon, seed, selected, earned=None, stage=TEST, configuration=""):
+    return DefenseRow(
+        case, stage, configuration, seed, attack, epsilon, selected, selected if earned is None else earned
+    )
+
+
+def test_the_strongest_attack_is_selected_as_of_curves():
+    rng = np.random.default_rng(3)
+    natural, returns = rng.uniform(0, 9, (2, 4)), rng.uniform(0, 9, (2, 3, 2, 4))  # [S, E], [K, L, S, E]
+    epsilons, seeds = (0.1, 0.2, 0.4), range(2)
+
+    def curve(episodes):
+        counts, costs = np.zeros((2, 3, 2, 2), dtype=np.int64), np.zeros((2, 3))
+        return RobustnessCurve(
+            attacks=("a", "b"),
+            epsilons=epsilons,
+            budget=Budget(epsilons[-1]),
+            natural=natural[:, episodes],
+            returns=returns[..., episodes],
+            lengths=counts,
+            flips=counts,
+            attacked=counts,
+            capped=counts > 0,
+            natural_lengths=counts[0, 0],
+            natural_capped=counts[0, 0] > 0,
+            timing="always",
+            queries=costs,
+            seconds=costs,
+        )
+
+    expected = strongest_of_curves(curve(slice(2)), curve(slice(2, 4))).returns[0].mean(axis=-1)  # [L, S]
+    own = [row("x", NATURAL, 0.0, s, natural[s, :2].mean(), natural[s, 2:].mean()) for s in seeds]
+    own += [
+        row("x", name, epsilon, s, returns[k, i, s, :2].mean(), returns[k, i, s, 2:].mean())
+        for k, name in enumerate("ab")
+        for i, epsilon in enumerate(epsilons)
+        for s in seeds
     ]
-    name, returns = strongest(known, "ppo-plain", 0.1)
-    assert name == "provoking"
-    assert returns.tolist() == [200.0, 250.0, 260.0]
-    known += [replace(row, case="ppo-J1", earned=row.earned + 5.0 - 10.0 * (row.seed == 2)) for row in known]
-    known += [DefenseRow(case, "natural", 0.0, seed, 500.0) for case in ("ppo-plain", "ppo-J1") for seed in range(3)]
-    plain, defended = table(known).rows
-    assert plain[3].value == 250.0
-    assert plain[-2:] == ("provoking", None)
-    assert defended[-2:] == ("provoking", 2)
+    found = [under_attack(own, epsilon) for epsilon in epsilons]
+    np.testing.assert_allclose(found, expected)
+    assert [each.seed for each in strongest(own, 0.4)] == [0, 1]
+
+
+def test_the_configuration_is_the_most_robust_of_those_that_keep_the_natural_return():
+    earned = {"weak": (500.0, 90.0), "strong": (480.0, 300.0), "lazy": (474.0, 474.0)}
+    known = [
+        row("ppo-radial", attack, epsilon, seed, each[place], stage=TUNING, configuration=name)
+        for name, each in earned.items()
+        for seed in range(3)
+        for place, (attack, epsilon) in enumerate(((NATURAL, 0.0), ("PGD", settings.TUNING_EPSILON)))
+    ]
+    assert chosen_configuration(known, "ppo-radial") == "strong"
+    only = [each for each in known if each.configuration == "lazy"]
+    assert chosen_configuration(only, "ppo-radial") == "lazy"
+
+
+def kept_rows(left, natural=500.0, at=0.2):
+    """Rows of ten seeds that keep everything below ``at`` and ``left`` there."""
+    rows_of = []
+    for case, each in (("ppo-plain", [90.0] * 10), ("ppo-radial", left)):
+        for seed in range(10):
+            rows_of.append(row(case, NATURAL, 0.0, seed, natural if case == "ppo-radial" else 500.0))
+            rows_of += [
+                row(case, "PGD", epsilon, seed, 500.0 if epsilon < at else each[seed]) for epsilon in settings.EPSILONS
+            ]
+    return rows_of
+
+
+@pytest.mark.parametrize(
+    ("left", "natural", "verdict"),
+    [
+        ([250.0] * 10, 475.0, "met"),
+        ([249.0] * 10, 500.0, "not met"),
+        ([250.0] * 9 + [90.0], 500.0, "met"),  # nine above their twin
+        ([250.0] * 8 + [90.0] * 2, 500.0, "not met"),
+        ([250.0] * 10, 474.0, "not met"),
+    ],
+)
+def test_the_bar(left, natural, verdict):
+    known = kept_rows(left, natural)
+    assert bar_epsilon(known, "ppo-plain") == 0.2
+    (line,) = bar_table(known, [PPO_PLAIN, RADIAL]).rows
+    found = dict(zip(bar_table(known, [PPO_PLAIN, RADIAL]).columns, line, strict=True))
+    assert found["bar"] == verdict
+    assert found["epsilon"] == 0.2
+    assert found["plain median"] == 90.0
+    assert found["seeds above plain"] == sum(each > 90 for each in left)
+
+
+def test_the_bar_is_corrected_over_all_defenses():
+    known = kept_rows([250.0] * 10)
+    other = [replace(each, case="ppo-sa_ppo_kl") for each in of_case(known, "ppo-radial")]
+    cases = [PPO_PLAIN, RADIAL, RADIAL._replace(name="ppo-sa_ppo_kl")]
+    assert [line[-2:] for line in bar_table([*known, *other], cases).rows] == [(2 / 1024, 4 / 1024)] * 2
+    assert bar_table(kept_rows([250.0] * 10, at=9.0), cases[:2]).rows == ()  # plain policies never fail
 
 
 @pytest.mark.slow
 def test_cases_are_measured_once(tmp_path, monkeypatch):
-    quick = [Attacker(attacker.name, PGD(1), attacker.provokes) for attacker in settings.ATTACKERS[1:]]
-    for name, small in (("SEEDS", (0, 1)), ("EPISODES", 1), ("EPSILONS", (0.4,)), ("ATTACKERS", quick)):
-        monkeypatch.setattr(run, name, small)
-    tiny = [case if case.training is None else case._replace(training=replace(case.training, seeds=(0, 1), steps=600))
-            for case in CASES if case.name in (FLOOR, CEILING, "ppo-plain", "ppo-sa_ppo_kl")]  # fmt: skip
+    small = {"SEEDS": (0, 1), "TUNING_SEEDS": (5,), "SELECTED_ON": 1, "REPORTED_ON": 1, "CERTIFIED_STATES": 2}
+    quick = {"value-aware, by hand": ready(ValueAware(by_hand, PGD(1, every_action=False)))}
+    for name, value in {**small, "ATTACKERS": quick}.items():
+        monkeypatch.setattr(run, name, value)
+    monkeypatch.setattr(settings, "STEPS", {"ppo": 600})
+    cases = [case for case in CASES if case.name in (FLOOR, CEILING, "ppo-plain", "ppo-radial")]
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
-    (found,) = run.run(tiny, options)
-    assert [line[0] for line in found.rows] == [case.name for case in tiny]
+    found = run.run(cases, options)
+    assert [line[0] for line in found[0].rows] == [case.name for case in cases]
     known = rows.read(tmp_path / "rows" / "defense-rows.csv", DefenseRow)
-    assert len(known) == len(tiny) * 2 * (1 + len(run.ATTACKERS))
-    fewest = [row.earned for row in known if row.case == FLOOR]
+    epsilons = len(settings.EPSILONS)
+    assert len(known) == (2 + 2 * 2) * (1 + epsilons) + 2 * 4 * 2
+    fewest = [each.earned for each in of_case(known, FLOOR)]
     assert len({*fewest}) == 1  # whatever is shown
     assert fewest[0] < 12
-    assert (
-        np.mean([row.earned for row in known if row.case == CEILING and row.attack == "natural"]) == CartPole.max_steps
-    )
-    monkeypatch.setattr(run, "measured", None)
-    assert run.run(tiny, options) == (found,)
+    natural = [each.earned for each in of_case(known, CEILING) if each.attack == NATURAL]
+    assert natural == [CartPole.max_steps]
+    assert {each.configuration for each in of_case(known, "ppo-radial")} == {chosen_configuration(known, "ppo-radial")}
+    certified = rows.read(tmp_path / "rows" / "certified-rows.csv", CertifiedRow)
+    assert all(each.certified + each.changed + each.undecided == pytest.approx(1.0) for each in certified)
+    assert {each.certified for each in certified if each.case == FLOOR} == {1.0}
+    assert (tmp_path / "rows" / "defenses.png").is_file()
+    monkeypatch.setattr(run, "rlkit_policy", None)
+    assert run.run(cases, options) == found
+    assert set(ATTACKERS) > set(quick)
+    assert Configuration() in {Configuration(*each.configurations[0][:2]) for each in CASES if each.defense == PLAIN}
+    assert analysis.figure(known).axes

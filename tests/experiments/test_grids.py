@@ -63,6 +63,6 @@ def test_cases_are_trained_once(tmp_path, monkeypatch):
         (seed, 100, pytest.approx(0.7441902879, abs=1e-9)) for seed in range(3)
     ]
     assert (tmp_path / "curve-tabularq-frozenlake-4x4.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr(run, "train", None)
+    monkeypatch.setattr(run, "trained", None)
     run.run([tiny], StudyOptions(tmp_path))
     assert rows.read(tmp_path / "grids.csv", GridRow) == known

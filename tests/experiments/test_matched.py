@@ -54,7 +54,7 @@ def test_both_sides_are_trained_once(tmp_path, monkeypatch, capsys):
     assert all(np.isfinite([row.greedy, row.sampled, row.cpu_seconds]).all() for row in known)
     assert "progress -> 0.001 max(progress, 0)" in capsys.readouterr().out
     assert (tmp_path / "matched.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr(final_scores, "train", None)  # nothing is left to train
+    monkeypatch.setattr(final_scores, "trained", None)  # nothing is left to train
     monkeypatch.setattr(run, "sb3_score", None)
     assert run.run([tiny], options) == (table,)
     assert rows.read(tmp_path / "matched.csv", Score) == known

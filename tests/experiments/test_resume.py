@@ -297,6 +297,14 @@ def test_commands_leave_at_the_first_signal() -> None:
     assert caught.value.code == 143
 
 
+def timeless(folder: Path):
+    """The outcome of an attack without the last column of its table, CPU seconds."""
+    told = outcome(folder)
+    (table,) = told["tables"]
+    assert table["columns"][-1] == "CPU seconds"
+    return {**told, "tables": [row[:-1] for row in table["rows"]]}
+
+
 @pytest.mark.slow
 def test_a_stopped_attack_does_not_repeat_what_is_finished(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -327,10 +335,11 @@ def test_a_stopped_attack_does_not_repeat_what_is_finished(
     assert "Repeated an attack" in capsys.readouterr().out
     assert measured[:5] == [("noise",), ("fgsm",), ("gaussian",), ("fgsm",), ("gaussian",)]
     assert measured[5:] == [("noise",), ("fgsm",), ("gaussian",)]  # on the episodes of the selection
-    assert outcome(tmp_path / "again") == outcome(tmp_path / "whole")
+    assert timeless(tmp_path / "again") == timeless(tmp_path / "whole")
     assert outcome(tmp_path / "again")["results"] == told["results"]  # one rollout for all attacks gives the same
-    for path in (tmp_path / "whole").glob("*.csv"):
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    written = [(tmp_path / name / "attacks.csv").read_text(encoding="utf-8") for name in ("whole", "again")]
+    rows = [[line.rpartition(",")[0] for line in text.splitlines()] for text in written]
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.slow

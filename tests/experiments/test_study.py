@@ -23,7 +23,7 @@ from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.policy_cache import rlkit_policy
 from rlkit.experiments.studies.common.scores import Point, Score
 from rlkit.experiments.studies.common.study import StudyOptions
-from rlkit.experiments.studies.defenses.run import DefenseRow
+from rlkit.experiments.studies.defenses.analysis import DefenseRow
 from rlkit.experiments.studies.grids import run as grids
 from rlkit.experiments.studies.grids.run import GridRow
 from rlkit.experiments.studies.grids.settings import GridCase

@@ -48,6 +48,6 @@ def test_cases_are_trained_once_and_drawn(tmp_path, monkeypatch):
     assert [(row.case, row.seed) for row in known] == [("tiny", 0), ("tiny", 1)]
     assert np.asarray(curve(rows.read(tmp_path / "curve-tiny.csv", Point)).y).shape[1] == 2
     assert (tmp_path / "curve-tiny.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr(final_scores, "train", None)
+    monkeypatch.setattr(final_scores, "trained", None)
     run.run([case], StudyOptions(tmp_path))
     assert rows.read(tmp_path / "tuned.csv", Score) == known

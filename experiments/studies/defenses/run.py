@@ -1,125 +1,177 @@
-"""Trains missing policies, attacks them, and tables their returns under attack."""
+"""Tunes, trains and attacks every case, and writes what is found as rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rlkit.adversarial import AttackedPolicy, ModuleVictim
-from rlkit.evaluation import rollout
-from rlkit.statistics import median_interval
+from rlkit.adversarial import ModuleVictim, certified_action_rate, robustness_curve, visited
+from rlkit.plotting import png
 
 from ...report import terminal
-from ...report.ledger import Cell, ReportTable, write_tables
+from ...report.ledger import ReportTable, write_bytes, write_tables
+from ...workflows.policies import RLKIT, Subject
 from ..common import rows
 from ..common.policy_cache import rlkit_policy
 from ..common.study import Study, StudyOptions
 from ..common.tasks import CARTPOLE
-from .settings import ATTACKERS, CASES, CEILING, EPISODES, EPSILONS, LINEAR, SEEDS, Attacker, DefenseCase
+from .analysis import NATURAL, TEST, TUNING, CertifiedRow, DefenseRow, chosen_configuration, figure, tables
+from .attacks import ATTACKERS, Attacker
+from .settings import (
+    CASES,
+    CEILING,
+    EPSILONS,
+    LINEAR,
+    REPORTED_ON,
+    SEEDS,
+    SELECTED_ON,
+    THREAT,
+    TUNING_EPSILON,
+    TUNING_SEEDS,
+    Configuration,
+    DefenseCase,
+)
 
-NATURAL = "natural"
+CERTIFIED_STATES, MAX_BOXES = 20, 1_000  # natural states of every seed, and boxes of each, for the certified rate
+
+Rows = Sequence[tuple[Configuration, int]]  # the configuration and the seed of every row of a policy
 
 
-@dataclass(frozen=True)
-class DefenseRow:
-    """The mean return of one seed's policy under an attack."""
-
-    case: str
-    attack: str  # "natural" for none
-    epsilon: float
-    seed: int
-    earned: float
-
-
-def by_hand(name: str) -> ModuleVictim:
-    """Return the linear policy, or the one that pushes right always, for every seed."""
+def hand_made(name: str) -> ModuleVictim:
+    """Return the linear policy, or the one that pushes right always."""
     module = nn.Linear(4, 2)
     with torch.no_grad():
         module.weight.zero_()
         module.bias.copy_(torch.tensor([0.0, 0.0 if name == CEILING else 1.0]))
         if name == CEILING:
             module.weight[1] = torch.tensor(LINEAR)
-    return ModuleVictim([module] * len(SEEDS))
+    return ModuleVictim([module])
 
 
-def avoided(obs: Tensor) -> Tensor:
-    """Return the actions that the linear policy avoids, ``[S, B, 4] -> [S, B]``."""
-    return (obs @ torch.tensor(LINEAR, dtype=obs.dtype) <= 0).to(torch.int64)
+def subject_of(policy: Any, case: DefenseCase, seeds: Sequence[int]) -> Subject:
+    """The policy with the environment that it is evaluated in."""
+
+    def environments(episodes: int, first_seed: int) -> Any:
+        return CARTPOLE.environments(len(seeds), episodes, first_seed)
+
+    return Subject(policy, RLKIT, case.algo, tuple(seeds), CARTPOLE.env, {}, environments)
 
 
-def measured(case: DefenseCase, policy: Any, seeds: Sequence[int]) -> list[DefenseRow]:
-    """Play the same episodes without attack, and under every attack at every epsilon."""
+def attacked(
+    subject: Subject, case: DefenseCase, stage: str, of: Rows, name: str, epsilons: Sequence[float]
+) -> list[DefenseRow]:
+    """Play the episodes of the selection and then those of the report, without attack and under one attack."""
+    attacker: Attacker = ATTACKERS[name]
 
-    def played(shown: Any, attack: str, epsilon: float) -> list[DefenseRow]:
-        returns = rollout(shown, CARTPOLE.environments(len(seeds), EPISODES)).returns.mean(dim=1).tolist()
-        return [DefenseRow(case.name, attack, epsilon, seed, one) for seed, one in zip(seeds, returns, strict=True)]
+    def environments(episodes: int) -> Any:
+        return subject.make_env(episodes, THREAT.first_seed)
 
-    found = played(policy, NATURAL, 0.0)
-    for attacker in ATTACKERS:
-        for epsilon in EPSILONS:
-            found += played(attacked(policy, attacker, epsilon, seeds), attacker.name, epsilon)
+    used = [epsilon for epsilon in epsilons if epsilon in attacker.epsilons]
+    together = [[epsilon] for epsilon in used] if attacker.fitted else [used]
+    found: list[DefenseRow] = []
+    for group in together:
+        attack = attacker.fit(subject, THREAT.budget(group[0]))
+        episodes = SELECTED_ON + REPORTED_ON
+        curve = robustness_curve(
+            subject.policy, environments, attack, group, THREAT.budget(), episodes, seeds=subject.seeds
+        )
+        played = [(NATURAL, 0.0, curve.natural)] if not found else []
+        played += [(name, epsilon, curve.returns[0, place]) for place, epsilon in enumerate(group)]
+        found += [
+            DefenseRow(
+                case.name, stage, str(configuration), seed, label, epsilon,
+                float(each[:SELECTED_ON].mean()), float(each[SELECTED_ON:].mean()),
+            )
+            for label, epsilon, returns in played
+            for (configuration, seed), each in zip(of, returns, strict=True)
+        ]  # fmt: skip
     return found
 
 
-def attacked(policy: Any, attacker: Attacker, epsilon: float, seeds: Sequence[int]) -> AttackedPolicy:
-    """Return the policy with an attacker between it and its observations."""
-    target = avoided if attacker.provokes else None
-    return AttackedPolicy(policy, attacker.attack, CARTPOLE.budget(epsilon), seeds, target=target, once=True)
+def measure(
+    file: Path,
+    case: DefenseCase,
+    stage: str,
+    of: Rows,
+    folder: Path,
+    attackers: Iterable[str],
+    epsilons: Sequence[float],
+) -> None:
+    """Attack the policy of a case as far as rows are missing; each attack is added when it is done."""
+    known = {row.attack for row in rows.read(file, DefenseRow) if (row.case, row.stage) == (case.name, stage)}
+    missing = [name for name in attackers if name not in known]
+    if not missing:
+        return
+    policy: Any = hand_made(case.name) if not case.algo else rlkit_policy(case.training(of), folder)
+    subject = subject_of(policy, case, [seed for _, seed in of])
+    for name in missing:
+        found = attacked(subject, case, stage, of, name, epsilons)
+        rows.append(file, [row for row in found if row.attack not in known])
+        known |= {NATURAL, name}
+        terminal.say(f"{case.name}, {stage}: {name}")
+
+
+def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
+    """Decide at natural states of every seed which actions can be provoked, if there is no row of the case."""
+    if case.name in {row.case for row in rows.read(file, CertifiedRow)}:
+        return
+    policy: Any = hand_made(case.name) if not case.algo else rlkit_policy(case.training(of), folder)
+    subject = subject_of(policy, case, [seed for _, seed in of])
+    obs = visited(subject.policy, subject.make_env(REPORTED_ON, THREAT.first_seed), CERTIFIED_STATES)
+    found = []
+    for epsilon in EPSILONS:
+        rates = certified_action_rate(subject.policy, obs, THREAT.budget(epsilon), max_boxes=MAX_BOXES)
+        for s, (_, seed) in enumerate(of):
+            found.append(CertifiedRow(case.name, seed, epsilon, *(float(rate[s]) for rate in rates)))
+    rows.append(file, found)
+    terminal.say(f"{case.name}: certified")
+
+
+def tune(case: DefenseCase, options: StudyOptions) -> Rows:
+    """Compare the configurations on the tuning seeds, and return the rows to test: every test seed with the best one.
+
+    A policy made by hand is a single row.
+    """
+    if not case.algo:
+        return [(Configuration(), SEEDS[0])]
+    file = options.data / "defense-rows.csv"
+    tuned = next(each for each in CASES if each.name == (case.chosen_in or case.name))
+    of = [(each, seed) for each in tuned.configurations for seed in TUNING_SEEDS]
+    attackers = [name for name, attacker in ATTACKERS.items() if not attacker.fitted]
+    measure(file, tuned, TUNING, of, options.models / f"{tuned.name}-tuning", attackers, (TUNING_EPSILON,))
+    name = chosen_configuration(rows.read(file, DefenseRow), tuned.name)
+    return [(next(each for each in tuned.configurations if str(each) == name), seed) for seed in SEEDS]
 
 
 def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportTable]:
-    """Measure the cases that have no row yet, and return the tables of all rows."""
-    file: Path = options.data / "defense-rows.csv"
-    done = {row.case for row in rows.read(file, DefenseRow)}
-    for case in (case for case in cases if case.name not in done):
-        if case.training is None:
-            found = measured(case, by_hand(case.name), SEEDS)
-        else:
-            policy = rlkit_policy(case.training, options.models / case.name)
-            found = measured(case, policy, case.training.seeds)
-        rows.append(file, found)
-        terminal.say(f"measured {case.name}")
-    tables = (table(rows.read(file, DefenseRow)),)
-    write_tables(tables, options.data)
-    return tables
+    """Measure the cases as far as rows are missing, and return the tables of all rows.
 
-
-def strongest(known: Sequence[DefenseRow], case: str, epsilon: float) -> tuple[str, np.ndarray]:
-    """Return the attack with the lowest median at an epsilon, and the returns of the seeds under it, sorted by seed."""
-    found = {
-        attacker.name: np.array(
-            [row.earned for row in sorted(known, key=lambda row: row.seed)
-             if (row.case, row.attack, row.epsilon) == (case, attacker.name, epsilon)]
-        )
-        for attacker in ATTACKERS
-    }  # fmt: skip
-    name = min(found, key=lambda name: float(np.median(found[name])))
-    return name, found[name]
-
-
-def table(known: Sequence[DefenseRow]) -> ReportTable:
-    """Tabulate the natural return and, at every epsilon, the median under the strongest attack with its interval.
-
-    The last columns are of the largest epsilon: the strongest attack, and how many seeds are above their plain twin.
+    All cases are attacked by what needs no fit first, then by the attacks that are fitted, then certified.
     """
-    present = {row.case for row in known}
-    lines: list[tuple[Cell, ...]] = []
-    for case in (case for case in CASES if case.name in present):
-        natural = [row.earned for row in known if (row.case, row.attack) == (case.name, NATURAL)]
-        under = [strongest(known, case.name, epsilon) for epsilon in EPSILONS]
-        above: Cell = None
-        if case.twin in present:
-            above = int((under[-1][1] > strongest(known, case.twin, EPSILONS[-1])[1]).sum())
-        medians = [median_interval(natural), *(median_interval(earned) for _, earned in under)]
-        lines.append((case.name, len(natural), *medians, under[-1][0], above))
-    columns = ("policy", "seeds", NATURAL, *(f"{epsilon:g}" for epsilon in EPSILONS), "strongest", "above plain")
-    return ReportTable("defenses", "Median return under the strongest attack, by epsilon", columns, tuple(lines))
+    file = options.data / "defense-rows.csv"
+    of: dict[str, Rows] = {}
+    for fitted in (False, True):
+        attackers = [name for name, attacker in ATTACKERS.items() if attacker.fitted == fitted]
+        for case in cases:
+            of[case.name] = of.get(case.name) or tune(case, options)
+            measure(file, case, TEST, of[case.name], options.models / case.name, attackers, EPSILONS)
+            written(options.data)
+    for case in cases:
+        certify(options.data / "certified-rows.csv", case, of[case.name], options.models / case.name)
+    return written(options.data)
+
+
+def written(data: Path) -> Sequence[ReportTable]:
+    """Write the tables and the figure of all rows, and return the tables."""
+    known = rows.read(data / "defense-rows.csv", DefenseRow)
+    made = tables(known, rows.read(data / "certified-rows.csv", CertifiedRow))
+    write_tables(made, data)
+    write_bytes(data / "defenses.png", png(figure(known)))
+    return made
 
 
 STUDY = Study(CASES, run, takes=("models",))

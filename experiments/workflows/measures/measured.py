@@ -13,11 +13,17 @@ from .distance import distance
 from .saliency import saliency
 from .sections import sections
 from .states import Measurement
+from .substitutes import substitutes
 
-MeasureName = Literal["distance", "saliency", "sections"]
+MeasureName = Literal["distance", "saliency", "sections", "substitutes"]
 Measure = Callable[[Subject, AttackPlan], Measurement]
 
-MEASURES: Mapping[MeasureName, Measure] = {"distance": distance, "saliency": saliency, "sections": sections}
+MEASURES: Mapping[MeasureName, Measure] = {
+    "distance": distance,
+    "saliency": saliency,
+    "sections": sections,
+    "substitutes": substitutes,
+}
 
 
 def with_measures(run: RunRecord, subject: Subject, plan: AttackPlan, names: Sequence[MeasureName]) -> RunRecord:

@@ -174,7 +174,7 @@ def execute(
     """
     victim, obs, budget, u, target = posed(victim, obs, budget, u, target)
     _check_access(attack, victim)
-    counted = QueryCounter(victim.victim)
+    counted = QueryCounter(victim)
     shown = perturb(attack, counted, obs, budget, u, target)
     action, own = counted.act(shown, True), counted.act(obs, True)
     success = achieved(action, own, target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -35,6 +37,8 @@ class CurvePoint(NamedTuple):
     flip_rate: Estimate[float]  # mean over seeds of the share of steps whose greedy action changed
     attack_rate: Estimate[float]  # mean over seeds of the share of steps whose shown observation differs from the true
     capped: int  # episodes that reached the step cap
+    queries: float  # observations at which the attack asked the policy, per environment step
+    steps: int  # environment steps of all seeds
 
 
 class RobustnessCurve(NamedTuple):
@@ -52,6 +56,8 @@ class RobustnessCurve(NamedTuple):
     natural_lengths: NDArray[np.int64]  # [S, E] numbers of steps without attack
     natural_capped: NDArray[np.bool_]  # [S, E] whether the step cap was reached without attack
     timing: str  # description of the timing and of the maximum number of attacks
+    queries: NDArray[np.float64]  # [K, L] observations at which the attack asked the policy, per environment step
+    seconds: NDArray[np.float64]  # [K, L] of CPU time, a share of the rollout of all epsilons by their steps
 
     def points(self, confidence: float = 0.95) -> tuple[CurvePoint, ...]:
         """Return the points of the curve with intervals over training seeds: natural first, then by attack and epsilon.
@@ -64,7 +70,14 @@ class RobustnessCurve(NamedTuple):
         rates, shares = self.flips.sum(axis=-1) / steps, self.attacked.sum(axis=-1) / steps  # [K, L, S]
 
         def point(
-            attack: str, epsilon: float, means: NDArray, rates: NDArray, shares: NDArray, capped: NDArray
+            attack: str,
+            epsilon: float,
+            means: NDArray,
+            rates: NDArray,
+            shares: NDArray,
+            capped: NDArray,
+            queries: float,
+            lengths: NDArray,
         ) -> CurvePoint:
             return CurvePoint(
                 attack,
@@ -74,12 +87,25 @@ class RobustnessCurve(NamedTuple):
                 share_interval(rates, confidence),
                 share_interval(shares, confidence),
                 int(capped.sum(axis=None)),
+                queries,
+                int(lengths.sum(axis=None)),
             )
 
+        none = np.zeros_like(natural)
+
         return (
-            point(NATURAL, 0.0, natural, np.zeros_like(natural), np.zeros_like(natural), self.natural_capped),
+            point(NATURAL, 0.0, natural, none, none, self.natural_capped, 0.0, self.natural_lengths),
             *(
-                point(attack, epsilon, self.returns[k, i].mean(axis=-1), rates[k, i], shares[k, i], self.capped[k, i])
+                point(
+                    attack,
+                    epsilon,
+                    self.returns[k, i].mean(axis=-1),
+                    rates[k, i],
+                    shares[k, i],
+                    self.capped[k, i],
+                    float(self.queries[k, i]),
+                    self.lengths[k, i],
+                )
                 for k, attack in enumerate(self.attacks)
                 for i, epsilon in enumerate(self.epsilons)
             ),
@@ -98,6 +124,7 @@ def robustness_curve(
     seeds: Sequence[int] | None = None,
     timing: Timing | None = None,
     attacks_per_episode: int | None = None,
+    spread: int | None = None,
 ) -> RobustnessCurve:
     """Play the same episodes without attack and under every attack at every epsilon.
 
@@ -116,13 +143,16 @@ def robustness_curve(
         seeds: seeds of random attacks, see ``AttackedPolicy``; every attack and epsilon gets the same numbers.
         timing: when to attack; None for always.
         attacks_per_episode: maximum attacks per episode; None for no limit.
+        spread: None if epsilon bounds every step. A number n if it bounds the l2 length of all offsets of an episode
+            together, of which a single step uses at most ``epsilon / sqrt(n)``: enough for n steps.
 
     Warns:
         RuntimeWarning: episodes reached the step cap.
 
     Raises:
         ValueError: there is no attack, two have the same name, there is no epsilon, one is negative or NaN, episodes is
-            below 1, or the environment has another number of copies.
+            below 1, spread is below 1, the norm is not "2" beside it, or the environment has another number of
+            copies.
     """
     policy, attacks = as_victim(policy), attacks if isinstance(attacks, Sequence) else [attacks]
     names = tuple(attack.name for attack in attacks)
@@ -133,10 +163,14 @@ def robustness_curve(
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     own = Budget(0.0) if budget is None else as_budget(budget)
     budgets = [replace(own, epsilon=float(epsilon)) for epsilon in epsilons]
-    each = replace(own, epsilon=torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(episodes))  # [L E]
+    if spread is not None and spread < 1:
+        raise ValueError(f"spread must be at least 1 step, or None for an epsilon of every step, got {spread}")
+    sizes = torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(episodes)  # [L E]
+    each = replace(own, epsilon=sizes if spread is None else sizes / math.sqrt(spread))
+    total = None if spread is None else sizes
     groups = len(epsilons)
     attackers = [
-        AttackedPolicy(policy, attack, each, seeds, None, timing, attacks_per_episode, groups, once=True)
+        AttackedPolicy(policy, attack, each, seeds, None, timing, attacks_per_episode, groups, True, total)
         for attack in attacks
     ]
 
@@ -149,26 +183,32 @@ def robustness_curve(
         return env
 
     natural = rollout(policy, made(), max_steps, deterministic)
-    played = [
-        rollout(policy, ConcatEnv([made() for _ in epsilons]), max_steps, deterministic, attacker)
-        for attacker in attackers
-    ]
+    played, spent = [], []
+    for attacker in attackers:
+        began = time.process_time()
+        played.append(rollout(policy, ConcatEnv([made() for _ in epsilons]), max_steps, deterministic, attacker))
+        spent.append(time.process_time() - began)
 
     def gathered(field: str) -> NDArray:
         """Collect a field of all attacks, ``[K, L, S, E]``."""
         return np.stack([apart(getattr(one, field), groups).movedim(1, 0).cpu().numpy() for one in played])
 
+    lengths = gathered("lengths")
+    steps = lengths.sum(axis=(2, 3))  # [K, L]
+    asked = np.array([attacker.queries for attacker in attackers]) / steps.sum(axis=1)  # [K]
     return RobustnessCurve(
         attacks=names,
         epsilons=tuple(float(epsilon) for epsilon in epsilons),
         budget=budgets[-1],
         natural=natural.returns.cpu().numpy(),
         returns=gathered("returns"),
-        lengths=gathered("lengths"),
+        lengths=lengths,
         flips=gathered("flips"),
         attacked=gathered("attacks"),
         capped=gathered("capped"),
         natural_lengths=natural.lengths.cpu().numpy(),
         natural_capped=natural.capped.cpu().numpy(),
         timing=attackers[0].describe_timing(),
+        queries=np.broadcast_to(asked[:, None], steps.shape).copy(),
+        seconds=np.array(spent)[:, None] * steps / steps.sum(axis=1, keepdims=True),
     )

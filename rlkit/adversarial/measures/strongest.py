@@ -16,7 +16,8 @@ def strongest(selection: RobustnessCurve, reported: RobustnessCurve) -> Robustne
     It is selected among all attacks at this epsilon or a smaller one, whose balls are contained in this one's, and no
     attack. Whole attacks are compared by return on the episodes of ``selection``; the result holds the episodes of
     ``reported``, which selected nothing, so its mean is an unbiased estimate of what the selected attack leaves. An
-    attack that chooses anew at every step (``BestOf``) has no such guarantee and can leave more than no attack.
+    attack that chooses anew at every step (``BestOf``) has no such guarantee and can leave more than no attack. The
+    cost of a selection is that of all candidates, so the result has none of its own: its queries and seconds are NaN.
 
     Args:
         selection, reported: curves of the same attacks, epsilons and seeds on different episodes.
@@ -39,6 +40,8 @@ def strongest(selection: RobustnessCurve, reported: RobustnessCurve) -> Robustne
         flips=_chosen(choice, reported.flips, none),
         attacked=_chosen(choice, reported.attacked, none),
         capped=_chosen(choice, reported.capped, reported.natural_capped),
+        queries=np.full((1, len(reported.epsilons)), np.nan),
+        seconds=np.full((1, len(reported.epsilons)), np.nan),
     )
 
 

@@ -56,7 +56,8 @@ def extract_layers(victim: Any) -> LayerStack:
 
     Args:
         victim: an agent of rlkit with fully connected networks (dueling ones, a normalizer and one-hot codes included),
-            ``SB3Policy`` of models with MlpPolicy (their VecNormalize included), ``Stacked``, or ``ModuleVictim`` of
+            ``SB3Policy`` of models with MlpPolicy (their VecNormalize included), ``Stacked``, ``CARRL`` with interval
+            bounds, or ``ModuleVictim`` of
             ``nn.Sequential`` with ``nn.Linear``, ``nn.ReLU`` and ``nn.Tanh``.
 
     Raises:
@@ -75,6 +76,8 @@ def extract_layers(victim: Any) -> LayerStack:
         stack = _of_sb3(victim)
     elif isinstance(victim, Stacked):
         stack = _of_network(victim.network)
+    elif hasattr(victim, "layer_stack"):
+        stack = victim.layer_stack
     elif hasattr(victim, "score_network"):
         stack = _of_agent(victim)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -174,6 +176,21 @@ def test_tightened_boxes_lose_no_point_of_the_ball(norm: Norm) -> None:
     kept = ((tight_low[..., None] <= points) & (points <= tight_high[..., None])).all(dim=0)
     assert (kept | ~inside).all()
     assert inside.any()
+
+
+@pytest.mark.parametrize("norm", ["1", "2"])
+def test_tightened_boxes_hold_the_ends_of_the_ball_in_rationals(norm: Norm) -> None:
+    center, unit = 1e6 * normal(3, 50, seed=22).double(), 0.5 + uniform(3, 50, seed=23).double()
+    radius = 1e-3 * (0.5 + uniform(50, seed=24).double())
+    tight_low, tight_high, meets = tightened(center - 1.0, center + 1.0, Balls(norm, center, unit, radius))
+    assert meets.all()
+    for low, high, c, u, r in zip(
+        *(x.flatten().tolist() for x in (tight_low, tight_high, center, unit, radius.expand(3, 50))), strict=True
+    ):
+        reach = Fraction(u) * Fraction(r)
+        assert Fraction(low) <= Fraction(c) - reach
+        assert Fraction(c) + reach <= Fraction(high)
+    assert (tight_high - tight_low < 1e-2).all()
 
 
 @pytest.mark.parametrize("norm", ["1", "2"])

@@ -1,0 +1,33 @@
+"""``rlkit transfer``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .options import Output, PoliciesOptions, ThreatOptions, at_least_one
+
+
+def transfer(
+    policies: PoliciesOptions,
+    threat: ThreatOptions,
+    output: Output,
+    attack: Literal["fgsm", "pgd", "deepfool"] = "pgd",
+    episodes: int = 20,
+) -> int:
+    """Attack every policy with observations computed on every other one: returns and changed actions.
+
+    The matrix has a line for each policy that the attack is computed on and a column for each that plays. Policies need
+    the same environment and the same number of training seeds; row s of a target meets the attack on row s of a source.
+
+    Example: rlkit transfer runs/dqn runs/ppo --epsilons 0.2 0.4 --out runs/transfer
+
+    Args:
+        attack: Attack computed on the sources.
+        episodes: Episodes per training seed.
+    """
+    from ..workflows.attack import ATTACKS
+    from ..workflows.transfer import transfer as run_transfer
+
+    at_least_one("episodes", episodes)
+    subjects = policies.load()
+    return output.finish(run_transfer(subjects, threat.threat(subjects[0], *subjects[1:]), ATTACKS[attack], episodes))

@@ -1,0 +1,229 @@
+"""The choice of configurations, the strongest attack, the tables, the bar and the figure, from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rlkit.plotting import COLORS
+from rlkit.statistics import difference_interval, holm, median_interval, sign_flip_test
+
+from ...report.ledger import Cell, ReportTable
+from .settings import (
+    BROKEN,
+    CASES,
+    CEILING,
+    EPSILONS,
+    FLOOR,
+    KEPT,
+    PLAIN,
+    SOLVED,
+    TUNING_EPSILON,
+    DefenseCase,
+)
+
+NATURAL = "natural"
+TUNING, TEST = "tuning", "test"
+ABOVE, NATURAL_KEPT = 0.9, 0.8  # shares of seeds that the bar asks for
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DefenseRow:
+    """The mean return of one seed's policy under an attack."""
+
+    case: str
+    stage: str  # "tuning" or "test"
+    configuration: str
+    seed: int
+    attack: str  # "natural" for none
+    epsilon: float
+    selected: float  # on the episodes on which attacks are selected
+    earned: float  # on the other ones
+
+
+@dataclass(frozen=True)
+class CertifiedRow:
+    """Shares of one seed's natural states at which the greedy action cannot change, can, or neither is known."""
+
+    case: str
+    seed: int
+    epsilon: float
+    certified: float
+    changed: float
+    undecided: float
+
+
+def of_case(known: Sequence[DefenseRow], case: str, stage: str = TEST) -> list[DefenseRow]:
+    """The rows of a case in one stage."""
+    return [row for row in known if (row.case, row.stage) == (case, stage)]
+
+
+def natural_returns(own: Sequence[DefenseRow]) -> Floats:
+    """The natural returns by seed, ``[S]``."""
+    natural = sorted((row for row in own if row.attack == NATURAL), key=lambda row: row.seed)
+    return np.array([row.earned for row in natural])
+
+
+def strongest(own: Sequence[DefenseRow], epsilon: float) -> list[DefenseRow]:
+    """Return for every seed of a case its row under the strongest attack, sorted by seed.
+
+    It has the lowest return on the episodes of the selection, among all attacks at this epsilon or a smaller one, and
+    no attack. What it leaves is read from its other episodes.
+    """
+    allowed = [row for row in own if row.epsilon <= epsilon]
+    seeds = sorted({row.seed for row in own})
+    return [min((row for row in allowed if row.seed == seed), key=lambda row: row.selected) for seed in seeds]
+
+
+def under_attack(own: Sequence[DefenseRow], epsilon: float) -> Floats:
+    """The returns under the strongest attack by seed, ``[S]``."""
+    return np.array([row.earned for row in strongest(own, epsilon)])
+
+
+def chosen_configuration(known: Sequence[DefenseRow], case: str) -> str:
+    """Return the configuration whose median under the strongest attack is highest on the tuning seeds.
+
+    It is chosen among those whose median natural return is at least 475, or among all if there is none.
+    """
+    own = of_case(known, case, TUNING)
+    by_name: dict[str, list[DefenseRow]] = {}
+    for row in own:
+        by_name.setdefault(row.configuration, []).append(row)
+    solved = [name for name, each in by_name.items() if np.median(natural_returns(each)) >= SOLVED]
+    return max(solved or by_name, key=lambda name: float(np.median(under_attack(by_name[name], TUNING_EPSILON))))
+
+
+def bar_epsilon(known: Sequence[DefenseRow], plain: str) -> float | None:
+    """Return the smallest epsilon at which plain policies have a median of at most 100, None if there is none."""
+    own = of_case(known, plain)
+    return next((each for each in EPSILONS if own and np.median(under_attack(own, each)) <= BROKEN), None)
+
+
+def tables(known: Sequence[DefenseRow], certified: Sequence[CertifiedRow]) -> tuple[ReportTable, ...]:
+    """All tables of the study, from the rows that there are."""
+    present = [case for case in CASES if of_case(known, case.name)]
+    return (
+        return_table(known, present),
+        bar_table(known, present),
+        attack_table(known, present),
+        tuning_table(known),
+        certified_table(certified),
+    )
+
+
+def return_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:
+    """Tabulate the natural return and, at every epsilon, the median under the strongest attack with its interval."""
+    lines: list[tuple[Cell, ...]] = []
+    for case in present:
+        own = of_case(known, case.name)
+        medians = [median_interval(under_attack(own, epsilon)) for epsilon in EPSILONS]
+        natural = natural_returns(own)
+        lines.append((case.name, len(natural), own[0].configuration, median_interval(natural), *medians))
+    columns = ("policy", "seeds", "configuration", NATURAL, *(f"{epsilon:g}" for epsilon in EPSILONS))
+    return ReportTable("defenses", "Median return under the strongest attack, by epsilon", columns, tuple(lines))
+
+
+def bar_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:
+    """Compare every defense with plain training, seed by seed, at the smallest epsilon at which plain policies fail.
+
+    The test is exact for the mean of paired differences under random signs, two-sided, and corrected by Holm over all
+    defenses of the table.
+    """
+    lines: list[list[Cell]] = []
+    probabilities: list[float] = []
+    for case in (case for case in present if case.twin is not None):
+        epsilon = bar_epsilon(known, str(case.twin))
+        if epsilon is None:
+            continue
+        own, plain = of_case(known, case.name), of_case(known, str(case.twin))
+        left, of_plain = under_attack(own, epsilon), under_attack(plain, epsilon)
+        natural = natural_returns(own)
+        above, solved = int((left > of_plain).sum()), int((natural >= SOLVED).sum())
+        met = np.median(left) >= KEPT and above >= ABOVE * len(left) and solved >= NATURAL_KEPT * len(left)
+        probabilities.append(sign_flip_test(left - of_plain))
+        loss = difference_interval(natural, natural_returns(plain), paired=True)
+        gain = difference_interval(left, of_plain, paired=True)
+        lines.append([case.name, epsilon, float(np.median(of_plain)), median_interval(left), above, solved, loss, gain,
+                      "met" if met else "not met"])  # fmt: skip
+    corrected = holm(probabilities)
+    columns = (
+        "policy", "epsilon", "plain median", "median", "seeds above plain", "seeds with natural >= 475",
+        "natural minus plain", "attacked minus plain", "bar", "p", "p by Holm",
+    )  # fmt: skip
+    done = tuple((*line, p, q) for line, p, q in zip(lines, probabilities, corrected, strict=True))
+    return ReportTable("bar", "The bar: defended against plain policies under the strongest attack", columns, done)
+
+
+def attack_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:
+    """Tabulate the median of every attack, and of how many seeds it was selected as the strongest."""
+    lines: list[tuple[Cell, ...]] = []
+    for case in present:
+        own = of_case(known, case.name)
+        for epsilon in EPSILONS:
+            selected = [(row.attack, row.epsilon) for row in strongest(own, epsilon)]
+            for attack in dict.fromkeys(row.attack for row in own if row.epsilon == epsilon):
+                left = [row.earned for row in own if (row.attack, row.epsilon) == (attack, epsilon)]
+                lines.append((case.name, epsilon, attack, median_interval(left), selected.count((attack, epsilon))))
+    columns = ("policy", "epsilon", "attack", "median", "seeds that it is strongest for")
+    return ReportTable("attacks", "Median return under every attack", columns, tuple(lines))
+
+
+def tuning_table(known: Sequence[DefenseRow]) -> ReportTable:
+    """Tabulate every configuration on the tuning seeds, and which was chosen."""
+    lines: list[tuple[Cell, ...]] = []
+    for case in CASES:
+        own = of_case(known, case.name, TUNING)
+        for name in dict.fromkeys(row.configuration for row in own):
+            each = [row for row in own if row.configuration == name]
+            natural, left = natural_returns(each), under_attack(each, TUNING_EPSILON)
+            chosen = "chosen" if name == chosen_configuration(known, case.name) else ""
+            lines.append((case.name, name, len(natural), float(np.median(natural)), float(np.median(left)), chosen))
+    columns = ("policy", "configuration", "seeds", NATURAL, f"{TUNING_EPSILON:g}", "")
+    return ReportTable("tuning", "Medians on the tuning seeds under the strongest attack", columns, tuple(lines))
+
+
+def certified_table(certified: Sequence[CertifiedRow]) -> ReportTable:
+    """Tabulate the share of natural states whose greedy action no observation within epsilon can change."""
+    lines: list[tuple[Cell, ...]] = []
+    for case in dict.fromkeys(row.case for row in certified):
+        for epsilon in EPSILONS:
+            own = [row for row in certified if (row.case, row.epsilon) == (case, epsilon)]
+            if own:
+                shares = [[row.certified for row in own], [row.undecided for row in own]]
+                lines.append((case, epsilon, median_interval(shares[0]), float(np.median(shares[1]))))
+    columns = ("policy", "epsilon", "certified", "undecided")
+    return ReportTable("certified", "Share of natural states, medians over seeds", columns, tuple(lines))
+
+
+def figure(known: Sequence[DefenseRow]) -> Figure:
+    """Draw the median under the strongest attack against epsilon with its interval, a panel for each algorithm."""
+    present = [case for case in CASES if of_case(known, case.name)]
+    algos = [algo for algo in dict.fromkeys(case.algo for case in present) if algo] or [""]
+    drawn = Figure(figsize=(4.0 * len(algos) + 2.5, 3.4), layout="constrained")
+    panels = drawn.subplots(1, len(algos), sharey=True, squeeze=False)[0]
+    for panel, algo in zip(panels, algos, strict=True):
+        shown = [case for case in present if case.algo in ("", algo)]
+        for place, case in enumerate(shown):
+            own = of_case(known, case.name)
+            points = [median_interval(natural_returns(own))]
+            points += [median_interval(under_attack(own, epsilon)) for epsilon in EPSILONS]
+            y = np.array([[point.value, point.lower, point.upper] for point in points]).T
+            x = np.arange(len(points)) + 0.06 * (place - 0.5 * len(shown))
+            style = {FLOOR: ":", CEILING: ":"}.get(case.name, "--" if case.defense == PLAIN else "-")
+            color = COLORS[place % len(COLORS)]
+            panel.errorbar(
+                x, y[0], (y[0] - y[1], y[2] - y[0]), color=color, linestyle=style, label=case.name, capsize=2
+            )
+        panel.axhline(KEPT, color="0.7", linewidth=0.8)
+        panel.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])
+        panel.set_xlabel("epsilon")
+        panel.set_title(algo.upper(), fontsize=9)
+    panels[0].set_ylabel("median return under the strongest attack")
+    panels[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return drawn

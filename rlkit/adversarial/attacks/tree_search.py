@@ -1,0 +1,289 @@
+"""Tree search: attacks that plan through a deterministic simulator which actions to provoke, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.arrays import Given
+
+from ..budget import Budget, per_feature
+from ..victims.base import Access, Victim, isolated
+from .base import Attack, perturb
+from .gradient import PGD
+
+States = NDArray[np.floating]
+Worth = Callable[[States], NDArray[np.floating]]  # states [..., k] -> the victim's return from there on, estimated
+
+DEVIATION = 1e-3  # in units of epsilon, from which an observation no longer belongs to the plan
+
+
+class Plan(NamedTuple):
+    """What to show from n observations of S rows on; H is the longest plan."""
+
+    seen: Tensor  # [S, n, H, *observation], the true observations that the simulator predicts
+    shown: Tensor  # [S, n, H, *observation]
+    length: Tensor  # [S, n] int64
+    value: Tensor  # [S, n] float64, the victim's return along the plan, by the simulator
+
+
+@dataclass(eq=False)
+class TreeSearch:
+    """Show what makes a greedy victim take the actions of the worst sequence that a beam search finds.
+
+    From every true observation of the beam a targeted attack provokes each action; those that the victim then takes are
+    simulated. The beam keeps the sequences of the lowest return so far plus ``worth`` of the state reached. The plan is
+    made at the first step of an episode and again where an observation differs from the prediction. It is an executed
+    attack, no bound: sequences outside the beam, and observations that the targeted attack misses, may do more harm.
+
+    Args:
+        dynamics: deterministic, with ``transition`` and ``observe`` on numpy arrays; observations are its states.
+        worth: what a victim is estimated to earn from a state on; it orders the beam alone.
+        provoke: the targeted attack; it needs no random numbers.
+        beam: sequences kept per episode.
+        horizon: step limit of an episode; None for ``dynamics.max_steps``.
+        least_reward: no step pays less; sequences that cannot end below the worst one found are given up.
+
+    Raises:
+        ValueError: dynamics that draw noise, no step limit, a beam below 1, or an attack that needs random numbers.
+
+    Source: Russo & Proutiere 2021, "Towards optimal attacks on reinforcement learning policies", for the decision
+    problem; Lowerre 1976 for the beam.
+    """
+
+    dynamics: Any
+    worth: Worth
+    provoke: Attack = field(default_factory=lambda: PGD(10, every_action=False))
+    beam: int = 16
+    horizon: int | None = None
+    least_reward: float = 0.0
+    access: ClassVar[Access] = "gradients"
+    name: ClassVar[str] = "tree search"
+
+    def __post_init__(self) -> None:
+        steps = getattr(self.dynamics, "max_steps", None) if self.horizon is None else self.horizon
+        if getattr(self.dynamics, "transition_noise", 0):
+            raise ValueError(f"{type(self.dynamics).__name__} draws random numbers in a step: the search needs none")
+        if steps is None or steps < 1 or self.beam < 1 or self.provoke.noise_width(1) > 0:
+            raise ValueError(
+                f"the search needs a step limit and a beam of at least 1 and an attack without random numbers, got "
+                f"{steps}, {self.beam} and {self.provoke.name}"
+            )
+        self._steps = int(steps)
+        self._plan: Plan | None = None  # of every copy
+        self._begun: Tensor  # [S, B] int64, the step at which its plan begins
+
+    def noise_width(self, num_features: int) -> int:
+        """Return 0."""
+        return 0
+
+    def at(self, step: Tensor, left: Tensor) -> _Moment:
+        """Return the attack at steps ``[S, B]`` of the episodes of all copies."""
+        return _Moment(self, step)
+
+    def propose(
+        self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
+    ) -> Tensor:
+        """Return the first observation of the plan from each one; arguments as of ``Attack.propose``."""
+        return self.plan(victim, obs, budget, self._steps).shown[:, :, 0]
+
+    def _follow(self, victim: Victim, obs: Tensor, budget: Budget, step: Tensor) -> Tensor:
+        """Return what the plan of every copy shows at steps ``[S, B]``, planning again where it does not fit."""
+        if self._plan is None or self._plan.length.shape != step.shape:
+            empty = obs[:, :, None][:, :, :0]
+            self._plan = Plan(empty, empty, torch.zeros_like(step), torch.zeros_like(step, dtype=torch.float64))
+            self._begun = torch.zeros_like(step)
+        seen, place, planned = self._at(obs, step)
+        stale = (step == 0) | (planned & (budget.distance(obs, seen) > DEVIATION))
+        if bool(stale.any()):
+            self._renew(victim, obs, budget, step, stale)
+            _, place, planned = self._at(obs, step)
+        shown = _picked(self._plan.shown, place, obs)
+        return torch.where(per_feature(planned, obs), shown, obs)
+
+    def _at(self, obs: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the predicted observations, the places in the plans, and which plans still run."""
+        assert self._plan is not None
+        place = step - self._begun
+        planned = (place >= 0) & (place < self._plan.length)
+        return _picked(self._plan.seen, place, obs), place, planned
+
+    def _renew(self, victim: Victim, obs: Tensor, budget: Budget, step: Tensor, stale: Tensor) -> None:
+        """Plan for the copies where ``stale [S, B]``, as many of every row as the row that has most."""
+        assert self._plan is not None
+        columns = (~stale).to(torch.uint8).argsort(dim=1, stable=True)[:, : int(stale.sum(dim=1).amax(dim=0))]
+        rows = torch.arange(len(obs), device=obs.device)[:, None]
+        chosen = torch.as_tensor(budget.epsilon, dtype=obs.dtype, device=obs.device).expand(step.shape)[rows, columns]
+        left = self._steps - int(step[stale].amin(dim=0))
+        found = self.plan(victim, obs[rows, columns], replace(budget, epsilon=chosen), max(left, 1))
+        width = max(found.seen.shape[2], self._plan.seen.shape[2])
+        wanted = stale[rows, columns]
+        parts = []
+        for old, new in ((self._plan.seen, found.seen), (self._plan.shown, found.shown)):
+            whole, fresh = _widened(old, width), _widened(new, width)
+            keep = whole[rows, columns]
+            whole[rows, columns] = torch.where(wanted.reshape(*wanted.shape, *(1,) * (keep.dim() - 2)), fresh, keep)
+            parts.append(whole)
+        length, value = self._plan.length.clone(), self._plan.value.clone()
+        length[rows, columns] = torch.where(wanted, found.length, length[rows, columns])
+        value[rows, columns] = torch.where(wanted, found.value, value[rows, columns])
+        self._begun = torch.where(stale, step, self._begun)
+        self._plan = Plan(parts[0], parts[1], length, value)
+
+    @torch.no_grad()
+    def plan(self, victim: Victim, obs: Given, budget: Budget, steps: int) -> Plan:
+        """Search for the worst sequence of actions that can be provoked from every observation on.
+
+        Args:
+            victim: acts greedily, S rows.
+            obs: true observations ``[S, n, *observation]``, the states to begin from.
+            budget: bounds what is shown at every step.
+            steps: most steps ahead.
+        """
+        start = torch.as_tensor(obs)
+        asked, (rows, count) = isolated(victim), start.shape[:2]
+        states: States = start.double().cpu().numpy().reshape(rows, count, 1, -1)  # [S, n, W, k]
+        so_far = np.zeros((rows, count, 1))
+        active = np.ones((rows, count, 1), bool)
+        ended = [[_End(np.inf) for _ in range(count)] for _ in range(rows)]
+        levels: list[_Level] = []
+        epsilon = torch.as_tensor(budget.epsilon, dtype=start.dtype).expand(rows, count)
+        for depth in range(steps):
+            width = states.shape[2]
+            flat = torch.from_numpy(np.array(self.dynamics.observe(states.reshape(rows, count * width, -1)))).to(start)
+            shown, taken = self._provoked(asked, flat, replace(budget, epsilon=epsilon.repeat_interleave(width, dim=1)))
+            actions = len(shown)
+            after, reward, fallen = self._stepped(states, actions)
+            total = so_far[..., None] + reward  # [S, n, W, A]
+            possible = taken.reshape(actions, rows, count, width).transpose(1, 2, 3, 0) & active[..., None]
+            seen = flat.reshape(rows, count, width, *start.shape[2:])
+            offered = torch.stack([each.reshape(seen.shape) for each in shown], dim=3)  # [S, n, W, A, *observation]
+            last = depth == steps - 1
+            _note_ends(ended, np.where(possible & (fallen | last), total, np.inf), depth)
+            best = np.array([[end.value for end in row] for row in ended])[..., None, None]
+            floor = min(self.least_reward, 0.0) * (steps - depth - 1)
+            alive = possible & ~fallen & (total + floor < best)
+            key = np.where(alive, total + self.worth(after), np.inf).reshape(rows, count, -1)
+            kept = np.argsort(key, axis=-1, kind="stable")[..., : self.beam]
+            active = np.take_along_axis(alive.reshape(rows, count, -1), kept, axis=-1)
+            levels.append(_Level(seen, offered, kept // actions, kept % actions))
+            if last or not active.any():
+                break
+            so_far = np.take_along_axis(total.reshape(rows, count, -1), kept, axis=-1)
+            flat_after = after.reshape(rows, count, width * actions, -1)
+            states = np.take_along_axis(flat_after, kept[..., None], axis=2)
+        return _plan_of(start, ended, levels)
+
+    def _provoked(self, victim: Victim, obs: Tensor, budget: Budget) -> tuple[list[Tensor], NDArray[np.bool_]]:
+        """Try every action at observations ``[S, m, ...]``: what is shown, and whether it is taken, ``[A, S, m]``."""
+        own = victim.act(obs, True)
+        actions = victim.scores(obs[:, :1]).shape[-1]
+        shown, taken = [], []
+        for action in range(actions):
+            aim = torch.full_like(own, action)
+            proposed = perturb(self.provoke, victim, obs, budget, None, aim)
+            each = torch.where(per_feature(own == action, obs), obs, proposed)
+            shown.append(each)
+            taken.append((victim.act(each, True) == action).cpu().numpy())
+        return shown, np.stack(taken)
+
+    def _stepped(self, states: States, actions: int) -> tuple[States, NDArray[np.floating], NDArray[np.bool_]]:
+        """Take every action in states ``[..., k]``: what follows ``[..., A, k]``, rewards and ends ``[..., A]``."""
+        repeated = np.repeat(states[..., None, :], actions, axis=-2)
+        chosen = np.broadcast_to(np.arange(actions), repeated.shape[:-1])
+        after, reward, fallen = self.dynamics.transition(repeated, chosen, np.zeros((*repeated.shape[:-1], 0)))
+        return after, np.broadcast_to(reward, fallen.shape), fallen
+
+
+@dataclass
+class _Moment:
+    """The search at given steps, as an attack of all copies."""
+
+    search: TreeSearch
+    step: Tensor
+    access: ClassVar[Access] = "gradients"
+    name: ClassVar[str] = "tree search"
+
+    def noise_width(self, num_features: int) -> int:
+        """Return 0."""
+        return 0
+
+    def propose(
+        self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
+    ) -> Tensor:
+        """Return what the plans show; arguments as of ``Attack.propose``."""
+        return self.search._follow(victim, obs, budget, self.step)
+
+
+@dataclass
+class _End:
+    """The worst end of an episode found so far: its return, and the last step of its sequence."""
+
+    value: float
+    depth: int = -1
+    slot: int = 0
+    action: int = 0
+
+
+class _Level(NamedTuple):
+    """One depth of the search."""
+
+    seen: Tensor  # [S, n, W, *observation]
+    offered: Tensor  # [S, n, W, A, *observation]
+    parent: NDArray[np.int64]  # [S, n, W'], of the slots of the next depth
+    action: NDArray[np.int64]  # [S, n, W']
+
+
+def _note_ends(ended: list[list[_End]], total: NDArray[np.float64], depth: int) -> None:
+    """Replace ends by better ones of this depth; ``total [S, n, W, A]`` is infinite where nothing ends."""
+    actions = total.shape[-1]
+    flat = total.reshape(*total.shape[:2], -1)
+    place, least = flat.argmin(axis=-1), flat.min(axis=-1)
+    for row, ends in enumerate(ended):
+        for copy, end in enumerate(ends):
+            if least[row, copy] < end.value:
+                slot, action = divmod(int(place[row, copy]), actions)
+                ends[copy] = _End(float(least[row, copy]), depth, slot, action)
+
+
+def _plan_of(start: Tensor, ended: list[list[_End]], levels: list[_Level]) -> Plan:
+    """Read the sequences of the ends backward."""
+    rows, count = start.shape[:2]
+    longest = max(end.depth + 1 for row in ended for end in row)
+    seen = start[:, :, None].repeat(1, 1, longest, *(1,) * (start.dim() - 2))
+    shown = seen.clone()
+    for row in range(rows):
+        for copy in range(count):
+            end = ended[row][copy]
+            slot, action = end.slot, end.action
+            for depth in range(end.depth, -1, -1):
+                level = levels[depth]
+                seen[row, copy, depth] = level.seen[row, copy, slot]
+                shown[row, copy, depth] = level.offered[row, copy, slot, action]
+                if depth > 0:
+                    before = levels[depth - 1]
+                    slot, action = int(before.parent[row, copy, slot]), int(before.action[row, copy, slot])
+    length = torch.tensor([[end.depth + 1 for end in row] for row in ended])
+    return Plan(seen, shown, length, torch.tensor([[end.value for end in row] for row in ended], dtype=torch.float64))
+
+
+def _picked(plan: Tensor, place: Tensor, obs: Tensor) -> Tensor:
+    """Read plans ``[S, B, H, ...]`` at places ``[S, B]``; those outside give the observation."""
+    if plan.shape[2] == 0:
+        return obs
+    inside = (place >= 0) & (place < plan.shape[2])
+    index = place.clamp(0, plan.shape[2] - 1)
+    index = index.reshape(*index.shape, *(1,) * (plan.dim() - 2)).expand(-1, -1, 1, *plan.shape[3:])
+    return torch.where(per_feature(inside, obs), plan.gather(2, index)[:, :, 0], obs)
+
+
+def _widened(plan: Tensor, width: int) -> Tensor:
+    """A copy of plans ``[S, B, H, ...]`` of ``width`` steps; what is added is not a number."""
+    added = plan.new_full((*plan.shape[:2], width - plan.shape[2], *plan.shape[3:]), torch.nan)
+    return torch.cat([plan, added], dim=2)

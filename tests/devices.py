@@ -1,0 +1,42 @@
+"""The devices that tests run on beside the CPU: a pretend one everywhere, a GPU where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+from rlkit.experiments.benchmarks.pretend_device import NAME, PretendGraph, PretendTensor, forbidding_waits, pretending
+
+DEVICES = [NAME, *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def using(device: str) -> AbstractContextManager[Any]:
+    """In the context the device is there."""
+    return pretending() if device == NAME else nullcontext()
+
+
+def without_waits(device: str) -> AbstractContextManager[None]:
+    """In the context it is an error to make the host wait for the device."""
+    return forbidding_waits() if device == NAME else _without_synchronization()
+
+
+@contextmanager
+def _without_synchronization() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def graphs(device: str) -> Any:
+    """What makes the graphs of a ``CapturedIteration``."""
+    return PretendGraph if device == NAME else None
+
+
+def on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor's numbers on the CPU, also after the context."""
+    return tensor.held if isinstance(tensor, PretendTensor) else tensor.detach().cpu()
