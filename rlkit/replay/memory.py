@@ -116,7 +116,7 @@ class Memory:
             return Minibatch(self.replay.sample(u), self.gamma[:, None], importance)
         return Minibatch(*self.replay.sample_n_step(u, self.n_steps, self.gamma), importance)
 
-    def betas(self, remaining: float) -> Tensor:
+    def betas(self, remaining: float | Tensor) -> Tensor:
         """Return the exponents of the importance weights when this fraction of training remains, ``[S]``."""
         assert self.beta is not None, "nothing is prioritized"
         return 1.0 + (self.beta - 1.0) * remaining

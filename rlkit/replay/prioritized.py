@@ -64,7 +64,7 @@ class Priorities:
         probability = chances.gather(2, within[..., None])[..., 0] / total
         slot = block * chances.shape[2] + within
         # chances of a row that has diverged are not numbers, and its slots must hold something nevertheless
-        return slot.clamp(max=min(self.added, self.capacity) - 1), probability
+        return torch.minimum(slot, self._size() - 1), probability
 
     def rank(self, slot: Tensor) -> Tensor:
         """Uniform numbers ``[S, M]`` at which ``ReplayBuffer.sample`` reads these slots, oldest first."""

@@ -138,7 +138,7 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
     ours, theirs = Priorities(capacity, alpha), Priorities(capacity, alpha)
     for count in counts:
         for s in range(SEEDS):
-            replay.add_priorities(PriorityArrays.of(ours), s, ours.added, count, capacity)
+            replay.add_priorities(PriorityArrays.of(ours), s, int(ours.added), count, capacity)
         ours.added += count
         theirs.add(count)
         u = torch.from_numpy(np.append(rng.random((SEEDS, 30)), [[1.0 - 2**-53]] * SEEDS, axis=1))
@@ -146,7 +146,8 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
         weight = theirs.importance(probability, torch.tensor([0.4, 1.0], dtype=torch.float64))
         number = theirs.rank(slot)
         value = torch.from_numpy(rng.uniform(1e-6, 3.0, (SEEDS, capacity))).gather(1, slot)
-        stored = min(theirs.added, capacity)
+        added = int(theirs.added)
+        stored = min(added, capacity)
         for s in range(SEEDS):
             found, chance, scale = np.zeros(31, np.int64), np.zeros(31), np.zeros(31)
             replay.choose(PriorityArrays.of(ours), s, stored, u[s].numpy(), found, chance)
@@ -154,8 +155,8 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
             np.testing.assert_allclose(chance, probability[s], rtol=1e-12)
             replay.importance(chance, stored, (0.4, 1.0)[s], scale)
             np.testing.assert_allclose(scale, weight[s], rtol=1e-12)
-            ages = [replay.age_of(x, theirs.added, capacity) for x in found.tolist()]
-            assert ages == [replay.uniform_number(x, theirs.added, capacity) for x in number[s].tolist()]
+            ages = [replay.age_of(x, added, capacity) for x in found.tolist()]
+            assert ages == [replay.uniform_number(x, added, capacity) for x in number[s].tolist()]
             replay.prioritize(PriorityArrays.of(ours), s, found, value[s].numpy())
         theirs.update(slot, value)
         for name, tensor in theirs.state_dict().items():
