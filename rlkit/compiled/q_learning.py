@@ -243,7 +243,7 @@ def descend_rows(
             for m in range(size):
                 number[m] = replay.uniform_number(u[n, s, m], added, capacity)
             if len(priority.mass) > 0:
-                replay.choose(priority, s, u[n, s], slot, chance)
+                replay.choose(priority, s, stored, u[n, s], slot, chance)
                 replay.importance(chance, stored, schedules.beta[s], weight)
                 for m in range(size):
                     importance[m] = weight[m]

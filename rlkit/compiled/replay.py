@@ -200,8 +200,11 @@ def add_priorities(priority: PriorityArrays, s: int, added: int, count: int, cap
 
 
 @compiled
-def choose(priority: PriorityArrays, s: int, u: NDArray, slot: NDArray, probability: NDArray) -> None:
-    """Choose slots at uniform numbers ``u [M]`` with their probabilities, ``[M]`` both, as ``Priorities.choose``."""
+def choose(priority: PriorityArrays, s: int, stored: int, u: NDArray, slot: NDArray, probability: NDArray) -> None:
+    """Choose slots at uniform numbers ``u [M]`` with their probabilities, ``[M]`` both, as ``Priorities.choose``.
+
+    A slot is below ``stored``, the number of transitions, even where chances are not numbers.
+    """
     mass, blocks = priority.mass[s], priority.blocks[s]
     width = mass.shape[1]
     upto = np.cumsum(blocks)
@@ -219,7 +222,7 @@ def choose(priority: PriorityArrays, s: int, u: NDArray, slot: NDArray, probabil
             cumulative += chance
             within += cumulative <= inside
         within = min(within, width - 1)
-        slot[m] = block * width + within
+        slot[m] = min(block * width + within, stored - 1)
         probability[m] = chances[within] / total
 
 

@@ -62,7 +62,9 @@ class Priorities:
         inside = torch.minimum(inside, upto_slot[..., -1] * (1.0 - 1e-12))
         within = (upto_slot <= inside[..., None]).sum(dim=2).clamp(max=chances.shape[2] - 1)
         probability = chances.gather(2, within[..., None])[..., 0] / total
-        return block * chances.shape[2] + within, probability
+        slot = block * chances.shape[2] + within
+        # chances of a row that has diverged are not numbers, and its slots must hold something nevertheless
+        return torch.minimum(slot, self._size() - 1), probability
 
     def rank(self, slot: Tensor) -> Tensor:
         """Uniform numbers ``[S, M]`` at which ``ReplayBuffer.sample`` reads these slots, oldest first."""

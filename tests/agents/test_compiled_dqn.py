@@ -180,10 +180,11 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(settings, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"priority_exponent": 0.6}], ids=str)
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
 @pytest.mark.parametrize("what", ["reward", "observation", "parameter"])
-def test_a_row_that_diverges_stops_alone_and_says_why(what, settings):
+def test_a_row_that_diverges_stops_alone_and_says_why(what, engine, settings):
     def made(what):
-        return DQN(Poisoned(what), seeds=3, device="cpu", engine="compiled", **SMALL[DQN] | settings)
+        return DQN(Poisoned(what), seeds=3, device="cpu", engine=engine, **SMALL[DQN] | settings)
 
     clean, agent = kept(made("nothing").learn(720)), made(what)
     if what == "parameter":

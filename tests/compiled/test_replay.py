@@ -138,7 +138,7 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
     ours, theirs = Priorities(capacity, alpha), Priorities(capacity, alpha)
     for count in counts:
         for s in range(SEEDS):
-            replay.add_priorities(PriorityArrays.of(ours), s, ours.added, count, capacity)
+            replay.add_priorities(PriorityArrays.of(ours), s, int(ours.added), count, capacity)
         ours.added += count
         theirs.add(count)
         u = torch.from_numpy(np.append(rng.random((SEEDS, 30)), [[1.0 - 2**-53]] * SEEDS, axis=1))
@@ -146,16 +146,17 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
         weight = theirs.importance(probability, torch.tensor([0.4, 1.0], dtype=torch.float64))
         number = theirs.rank(slot)
         value = torch.from_numpy(rng.uniform(1e-6, 3.0, (SEEDS, capacity))).gather(1, slot)
-        stored = min(theirs.added, capacity)
+        added = int(theirs.added)
+        stored = min(added, capacity)
         for s in range(SEEDS):
             found, chance, scale = np.zeros(31, np.int64), np.zeros(31), np.zeros(31)
-            replay.choose(PriorityArrays.of(ours), s, u[s].numpy(), found, chance)
+            replay.choose(PriorityArrays.of(ours), s, stored, u[s].numpy(), found, chance)
             assert (found == slot[s].numpy()).all()
             np.testing.assert_allclose(chance, probability[s], rtol=1e-12)
             replay.importance(chance, stored, (0.4, 1.0)[s], scale)
             np.testing.assert_allclose(scale, weight[s], rtol=1e-12)
-            ages = [replay.age_of(x, theirs.added, capacity) for x in found.tolist()]
-            assert ages == [replay.uniform_number(x, theirs.added, capacity) for x in number[s].tolist()]
+            ages = [replay.age_of(x, added, capacity) for x in found.tolist()]
+            assert ages == [replay.uniform_number(x, added, capacity) for x in number[s].tolist()]
             replay.prioritize(PriorityArrays.of(ours), s, found, value[s].numpy())
         theirs.update(slot, value)
         for name, tensor in theirs.state_dict().items():
@@ -163,11 +164,13 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
         torch.testing.assert_close(ours._blocks, theirs._blocks, rtol=1e-12, atol=0.0)
 
 
-def test_chances_that_are_not_numbers_choose_some_slot():
+def test_chances_that_are_not_numbers_choose_slots_that_hold_something():
     priorities = Priorities(20, torch.ones(1))
-    priorities.add(20)
+    priorities.add(11)
     replay.prioritize(PriorityArrays.of(priorities), 0, np.array([3, 7]), np.array([np.nan, 1.0]))
     assert torch.isnan(priorities.largest).all()
     slot, chance = np.full(9, -1), np.zeros(9)
-    replay.choose(PriorityArrays.of(priorities), 0, np.linspace(0, 1, 9, endpoint=False), slot, chance)
-    assert ((slot >= 0) & (slot < 25)).all()
+    u = np.linspace(0, 1, 9, endpoint=False)
+    replay.choose(PriorityArrays.of(priorities), 0, 11, u, slot, chance)
+    for chosen in (slot, priorities.choose(torch.from_numpy(u)[None])[0].numpy()):
+        assert ((chosen >= 0) & (chosen < 11)).all()
