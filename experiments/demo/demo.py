@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +21,11 @@ from rlkit.statistics import Estimate
 from ..report import ledger, terminal
 from ..report.continued import continued_folder
 from ..report.html import write_report
-from ..report.ledger import RunRecord
+from ..report.ledger import Cell, RunRecord
 from ..report.terminal import Bars
 from ..stopping import Stopped
 from ..workflows.attack import attack_plan, attack_run, curve
-from ..workflows.compare import SB3Job, SB3Process, SB3Result, comparison_run, require_sb3, sb3_job_for
+from ..workflows.compare import SB3Job, SB3Result, comparison_run, require_sb3, sb3_job_for
 from ..workflows.compare.analysis import evaluated
 from ..workflows.compare.sb3_job import HYPERPARAMETER_MAPS
 from ..workflows.evaluate import play
@@ -34,7 +33,8 @@ from ..workflows.policies import SB3, Subject, of_agent
 from ..workflows.threat import threat_of
 from ..workflows.train import ExactCurve, KeptTraining, Training, TrainingResult, train_and_save, training_run
 from .grid import GridExact, grid_result, solved_grid
-from .sandwich import sandwich_run
+from .sandwich import cartpole_row, grid_rows, sandwich_run
+from .sb3_queue import SB3Queue
 from .settings import CARTPOLE, FULL, GRID, QUICK, Attacks, Demo
 from .table import Line, summary, with_cartpole_target, with_grid_target
 
@@ -64,10 +64,11 @@ class Evaluated(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """All that the demo found: runs by the name of their folder, and the lines of the table."""
+    """What the demo found: runs by the name of their folder, and the lines of the two tables."""
 
     runs: dict[str, RunRecord]
     lines: tuple[Line, ...]
+    sandwich: tuple[tuple[Cell, ...], ...] = ()
 
 
 def run_demo(out: Path, quick: bool = False, resume: bool = False, as_json: bool = False) -> bool:
@@ -91,8 +92,7 @@ def run_demo(out: Path, quick: bool = False, resume: bool = False, as_json: bool
     settings = QUICK if quick else FULL
     _introduce(settings, quiet=as_json)
     try:
-        trained = _train_all(settings, out, quiet=as_json, resume=resume)
-        outcome = _evaluate_all(settings, trained)
+        outcome = _found(settings, out, quiet=as_json, resume=resume)
     except Stopped as stopped:
         stopped.kept = True
         raise
@@ -122,30 +122,39 @@ def _introduce(settings: Demo, quiet: bool) -> None:
     terminal.say(f"stable-baselines3 trains {len(settings.sb3_seeds)} seeds of each agent that it has, beside rlkit\n")
 
 
-def _train_all(settings: Demo, out: Path, quiet: bool, resume: bool) -> dict[str, Trained]:
-    """Train every agent; stable-baselines3 trains in a process of its own meanwhile, one agent after another.
+def _found(settings: Demo, out: Path, quiet: bool, resume: bool) -> Outcome:
+    """Train, evaluate and attack the agents of both tasks.
 
-    Agents of the cart-pole and of the grid take turns, so that stable-baselines3 is busy while the grid's agents train.
+    Stable-baselines3 trains beside rlkit, and goes on while the grid's agents, which it has not, are evaluated.
+    """
+    with Bars(quiet) as bars, SB3Queue(bars, resume) as sb3:
+        trained = _train_all(settings, out, bars, sb3, resume)
+        grid = _of_grid(settings, trained, sb3)
+        models = sb3.results()
+    cartpole = _of_cartpole(settings, {name: one._replace(sb3=models.get(name, ())) for name, one in trained.items()})
+    rows = grid.sandwich + cartpole.sandwich
+    runs = grid.runs | cartpole.runs | {"sandwich": sandwich_run(rows, settings.sandwiches)}
+    return Outcome(runs, grid.lines + cartpole.lines, rows)
+
+
+def _train_all(settings: Demo, out: Path, bars: Bars, sb3: SB3Queue, resume: bool) -> dict[str, Trained]:
+    """Train every agent, and hand stable-baselines3 the cart-pole's that it has.
+
     With ``resume`` rlkit continues from checkpoints and stable-baselines3 keeps finished seeds.
     """
     trained: dict[str, Trained] = {}
-    processes: dict[str, SB3Process] = {}
-    with ExitStack() as stack:
-        bars = stack.enter_context(Bars(quiet))
-        for training in chain.from_iterable(zip(settings.cartpole, settings.grid, strict=True)):
+    with ExitStack() as locks:
+        for training in (*settings.cartpole, *settings.grid):
             name, agent = run_name(training), training.make_agent()
             asked = {"command": "demo", **asdict(training), "sb3_seeds": settings.sb3_seeds}
             ledger.new_folder(out / name, overwrite=True)  # the record is written again at the end
-            folder = stack.enter_context(continued_folder(out / name, asked, overwrite=not resume, resume=resume))
+            folder = locks.enter_context(continued_folder(out / name, asked, overwrite=not resume, resume=resume))
             kept = KeptTraining(agent, folder, resume=resume)
             if training.env == CARTPOLE and type(agent).__name__ in HYPERPARAMETER_MAPS:
-                _wait(processes, bars)  # two cores: one for each library
-                job = _sb3_job(training, agent, settings.sb3_seeds)
-                processes[name] = stack.enter_context(SB3Process(job, folder, resume))
-                _follow(processes[name], bars)
+                sb3.add(name, _sb3_job(training, agent, settings.sb3_seeds), folder)
             trained[name] = _train_one(training, kept, folder, bars)
-        _wait(processes, bars)
-    return trained | {name: trained[name]._replace(sb3=process.results()) for name, process in processes.items()}
+            sb3.advance()
+    return trained
 
 
 def run_name(training: Training) -> str:
@@ -172,36 +181,30 @@ def _sb3_job(training: Training, agent: Agent, seeds: tuple[int, ...]) -> SB3Job
     return sb3_job_for(training, agent.config, seeds)
 
 
-def _follow(process: SB3Process, bars: Bars) -> None:
-    """Give stable-baselines3 a bar."""
-    job = process.job
-    bars.follow(f"stable-baselines3 {job.algorithm}, {job.env}", lambda: process.timesteps, job.steps * len(job.seeds))
+def _of_grid(settings: Demo, trained: Mapping[str, Trained], sb3: SB3Queue) -> Outcome:
+    """Evaluate the grid's agents, attack them and bracket their worst case."""
+    agents = [_evaluate_grid(trained[run_name(training)], settings) for training in settings.grid]
+    sb3.advance()
+    outcome = _attacked("grid-attack", agents, settings.grid_attacks, settings)
+    rows: list[tuple[Cell, ...]] = []
+    for one in agents:
+        sb3.advance()
+        rows += grid_rows(one.subjects[0], settings.sandwiches)
+    return outcome._replace(sandwich=tuple(rows))
 
 
-def _wait(processes: Mapping[str, SB3Process], bars: Bars) -> None:
-    """Wait until stable-baselines3 is done, with its bars drawn."""
-    while not all(process.wait(0.5) for process in processes.values()):
-        bars.refresh()
-    bars.refresh()
+def _of_cartpole(settings: Demo, trained: Mapping[str, Trained]) -> Outcome:
+    """Evaluate the cart-pole's agents of both libraries, and attack them."""
+    agents = [_evaluate_cartpole(trained[run_name(training)], settings) for training in settings.cartpole]
+    outcome = _attacked("cartpole-attack", agents, settings.cartpole_attacks, settings)
+    return outcome._replace(sandwich=tuple(cartpole_row(one.subjects[0], settings.sandwiches) for one in agents))
 
 
-def _evaluate_all(settings: Demo, trained: Mapping[str, Trained]) -> Outcome:
-    """Evaluate every agent, attack it, and state whether its target is met."""
-    grid = [_evaluate_grid(trained[run_name(training)], settings) for training in settings.grid]
-    cartpole = [_evaluate_cartpole(trained[run_name(training)], settings) for training in settings.cartpole]
-    runs: dict[str, RunRecord] = {}
-    lines: list[Line] = []
-    for name, agents, attacks in (
-        ("grid-attack", grid, settings.grid_attacks),
-        ("cartpole-attack", cartpole, settings.cartpole_attacks),
-    ):
-        attacked = _attack(agents, attacks, settings.episodes)
-        runs |= {one.name: one.run for one in agents} | {name: attacked}
-        lines += [one.line._replace(attacked=_shown(attacked, one.subjects[0], attacks)) for one in agents]
-    sandwiched = sandwich_run(
-        [one.subjects[0] for one in grid], [one.subjects[0] for one in cartpole], settings.sandwiches
-    )
-    return Outcome(runs | {"sandwich": sandwiched}, tuple(lines))
+def _attacked(name: str, agents: Sequence[Evaluated], attacks: Attacks, settings: Demo) -> Outcome:
+    """What was found of one task, with the attacks of its agents as a run of that name."""
+    attacked = _attack(agents, attacks, settings.episodes)
+    lines = [one.line._replace(attacked=_shown(attacked, one.subjects[0], attacks)) for one in agents]
+    return Outcome({one.name: one.run for one in agents} | {name: attacked}, tuple(lines))
 
 
 def _evaluate_grid(trained: Trained, settings: Demo) -> Evaluated:

@@ -22,10 +22,8 @@ NOTE = (
 )
 
 
-def sandwich_run(grid: Sequence[Subject], cartpole: Sequence[Subject], settings: Sandwiches) -> RunRecord:
-    """Bracket the worst case of the grid's agents, and attack the cart-pole's as strongly as is known."""
-    rows = [row for subject in grid for row in _grid_rows(subject, settings)]
-    rows += [_cartpole_row(subject, settings) for subject in cartpole]
+def sandwich_run(rows: Sequence[tuple[Cell, ...]], settings: Sandwiches) -> RunRecord:
+    """The record of the lines of both tasks."""
     title = (
         "How bad can it get? Mean return over seeds; epsilon in units of one-hot observations on the grid and of the "
         "committed scale on the cart-pole"
@@ -40,14 +38,14 @@ def sandwich_run(grid: Sequence[Subject], cartpole: Sequence[Subject], settings:
     )
 
 
-def _grid_rows(subject: Subject, settings: Sandwiches) -> list[tuple[Cell, ...]]:
+def grid_rows(subject: Subject, settings: Sandwiches) -> list[tuple[Cell, ...]]:
     """A line for each epsilon, all columns exact."""
     threat = threat_of(subject, unit="raw", epsilons=settings.grid_epsilons)
     found = worst_cases(subject, attack_plan(subject, settings.grid_attacks, threat), settings.max_boxes)
     return [("grid", subject.name, epsilon, *sandwich_cells(each)) for epsilon, each in found.items()]
 
 
-def _cartpole_row(subject: Subject, settings: Sandwiches) -> tuple[Cell, ...]:
+def cartpole_row(subject: Subject, settings: Sandwiches) -> tuple[Cell, ...]:
     """The return under the strongest attack; certified and worst case are not known."""
     threat = threat_of(subject, epsilons=(settings.cartpole_epsilon,))
     played = curve(subject, attack_plan(subject, ["lookahead"], threat), settings.episodes, threat.first_seed)
