@@ -19,7 +19,7 @@ from rlkit.envs import CartPole, GridWorld
 
 from ..report.ledger import ReportTable
 from ..report.terminal import show_table
-from .pretend_device import NAME, Log, pretending
+from .pretend_device import NAME, DeviceLog, pretending
 
 COPIES = 8  # of the environment per seed
 GRID = GridWorld("S..\n.#H\n..G")
@@ -96,7 +96,7 @@ def count(case: LaunchCase, iterations: int = 2, seeds: int = 2) -> Launches:
 class Counted:
     """Calls of a function and the operations in them."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: DeviceLog) -> None:
         self.log, self.calls, self.launches = log, 0, 0
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:

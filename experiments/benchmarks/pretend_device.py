@@ -87,7 +87,7 @@ class PretendTensor(torch.Tensor):
         return _run(func, args, kwargs or {})
 
 
-class Log:
+class DeviceLog:
     """What happened on the device since ``clear``."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Log:
             raise HostWaits(f"{what} at {met.where}")
 
 
-LOG = Log()
+LOG = DeviceLog()
 
 
 class Operation(NamedTuple):
@@ -175,7 +175,7 @@ def device() -> torch.device:
 
 
 @contextmanager
-def pretending() -> Iterator[Log]:
+def pretending() -> Iterator[DeviceLog]:
     """Have a device ``NAME`` in the context; yields the log, which is cleared."""
     LOG.clear()
     torch._C._set_only_lift_cpu_tensors(True)

@@ -91,7 +91,7 @@ ON = pytest.mark.parametrize("device", DEVICES)
 
 def made(name: str, device: str, **others: Any) -> Any:
     case = CASES[name]
-    settings = {**SMALL[case.algorithm], **case.settings, **others}
+    settings = {**SMALL[case.algorithm], "engine": "torch", **case.settings, **others}
     return case.algorithm(case.env, seeds=2, num_envs=2, device=device, **settings)
 
 
