@@ -8,7 +8,6 @@ import torch
 
 from rlkit.adversarial import APPLICABILITY, PGD, Budget, RobustnessCurve, ValueAware
 from rlkit.adversarial import strongest as strongest_of_curves
-from rlkit.envs import CartPole
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.defenses import analysis, run, settings
@@ -52,6 +51,7 @@ def test_every_defense_has_as_many_configurations_and_differs_from_plain_in_the_
     assert not set(settings.SEEDS) & set(settings.TUNING_SEEDS)
 
 
+@pytest.mark.slow
 def test_a_row_of_the_tuning_is_the_training_of_its_own_configuration():
     of = [(each, 5) for each in RADIAL.configurations[::3]]
     together = replace(RADIAL.training(of), steps=600).make_agent().learn(600)
@@ -176,19 +176,17 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     quick = {"value-aware, by hand": ready(ValueAware(by_hand, PGD(1, every_action=False)))}
     for name, value in {**small, "ATTACKERS": quick}.items():
         monkeypatch.setattr(run, name, value)
-    monkeypatch.setattr(settings, "STEPS", {"ppo": 600})
-    cases = [case for case in CASES if case.name in (FLOOR, CEILING, "ppo-plain", "ppo-radial")]
+    monkeypatch.setattr(settings, "STEPS", {"ppo": 300})
+    cases = [case for case in CASES if case.name in (FLOOR, "ppo-plain", "ppo-radial")]
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
     found = run.run(cases, options)
     assert [line[0] for line in found[0].rows] == [case.name for case in cases]
     known = rows.read(tmp_path / "rows" / "defense-rows.csv", DefenseRow)
     epsilons = len(settings.EPSILONS)
-    assert len(known) == (2 + 2 * 2) * (1 + epsilons) + 2 * 4 * 2
+    assert len(known) == (1 + 2 * 2) * (1 + epsilons) + 2 * 4 * 2
     fewest = [each.earned for each in of_case(known, FLOOR)]
     assert len({*fewest}) == 1  # whatever is shown
     assert fewest[0] < 12
-    natural = [each.earned for each in of_case(known, CEILING) if each.attack == NATURAL]
-    assert natural == [CartPole.max_steps]
     assert {each.configuration for each in of_case(known, "ppo-radial")} == {chosen_configuration(known, "ppo-radial")}
     certified = rows.read(tmp_path / "rows" / "certified-rows.csv", CertifiedRow)
     assert all(each.certified + each.changed + each.undecided == pytest.approx(1.0) for each in certified)

@@ -106,14 +106,14 @@ def bar_epsilon(known: Sequence[DefenseRow], plain: str) -> float | None:
 
 
 def tables(known: Sequence[DefenseRow], certified: Sequence[CertifiedRow]) -> tuple[ReportTable, ...]:
-    """All tables of the study, from the rows that there are."""
+    """All tables of the study, from the rows that there are; that of certificates only if there are some."""
     present = [case for case in CASES if of_case(known, case.name)]
     return (
         return_table(known, present),
         bar_table(known, present),
         attack_table(known, present),
         tuning_table(known),
-        certified_table(certified),
+        *([certified_table(certified)] if certified else []),
     )
 
 

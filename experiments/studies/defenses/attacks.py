@@ -11,7 +11,7 @@ from torch import Tensor
 from rlkit.adversarial import PGD, Attack, Budget, Noise, ValueAware
 from rlkit.adversarial.attacks.value_aware import ActionValues
 
-from ...workflows.fitted_attacks import learned, lookahead, tree
+from ...workflows.fitted_attacks import learned, lookahead
 from ...workflows.policies import Subject
 from .settings import EPSILONS, LINEAR, THREAT
 
@@ -33,11 +33,6 @@ def constant(action: int) -> ActionValues:
         return (torch.arange(2) != action).to(obs.dtype).expand(*obs.shape[:2], 2)
 
     return values
-
-
-def search(subject: Subject, budget: Budget) -> Attack:
-    """Search through the simulator for the sequence of provoked actions after which the pole falls soonest."""
-    return tree(subject, budget, THREAT)
 
 
 class Attacker(NamedTuple):
@@ -70,6 +65,5 @@ ATTACKERS: Mapping[str, Attacker] = {
     "provoke left": ready(ValueAware(constant(0), PROVOKE, "provoke left")),
     "provoke right": ready(ValueAware(constant(1), PROVOKE, "provoke right")),
     "value-aware, lattice": Attacker(lattice, FITTED_EPSILONS, fitted=True),
-    "tree search": Attacker(search, FITTED_EPSILONS[1:], fitted=True),
     "learned": Attacker(adversary, FITTED_EPSILONS[:1], fitted=True),
 }
