@@ -20,6 +20,7 @@ help:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[sb3,fast,proof,trees,tensorboard,dev]"
+	$(BIN)/python -m rlkit.experiments.precompile
 	touch .venv/installed
 
 demo: .venv/installed

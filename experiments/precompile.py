@@ -1,0 +1,44 @@
+"""Compile the engine's loops once, so that no training waits for it: ``python -m rlkit.experiments.precompile``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+LOOPS: tuple[tuple[str, dict[str, Any]], ...] = (  # that share little, by the algorithm that compiles them
+    ("PPO", {"n_steps": 16, "batch_size": 16}),
+    ("DQN", {"learning_starts": 8, "batch_size": 8}),
+    ("REINFORCE", {}),
+    ("A2C", {}),
+)
+ENVS = ("CartPole-v1", "rlkit/GridWorld-v0")
+STEPS = 64
+
+
+def train_briefly(algorithm: str, hyperparameters: dict[str, Any]) -> None:
+    """Train an agent for a few steps on the cart-pole and on a grid, which compiles what it calls."""
+    import rlkit.agents
+
+    for env in ENVS:
+        getattr(rlkit.agents, algorithm)(env, **hyperparameters).learn(STEPS)
+
+
+def main() -> int:
+    """Compile in two processes; where numba is not installed there is nothing to do."""
+    from rlkit.compiled.jit import COMPILED
+
+    if not COMPILED:
+        print("numba is not installed: agents run on torch")
+        return 0
+    began = time.perf_counter()
+    print("compiling the engine's loops once, for this and later processes", flush=True)
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(train_briefly, *zip(*LOOPS, strict=True)))
+    print(f"compiled in {time.perf_counter() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
