@@ -121,7 +121,7 @@ LAKE = "frozenlake-4x4"
         ("Acrobot-v1", {"num_envs": 1}),
         (Masked, {"num_envs": 1}),
         (Masked, {"num_envs": 1, "double": True, "n_steps": 2}),
-        (Poisoned("nothing"), {}),
+        pytest.param(Poisoned("nothing"), {}, id="own dynamics"),
     ],
     ids=str,
 )

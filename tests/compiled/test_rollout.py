@@ -55,7 +55,7 @@ def test_a_cart_pole_steps_as_its_dynamics(dtype, bound, sutton_barto_reward):
     assert 0.2 < ended.mean() < 0.9
 
 
-@pytest.mark.parametrize("dynamics", [LAKE, *(probe() for probe in PROBES.values())], ids=repr)
+@pytest.mark.parametrize("dynamics", [LAKE, *(probe() for probe in PROBES.values())], ids=["lake", *PROBES])
 def test_a_table_steps_as_its_dynamics(dynamics):
     mdp, u = dynamics.mdp, uniforms(4000, 1)
     numbers = numbers_of(dynamics, np.float32, torch.float64)
