@@ -35,7 +35,9 @@ from .commands.hijack import hijack
 from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED, show_finished
 from .commands.report import report
 from .commands.solve import solve
+from .commands.status import status
 from .commands.study import study
+from .commands.sweep import sweep
 from .commands.train import train
 from .commands.transfer import transfer
 from .commands.watch import watch
@@ -55,6 +57,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "report": report,
     "watch": watch,
+    "sweep": sweep,
+    "status": status,
     "study": study,
     "demo": demo,
 }

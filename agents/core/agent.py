@@ -26,7 +26,15 @@ from .compiled_engine import EngineName, choose_engine
 from .descent import Forward, L
 from .ensemble import Ensemble
 from .env_source import EnvSource, Source
-from .hyperparameters import PerRowNumbers, Presets, configured, of_preset, settings_of_row, suggestion
+from .hyperparameters import (
+    PerRowNumbers,
+    Presets,
+    configured,
+    of_preset,
+    per_row_names,
+    settings_of_row,
+    suggestion,
+)
 from .policy import NetworkPolicy
 from .progress import progress
 from .sb3_hints import ARGUMENTS, OF_LEARN, ORDER, answering
@@ -133,6 +141,10 @@ class Agent(NetworkPolicy):
         """Return the names of the presets that have hyper-parameters for an environment."""
         name = rlkit.envs.registered_id(env)
         return tuple(preset for preset, by_env in cls.presets.items() if suggestion(by_env, name) is not None)
+
+    def per_row_names(self) -> tuple[str, ...]:
+        """Return the names of the hyper-parameters that may differ by row."""
+        return tuple(per_row_names(self.config))
 
     # Defined by each algorithm
 

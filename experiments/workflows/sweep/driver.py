@@ -1,0 +1,196 @@
+"""Run a sweep: give batches to an executor until every run has a result or has failed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlkit.statistics import mean_interval
+
+from ...report.ledger import Cell, ReportTable, RunRecord
+from .executors import Ended, Executor
+from .experiment import Batch, PlannedRun, batch_id
+from .sweep_ledger import Attempt, RunState, SweepLedger, last_line, pending
+
+MOST_LOSSES = 3  # processes that may die in a batch before its runs are trained one by one, or count as failed
+POLL_SECONDS = 0.5  # between two looks at what others do, and at the request to stop
+LINE_SECONDS = 15.0  # between two lines of progress
+
+
+class SweepDriver:
+    """Trains what is missing in a ledger; several drivers, on several machines, may work at the same one.
+
+    A batch of several runs that fails is trained again run by run, so that only the runs at fault fail.
+
+    Args:
+        sweep: the ledger.
+        executor: where attempts run.
+        tell: takes each line of progress.
+    """
+
+    def __init__(self, sweep: SweepLedger, executor: Executor, tell: Callable[[str], None]) -> None:
+        self.sweep, self.executor, self.tell = sweep, executor, tell
+        self._queue: deque[Batch] = deque(sweep.experiment.batches)
+        self._running: dict[Attempt, Batch] = {}
+        self._losses: Counter[str] = Counter()
+        self._began = self._told = time.monotonic()
+        self._said = -1  # runs done in the last line
+        self._done_before = sum(sweep.is_done(run.id) for run in sweep.experiment.runs)
+
+    def run(self, stop: Callable[[], bool]) -> bool:
+        """Train until nothing is left to do; whether that is so, or ``stop()`` was true before."""
+        while self._queue or self._running:
+            if stop():
+                self.executor.stop()
+                return False
+            self._submit()
+            for ended in self.executor.wait(POLL_SECONDS):
+                self._take(ended)
+            if time.monotonic() - self._told >= LINE_SECONDS:
+                self._say()
+        if self._said < len(self.sweep.experiment.runs):
+            self._say()
+        return True
+
+    def _submit(self) -> None:
+        """Begin batches that nobody runs; those of other drivers wait at the end of the queue."""
+        for _ in range(len(self._queue)):
+            if not self.executor.free():
+                return
+            planned = self._queue.popleft()
+            batch = pending(self.sweep, planned)
+            if not batch:
+                continue
+            if any(attempt.heartbeat() is not None for attempt in self.sweep.attempts(batch)):
+                self._queue.append(planned)
+                continue
+            attempt = self.sweep.new_attempt(batch)
+            self.executor.submit(attempt)
+            self._running[attempt] = batch
+
+    def _take(self, ended: Ended) -> None:
+        """Decide what follows the end of an attempt."""
+        batch, end = self._running.pop(ended.attempt), ended.attempt.end()
+        name = f"batch {batch_id(run.id for run in batch)[:8]} ({described(batch)})"
+        if end is not None and end["state"] == "done":
+            self._say()
+        elif end is not None and end["state"] == "failed":
+            self.tell(f"{name} failed: {last_line(end['reason'])}")
+            self._split(batch)
+        else:
+            cause = ended.lost or "its worker was asked to stop"
+            identity = batch_id(run.id for run in batch)
+            self._losses[identity] += 1
+            if self._losses[identity] < MOST_LOSSES:
+                ended.attempt.finish("stopped", cause)
+                self.tell(f"{name}: {cause}; it is tried again")
+                self._queue.appendleft(batch)
+            else:
+                reason = f"{cause}; {MOST_LOSSES} processes died in this batch"
+                ended.attempt.finish("failed", reason)
+                self.tell(f"{name} failed: {reason}")
+                self._split(batch)
+
+    def _split(self, batch: Batch) -> None:
+        if len(batch) > 1:
+            self.tell("its runs are trained one by one")
+            self._queue.extend((run,) for run in batch)
+
+    def _say(self) -> None:
+        """One line: what is done, and how long the rest may take."""
+        self._told = time.monotonic()
+        runs = self.sweep.experiment.runs
+        done, elapsed = sum(self.sweep.is_done(run.id) for run in runs), self._told - self._began
+        self._said = done
+        words = [f"{elapsed:4.0f} s  {done} of {len(runs)} runs done"]
+        beats = [beat for attempt in self._running if (beat := attempt.heartbeat()) is not None]
+        if beats:
+            words.append(f"{len(beats)} batches running, at step {max(int(beat.get('steps', 0)) for beat in beats):,}")
+        if self._done_before < done < len(runs):
+            left = elapsed * (len(runs) - done) / (done - self._done_before)
+            words.append(f"about {left:.0f} s left")
+        self.tell("; ".join(words))
+
+
+def described(batch: Sequence[PlannedRun]) -> str:
+    """A batch in words: its first run, and how many others."""
+    first = f"{batch[0].cell}, seed {batch[0].seed}"
+    return first if len(batch) == 1 else f"{first} and {len(batch) - 1} more"
+
+
+def cells_of(sweep: SweepLedger) -> dict[str, list[PlannedRun]]:
+    """The runs of every cell of the grid."""
+    cells: dict[str, list[PlannedRun]] = {}
+    for run in sweep.experiment.runs:
+        cells.setdefault(run.cell, []).append(run)
+    return cells
+
+
+def sweep_record(sweep: SweepLedger, states: dict[str, RunState]) -> RunRecord:
+    """The record of a sweep: the returns of every cell with their interval over seeds, and what has no result."""
+    experiment = sweep.experiment
+    varied = tuple(dict.fromkeys(name for run in experiment.runs for name in run.settings))
+    rows: list[tuple[Cell, ...]] = []
+    results: list[dict[str, Any]] = []
+    for cell, runs in cells_of(sweep).items():
+        found = [record for run in runs if (record := _readable(sweep, run, states)) is not None]
+        returns = np.array([record["results"]["mean_return"] for record in found], dtype=np.float64)
+        mean = mean_interval(returns) if len(found) else None
+        first = runs[0]
+        settings = tuple(_cell_of(first.settings.get(name)) for name in varied)
+        cpu = float(sum(record["cost"]["cpu_seconds"] for record in found))
+        rows.append((first.agent, first.environment, *settings, len(found), len(runs) - len(found), mean, cpu))
+        results.append(
+            {
+                "cell": cell,
+                "seeds": [run.seed for run in runs],
+                "seed_returns": [
+                    None if (record := _readable(sweep, run, states)) is None else record["results"]["mean_return"]
+                    for run in runs
+                ],
+                "return": mean,
+                "diverged_seeds": [
+                    record["configuration"]["seed"] for record in found if record["results"]["diverged"] is not None
+                ],
+            }
+        )
+    columns = ("agent", "environment", *varied, "runs", "without a result", "mean return", "CPU seconds")
+    return RunRecord(
+        kind="sweep",
+        title=f"{experiment.name}: {experiment.question}",
+        settings={"question": experiment.question, "hypothesis": experiment.hypothesis, "experiment": experiment.text},
+        results={"runs": len(experiment.runs), **counts(states), "cells": results},
+        tables=(ReportTable("cells", "Mean return over seeds", columns, tuple(rows)), *problem_tables(sweep, states)),
+        notes=(f"Hypothesis, written before the runs: {experiment.hypothesis}",),
+    )
+
+
+def counts(states: dict[str, RunState]) -> dict[str, int]:
+    """How many runs are in each state."""
+    return {
+        state: sum(each.state == state for each in states.values())
+        for state in ("done", "running", "failed", "damaged", "missing")
+    }
+
+
+def problem_tables(sweep: SweepLedger, states: dict[str, RunState]) -> Iterator[ReportTable]:
+    """A table of the runs that failed or are damaged, with the reason; none if there are none."""
+    rows = tuple(
+        (run.id, run.cell, run.seed, states[run.id].state, last_line(states[run.id].reason))
+        for run in sweep.experiment.runs
+        if states[run.id].state in ("failed", "damaged")
+    )
+    if rows:
+        yield ReportTable("problems", "Runs without a result", ("run", "cell", "seed", "state", "reason"), rows)
+
+
+def _readable(sweep: SweepLedger, run: PlannedRun, states: dict[str, RunState]) -> dict[str, Any] | None:
+    return sweep.result(run.id) if states[run.id].state == "done" else None
+
+
+def _cell_of(value: Any) -> Cell:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
