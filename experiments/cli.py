@@ -25,6 +25,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
 import rlkit
 
+from . import command_line
 from .commands.attack import attack
 from .commands.benchmark import benchmark
 from .commands.certify import certify
@@ -34,6 +35,7 @@ from .commands.evaluate import evaluate
 from .commands.hijack import hijack
 from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED, show_finished
 from .commands.report import report
+from .commands.rerun import rerun
 from .commands.solve import solve
 from .commands.status import status
 from .commands.study import study
@@ -56,6 +58,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "benchmark": benchmark,
     "compare": compare,
     "report": report,
+    "rerun": rerun,
     "watch": watch,
     "sweep": sweep,
     "status": status,
@@ -123,7 +126,8 @@ def _run(args: Sequence[str] | None) -> int:
             return _failed(f"{unknown_command(first)}; rlkit --help lists the commands", MISUSED)
         command = COMMANDS[first]
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
-        return parsed(command, f"rlkit {first}", arguments[1:])()
+        with command_line.running(arguments):
+            return parsed(command, f"rlkit {first}", arguments[1:])()
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
     except KeyboardInterrupt as error:

@@ -15,7 +15,7 @@ SMALL = {
     "name": "lake",
     "question": "Which learning rate is best?",
     "hypothesis": "The greatest.",
-    "agents": [{"algo": "tabularq", "preset": "sb3"}],
+    "agents": [{"algo": "tabularq", "preset": "sb3", "set": {"initial_value": 0.5}}],  # so that tables change at once
     "environments": [LAKE],
     "settings": {"learning_rate": [0.1, 0.5]},
     "seeds": 2,
@@ -25,7 +25,7 @@ SMALL = {
 TOML = """
 question = "Which learning rate is best?"
 hypothesis = "The greatest."
-agents = [{ algo = "tabularq", preset = "sb3" }]
+agents = [{ algo = "tabularq", preset = "sb3", set = { initial_value = 0.5 } }]
 environments = [{ env = "rlkit/GridWorld-v0", env_kwargs = { map = "frozenlake-4x4", observation = "index" } }]
 settings = { learning_rate = [0.1, 0.5] }
 seeds = 2

@@ -22,7 +22,7 @@ def status(folder: Positional[Path], traceback: bool = False, json: Json = False
         traceback: Print the traceback of every run that failed.
     """
     from ..report import terminal
-    from ..report.ledger import ReportTable
+    from ..report.ledger import Cell, ReportTable
     from ..workflows.sweep.driver import cells_of, counts, problem_tables
     from ..workflows.sweep.sweep_ledger import SweepLedger
 
@@ -33,7 +33,7 @@ def status(folder: Positional[Path], traceback: bool = False, json: Json = False
         runs = [{**run._asdict(), **states[run.id]._asdict()} for run in sweep.experiment.runs]
         print_json({"name": sweep.experiment.name, "counts": total, "runs": runs})
     else:
-        rows = []
+        rows: list[tuple[Cell, ...]] = []
         for cell, members in cells_of(sweep).items():
             here = counts({run.id: states[run.id] for run in members})
             steps = max((states[run.id].steps for run in members if states[run.id].state == "running"), default=None)

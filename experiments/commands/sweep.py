@@ -25,7 +25,7 @@ def sweep(
     continues, and several of them may work at one folder. Runs that fail are named, and the others finish; the exit
     code is then 1.
 
-    Example: rlkit sweep learning_rates.toml --out runs/learning-rates
+    Example: rlkit sweep experiment.toml --out runs/learning-rates
 
     Args:
         file: TOML file of the experiment; its keys are in the quickstart.
@@ -37,6 +37,7 @@ def sweep(
 
     from ..report import ledger
     from ..stopping import interruptible
+    from ..workflows.rerun import EXPERIMENT
     from ..workflows.sweep.driver import SweepDriver, counts, sweep_record
     from ..workflows.sweep.executors import LocalExecutor
     from ..workflows.sweep.experiment import read_experiment
@@ -57,6 +58,7 @@ def sweep(
         stopped.kept = True
         raise stopped
     run = sweep_record(found, states)
+    ledger.write_text(found.folder / EXPERIMENT, experiment.text)
     ledger.write(run, found.folder)
     output.show(run)
     output.tell(f"written to {found.folder}")

@@ -27,6 +27,8 @@ import rlkit
 from rlkit.atomic_files import LOCK, only_writer, whole_file
 from rlkit.statistics import Estimate
 
+from .. import command_line
+
 RECORD = "run.json"
 MOST_BYTES = 64 * 2**20  # of a record or a picture that is read
 PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins
@@ -65,6 +67,7 @@ class RunRecord:
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
+    arguments: tuple[str, ...] = field(default_factory=command_line.arguments)  # of the command line; () from Python
 
     def summary(self) -> dict[str, Any]:
         """Return the object of ``--json``: the results and the settings that led to them."""
@@ -149,6 +152,7 @@ def record(run: RunRecord) -> dict[str, Any]:
         "pictures": [{"name": picture.name, "caption": picture.caption} for picture in run.pictures],
         "notes": run.notes,
         "versions": dict(run.versions),
+        "arguments": list(run.arguments),
     }
 
 
@@ -177,6 +181,7 @@ def read(folder: str | Path) -> RunRecord:
             tables=tuple(_read_table(table) for table in saved["tables"]),
             notes=_texts(saved["notes"]),
             versions=dict(zip(saved["versions"], _texts(list(saved["versions"].values())), strict=True)),
+            arguments=_texts(saved.get("arguments", [])),  # records of 0.1.0 have none
         )
         named = [(_text(entry["name"]), _text(entry["caption"])) for entry in saved["pictures"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -83,7 +83,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "study", "demo"]
+    "command",
+    [
+        *("train", "evaluate", "solve", "attack", "hijack", "compare", "report", "watch", "study", "demo"),
+        *("sweep", "status", "rerun"),
+    ],
 )
 def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0

@@ -67,7 +67,10 @@ def test_the_id_is_of_what_is_said_and_not_of_how(tmp_path: Path) -> None:
     assert one.name == "lake"
     assert [run.id for run in one.runs] == [run.id for run in other.runs]
     # a default that is written out, and a whole number without its point
-    written = {**SMALL, "agents": [{"algo": "tabularq", "preset": "sb3", "set": {"power": 0, "gamma": 0.99}}]}
+    written = {
+        **SMALL,
+        "agents": [{"algo": "tabularq", "preset": "sb3", "set": {"initial_value": 0.5, "power": 0, "gamma": 0.99}}],
+    }
     assert [run.id for run in experiment_of(written).runs] == [run.id for run in one.runs]
     assert {run.id for run in experiment_of({**SMALL, "steps": 301}).runs}.isdisjoint(run.id for run in one.runs)
 

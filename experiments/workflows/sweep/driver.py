@@ -18,7 +18,8 @@ from .sweep_ledger import Attempt, RunState, SweepLedger, last_line, pending
 
 MOST_LOSSES = 3  # processes that may die in a batch before its runs are trained one by one, or count as failed
 POLL_SECONDS = 0.5  # between two looks at what others do, and at the request to stop
-LINE_SECONDS = 15.0  # between two lines of progress
+LINE_SECONDS = 15.0  # between two lines of progress while nothing ends
+LEAST_SECONDS = 1.0  # between two lines of progress
 
 
 class SweepDriver:
@@ -38,8 +39,9 @@ class SweepDriver:
         self._running: dict[Attempt, Batch] = {}
         self._losses: Counter[str] = Counter()
         self._began = self._told = time.monotonic()
+        self._left = {run.id for run in sweep.experiment.runs}  # runs that had no result at the last look
+        self._done_before = self._done()
         self._said = -1  # runs done in the last line
-        self._done_before = sum(sweep.is_done(run.id) for run in sweep.experiment.runs)
 
     def run(self, stop: Callable[[], bool]) -> bool:
         """Train until nothing is left to do; whether that is so, or ``stop()`` was true before."""
@@ -77,7 +79,8 @@ class SweepDriver:
         batch, end = self._running.pop(ended.attempt), ended.attempt.end()
         name = f"batch {batch_id(run.id for run in batch)[:8]} ({described(batch)})"
         if end is not None and end["state"] == "done":
-            self._say()
+            if time.monotonic() - self._told >= LEAST_SECONDS:
+                self._say()
         elif end is not None and end["state"] == "failed":
             self.tell(f"{name} failed: {last_line(end['reason'])}")
             self._split(batch)
@@ -100,11 +103,16 @@ class SweepDriver:
             self.tell("its runs are trained one by one")
             self._queue.extend((run,) for run in batch)
 
+    def _done(self) -> int:
+        """How many runs have a result."""
+        self._left = {run for run in self._left if not self.sweep.is_done(run)}
+        return len(self.sweep.experiment.runs) - len(self._left)
+
     def _say(self) -> None:
         """One line: what is done, and how long the rest may take."""
         self._told = time.monotonic()
         runs = self.sweep.experiment.runs
-        done, elapsed = sum(self.sweep.is_done(run.id) for run in runs), self._told - self._began
+        done, elapsed = self._done(), self._told - self._began
         self._said = done
         words = [f"{elapsed:4.0f} s  {done} of {len(runs)} runs done"]
         beats = [beat for attempt in self._running if (beat := attempt.heartbeat()) is not None]

@@ -101,7 +101,9 @@ def read_experiment(path: Path) -> Experiment:
         given = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no TOML file: {error}") from error
-    return experiment_of({"name": path.stem, **given}, text)
+    if "name" not in given:
+        given["name"], text = path.stem, f'name = "{path.stem}"\n{text}'  # so that the text alone says everything
+    return experiment_of(given, text)
 
 
 def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:
