@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlkit.adversarial import Threat, committed_threat
+from rlkit.atomic_files import write_text
 
 from ..report import ledger
 from .policies import AGENT_FILE, Subject, open_policy
@@ -103,7 +104,7 @@ def make_zoo(
         "victims": entries,
         "versions": ledger.versions(),
     }
-    ledger.write_text(folder / MANIFEST, ledger.to_json(manifest))
+    write_text(folder / MANIFEST, ledger.to_json(manifest))
     return secret
 
 

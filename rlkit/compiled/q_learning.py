@@ -64,7 +64,7 @@ class Schedules(NamedTuple):
     deviation: NDArray[np.float64]  # of returns, by which rewards are divided, [S, 1]; [S, 0] where they are not
 
 
-class Log(NamedTuple):
+class UpdateLog(NamedTuple):
     """Numbers of n updates, ``[S, n]`` each."""
 
     loss: Floats  # mean over the minibatch, without importance weights
@@ -198,7 +198,7 @@ def descend_rows(
     priority: PriorityArrays,
     added: int,
     u: NDArray[np.float64],
-    log: Log,
+    log: UpdateLog,
 ) -> None:
     """Make n updates of rows ``first .. last``, each on a minibatch of its own.
 
@@ -278,8 +278,8 @@ def descend_rows(
 
 
 @compiled
-def record(error: Floats, squared: bool, s: int, n: int, log: Log) -> None:
-    """Log the mean loss and the mean absolute value of errors ``[M]``."""
+def record(error: Floats, squared: bool, s: int, n: int, log: UpdateLog) -> None:
+    """UpdateLog the mean loss and the mean absolute value of errors ``[M]``."""
     loss, size = error[0] * 0, error[0] * 0
     for m in range(len(error)):
         e = abs(error[m])
