@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlkit.adversarial import Threat, committed_threat
-from rlkit.atomic_files import write_text
 
 from ..report import ledger
+from ..report.ledger import write_text
 from .policies import AGENT_FILE, Subject, open_policy
 from .train import Training, Watch, train
 

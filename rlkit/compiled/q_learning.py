@@ -171,7 +171,7 @@ def _act(policy: Any, s: int, t: int, x: Any, u: Any, h: Any, action: Any) -> No
 
 
 @compiled
-def targets(batch: replay.Minibatch, next_q: Floats, selecting: Floats, y: Floats) -> None:
+def targets(batch: replay.MinibatchArrays, next_q: Floats, selecting: Floats, y: Floats) -> None:
     """Compute y = r + discount Q(s', a'), and y = r where s' is terminal, ``[M]``.
 
     Args:
@@ -220,7 +220,7 @@ def descend_rows(
     inputs, actions = layers[0, 0], layers[-1, 1]
     width = max(mlp.widest(layers), mlp.widest(online.value.layers) if len(online.value.layers) > 0 else 0)
     kind = flat.dtype
-    batch = replay.Minibatch(
+    batch = replay.MinibatchArrays(
         np.empty((size, inputs), kind),
         np.empty((size, inputs), kind),
         np.empty(size, np.int64),
