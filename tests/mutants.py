@@ -234,8 +234,8 @@ MUTANTS = [
     Mutant(
         "the target network moves at every collection",
         "agents/dqn.py",
-        "self._update_target((before + steps) // interval - before // interval)",
-        "self._update_target((before + steps) // interval)",
+        "self._update_target(after // interval - (after - steps) // interval)",
+        "self._update_target(after // interval)",
         ("agents/test_dqn.py::test_epsilon_and_target_clock_are_stable_baselines3s",),
     ),
     Mutant(
@@ -634,8 +634,8 @@ MUTANTS = [
     Mutant(
         "Student's quantile is one-sided",
         "rlkit/statistics.py",
-        "stats.t.isf((1.0 - _checked(confidence)) / 2.0, degrees)",
-        "stats.t.isf(1.0 - _checked(confidence), degrees)",
+        "-float(stdtrit(degrees, (1.0 - _checked(confidence)) / 2.0))",
+        "-float(stdtrit(degrees, 1.0 - _checked(confidence)))",
         ("test_statistics.py::test_mean_interval_by_hand",),
     ),
     Mutant(
@@ -823,7 +823,7 @@ MUTANTS = [
         "rlkit/adversarial/verification/bounds.py",
         "moved = positive * line.low[:, :, None] + negative * line.high[:, :, None]",
         "moved = positive * line.high[:, :, None] + negative * line.low[:, :, None]",
-        ("adversarial/verification/test_bounds.py",),
+        ("adversarial/verification/test_bounds.py::test_bounds_hold_at_every_sample_in_every_layer",),
     ),
     Mutant(
         "the adversary of a finite problem takes the best choice for the victim",
