@@ -7,7 +7,7 @@ from pathlib import Path
 from rlkit.experiments.workflows.sweep.driver import SweepDriver
 from rlkit.experiments.workflows.sweep.executors import Ended, Executor
 from rlkit.experiments.workflows.sweep.experiment import Experiment
-from rlkit.experiments.workflows.sweep.sweep_ledger import Attempt, SweepLedger
+from rlkit.experiments.workflows.sweep.sweep_ledger import SweepAttempt, SweepLedger
 from rlkit.experiments.workflows.sweep.worker import run_attempt
 
 LAKE = {"env": "rlkit/GridWorld-v0", "env_kwargs": {"map": "frozenlake-4x4", "observation": "index"}}
@@ -37,7 +37,7 @@ class InProcess:
     """An executor that runs an attempt where it is submitted."""
 
     def __init__(self, workers: int = 1) -> None:
-        self.submitted: list[Attempt] = []
+        self.submitted: list[SweepAttempt] = []
         self._ended: list[Ended] = []
 
     def __enter__(self) -> InProcess:
@@ -49,7 +49,7 @@ class InProcess:
     def free(self) -> int:
         return 1 - len(self._ended)
 
-    def submit(self, attempt: Attempt) -> None:
+    def submit(self, attempt: SweepAttempt) -> None:
         self.submitted.append(attempt)
         run_attempt(attempt)
         self._ended.append(Ended(attempt))

@@ -22,7 +22,7 @@ from rlkit.experiments.workflows.sweep import worker as worker_module
 from rlkit.experiments.workflows.sweep.driver import SweepDriver, sweep_record
 from rlkit.experiments.workflows.sweep.executors import Ended, LocalExecutor
 from rlkit.experiments.workflows.sweep.experiment import batch_training, experiment_of, read_experiment
-from rlkit.experiments.workflows.sweep.sweep_ledger import Attempt, DamagedResult, SweepLedger
+from rlkit.experiments.workflows.sweep.sweep_ledger import DamagedResult, SweepAttempt, SweepLedger
 from rlkit.experiments.workflows.sweep.worker import continued, policy_digest, run_attempt
 from rlkit.experiments.workflows.train import train
 
@@ -93,7 +93,7 @@ def test_two_drivers_share_a_ledger_and_train_no_run_twice(tmp_path: Path, seria
     class Meanwhile(InProcess):
         """While this driver's first attempt runs, another driver works until it can only wait."""
 
-        def submit(self, attempt: Attempt) -> None:
+        def submit(self, attempt: SweepAttempt) -> None:
             if not self.submitted:
                 another = SweepDriver(SweepLedger.begin(tmp_path, experiment, resume=True), others, print)
                 assert not another.run(lambda: len(others.submitted) == 3)
@@ -211,7 +211,7 @@ def test_a_batch_whose_process_dies_again_and_again_is_trained_run_by_run(tmp_pa
     class Lossy(InProcess):
         """Every batch of several runs kills its worker."""
 
-        def submit(self, attempt: Attempt) -> None:
+        def submit(self, attempt: SweepAttempt) -> None:
             if len(attempt.job()["runs"]) == 1:
                 super().submit(attempt)
             else:
@@ -251,7 +251,7 @@ def test_a_worker_killed_in_a_batch_is_replaced_and_nothing_is_lost_or_run_twice
         def wait(self, seconds: float) -> list[Ended]:
             attempts = with_checkpoint(tmp_path / "out")
             if attempts and not killed:
-                killed.append(Attempt(attempts[0]).heartbeat()["process"])
+                killed.append(SweepAttempt(attempts[0]).heartbeat()["process"])
                 os.kill(killed[0], signal.SIGKILL)
             return super().wait(0.01)
 
@@ -277,7 +277,7 @@ def test_a_stopped_sweep_saves_says_how_to_go_on_and_goes_on(tmp_path: Path) -> 
         [sys.executable, "-m", "rlkit", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     wait_for(lambda: with_checkpoint(out))
-    worker = Attempt(with_checkpoint(out)[0]).heartbeat()["process"]
+    worker = SweepAttempt(with_checkpoint(out)[0]).heartbeat()["process"]
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
@@ -303,7 +303,7 @@ def test_workers_whose_driver_was_killed_stop_by_themselves(tmp_path: Path) -> N
         stderr=subprocess.DEVNULL,
     )
     wait_for(lambda: with_checkpoint(out))
-    attempt = Attempt(with_checkpoint(out)[0])
+    attempt = SweepAttempt(with_checkpoint(out)[0])
     process.kill()
     process.wait()
     wait_for(lambda: attempt.end() is not None)

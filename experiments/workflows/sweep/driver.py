@@ -14,7 +14,7 @@ from rlkit.statistics import mean_interval
 from ...report.ledger import Cell, ReportTable, RunRecord
 from .executors import Ended, Executor
 from .experiment import Batch, PlannedRun, batch_id
-from .sweep_ledger import Attempt, RunState, SweepLedger, last_line, pending
+from .sweep_ledger import RunState, SweepAttempt, SweepLedger, last_line, pending
 
 MOST_LOSSES = 3  # processes that may die in a batch before its runs are trained one by one, or count as failed
 POLL_SECONDS = 0.5  # between two looks at what others do, and at the request to stop
@@ -36,7 +36,7 @@ class SweepDriver:
     def __init__(self, sweep: SweepLedger, executor: Executor, tell: Callable[[str], None]) -> None:
         self.sweep, self.executor, self.tell = sweep, executor, tell
         self._queue: deque[Batch] = deque(sweep.experiment.batches)
-        self._running: dict[Attempt, Batch] = {}
+        self._running: dict[SweepAttempt, Batch] = {}
         self._losses: Counter[str] = Counter()
         self._began = self._told = time.monotonic()
         self._left = {run.id for run in sweep.experiment.runs}  # runs that had no result at the last look

@@ -16,7 +16,7 @@ import time
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from .sweep_ledger import Attempt
+from .sweep_ledger import SweepAttempt
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 WORKER = "rlkit.experiments.workflows.sweep.worker"
@@ -25,7 +25,7 @@ WORKER = "rlkit.experiments.workflows.sweep.worker"
 class Ended(NamedTuple):
     """An attempt that an executor does not run any more."""
 
-    attempt: Attempt
+    attempt: SweepAttempt
     lost: str = ""  # why its process ended before it; empty if the attempt itself ended
 
 
@@ -36,7 +36,7 @@ class Executor(Protocol):
         """How many attempts can be submitted now; those in flight are bounded by it."""
         ...
 
-    def submit(self, attempt: Attempt) -> None:
+    def submit(self, attempt: SweepAttempt) -> None:
         """Begin an attempt."""
         ...
 
@@ -66,7 +66,7 @@ class LocalExecutor:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self.workers = workers
         self._idle: list[subprocess.Popen[bytes]] = []
-        self._busy: dict[subprocess.Popen[bytes], Attempt] = {}
+        self._busy: dict[subprocess.Popen[bytes], SweepAttempt] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +80,7 @@ class LocalExecutor:
         """How many workers have nothing to do."""
         return self.workers - len(self._busy)
 
-    def submit(self, attempt: Attempt) -> None:
+    def submit(self, attempt: SweepAttempt) -> None:
         """Give an attempt to an idle worker, or to a new one."""
         line = json.dumps(str(attempt.folder.absolute())).encode() + b"\n"
         while True:

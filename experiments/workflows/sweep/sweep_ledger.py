@@ -64,7 +64,7 @@ class RunState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Attempt:
+class SweepAttempt:
     """One attempt at a batch.
 
     Args:
@@ -203,10 +203,10 @@ class SweepLedger:
         """Whether a run has a committed result, damaged or not."""
         return (self.folder / "runs" / run / DONE).exists()
 
-    def new_attempt(self, batch: Sequence[PlannedRun]) -> Attempt:
+    def new_attempt(self, batch: Sequence[PlannedRun]) -> SweepAttempt:
         """Make the folder of an attempt, with its runs and a heartbeat of this process."""
         name = f"attempt-{uuid.uuid4().hex}"
-        attempt = Attempt(self.folder / "batches" / batch_id(run.id for run in batch) / name)
+        attempt = SweepAttempt(self.folder / "batches" / batch_id(run.id for run in batch) / name)
         attempt.folder.mkdir(parents=True)
         job = {
             "schema": SCHEMA,
@@ -218,11 +218,11 @@ class SweepLedger:
         attempt.beat()
         return attempt
 
-    def attempts(self, batch: Sequence[PlannedRun] | None = None) -> Iterator[Attempt]:
+    def attempts(self, batch: Sequence[PlannedRun] | None = None) -> Iterator[SweepAttempt]:
         """The attempts at a batch, or at all."""
         inside = "*" if batch is None else batch_id(run.id for run in batch)
         for folder in (self.folder / "batches").glob(f"{inside}/attempt-*"):
-            yield Attempt(folder)
+            yield SweepAttempt(folder)
 
     def states(self) -> dict[str, RunState]:
         """The state of every run, in the order of the experiment."""
@@ -257,12 +257,12 @@ class SweepLedger:
         return found
 
 
-def ledger_of(attempt: Attempt) -> Path:
+def ledger_of(attempt: SweepAttempt) -> Path:
     """The folder of the sweep that an attempt belongs to."""
     return attempt.folder.parents[2]
 
 
-def commit(attempt: Attempt, run: str, record: Mapping[str, Any]) -> bool:
+def commit(attempt: SweepAttempt, run: str, record: Mapping[str, Any]) -> bool:
     """Write the result of a run and make it the result, unless another attempt was first.
 
     Args:

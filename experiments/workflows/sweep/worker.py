@@ -27,13 +27,13 @@ from ...stopping import Stopped, interruptible, stop_signals
 from ..evaluate import Played, play
 from ..train import KeptTraining, Training, TrainingResult, save, train
 from .experiment import batch_training
-from .sweep_ledger import Attempt, checkpoints_of, commit, ledger_of, traceback_of
+from .sweep_ledger import SweepAttempt, checkpoints_of, commit, ledger_of, traceback_of
 
 BEAT_SECONDS = 5.0  # between two heartbeats
 LOOK_SECONDS = 0.5  # between two looks at the parent process
 
 
-def run_attempt(attempt: Attempt) -> None:
+def run_attempt(attempt: SweepAttempt) -> None:
     """Train the runs of an attempt, commit the result of each, and write how it ended.
 
     A training continues from the newest readable checkpoint of any attempt at the same batch. After the first SIGINT or
@@ -61,7 +61,7 @@ def run_attempt(attempt: Attempt) -> None:
         attempt.finish("failed", traceback_of(error))
 
 
-def continued(training: Training, attempt: Attempt, every: int | None = None) -> KeptTraining:
+def continued(training: Training, attempt: SweepAttempt, every: int | None = None) -> KeptTraining:
     """The training of an attempt, begun or continued.
 
     A checkpoint of another attempt gets a second name in the folder of this one, so that the other may remove it.
@@ -136,7 +136,7 @@ class Heartbeat:
         attempt: that runs.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: SweepAttempt) -> None:
         self.attempt, self.progress = attempt, {"steps": 0}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -180,7 +180,7 @@ def main() -> int:
     try:
         with stop_signals() as stop:
             for line in sys.stdin:
-                attempt = Attempt(Path(json.loads(line)))
+                attempt = SweepAttempt(Path(json.loads(line)))
                 _print_to(attempt.folder / "log.txt")
                 run_attempt(attempt)
                 sys.stdout.flush()
