@@ -110,7 +110,8 @@ def bootstrap_means(samples: Floats, generator: np.random.Generator) -> Floats:
     n = samples.shape[1]
     drawn = generator.integers(n, size=(RESAMPLES, n)) + n * np.arange(RESAMPLES)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n)
-    return samples @ (counts.T / n)
+    means: Floats = samples @ (counts.T / n)
+    return means
 
 
 def bootstrap_intervals(samples: Floats, generator: np.random.Generator) -> Estimate[Floats]:
@@ -192,7 +193,7 @@ def main(words: Sequence[str] | None = None) -> int:
     everything = [each for each in populations(options.data) if each.name.startswith(tuple(options.names) or "")]
     if not everything:
         parser.error(f"no returns in {options.data} whose names begin with {', '.join(options.names) or 'anything'}")
-    spread = [each for each in everything if each.returns.min() < each.returns.max()]
+    spread = [each for each in everything if np.ptp(each.returns) > ROUNDING * (each.high - each.low)]
     began = time.process_time()
     found = [coverage(population, n, options.replications) for population in spread for n in SEEDS]
     if found:
