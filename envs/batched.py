@@ -19,7 +19,7 @@ from .dynamics import Array, Dynamics
 if TYPE_CHECKING:  # numba is imported where it is used
     from rlkit.compiled.rollout import Scaling
 
-    from .numbers import StepNumbers
+    from .dynamics_numbers import StepNumbers
 
 Noise = Literal["stream", "gymnasium"]
 
@@ -135,7 +135,7 @@ class BatchedEnv:
         Args:
             dtype: of the policy's features.
         """
-        from .numbers import numbers_of
+        from .dynamics_numbers import numbers_of
 
         trains = self._restart and not self._in_torch and isinstance(self._noise, StreamNoise)
         return numbers_of(self.dynamics, self._float, dtype) if trains else None

@@ -234,8 +234,8 @@ MUTANTS = [
     Mutant(
         "the target network moves at every collection",
         "agents/dqn.py",
-        "self._update_target((before + steps) // interval - before // interval)",
-        "self._update_target((before + steps) // interval)",
+        "self._update_target(after // interval - (after - steps) // interval)",
+        "self._update_target(after // interval)",
         ("agents/test_dqn.py::test_epsilon_and_target_clock_are_stable_baselines3s",),
     ),
     Mutant(
@@ -823,7 +823,7 @@ MUTANTS = [
         "rlkit/adversarial/verification/bounds.py",
         "moved = positive * line.low[:, :, None] + negative * line.high[:, :, None]",
         "moved = positive * line.high[:, :, None] + negative * line.low[:, :, None]",
-        ("adversarial/verification/test_bounds.py",),
+        ("adversarial/verification/test_bounds.py::test_bounds_hold_at_every_sample_in_every_layer",),
     ),
     Mutant(
         "the adversary of a finite problem takes the best choice for the victim",

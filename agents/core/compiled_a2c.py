@@ -23,7 +23,7 @@ def not_covered(agent: Any) -> str:
     return ""
 
 
-class Iteration(ActorCriticIteration):
+class A2CIteration(ActorCriticIteration):
     """The views of an A2C agent, and one iteration on them."""
 
     _order: NDArray[np.int64] | None = None
@@ -54,3 +54,6 @@ class Iteration(ActorCriticIteration):
         """Compute log pi of a segment, ``[S, N, A]``."""
         logits = self.agent.actor_critic.policy(self.agent.features(played.obs).flatten(1, 2))
         return log_softmax(mask_logits(logits, flat_action_mask(played)))
+
+
+Iteration = A2CIteration  # see ``CompiledAlgorithm``

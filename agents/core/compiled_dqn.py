@@ -14,10 +14,10 @@ from rlkit.compiled.learn import blocks
 from rlkit.compiled.q_learning import (
     EpsilonGreedy,
     Exploration,
-    Log,
     QArrays,
     QLearning,
     Schedules,
+    UpdateLog,
     descend_rows,
     write_epsilons,
 )
@@ -36,7 +36,7 @@ def not_covered(agent: Any) -> str:
     return f"the observation space {space}"
 
 
-class Iteration:
+class DQNIteration:
     """The views of a ``DQN``, and one iteration on them.
 
     Args:
@@ -109,7 +109,7 @@ class Iteration:
         deviation = self.no_deviation if agent.normalizer is None else agent.normalizer.reward_deviation().numpy()
         scaling, schedules = scaling_of(agent), Schedules(rate.numpy(), beta, np.ascontiguousarray(deviation))
         replay, priority = self.stored.of(memory, 0)
-        log = Log(*np.empty((3, agent.num_seeds, count), self.dtype))
+        log = UpdateLog(*np.empty((3, agent.num_seeds, count), self.dtype))
         numbers = replay, priority, int(memory.replay.added), u.numpy()
         for first, last in blocks(agent.num_seeds, self.work * count):
             descend_rows(first, last, self.learner, scaling, schedules, *numbers, log)
@@ -140,3 +140,6 @@ def q_arrays(network: MLP | Dueling) -> QArrays:
         return QArrays(MLPArrays.of(network.advantage, shared), MLPArrays.of(network.value, shared))
     plain = MLPArrays.of(network)
     return QArrays(plain, plain._replace(layers=plain.layers[:0]))
+
+
+Iteration = DQNIteration  # see ``CompiledAlgorithm``

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlkit.compiled.layout import AdamArrays, MLPArrays, RMSpropArrays
 from rlkit.compiled.learn import Descent, Rewards, blocks, descend_rows, prepare_rows
-from rlkit.compiled.losses import Batch
+from rlkit.compiled.losses import OnPolicyBatch
 from rlkit.compiled.rollout import Scaling
 from rlkit.nn import Adam
 from rlkit.types import Transition
@@ -109,14 +109,14 @@ class ActorCriticIteration:
         batch, explained = self.prepared(played)
         return torch.from_numpy(self.descended(batch)), torch.from_numpy(explained)
 
-    def prepared(self, played: Transition) -> tuple[Batch, NDArray[Any]]:
+    def prepared(self, played: Transition) -> tuple[OnPolicyBatch, NDArray[Any]]:
         """Return what a segment teaches, and the explained variance ``[S]``."""
         agent, dtype = self.agent, self.policy.flat.dtype
         features = features_of(agent, played.obs)
         rows, count, _ = features.shape
         action = played.action.flatten(1, 2).contiguous().numpy()
         old_log_p, old_value, advantage, target = np.empty((4, rows, count), dtype)
-        batch = Batch(features, action, mask_of(agent, played), old_log_p, old_value, advantage, target)
+        batch = OnPolicyBatch(features, action, mask_of(agent, played), old_log_p, old_value, advantage, target)
         explained, per_row = np.empty(rows, dtype), self.per_row
         discounts = per_row["gamma"], per_row["gae_lambda"]
         arrays = rewards_of(played), features_of(agent, played.next_obs), *discounts, batch, explained
@@ -124,7 +124,7 @@ class ActorCriticIteration:
             prepare_rows(first, last, self.policy, self.value, *arrays)
         return batch, explained
 
-    def descended(self, batch: Batch) -> NDArray[Any]:
+    def descended(self, batch: OnPolicyBatch) -> NDArray[Any]:
         """Descend the loss of every minibatch; return the losses, their parts and the norms, ``[S, n, 7]``."""
         state, config, order = self.agent.training_state, self.agent.config, self.order(batch.action.shape[1])
         rows, updates, size = order.shape

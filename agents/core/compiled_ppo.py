@@ -19,7 +19,7 @@ def not_covered(agent: Any) -> str:
     return ""
 
 
-class Iteration(ActorCriticIteration):
+class PPOIteration(ActorCriticIteration):
     """The views of a PPO agent, and one iteration on them."""
 
     def numbers(self) -> PPONumbers:
@@ -45,3 +45,6 @@ class Iteration(ActorCriticIteration):
         means = self.agent.training_state.means
         means.add(explained_variance=explained)
         means.extend(**dict(zip(LOGGED, losses.unbind(2), strict=True)))
+
+
+Iteration = PPOIteration  # see ``CompiledAlgorithm``

@@ -12,7 +12,7 @@ from torch import Tensor
 from rlkit.compiled.layout import AdamArrays, MLPArrays
 from rlkit.compiled.learn import blocks
 from rlkit.compiled.reinforce import (
-    Played,
+    PlayedSegment,
     PolicyDescent,
     Weighting,
     Weights,
@@ -30,7 +30,7 @@ def not_covered(agent: Any) -> str:
     return ""
 
 
-class Iteration:
+class REINFORCEIteration:
     """The views of a REINFORCE agent, and one iteration on them."""
 
     def __init__(self, agent: Any) -> None:
@@ -70,7 +70,7 @@ class Iteration:
         weight, counted, step = (torch.from_numpy(array) for array in (weights.weight, weights.counted, weights.step))
         weight = torch.where(counted, weight - agent.baseline(played, weight, counted, step), 0.0)
         rows, steps, copies = weight.shape
-        segment = Played(
+        segment = PlayedSegment(
             self.by_copy(agent.features(played.obs)),
             self.by_copy(played.action),
             self.mask_by_copy(played),
@@ -115,3 +115,6 @@ class Iteration:
         if played.action_mask is None:
             return np.empty((agent.num_seeds, agent.env.num_envs, 0, agent.num_actions), np.bool_)
         return self.by_copy(played.action_mask)
+
+
+Iteration = REINFORCEIteration  # see ``CompiledAlgorithm``

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rlkit.adversarial import Threat, committed_threat
 
 from ..report import ledger
+from ..report.ledger import write_text
 from .policies import AGENT_FILE, Subject, open_policy
 from .train import Training, Watch, train
 
@@ -103,7 +104,7 @@ def make_zoo(
         "victims": entries,
         "versions": ledger.versions(),
     }
-    ledger.write_text(folder / MANIFEST, ledger.to_json(manifest))
+    write_text(folder / MANIFEST, ledger.to_json(manifest))
     return secret
 
 

@@ -18,7 +18,7 @@ from .attacks.random_search import RandomSearch, Square
 from .attacks.transfer import Substitute, Transfer, distill
 from .attacks.tree_search import TreeSearch
 from .attacks.universal import Universal, universal_offset
-from .attacks.value_aware import ValueAware
+from .attacks.value_aware import ActionValues, ValueAware
 from .budget import Budget
 from .defenses.adversarial_training import AdversarialTraining, GaussianAugmentation
 from .defenses.applicability import APPLICABILITY, Applicability, applicability_table, make_defense
@@ -115,6 +115,7 @@ __all__ = [
     "SELECTION_SEED",
     "STRONGEST",
     "Access",
+    "ActionValues",
     "AdversarialTraining",
     "AdversaryActions",
     "AdversaryEnv",

@@ -13,7 +13,7 @@ import numpy as np
 
 from .jit import compiled, reassociated
 from .layout import Flags, Floats, Integers, MLPArrays
-from .losses import ENTROPY, KL, POLICY, VALUE, Batch, log_softmax, slope
+from .losses import ENTROPY, KL, POLICY, VALUE, OnPolicyBatch, log_softmax, slope
 from .mlp import backward, forward, room, widest
 from .optim import descend
 
@@ -94,7 +94,7 @@ def prepare_rows(
     next_features: Floats,
     gamma: Floats,
     gae_lambda: Floats,
-    batch: Batch,
+    batch: OnPolicyBatch,
     explained: Floats,
 ) -> None:
     """Write V, A, R = A + V and log pi(a|s) of a segment, and the explained variance of R by V.
@@ -152,7 +152,7 @@ def descend_rows(
     policy: MLPArrays,
     value: MLPArrays,
     optimizer: Any,
-    batch: Batch,
+    batch: OnPolicyBatch,
     order: Integers,
     active: Flags,
     losses: Floats,

@@ -17,7 +17,7 @@ from .layout import Flags, Floats, Integers
 POLICY, VALUE, ENTROPY, KL, CLIPPED = range(5)  # parts of a loss, summed over a minibatch
 
 
-class Batch(NamedTuple):
+class OnPolicyBatch(NamedTuple):
     """What a segment teaches, ``[S, N, ...]``."""
 
     features: Floats  # [S, N, D]
@@ -96,7 +96,7 @@ def policy_slope(log_p: Floats, entropy: float, action: int, by_log_p: float, en
 def slope(
     numbers: Any,
     s: int,
-    batch: Batch,
+    batch: OnPolicyBatch,
     i: int,
     advantage: float,
     logits: Floats,

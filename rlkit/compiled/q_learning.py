@@ -64,7 +64,7 @@ class Schedules(NamedTuple):
     deviation: NDArray[np.float64]  # of returns, by which rewards are divided, [S, 1]; [S, 0] where they are not
 
 
-class Log(NamedTuple):
+class UpdateLog(NamedTuple):
     """Numbers of n updates, ``[S, n]`` each."""
 
     loss: Floats  # mean over the minibatch, without importance weights
@@ -171,7 +171,7 @@ def _act(policy: Any, s: int, t: int, x: Any, u: Any, h: Any, action: Any) -> No
 
 
 @compiled
-def targets(batch: replay.Minibatch, next_q: Floats, selecting: Floats, y: Floats) -> None:
+def targets(batch: replay.MinibatchArrays, next_q: Floats, selecting: Floats, y: Floats) -> None:
     """Compute y = r + discount Q(s', a'), and y = r where s' is terminal, ``[M]``.
 
     Args:
@@ -198,7 +198,7 @@ def descend_rows(
     priority: PriorityArrays,
     added: int,
     u: NDArray[np.float64],
-    log: Log,
+    log: UpdateLog,
 ) -> None:
     """Make n updates of rows ``first .. last``, each on a minibatch of its own.
 
@@ -220,7 +220,7 @@ def descend_rows(
     inputs, actions = layers[0, 0], layers[-1, 1]
     width = max(mlp.widest(layers), mlp.widest(online.value.layers) if len(online.value.layers) > 0 else 0)
     kind = flat.dtype
-    batch = replay.Minibatch(
+    batch = replay.MinibatchArrays(
         np.empty((size, inputs), kind),
         np.empty((size, inputs), kind),
         np.empty(size, np.int64),
@@ -278,8 +278,8 @@ def descend_rows(
 
 
 @compiled
-def record(error: Floats, squared: bool, s: int, n: int, log: Log) -> None:
-    """Log the mean loss and the mean absolute value of errors ``[M]``."""
+def record(error: Floats, squared: bool, s: int, n: int, log: UpdateLog) -> None:
+    """UpdateLog the mean loss and the mean absolute value of errors ``[M]``."""
     loss, size = error[0] * 0, error[0] * 0
     for m in range(len(error)):
         e = abs(error[m])

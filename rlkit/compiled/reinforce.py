@@ -36,7 +36,7 @@ class Weights(NamedTuple):
     step: Integers  # steps of the episode before this one
 
 
-class Played(NamedTuple):
+class PlayedSegment(NamedTuple):
     """A segment by copy, ``[S, B, T, ...]``."""
 
     features: Floats  # [S, B, T, D]
@@ -145,7 +145,7 @@ def descend_policy_rows(
     descent: PolicyDescent,
     policy: MLPArrays,
     optimizer: AdamArrays,
-    played: Played,
+    played: PlayedSegment,
     active: Flags,
     log: Floats,
 ) -> None:

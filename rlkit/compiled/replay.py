@@ -20,7 +20,7 @@ SMALLEST_PRIORITY = 1e-6
 ALMOST_ALL = 1.0 - 1e-12  # of a block's chances: rounding must not carry a choice past its last slot
 
 
-class Minibatch(NamedTuple):
+class MinibatchArrays(NamedTuple):
     """Transitions of up to n steps of one row."""
 
     features: NDArray  # [M, D]
@@ -119,7 +119,7 @@ def uniform_number(u: float, added: int, capacity: int) -> int:
 
 @compiled
 def read(
-    ring: ReplayArrays, s: int, added: int, number: NDArray, powers: NDArray, one_hot: bool, batch: Minibatch
+    ring: ReplayArrays, s: int, added: int, number: NDArray, powers: NDArray, one_hot: bool, batch: MinibatchArrays
 ) -> None:
     """Read transitions of up to n steps of row s, as ``ReplayBuffer.sample_n_step`` does.
 

@@ -159,7 +159,7 @@ def test_a_row_of_defended_runs_is_the_run_of_its_seed_and_strength(algorithm):
     assert not many.divergences
     for row, seed in enumerate([7, 3, 4]):
         assert_same_run(many, row, trained([seed], [epsilon[row]], [strength[row]]), 0)
-    plain = algorithm("CartPole-v1", seeds=[7], device="cpu", **SMALL[algorithm]).learn(144)
+    plain = algorithm("CartPole-v1", seeds=[7], device="cpu", engine="torch", **SMALL[algorithm]).learn(144)
     assert torch.equal(kept(many)["q" if algorithm is DQN else "policy"][0], plain.score_network.flat[0])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from rlkit.agents.a2c import a2c_loss
 from rlkit.agents.ppo import Experience, ppo_loss
 from rlkit.compiled.jit import compiled
-from rlkit.compiled.losses import A2CNumbers, Batch, PPONumbers, log_softmax, slope
+from rlkit.compiled.losses import A2CNumbers, OnPolicyBatch, PPONumbers, log_softmax, slope
 
 pytestmark = [needs_numba, pytest.mark.slow]
 
@@ -21,7 +21,7 @@ S, M, A = 2, 60, 4
 class Case(NamedTuple):
     """A minibatch and the outputs of networks."""
 
-    batch: Batch
+    batch: OnPolicyBatch
     experience: Experience
     logits: Tensor
     value: Tensor
@@ -54,7 +54,7 @@ def case(masked: bool) -> Case:
     experience = Experience(torch.zeros(S, M, 1), action, old, old_value, advantage, target, allowed)
     seen = mask.numpy() if masked else np.empty((S, 0, A), np.bool_)
     fields = (tensor.numpy() for tensor in (old, old_value, advantage, target))
-    batch = Batch(np.zeros((S, M, 1)), action.numpy(), seen, *fields)
+    batch = OnPolicyBatch(np.zeros((S, M, 1)), action.numpy(), seen, *fields)
     return Case(batch, experience, logits, value)
 
 

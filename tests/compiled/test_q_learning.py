@@ -12,7 +12,7 @@ from rlkit.agents.dqn import Regression
 from rlkit.agents.dqn import dqn_loss as loss_of_dqn
 from rlkit.compiled.losses import dqn_loss
 from rlkit.compiled.q_learning import Exploration, forbid, greedy, targets, write_epsilons
-from rlkit.compiled.replay import Minibatch
+from rlkit.compiled.replay import MinibatchArrays
 from rlkit.exploration import mask_logits
 from rlkit.losses import LOSSES, double_q_target, q_learning_target
 
@@ -72,7 +72,7 @@ def test_targets_are_those_of_the_torch_functions(double, masked):
         expected = q_learning_target(*numbers)
     nothing, y = np.empty((M, 1)), np.empty(M)
     mask = allowed if masked else allowed[:0]
-    batch = Minibatch(nothing, nothing, np.zeros(M, np.int64), reward, discount, over, mask)
+    batch = MinibatchArrays(nothing, nothing, np.zeros(M, np.int64), reward, discount, over, mask)
     selecting = online if double else next_q
     forbid(selecting, mask)
     targets(batch, next_q, selecting, y)

@@ -58,7 +58,9 @@ def write(memory, segment):
 def minibatch(size, masks=0, dtype=np.float32):
     features = [np.full((size, WIDTH), np.nan, dtype) for _ in range(2)]
     numbers = [np.full(size, -7, np.int64), np.full(size, np.nan, dtype), np.full(size, np.nan, dtype)]
-    return replay.Minibatch(*features, *numbers, np.zeros(size, bool), np.zeros((size if masks else 0, ACTIONS), bool))
+    return replay.MinibatchArrays(
+        *features, *numbers, np.zeros(size, bool), np.zeros((size if masks else 0, ACTIONS), bool)
+    )
 
 
 def test_the_bits_of_flags_are_those_of_the_buffer():

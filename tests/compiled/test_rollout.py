@@ -10,7 +10,7 @@ from rlkit.compiled.layout import MLPArrays
 from rlkit.compiled.rollout import Scaling, begin, categorical, read, step
 from rlkit.envs import CartPole, GridWorld, RewardOverride
 from rlkit.envs.batched import BatchedEnv
-from rlkit.envs.numbers import numbers_of
+from rlkit.envs.dynamics_numbers import numbers_of
 from rlkit.envs.probes import PROBES
 from rlkit.exploration import categorical as reference_categorical
 from rlkit.nn import MLP

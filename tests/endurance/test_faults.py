@@ -174,7 +174,7 @@ for command in json.loads(sys.argv[1]):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_command_without_enough_memory_ends_with_one_sentence(tmp_path):
-    short = ("--seeds", "1", "--steps", "2000", "--episodes", "1", "--json")
+    short = ("--seeds", "1", "--steps", "2000", "--episodes", "1", "--engine", "torch", "--json")
     wide = ("--set", "net_arch=4096,4096")
     commands = {
         "enough": ["train", "--algo", "a2c", *short[:3], "20", *short[4:], *wide[:1], "net_arch=16,"],

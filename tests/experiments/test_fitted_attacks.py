@@ -1,5 +1,6 @@
 """Attacks that are fitted to a policy: on the cart-pole's lattice, learned, universal, and on an imitation."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ def test_it_leaves_less_than_pgd():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FITTED)
 def test_every_fitted_attack_is_played_at_every_epsilon_by_its_own_fit(name, monkeypatch):
-    monkeypatch.setattr(fitted_attacks, "LEARNED_STEPS", 256)
+    learned = partial(fitted_attacks.learned, steps=256)
+    monkeypatch.setitem(fitted_attacks.FITTED, "learned", learned)
     monkeypatch.setattr(fitted_attacks, "IMITATION_STEPS", 50)
     monkeypatch.setattr(
         fitted_attacks, "lattice_attack", lambda pole, rows, budget: lattice_attack(pole, rows, budget, 3)

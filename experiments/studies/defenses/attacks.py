@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlkit.adversarial import PGD, Attack, Budget, Noise, ValueAware
-from rlkit.adversarial.attacks.value_aware import ActionValues
+from rlkit.adversarial import PGD, ActionValues, Attack, Budget, Noise, ValueAware
 
 from ...workflows.fitted_attacks import learned, lookahead
 from ...workflows.policies import Subject
