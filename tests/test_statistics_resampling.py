@@ -95,9 +95,9 @@ def test_one_run_cannot_be_resampled() -> None:
 @pytest.mark.slow
 def test_the_bootstrap_of_few_runs_covers_too_little_and_hoeffdings_interval_enough() -> None:
     """The true probability of improvement of two equal distributions is a half."""
-    draws = np.random.default_rng(8).normal(size=(200, 2, 4))
+    draws = np.random.default_rng(8).normal(size=(200, 2, 3))
     generator = rng()
-    bootstrap = [probability_of_improvement(x, y, generator=generator, resamples=60) for x, y in draws]
+    bootstrap = [probability_of_improvement(x, y, generator=generator, resamples=200) for x, y in draws]
     bounded = [probability_of_improvement(x, y) for x, y in draws]
     assert np.mean([each.lower <= 0.5 <= each.upper for each in bootstrap], axis=0) < 0.93
     assert np.mean([each.lower <= 0.5 <= each.upper for each in bounded], axis=0) >= 0.95
