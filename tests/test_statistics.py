@@ -20,6 +20,7 @@ from rlkit.statistics import (
     proportion_interval,
     share_interval,
     sign_flip_test,
+    wilson_interval,
 )
 
 SAMPLE = [481.0, 500.0, 475.5, 499.0, 488.25]
@@ -155,6 +156,40 @@ def test_proportion_covers_at_least_what_it_says_for_every_true_fraction() -> No
     assert all(a.lower < b.lower and a.upper < b.upper for a, b in pairwise(bounds[1:-1]))
 
 
+@settings(deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.floats(0.5, 0.999))
+def test_wilsons_interval_is_scipys(solved: list[bool], confidence: float) -> None:
+    estimate = wilson_interval(solved, confidence)
+    theirs = stats.binomtest(sum(solved), len(solved)).proportion_ci(confidence, method="wilson")
+    assert interval(estimate) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert estimate.value == sum(solved) / len(solved)
+    assert 0.0 <= estimate.lower < estimate.upper <= 1.0
+
+
+def test_wilsons_interval_by_hand_and_where_every_seed_agrees() -> None:
+    z = stats.norm.isf(0.025)
+    assert interval(wilson_interval([True] * 8)) == pytest.approx((8.0 / (8.0 + z * z), 1.0))
+    assert interval(wilson_interval([False] * 8)) == pytest.approx((0.0, z * z / (8.0 + z * z)))
+    assert interval(wilson_interval([True, False])) == pytest.approx(
+        (0.5 - 0.5 * z / (2 + z * z) ** 0.5, 0.5 + 0.5 * z / (2 + z * z) ** 0.5)
+    )
+    assert wilson_interval([True]).has_interval
+    assert wilson_interval([True]).method == "Wilson"
+    with pytest.raises(ValueError, match=r"booleans, got 0\.5"):
+        wilson_interval([0.5])
+
+
+def test_wilsons_interval_covers_what_it_says_on_average() -> None:
+    n = 30
+    bounds = [wilson_interval([1] * k + [0] * (n - k)) for k in range(n + 1)]
+    coverages = [
+        stats.binom.pmf(np.arange(n + 1), n, p)[[b.lower <= p <= b.upper for b in bounds]].sum()
+        for p in np.linspace(0.005, 0.995, 199)
+    ]
+    assert np.mean(coverages, axis=0) == pytest.approx(0.95, abs=0.01)
+    assert min(coverages) < 0.94
+
+
 def test_welch_is_scipys() -> None:
     other = [430.0, 470.0, 300.0, 499.0, 480.0, 500.0, 460.0]
     theirs = stats.ttest_ind(SAMPLE, other, equal_var=False).confidence_interval(0.9)
@@ -243,6 +278,41 @@ def test_the_sign_flip_test_by_hand() -> None:
     assert sign_flip_test([0.1, 0.2, 0.3]) == 0.25  # the sums of 0.1, 0.2 and 0.3 differ by rounding
     with pytest.raises(ValueError, match="got 17"):
         sign_flip_test([1.0] * 17)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_the_sides_of_the_sign_flip_test_are_those_of_scipy(alternative: str) -> None:
+    differences = [1.0, 2.5, -0.5, 3.0, 0.25]
+    paired = (np.array(differences), np.zeros(5))
+
+    def mean(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(x - y, axis=axis)
+
+    oracle = stats.permutation_test(
+        paired, mean, permutation_type="samples", n_resamples=np.inf, alternative=alternative
+    )
+    assert sign_flip_test(differences, alternative=alternative) == pytest.approx(oracle.pvalue)
+    assert sign_flip_test([1.0] * 5, alternative="greater") == 1 / 32
+    assert sign_flip_test([1.0] * 5, alternative="less") == 1.0
+    assert sign_flip_test([0.0] * 5, alternative=alternative) == 1.0
+
+
+def test_signs_of_many_differences_are_drawn() -> None:
+    """The sum of 30 random signs is that of a binomial: P(|2 B - 30| >= 10) and P(2 B - 30 >= 10)."""
+    differences = [1.0] * 20 + [-1.0] * 10
+    above = stats.binom.sf(19, 30, 0.5)
+    one, two = (
+        sign_flip_test(differences, np.random.default_rng(1), alternative=alternative)
+        for alternative in ("greater", "two-sided")
+    )
+    assert one == pytest.approx(above, abs=0.0065)  # 3 sigma
+    assert two == pytest.approx(2.0 * above, abs=0.009)
+    assert sign_flip_test(differences, np.random.default_rng(1)) == two
+    assert sign_flip_test([1.0] * 40, np.random.default_rng(1), resamples=2500) == 1 / 2501  # never zero
+    with pytest.raises(ValueError, match="numpy Generator, got 1"):
+        sign_flip_test([1.0] * 40, 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'up'"):
+        sign_flip_test([1.0], alternative="up")  # type: ignore[arg-type]
 
 
 def test_holms_correction_by_hand() -> None:

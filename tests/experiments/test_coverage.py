@@ -1,0 +1,66 @@
+"""The simulation of coverage, at small sizes: known distributions, and one committed list of returns."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from source_tree import ROOT
+
+from rlkit.experiments.benchmarks import coverage as module
+from rlkit.experiments.benchmarks.coverage import CoverageRow, Population, bootstrap_means, coverage, least_return, main
+from rlkit.experiments.studies.common import rows
+
+
+def test_the_means_of_resamples_are_those_of_all_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESAMPLES", 4000)
+    means = bootstrap_means(np.array([[0.0, 1.0, 5.0], [2.0, 2.0, 2.0]]), np.random.default_rng(0))
+    assert means.shape == (2, 4000)
+    exact = [np.mean(each) for each in itertools.product([0.0, 1.0, 5.0], repeat=3)]
+    assert means[0].mean(axis=0) == pytest.approx(2.0, abs=0.06)  # 3 sigma
+    assert np.quantile(means[0], (0.1, 0.9), axis=0) == pytest.approx(np.quantile(exact, (0.1, 0.9), axis=0))
+    assert means[1] == pytest.approx(2.0)
+
+
+def test_coverage_of_two_returns_is_that_of_the_binomial() -> None:
+    """Of 10 seeds that fail with probability 1/10 each, .9^10 of the samples are constant, and there t has width 0."""
+    population = Population("nine of ten", np.array([500.0] * 9 + [0.0]), 0.0, 500.0)
+    row = coverage(population, 10, 4000)
+    # with one to four failures t's interval contains 450; five or more have probability .0016
+    assert 1.0 - row.t_coverage == pytest.approx(0.9**10, abs=0.023)  # 3 sigma
+    assert row.dkw_coverage == 1.0
+    assert row.mean == 450.0
+    assert row.t_width < row.dkw_width
+    assert row.bootstrap_width < row.t_width
+    assert coverage(population, 10, 4000) == row
+
+
+def test_t_covers_normal_returns() -> None:
+    quantiles = np.random.default_rng(1).normal(size=2000)
+    row = coverage(Population("normal", quantiles, -10.0, 10.0), 10, 3000)
+    assert row.t_coverage == pytest.approx(0.95, abs=0.012)  # 3 sigma
+    assert row.bootstrap_coverage < 0.93
+
+
+def test_the_least_return_of_maps() -> None:
+    assert least_return("frozenlake-4x4", 100) == 0.0
+    assert least_return("cliff", 200) == pytest.approx(-20_000.0)  # -100 for every step into the cliff, from its start
+
+
+@pytest.mark.slow
+def test_the_command_prints_and_keeps_the_rows(tmp_path, capsys) -> None:
+    name, out = "matched cartpole-ppo rlkit greedy", tmp_path / "coverage.csv"
+    words = [name, "--data", str(ROOT / "results"), "--replications", "500", "--out", str(out)]
+    assert main(words) == 0
+    assert main(words) == 0  # replaces the file
+    found = rows.read(out, CoverageRow)
+    assert [row.n for row in found] == [10, 30, 100]
+    assert all(row.dkw_coverage >= 0.94 for row in found)
+    assert found[0].t_coverage == pytest.approx(0.5, abs=0.07)
+    assert [row.dkw_width for row in found] == pytest.approx([231, 140, 84], abs=5)
+    printed = capsys.readouterr().out
+    assert f"| {name} | 30 | 484.3 | 5" in printed
+    assert "| 10 | 5" in printed
+    with pytest.raises(SystemExit):
+        main(["nothing", "--data", str(ROOT / "results")])
