@@ -42,7 +42,12 @@ class SB3Queue:
 
     def advance(self) -> None:
         """Begin the next job, if there is one and none runs."""
-        if self._waiting and not any(process.running for process in self._begun.values()):
+        if not any(process.running for process in self._begun.values()):
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin the next job, if there is one."""
+        if self._waiting:
             name, job, folder = self._waiting.pop(0)
             process = self._stack.enter_context(SB3Process(job, folder, self._resume))
             total = job.steps * len(job.seeds)
@@ -52,9 +57,12 @@ class SB3Queue:
     def results(self) -> dict[str, tuple[SB3Result, ...]]:
         """Wait for the end of every job, and read what its seeds left, by name.
 
+        The caller's core is free meanwhile, so another job begins on it.
+
         Raises:
             SB3Failed: a job failed.
         """
+        self._begin()
         while self._waiting or any(process.running for process in self._begun.values()):
             self.advance()
             for process in self._begun.values():
