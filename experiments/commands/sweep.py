@@ -58,7 +58,7 @@ def sweep(
         stopped.kept = True
         raise stopped
     run = sweep_record(found, states)
-    ledger.write_text(found.folder / EXPERIMENT, experiment.text)
+    write_text(found.folder / EXPERIMENT, experiment.text)
     ledger.write(run, found.folder)
     output.show(run)
     output.tell(f"written to {found.folder}")
