@@ -36,6 +36,7 @@ def sweep(
     import torch
 
     from ..report import ledger
+    from ..report.ledger import write_text
     from ..stopping import interruptible
     from ..workflows.rerun import EXPERIMENT
     from ..workflows.sweep.driver import SweepDriver, counts, sweep_record
