@@ -215,6 +215,7 @@ class TestOrder:
         assert (free.lower <= found.upper + TOLERANCE).all()
         assert (free.lower < found.lower - 0.01).any()
 
+    @pytest.mark.slow
     def test_a_row_is_the_run_of_its_victim_to_the_bit(self):
         world, victim = problem(4), networks(5, 2, 3, width=32, seed=5)
         for settings in ({"gamma": 0.9}, {"horizon": 6, "attacks": 2}):
@@ -303,6 +304,7 @@ class TestSampled:
         assert (coarse.upper >= fine.lower).all()
         assert (coarse.lower < fine.lower - 0.01).any()
 
+    @pytest.mark.slow
     def test_a_row_is_the_run_of_its_victim_to_the_bit(self):
         world, victim = problem(13, actions=2), networks(3, 2, 2, seed=11, scale=0.5)
         every = bracket(world, victim, 0.1, 0.9, sampled=True)
@@ -315,6 +317,7 @@ class TestSampled:
             bracket(problem(1), ModuleVictim(networks(1, 2, 3).modules, True), 0.1, 0.9, sampled=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"gamma": 0.9}, {"horizon": 5}, {"horizon": 5, "attacks": 1}])
 def test_what_the_lower_bound_relies_on_is_where_its_adversary_goes(settings):
     """0 -> 1 -> 2 goes on, 0 -> 3 ends the episode: an undecided choice counts in 2 and not in 3."""

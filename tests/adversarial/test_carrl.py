@@ -94,6 +94,7 @@ def test_it_takes_the_safer_action() -> None:
     assert CARRL(policy, 0.1).act(obs).item() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
 def test_the_composite_is_verified_completely_and_attacked(activation) -> None:
     policy, obs = victims(activation), normal(2, 6, 3, seed=4)

@@ -45,6 +45,7 @@ def test_a_frame_stack_against_every_adversary(seed):
     assert found.at_start()[1][0] == pytest.approx(found.upper[0, ::4].mean())
 
 
+@pytest.mark.slow
 def test_a_memory_that_is_not_used_changes_nothing():
     rng = np.random.default_rng(5)
     mdp = garnet(4, 3, 2, rng, ending=0.1)

@@ -164,6 +164,7 @@ class TestRelations:
     sampled = choices_of_neighbors(policies, near)
     greedy = choices_of_neighbors(policies.argmax(axis=2), near, 3)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("attacks", [None, 2])
     @pytest.mark.parametrize("kind", ["greedy", "sampled", "known"])
     def test_backward_induction_equals_the_solver_of_the_induced_problem(self, kind, attacks):
@@ -176,6 +177,7 @@ class TestRelations:
             chance = np.ones((6, 1)) if choices.chance is None else choices.chance[row]
             assert np.allclose(found.upper_left[row], (value * chance.T).sum(axis=1), atol=1e-12)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("horizon", [None, 5])
     @pytest.mark.parametrize("kind", ["greedy", "sampled"])
     def test_more_attacks_do_more_until_they_are_unlimited(self, kind, horizon):

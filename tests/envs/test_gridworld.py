@@ -701,6 +701,7 @@ def test_an_unknown_render_mode() -> None:
         GridWorld("cliff").render(np.array([0]), "gif")
 
 
+@pytest.mark.slow
 def test_values_side_by_side_share_their_colors() -> None:
     grid = GridWorld("frozenlake-4x4")
     solution = value_iteration(grid.mdp, 0.99)

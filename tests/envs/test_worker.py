@@ -149,6 +149,7 @@ def test_an_agent_with_workers_says_how_to_copy_it() -> None:
         copy.deepcopy(agent)
 
 
+@pytest.mark.slow
 def test_an_id_that_only_this_process_has_registered_is_made() -> None:
     gymnasium.register("tests/Walk20-v3", entry_point=Walk20, max_episode_steps=4)
     try:

@@ -68,6 +68,7 @@ def test_the_distance_of_a_linear_policy_is_margin_over_the_dual_norm(agent: DQN
     assert all(n["value"] <= f["value"] for n, f in zip(noise["flipped"], fgsm["flipped"], strict=True))
 
 
+@pytest.mark.slow
 def test_the_saliency_of_a_linear_policy_is_its_weights(agent: DQN, results: dict[str, Any], folder: Path) -> None:
     assert results["saliency"]["features"] == ["position", "velocity", "angle", "turning"]
     with (folder / "saliency_steps.csv").open(encoding="utf-8") as file:

@@ -126,6 +126,7 @@ def test_which_problems_are_finite() -> None:
         assert finite_problem(name, {}) is None
 
 
+@pytest.mark.slow
 def test_without_limit_the_discounted_return_is_the_measure() -> None:
     agent = DQN("rlkit/probe-delayed-reward", seeds=range(2), device="cpu", gamma=0.5)
     exact = known(agent, "rlkit/probe-delayed-reward")
