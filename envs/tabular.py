@@ -88,7 +88,7 @@ class TabularDynamics:
 
     @property
     def tables(self) -> _Tables:
-        """What a step in numpy reads."""
+        """The arrays that a step in numpy reads."""
         return self._tables_for(np.zeros(0))
 
     def _tables_for(self, like: Array) -> _Tables:

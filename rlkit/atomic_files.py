@@ -52,7 +52,7 @@ def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
     finally:
         with suppress(OSError):  # a disk that turned read-only says so above
             temporary.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def _refuse_what_is_no_regular_file(path: Path) -> None:
@@ -73,8 +73,8 @@ def _opened_new(path: Path) -> BufferedWriter:
     return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable; Windows cannot open folders and needs no such call."""
+def flush_folder(folder: Path) -> None:
+    """Make the entries of a folder durable, such as a rename; Windows cannot open folders and needs no such call."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

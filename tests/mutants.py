@@ -672,7 +672,7 @@ MUTANTS = [
     Mutant(
         "a rename is not made durable",
         "rlkit/atomic_files.py",
-        "    _flush_folder(path.parent)\n",
+        "    flush_folder(path.parent)\n",
         "",
         ("test_atomic_files.py::test_the_file_is_flushed_before_it_is_renamed_and_its_folder_after",),
     ),

@@ -1,4 +1,4 @@
-"""What PPO, A2C and REINFORCE share on the compiled engine: playing a segment, and views of what it teaches."""
+"""The shared part of PPO, A2C and REINFORCE on the compiled engine: segments are played, and their arrays viewed."""
 
 from __future__ import annotations
 

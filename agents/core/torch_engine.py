@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What makes the iterations of an agent; chosen once, when the agent is made."""
+    """An engine makes the iterations of an agent. It is chosen once, when the agent is made."""
 
     name: str  # "torch" or "compiled"
     reason: str  # why it is not the compiled one; "" for that

@@ -1,4 +1,4 @@
-"""What 95 % intervals of a mean cover on the returns of this project, by simulation.
+"""Coverage of 95 % intervals of a mean on the returns of this project, by simulation.
 
     python -m rlkit.experiments.benchmarks.coverage --out results/intervals/coverage.csv
 
@@ -59,7 +59,7 @@ class Population(NamedTuple):
 
 @dataclass(frozen=True)
 class CoverageRow:
-    """What the 95 % intervals of ``n`` seeds did on one population."""
+    """Coverage and width of the 95 % intervals of ``n`` seeds on one population."""
 
     population: str
     committed: int  # returns in the file

@@ -88,7 +88,7 @@ class PretendTensor(torch.Tensor):
 
 
 class DeviceLog:
-    """What happened on the device since ``clear``."""
+    """The operations and waits of the device since ``clear``."""
 
     def __init__(self) -> None:
         self.clear()
@@ -226,21 +226,21 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     given: list[Tensor] = []
     held_args = [_held(leaf, given) for leaf in args]
     held_kwargs = {name: _held(leaf, given) for name, leaf in kwargs.items()}
-    ours = [tensor for tensor in given if isinstance(tensor, PretendTensor)]
+    pretended = [tensor for tensor in given if isinstance(tensor, PretendTensor)]
     asked = kwargs.get("device")
-    on_device = bool(ours) if asked is None else torch.device(asked).type == NAME
-    if not ours and not on_device:
+    on_device = bool(pretended) if asked is None else torch.device(asked).type == NAME
+    if not pretended and not on_device:
         return func(*args, **kwargs)
-    _verify(func, args, given, ours, on_device)
+    _verify(func, args, given, pretended, on_device)
     out = func(*held_args, **held_kwargs)
     if not on_device:
         return out
     kind = _kind(func)
     if LOG.recording is not None:
         LOG.recording.append(Operation(func, held_args, held_kwargs, out))
-    if kind.computes and (kind.writes or not _is_view(out, ours)):
+    if kind.computes and (kind.writes or not _is_view(out, pretended)):
         LOG.launches[str(func)] += 1
-    wrapped = {id(tensor.held): tensor for tensor in ours}
+    wrapped = {id(tensor.held): tensor for tensor in pretended}
     return _wrapped(out, wrapped)
 
 
@@ -282,18 +282,18 @@ def _kind(func: Any) -> _Kind:
     )
 
 
-def _verify(func: Any, args: Any, given: list[Tensor], ours: list[PretendTensor], on_device: bool) -> None:
+def _verify(func: Any, args: Any, given: list[Tensor], pretended: list[PretendTensor], on_device: bool) -> None:
     """Refuse mixed devices; count what the host waits for."""
-    kind, mixed = _kind(func), 0 < len(ours) < len(given)
+    kind, mixed = _kind(func), 0 < len(pretended) < len(given)
     if mixed and not kind.copies and any(tensor.dim() > 0 for tensor in given if not isinstance(tensor, PretendTensor)):
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found {NAME} and cpu in {func} at {_where()}"
         )
     if func in READS:
         LOG.wait(f"a read by {func}")
-    elif (ours and not on_device) or (mixed and kind.copies and not isinstance(args[0], PretendTensor)):
+    elif (pretended and not on_device) or (mixed and kind.copies and not isinstance(args[0], PretendTensor)):
         LOG.wait(f"a copy to the host by {func}")
-    elif (given and not ours) or (mixed and kind.copies):
+    elif (given and not pretended) or (mixed and kind.copies):
         LOG.wait(f"a copy from the host by {func}")
     elif kind.indexes:
         if any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]):
@@ -302,10 +302,10 @@ def _verify(func: Any, args: Any, given: list[Tensor], ours: list[PretendTensor]
         LOG.wait(f"a shape or number that depends on data, by {func}")
 
 
-def _is_view(out: Any, ours: list[PretendTensor]) -> bool:
+def _is_view(out: Any, pretended: list[PretendTensor]) -> bool:
     """Return whether an operation that writes nothing gives other views of its operands and computes nothing."""
     made = {_storage(leaf) for leaf in _leaves(out)}
-    return made <= {_storage(tensor.held) for tensor in ours}
+    return made <= {_storage(tensor.held) for tensor in pretended}
 
 
 def _leaves(out: Any) -> list[Tensor]:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from rlkit.agents.checkpoints import FOLDER as CHECKPOINTS
-from rlkit.atomic_files import process_runs, whole_file
+from rlkit.atomic_files import flush_folder, process_runs, whole_file
 
 from ...report import ledger
 from .experiment import Batch, Experiment, PlannedRun, batch_id, run_id
@@ -279,7 +279,7 @@ def commit(attempt: SweepAttempt, run: str, record: Mapping[str, Any]) -> bool:
         file.write(_sealed({"schema": SCHEMA, "id": run, **record}))
     target = ledger_of(attempt) / "runs" / run / DONE
     target.parent.mkdir(parents=True, exist_ok=True)
-    _flush(target.parent.parent)
+    flush_folder(target.parent.parent)
     return publish(own, target)
 
 
@@ -312,7 +312,7 @@ def publish(source: Path, target: Path) -> bool:
                 reason = f"{error.strerror}; the file system of the folder must have hard links"
                 raise OSError(error.errno, reason, str(target)) from error
             time.sleep(pause)
-    _flush(target.parent)
+    flush_folder(target.parent)
     return True
 
 
@@ -361,16 +361,6 @@ def _again(call: Callable[[], T]) -> T:
                 raise
             time.sleep(pause)
     return call()
-
-
-def _flush(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sealed(record: Mapping[str, Any]) -> bytes:
