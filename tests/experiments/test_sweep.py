@@ -239,3 +239,25 @@ def test_a_newer_ledger_and_another_experiment_are_refused(tmp_path: Path, capsy
     for damaged in ({**saved, "batches": [["unknown"]]}, {**saved, "runs": 3}, [], {"schema": 1}):
         (tmp_path / "sweep.json").write_text(json.dumps(damaged), encoding="utf-8")
         assert main(["status", str(tmp_path)]) == 2
+
+
+def test_a_result_is_flushed_before_it_is_published_and_its_folders_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    fsync, link = os.fsync, os.link
+
+    def flush(descriptor: int) -> None:
+        calls.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def linked(source: Path, target: Path) -> None:
+        calls.append("link")
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "link", linked)
+    attempt = sweep_ledger.SweepAttempt(tmp_path / "batches" / "batch" / "attempt-1")
+    attempt.folder.mkdir(parents=True)
+    assert sweep_ledger.commit(attempt, "some-run", {})
+    assert calls[1:] == ["results", "runs", "link", "some-run"]  # the file's temporary name is the first
