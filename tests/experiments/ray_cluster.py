@@ -7,18 +7,8 @@ task. Prints a JSON object: the number of the process that was killed with its n
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
-
-TEMPORARY = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short, because the names of sockets below it are limited
-os.environ |= {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TMPDIR": TEMPORARY,
-    "RAY_agent_register_timeout_ms": "600000",  # a raylet ends itself if its agent takes longer to begin
-}
 
 import ray
 from ray.cluster_utils import Cluster
@@ -28,7 +18,7 @@ from rlkit.experiments.workflows.sweep.executors import Ended, RayExecutor
 from rlkit.experiments.workflows.sweep.experiment import read_experiment
 from rlkit.experiments.workflows.sweep.sweep_ledger import SweepAttempt, SweepLedger
 
-NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
 class KillingExecutor(RayExecutor):
@@ -62,7 +52,7 @@ def main(folder: Path) -> None:
     try:
         cluster.add_node(**NODE, num_cpus=0)
         doomed, _ = (cluster.add_node(**NODE, num_cpus=1) for _ in range(2))
-        ray.init(address=cluster.address, log_to_driver=False, _node_ip_address="127.0.0.1")
+        ray.init(address=cluster.address, log_to_driver=False)
         sweep = SweepLedger.begin(folder / "out", read_experiment(folder / "experiment.toml"))
         told: list[str] = []
         with KillingExecutor(cluster, doomed, sweep.folder) as executor:
@@ -71,7 +61,6 @@ def main(folder: Path) -> None:
         ray.shutdown()
     finally:
         cluster.shutdown()
-        shutil.rmtree(TEMPORARY, ignore_errors=True)
 
 
 if __name__ == "__main__":

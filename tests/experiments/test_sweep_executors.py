@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,11 @@ from rlkit.experiments.workflows.sweep.experiment import experiment_of, read_exp
 from rlkit.experiments.workflows.sweep.sweep_ledger import SweepLedger
 
 PROGRAM = Path(__file__).with_name("ray_cluster.py")
+RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all addresses are the loopback's
+    "RAY_agent_register_timeout_ms": "600000",  # else a slow agent ends its raylet
+}
 
 
 @pytest.mark.slow
@@ -24,7 +31,10 @@ def test_a_ray_cluster_that_loses_a_node_loses_no_run_and_trains_none_twice(tmp_
     pytest.importorskip("ray")
     file = tmp_path / "experiment.toml"
     file.write_text(f"steps = 3000\ncheckpoint_every = 200\nrows = 1\n{TOML}", encoding="utf-8")
-    done = subprocess.run([sys.executable, PROGRAM, tmp_path], capture_output=True, text=True, check=True)
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as short:  # the names of sockets are limited
+        environment = {**os.environ, **RAY, "RAY_TMPDIR": short}
+        command = [sys.executable, PROGRAM, tmp_path]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["finished"]
     assert said["places"] == 2  # of the nodes, as many as tasks in flight
