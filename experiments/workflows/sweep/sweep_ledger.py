@@ -98,6 +98,10 @@ class SweepAttempt:
         with whole_file(self.folder / HEARTBEAT, durable=False) as file:
             file.write(json.dumps({**place, **(progress or TrainingProgress())._asdict()}).encode())
 
+    def begun(self) -> bool:
+        """Whether a worker has taken the attempt; else it waits where it was submitted."""
+        return (self.folder / LOG).exists()
+
     def ask_to_stop(self) -> None:
         """Ask the attempt, wherever it runs, to stop in order with a checkpoint."""
         (self.folder / STOP).touch()
