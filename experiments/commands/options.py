@@ -64,11 +64,20 @@ class Output:
     Args:
         out: Folder for run.json, tables and figures.
         overwrite: Replace the run that --out already holds.
+        quiet: Print nothing but warnings and errors.
+        plain: Print tables with all columns, separated by tabs.
     """
 
     out: Annotated[Path | None, unset("FOLDER", "none")] = None
     overwrite: bool = False
+    quiet: bool = False
+    plain: bool = False
     json: Json = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether no progress is shown."""
+        return self.quiet or self.json
 
     def finish(self, run: RunRecord) -> int:
         """Write a run to --out, if given, and show it."""
@@ -78,21 +87,31 @@ class Output:
             with ledger.open_folder(self.out, self.overwrite) as folder:
                 ledger.write(run, folder)
         self.show(run)
-        if self.out is not None:
-            self.tell(f"written to {self.out}")
+        self.end(run, self.out)
         return DONE
+
+    def end(self, run: RunRecord, folder: Path | None) -> None:
+        """Say where a run was written, if it was, and what to do next."""
+        from ..report import terminal
+
+        if folder is not None:
+            self.tell(f"written to {folder}")
+        if not self.silent:
+            self.tell(terminal.next_step(run, folder))
 
     def show(self, run: RunRecord, shown: Container[str] = ()) -> None:
         """Print a run, without the tables that were ``shown`` before, or one JSON object."""
         if self.json:
             print_json(run.summary())
-        else:
+        elif not self.quiet:
             from ..report import terminal
 
-            terminal.show(run, shown)
+            terminal.show(run, shown, self.plain)
 
     def tell(self, text: str) -> None:
-        """Print a message; with --json on the standard error."""
+        """Print a message, unless --quiet; with --json on the standard error."""
+        if self.quiet and not self.json:
+            return
         print(text, file=sys.stderr if self.json else sys.stdout)
 
 
