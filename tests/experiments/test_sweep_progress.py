@@ -15,7 +15,7 @@ from rlkit.experiments.cli import main
 from rlkit.experiments.workflows.sweep import driver
 from rlkit.experiments.workflows.sweep.experiment import experiment_of
 from rlkit.experiments.workflows.sweep.progress import SweepProgress, sweep_progress, write_run_events
-from rlkit.experiments.workflows.sweep.sweep_ledger import SweepLedger, AttemptProgress, commit
+from rlkit.experiments.workflows.sweep.sweep_ledger import AttemptProgress, SweepLedger, commit
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..train import write_events
-from .sweep_ledger import RunState, SweepLedger, AttemptProgress
+from .sweep_ledger import AttemptProgress, RunState, SweepLedger
 
 FOLDER = "progress"  # of the lines, a file for each driver
 TENSORBOARD = "tensorboard"

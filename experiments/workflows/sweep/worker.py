@@ -32,7 +32,7 @@ from ...stopping import Stopped, interruptible, stop_signals
 from ..evaluate import Played, play
 from ..train import KeptTraining, Training, TrainingResult, save, train
 from .experiment import batch_training
-from .sweep_ledger import LOG, SweepAttempt, AttemptProgress, checkpoints_of, commit, ledger_of, traceback_of
+from .sweep_ledger import LOG, AttemptProgress, SweepAttempt, checkpoints_of, commit, ledger_of, traceback_of
 
 BEAT_SECONDS = 5.0  # between two heartbeats
 LOOK_SECONDS = 0.5  # between two looks at the parent process and at the wish to stop
