@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from .options import DONE, Json, print_json, unset
 
-StudyName = Literal["matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses"]
+StudyName = Literal["matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses", "baselines"]
 NAMES = get_args(StudyName)
 Maker = Literal["rlkit", "stable-baselines3"]
 

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from .common.study import Study
 
-NAMES = ("matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses")
+NAMES = ("matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses", "baselines")
 
 
 def find(name: str) -> Study:
