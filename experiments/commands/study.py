@@ -11,7 +11,9 @@ from tyro.conf import Positional
 
 from .options import DONE, Json, print_json, unset
 
-StudyName = Literal["matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses", "baselines"]
+StudyName = Literal[
+    "matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses", "baselines", "ablations", "efficiency"
+]
 NAMES = get_args(StudyName)
 Maker = Literal["rlkit", "stable-baselines3"]
 

@@ -6,7 +6,18 @@ from importlib import import_module
 
 from .common.study import Study
 
-NAMES = ("matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses", "baselines")
+NAMES = (
+    "matched",
+    "tuned",
+    "grids",
+    "replay",
+    "robustness",
+    "transfer",
+    "defenses",
+    "baselines",
+    "ablations",
+    "efficiency",
+)
 
 
 def find(name: str) -> Study:
