@@ -6,13 +6,14 @@ weights, and as many for its input unless it is the first layer. Activations, op
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 
 def forward_flops(widths: Sequence[int], examples: int = 1) -> int:
     """Return the operations of a fully connected network of layer ``widths``, inputs and outputs included."""
-    return 2 * examples * sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    return 2 * examples * sum(a * b for a, b in pairwise(widths))
 
 
 def backward_flops(widths: Sequence[int], examples: int = 1) -> int:
@@ -26,7 +27,7 @@ def update_flops(widths: Sequence[int], examples: int) -> int:
 
 
 def training_flops(
-    algorithm: str, hyperparameters: dict[str, Any], copies: int, steps: int, inputs: int, actions: int
+    algorithm: str, hyperparameters: Mapping[str, Any], copies: int, steps: int, inputs: int, actions: int
 ) -> int:
     """Return the operations of one seed's training of ``steps`` environment steps.
 
