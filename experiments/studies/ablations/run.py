@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from rlkit.mdp import TabularMDP
-from rlkit.planning import backward_induction, start_value
 from rlkit.plotting import SMALL_DPI, png
 from rlkit.statistics import median_interval, wilson_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
-from ...workflows.sweep.experiment import Experiment, PlannedRun, batch_training
+from ...workflows.sweep.experiment import Experiment, PlannedRun
 from ..common import rows
-from ..common.outcomes import Outcome, finite_of, train_and_score
+from ..common.outcomes import Outcome, optimum_of, train_and_score
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, parts, train_missing_runs, with_rows
 from ..grids.run import is_near
@@ -36,25 +33,17 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     return tuple(outcome_table(part.name, part.experiment, known) for part in CASES)
 
 
-@cache
-def _optimum(experiment: Experiment) -> float:
-    problem = finite_of(batch_training([experiment.runs[0].configuration]))
-    assert problem is not None
-    mdp: TabularMDP = problem.mdp
-    return float(start_value(mdp, backward_induction(mdp).value[0]))
-
-
 def outcome_table(name: str, experiment: Experiment, known: Sequence[Outcome]) -> ReportTable:
     """Return the exact returns of every variant, and how many seeds come within 5 % of the optimum."""
     lines: list[tuple[Cell, ...]] = []
-    found = with_rows(experiment, known)
+    found, optimum = with_rows(experiment, known), optimum_of(experiment.runs[0])
     for label in dict.fromkeys(label_of(run) for run, _ in found):
         earned = np.array([row.greedy for run, row in found if label_of(run) == label])
-        near = np.array([is_near(each, _optimum(experiment)) for each in earned])
+        near = np.array([is_near(each, optimum) for each in earned])
         least = float(earned.min(axis=0))
         lines.append((label, len(earned), median_interval(earned), least, int(near.sum(axis=0)), wilson_interval(near)))
     columns = ("variant", "seeds", "median return", "least", "seeds within 5 %", "share within 5 %")
-    title = f"{name}: exact return of the greedy final policy, optimum {_optimum(experiment):.4g}"
+    title = f"{name}: exact return of the greedy final policy, optimum {optimum:.4g}"
     return ReportTable(name, title, columns, tuple(lines))
 
 

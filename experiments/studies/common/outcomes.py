@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.agents import Agent
+from rlkit.planning import backward_induction, start_value
 
 from ...workflows.evaluate import play
 from ...workflows.exact import Finite, exact_returns, finite_problem
-from ...workflows.sweep.experiment import Batch
+from ...workflows.sweep.experiment import Batch, PlannedRun, batch_training
 from ...workflows.train import Training, train
 from .scores import EPISODES
 from .sweeps import RunRow
@@ -76,6 +77,13 @@ def finite_of(training: Training) -> Finite | None:
     """Return the finite problem of a training with a step limit; None for other environments."""
     problem = finite_problem(training.env, training.env_kwargs)
     return None if problem is None or problem.mdp.max_steps is None else problem
+
+
+def optimum_of(run: PlannedRun) -> float:
+    """Return the optimal return from the start of a run's finite problem, under its step limit."""
+    problem = finite_of(batch_training([run.configuration]))
+    assert problem is not None
+    return float(start_value(problem.mdp, backward_induction(problem.mdp).value[0]))
 
 
 def steps_to(history: dict[str, NDArray], level: float) -> list[int | None]:
