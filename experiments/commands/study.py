@@ -12,7 +12,20 @@ from tyro.conf import Positional
 from .options import DONE, Json, print_json, unset
 
 StudyName = Literal[
-    "matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses", "baselines", "ablations", "efficiency"
+    "matched",
+    "tuned",
+    "grids",
+    "replay",
+    "robustness",
+    "transfer",
+    "defenses",
+    "baselines",
+    "ablations",
+    "efficiency",
+    "overestimation",
+    "agreement",
+    "power",
+    "equivalence",
 ]
 NAMES = get_args(StudyName)
 Maker = Literal["rlkit", "stable-baselines3"]

@@ -17,6 +17,10 @@ NAMES = (
     "baselines",
     "ablations",
     "efficiency",
+    "overestimation",
+    "agreement",
+    "power",
+    "equivalence",
 )
 
 

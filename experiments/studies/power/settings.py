@@ -35,9 +35,7 @@ CLAIMS = (
     Claim("DQN beats PPO with tuned presets", Group(TUNED, "dqn"), Group(TUNED, "ppo")),
     Claim("A2C beats PPO with tuned presets", Group(TUNED, "a2c"), Group(TUNED, "ppo")),
     Claim("Tuned PPO beats the zoo's", Group(TUNED, "ppo"), Group(MATCHED, "cartpole-ppo")),
-    Claim(
-        "PPO beats A2C in the short runs", Group(MATCHED, "cartpole-ppo-short"), Group(MATCHED, "cartpole-a2c-short")
-    ),
+    Claim("PPO beats A2C, short runs", Group(MATCHED, "cartpole-ppo-short"), Group(MATCHED, "cartpole-a2c-short")),
     Claim(
         "PPO acts better greedily than sampled, short runs",
         Group(MATCHED, "cartpole-ppo-short"),
