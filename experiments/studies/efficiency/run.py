@@ -1,148 +1,151 @@
-"""Train every agent with evaluations, and table efficiency, stability, cost and ensembles."""
+"""Table steps to a return, stability and cost of the agents, from the rows of the studies ``tuned`` and ``matched``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 
 from rlkit.plotting import SMALL_DPI, Curve, learning_curves, png
-from rlkit.statistics import mean_interval, median_interval
+from rlkit.statistics import holm, mean_interval, median_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
-from ...workflows.sweep.experiment import Batch
-from ...workflows.train import Training
+from ...workflows.policies import RLKIT, SB3
 from ..common import rows
-from ..common.outcomes import Outcome
+from ..common.outcomes import steps_to
+from ..common.scores import Point, Score, curve, of_case
 from ..common.study import Study, StudyOptions
-from ..common.sweeps import Part, by_cell, parts, train_missing_runs
-from .evaluations import EnsembleEvaluation, Evaluation, first_at, share_lost, train_and_evaluate
 from .flops import training_flops
+from .settings import CASES, LEVELS, SOLVED, EfficiencyCase
 
-CASES = parts(__file__, "short", "long")
-FAST, SOLVED = 400.0, 475.0
+RESULTS = Path("results")  # where the other studies keep their rows
 
 
-def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
-    """Train the runs without rows, draw the curves, and table what the rows say."""
-    file = options.data / "efficiency.csv"
-    curves, ensembles = options.data / "evaluations.csv", options.data / "ensembles.csv"
-
-    def measure(batch: Batch, training: Training) -> list[Outcome]:
-        found, watch = train_and_evaluate(batch, training)
-        for path, new in ((curves, watch.evaluations), (ensembles, watch.ensembles)):
-            known = {(row.cell, row.seed) for row in rows.read(path, type(new[0]))}  # of a process that was killed here
-            rows.append(path, [row for row in new if (row.cell, row.seed) not in known])
-        return found
-
-    for part in cases:
-        train_missing_runs(part.experiment, file, Outcome, measure)
-    known, points = rows.read(file, Outcome), by_seed(rows.read(curves, Evaluation))
-    cells = {cell: found for part in CASES for cell, found in by_cell(part.experiment, known).items()}
-    drawn = {cell.split()[0].upper(): evaluation_curve([points[cell, row.seed] for row in found])
-             for cell, found in cells.items()}  # fmt: skip
-    if drawn:
-        figure = learning_curves(drawn, ylabel="greedy return of 20 episodes")
-        write_bytes(options.data / "efficiency.png", png(figure, SMALL_DPI))
+def run(cases: Sequence[EfficiencyCase], options: StudyOptions) -> Sequence[ReportTable]:
+    """Draw the training returns, and table efficiency, stability and cost."""
+    curves = {case.name: training_returns(case) for case in cases}
+    figure = learning_curves(
+        {name.upper(): each for name, each in curves.items()}, ylabel="return of training episodes"
+    )
+    write_bytes(options.data / "efficiency.png", png(figure, SMALL_DPI))
+    tuned, matched = (rows.read(RESULTS / name / f"{name}.csv", Score) for name in ("tuned", "matched"))
     return (
-        efficiency_table(cells, points),
-        stability_table(cells, points),
-        cost_table(cells, points, configurations()),
-        ensemble_table(rows.read(ensembles, EnsembleEvaluation)),
+        efficiency_table(cases, curves),
+        stability_table(cases, curves, tuned),
+        comparison_table(curves),
+        cost_table(cases, curves, tuned, matched),
     )
 
 
-def configurations() -> dict[str, Mapping[str, Any]]:
-    """Return the configuration of one run of every cell."""
-    return {run.cell: run.configuration for part in CASES for run in part.experiment.runs}
+def training_returns(case: EfficiencyCase) -> Curve:
+    """Return the training returns of a case, ``[T, S]``.
+
+    Raises:
+        FileNotFoundError: the rows of the study ``tuned`` are not there.
+    """
+    path = RESULTS / "tuned" / f"curve-{case.tuned.name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: run in the repository, or run the study tuned first")
+    return curve(rows.read(path, Point))
 
 
-Points = Mapping[tuple[str, int], Sequence[Evaluation]]  # by cell and seed, in the order of steps
+def steps_until(curve: Curve, level: float) -> list[int]:
+    """Return the environment steps to a training return, by seed; all steps where it is not reached."""
+    y = np.asarray(curve.y)
+    timesteps = np.broadcast_to(np.asarray(curve.x)[:, None], y.shape)
+    reached = steps_to({"timesteps": timesteps, "episode_return": y}, level)
+    return [int(timesteps[-1, 0]) if steps is None else steps for steps in reached]
 
 
-def by_seed(known: Sequence[Evaluation]) -> dict[tuple[str, int], list[Evaluation]]:
-    """Return evaluations by cell and seed."""
-    found: dict[tuple[str, int], list[Evaluation]] = {}
-    for row in known:
-        found.setdefault((row.cell, row.seed), []).append(row)
+def shares_lost(curve: Curve, level: float) -> list[float]:
+    """Return the share of log rows below ``level`` after the first that is not, of each seed that has later ones."""
+    found = []
+    for returns in np.asarray(curve.y).T:
+        above = returns >= level
+        later = above[above.argmax() + 1 :] if above.any() else above[:0]
+        if len(later):
+            found.append(float(1.0 - later.mean()))
     return found
 
 
-def evaluation_curve(seeds: Sequence[Sequence[Evaluation]]) -> Curve:
-    """Return evaluations of seeds at equal steps as a curve ``[T, S]``."""
-    return Curve([each.timesteps for each in seeds[0]], np.array([[e.greedy for e in seed] for seed in seeds]).T)
-
-
-def steps_until(found: Sequence[Outcome], points: Points, level: float) -> list[int]:
-    """Return the steps to the first evaluation of at least ``level`` by seed; all steps where there is none."""
-    return [first_at(points[row.cell, row.seed], level) or row.steps for row in found]
-
-
-def efficiency_table(cells: Mapping[str, Sequence[Outcome]], points: Points) -> ReportTable:
-    """Return how many environment steps every agent needs, with greedy actions and in training."""
+def efficiency_table(cases: Sequence[EfficiencyCase], curves: Mapping[str, Curve]) -> ReportTable:
+    """Return the median environment steps to each of ``LEVELS``."""
     lines: list[tuple[Cell, ...]] = []
-    for cell, found in cells.items():
-        training = [row.steps if row.steps_to_475 is None else row.steps_to_475 for row in found]
-        greedy = [median_interval(steps_until(found, points, level)) for level in (FAST, SOLVED)]
-        reached = sum(first_at(points[row.cell, row.seed], SOLVED) is not None for row in found)
-        lines.append((cell, found[0].steps, len(found), reached, *greedy, median_interval(training)))
-    columns = ("agent", "steps", "seeds", "reach 475", "greedy 400", "greedy 475", "training return 475")
-    title = "Median environment steps to a return; a seed that does not reach it counts with all its steps"
-    return ReportTable("efficiency", title, columns, tuple(lines))
+    for case in cases:
+        steps = [steps_until(curves[case.name], level) for level in LEVELS]
+        reached = sum(bool(each) for each in (np.asarray(curves[case.name].y) >= SOLVED).any(axis=0))
+        quartiles = np.quantile(steps[-1], (0.25, 0.75))
+        spread = f"{quartiles[0]:,.0f} to {quartiles[1]:,.0f}"
+        budget = case.tuned.training.steps
+        lines.append((case.name, budget, len(steps[0]), reached, *(median_interval(each) for each in steps), spread))
+    columns = ("agent", "budget", "seeds", "reach 475", "median to 400", "median to 475", "middle half of seeds to 475")
+    return ReportTable("efficiency", "Environment steps to a training return", columns, tuple(lines))
 
 
-def stability_table(cells: Mapping[str, Sequence[Outcome]], points: Points) -> ReportTable:
-    """Return how much of what was reached is lost again, and how far seeds differ at the end."""
+def stability_table(
+    cases: Sequence[EfficiencyCase], curves: Mapping[str, Curve], known: Sequence[Score]
+) -> ReportTable:
+    """Return the share of a solved task that is lost again, and the final returns."""
     lines: list[tuple[Cell, ...]] = []
-    for cell, found in cells.items():
-        lost = [share for row in found if (share := share_lost(points[row.cell, row.seed], SOLVED)) is not None]
-        final = np.array([row.greedy for row in found])
-        least, spread = float(final.min(axis=0)), float(final.std(axis=0, ddof=1)) if len(final) > 1 else None
-        diverged = sum(row.diverged for row in found)
-        lines.append((cell, len(lost), mean_interval(lost), mean_interval(final), spread, least, diverged))
-    columns = ("agent", "seeds at 475", "share of later evaluations below 475", "final greedy return",
-               "standard deviation of seeds", "least", "diverged")  # fmt: skip
-    return ReportTable("stability", "Stability", columns, tuple(lines))
+    for case in cases:
+        lost, final = shares_lost(curves[case.name], SOLVED), of_case(known, case.tuned.name)
+        greedy = np.array([row.greedy for row in final])
+        sampled = [row.sampled for row in final if row.sampled is not None]
+        unsolved = int((greedy < SOLVED).sum(axis=0))
+        means = mean_interval(greedy), mean_interval(sampled) if sampled else None
+        lines.append((case.name, len(lost), mean_interval(lost), *means, float(greedy.min(axis=0)), unsolved))
+    columns = ("agent", "seeds at 475", "share of later log rows below 475", "final greedy", "final sampled",
+               "least greedy", "seeds below 475")  # fmt: skip
+    return ReportTable("stability", "What is lost again, and where seeds end", columns, tuple(lines))
+
+
+def comparison_table(curves: Mapping[str, Curve]) -> ReportTable:
+    """Compare every two agents in steps to 475 and in shares lost: Mann-Whitney tests, corrected by Holm over all."""
+    pairs = list(combinations(curves, 2))
+    samples = {name: (steps_until(each, SOLVED), shares_lost(each, SOLVED)) for name, each in curves.items()}
+    raw = [[float(mannwhitneyu(samples[a][i], samples[b][i]).pvalue) for a, b in pairs] for i in (0, 1)]
+    corrected = np.reshape(holm(np.ravel(raw)), (2, len(pairs)))
+    lines: list[tuple[Cell, ...]] = [
+        (f"{a}, {b}", *(float(np.median(samples[a][0]) / np.median(samples[b][0])),), *map(float, corrected[:, i]))
+        for i, (a, b) in enumerate(pairs)
+    ]
+    columns = ("agents", "ratio of median steps to 475", "p of steps", "p of shares lost")
+    return ReportTable("comparisons", "Differences between agents", columns, tuple(lines))
 
 
 def cost_table(
-    cells: Mapping[str, Sequence[Outcome]], points: Points, configured: Mapping[str, Mapping[str, Any]]
+    cases: Sequence[EfficiencyCase], curves: Mapping[str, Curve], tuned: Sequence[Score], matched: Sequence[Score]
 ) -> ReportTable:
-    """Return the cost to the median seed's greedy 475."""
+    """Return the cost of the median seed's training to 475, and stable-baselines3's CPU time a step."""
     lines: list[tuple[Cell, ...]] = []
-    for cell, found in cells.items():
-        steps = int(np.median(steps_until(found, points, SOLVED)))
-        seconds = float(np.mean([row.cpu_seconds / row.steps for row in found]))
-        of = configured[cell]
-        flops = training_flops(of["algorithm"], of["hyperparameters"], of["num_envs"], steps, inputs=4, actions=2)
-        lines.append((cell, steps, steps * seconds, 1e5 * seconds, flops / 1e9, flops / steps, "not measured"))
-    columns = (
-        "agent",
-        "steps to 475",
-        "CPU s to 475",
-        "CPU s / 100,000 steps",
-        "GFLOP to 475",
-        "FLOP / step",
-        "joules",
-    )
-    return ReportTable("cost", "Cost of one seed until the median seed's greedy return is 475", columns, tuple(lines))
+    for case in cases:
+        steps = int(np.median(steps_until(curves[case.name], SOLVED)))
+        seconds = seconds_per_step(tuned, case.tuned.name, RLKIT)
+        flops = training_flops(case.tuned.training.algo, *numbers_of(case), steps, inputs=4, actions=2)
+        other = None if case.matched is None else seconds_per_step(matched, case.matched, SB3)
+        each = None if other is None else 1e5 * other
+        lines.append(
+            (case.name, steps, steps * seconds, 1e5 * seconds, each, flops / 1e9, flops / steps, "not measured")
+        )
+    columns = ("agent", "steps to 475", "CPU s to 475", "CPU s / 1e5 steps", "of stable-baselines3", "GFLOP to 475",
+               "FLOP / step", "joules")  # fmt: skip
+    return ReportTable("cost", "Cost of one seed until the median training return is 475", columns, tuple(lines))
 
 
-def ensemble_table(known: Sequence[EnsembleEvaluation]) -> ReportTable:
-    """Return the gain of an ensemble of five seeds over its members' mean, by agent and third of training."""
-    lines: list[tuple[Cell, ...]] = []
-    for cell in dict.fromkeys(row.cell for row in known):
-        found = [row for row in known if row.cell == cell]
-        end = max(row.timesteps for row in found)
-        for third, name in enumerate(("first", "second", "last")):
-            part = [row for row in found if third * end < 3 * row.timesteps <= (third + 1) * end]
-            groups = list(dict.fromkeys(row.seed for row in part))
-            gain = [float(np.mean([r.ensemble - r.members for r in part if r.seed == g])) for g in groups]
-            members = float(np.mean([row.members for row in part]))
-            lines.append((cell, name, len(groups), members, mean_interval(gain)))
-    columns = ("agent", "third of training", "ensembles", "members' mean return", "gain of the ensemble")
-    return ReportTable("ensembles", "Greedy return of ensembles of five seeds", columns, tuple(lines))
+def seconds_per_step(known: Sequence[Score], case: str, maker: str) -> float:
+    """Return the mean CPU seconds of training per environment step."""
+    return float(np.mean([row.cpu_seconds / row.steps for row in of_case(known, case, maker)]))
+
+
+def numbers_of(case: EfficiencyCase) -> tuple[dict[str, Any], int]:
+    """Return the hyper-parameters of a case, and its copies of the environment."""
+    agent = case.tuned.training.make_agent()
+    return asdict(agent.config), agent.env.num_envs
 
 
 STUDY = Study(CASES, run)
