@@ -17,7 +17,7 @@ from ..common.outcomes import Outcome, train_and_score
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, by_cell, parts, train_missing_runs
 from .figure import variance_figure
-from .variance import VarianceRow, variance_rows
+from .variance import SEEDS, VarianceRow, variance_rows
 
 BASELINES, GAMMA = CASES = parts(__file__, "baselines", "gamma")
 
@@ -44,7 +44,7 @@ def measured_variances(experiment: Experiment) -> list[VarianceRow]:
     """Measure all baselines of the experiment at the policies that its runs with baseline "value" go through."""
     names = list(dict.fromkeys(run.settings["baseline"] for run in experiment.runs if "baseline" in run.settings))
     value = [run.configuration for run in experiment.runs if run.settings.get("baseline") == "value"]
-    return variance_rows(batch_training(value), names)
+    return variance_rows(batch_training(value[:SEEDS]), names)
 
 
 def variance_table(known: Sequence[VarianceRow]) -> ReportTable:

@@ -16,7 +16,8 @@ from ...workflows.train import Training
 from ..common.sweeps import RunRow
 
 STAGES = (0, 30_000, 90_000)  # environment steps after which the policies of baseline "value" are taken
-BATCHES = 64  # of n_steps of every copy
+SEEDS = 10  # the first of the training
+BATCHES = 32  # of n_steps of every copy
 
 
 @dataclass(frozen=True)
