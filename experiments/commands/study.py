@@ -22,7 +22,6 @@ StudyName = Literal[
     "baselines",
     "ablations",
     "efficiency",
-    "overestimation",
     "agreement",
     "power",
     "equivalence",

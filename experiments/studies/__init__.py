@@ -17,7 +17,6 @@ NAMES = (
     "baselines",
     "ablations",
     "efficiency",
-    "overestimation",
     "agreement",
     "power",
     "equivalence",

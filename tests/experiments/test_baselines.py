@@ -36,7 +36,7 @@ def test_a_seed_that_never_reaches_475_counts_with_all_its_steps() -> None:
     cell = experiment.runs[0].cell
     reached = {run.seed: 40 if run.seed < 533 else None for run in experiment.runs if run.cell == cell}
     known = [outcome(cell, seed, 1.0, sampled=2.0, steps_to_475=steps) for seed, steps in reached.items()]
-    ((_, seeds, count, steps, greedy, sampled),) = study.outcome_table("gamma", "", experiment, known).rows
+    ((_, seeds, count, _, steps, greedy, sampled),) = study.outcome_table("gamma", "", experiment, known).rows
     assert (seeds, count, steps.value, greedy.value, sampled.value) == (10, 3, 100.0, 1.0, 2.0)
 
 

@@ -68,6 +68,7 @@ def outcome_table(name: str, title: str, experiment: Experiment, known: Sequence
     """
     lines: list[tuple[Cell, ...]] = []
     for cell, found in by_cell(experiment, known).items():
+        fast = [row.steps if row.steps_to_400 is None else row.steps_to_400 for row in found]
         reached = [row.steps if row.steps_to_475 is None else row.steps_to_475 for row in found]
         sampled = [row.sampled for row in found if row.sampled is not None]
         lines.append(
@@ -75,12 +76,21 @@ def outcome_table(name: str, title: str, experiment: Experiment, known: Sequence
                 cell,
                 len(found),
                 sum(row.steps_to_475 is not None for row in found),
+                median_interval(fast),
                 median_interval(reached),
                 mean_interval([row.greedy for row in found]),
                 mean_interval(sampled),
             )
         )
-    columns = ("run", "seeds", "reach 475", "median steps to 475", "greedy return", "sampled return")
+    columns = (
+        "run",
+        "seeds",
+        "reach 475",
+        "median steps to 400",
+        "median steps to 475",
+        "greedy return",
+        "sampled return",
+    )
     return ReportTable(name, title, columns, tuple(lines))
 
 

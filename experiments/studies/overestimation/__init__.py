@@ -1,1 +1,0 @@
-"""Does double Q-learning end the overestimation of action values?"""
