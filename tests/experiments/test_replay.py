@@ -73,6 +73,6 @@ def test_the_study_tunes_tests_and_keeps_its_rows(tmp_path: Path, monkeypatch: p
     assert len(rows.read(tmp_path / "results" / "arms-tuning.csv", Outcome)) == 36
     known = rows.read(tmp_path / "results" / "arms.csv", Outcome)
     assert len(known) == 36
-    assert (tmp_path / "results" / "arms.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "results" / "arms.svg").read_bytes().startswith(b"<?xml")
     assert study.run(tiny, options) == [table]
     assert rows.read(tmp_path / "results" / "arms.csv", Outcome) == known

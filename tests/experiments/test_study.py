@@ -38,7 +38,7 @@ from rlkit.experiments.workflows.train import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
-KINDS |= {name: Outcome for name in ("arms-tuning", "arms", "baselines", "ablations")}
+KINDS |= dict.fromkeys(("arms-tuning", "arms", "baselines", "ablations"), Outcome)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
 KINDS["defense-rows"] = DefenseRow
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from rlkit.plotting import SMALL_DPI, png
+from rlkit.figure_style import INK, in_style, panels, svg
 from rlkit.statistics import median_interval, wilson_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
@@ -29,7 +29,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     known = rows.read(file, Outcome)
     for part in CASES:
         if found := with_rows(part.experiment, known):
-            write_bytes(options.data / f"{part.name}.png", png(picture(found), SMALL_DPI))
+            write_bytes(options.data / f"{part.name}.svg", svg(picture(found)))
     return tuple(outcome_table(part.name, part.experiment, known) for part in CASES)
 
 
@@ -52,15 +52,15 @@ def label_of(run: PlannedRun) -> str:
     return " ".join((run.agent, *(f"{name}={value:g}" for name, value in run.settings.items())))
 
 
+@in_style
 def picture(found: Sequence[tuple[PlannedRun, Outcome]]) -> Figure:
     """Draw the exact return of every seed, a line per variant."""
     labels = list(dict.fromkeys(label_of(run) for run, _ in found))
-    figure = Figure(figsize=(6.4, 0.32 * len(labels) + 1.0), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(1, size=(7.2, 0.35 * len(labels) + 1.0))
     for place, label in enumerate(labels):
         earned = [row.greedy for run, row in found if label_of(run) == label]
         axes.plot(earned, np.full(len(earned), place), "o", markersize=4, alpha=0.5)
-        axes.plot(np.median(earned), place, "k|", markersize=12)
+        axes.plot(np.median(earned), place, "|", color=INK, markersize=12)
     axes.set_yticks(np.arange(len(labels)), labels)
     axes.invert_yaxis()
     if min(row.greedy for _, row in found) < -100:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rlkit.plotting import SMALL_DPI, png
+from rlkit.figure_style import svg
 from rlkit.statistics import mean_interval, median_interval
 
 from ...report import terminal
@@ -32,7 +32,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
         terminal.say("variances of the gradient at equal policies")
     known, estimates = rows.read(file, Outcome), rows.read(variances, VarianceRow)
     if estimates:
-        write_bytes(options.data / "variance.png", png(variance_figure(estimates), SMALL_DPI))
+        write_bytes(options.data / "variance.svg", svg(variance_figure(estimates)))
     return (
         variance_table(estimates),
         outcome_table("baselines", "REINFORCE by baseline", BASELINES.experiment, known),

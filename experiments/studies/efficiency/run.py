@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from rlkit.plotting import SMALL_DPI, Curve, learning_curves, png
+from rlkit.figure_style import svg
+from rlkit.plotting import Curve, learning_curves
 from rlkit.statistics import holm, mean_interval, median_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
@@ -32,7 +33,7 @@ def run(cases: Sequence[EfficiencyCase], options: StudyOptions) -> Sequence[Repo
     figure = learning_curves(
         {name.upper(): each for name, each in curves.items()}, ylabel="return of training episodes"
     )
-    write_bytes(options.data / "efficiency.png", png(figure, SMALL_DPI))
+    write_bytes(options.data / "efficiency.svg", svg(figure))
     tuned, matched = (rows.read(RESULTS / name / f"{name}.csv", Score) for name in ("tuned", "matched"))
     return (
         efficiency_table(cases, curves),

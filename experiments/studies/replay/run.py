@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu
 
-from rlkit.plotting import SMALL_DPI, png, strips
+from rlkit.figure_style import in_style, panels, svg
+from rlkit.plotting import strips
 from rlkit.statistics import difference_interval, holm, mean_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
@@ -40,7 +41,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
             train_missing_runs(experiment, test, Outcome, train_and_score)
             known = with_rows(experiment, rows.read(test, Outcome))
             found += [(run.agent, run.environment, row.greedy) for run, row in known]
-        write_bytes(options.data / f"{part.name}.png", png(picture(found), SMALL_DPI))
+        write_bytes(options.data / f"{part.name}.svg", svg(picture(found)))
         tables.append(outcome_table(part, rates, found))
     return tables
 
@@ -116,17 +117,18 @@ def outcome_table(part: Part, rates: Rates, found: Sequence[tuple[str, str, floa
     return ReportTable(part.name, title, columns, tuple(lines))
 
 
+@in_style
 def picture(found: Sequence[tuple[str, str, float]]) -> Figure:
     """Draw the return of every seed by arm, a panel per task."""
     tasks = list(dict.fromkeys(task for _, task, _ in found))
-    figure = Figure(figsize=(4.2 * len(tasks), 3.2), layout="constrained")
-    for panel, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+    figure, drawn = panels(len(tasks), abreast=1, size=(7.2, 2.6))
+    for panel, task in zip(drawn, tasks, strict=True):
         arms = list(dict.fromkeys(arm for arm, where, _ in found if where == task))
         groups = {
             arm.replace("-", "\n"): [value for each, where, value in found if (each, where) == (arm, task)]
             for arm in arms
         }
-        strips(panel, groups, "return" if task == tasks[0] else "", task)
+        strips(panel, groups, "exact return", task)
     return figure
 
 
