@@ -26,7 +26,8 @@ def variance_figure(known: Sequence[VarianceRow]) -> Figure:
         ]
         low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75), axis=1)
         x = np.arange(len(stages)) + 0.1 * (number - (len(baselines) - 1) / 2)
-        axes.errorbar(x, middle, (middle - low, high - middle), fmt="o", markersize=4, capsize=2, color=COLORS[number], label=baseline)
+        errors, color = (middle - low, high - middle), COLORS[number]
+        axes.errorbar(x, middle, errors, fmt="o", markersize=4, capsize=2, color=color, label=baseline)
     axes.axhline(1.0, color=MUTED, linewidth=0.8)
     axes.set_xticks(np.arange(len(stages)), [f"{stage:,}" for stage in stages])
     axes.set_xlabel("environment steps of training with baseline value")
