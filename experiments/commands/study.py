@@ -11,7 +11,22 @@ from tyro.conf import Positional
 
 from .options import DONE, Json, print_json, unset
 
-StudyName = Literal["matched", "tuned", "grids", "replay", "robustness", "worst_case", "transfer", "defenses"]
+StudyName = Literal[
+    "matched",
+    "tuned",
+    "grids",
+    "replay",
+    "robustness",
+    "worst_case",
+    "transfer",
+    "defenses",
+    "baselines",
+    "ablations",
+    "efficiency",
+    "agreement",
+    "power",
+    "equivalence",
+]
 NAMES = get_args(StudyName)
 Maker = Literal["rlkit", "stable-baselines3"]
 
