@@ -22,6 +22,7 @@ LEVEL = 0.05
 POWER = 0.8
 COLUMNS = ("first", "second", "seeds", "difference", "test", "p", "p by Holm", "conclusion", "seeds needed")
 LEAST_PAIRS = 6  # whose signs can give a probability below LEVEL
+UNNAMED = ("algorithm", "environment", "engine", "training_seeds")  # settings that are not part of a short name
 SIGN_SEED = 0  # of the random signs of a test with more than 16 pairs
 
 Floats = NDArray[np.float64]
@@ -158,7 +159,7 @@ def _flat(run: RunRecord) -> dict[str, Any]:
     inner = run.settings.get("hyperparameters")
     own = {key: value for key, value in run.settings.items() if not isinstance(value, Mapping)}
     flat = {**own, **(inner if isinstance(inner, Mapping) else {})}
-    return {key: value for key, value in flat.items() if key not in ("algorithm", "environment", "engine")}
+    return {key: value for key, value in flat.items() if key not in UNNAMED}
 
 
 def _seeds(run: RunRecord) -> list[Any]:
