@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def of_module(module: str, function: str, **arguments: Any) -> Work:
     return prepare(**arguments)
 
 
+LIBRARIES = {"gymnax": "jax", "purejaxrl": "jax", "sb3": "stable_baselines3"}  # modules, by the begin of a side's name
 ALGORITHMS = ("a2c", "dqn", "ppo")  # those of rlkit and of stable-baselines3
 SQUARED = {"loss": "squared"}
 SIDES: dict[str, Callable[..., Work]] = {
@@ -182,6 +184,12 @@ SIDES: dict[str, Callable[..., Work]] = {
     **{algo: partial(rlkit_side, algo) for algo in ALGORITHMS},
     **{f"sb3-{algo}": partial(sb3_side, algo) for algo in ALGORITHMS},
 }
+
+
+def missing(case: BenchmarkCase) -> str:
+    """Name the module that a case needs and that is not installed; "" if there is none."""
+    module = LIBRARIES.get(case.other.split("-")[0], "")
+    return module if module and find_spec(module) is None else ""
 
 
 def prepared(side: str, arguments: dict[str, Any]) -> Work:

@@ -5,7 +5,6 @@ Networks, settings and order of operations are those of its ``ppo.py`` and ``dqn
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-Work = Callable[[], int]
+from .cases import Work
+
 GAMMA, LEARNING_RATE = 0.99, 2.5e-4
 PPO_COPIES, PPO_STEPS, EPOCHS, MINIBATCHES, CLIP = 4, 128, 4, 4, 0.2
 BATCH, MEMORY, TARGET_EVERY, TRAIN_EVERY, DQN_STARTS = 128, 10_000, 500, 10, 256

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import jax  # type: ignore[import-not-found,unused-ignore]
 import jax.numpy as jnp  # type: ignore[import-not-found,unused-ignore]
 
-Work = Callable[[], int]
+from .cases import Work
+
 Tree = Any  # of arrays
 
 GAMMA, LEARNING_RATE = 0.99, 2.5e-4

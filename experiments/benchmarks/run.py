@@ -19,7 +19,7 @@ from ..report.ledger import ReportTable, to_json, versions, write_text
 from ..report.terminal import say, show_table
 from ..report.text import as_text
 from ..workflows.compare.sb3_process import THREAD_VARIABLES
-from .cases import CASES, BenchmarkCase
+from .cases import CASES, BenchmarkCase, missing
 
 LONG = 500_000  # environment steps of a seed, over which the start of a process is spread
 ONE_THREAD = {  # of each worker
@@ -199,6 +199,9 @@ def main(args: Sequence[str] | None = None) -> int:
     say(f"Products of narrow layers: {multiplier()}")
     measured = []
     for case in cases:
+        if module := missing(case):
+            say(f"{case.name}: {module} is not installed, left out")
+            continue
         say(f"{case.name}: {options.repetitions} repetitions")
         measured.append(measure(case, options.repetitions))
     table = ratio_table(measured)
