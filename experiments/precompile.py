@@ -22,7 +22,8 @@ def train_briefly(algorithm: str, hyperparameters: dict[str, Any]) -> None:
     import rlkit.agents
 
     for env in ENVS:
-        getattr(rlkit.agents, algorithm)(env, **hyperparameters).learn(STEPS)
+        agent = getattr(rlkit.agents, algorithm)(env, **hyperparameters).learn(STEPS)
+        agent.env.step(agent.act(agent.env.obs))
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import compiled, implementation, of
+from .jit import compiled, implementation, inlined, of
 from .layout import Flags, Floats, Integers, MLPArrays
 from .mlp import forward, room
 from .philox import episode_numbers
@@ -108,11 +108,10 @@ def _begin_cart_pole(numbers: Any, u: Any, state: Any) -> None:
         state[i] = -numbers.start + (numbers.start + numbers.start) * u[i]
 
 
-@implementation(step, of(CartPoleNumbers))
-def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
-    """Florian (2007), as ``rlkit.envs.CartPole.transition`` has it."""
+@inlined
+def push_cart(numbers: Any, state: Any, action: int, cos: Any, sin: Any) -> tuple[float, bool]:
+    """Step a cart-pole by Florian (2007), as ``rlkit.envs.CartPole.transition`` has it; cos and sin are of its angle."""
     x, x_dot, theta, theta_dot = state[0], state[1], state[2], state[3]
-    cos, sin = math.cos(theta), math.sin(theta)
     pushed = (numbers.twice_push if action == 1 else numbers.twice_push - numbers.twice_push) - numbers.push
     drive = numbers.moment * (theta_dot * theta_dot) * sin + pushed
     theta_acc = (numbers.gravity * sin - cos * drive) / (numbers.length - numbers.moment * (cos * cos))
@@ -125,6 +124,11 @@ def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[floa
     if numbers.sutton_barto_reward:
         return -1.0 if terminated else 0.0, terminated
     return 1.0, terminated
+
+
+@implementation(step, of(CartPoleNumbers))
+def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
+    return push_cart(numbers, state, action, math.cos(state[2]), math.sin(state[2]))
 
 
 @implementation(read, of(CartPoleNumbers))
