@@ -14,7 +14,6 @@ from .jit import compiled, implementation, of
 from .layout import Flags, Integers
 from .philox import episode_numbers
 from .rollout import CartPoleNumbers, TableNumbers, begin, push_cart, step
-from .trigonometry import sine_and_cosine
 
 
 def exact_step(numbers: Any, state: NDArray[Any], action: int, u: NDArray[np.float64]) -> tuple[float, bool]:
@@ -24,8 +23,7 @@ def exact_step(numbers: Any, state: NDArray[Any], action: int, u: NDArray[np.flo
 
 @implementation(exact_step, of(CartPoleNumbers), reassociated=False)
 def _exact_step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
-    sine, cosine = sine_and_cosine(state[2])
-    return push_cart(numbers, state, action, cosine, sine)
+    return push_cart(numbers, state, action, True)
 
 
 @implementation(exact_step, of(TableNumbers))

@@ -9,7 +9,7 @@ from finite_problems import needs_numba
 
 from rlkit.compiled.jit import compiled
 from rlkit.compiled.stepping import exact_step
-from rlkit.compiled.trigonometry import sine_and_cosine
+from rlkit.compiled.trigonometry import cosine_and_sine
 from rlkit.envs import CartPole, GridWorld
 from rlkit.envs.batched import BatchedEnv
 from rlkit.envs.dynamics_numbers import numbers_of
@@ -24,7 +24,7 @@ LAKE = GridWorld(map="frozenlake-4x4")
 def sines_and_cosines(x, sine, cosine):
     """sin and cos of every number of an array."""
     for i in range(len(x)):
-        sine[i], cosine[i] = sine_and_cosine(x[i])
+        cosine[i], sine[i] = cosine_and_sine(x[i])
 
 
 @compiled
@@ -40,7 +40,7 @@ def actions(dynamics, copies, seeds=2):
 
 
 @pytest.mark.parametrize("largest", [0.25, 10.0, 60_000.0])
-def test_sine_and_cosine_of_float32_are_within_one_and_a_half_units_of_the_last_place(largest):
+def test_cosine_and_sine_of_float32_are_within_one_and_a_half_units_of_the_last_place(largest):
     x = np.linspace(-largest, largest, 400_001).astype(np.float32)
     sine, cosine = np.empty_like(x), np.empty_like(x)
     sines_and_cosines(x, sine, cosine)
@@ -48,7 +48,7 @@ def test_sine_and_cosine_of_float32_are_within_one_and_a_half_units_of_the_last_
         assert (np.abs(found - exact) <= 1.5 * np.spacing(np.abs(exact).astype(np.float32))).all()
 
 
-def test_sine_and_cosine_of_no_number_are_none():
+def test_cosine_and_sine_of_no_number_are_none():
     x, (sine, cosine) = np.array([np.nan, np.inf], np.float32), np.empty((2, 2), np.float32)
     sines_and_cosines(x, sine, cosine)
     assert np.isnan([sine, cosine]).all()
