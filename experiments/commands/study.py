@@ -23,6 +23,7 @@ StudyName = Literal[
     "ablations",
     "efficiency",
     "agreement",
+    "overestimation",
     "power",
     "equivalence",
 ]

@@ -18,6 +18,7 @@ NAMES = (
     "ablations",
     "efficiency",
     "agreement",
+    "overestimation",
     "power",
     "equivalence",
 )

@@ -79,7 +79,7 @@ def efficiency_table(cases: Sequence[EfficiencyCase], curves: Mapping[str, Curve
     lines: list[tuple[Cell, ...]] = []
     for case in cases:
         steps = [steps_until(curves[case.name], level) for level in LEVELS]
-        reached = sum(bool(each) for each in (np.asarray(curves[case.name].y) >= SOLVED).any(axis=0))
+        reached = int(np.count_nonzero(np.nanmax(np.asarray(curves[case.name].y), axis=0) >= SOLVED))
         quartiles = np.quantile(steps[-1], (0.25, 0.75))
         spread = f"{quartiles[0]:,.0f} to {quartiles[1]:,.0f}"
         budget = case.tuned.training.steps
