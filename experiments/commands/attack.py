@@ -110,6 +110,5 @@ def attack(
     output.show(run)
     if latex and folder is None:
         output.tell("\n".join(map(as_latex, run.tables)))
-    if folder is not None:
-        output.tell(f"written to {folder}")
+    output.end(run, folder)
     return DONE

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Container, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,36 +17,62 @@ from rich.text import Text
 from rlkit.agents import Agent, progress
 
 from .ledger import ReportTable, RunRecord
-from .text import LONGEST_TABLE, as_text, column_groups, column_widths, numeric_columns, wrapped_header
+from .text import LONGEST_TABLE, as_text, column_widths, fitting_columns, numeric_columns, wrapped_header
 
 Watch = Callable[[Agent, Iterator[int], int], Iterator[int]]  # shows progress while steps pass through
+
+REPORT_COMMAND = "rlkit report {folder} --out {folder}/report.html"
+NEXT_COMMANDS = {  # by kind of run
+    "train": "rlkit attack {folder} --out {folder}-attack, or rlkit watch {folder} --mode gif --out {name}.gif",
+    "evaluate": REPORT_COMMAND,
+    "attack": "open {folder}/report.html",
+    "solve": "rlkit report {folder} --out {folder}/report.html, or a policy beside it: rlkit train",
+    "compare": REPORT_COMMAND,
+    "sweep": "rlkit report {folder}, or rlkit rerun {folder}",
+}
 
 LOOK: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "header_style": "", "box": None}
 
 
-def show(run: RunRecord, shown: Container[str] = ()) -> None:
+def show(run: RunRecord, shown: Container[str] = (), plain: bool = False) -> None:
     """A run's tables and notes, without the tables that were ``shown`` before."""
     for table in run.tables:
-        if len(table.rows) <= LONGEST_TABLE and table.name not in shown:
-            show_table(table)
+        if table.name in shown:
+            continue
+        if len(table.rows) > LONGEST_TABLE:
+            say(f"{table.title}: {len(table.rows)} rows, in {table.name}.csv of --out")
+        else:
+            show_table(table, plain)
     for note in run.notes:
         say(note)
 
 
-def show_table(table: ReportTable) -> None:
-    """One table; one that is wider than the terminal is shown in blocks of columns, one below the other."""
+def show_table(table: ReportTable, plain: bool = False) -> None:
+    """One table; columns that do not fit the width of the terminal are left out, and named below.
+
+    Args:
+        table: the table.
+        plain: write all columns, separated by tabs, for other programs.
+    """
     console = _console()
     title, rows = as_text(table)
+    if plain:
+        for line in (title, *("\t".join(row) for row in (table.columns, *rows)), ""):
+            print(line)
+        return
     widths, numeric = column_widths(table.columns, rows, console.width), numeric_columns(table)
-    for number, columns in enumerate(column_groups(widths, rows, console.width)):
-        drawn = RichTable(title=f"{title}, continued" if number else title, **LOOK)
-        for i in columns:
-            justify: Literal["left", "right"] = "right" if numeric[i] else "left"
-            drawn.add_column(Text(wrapped_header(table.columns[i], widths[i])), justify=justify, no_wrap=numeric[i])
-        for row in rows:
-            drawn.add_row(*(Text(row[i]) for i in columns))
-        console.print(drawn)
-        console.print()
+    columns = fitting_columns(widths, rows, console.width)
+    drawn = RichTable(title=title, **LOOK)
+    for i in columns:
+        justify: Literal["left", "right"] = "right" if numeric[i] else "left"
+        drawn.add_column(Text(wrapped_header(table.columns[i], widths[i])), justify=justify, no_wrap=numeric[i])
+    for row in rows:
+        drawn.add_row(*(Text(row[i]) for i in columns))
+    console.print(drawn)
+    left_out = [name for i, name in enumerate(table.columns) if i not in columns]
+    if left_out:
+        say(f"Left out at {console.width} characters: {', '.join(left_out)} (--plain and --out have them).")
+    console.print()
 
 
 def say(text: str) -> None:
@@ -59,19 +87,16 @@ def _console() -> Console:
 
 
 def watch(quiet: bool = False) -> Watch | None:
-    """The progress of one training: a bar on a terminal, else a line now and then; None if ``quiet``."""
-    if quiet:
-        return None
-    return progress if _console().is_terminal else _watch_in_lines
+    """The progress of one training: a bar on a terminal, else a line every 15 seconds; None if ``quiet``."""
+    return None if quiet else progress
 
 
-def _watch_in_lines(agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
-    with Bars() as bars:
-        yield from bars.watching(f"{type(agent).__name__}, {_seeds(agent.num_seeds)}")(agent, steps, total)
-
-
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
+def next_step(run: RunRecord, folder: Path | None) -> str:
+    """A command that goes on from a run, or how to keep it."""
+    if folder is None:
+        return "Next: --out FOLDER keeps this run with tables, figures and a record that rlkit report reads."
+    there = shlex.quote(str(folder))
+    return f"Next: {NEXT_COMMANDS.get(run.kind, REPORT_COMMAND).format(folder=there, name=folder.name)}"
 
 
 class Bars:

@@ -42,7 +42,8 @@ from rlkit.adversarial import (
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.envs import GridWorld, find_dynamics
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.plotting import Curve, Reference, png, robustness_curves
+from rlkit.figure_style import svg
+from rlkit.plotting import Curve, Reference, robustness_curves
 
 from ..report.continued import KEPT
 from ..report.ledger import Cell, Picture, ReportTable, RunRecord
@@ -526,8 +527,8 @@ def curve_picture(measured: Mapping[str, RobustnessCurve], plan: AttackPlan) -> 
     }
     mark = None if plan.aliasing is None else Reference("states can look alike", plan.aliasing)
     figure = robustness_curves(policies, xlabel=f"epsilon [{plan.unit}]", mark=mark)
-    caption = "Mean return of every training seed (thin) and over seeds; epsilon 0 is the natural return."
-    return Picture("attacks", caption, png(figure))
+    caption = "Mean return over training seeds under each attack; epsilon 0 is the natural return."
+    return Picture("attacks", caption, svg(figure))
 
 
 def _curve(measured: RobustnessCurve, k: int) -> Curve:

@@ -191,7 +191,7 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     certified = rows.read(tmp_path / "rows" / "certified-rows.csv", CertifiedRow)
     assert all(each.certified + each.changed + each.undecided == pytest.approx(1.0) for each in certified)
     assert {each.certified for each in certified if each.case == FLOOR} == {1.0}
-    assert (tmp_path / "rows" / "defenses.png").is_file()
+    assert (tmp_path / "rows" / "defenses.svg").is_file()
     monkeypatch.setattr(run, "rlkit_policy", None)
     assert run.run(cases, options) == found
     assert set(ATTACKERS) > set(quick)

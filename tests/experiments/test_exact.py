@@ -177,7 +177,7 @@ def test_commands_print_and_draw_the_exact_numbers(tmp_path: Path, capsys: pytes
     assert exact["curve"]["returns"][-1] == exact["seed_returns"]
     assert len(exact["state_regrets"]) == 16
     for name in ("regret", "mistakes"):
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{name}.svg").read_bytes().startswith(b"<?xml")
     assert main(["evaluate", str(folder / "agent.safetensors"), "--episodes", "2", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)["results"]["exact"]
     assert again["seed_returns"] == exact["seed_returns"]

@@ -38,7 +38,7 @@ def test_both_are_trained_once_and_drawn(tmp_path, monkeypatch):
     assert [row[0] for row in both.rows] == [LABELS[WITH], LABELS[WITHOUT], "difference"]
     known = rows.read(tmp_path / "replay.csv", Score)
     assert [(row.case, row.seed) for row in known] == [(name, seed) for name in (WITH, WITHOUT) for seed in range(3)]
-    assert (tmp_path / "replay.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "replay.svg").read_bytes().startswith(b"<?xml")
     monkeypatch.setattr(final_scores, "trained", None)
     assert run.run(tiny, options) == (both,)
     assert rows.read(tmp_path / "replay.csv", Score) == known

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlkit.plotting import SMALL_DPI, learning_curves, png
+from rlkit.figure_style import svg
+from rlkit.plotting import learning_curves
 from rlkit.statistics import Estimate, difference_interval, mean_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
@@ -24,9 +25,7 @@ def run(cases: Sequence[ReplayCase], options: StudyOptions) -> Sequence[ReportTa
         train_missing(case.name, case.training, file, files[case.name])
     points = {name: rows.read(path, Point) for name, path in files.items()}
     curves = {LABELS[name]: curve(known) for name, known in points.items() if known}
-    write_bytes(
-        options.data / "replay.png", png(learning_curves(curves, ylabel="return of training episodes"), SMALL_DPI)
-    )
+    write_bytes(options.data / "replay.svg", svg(learning_curves(curves, ylabel="return of training episodes")))
     return (outcome_table(rows.read(file, Score)),)
 
 
