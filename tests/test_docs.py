@@ -34,7 +34,8 @@ def built(tmp_path_factory):
     """The folder of the built pages."""
     folder = tmp_path_factory.mktemp("pages")
     # tests/test_tutorials.py runs the cells of the notebooks
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-D", "nb_execution_mode=off", str(ROOT / "docs"), str(folder)]
+    options = ["-W", "-q", "-D", "nb_execution_mode=off"]
+    command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(folder)]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return folder
