@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rlkit.statistics import Estimate
 
 from .ledger import RunRecord
-from .text import cell_text, number_text
+from .text import cell_text, in_words, number_text, setting_text
 
 FEW_SEEDS = 10  # below it intervals of committed returns cover less than half of what they say, at worst
 LONGEST_ANSWER = 300  # characters of a note that answers
@@ -34,6 +34,14 @@ def seeds_of(run: RunRecord) -> int | None:
     return len(seeds) if isinstance(seeds, Sized) and not isinstance(seeds, str) else None
 
 
+def place_of(run: RunRecord) -> str:
+    """The environment of a run with its arguments, as a text."""
+    kwargs = run.settings.get("env_kwargs") or {}
+    arguments = ", ".join(f"{in_words(name)} {setting_text(value)}" for name, value in kwargs.items())
+    environment = str(run.settings.get("environment", ""))
+    return f"{environment} ({arguments})" if arguments else environment
+
+
 def _of_any(run: RunRecord) -> Summary:
     return Summary(f"{run.title}?", run.notes[0][:LONGEST_ANSWER] if run.notes else "See the tables.")
 
@@ -45,8 +53,7 @@ def _of_training(run: RunRecord) -> Summary:
     after = f" after {steps:,} steps" if isinstance(steps, int) else ""
     how = settings.get("actions", "greedy")
     question = (
-        f"Which return does the {how} policy of {settings.get('algorithm', 'the agent')} get on "
-        f"{settings.get('environment', 'its environment')}{after}?"
+        f"What return does the {how} policy of {settings.get('algorithm', 'the agent')} get on {place_of(run)}{after}?"
     )
     answer = f"{_with_seeds(earned)}." if isinstance(earned, Estimate) else "See the tables."
     exact = run.results.get("exact")

@@ -47,6 +47,7 @@ from rlkit.plotting import Curve, Reference, robustness_curves
 
 from ..report.continued import KEPT
 from ..report.ledger import Cell, Picture, ReportTable, RunRecord
+from .evaluate import return_range, within_limits
 from .fitted_attacks import FITTED, WITHOUT_WEIGHTS, FittedAttacks
 from .policies import AGENT_FILE, Subject, backend_of
 
@@ -425,7 +426,11 @@ def attack_run(
     first = subjects[0]
     names = " and ".join(subject.name for subject in subjects)
     curves = {subject.name: each for subject, each in zip(subjects, measured, strict=True)}
-    points = {name: each.points() for name, each in curves.items()}
+    limits = return_range(first, plan.threat.horizon)
+    points = {
+        name: [point._replace(mean_return=within_limits(point.mean_return, limits)) for point in each.points()]
+        for name, each in curves.items()
+    }
     found_by = dict(zip(curves, [None] * len(curves) if checks is None else checks, strict=True))
     clean = [name for name, found in found_by.items() if found == ()]
     warnings = {name: (*(found_by[name] or ()), *curve_warnings(each)) for name, each in curves.items()}

@@ -52,7 +52,8 @@ class SweepDriver:
             self._submit()
             for ended in self.executor.wait(POLL_SECONDS):
                 self._take(ended)
-            if time.monotonic() - self._told >= LINE_SECONDS:
+            if time.monotonic() - self._told >= LINE_SECONDS and (self._queue or self._running):
+                self._beat_for_waiting()
                 self._say()
         self._say()
         return True
@@ -100,6 +101,12 @@ class SweepDriver:
         if len(batch) > 1:
             self.tell("its runs are trained one by one")
             self._queue.extend((run,) for run in batch)
+
+    def _beat_for_waiting(self) -> None:
+        """Keep the heartbeats of attempts that wait for a place, so that no other driver begins their batches."""
+        for attempt in self._running:
+            if not attempt.begun():
+                attempt.beat()
 
     def _say(self) -> None:
         """One line, and an entry of the log: how far the sweep is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from types import TracebackType
@@ -53,7 +54,9 @@ class RayExecutor:
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if not ray.is_initialized():
-            ray.init(address=self.address, include_dashboard=None if self.address else False, log_to_driver=False)
+            joins = self.address or os.environ.get("RAY_ADDRESS")
+            new = {} if joins else {"include_dashboard": False}
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING, **new)
             self._connected_here = True
         self._task = ray.remote(max_retries=0, num_cpus=self.cpus, num_gpus=self.gpus)(_attempt_in)
         self._room = self.workers or self._places()
