@@ -34,7 +34,7 @@ COMMAND_PAGES = {  # where the manual explains a command, from the page of the c
     "benchmark": "benchmark.md",
     "compare": "../quickstart.md#compare",
     "report": "../quickstart.md#look",
-    "rerun": "../experiments.md",
+    "rerun": "../quickstart.md#a-sweep",
     "watch": "../quickstart.md#look",
     "sweep": "../experiments.md",
     "status": "../experiments.md",
