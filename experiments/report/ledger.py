@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,7 @@ class RunRecord:
     tables: tuple[ReportTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+    versions: Mapping[str, str] = field(default_factory=lambda: dict(versions()))
     arguments: tuple[str, ...] = field(default_factory=command_line.arguments)  # of the command line; () from Python
     panels: tuple[GridPanel, ...] = ()  # interactive ones of the report
     provenance: Mapping[str, str] = field(default_factory=lambda: provenance())
@@ -88,7 +89,8 @@ class RunRecord:
         return {"kind": self.kind, "settings": self.settings, "results": self.results, "versions": self.versions}
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Versions of rlkit, of Python and of the packages that affect numbers, and the machine."""
     found = {"rlkit": rlkit.__version__, "python": platform.python_version()}
     for package in PACKAGES:

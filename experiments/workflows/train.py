@@ -132,7 +132,7 @@ def train(
     for _ in watch(agent, steps, left) if watch is not None else steps:
         pass
     trained = result()
-    if kept is not None and agent.num_timesteps != kept.checkpoints.saved_at:
+    if kept is not None and agent.num_timesteps != kept.checkpoints.saved_at and not kept.short(trained):
         kept.save(trained)
     return trained
 
@@ -230,6 +230,7 @@ class KeptTraining:
         every_steps: environment steps between two checkpoints; None decides by time.
         resume: whether to continue from the newest whole checkpoint, if there is one.
         engine: to continue on; None for that of the checkpoint.
+        short_seconds: a training that finishes in less writes no checkpoint at its end.
 
     Raises:
         ValueError: no checkpoint can be read.
@@ -242,7 +243,9 @@ class KeptTraining:
         every_steps: int | None = None,
         resume: bool = False,
         engine: EngineName | None = None,
+        short_seconds: float = 0.0,
     ) -> None:
+        self.short_seconds = short_seconds
         self.checkpoints = Checkpoints(folder, every_steps=every_steps)
         options: dict[str, Any] = {"device": fresh.device, "terms": fresh.terms.terms, "engine": engine}
         found = self.checkpoints.newest(**options) if resume else None
@@ -276,6 +279,10 @@ class KeptTraining:
             curve.restore(self._notes["exact"])
         self.curve = curve
         return curve
+
+    def short(self, trained: TrainingResult) -> bool:
+        """Whether a training has finished so soon that training again costs little more than a checkpoint."""
+        return trained.finished and trained.wall_seconds < self.short_seconds
 
     def save(self, so_far: TrainingResult) -> None:
         """Write a checkpoint; warn where it cannot be written."""

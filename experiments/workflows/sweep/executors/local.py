@@ -1,8 +1,4 @@
-"""Where the attempts of a sweep run.
-
-An executor is given the folder of an attempt and tells when the attempt has ended. It carries no result: the ledger
-says what became of the attempt, and the driver of the sweep decides what is tried again.
-"""
+"""Attempts in worker processes of this machine."""
 
 from __future__ import annotations
 
@@ -14,39 +10,13 @@ import subprocess
 import sys
 import time
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Self
 
-from .sweep_ledger import SweepAttempt
+from ..sweep_ledger import SweepAttempt
+from .base import Ended
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 WORKER = "rlkit.experiments.workflows.sweep.worker"
-
-
-class Ended(NamedTuple):
-    """An attempt that an executor does not run any more."""
-
-    attempt: SweepAttempt
-    lost: str = ""  # why its process ended before it; empty if the attempt itself ended
-
-
-class Executor(Protocol):
-    """Runs attempts at the same time, each in a process of its own."""
-
-    def free(self) -> int:
-        """How many attempts can be submitted now; those in flight are bounded by it."""
-        ...
-
-    def submit(self, attempt: SweepAttempt) -> None:
-        """Begin an attempt."""
-        ...
-
-    def wait(self, seconds: float) -> list[Ended]:
-        """Wait until an attempt has ended, for at most so many seconds; those that have ended, each told once."""
-        ...
-
-    def stop(self) -> None:
-        """Ask every attempt to stop in order, and wait until all processes have ended."""
-        ...
 
 
 class LocalExecutor:
