@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from rlkit.agents import Agent, EngineName
 
-from .engine import CASES, ENGINES
+from .engine import BEFORE, CASES, ENGINES
 from .growth import least_seconds
 
 COMMAND = "python -m rlkit.experiments.benchmarks.roofline"
@@ -133,16 +133,16 @@ def iteration_parts(name: str, engine: EngineName, seeds: int, steps: int | None
     """Microseconds of an iteration and a seed, by part; "rest" is what no part has."""
     case, shape = CASES[name], SHAPES[name]
     agent: Agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", engine=engine, **case.settings)
-    agent.learn(case.before or 2 * agent.config.n_steps * agent.env.num_envs)
-    watch, before, iterations = Stopwatch(), agent.num_timesteps, 0
+    agent.learn(case.before or BEFORE * agent.config.n_steps * agent.env.num_envs)
+    watch, before = Stopwatch(), agent.num_timesteps
     for part, method in shape.parts[engine].items():
         watch.watch(agent.engine._iteration if engine == "compiled" else agent, method, part)  # type: ignore[attr-defined]
-    began = time.process_time()
+    watch.watch(agent, "iteration", "rest")
     agent.learn(steps or case.steps)
-    whole = time.process_time() - began
     per_iteration = agent.env.num_envs * (agent.config.n_steps if name == "ppo" else agent.config.train_freq)
     iterations = (agent.num_timesteps - before) // per_iteration
-    parts = watch.seconds | {"rest": whole - sum(watch.seconds.values())}
+    parts = {part: seconds for part, seconds in watch.seconds.items() if part != "rest"}
+    parts["rest"] = watch.seconds["rest"] - sum(parts.values())
     return {part: 1e6 * seconds / iterations / seeds for part, seconds in parts.items()}
 
 
