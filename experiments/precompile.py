@@ -24,10 +24,11 @@ STEPS = 64
 
 
 def train_briefly(algorithm: str, env: str, hyperparameters: dict[str, Any]) -> None:
-    """Train an agent for a few steps, which compiles what it calls."""
+    """Train an agent for a few steps and step its environment once, which compiles what it calls."""
     import rlkit.agents
 
-    getattr(rlkit.agents, algorithm)(env, **hyperparameters).learn(STEPS)
+    agent = getattr(rlkit.agents, algorithm)(env, **hyperparameters).learn(STEPS)
+    agent.env.step(agent.act(agent.env.obs))
 
 
 def main() -> int:

@@ -138,15 +138,18 @@ def inlined(function: Function) -> Function:
     return written_out
 
 
-def implementation(stub: Callable[..., Any], accepts: Callable[[Any], bool]) -> Callable[[Function], Function]:
+def implementation(
+    stub: Callable[..., Any], accepts: Callable[[Any], bool], reassociated: bool = True
+) -> Callable[[Function], Function]:
     """A decorator: compiled calls of ``stub`` run the function where ``accepts`` the type of their first argument.
 
-    Unlike a function that is passed as an argument, it is found in the cache by another process.
+    Unlike a function that is passed as an argument, it is found in the cache by another process. Without
+    ``reassociated`` every operation rounds as written.
     """
 
     def register(function: Function) -> Function:
         if COMPILED:
-            options: Any = {"error_model": "numpy", "fastmath": REASSOCIATED}
+            options: Any = {"error_model": "numpy", "fastmath": REASSOCIATED if reassociated else False}
 
             @numba.extending.overload(stub, strict=False, jit_options=options)  # type: ignore[untyped-decorator,unused-ignore]
             def choose(first: Any, *others: Any) -> Function | None:

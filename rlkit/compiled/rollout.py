@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import copy
-from .jit import compiled, implementation, of
+from .jit import compiled, implementation, inlined, of
 from .layout import Flags, Floats, Integers, MLPArrays
 from .mlp import forward, room
 from .philox import episode_numbers
+from .trigonometry import cosine_and_sine
 
 ROWS_WORK = 2**14  # environment steps of one call, unless a single row has more
 
@@ -109,11 +110,14 @@ def _begin_cart_pole(numbers: Any, u: Any, state: Any) -> None:
         state[i] = -numbers.start + (numbers.start + numbers.start) * u[i]
 
 
-@implementation(step, of(CartPoleNumbers))
-def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
-    """Florian (2007), as ``rlkit.envs.CartPole.transition`` has it."""
+@inlined
+def push_cart(numbers: Any, state: Any, action: int, exact: bool) -> tuple[float, bool]:
+    """Florian (2007), as ``rlkit.envs.CartPole.transition`` has it; sine and cosine are numpy's if ``exact``."""
     x, x_dot, theta, theta_dot = state[0], state[1], state[2], state[3]
-    cos, sin = math.cos(theta), math.sin(theta)
+    if exact:
+        cos, sin = cosine_and_sine(theta)
+    else:
+        cos, sin = math.cos(theta), math.sin(theta)
     pushed = (numbers.twice_push if action == 1 else numbers.twice_push - numbers.twice_push) - numbers.push
     drive = numbers.moment * (theta_dot * theta_dot) * sin + pushed
     theta_acc = (numbers.gravity * sin - cos * drive) / (numbers.length - numbers.moment * (cos * cos))
@@ -126,6 +130,11 @@ def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[floa
     if numbers.sutton_barto_reward:
         return -1.0 if terminated else 0.0, terminated
     return 1.0, terminated
+
+
+@implementation(step, of(CartPoleNumbers))
+def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
+    return push_cart(numbers, state, action, False)
 
 
 @implementation(read, of(CartPoleNumbers))
