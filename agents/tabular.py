@@ -25,7 +25,7 @@ from torch import Tensor
 
 from rlkit.arrays import Given, as_observations
 from rlkit.exploration import epsilon_greedy, epsilon_greedy_probs, linear_schedule, mask_logits
-from rlkit.types import segment
+from rlkit.types import Transition, segment
 
 from .configs import TabularQConfig
 from .core.agent import Agent
@@ -88,21 +88,24 @@ class TabularQ(Agent):
 
     def torch_iteration(self) -> None:
         """Step every copy once, and update the entry that each of them was in."""
+        self.update(*self.play())
+
+    def play(self) -> tuple[Transition, Tensor]:
+        """Step every copy once and choose its next action; the transitions and their targets y, both ``[S, B]``."""
         epsilon, u = self.epsilon()[:, None], self.explore.next()
         transition = self.env.step(self._action)
         self.record(segment([transition]))
         next_q, mask = self.table(self._index(transition.next_obs)), transition.next_action_mask  # [S, B, A]
-        next_action = epsilon_greedy(next_q, epsilon, u, mask)
         if self.config.algorithm == "q-learning":
             next_value = mask_logits(next_q, mask).amax(dim=-1)
         elif self.config.algorithm == "sarsa":
-            next_value = next_q.gather(-1, next_action[..., None])[..., 0]
+            next_value = next_q.gather(-1, epsilon_greedy(next_q, epsilon, u, mask)[..., None])[..., 0]
         else:
             next_value = (epsilon_greedy_probs(next_q, epsilon, mask) * next_q).sum(dim=-1)
         target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
-        # equals next_action where the episode continues
+        # the action in whose value Sarsa's target is, where the episode continues
         self._action = epsilon_greedy(self.table(self._index(self.env.obs)), epsilon, u, self.env.action_mask)
-        self.update(self._index(transition.obs) * self.num_actions + transition.action, target)
+        return transition, target
 
     def drop_episodes(self, copies: Tensor) -> None:
         """See ``Agent``; the first action of the new episodes is greedy."""
@@ -110,20 +113,24 @@ class TabularQ(Agent):
         greedy = mask_logits(self.scores(self.env.obs), self.env.action_mask).argmax(dim=-1)
         self._action = torch.where(copies, greedy, self._action)
 
-    def update(self, entry: Tensor, target: Tensor) -> None:
-        """Move the table's entries ``[S, B]`` towards their targets ``[S, B]``."""
+    def update(self, transition: Transition, target: Tensor) -> None:
+        """Move the entry of every transition's state and action towards its target ``[S, B]``."""
+        entry = self.entry(transition)
         error = target - self.table.flat.gather(1, entry)  # [S, B]
         total = torch.zeros_like(self.table.flat).scatter_add_(1, entry, error)
         met = torch.zeros_like(self.table.flat).scatter_add_(1, entry, torch.ones_like(error)).gather(1, entry)
         mean = total.gather(1, entry) / met
         self.training_state.deactivate_nonfinite(mean.sum(dim=1))
         count = self.updates.gather(1, entry) + 1.0
-        rate = self.per_row.learning_rate[:, None] / count ** self.per_row.power[:, None]
-        moved = self.table.flat.gather(1, entry) + rate * mean
+        moved = self.table.flat.gather(1, entry) + self.learning_rates(count) * mean
         # copies in the same entry write the same number
         self.table.flat.scatter_(1, entry, torch.where(self.active[:, None], moved, self.table.flat.gather(1, entry)))
         self.updates.scatter_(1, entry, count)
         self.training_state.means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
+
+    def learning_rates(self, count: Tensor) -> Tensor:
+        """Return ``alpha_n = learning_rate / n^power`` of numbers of updates n, ``[S, n] -> [S, n]``."""
+        return self.per_row.learning_rate[:, None] / count ** self.per_row.power[:, None]
 
     def epsilon(self) -> Tensor:
         """Return the current probability of a random action, ``[S]``."""
@@ -156,6 +163,10 @@ class TabularQ(Agent):
         if wrong.any():
             raise ValueError(f"obs has state {states[wrong][0].tolist()}, which is not in {self.observation_space}")
         return self.table(self._index(states))
+
+    def entry(self, transition: Transition) -> Tensor:
+        """Return the columns of ``table.flat`` that hold Q(s, a), ``[S, B]``."""
+        return self._index(transition.obs) * self.num_actions + transition.action
 
     def _digits(self, obs: Tensor) -> Tensor:
         """Return the components of states ``[S, B, *observation]`` counted from 0, ``[S, B, k]``."""

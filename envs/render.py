@@ -16,6 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Circle, Polygon, Rectangle
 from numpy.typing import ArrayLike, NDArray
 
+from rlkit.figure_style import ON_DARK, ON_LIGHT, VALUES, blank_zeros, in_style
 from rlkit.mdp import TabularMDP
 
 from .maps import FREE, GOAL, HOLE, START, WALL
@@ -123,6 +124,7 @@ class Window:
             self._figure = None
 
 
+@in_style
 def draw_values(
     grid: DrawnGrid,
     value: ArrayLike,
@@ -132,12 +134,15 @@ def draw_values(
     limits: tuple[float, float] | None = None,
     title: str = "",
     color_bar: bool = True,
+    label: str = "value",
+    blank: bool = False,
 ) -> Figure | SubFigure:
     """Colors for values ``[N]`` and arrows for a policy, on the map; the figure that holds them.
 
     ``policy`` is an action for every state ``[N]`` int, a set of actions ``[N, A]`` bool (for instance
     ``Solution.optimal_actions``), or probabilities ``[N, A]``; an arrow is as long as its action is likely. Maps drawn
-    side by side get their ``axes`` and the same color ``limits`` (lowest, highest).
+    side by side get their ``axes`` and the same color ``limits`` (lowest, highest). ``label`` names the color bar, and
+    ``blank`` leaves states with value zero without color and number.
 
     Raises:
         ValueError: values or a policy that are not one entry for every state, or a value that is not finite.
@@ -155,18 +160,22 @@ def draw_values(
     over = grid.mdp.ended  # [N]: no value and no arrow to show
     shown = np.where(over, np.nan, values)
     lowest, highest = limits if limits is not None else (np.nanmin(shown), np.nanmax(shown))
-    colors = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0))
+    colors = colormaps[VALUES].with_extremes(bad=(0, 0, 0, 0))
     axes.imshow(_tile_colors(grid))
+    on_map = np.asarray(grid.to_map(shown))
     image = axes.imshow(
-        np.ma.masked_invalid(grid.to_map(shown)), cmap=colors, norm=Normalize(float(lowest), float(highest))
+        blank_zeros(on_map) if blank else np.ma.masked_invalid(on_map),
+        cmap=colors,
+        norm=Normalize(float(lowest), float(highest)),
     )
     if max(rows, columns) <= 16:
-        _write_values(axes, grid, shown, image)
+        _write_values(axes, grid, shown, image, blank)
     if policy is not None:
         _draw_arrows(axes, grid, _action_weights(policy, grid.mdp.num_states, grid.mdp.num_actions), ~over)
     axes.set(xticks=[], yticks=[], title=title)
+    axes.grid(visible=False)
     if color_bar:
-        axes.figure.colorbar(image, ax=axes, shrink=0.8)
+        axes.figure.colorbar(image, ax=axes, shrink=0.8, label=label)
     return axes.figure
 
 
@@ -243,15 +252,15 @@ def _map_image(grid: DrawnGrid, tile_size: int) -> NDArray[np.uint8]:
     return figure_image(figure)
 
 
-def _write_values(axes: Axes, grid: DrawnGrid, values: NDArray[np.float64], image: Any) -> None:
-    """The number of every state at the foot of its tile; the letter where there is no value."""
+def _write_values(axes: Axes, grid: DrawnGrid, values: NDArray[np.float64], image: Any, blank: bool) -> None:
+    """The number of every state at the foot of its tile; the letter where there is no value, nothing where blank."""
     for (row, column), number in zip(grid.tile_of, values, strict=True):
         if np.isnan(number):
             letter = str(grid.letters[row, column])
-            axes.text(column, row, letter, ha="center", va="center", color="white", fontsize=11, fontweight="bold")
-        else:
+            axes.text(column, row, letter, ha="center", va="center", color=ON_DARK, fontsize=11, fontweight="bold")
+        elif number != 0 or not blank:
             red, green, blue, _ = image.cmap(image.norm(number))
-            color = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+            color = ON_LIGHT if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else ON_DARK
             axes.text(column, row + 0.36, f"{number:#.3g}", ha="center", va="center", color=color, fontsize=7)
 
 
@@ -278,6 +287,6 @@ def _draw_arrows(axes: Axes, grid: DrawnGrid, weights: NDArray[np.float64], acti
     x, y = (center - np.where(alone[:, None], step / 2, 0.0)).T
     axes.quiver(
         x, y, step[:, 0], step[:, 1],
-        angles="xy", scale_units="xy", scale=1, units="xy", width=0.045, color="white", edgecolor="black",
+        angles="xy", scale_units="xy", scale=1, units="xy", width=0.045, color=ON_DARK, edgecolor=ON_LIGHT,
         linewidth=0.4, headwidth=4, headlength=4, headaxislength=3.6, pivot="tail",
     )  # fmt: skip

@@ -32,6 +32,7 @@ from .commands.certify import certify
 from .commands.compare import compare
 from .commands.demo import demo
 from .commands.evaluate import evaluate
+from .commands.export import export
 from .commands.hijack import hijack
 from .commands.options import DONE, FAILED, INTERRUPTED, MISUSED, show_finished
 from .commands.report import report
@@ -42,6 +43,7 @@ from .commands.study import study
 from .commands.sweep import sweep
 from .commands.train import train
 from .commands.transfer import transfer
+from .commands.tune import tune
 from .commands.watch import watch
 from .commands.zoo import zoo
 from .stopping import FinishedRun, Stopped, stop_signals
@@ -61,7 +63,9 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "rerun": rerun,
     "watch": watch,
     "sweep": sweep,
+    "tune": tune,
     "status": status,
+    "export": export,
     "study": study,
     "demo": demo,
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 WITH_PLACE = ("--out",)  # options with one value that say where results go
-WITHOUT_VALUE = ("--overwrite", "--resume", "--json")  # options that change no number
+WITHOUT_VALUE = ("--overwrite", "--resume", "--json", "--quiet", "--plain")  # options that change no number
 
 _running: list[tuple[str, ...]] = []
 

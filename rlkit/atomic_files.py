@@ -25,8 +25,12 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<host>[\w-]+)-(?P<pid>\d+)-[0-9a-f]{
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
+def whole_file(path: str | Path, durable: bool = True) -> Iterator[BufferedWriter]:
     """Open a file for writing that replaces ``path`` when the context ends without an error, and not before.
+
+    Args:
+        path: of the file.
+        durable: flush the file and its folder to the disk, so that the file outlives a loss of power.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -41,7 +45,8 @@ def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
         with _opened_new(temporary) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         if error.filename not in (None, str(temporary), temporary):
@@ -52,7 +57,8 @@ def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
     finally:
         with suppress(OSError):  # a disk that turned read-only says so above
             temporary.unlink(missing_ok=True)
-    flush_folder(path.parent)
+    if durable:
+        flush_folder(path.parent)
 
 
 def _refuse_what_is_no_regular_file(path: Path) -> None:

@@ -1,28 +1,26 @@
 """Figures: learning curves and robustness curves with intervals, and dots per seed.
 
-Every figure is drawn off screen and returned. No function opens a window or changes global state of matplotlib.
+Every figure is drawn off screen in the style of ``rlkit.figure_style`` and returned. No function opens a window or
+leaves global state of matplotlib changed.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from rlkit.figure_style import COLORS, DASHES, MOST_LINES, MUTED, in_style, legend_below, mark_epsilon, panels, portions
 from rlkit.statistics import mean_interval
 
-# colors of Okabe & Ito, which color-blind readers can distinguish; the palest is left out
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-DPI = 110
-SMALL_DPI = 65  # resolution of figures on the pages
 SEEDS_FOR_BAND = 3  # fewest seeds for which an interval is drawn
+SEEDS_AS_LINES = 10  # most seeds that are drawn one by one
+SINGLE = (7.2, 4.2)  # inches of a panel that stands alone
 
 
 class Curve(NamedTuple):
@@ -39,6 +37,7 @@ class Reference(NamedTuple):
     level: float
 
 
+@in_style
 def learning_curves(
     curves: Mapping[str, Curve],
     *,
@@ -46,7 +45,7 @@ def learning_curves(
     references: Sequence[Reference] = (),
     title: str = "",
 ) -> Figure:
-    """Draw a quantity against environment steps, one color per name.
+    """Draw a quantity against environment steps, one color per name; more than five names share several panels.
 
     Args:
         curves: name -> curve.
@@ -57,15 +56,19 @@ def learning_curves(
     Raises:
         ValueError: see ``draw_curves``.
     """
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    draw_curves(figure.add_subplot(), curves, "environment steps per seed", ylabel, title, references)
+    figure = _curve_panels([("", curves)], "environment steps per seed", ylabel, title, references)
+    for axes in figure.axes:
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
+@in_style
 def robustness_curves(
     policies: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str = "return", mark: Reference | None = None
 ) -> Figure:
-    """Draw return against epsilon: one panel per policy with a common axis, one color per attack.
+    """Draw return against epsilon, one color per attack: a panel per policy with common axes.
+
+    A policy with more than five attacks gets several panels.
 
     Args:
         policies: policy -> attack -> curve.
@@ -78,13 +81,36 @@ def robustness_curves(
     """
     if not policies:
         raise ValueError("policies must hold at least one policy, got none")
-    figure = Figure(figsize=(1.0 + 5.2 * len(policies), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(policies), sharex=True, sharey=True, squeeze=False)[0]
-    for panel, (policy, curves) in zip(panels, policies.items(), strict=True):
-        draw_curves(panel, curves, xlabel, ylabel if panel is panels[0] else "", policy, marker="o")
+    return _curve_panels(list(policies.items()), xlabel, ylabel, marker="o", mark=mark)
+
+
+def _curve_panels(
+    groups: Sequence[tuple[str, Mapping[str, Curve]]],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    references: Sequence[Reference] = (),
+    marker: str = "",
+    mark: Reference | None = None,
+) -> Figure:
+    """Draw groups of curves with common axes, at most five curves a panel, and one legend below.
+
+    A name has the same color in every group.
+    """
+    colors = dict(zip(dict.fromkeys(name for _, curves in groups for name in curves), cycle(COLORS), strict=False))
+    places = [(group, curves, names) for group, curves in groups for names in portions(list(curves)) or [[]]]
+    alone = len(places) == 1
+    figure, drawn = panels(len(places), size=SINGLE if alone else (4.6, 3.4), sharex=True, sharey=True)
+    for axes, (group, curves, names) in zip(drawn, places, strict=True):
+        shown = {name: curves[name] for name in names}
+        left = axes.get_subplotspec() is None or axes.get_subplotspec().is_first_col()  # type: ignore[union-attr]
+        draw_curves(axes, shown, xlabel, ylabel if left else "", group, references, marker, colors)
+        axes.tick_params(labelbottom=True)
         if mark is not None:
-            panel.axvline(mark.level, color="#555555", linewidth=1.1, linestyle=":", label=mark.label)
-            panel.legend(frameon=False, fontsize=9)
+            mark_epsilon(axes, mark.level, mark.label)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    legend_below(figure)
     return figure
 
 
@@ -96,37 +122,37 @@ def draw_curves(
     title: str = "",
     references: Sequence[Reference] = (),
     marker: str = "",
+    colors: Mapping[str, str] | None = None,
 ) -> None:
-    """Draw the mean over seeds with Student's 95 % interval, and every seed as a thin line; one color per name.
+    """Draw the mean over seeds with Student's 95 % interval, one color per name; up to ten seeds also as thin lines.
 
     A gap of a seed (NaN) is filled with its last value. The mean begins where every seed has a value. Intervals are
     clipped to the range of the data. Below three seeds no interval is drawn, and the legend says so: the interval of
-    two seeds is 13 times as wide as their distance.
+    two seeds is 13 times as wide as their distance. The caller draws the legend.
 
     Args:
         axes: axes to draw on.
-        curves: name -> curve.
+        curves: name -> curve, at most five.
         xlabel: label of x.
         ylabel: label of y.
         title: title of the axes.
         references: levels drawn as horizontal lines.
         marker: marker of matplotlib for the points of the mean; "" for none.
+        colors: name -> color; None takes those of ``rlkit.figure_style`` in order.
 
     Raises:
-        ValueError: there is no curve, or x and y of a curve have different lengths.
+        ValueError: there is no curve, there are more than five, or x and y of a curve have different lengths.
     """
     if not curves:
         raise ValueError("curves must hold at least one curve, got none")
-    for (name, curve), color in zip(curves.items(), cycle(COLORS), strict=False):
-        _draw_seeds(axes, name, curve, color, marker)
-    for reference, style in zip(references, cycle(("--", ":", "-.")), strict=False):
-        axes.axhline(reference.level, color="#555555", linewidth=1.1, linestyle=style, label=reference.label)
+    if len(curves) > MOST_LINES:
+        raise ValueError(f"a panel shows at most {MOST_LINES} curves, got {len(curves)}: draw several panels")
+    for (name, curve), color in zip(curves.items(), COLORS, strict=False):
+        _draw_seeds(axes, name, curve, color if colors is None else colors[name], marker)
+    for reference, style in zip(references, cycle(DASHES), strict=False):
+        axes.axhline(reference.level, color=MUTED, linewidth=1.1, linestyle=style, label=reference.label)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.margins(x=0.01)
-    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
 
 
 def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) -> None:
@@ -135,14 +161,14 @@ def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) ->
     if y.ndim != 2 or x.shape != y.shape[:1]:
         raise ValueError(f"curve {name!r} has x of shape {x.shape} and y of shape {y.shape}: expected [T] and [T, S]")
     num_seeds = y.shape[1]
-    if num_seeds > 1:
+    if 1 < num_seeds <= SEEDS_AS_LINES:
         axes.plot(x, y, color=color, linewidth=0.6, alpha=0.35)
     complete = np.isfinite(y).all(axis=1)  # [T]
     if not complete.any():
         return
     mean = mean_interval(y[complete], axis=1)
     label = f"{name}, {_spread(num_seeds)}"
-    axes.plot(x[complete], mean.value, color=color, linewidth=1.8, marker=marker, markersize=4, label=label)
+    axes.plot(x[complete], mean.value, color=color, marker=marker, label=label)
     if num_seeds >= SEEDS_FOR_BAND:
         least, greatest = np.nanmin(y, axis=None), np.nanmax(y, axis=None)
         lower, upper = np.maximum(mean.lower, least), np.minimum(mean.upper, greatest)
@@ -174,13 +200,9 @@ def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str 
         mean = mean_interval(numbers)
         half = mean.upper - mean.value if len(numbers) >= SEEDS_FOR_BAND else 0.0
         axes.errorbar(place + 0.25, mean.value, yerr=half, fmt="s", color=color, markersize=4.5, capsize=3)
-    axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
-    axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_ylabel(ylabel)
-    axes.set_title(title, fontsize=10)
-    axes.grid(visible=True, axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set(xlim=(-0.6, len(groups) - 0.4), ylabel=ylabel, title=title)
+    axes.grid(visible=False, axis="x")
 
 
 def _spread(num_seeds: int) -> str:
@@ -188,14 +210,6 @@ def _spread(num_seeds: int) -> str:
     if num_seeds >= SEEDS_FOR_BAND:
         return f"mean of {num_seeds} seeds, 95 % interval"
     return "1 seed" if num_seeds == 1 else f"mean of {num_seeds} seeds, too few for a band"
-
-
-def png(figure: Figure, dpi: int = DPI) -> bytes:
-    """Convert a figure to the bytes of a PNG file, with ``dpi`` pixels per inch."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": ""}, pil_kwargs={"optimize": True})
-    return buffer.getvalue()
 
 
 def filled_forward(y: ArrayLike) -> NDArray[np.float64]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from rlkit.experiments.studies.common.outcomes import Outcome
 from rlkit.experiments.workflows.sweep.driver import SweepDriver
 from rlkit.experiments.workflows.sweep.executors import Ended, Executor
 from rlkit.experiments.workflows.sweep.experiment import Experiment
@@ -80,3 +83,8 @@ def outcomes(sweep: SweepLedger) -> dict[str, object]:
 
 def doing(sweep: SweepLedger) -> list[str]:
     return [each.state for each in sweep.states().values()]
+
+
+def outcome(cell: str, seed: int, greedy: float = 0.0, **fields: Any) -> Outcome:
+    """A row of a study, with numbers that do not matter unless they are given."""
+    return replace(Outcome(cell, seed, 100, greedy, None, None, None, 0, 0.1), **fields)

@@ -102,6 +102,8 @@ def test_the_wheel_holds_every_file_under_one_name_and_nothing_else(built):
         "rlkit/py.typed",
         "rlkit/adversarial/threats/CartPole-v1.toml",
         "rlkit/experiments/report/report.html.j2",
+        "rlkit/experiments/report/report.css",
+        "rlkit/experiments/report/tables.js",
     } <= names
     assert {name.split("/")[0] for name in names} == {"rlkit"}
 

@@ -1,5 +1,5 @@
 """How exact solving grows with a problem, and how near a sweep comes to memory's speed:
-``python -m rlkit.experiments.benchmarks.growth --figure results/planning/growth.png``.
+``python -m rlkit.experiments.benchmarks.growth --figure results/planning/growth.svg``.
 
 CPU time of one thread, the least of the repetitions.
 """
@@ -13,11 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from rlkit.compiled.jit import compiled
+from rlkit.figure_style import MUTED, in_style, legend_below, panels, svg
 from rlkit.planning import solve
 from rlkit.planning.kernels.stencil import stencil, sweep
 from rlkit.planning.kernels.sweeps import TableArrays, back_up_best
@@ -103,25 +102,25 @@ def growth(repeats: int = 3) -> list[Growth]:
     return rows
 
 
+@in_style
 def draw(rows: list[Growth], path: Path) -> None:
-    """Milliseconds against what was varied, four panels, both axes logarithmic; slope 1 dotted."""
-    with mpl.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(11, 2.6), layout="constrained")
-        for axes, letter in zip(figure.subplots(1, len(VARIED), sharey=True), VARIED, strict=True):
-            own = [row for row in rows if row.varied == letter]
-            values = np.array([row.value for row in own])
-            axes.loglog(values, [row.garnet * 1e3 for row in own], "o-", label="Garnet")
-            axes.loglog(values, own[0].garnet * 1e3 * values / values[0], "k:", lw=0.8, label="in proportion")
-            on_grid = [(row.value, row.table * 1e3) for row in own if row.table is not None]
-            if on_grid:
-                axes.loglog(*zip(*on_grid, strict=True), "s-", label="goal grid")
-            axes.set_xticks(values, [f"{value:,}" for value in values])
-            axes.minorticks_off()
-            axes.set_xlabel(letter)
-        axes.legend()
-        figure.axes[0].set_ylabel("ms to an error of 1e-6")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
+    """Draw milliseconds against what was varied, four panels, both axes logarithmic; slope 1 dotted."""
+    figure, places = panels(len(VARIED), len(VARIED), (2.75, 2.6), sharey=True)
+    for axes, letter in zip(places, VARIED, strict=True):
+        own = [row for row in rows if row.varied == letter]
+        values = np.array([row.value for row in own])
+        axes.loglog(values, [row.garnet * 1e3 for row in own], "o-", label="Garnet problems")
+        axes.loglog(values, own[0].garnet * 1e3 * values / values[0], ":", color=MUTED, lw=0.8, label="in proportion")
+        on_grid = [(row.value, row.table * 1e3) for row in own if row.table is not None]
+        if on_grid:
+            axes.loglog(*zip(*on_grid, strict=True), "s-", label="goal grid")
+        axes.set_xticks(values, [f"{value:,}" for value in values])
+        axes.minorticks_off()
+        axes.set_xlabel(letter)
+    legend_below(figure, columns=3)
+    figure.axes[0].set_ylabel("time to an error of 1e-6 [ms]")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(svg(figure))
 
 
 def main(args: list[str] | None = None) -> None:

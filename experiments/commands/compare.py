@@ -41,14 +41,14 @@ def compare(
     job = training.training(algo)
     fresh = job.make_agent()  # refuses bad input before a folder is made
     training.tell_preset(job, output)
-    announce = (lambda table: None) if output.json else terminal.show_table
+    announce = (lambda table: None) if output.silent else terminal.show_table
     settings = {"command": "compare", **asdict(job), "sb3_seeds": seeds, "episodes": episodes}
     with output.folder("compare", training.env, settings) as folder:
         kept = KeptTraining(fresh, folder, resume=output.resume)
         for text in kept.told(job):
             output.tell(text)
-        run = run_comparison(job, seeds, kept, folder, episodes, terminal.watch(output.json), announce)
+        run = run_comparison(job, seeds, kept, folder, episodes, terminal.watch(output.silent), announce)
         ledger.write(run, folder)
     output.show(run, shown=("hyperparameters",))
-    output.tell(f"written to {folder}")
+    output.end(run, folder)
     return DONE

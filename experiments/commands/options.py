@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Container, Mapping, Sequence
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from ..stopping import FinishedRun
     from ..workflows.defense import DefenseSettings
     from ..workflows.policies import Subject
+    from ..workflows.sweep.executors import Executor
     from ..workflows.train import Training
 
+SLURM_JOBS = 100  # in the queue unless told
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; of a command that SIGTERM stops 143
 
 # The parser imports no torch, so these repeat rlkit.agents.ALGORITHMS and rlkit.sb3.ALGORITHMS.
@@ -61,11 +64,20 @@ class Output:
     Args:
         out: Folder for run.json, tables and figures.
         overwrite: Replace the run that --out already holds.
+        quiet: Print nothing but warnings and errors.
+        plain: Print tables with all columns, separated by tabs.
     """
 
     out: Annotated[Path | None, unset("FOLDER", "none")] = None
     overwrite: bool = False
+    quiet: bool = False
+    plain: bool = False
     json: Json = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether no progress is shown."""
+        return self.quiet or self.json
 
     def finish(self, run: RunRecord) -> int:
         """Write a run to --out, if given, and show it."""
@@ -75,21 +87,31 @@ class Output:
             with ledger.open_folder(self.out, self.overwrite) as folder:
                 ledger.write(run, folder)
         self.show(run)
-        if self.out is not None:
-            self.tell(f"written to {self.out}")
+        self.end(run, self.out)
         return DONE
+
+    def end(self, run: RunRecord, folder: Path | None) -> None:
+        """Say where a run was written, if it was, and what to do next."""
+        from ..report import terminal
+
+        if folder is not None:
+            self.tell(f"written to {folder}")
+        if not self.silent:
+            self.tell(terminal.next_step(run, folder))
 
     def show(self, run: RunRecord, shown: Container[str] = ()) -> None:
         """Print a run, without the tables that were ``shown`` before, or one JSON object."""
         if self.json:
             print_json(run.summary())
-        else:
+        elif not self.quiet:
             from ..report import terminal
 
-            terminal.show(run, shown)
+            terminal.show(run, shown, self.plain)
 
     def tell(self, text: str) -> None:
-        """Print a message; with --json on the standard error."""
+        """Print a message, unless --quiet; with --json on the standard error."""
+        if self.quiet and not self.json:
+            return
         print(text, file=sys.stderr if self.json else sys.stdout)
 
 
@@ -328,7 +350,8 @@ class TrainingOptions:
         seeds: Number of training seeds.
         first_seed: First training seed; the others follow by one.
         steps: Environment steps per seed.
-        preset: Hyper-parameters to start from: tuned, rl-zoo, or sb3 (the defaults of stable-baselines3).
+        preset: Hyper-parameters to start from: tuned, rl-zoo, sb3 (the defaults of stable-baselines3), or the file
+            preset.json that rlkit tune has written.
         set: Hyper-parameters to change. A list such as learning_rate=1e-3,2e-3 gives every seed its own value.
         env_kwargs: Arguments of the environment, for example map=frozenlake-8x8 slip=0.2.
         num_envs: Copies of the environment per seed.
@@ -349,10 +372,11 @@ class TrainingOptions:
         """The training, on one torch thread: seeds and processes run in parallel instead."""
         import torch
 
+        from ..workflows.preset_file import with_preset
         from ..workflows.train import Training, usual_preset
 
         torch.set_num_threads(1)
-        return Training(
+        training = Training(
             env=self.env,
             algo=algo,
             seeds=seeds_from(self.first_seed, self.seeds),
@@ -365,6 +389,7 @@ class TrainingOptions:
             device=device,
             step_timeout=step_timeout,
         )
+        return with_preset(training)
 
     def tell_preset(self, training: Training, output: Output) -> None:
         """Say so if no preset was given and none is tuned for the environment."""
@@ -372,6 +397,54 @@ class TrainingOptions:
             output.tell(
                 f"There is no tuned preset of {training.algo} for {training.env}: using stable-baselines3's defaults."
             )
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """Where batches of runs train.
+
+    Args:
+        executor: local: worker processes of this machine; ray: tasks of a Ray cluster; slurm: jobs of SLURM.
+        workers: Batches that train at the same time.
+        cpus: CPUs of a batch (ray).
+        gpus: GPUs of a batch (ray); a part of one lets batches share it.
+        address: Address of the Ray cluster.
+        job: Options of the SLURM jobs as submitit names them, for example slurm_partition=long timeout_min=600.
+    """
+
+    executor: Literal["local", "ray", "slurm"] = "local"
+    workers: Annotated[int | None, unset("INT", "one per CPU, of the cluster with ray; 100 with slurm")] = None
+    cpus: float = 1.0
+    gpus: Annotated[float | None, unset("FLOAT", "1 for experiments on cuda, else 0")] = None
+    address: Annotated[str | None, unset("ADDRESS", "RAY_ADDRESS, else a new cluster on this machine")] = None
+    job: Pairs = ()
+
+    def start(self, folder: Path, runs: int, device: str) -> Executor:
+        """The executor, to be used in a ``with`` block.
+
+        Args:
+            folder: of the sweep.
+            runs: of it; more workers are not begun on this machine.
+            device: where the runs compute.
+
+        Raises:
+            ValueError: options of another executor, or see its class.
+        """
+        from ..workflows.sweep.executors import LocalExecutor, RayExecutor, SlurmExecutor
+
+        if self.workers is not None:
+            at_least_one("workers", self.workers)
+        of_ray = {"cpus": self.cpus != 1.0, "gpus": self.gpus is not None, "address": self.address is not None}
+        for name, given in {**of_ray, "job": bool(self.job)}.items():
+            wanted = "ray" if name in of_ray else "slurm"
+            if given and self.executor != wanted:
+                raise ValueError(f"--{name} is an option of --executor {wanted}: leave it out")
+        if self.executor == "ray":
+            gpus = float(device.startswith("cuda")) if self.gpus is None else self.gpus
+            return RayExecutor(self.workers, self.cpus, gpus, self.address)
+        if self.executor == "slurm":
+            return SlurmExecutor(folder / "slurm", self.workers or SLURM_JOBS, pairs(self.job))
+        return LocalExecutor(min(self.workers or os.cpu_count() or 1, runs))
 
 
 @dataclass(frozen=True)

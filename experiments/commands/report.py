@@ -16,9 +16,11 @@ def report(
     title: str = "Results",
     json: Json = False,
 ) -> int:
-    """Combine runs in one self-contained HTML page, with the same numbers as CSV and JSON files beside it.
+    """Combine runs in one self-contained HTML page, with the same numbers as CSV, JSON and LaTeX files beside it.
 
-    Runs that are damaged or unfinished are listed with the reason, and the others are shown.
+    Runs of one environment are compared: learning curves in one figure, and tests of the differences of their returns
+    (paired by training seed where the seeds are the same, else Welch's), corrected by Holm. Runs that crashed, were
+    stopped or are damaged are listed with the reason, and the others are shown.
 
     Example: rlkit report runs/cartpole runs/attack --out report.html
 
@@ -39,7 +41,8 @@ def report(
             print(f"rlkit: not shown: {reason}", file=sys.stderr)
     files = write_report(out, title, found, left_out=left_out)
     if json:
-        print_json(dict(zip(("report", "json", "csv"), files, strict=True)))
+        print_json(dict(zip(("report", "json", "csv", "latex"), files, strict=True)))
     else:
-        print(f"{files[0]}  (numbers: {files[1]}, {files[2]})")
+        print(f"{files[0]}  (numbers: {', '.join(map(str, files[1:]))})")
+        print(f"Next: open {files[0]} in a browser; it needs no network.")
     return DONE

@@ -10,10 +10,10 @@ from .options import DONE, FAILED, Json, Output, print_json
 
 
 def status(folder: Positional[Path], traceback: bool = False, json: Json = False) -> int:
-    """Tell which runs of a sweep are done, running, failed or missing; it may run on another machine.
+    """Tell which runs of a sweep are done, running, failed or missing, how fast it is and how long the rest may take.
 
-    A run counts as running while its process writes a heartbeat. The exit code is 1 if a run failed or a result is
-    damaged.
+    The sweep may run on another machine. A run counts as running while its process writes a heartbeat. The exit code
+    is 1 if a run failed or a result is damaged.
 
     Example: rlkit status runs/learning-rates
 
@@ -24,14 +24,16 @@ def status(folder: Positional[Path], traceback: bool = False, json: Json = False
     from ..report import terminal
     from ..report.ledger import Cell, ReportTable
     from ..workflows.sweep.driver import cells_of, counts, problem_tables
+    from ..workflows.sweep.progress import sweep_progress
     from ..workflows.sweep.sweep_ledger import SweepLedger
 
     sweep = SweepLedger(folder)
     states = sweep.states()
-    total = counts(states)
+    total, progress = counts(states), sweep_progress(sweep)
     if json:
         runs = [{**run._asdict(), **states[run.id]._asdict()} for run in sweep.experiment.runs]
-        print_json({"name": sweep.experiment.name, "counts": total, "runs": runs})
+        now = progress._asdict()
+        print_json({"name": sweep.experiment.name, "counts": total, "progress": now, "runs": runs})
     else:
         rows: list[tuple[Cell, ...]] = []
         for cell, members in cells_of(sweep).items():
@@ -46,5 +48,5 @@ def status(folder: Positional[Path], traceback: bool = False, json: Json = False
         for run in sweep.experiment.runs if traceback else ():
             if states[run.id].state == "failed":
                 output.tell(f"{run.cell}, seed {run.seed}:\n{states[run.id].reason}")
-        output.tell(f"{total['done']} of {len(states)} runs are done")
+        output.tell(str(progress))
     return FAILED if total["failed"] or total["damaged"] else DONE

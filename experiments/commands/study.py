@@ -11,7 +11,23 @@ from tyro.conf import Positional
 
 from .options import DONE, Json, print_json, unset
 
-StudyName = Literal["matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses"]
+StudyName = Literal[
+    "matched",
+    "tuned",
+    "grids",
+    "replay",
+    "robustness",
+    "worst_case",
+    "transfer",
+    "defenses",
+    "baselines",
+    "ablations",
+    "efficiency",
+    "agreement",
+    "overestimation",
+    "power",
+    "equivalence",
+]
 NAMES = get_args(StudyName)
 Maker = Literal["rlkit", "stable-baselines3"]
 
@@ -35,7 +51,8 @@ def study(
         name: Study; experiments/studies/NAME/README.md describes it.
         cases: Cases to measure; all by default.
         data: Folder of rows, tables and figures.
-        models: Folder of trained policies (robustness, transfer, defenses); missing ones are trained and saved there.
+        models: Folder of trained policies (robustness, worst_case, transfer, defenses); missing ones are trained and
+            saved there.
         makers: Whose policies to measure (matched, robustness).
     """
     import torch

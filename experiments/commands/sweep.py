@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional
 
-from .options import DONE, FAILED, Json, Output, at_least_one, unset
+from .options import DONE, FAILED, ExecutorOptions, Json, Output, unset
 
 
 def sweep(
     file: Positional[Path],
+    where: ExecutorOptions,
     out: Annotated[Path | None, unset("FOLDER", "runs/NAME")] = None,
     resume: bool = False,
-    workers: Annotated[int | None, unset("INT", "one per CPU")] = None,
+    tensorboard: bool = False,
     json: Json = False,
 ) -> int:
     """Run an experiment: train and evaluate every agent in every environment with every setting and seed.
@@ -28,39 +28,45 @@ def sweep(
     Example: rlkit sweep experiment.toml --out runs/learning-rates
 
     Args:
-        file: TOML file of the experiment; its keys are in the quickstart.
+        file: TOML file of the experiment; its keys are in the chapter "Experiments" of the documentation.
         out: Folder of the results.
         resume: Continue the sweep in the folder: run what has no result.
-        workers: Processes that train at the same time.
+        tensorboard: Also write the progress and the log of every run for TensorBoard, to the folder tensorboard below
+            --out.
     """
     import torch
+
+    from rlkit.optional_packages import require
 
     from ..report import ledger
     from ..report.ledger import write_text
     from ..stopping import interruptible
     from ..workflows.rerun import EXPERIMENT
-    from ..workflows.sweep.driver import SweepDriver, counts, sweep_record
-    from ..workflows.sweep.executors import LocalExecutor
+    from ..workflows.sweep.driver import counts, drive, sweep_record
     from ..workflows.sweep.experiment import read_experiment
+    from ..workflows.sweep.progress import write_run_events
     from ..workflows.sweep.sweep_ledger import SweepLedger
 
     torch.set_num_threads(1)
-    if workers is not None:
-        at_least_one("workers", workers)
+    if tensorboard:
+        require("tensorboard", "TensorBoard", "tensorboard")
     output = Output(json=json)
     experiment = read_experiment(file)
-    found = SweepLedger.begin(out or Path("runs", experiment.name), experiment, resume)
-    wanted = min(workers or os.cpu_count() or 1, len(experiment.runs))
-    with interruptible() as stop, LocalExecutor(wanted) as executor:
-        finished = SweepDriver(found, executor, output.tell).run(stop)
+    folder = out or Path("runs", experiment.name)
+    executor = where.start(folder, len(experiment.runs), experiment.device)
+    found = SweepLedger.begin(folder, experiment, resume)
+    with interruptible() as stop, executor:
+        finished = drive(found, executor, output.tell, stop, tensorboard)
     states = found.states()
     if not finished:
         stopped = stop.stopped(f"interrupted with {counts(states)['done']} of {len(states)} runs done")
         stopped.kept = True
         raise stopped
     run = sweep_record(found, states)
+    if tensorboard:
+        write_run_events(found, states)
     write_text(found.folder / EXPERIMENT, experiment.text)
     ledger.write(run, found.folder)
     output.show(run)
-    output.tell(f"written to {found.folder}")
+    output.end(run, found.folder)
     return DONE if counts(states)["done"] == len(states) else FAILED

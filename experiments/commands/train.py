@@ -60,8 +60,8 @@ def train(
         kept = KeptTraining(fresh, folder, checkpoint_every, output.resume, None if engine == "auto" else engine)
         for text in kept.told(job):
             output.tell(text)
-        run = train_and_write(job, kept, folder, episodes, terminal.watch(output.json), tensorboard)
+        run = train_and_write(job, kept, folder, episodes, terminal.watch(output.silent), tensorboard)
         ledger.write(run, folder)
     output.show(run)
-    output.tell(f"written to {folder}")
+    output.end(run, folder)
     return DONE

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from rlkit.agents import Agent
 from rlkit.envs import GridWorld
 from rlkit.envs.render import draw_values
+from rlkit.figure_style import in_style, svg
 from rlkit.planning import evaluate
-from rlkit.plotting import Curve, png
+from rlkit.plotting import Curve
 from rlkit.statistics import Estimate, median_interval
 
 from ..report.ledger import Picture, ReportTable, RunRecord
@@ -117,6 +118,7 @@ def _reference_table(known: GridExact, median: Estimate[float]) -> ReportTable:
     return ReportTable("exact", title, ("policy", "return", "regret"), rows)
 
 
+@in_style
 def _value_picture(agent: Agent, returns: NDArray[np.float64], known: GridExact) -> Picture:
     """Draw the exact value and the actions of the median seed's greedy policy beside the optimal ones."""
     grid, solution = known.grid, known.exact.by_gamma
@@ -129,11 +131,11 @@ def _value_picture(agent: Agent, returns: NDArray[np.float64], known: GridExact)
     rows, columns = grid.letters.shape
     figure = Figure(figsize=(2 * (0.62 * columns + 0.8), 0.62 * rows + 0.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    title = f"learned, seed {agent.seeds[row]}"
+    title = f"Learned, seed {agent.seeds[row]}"
     draw_values(grid, learned, greedy, axes=left, limits=limits, title=title, color_bar=False)
-    draw_values(grid, solution.value, solution.optimal_actions, axes=right, limits=limits, title="optimal")
+    draw_values(grid, solution.value, solution.optimal_actions, axes=right, limits=limits, title="Optimal")
     caption = (
         f"Exact value of every state at gamma {solution.gamma:g} (colors and numbers) and actions (arrows): the greedy "
         f"policy of the median seed, and the optimal policy, whose bounds are {solution.width:.1g} apart."
     )
-    return Picture("values", caption, png(figure))
+    return Picture("values", caption, svg(figure))

@@ -1,8 +1,11 @@
-"""Reports: runs as one self-contained HTML file, and the same numbers as JSON and CSV."""
+"""Reports: runs as one self-contained HTML file, and the same numbers as JSON, CSV and LaTeX."""
 
 from __future__ import annotations
 
 import base64
+import json
+import re
+import shlex
 from collections.abc import Iterator, Sequence, Sized
 from importlib import resources
 from pathlib import Path
@@ -10,8 +13,16 @@ from typing import Any
 
 from rlkit.statistics import Estimate
 
-from .ledger import ReportTable, RunRecord, flattened, record, to_json, write_csv, write_text
-from .text import LONGEST_TABLE, as_text, numeric_columns, setting_text
+from .comparison import Compared, compared
+from .grid_panel import GridPanel
+from .latex import as_latex
+from .ledger import Cell, Picture, ReportTable, RunRecord, flattened, record, to_json, write_csv, write_text
+from .summary import all_warnings, settings_of, summary_of
+from .text import LONGEST_TABLE, as_text, in_words, numeric_columns, setting_text
+
+SCRIPTS = ("tables.js", "panels.js")  # files of this package that are written into the page
+MIME = {"svg": "image/svg+xml", "png": "image/png"}
+MOST_SUMMARIES = 4  # runs whose summaries open the page; of more, the first table does
 
 
 def write_report(
@@ -21,7 +32,9 @@ def write_report(
     headline: ReportTable | None = None,
     left_out: ReportTable | None = None,
 ) -> list[Path]:
-    """Write ``path`` (HTML), and the same numbers as ``.json`` and ``.csv`` files of the same name; the three paths.
+    """Write ``path`` (HTML), and the same numbers as ``.json``, ``.csv`` and ``.tex`` files of the same name.
+
+    Returns the four paths.
 
     Args:
         path: of the HTML file; its folder is made if needed.
@@ -39,14 +52,19 @@ def write_report(
         raise ValueError(f"a report is HTML: give a name that ends in .html, not {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     headline = headline if headline is not None else natural_returns(runs)
-    numbers, lines = path.with_suffix(".json"), path.with_suffix(".csv")
+    together = compared(runs)
+    numbers, lines, latex = (path.with_suffix(ending) for ending in (".json", ".csv", ".tex"))
     entries = [record(run) for run in runs]
     first = None if headline is None else headline._asdict()
     missing = [] if left_out is None else [dict(zip(left_out.columns, row, strict=True)) for row in left_out.rows]
-    write_text(numbers, to_json({"title": title, "headline": first, "runs": entries, "left_out": missing}))
-    write_csv(lines, ("section", "table", "row", "column", "value"), _long_format(runs, headline))
-    write_text(path, render(title, runs, headline, [numbers.name, lines.name], left_out))
-    return [path, numbers, lines]
+    differences = [table._asdict() for table in together.tables]
+    content = {"title": title, "headline": first, "differences": differences, "runs": entries, "left_out": missing}
+    write_text(numbers, to_json(content))
+    tables = _all_tables(runs, headline, together)
+    write_csv(lines, ("section", "table", "row", "column", "value"), _long_format(tables))
+    write_text(latex, "\n".join(as_latex(table) for _, table in tables))
+    write_text(path, render(title, runs, headline, [numbers.name, lines.name, latex.name], left_out, together))
+    return [path, numbers, lines, latex]
 
 
 def natural_returns(runs: Sequence[RunRecord]) -> ReportTable | None:
@@ -70,26 +88,95 @@ def render(
     headline: ReportTable | None,
     files: Sequence[str],
     left_out: ReportTable | None = None,
+    together: Compared | None = None,
 ) -> str:
     """The page as a string."""
     import jinja2
 
-    source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
+    together = Compared() if together is None else together
+
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters.update(text=as_text, setting=setting_text, embedded=embedded, numeric=numeric_columns)
-    page = environment.from_string(source)
-    return page.render(title=title, runs=runs, headline=headline, files=files, left_out=left_out, longest=LONGEST_TABLE)
+    environment.filters.update(
+        text=as_text,
+        setting=setting_text,
+        words=in_words,
+        embedded=embedded,
+        heading=heading,
+        numeric=numeric_columns,
+        sort_key=sort_key,
+        summary=summary_of,
+        groups=settings_of,
+        origin=origin,
+        script_json=script_json,
+    )
+    page = environment.from_string(_source("report.html.j2"))
+    return page.render(
+        title=title,
+        runs=runs,
+        headline=headline,
+        files=files,
+        left_out=left_out,
+        together=together,
+        warnings=[*_missing(left_out), *all_warnings(runs), *together.warnings],
+        summarized=runs if len(runs) <= MOST_SUMMARIES else (),
+        longest=LONGEST_TABLE,
+        style=_source("report.css"),
+        scripts=[_source(name) for name in SCRIPTS],
+    )
 
 
-def embedded(png: bytes) -> str:
-    """A picture as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def embedded(picture: Picture) -> str:
+    """A picture as a data URL; a script in an SVG file does not run there."""
+    return f"data:{MIME[picture.format]};base64," + base64.b64encode(picture.image).decode("ascii")
 
 
-def _long_format(runs: Sequence[RunRecord], headline: ReportTable | None) -> Iterator[tuple[Any, ...]]:
-    """One line per cell of every table, so that tables with different columns fit into one file."""
+def heading(caption: str) -> str:
+    """The first statement of a caption, for the contents."""
+    return re.split(r"[.:;] |\.$", caption, maxsplit=1)[0]
+
+
+def sort_key(cell: Cell) -> str:
+    """What a column is sorted by: the number of a cell, else its text."""
+    if isinstance(cell, Estimate):
+        return repr(float(cell.value))
+    return "" if cell is None else str(cell)
+
+
+def origin(run: RunRecord) -> dict[str, str]:
+    """Where the numbers of a run come from: command, date, commit, processors and versions."""
+    command = shlex.join(["rlkit", *run.arguments]) if run.arguments else "none: called from Python"
+    return {"command": command, **run.provenance, **run.versions}
+
+
+def script_json(panel: GridPanel) -> str:
+    """A panel as JSON that can stand in a script element: no text can end the element."""
+    text = json.dumps(panel.as_json(), allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _source(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _missing(left_out: ReportTable | None) -> list[str]:
+    """A warning that names the runs that crashed, were stopped or cannot be read."""
+    if left_out is None:
+        return []
+    names = ", ".join(str(folder) for folder, _ in left_out.rows)
+    return [f"Not shown, for the reasons below: {names}."]
+
+
+def _all_tables(
+    runs: Sequence[RunRecord], headline: ReportTable | None, together: Compared
+) -> list[tuple[str, ReportTable]]:
+    """Every table of the page with the title of its section."""
     tables = [("summary", headline)] if headline is not None else []
-    tables += [(run.title, table) for run in runs for table in run.tables]
+    tables += [("comparison", table) for table in together.tables]
+    return tables + [(run.title, table) for run in runs for table in run.tables]
+
+
+def _long_format(tables: Sequence[tuple[str, ReportTable]]) -> Iterator[tuple[Any, ...]]:
+    """One line per cell of every table, so that tables with different columns fit into one file."""
     for section, table in tables:
         header, rows = flattened(table)
         for number, row in enumerate(rows):

@@ -1,6 +1,6 @@
 """The ledger: the outcome of one command is written to a folder and read again.
 
-A run's folder holds ``run.json`` (settings, versions and every number), one CSV per table, one PNG per picture, and the
+A run's folder holds ``run.json`` (settings, versions and every number), one CSV per table, one SVG per picture, and the
 other files of the command (a policy, a training log). Each file is written whole, and ``run.json`` last: a folder with
 ``run.json`` is complete, one with ``LOCK`` alone belongs to a command that still runs or was stopped.
 """
@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +29,12 @@ from rlkit.atomic_files import LOCK, only_writer, whole_file
 from rlkit.statistics import Estimate
 
 from .. import command_line
+from .grid_panel import GridPanel, read_panel
+from .provenance import provenance
 
 RECORD = "run.json"
 MOST_BYTES = 64 * 2**20  # of a record or a picture that is read
-PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins
+BEGINNINGS = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n"}  # of the files of pictures, by format
 PACKAGES = ("torch", "gymnasium", "numpy", "scipy", "stable-baselines3")
 
 Cell = str | int | float | bool | None | Estimate[float]
@@ -50,9 +53,19 @@ class ReportTable(NamedTuple):
 class Picture(NamedTuple):
     """A figure with its caption."""
 
-    name: str  # of its PNG file
+    name: str  # of its file, without ending
     caption: str
-    png: bytes
+    image: bytes  # content of an SVG or PNG file
+
+    @property
+    def format(self) -> str:
+        """``svg``, or ``png`` of records of 0.1.0."""
+        return "png" if self.image.startswith(BEGINNINGS["png"]) else "svg"
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return f"{self.name}.{self.format}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
     arguments: tuple[str, ...] = field(default_factory=command_line.arguments)  # of the command line; () from Python
+    panels: tuple[GridPanel, ...] = ()  # interactive ones of the report
+    provenance: Mapping[str, str] = field(default_factory=lambda: provenance())
 
     def summary(self) -> dict[str, Any]:
         """Return the object of ``--json``: the results and the settings that led to them."""
@@ -76,6 +91,11 @@ class RunRecord:
 
 def versions() -> dict[str, str]:
     """Versions of rlkit, of Python and of the packages that affect numbers, and the machine."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"rlkit": rlkit.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -137,7 +157,7 @@ def write(run: RunRecord, folder: Path) -> None:
     """Write tables, pictures and record of a run into an existing folder."""
     write_tables(run.tables, folder)
     for picture in run.pictures:
-        write_bytes(folder / f"{picture.name}.png", picture.png)
+        write_bytes(folder / picture.file, picture.image)
     write_text(folder / RECORD, to_json(record(run)))
 
 
@@ -149,9 +169,13 @@ def record(run: RunRecord) -> dict[str, Any]:
         "settings": plain(run.settings),
         "results": plain(run.results),
         "tables": [{**table._asdict(), "rows": plain(table.rows)} for table in run.tables],
-        "pictures": [{"name": picture.name, "caption": picture.caption} for picture in run.pictures],
+        "pictures": [
+            {"name": picture.name, "caption": picture.caption, "format": picture.format} for picture in run.pictures
+        ],
+        "panels": [panel.as_json() for panel in run.panels],
         "notes": run.notes,
         "versions": dict(run.versions),
+        "provenance": dict(run.provenance),
         "arguments": list(run.arguments),
     }
 
@@ -180,27 +204,36 @@ def read(folder: str | Path) -> RunRecord:
             results=dict(restored(saved["results"]).items()),
             tables=tuple(_read_table(table) for table in saved["tables"]),
             notes=_texts(saved["notes"]),
-            versions=dict(zip(saved["versions"], _texts(list(saved["versions"].values())), strict=True)),
-            arguments=_texts(saved.get("arguments", [])),  # records of 0.1.0 have none
+            versions=_named_texts(saved["versions"]),
+            # records of 0.1.0 have none of the following
+            arguments=_texts(saved.get("arguments", [])),
+            panels=tuple(map(read_panel, saved.get("panels", []))),
+            provenance=_named_texts(saved.get("provenance", {})),
         )
-        named = [(_text(entry["name"]), _text(entry["caption"])) for entry in saved["pictures"]]
+        named = [
+            (_text(entry["name"]), _text(entry["caption"]), _text(entry.get("format", "png")))
+            for entry in saved["pictures"]
+        ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path} is not the record of a run ({repr(error)[:300]}): was it cut short or edited?"
         ) from error
-    return replace(run, pictures=tuple(Picture(name, caption, _picture(folder, name)) for name, caption in named))
+    pictures = tuple(Picture(name, caption, _picture(folder, name, format)) for name, caption, format in named)
+    return replace(run, pictures=pictures)
 
 
-def _picture(folder: Path, name: str) -> bytes:
+def _picture(folder: Path, name: str, format: str) -> bytes:
     """The content of a picture, whose file must lie in the folder itself."""
-    file = folder / f"{name}.png"
+    file = folder / f"{name}.{format}"
+    if format not in BEGINNINGS:
+        raise ValueError(f"{folder / RECORD} names a picture of the format {format[:100]!r}: svg and png are read")
     if Path(name).name != name or "\\" in name or "\0" in name or file.is_symlink():
         raise ValueError(
             f"{folder / RECORD} names the picture {name[:100]!r}, which is not a file of the folder itself"
         )
     content = _content(file, MOST_BYTES)
-    if not content.startswith(PNG):
-        raise ValueError(f"{file} is no PNG picture: was it cut short or replaced?")
+    if not content.startswith(BEGINNINGS[format]):
+        raise ValueError(f"{file} is no {format.upper()} picture: was it cut short or replaced?")
     return content
 
 
@@ -216,6 +249,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{str(value)[:100]} stands where a text is expected")
     return value
+
+
+def _named_texts(values: Any) -> dict[str, str]:
+    return dict(zip(values, _texts(list(values.values())), strict=True))
 
 
 def _texts(values: Any) -> tuple[str, ...]:

@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import time
 from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from rlkit.agents import Agent, progress
 
 from .ledger import ReportTable, RunRecord
-from .text import LONGEST_TABLE, as_text, column_groups, column_widths, numeric_columns, wrapped_header
+from .text import LONGEST_TABLE, as_text, column_widths, fitting_columns, numeric_columns, wrapped_header
 
 Watch = Callable[[Agent, Iterator[int], int], Iterator[int]]  # shows progress while steps pass through
+
+SECONDS_BETWEEN_LINES = 15.0  # of progress in a pipe
+REPORT_COMMAND = "rlkit report {folder} --out {folder}/report.html"
+NEXT_COMMANDS = {  # by kind of run
+    "train": "rlkit attack {folder} --out {folder}-attack, or rlkit watch {folder} --mode gif --out {name}.gif",
+    "evaluate": REPORT_COMMAND,
+    "attack": "open {folder}/report.html",
+    "solve": "rlkit report {folder} --out {folder}/report.html, or a policy beside it: rlkit train",
+    "compare": REPORT_COMMAND,
+    "sweep": "rlkit report {folder}, or rlkit rerun {folder}",
+    "tune": "rlkit train --algo ALGO --env ENV --preset {folder}/preset.json, with those of the search",
+}
 
 LOOK: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "header_style": "", "box": None}
 
 
-def show(run: RunRecord, shown: Container[str] = ()) -> None:
+def show(run: RunRecord, shown: Container[str] = (), plain: bool = False) -> None:
     """A run's tables and notes, without the tables that were ``shown`` before."""
     for table in run.tables:
-        if len(table.rows) <= LONGEST_TABLE and table.name not in shown:
-            show_table(table)
+        if table.name in shown:
+            continue
+        if len(table.rows) > LONGEST_TABLE:
+            say(f"{table.title}: {len(table.rows)} rows, in {table.name}.csv of --out")
+        else:
+            show_table(table, plain)
     for note in run.notes:
         say(note)
 
 
-def show_table(table: ReportTable) -> None:
-    """One table; one that is wider than the terminal is shown in blocks of columns, one below the other."""
+def show_table(table: ReportTable, plain: bool = False) -> None:
+    """One table; columns that do not fit the width of the terminal are left out, and named below.
+
+    Args:
+        table: the table.
+        plain: write all columns, separated by tabs, for other programs.
+    """
     console = _console()
     title, rows = as_text(table)
+    if plain:
+        for line in (title, *("\t".join(row) for row in (table.columns, *rows)), ""):
+            print(line)
+        return
     widths, numeric = column_widths(table.columns, rows, console.width), numeric_columns(table)
-    for number, columns in enumerate(column_groups(widths, rows, console.width)):
-        drawn = RichTable(title=f"{title}, continued" if number else title, **LOOK)
-        for i in columns:
-            justify: Literal["left", "right"] = "right" if numeric[i] else "left"
-            drawn.add_column(Text(wrapped_header(table.columns[i], widths[i])), justify=justify, no_wrap=numeric[i])
-        for row in rows:
-            drawn.add_row(*(Text(row[i]) for i in columns))
-        console.print(drawn)
-        console.print()
+    columns = fitting_columns(widths, rows, console.width)
+    drawn = RichTable(title=title, **LOOK)
+    for i in columns:
+        justify: Literal["left", "right"] = "right" if numeric[i] else "left"
+        drawn.add_column(Text(wrapped_header(table.columns[i], widths[i])), justify=justify, no_wrap=numeric[i])
+    for row in rows:
+        drawn.add_row(*(Text(row[i]) for i in columns))
+    console.print(drawn)
+    left_out = [name for i, name in enumerate(table.columns) if i not in columns]
+    if left_out:
+        say(f"Left out at {console.width} characters: {', '.join(left_out)} (--plain and --out have them).")
+    console.print()
 
 
 def say(text: str) -> None:
@@ -59,19 +92,91 @@ def _console() -> Console:
 
 
 def watch(quiet: bool = False) -> Watch | None:
-    """The progress of one training: a bar on a terminal, else a line now and then; None if ``quiet``."""
-    if quiet:
-        return None
-    return progress if _console().is_terminal else _watch_in_lines
+    """The progress of one training: a bar on a terminal, else a line every 15 seconds; None if ``quiet``."""
+    return None if quiet else progress
 
 
-def _watch_in_lines(agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
-    with Bars() as bars:
-        yield from bars.watching(f"{type(agent).__name__}, {_seeds(agent.num_seeds)}")(agent, steps, total)
+def next_step(run: RunRecord, folder: Path | None) -> str:
+    """A command that goes on from a run, or how to keep it."""
+    if folder is None:
+        return "Next: --out FOLDER keeps this run with tables, figures and a record that rlkit report reads."
+    there = shlex.quote(str(folder))
+    return f"Next: {NEXT_COMMANDS.get(run.kind, REPORT_COMMAND).format(folder=there, name=folder.name)}"
 
 
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
+@contextmanager
+def stages(name: str, total: int, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show the progress of work in stages: how many are done, the elapsed and the remaining time.
+
+    On a terminal it is a bar; elsewhere a line at the first stage that ends 15 seconds after the last line.
+
+    Args:
+        name: what a stage is, such as "attacks".
+        total: number of stages.
+        quiet: whether to show nothing.
+
+    Yields:
+        a function to call with a name whenever a stage is done.
+    """
+    console = _console()
+    if quiet or total == 0:
+        yield lambda stage: None
+    elif console.is_terminal:
+        columns = (
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[stage]}"),
+            TextColumn("elapsed"),
+            TimeElapsedColumn(),
+            TextColumn("remaining"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, auto_refresh=False) as bar:
+            task = bar.add_task(name, total=total, stage="")
+
+            def drawn(stage: str) -> None:
+                bar.update(task, advance=1, stage=stage, refresh=True)
+
+            bar.refresh()
+            yield drawn
+    else:
+        yield StageLines(name, total, say)
+
+
+class StageLines:
+    """Lines of text about work in stages, at most one every 15 seconds; call it whenever a stage is done.
+
+    Args:
+        name: what a stage is.
+        total: number of stages.
+        tell: gets a line.
+        clock: returns seconds since an arbitrary origin.
+    """
+
+    def __init__(
+        self, name: str, total: int, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name, self._total, self._tell, self._clock = name, total, tell, clock
+        self._done, self._began = 0, clock()
+        self._told = self._began
+
+    def __call__(self, stage: str) -> None:
+        """Count a stage that is done, and write a line if one is due."""
+        self._done += 1
+        now = self._clock()
+        if now - self._told < SECONDS_BETWEEN_LINES:
+            return
+        self._told, elapsed = now, now - self._began
+        remaining = elapsed * (self._total - self._done) / self._done
+        self._tell(
+            f"{self._done}/{self._total} {self._name} ({stage}), elapsed {duration(elapsed)}, "
+            f"remaining {duration(remaining)}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds, rounded up, as hours, minutes and seconds: ``0:01:05``."""
+    return str(timedelta(seconds=math.ceil(seconds)))
 
 
 class Bars:
@@ -79,8 +184,6 @@ class Bars:
 
     Without a terminal to draw on they are a line of text now and then.
     """
-
-    LINE_SECONDS = 15.0
 
     def __init__(self, quiet: bool = False) -> None:
         console = _console()
@@ -133,7 +236,7 @@ class Bars:
         for task, read in self._followed.items():
             self._progress.update(task, completed=read())
         self._progress.refresh()
-        if self._in_lines and time.perf_counter() - self._last_line > self.LINE_SECONDS:
+        if self._in_lines and time.perf_counter() - self._last_line > SECONDS_BETWEEN_LINES:
             self._say_line()
 
     def _say_line(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,41 @@ from .ledger import Cell, ReportTable, plain
 LONGEST_TABLE = 40  # rows shown in full on a terminal; a page folds longer ones
 WIDEST_TEXT = 40  # characters of a text column; longer texts are wrapped at spaces
 GAP = 2  # characters between two columns of a terminal
+INTERVAL_DIGITS = 2  # significant digits of half an interval; more would be noise
+MOST_DECIMALS = 8
+COMPARABLE = 1000.0  # largest ratio of numbers in a column that are shown with the same decimals
+
+# what a setting or a result is called; others are the key with spaces
+WORDS = {
+    "env_kwargs": "arguments of the environment",
+    "training_seeds": "training seeds",
+    "copies_per_seed": "copies of the environment per seed",
+    "steps_per_seed": "environment steps per seed",
+    "hyperparameters": "hyper-parameters",
+    "net_arch": "hidden layers",
+    "sb3_seeds": "seeds of stable-baselines3",
+    "num_envs": "copies of the environment per seed",
+    "aliasing_epsilon": "epsilon from which states can look alike",
+    "attacks_per_episode": "attacks per episode",
+    "selection_seed": "first episode seed of the selection",
+    "first_seed": "first episode seed",
+    "ent_coef": "entropy coefficient",
+    "vf_coef": "value coefficient",
+    "gae_lambda": "GAE lambda",
+    "n_steps": "steps of a rollout",
+    "n_epochs": "epochs of a rollout",
+    "tau": "share of the target update",
+    "train_freq": "steps between two updates",
+    "max_grad_norm": "largest norm of the gradient",
+    "sb3": "stable-baselines3",
+    "dqn": "DQN",
+    "a2c": "A2C",
+    "ppo": "PPO",
+    "reinforce": "REINFORCE",
+    "tabularq": "Q-learning",
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+}
 
 
 def cell_text(cell: Any, digits: int = 4) -> str:
@@ -23,11 +59,48 @@ def cell_text(cell: Any, digits: int = 4) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, Estimate):
-        value, lower, upper = (number_text(number, digits) for number in cell[:3])
         if cell.has_interval:
-            return f"{value} [{lower}, {upper}]"
+            return interval_text(cell, digits)
+        value = number_text(cell.value, digits)
         return f"{value} ({ONE_SEED if cell.n == 1 else 'no interval'})"
     return number_text(cell, digits) if isinstance(cell, int | float) else str(cell)
+
+
+def interval_text(estimate: Estimate[float], digits: int = 4) -> str:
+    """An estimate with as many decimals as its interval supports: half its width has two significant digits."""
+    half = (estimate.upper - estimate.lower) / 2
+    if not 0 < half < math.inf:
+        value, lower, upper = (number_text(number, digits) for number in estimate[:3])
+    else:
+        decimals = decimals_of(half, INTERVAL_DIGITS)
+        value, lower, upper = (f"{round(number, decimals) + 0.0:.{decimals}f}" for number in estimate[:3])
+    return f"{value} [{lower}, {upper}]"
+
+
+def decimals_of(number: float, digits: int) -> int:
+    """How many decimals show ``digits`` significant digits of a number that is not zero."""
+    return min(max(digits - 1 - math.floor(math.log10(abs(number))), 0), MOST_DECIMALS)
+
+
+def column_decimals(cells: Sequence[Any], digits: int) -> int | None:
+    """The decimals of a column of plain numbers; None where its cells are shown one by one.
+
+    The largest number has ``digits`` significant digits, and zeros that end all cells are left out.
+    """
+    numbers = [cell for cell in cells if cell is not None]
+    plain_floats = [cell for cell in numbers if isinstance(cell, float) and math.isfinite(cell)]
+    sizes = [abs(number) for number in plain_floats if number != 0]
+    if len(plain_floats) < len(numbers) or not sizes or max(sizes) > COMPARABLE * min(sizes):
+        return None
+    decimals = decimals_of(max(sizes), digits)
+    while decimals and all(round(number, decimals) == round(number, decimals - 1) for number in plain_floats):
+        decimals -= 1
+    return decimals
+
+
+def in_words(key: str) -> str:
+    """A key of a record as people say it."""
+    return WORDS.get(key, key.replace("_", " "))
 
 
 def number_text(number: float, digits: int = 4) -> str:
@@ -60,30 +133,27 @@ def as_text(table: ReportTable) -> tuple[str, list[list[str]]]:
     estimates = [cell for row in table.rows for cell in row if isinstance(cell, Estimate)]
     alone = bool(estimates) and all(each.n == 1 and not each.has_interval for each in estimates)
 
-    def shown(cell: Cell) -> str:
+    def shown(cell: Cell, decimals: int | None) -> str:
+        if decimals is not None and cell is not None:
+            return f"{cell + 0.0:.{decimals}f}"  # type: ignore[operator]  # a float
         return cell_text(cell.value if alone and isinstance(cell, Estimate) else cell, table.digits)
 
-    return f"{table.title} ({ONE_SEED})" if alone else table.title, [
-        [shown(cell) for cell in row] for row in table.rows
-    ]
+    decimals = [column_decimals([row[i] for row in table.rows], table.digits) for i in range(len(table.columns))]
+    rows = [[shown(cell, places) for cell, places in zip(row, decimals, strict=True)] for row in table.rows]
+    return f"{table.title} ({ONE_SEED})" if alone else table.title, rows
 
 
-def column_groups(widths: Sequence[int], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
-    """Split columns, by number, into groups that fit into ``width`` characters.
-
-    Every group starts with the columns that identify a row. A table that fits is one group.
-    """
+def fitting_columns(widths: Sequence[int], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The columns, by number, that fit into ``width`` characters: those that identify a row, then from the left."""
     keys = identifying_columns(rows)
     room = width - sum(widths[i] + GAP for i in range(keys))
-    groups: list[list[int]] = []
-    taken = 0
+    kept = list(range(min(keys, len(widths))))
     for i in range(keys, len(widths)):
-        if not groups or taken + widths[i] + GAP > room:
-            groups.append(list(range(keys)))
-            taken = 0
-        groups[-1].append(i)
-        taken += widths[i] + GAP
-    return groups or [list(range(len(widths)))]
+        room -= widths[i] + GAP
+        if room < -GAP:  # the last column needs no gap
+            break
+        kept.append(i)
+    return kept
 
 
 def column_widths(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:

@@ -6,7 +6,23 @@ from importlib import import_module
 
 from .common.study import Study
 
-NAMES = ("matched", "tuned", "grids", "replay", "robustness", "transfer", "defenses")
+NAMES = (
+    "matched",
+    "tuned",
+    "grids",
+    "replay",
+    "robustness",
+    "worst_case",
+    "transfer",
+    "defenses",
+    "baselines",
+    "ablations",
+    "efficiency",
+    "agreement",
+    "overestimation",
+    "power",
+    "equivalence",
+)
 
 
 def find(name: str) -> Study:

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlkit.adversarial import Victim
+from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.statistics import ONE_SEED, Estimate, mean_interval
 from rlkit.types import Env
 
 from ..report.ledger import ReportTable, RunRecord
+from ..report.text import cell_text
 from .exact import FINAL_WORK, exact_of, exact_part
 from .policies import Subject, backend_of
 
@@ -24,6 +26,7 @@ class Played(NamedTuple):
     returns: NDArray[np.float64]  # [S, E], undiscounted
     lengths: NDArray[np.int64]  # [S, E]
     capped: NDArray[np.bool_]  # [S, E], cut off by the step cap of an environment without a time limit
+    limits: tuple[float, float] | None = None  # least and greatest return that is possible; None if not known
 
     @property
     def seed_means(self) -> NDArray[np.float64]:
@@ -32,8 +35,39 @@ class Played(NamedTuple):
 
     @property
     def mean_return(self) -> Estimate[float]:
-        """The mean over seeds with Student's interval."""
-        return mean_interval(self.seed_means)
+        """The mean over seeds with Student's interval, cut to the returns that are possible."""
+        return within_limits(mean_interval(self.seed_means), self.limits)
+
+
+def within_limits(estimate: Estimate[float], limits: tuple[float, float] | None) -> Estimate[float]:
+    """Cut an interval to the values that are possible: it covers the truth as often as before."""
+    if limits is None:
+        return estimate
+    low, high = limits
+    return estimate._replace(lower=min(max(estimate.lower, low), high), upper=max(min(estimate.upper, high), low))
+
+
+def return_range(subject: Subject, horizon: int | None = None) -> tuple[float, float] | None:
+    """The least and the largest return of an episode of at most ``horizon`` steps; None where it is not known.
+
+    On a map the last step alone may enter an end.
+    """
+    dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    steps = horizon or getattr(dynamics, "max_steps", None)
+    if steps is None:
+        return None
+    if subject.env == "Acrobot-v1" and not subject.env_kwargs:
+        return -float(steps), 0.0
+    if isinstance(dynamics, CartPole) and not subject.env_kwargs:
+        return 0.0, float(steps)
+    if isinstance(dynamics, GridWorld):
+        happens = dynamics.mdp.probability > 0
+        ends = happens & dynamics.mdp.terminated
+        every, going_on = dynamics.mdp.reward[happens], dynamics.mdp.reward[happens & ~ends]
+        least, most = min(float(every.min()), 0.0), max(float(every.max()), 0.0)
+        on_least, on_most = min(float(going_on.min(initial=0.0)), 0.0), max(float(going_on.max(initial=0.0)), 0.0)
+        return (steps - 1) * on_least + least, (steps - 1) * on_most + most
+    return None
 
 
 def play(policy: Victim, env: Env, deterministic: bool = True) -> Played:
@@ -74,7 +108,7 @@ def evaluate(
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     env = subject.make_env(episodes, first_seed)
-    played = play(subject.policy, env, deterministic=not sampled)
+    played = play(subject.policy, env, deterministic=not sampled)._replace(limits=return_range(subject))
     exact = exact_of(subject.policy, subject.env, subject.env_kwargs, FINAL_WORK)
     part = exact_part(subject.name, subject.seeds, subject.policy, exact, None, sampled)
     return RunRecord(
@@ -102,7 +136,7 @@ def mean_note(played: Played) -> str:
     mean = played.mean_return
     if mean.n == 1:
         return f"Mean return: {mean.value:.4g} ({ONE_SEED})."
-    return f"Mean return over {mean.n} training seeds: {mean} ({mean.confidence:.0%}, {mean.method})."
+    return f"Mean return over {mean.n} training seeds: {cell_text(mean)} ({mean.confidence:.0%}, {mean.method})."
 
 
 def capped_note(played: Played) -> tuple[str, ...]:

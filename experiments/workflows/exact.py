@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
@@ -15,6 +15,7 @@ from rlkit.agents import Agent
 from rlkit.envs import GridWorld, TabularDynamics, find_dynamics
 from rlkit.envs.gridtable import reachable
 from rlkit.envs.render import draw_values
+from rlkit.figure_style import in_style, svg
 from rlkit.mdp import TabularMDP
 from rlkit.planning import (
     FiniteHorizonSolution,
@@ -28,8 +29,9 @@ from rlkit.planning import (
     state_regret,
     suboptimal_probability,
 )
-from rlkit.plotting import Curve, Reference, learning_curves, png
+from rlkit.plotting import Curve, Reference, learning_curves
 
+from ..report.grid_panel import GridPanel
 from ..report.ledger import Picture, ReportTable
 from .policies import Scored
 from .solve import Lake, lake_of
@@ -171,12 +173,59 @@ def exact_returns(policy: Scored, problem: Finite, horizon: int) -> Floats:
     return start_value(problem.mdp, evaluate_finite(problem.mdp, greedy, horizon)[:, 0])
 
 
-def returns_of_policy(exact: Exact, policy: NDArray[Any]) -> Floats:
-    """The exact return of policies ``[..., N]`` or ``[..., N, A]``, ``[...]``, as ``Exact.measure`` says."""
+def values_of_policy(exact: Exact, policy: NDArray[Any]) -> Floats:
+    """The exact value of every state under policies ``[..., N]`` or ``[..., N, A]``, as ``Exact.measure`` says."""
     mdp = exact.problem.mdp
     if exact.limited is not None:
-        return start_value(mdp, evaluate_finite(mdp, policy, exact.limited.horizon)[..., 0, :])
-    return start_value(mdp, evaluate(mdp, policy, exact.by_gamma.gamma))
+        return evaluate_finite(mdp, policy, exact.limited.horizon)[..., 0, :]
+    return evaluate(mdp, policy, exact.by_gamma.gamma)
+
+
+def returns_of_policy(exact: Exact, policy: NDArray[Any]) -> Floats:
+    """The exact return of policies ``[..., N]`` or ``[..., N, A]``, ``[...]``, as ``Exact.measure`` says."""
+    return start_value(exact.problem.mdp, values_of_policy(exact, policy))
+
+
+def is_pictured(problem: Any) -> bool:
+    """Whether a problem is a map that is small enough for a picture."""
+    return isinstance(problem, GridWorld | Lake) and max(problem.letters.shape) <= PICTURED_TILES
+
+
+def optimum_of(exact: Exact) -> tuple[Floats, Floats]:
+    """The optimal value of every state ``[N]`` as ``Exact.measure`` says, and shares of the optimal actions."""
+    if exact.limited is None:
+        return exact.by_gamma.value, exact.by_gamma.optimal_actions.astype(np.float64)
+    q = exact.limited.q[0]  # [N, A]
+    best = np.isclose(q, q.max(axis=-1, keepdims=True), rtol=0.0, atol=max(exact.limited.error_bound * 2, 1e-12))
+    return exact.limited.value[0], best.astype(np.float64)
+
+
+def map_panel(
+    exact: Exact,
+    title: str,
+    slider: str,
+    positions: Sequence[float],
+    value: Floats,
+    policy: Floats,
+    shown: str,
+) -> GridPanel:
+    """A panel of values ``[T, N]`` and action shares ``[T, N, A]`` on a map, beside the optimum."""
+    grid: Any = exact.problem
+    ended = grid.mdp.ended
+    best, best_policy = optimum_of(exact)
+    return GridPanel(
+        title=title,
+        map=tuple("".join(row) for row in grid.letters.tolist()),
+        tiles=np.asarray(grid.tile_of, dtype=np.float64),
+        slider=slider,
+        positions=tuple(map(float, positions)),
+        value=np.where(ended, np.nan, value),
+        policy=policy,
+        shown=shown,
+        reference="Optimal, exact",
+        reference_value=np.where(ended, np.nan, best),
+        reference_policy=best_policy,
+    )
 
 
 def evaluate_exactly(policy: Scored, exact: Exact, sampled: bool = False) -> ExactValues:
@@ -275,14 +324,15 @@ def curve_picture(name: str, exact: Exact, curve: Curve) -> Picture:
         references.append(
             Reference(f"optimal policy of gamma {exact.by_gamma.gamma:g}", exact.optimum - exact.stationary)
         )
-    figure = learning_curves({name: regret}, ylabel=f"exact regret: {exact.measure}", references=references)
-    return Picture("regret", "Exact regret of the greedy policy during training; thin lines are seeds.", png(figure))
+    figure = learning_curves({name: regret}, ylabel=f"exact regret of the {exact.measure}", references=references)
+    return Picture("regret", "Exact regret of the greedy policy during training.", svg(figure))
 
 
+@in_style
 def mistakes_picture(exact: Exact, found: ExactValues) -> tuple[Picture, ...]:
     """Suboptimal states and their regret on the map; empty without a map, or with a large one."""
     grid, solution = exact.problem, exact.discounted
-    if not isinstance(grid, GridWorld | Lake) or solution is None or max(grid.letters.shape) > PICTURED_TILES:
+    if not isinstance(grid, GridWorld | Lake) or solution is None or not is_pictured(grid):
         return ()
     assert found.suboptimal_probability is not None
     assert found.regret is not None
@@ -291,10 +341,12 @@ def mistakes_picture(exact: Exact, found: ExactValues) -> tuple[Picture, ...]:
     left, right = figure.subplots(1, 2)
     share, cost = found.suboptimal_probability.mean(axis=0), found.regret.mean(axis=0).clip(min=0)
     top = max(float(cost.max(axis=0)), 1e-12)
-    draw_values(grid, share, solution.optimal_actions, axes=left, limits=(0, 1), title="share of seeds that are wrong")
-    draw_values(grid, cost, axes=right, limits=(0, top), title=f"mean regret at gamma {solution.gamma:g}")
+    wrong: dict[str, Any] = {"title": "Where seeds choose a wrong action", "label": "share of seeds"}
+    lost: dict[str, Any] = {"title": "What that loses from there", "label": f"mean regret at gamma {solution.gamma:g}"}
+    draw_values(grid, share, solution.optimal_actions, axes=left, limits=(0, 1), blank=True, **wrong)
+    draw_values(grid, cost, axes=right, limits=(0, top), blank=True, **lost)
     caption = (
         "Where greedy policies go wrong: the share of seeds whose action is not optimal (arrows are the optimal "
         "actions), and the mean regret of the seeds from each state."
     )
-    return (Picture("mistakes", caption, png(figure)),)
+    return (Picture("mistakes", caption, svg(figure)),)

@@ -28,7 +28,8 @@ from rlkit.adversarial import (
 )
 from rlkit.envs import GridWorld, RewardOverride
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.plotting import Curve, Reference, draw_curves, png
+from rlkit.figure_style import PANEL, in_style, legend_below, mark_epsilon, panels, portions, svg
+from rlkit.plotting import Curve, Reference, draw_curves
 from rlkit.statistics import mean_interval, share_interval
 from rlkit.types import Env, Policy
 
@@ -168,7 +169,7 @@ def hijack_run(
             "attempts": [dict(zip(("attempt", "epsilon", "return", "followed"), each, strict=True)) for each in rows],
         },
         tables=(ReportTable("hijack", f"Return of the attacker, epsilon in {unit} (norm {norm})", columns, rows),),
-        pictures=(Picture("hijack", f"The attacker's return: {goal.description}.", png(figure)),),
+        pictures=(Picture("hijack", f"The attacker's return: {goal.description}.", svg(figure)),),
         notes=tuple(notes),
     )
 
@@ -180,6 +181,7 @@ def _per_seed(followed: HijackedEpisodes) -> tuple[NDArray[np.float64], NDArray[
     return returns.cpu().numpy(), shares.cpu().numpy()
 
 
+@in_style
 def _figure(
     epsilons: Sequence[float],
     unit: str,
@@ -189,18 +191,17 @@ def _figure(
     mark: float | None,
 ) -> Figure:
     """The attacker's return against epsilon, a color per attempt, with the return of its own policy as a line."""
-    figure = Figure(figsize=(8.8, 5.2), layout="constrained")
-    axes = figure.add_subplot()
     curves = {
         name: Curve([0.0, *epsilons], np.stack([_per_seed(each)[0] for each in (natural, *cells)]))
         for name, cells in played.items()
     }
     levels = [Reference(f"the attacker's {name} itself", level) for name, level in best.items()]
-    draw_curves(axes, curves, f"epsilon [{unit}]", "attacker's return", references=levels, marker="o")
-    if mark is not None:
-        axes.axvline(mark, color="#555555", linewidth=1.0, linestyle=":", label="one state looks like another")
-    legend = axes.get_legend()
-    if legend is not None:
-        legend.remove()
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    groups = portions(list(curves))
+    figure, places = panels(len(groups), size=(7.2, 4.2) if len(groups) == 1 else PANEL, sharey=True)
+    for axes, names in zip(places, groups, strict=True):
+        shown = {name: curves[name] for name in names}
+        draw_curves(axes, shown, f"epsilon [{unit}]", "attacker's return", references=levels, marker="o")
+        if mark is not None:
+            mark_epsilon(axes, mark, "one state looks like another")
+    legend_below(figure)
     return figure

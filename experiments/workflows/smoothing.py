@@ -24,13 +24,13 @@ from rlkit.adversarial import (
     smoothed_return,
     strongest,
 )
-from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.evaluation import rollout
 from rlkit.statistics import mean_interval
 from rlkit.types import Env
 
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import spread_curve
+from .evaluate import return_range
 from .policies import Subject
 
 ATTACKS: tuple[Attack, ...] = (Noise("gaussian"), FGSM())
@@ -52,22 +52,6 @@ class Smoothed(NamedTuple):
     attacked: RobustnessCurve  # the strongest attack, [1, L, S, E]
     horizon: int  # step limit of an episode
     seconds: tuple[float, float]  # of certificates and of attacks
-
-
-def return_range(subject: Subject, horizon: int | None) -> tuple[float, float] | None:
-    """The least and the largest return of an episode of at most ``horizon`` steps; None where it is not known."""
-    dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
-    steps = horizon or getattr(dynamics, "max_steps", None)
-    if steps is None:
-        return None
-    if subject.env == "Acrobot-v1" and not subject.env_kwargs:
-        return -float(steps), 0.0
-    if isinstance(dynamics, CartPole) and not subject.env_kwargs:
-        return 0.0, float(steps)
-    if isinstance(dynamics, GridWorld):
-        reward = dynamics.mdp.reward[dynamics.mdp.probability > 0]
-        return steps * min(float(reward.min()), 0.0), steps * max(float(reward.max()), 0.0)
-    return None
 
 
 def smoothed(

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from rlkit.envs import GridWorld, find_dynamics
 from rlkit.envs.maps import MAPS
 from rlkit.envs.render import DrawnGrid, draw_values
+from rlkit.figure_style import svg
 from rlkit.mdp import TabularMDP
 from rlkit.planning import (
     FiniteHorizonSolution,
@@ -33,7 +34,6 @@ from rlkit.planning import (
 )
 from rlkit.planning import solve as solve_mdp
 from rlkit.planning.solve import Method
-from rlkit.plotting import png
 
 from ..report.ledger import Picture, ReportTable, RunRecord
 from .policies import made_with
@@ -316,7 +316,7 @@ def _value_map(problem: Problem, solution: Solution) -> tuple[Picture, ...]:
     """Values and every optimal action on the map."""
     if problem.grid is None or max(problem.grid.letters.shape) > PICTURED_TILES:
         return ()
-    title = f"{problem.name}, optimal values, gamma {solution.gamma:g}"
-    figure = draw_values(problem.grid, solution.value, solution.optimal_actions, title=title)
+    label = f"optimal value at gamma {solution.gamma:g}"
+    figure = draw_values(problem.grid, solution.value, solution.optimal_actions, title=problem.name, label=label)
     assert isinstance(figure, Figure)
-    return (Picture("values", "Optimal value of every state; arrows are the optimal actions.", png(figure)),)
+    return (Picture("values", "Optimal value of every state; arrows are the optimal actions.", svg(figure)),)

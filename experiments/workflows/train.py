@@ -13,13 +13,27 @@ import numpy as np
 
 from rlkit.agents import ALGORITHMS as BY_NAME
 from rlkit.agents import Agent, Checkpoints, EngineName
-from rlkit.plotting import Curve, learning_curves, png
+from rlkit.figure_style import svg
+from rlkit.planning import start_value
+from rlkit.plotting import Curve, learning_curves
 
+from ..report.grid_panel import GridPanel, shares
 from ..report.ledger import Picture, RunRecord, write_csv
 from ..stopping import interruptible
 from .defense import DefenseSettings
-from .evaluate import Played, capped_note, mean_note, play, returns_of, seed_table
-from .exact import CURVE_WORK, Exact, ExactPart, Floats, all_scores, exact_of, exact_part, returns_of_policy
+from .evaluate import Played, capped_note, mean_note, play, return_range, returns_of, seed_table
+from .exact import (
+    CURVE_WORK,
+    Exact,
+    ExactPart,
+    Floats,
+    all_scores,
+    exact_of,
+    exact_part,
+    is_pictured,
+    map_panel,
+    values_of_policy,
+)
 from .policies import AGENT_FILE, backend_of, made_with, of_agent
 
 ALGORITHMS = {name.lower(): agent for name, agent in BY_NAME.items()}
@@ -118,7 +132,7 @@ def train(
     for _ in watch(agent, steps, left) if watch is not None else steps:
         pass
     trained = result()
-    if kept is not None and agent.num_timesteps != kept.checkpoints.saved_at:
+    if kept is not None and agent.num_timesteps != kept.checkpoints.saved_at and not kept.short(trained):
         kept.save(trained)
     return trained
 
@@ -152,13 +166,22 @@ class ExactCurve:
         self.cpu_seconds = 0.0  # of exact evaluation, which is no part of training
         self.timesteps: list[int] = []
         self.returns: list[Floats] = []  # [S] each
+        self._pictured = is_pictured(exact.problem)
+        self.values: list[Floats] = []  # [N] each, means over seeds; only where they are pictured
+        self.shares: list[Floats] = []  # [N, A] each, of seeds that choose the action
 
     def __call__(self, agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
         """A ``Watch``: passes steps on to the other watch and evaluates at each of them."""
         for done in steps if self._watch is None else self._watch(agent, steps, total):
             began = time.process_time()
             self.timesteps.append(done)
-            self.returns.append(returns_of_policy(self.exact, all_scores(agent, self.exact.problem).argmax(axis=-1)))
+            scores = all_scores(agent, self.exact.problem)  # [S, N, A]
+            greedy = scores.argmax(axis=-1)
+            values = values_of_policy(self.exact, greedy)
+            self.returns.append(start_value(self.exact.problem.mdp, values))
+            if self._pictured:
+                self.values.append(values.mean(axis=0))
+                self.shares.append(shares(greedy, scores.shape[-1]))
             self.cpu_seconds += time.process_time() - began
             yield done
 
@@ -169,13 +192,26 @@ class ExactCurve:
 
     def notes(self) -> dict[str, Any]:
         """The curve so far, for a checkpoint."""
-        returns = [each.tolist() for each in self.returns]
-        return {"timesteps": self.timesteps, "returns": returns, "cpu_seconds": self.cpu_seconds}
+        parts = {"returns": self.returns, "values": self.values, "shares": self.shares}
+        lists = {name: [each.tolist() for each in arrays] for name, arrays in parts.items()}
+        return {"timesteps": self.timesteps, **lists, "cpu_seconds": self.cpu_seconds}
 
     def restore(self, notes: Mapping[str, Any]) -> None:
         """Continue from the notes of a checkpoint."""
         self.timesteps, self.cpu_seconds = list(notes["timesteps"]), notes["cpu_seconds"]
-        self.returns = [np.asarray(each, dtype=np.float64) for each in notes["returns"]]
+        parts = [notes["returns"], notes.get("values", []), notes.get("shares", [])]  # 0.1.0 kept returns alone
+        self.returns, self.values, self.shares = (
+            [np.asarray(each, dtype=np.float64) for each in arrays] for arrays in parts
+        )
+        self._pictured = self._pictured and len(self.values) == len(self.returns)
+
+    def panels(self) -> tuple[GridPanel, ...]:
+        """The values and policies of training by step, for the report; empty where the problem is no small map."""
+        if not self._pictured or not self.values:
+            return ()
+        title, shown = "Values and policy during training", "Learned: exact value of the greedy policies, mean of seeds"
+        frames = np.stack(self.values), np.stack(self.shares)
+        return (map_panel(self.exact, title, "environment steps per seed", self.timesteps, *frames, shown),)
 
 
 class Spent(NamedTuple):
@@ -194,6 +230,7 @@ class KeptTraining:
         every_steps: environment steps between two checkpoints; None decides by time.
         resume: whether to continue from the newest whole checkpoint, if there is one.
         engine: to continue on; None for that of the checkpoint.
+        short_seconds: a training that finishes in less writes no checkpoint at its end.
 
     Raises:
         ValueError: no checkpoint can be read.
@@ -206,7 +243,9 @@ class KeptTraining:
         every_steps: int | None = None,
         resume: bool = False,
         engine: EngineName | None = None,
+        short_seconds: float = 0.0,
     ) -> None:
+        self.short_seconds = short_seconds
         self.checkpoints = Checkpoints(folder, every_steps=every_steps)
         options: dict[str, Any] = {"device": fresh.device, "terms": fresh.terms.terms, "engine": engine}
         found = self.checkpoints.newest(**options) if resume else None
@@ -240,6 +279,10 @@ class KeptTraining:
             curve.restore(self._notes["exact"])
         self.curve = curve
         return curve
+
+    def short(self, trained: TrainingResult) -> bool:
+        """Whether a training has finished so soon that training again costs little more than a checkpoint."""
+        return trained.finished and trained.wall_seconds < self.short_seconds
 
     def save(self, so_far: TrainingResult) -> None:
         """Write a checkpoint; warn where it cannot be written."""
@@ -288,8 +331,10 @@ def training_run(
             "divergences": [one._asdict() for one in diverged],
             "cpu_seconds_per_seed": trained.cpu_seconds / agent.num_seeds,
             "wall_seconds": trained.wall_seconds,
+            **training_curve(agent),
             **part.results,
         },
+        panels=() if exact is None else exact.panels(),
         tables=(seed_table(agent.seeds, played), *part.tables),
         pictures=(*training_picture(agent, subject.name), *part.pictures),
         notes=(
@@ -303,6 +348,14 @@ def training_run(
     )
 
 
+def training_curve(agent: Agent) -> dict[str, Any]:
+    """The learning curve for scripts and for reports of several runs; empty if no episode has ended."""
+    history = agent.history
+    if not history or np.isnan(history["episode_return"]).all():
+        return {}
+    return {"training_curve": {"timesteps": history["timesteps"][:, 0], "returns": history["episode_return"]}}
+
+
 def training_picture(agent: Agent, name: str) -> tuple[Picture, ...]:
     """Training returns by step; empty if no episode has ended."""
     history = agent.history
@@ -312,7 +365,7 @@ def training_picture(agent: Agent, name: str) -> tuple[Picture, ...]:
         {name: Curve(history["timesteps"][:, 0], history["episode_return"])}, ylabel="return of training episodes"
     )
     caption = "Returns during training, with exploration; the table shows returns without exploration."
-    return (Picture("training", caption, png(figure)),)
+    return (Picture("training", caption, svg(figure)),)
 
 
 def write_log(path: Path, seeds: Sequence[int], history: Mapping[str, np.ndarray]) -> None:
@@ -394,5 +447,6 @@ def train_and_write(
         trained = trained._replace(cpu_seconds=trained.cpu_seconds - recorded.cpu_seconds)
     if tensorboard:
         write_events(folder / "tensorboard", agent.seeds, agent.history)
-    played = play(agent, agent.evaluation_env(episodes))
+    limits = return_range(of_agent(agent, training.env, training.env_kwargs))
+    played = play(agent, agent.evaluation_env(episodes))._replace(limits=limits)
     return training_run(training, trained, played, recorded)

@@ -117,7 +117,7 @@ def reassociated(function: Function) -> Function:
 def _machine_code(function: Function, fastmath: bool | set[str]) -> Function:
     if not COMPILED:
         return function
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath, "no_cfunc_wrapper": True}
     if CACHE is None:
         machine_code: Function = numba.njit(function, **options)
         return machine_code

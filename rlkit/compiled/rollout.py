@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import copy
 from .jit import compiled, implementation, inlined, of
 from .layout import Flags, Floats, Integers, MLPArrays
 from .mlp import forward, room
@@ -159,7 +160,7 @@ def _step_table(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, b
 
 @implementation(read, of(TableNumbers))
 def _read_table(numbers: Any, state: Any, x: Any) -> None:
-    x[:] = numbers.features[state[0]]
+    copy(numbers.features[state[0]], x)
 
 
 @compiled
@@ -179,7 +180,9 @@ def categorical(logits: Floats, u: float) -> int:
     ``logits`` are overwritten. The last action has what rounding leaves.
     """
     f = logits.dtype.type
-    largest, total = logits.max(), f(0)
+    largest, total = logits[0], f(0)
+    for a in range(1, len(logits)):
+        largest = max(largest, logits[a])
     for a in range(len(logits)):
         logits[a] = math.exp(logits[a] - largest)
         total += logits[a]
@@ -258,12 +261,12 @@ def play_rows(
             act(policy, s, t, x, u[t, s], h, action)
             for b in range(copies):
                 state = running.state[s, b]
-                segment.state[s, t, b] = state
+                copy(state, segment.state[s, t, b])
                 reward, terminated = step(numbers, state, action[b], noise[t, s, b])
                 running.elapsed[s, b] += 1
                 truncated = running.elapsed[s, b] >= running.limit
                 segment.reward[s, t, b] = reward
-                segment.next_state[s, t, b] = state
+                copy(state, segment.next_state[s, t, b])
                 segment.terminated[s, t, b] = terminated
                 segment.truncated[s, t, b] = truncated
                 if terminated or truncated:

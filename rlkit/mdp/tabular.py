@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from rlkit.array_files import load_arrays
 from rlkit.atomic_files import whole_file
+
+if TYPE_CHECKING:
+    from scipy import sparse  # imported where matrices are made: it takes as long as the rest of rlkit.agents
 
 Outcome = tuple[float, int, float, bool]  # probability, successor, reward, terminated: gymnasium's order
 Outcomes = Sequence[Sequence[Iterable[Outcome] | None]] | Mapping[int, Mapping[int, Iterable[Outcome] | None]]
@@ -159,6 +161,8 @@ class TabularMDP:
         Terminated transitions are absent, so a row sums to the probability that the episode does not end there.
         Entries of the same successor are not added up: a product rounds at most once per stored outcome and sum.
         """
+        from scipy import sparse
+
         going_on = (self.probability > 0) & ~self.terminated  # [N, A, K]
         row_ends = np.cumsum(np.count_nonzero(going_on, axis=2).ravel())  # [N * A]
         row_pointers = np.concatenate([[0], row_ends])
@@ -287,6 +291,8 @@ class TabularMDP:
             ValueError: matrices that are not square and alike; rewards of another shape; a row that does not sum to 1;
                 whatever the constructor refuses.
         """
+        from scipy import sparse
+
         matrices = [sparse.csr_array(matrix) for matrix in transitions]
         if not matrices:
             raise ValueError("transitions is empty: give one matrix per action")
@@ -344,6 +350,8 @@ class TabularMDP:
             ValueError: arrays of different lengths, a pair that is listed twice or is not two integers in range, a
                 state without a pair, and whatever ``from_sparse`` refuses.
         """
+        from scipy import sparse
+
         matrix = sparse.csr_array(transitions)
         (num_pairs, num_states), means = matrix.shape, np.asarray(rewards, dtype=np.float64)
         state, action = np.asarray(states), np.asarray(actions)
@@ -487,6 +495,8 @@ def frozen(array: ArrayLike, dtype: type, field: str) -> NDArray[Any]:
 
 def _verified_rewards(rewards: Any, shape: tuple[int, int]) -> tuple[NDArray[np.float64] | None, list[Any] | None]:
     """Rewards of ``from_sparse``: means ``[N, A]``, or else one matrix of transitions ``[N, N]`` per action."""
+    from scipy import sparse
+
     num_states, num_actions = shape
     square = (num_states, num_states)
     if isinstance(rewards, Sequence) and len(rewards) == num_actions and all(map(sparse.issparse, rewards)):

@@ -434,6 +434,7 @@ def test_pgd_that_cannot_run_is_refused() -> None:
     assert names == ["PGD-20 runner-up", "PGD-7x3 cross_entropy"]
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.sampled_from(NORMS), st.integers(2, 5), st.floats(0.01, 2.0))
 def test_on_affine_victims_pgd_and_best_of_never_fall_behind_fgsm(

@@ -258,7 +258,7 @@ def test_the_command_writes_table_and_figure(
     assert all(a["return"]["value"] == attempts[0]["return"]["value"] for a in attempts if a["epsilon"] == 0.0)
     assert all(a["return"]["n"] == len(out["results"]["seeds"]) for a in attempts)
     assert out["settings"]["aliasing_epsilon"] == (None if policy == "pole" else pytest.approx(1 / 16))
-    assert (tmp_path / "a" / "hijack.png").exists()
+    assert (tmp_path / "a" / "hijack.svg").exists()
     assert (tmp_path / "a" / "hijack.csv").exists()
 
 

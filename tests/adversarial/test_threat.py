@@ -176,6 +176,7 @@ def test_the_strongest_attack_is_selected_by_seed_and_epsilon_and_reported_on_ot
     assert found.capped[..., 0].tolist() == [[[True, True, True], [True, True, True]]]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 def test_selected_on_the_reported_episodes_nothing_is_stronger(seed):
     rng = np.random.default_rng(seed)

@@ -2,16 +2,14 @@
 
 import math
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from double import DoubleFeatures
 from hypothesis import given
 from hypothesis import strategies as st
+from sb3_updates import fill, in_double, parameters, sb3_of, their_parameters
 from stable_baselines3 import A2C as SB3A2C
 from stable_baselines3 import PPO as SB3PPO
-from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from rlkit.agents import A2C, PPO
@@ -19,74 +17,10 @@ from rlkit.agents.ppo import Experience
 from rlkit.envs.probes import PROBES
 from rlkit.exploration import categorical
 from rlkit.losses import clipped_squared, clipped_surrogate, entropy, explained_variance, standardized
-from rlkit.nn import MLP, ActorCritic, Adam, RMSprop
+from rlkit.nn import MLP, ActorCritic, RMSprop
 from rlkit.schedules import SCHEDULES, factor
 
 # One update against stable-baselines3's
-
-
-def in_double(agent):
-    """Return the same agent in float64. What differs most: stable-baselines3 clips by the norm plus 1e-6."""
-    agent.actor_critic.place(agent.actor_critic.flat.double())
-    flat, optimizer = agent.actor_critic.flat, agent.optimizer
-    rms = isinstance(optimizer, RMSprop)
-    agent.optimizer = RMSprop(flat, eps=optimizer.eps) if rms else Adam(flat, eps=optimizer.eps)
-    for name in vars(agent.per_row):
-        setattr(agent.per_row, name, torch.tensor([getattr(agent.config, name)], dtype=torch.float64))
-    agent.features = lambda obs: obs.double()
-
-
-def linears(policy):
-    """stable-baselines3's layers in the order of ours: the policy's, then the value's."""
-    extractor = policy.mlp_extractor
-    return [
-        *(layer for layer in extractor.policy_net if isinstance(layer, nn.Linear)),
-        policy.action_net,
-        *(layer for layer in extractor.value_net if isinstance(layer, nn.Linear)),
-        policy.value_net,
-    ]
-
-
-def sb3_of(agent, algorithm, **settings):
-    """stable-baselines3's algorithm with the parameters of an agent of one seed."""
-    env = gymnasium.make("CartPole-v1")
-    policy_kwargs = {"features_extractor_class": DoubleFeatures}
-    reference = algorithm("MlpPolicy", env, device="cpu", seed=0, policy_kwargs=policy_kwargs, **settings)
-    reference.policy.double()
-    reference.set_logger(Logger(None, []))
-    networks = (agent.actor_critic.policy, agent.actor_critic.value)
-    modules = [layer for network in networks for layer in network.as_module(0) if isinstance(layer, nn.Linear)]
-    for theirs, ours in zip(linears(reference.policy), modules, strict=True):
-        theirs.load_state_dict(ours.state_dict())
-    return reference
-
-
-def fill(reference, batch, gamma):
-    """Give the SB3 buffer a segment ``[1, T, 1]``, as its ``collect_rollouts`` would."""
-    buffer, policy = reference.rollout_buffer, reference.policy
-    buffer.reset()
-    for name in ("rewards", "returns", "values", "advantages", "log_probs", "episode_starts"):
-        setattr(buffer, name, getattr(buffer, name).astype(np.float64))
-    start = np.ones(1)
-    with torch.no_grad():
-        for t in range(buffer.buffer_size):
-            obs, next_obs = batch.obs[0, t], batch.next_obs[0, t]
-            reward = batch.reward[0, t].double().numpy()
-            if batch.truncated[0, t, 0] and not batch.terminated[0, t, 0]:
-                reward = reward + gamma * policy.predict_values(next_obs)[0].numpy()
-            values, log_p, _ = policy.evaluate_actions(obs, batch.action[0, t])
-            buffer.add(obs.numpy(), batch.action[0, t].numpy()[:, None], reward, start, values, log_p)
-            start = batch.done[0, t].numpy()
-        buffer.compute_returns_and_advantage(policy.predict_values(batch.next_obs[0, -1]), start)
-
-
-def parameters(agent):
-    networks = (agent.actor_critic.policy, agent.actor_critic.value)
-    return torch.cat([p.flatten() for network in networks for p in network.as_module(0).parameters()]).detach()
-
-
-def their_parameters(reference):
-    return torch.cat([p.flatten() for layer in linears(reference.policy) for p in layer.parameters()]).detach()
 
 
 COMMON = {"gamma": 0.9, "gae_lambda": 0.8, "ent_coef": 0.02, "vf_coef": 0.7, "learning_rate": 1e-2}

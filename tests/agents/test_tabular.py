@@ -16,6 +16,7 @@ from rlkit.evaluation import evaluate_policy
 from rlkit.exploration import epsilon_greedy_probs
 from rlkit.mdp import TabularMDP
 from rlkit.planning import evaluate, q_backup, solve
+from rlkit.types import Transition
 
 
 def garnet(seed, states=5, actions=3):
@@ -24,6 +25,12 @@ def garnet(seed, states=5, actions=3):
     shape = (states, actions, 3)
     chance = rng.dirichlet(np.ones(3), size=shape[:2])
     return TabularMDP(rng.integers(states, size=shape), chance, rng.normal(size=shape), np.zeros(shape, bool))
+
+
+def at(state, action):
+    """Transitions ``[S, B]`` from states by actions; where they lead and what they earn is in no update."""
+    state, nothing = torch.tensor(state), torch.zeros_like(torch.tensor(state), dtype=torch.bool)
+    return Transition(state, torch.tensor(action), nothing.float(), state, nothing, nothing)
 
 
 def everywhere(agent):
@@ -124,7 +131,7 @@ def test_a_row_of_eight_is_the_run_of_its_seed_alone():
 
 def test_copies_that_meet_in_an_entry_move_it_by_their_mean():
     agent = TabularQ(GridWorld("frozenlake-4x4"), num_envs=3, device="cpu", learning_rate=0.5)
-    agent.update(torch.tensor([[7, 7, 9]]), torch.tensor([[1.0, 3.0, 4.0]]).double())
+    agent.update(at([[1, 1, 2]], [[3, 3, 1]]), torch.tensor([[1.0, 3.0, 4.0]]).double())
     assert agent.table.flat[0, 7] == 1.0
     assert agent.table.flat[0, 9] == 2.0
     assert agent.updates[0, [7, 9]].tolist() == [1.0, 1.0]
@@ -132,7 +139,7 @@ def test_copies_that_meet_in_an_entry_move_it_by_their_mean():
 
 def test_a_nan_stops_its_row_alone():
     agent = TabularQ(GridWorld("frozenlake-4x4"), seeds=range(2), device="cpu")
-    agent.update(torch.tensor([[0], [0]]), torch.tensor([[math.nan], [1.0]]).double())
+    agent.update(at([[0], [0]], [[0], [0]]), torch.tensor([[math.nan], [1.0]]).double())
     assert agent.active.tolist() == [False, True]
     assert torch.isfinite(agent.table.flat).all()
     assert float(agent.table.flat[1, 0]) == pytest.approx(0.1)

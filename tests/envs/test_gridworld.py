@@ -735,6 +735,7 @@ def test_a_picture_of_values_has_an_arrow_for_every_action(kind: Any) -> None:
     assert arrows == {"actions": 9, "set": 36, "probabilities": 18, "none": 0}[kind]
 
 
+@pytest.mark.slow
 def test_arrows_point_where_actions_go() -> None:
     grid = GridWorld(["...", ".S.", "..G"])
     for action in range(4):

@@ -81,6 +81,7 @@ def test_the_saliency_of_a_linear_policy_is_its_weights(agent: DQN, results: dic
     assert results["saliency"]["mean_of_seeds"][0] == pytest.approx(mean.tolist(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_linear_policy_flips_where_its_gradient_says(agent: DQN, results: dict[str, Any], folder: Path) -> None:
     states = visited(agent, agent.evaluation_env(EPISODES), STATES)
     straight = first_order_flip(agent, states, Budget(0.0))
@@ -107,6 +108,7 @@ def test_a_linear_policy_flips_where_its_gradient_says(agent: DQN, results: dict
     assert {row["direction"] for row in rays} == {"steepest", "random"}
 
 
+@pytest.mark.slow
 def test_every_measure_is_in_the_report(folder: Path) -> None:
     page = (folder / "report.html").read_text(encoding="utf-8")
     for name in FILES:

@@ -149,8 +149,8 @@ def test_the_command_solves_the_cart_pole(small: None, tmp_path: Path, capsys: p
     for section in results["sections"]:
         assert section["balanced"] + section["doomed"] + section["unknown"] == pytest.approx(1)
     assert out["settings"]["states"] == 5**4
-    for name in ("balance.png", "learned.png"):
-        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+    for name in ("balance.svg", "learned.svg"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"<?xml")
 
 
 def misuse(capsys: pytest.CaptureFixture[str], *args: str) -> str:

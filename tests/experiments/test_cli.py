@@ -307,7 +307,7 @@ def test_solve_gives_frozen_lakes_published_value(tmp_path: Path, capsys: pytest
 
     twin = run_json(capsys, "solve", "frozenlake-4x4", "--out", str(tmp_path / "lake"))
     assert twin["results"]["start_value"] == pytest.approx(results["start_value"], abs=1e-9)
-    assert (tmp_path / "lake" / "values.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "lake" / "values.svg").read_bytes().startswith(b"<?xml")
     assert len((tmp_path / "lake" / "values.csv").read_text(encoding="utf-8").splitlines()) == 1 + 16
 
 
@@ -334,7 +334,7 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
     for point in (points[1], points[3], points[5]):
         assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
     assert out["settings"]["unit"] == "units of the task's scale"
-    assert (tmp_path / "a" / "attacks.png").exists()
+    assert (tmp_path / "a" / "attacks.svg").exists()
     assert "under attack" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert out["results"]["aliasing_epsilon"] is None
     assert isinstance(out["results"]["warnings"]["rlkit DQN"], list)
@@ -541,22 +541,30 @@ def test_shells_complete_the_commands(shell: str, tmp_path: Path) -> None:
         assert word in script
 
 
-@pytest.mark.parametrize("width", [80, 110])
-def test_wide_tables_fit_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("width", "left_out"), [(70, 2), (80, 1), (110, 0)])
+def test_wide_tables_fit_the_terminal(
+    width: int, left_out: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     columns = ("policy", "attack", "epsilon", "return", "change", "share of steps attacked", "share of actions flipped")
     estimate = Estimate(487.5, 321.25, 653.75, 8, 0.95, "Student t")
     attacks = ("natural", "sign noise", "FGSM", "PGD-20")
     rows = tuple(("rlkit DQN", name, 0.5, estimate, estimate, 1.0, estimate) for name in attacks)
     screen = Console(width=width, file=io.StringIO())
     monkeypatch.setattr(terminal, "_console", lambda: screen)
-    terminal.show_table(ReportTable("attacks", "Return against epsilon", columns, rows))
+    table = ReportTable("attacks", "Return against epsilon", columns, rows)
+    terminal.show_table(table)
     said = screen.file.getvalue()
     assert max(map(len, said.splitlines())) <= width
-    assert said.count("487.5 [321.2, 653.8]") == 3 * len(rows)  # no cell is wrapped or cut
-    blocks = said.split("Return against epsilon, continued")
-    assert len(blocks) == {80: 2, 110: 1}[width]
-    for block in blocks:
-        assert all(block.count(name) == 1 for name in attacks)  # every block names its rows
+    shown_estimates = {70: 2, 80: 2, 110: 3}[width]
+    assert said.count("488 [321, 654]") == shown_estimates * len(rows)  # no cell is wrapped or cut
+    assert all(said.count(name) == 1 for name in attacks)
+    sentence = " ".join(said.split())
+    assert ("Left out" in sentence) == (left_out > 0)
+    assert f"characters: {', '.join(columns[len(columns) - left_out :])} (" in sentence or not left_out
+    terminal.show_table(table, plain=True)
+    title, header, *lines = capsys.readouterr().out.splitlines()
+    assert (title, header) == (table.title, "\t".join(columns))
+    assert [line.split("\t")[-1] for line in lines[:4]] == ["488 [321, 654]"] * 4
 
 
 def test_unknown_arguments_are_misuse(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def test_cases_are_trained_once(tmp_path, monkeypatch):
     assert [(row.seed, row.limit, row.optimum) for row in known] == [
         (seed, 100, pytest.approx(0.7441902879, abs=1e-9)) for seed in range(3)
     ]
-    assert (tmp_path / "curve-tabularq-frozenlake-4x4.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "curve-tabularq-frozenlake-4x4.svg").read_bytes().startswith(b"<?xml")
     monkeypatch.setattr(run, "trained", None)
     run.run([tiny], StudyOptions(tmp_path))
     assert rows.read(tmp_path / "grids.csv", GridRow) == known

@@ -53,7 +53,7 @@ def test_both_sides_are_trained_once(tmp_path, monkeypatch, capsys):
     assert [(row.maker, row.seed, row.steps) for row in known] == [("rlkit", 0, 512), ("rlkit", 1, 512), (SB3, 5, 512)]
     assert all(np.isfinite([row.greedy, row.sampled, row.cpu_seconds]).all() for row in known)
     assert "progress -> 0.001 max(progress, 0)" in capsys.readouterr().out
-    assert (tmp_path / "matched.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "matched.svg").read_bytes().startswith(b"<?xml")
     monkeypatch.setattr(final_scores, "trained", None)  # nothing is left to train
     monkeypatch.setattr(run, "sb3_score", None)
     assert run.run([tiny], options) == (table,)

@@ -76,8 +76,8 @@ def test_other_libraries_get_the_problem_that_rlkit_solves() -> None:
 @pytest.mark.slow
 def test_what_grows_is_drawn(tmp_path: Path) -> None:
     rows = [growth.Growth(letter, n, n / 1e3, 9, n / 2e3, 9) for letter in growth.VARIED for n in (1, 10)]
-    growth.draw(rows, tmp_path / "new" / "growth.png")
-    assert (tmp_path / "new" / "growth.png").stat().st_size < 100_000
+    growth.draw(rows, tmp_path / "new" / "growth.svg")
+    assert (tmp_path / "new" / "growth.svg").stat().st_size < 100_000
 
 
 @pytest.mark.slow

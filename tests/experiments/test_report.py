@@ -23,7 +23,8 @@ from rlkit.experiments.report import ledger
 from rlkit.experiments.report.html import write_report
 from rlkit.experiments.report.ledger import Picture, ReportTable, RunRecord
 from rlkit.experiments.report.text import cell_text
-from rlkit.plotting import Curve, Reference, filled_forward, learning_curves, png, robustness_curves, strips
+from rlkit.figure_style import png, svg
+from rlkit.plotting import Curve, Reference, filled_forward, learning_curves, robustness_curves, strips
 from rlkit.statistics import Estimate, mean_interval
 
 ESTIMATE = mean_interval([480.0, 490.0, 500.0])
@@ -32,7 +33,7 @@ ROWS = (("rlkit", ESTIMATE, True), ("x", UNKNOWN, None))
 
 
 def small_picture() -> bytes:
-    return png(learning_curves({"a": Curve([0, 1], np.eye(2))}))
+    return svg(learning_curves({"a": Curve([0, 1], np.eye(2))}))
 
 
 @pytest.fixture
@@ -144,11 +145,11 @@ def test_pictures_from_outside_the_folder_are_not_read(run: RunRecord, tmp_path:
     folder = tmp_path / "run"
     folder.mkdir()
     ledger.write(run, folder)
-    (folder / "curve.png").replace(tmp_path / "secret.png")
-    (folder / "curve.png").symlink_to(tmp_path / "secret.png")
+    (folder / "curve.svg").replace(tmp_path / "secret.svg")
+    (folder / "curve.svg").symlink_to(tmp_path / "secret.svg")
     with pytest.raises(ValueError, match="not a file of the folder itself"):
         ledger.read(folder)
-    (folder / "curve.png").unlink()
+    (folder / "curve.svg").unlink()
     text = (folder / "run.json").read_text(encoding="utf-8")
     for name in ("../secret", str(tmp_path / "secret")):
         (folder / "run.json").write_text(text.replace('"name": "curve"', f'"name": "{name}"'), encoding="utf-8")
@@ -325,17 +326,18 @@ def test_a_folder_has_one_writer(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_the_page_is_self_contained_and_says_what_is_known(run: RunRecord, tmp_path: Path) -> None:
-    page, numbers, lines = write_report(tmp_path / "out" / "report.html", "Title", [run])
+    page, numbers, lines, latex = write_report(tmp_path / "out" / "report.html", "Title", [run])
     html = page.read_text(encoding="utf-8")
-    assert not re.search(r"https?:|src=\"(?!data:)|<link|<script|@import", html)
+    assert not re.search(r"https?:(?!//www.w3.org/2000/svg)|src=\"(?!data:)|<link|<script src|@import", html)
     assert "DQN &amp; &lt;friends&gt;" in html  # escaped
     assert html.index("Natural return") < html.index("<section>")
-    for fact in ("490 [465.2, 514.8]", "480 (one seed: no interval)", "gymnasium", "CartPole-v1", "A note.", "A curve"):
+    for fact in ("490 [465, 515]", "480 (one seed: no interval)", "gymnasium", "CartPole-v1", "A note.", "A curve"):
         assert fact in html
-    assert html.count("data:image/png;base64,") == 1
+    assert html.count("data:image/svg+xml;base64,") == 1
     assert json.loads(numbers.read_text(encoding="utf-8"))["runs"][0]["results"]["return"]["value"] == 490.0
     with lines.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    assert r"\caption{Returns}" in latex.read_text(encoding="utf-8")
     assert {"section": "DQN & <friends>", "table": "returns", "row": "0", "column": "return", "value": "490.0"} in rows
 
 
@@ -366,7 +368,7 @@ def test_report_command(run: RunRecord, tmp_path: Path, capsys: pytest.CaptureFi
         (True, "yes"),
         (None, ""),
         ("rlkit", "rlkit"),
-        (Estimate(1.0, 0.5, 1.5, 8, 0.95, "Student t"), "1 [0.5, 1.5]"),
+        (Estimate(1.0, 0.5, 1.5, 8, 0.95, "Student t"), "1.00 [0.50, 1.50]"),
         (math.nan, "nan"),
     ],
 )
@@ -384,7 +386,7 @@ def test_learning_curves_draw_mean_seeds_and_reference() -> None:
     x, y = np.arange(4), np.arange(12.0).reshape(4, 3)
     figure = learning_curves({"rlkit": Curve(x, y)}, references=[Reference("optimum", 12.0)], ylabel="exact return")
     (axes,) = figure.axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["rlkit, mean of 3 seeds, 95 % interval", "optimum"]
     mean = next(line for line in axes.lines if line.get_label() == labels[0])
     np.testing.assert_allclose(mean.get_ydata(), y.mean(axis=1))
@@ -394,7 +396,7 @@ def test_learning_curves_draw_mean_seeds_and_reference() -> None:
 
 def test_two_seeds_get_no_band_and_one_no_mean() -> None:
     figure = learning_curves({"b": Curve([0, 1], np.eye(2)), "c": Curve([0, 1], [[1.0], [2.0]])})
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["b, mean of 2 seeds, too few for a band", "c, 1 seed"]
     assert not figure.axes[0].collections
 
@@ -407,7 +409,8 @@ def test_robustness_curves_are_panels_of_one_height() -> None:
     assert [axes.get_title() for axes in figure.axes] == ["rlkit", "other"]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     assert figure.axes[0].get_xlabel() == "epsilon [standard deviations]"
-    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["FGSM, 1 seed"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == [f"{name}, mean of 3 seeds, 95 % interval" for name in ("FGSM", "noise")] + ["FGSM, 1 seed"]
     assert png(figure).startswith(b"\x89PNG")
 
 

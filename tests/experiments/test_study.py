@@ -19,7 +19,10 @@ from rlkit.experiments.cli import main
 from rlkit.experiments.commands import study as command
 from rlkit.experiments.stopping import Stopped
 from rlkit.experiments.studies import NAMES
+from rlkit.experiments.studies.agreement.run import AgreementRow, WorldRow
+from rlkit.experiments.studies.baselines.variance import VarianceRow
 from rlkit.experiments.studies.common import rows
+from rlkit.experiments.studies.common.outcomes import Outcome
 from rlkit.experiments.studies.common.policy_cache import rlkit_policy
 from rlkit.experiments.studies.common.scores import Point, Score
 from rlkit.experiments.studies.common.study import StudyOptions
@@ -27,14 +30,18 @@ from rlkit.experiments.studies.defenses.analysis import DefenseRow
 from rlkit.experiments.studies.grids import run as grids
 from rlkit.experiments.studies.grids.run import GridRow
 from rlkit.experiments.studies.grids.settings import GridCase
+from rlkit.experiments.studies.power.run import PowerRow
 from rlkit.experiments.studies.robustness.analysis import AttackRow
 from rlkit.experiments.studies.robustness.objectives import Pair
 from rlkit.experiments.studies.transfer.run import PARTS
+from rlkit.experiments.studies.worst_case.analysis import AttackedRow, BoundRow
 from rlkit.experiments.workflows.train import Training
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {"matched": Score, "tuned": Score, "replay": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
-KINDS["defense-rows"] = DefenseRow
+KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
+KINDS |= dict.fromkeys(("arms-tuning", "arms", "baselines", "ablations"), Outcome)
+KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
+KINDS |= {"defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 
 
@@ -66,17 +73,17 @@ def test_curves_that_are_kept_can_be_read() -> None:
 def test_tables_are_printed_and_rows_written(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    found = studies.find("replay")
+    found = studies.find("tuned")
     tiny = tuple(case._replace(training=replace(case.training, seeds=(0, 1), steps=1100)) for case in found.cases)
-    monkeypatch.setattr(studies, "find", {"replay": found._replace(cases=tiny)}.__getitem__)
-    assert main(["study", "replay", "no-replay", "--json"]) == 0
+    monkeypatch.setattr(studies, "find", {"tuned": found._replace(cases=tiny)}.__getitem__)
+    assert main(["study", "tuned", "dqn-50k", "--json"]) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out)["tables"][0]["rows"][0][1] == 2
-    assert "no-replay: 2 seeds of rlkit" in said.err
-    assert [row.case for row in rows.read(tmp_path / "results" / "replay" / "replay.csv", Score)] == ["no-replay"] * 2
-    assert main(["study", "replay", "no-replay", "--data", str(tmp_path / "other")]) == 0
+    assert json.loads(said.out)["tables"][0]["rows"][0][3] == 2
+    assert "dqn-50k: 2 seeds of rlkit" in said.err
+    assert [row.case for row in rows.read(tmp_path / "results" / "tuned" / "tuned.csv", Score)] == ["dqn-50k"] * 2
+    assert main(["study", "tuned", "dqn-50k", "--data", str(tmp_path / "other")]) == 0
     assert "written to" in capsys.readouterr().out
-    assert (tmp_path / "other" / "replay.csv").is_file()
+    assert (tmp_path / "other" / "tuned.csv").is_file()
 
 
 @pytest.mark.slow
@@ -84,9 +91,9 @@ def test_a_stopped_study_saves_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No iteration follows the first signal, nothing at all the second; no iteration with a checkpoint is repeated."""
-    found, original, done = studies.find("replay"), DQN.iteration, list[int]()
+    found, original, done = studies.find("tuned"), DQN.iteration, list[int]()
     tiny = tuple(case._replace(training=replace(case.training, seeds=(0, 1), steps=1100)) for case in found.cases)
-    monkeypatch.setattr(studies, "find", {"replay": found._replace(cases=tiny)}.__getitem__)
+    monkeypatch.setattr(studies, "find", {"tuned": found._replace(cases=tiny)}.__getitem__)
 
     def ended(code: int) -> None:
         raise SystemExit(code)
@@ -104,27 +111,27 @@ def test_a_stopped_study_saves_and_goes_on(
         with monkeypatch.context() as patch:
             patch.setattr(DQN, "iteration", iterate)
             patch.setattr(os, "_exit", ended)
-            return main(["study", "replay", "no-replay", "--data", str(tmp_path / name)])
+            return main(["study", "tuned", "dqn-50k", "--data", str(tmp_path / name)])
 
     assert study("whole", {}) == 0
     steps = list(done)
     assert not (tmp_path / "whole" / "unfinished").exists()
     assert study("again", {3: [signal.SIGTERM]}) == 143
     assert done == steps[:3]
-    continued = shlex.join(["rlkit", "study", "replay", "no-replay", "--data", str(tmp_path / "again")])
+    continued = shlex.join(["rlkit", "study", "tuned", "dqn-50k", "--data", str(tmp_path / "again")])
     capsys.readouterr()
     assert study("again", {1: [signal.SIGINT]}) == 130
-    told = f"rlkit: interrupted at step {steps[3]} of 1,100 of no-replay; continue with: {continued}\n"
+    told = f"rlkit: interrupted at step {steps[3]:,} of 1,100 of dqn-50k; continue with: {continued}\n"
     assert capsys.readouterr().err == told
     assert done == steps[3:4]
-    assert not (tmp_path / "again" / "replay.csv").exists()
+    assert not (tmp_path / "again" / "tuned.csv").exists()
     assert study("again", {1: [signal.SIGINT, signal.SIGTERM]}) == 143
     assert study("again", {}) == 0
     assert done == steps[4:]
     assert sorted(os.listdir(tmp_path / "again")) == sorted(os.listdir(tmp_path / "whole"))
-    one, other = (rows.read(tmp_path / name / "replay.csv", Score) for name in ("whole", "again"))
+    one, other = (rows.read(tmp_path / name / "tuned.csv", Score) for name in ("whole", "again"))
     assert [replace(row, cpu_seconds=0.0) for row in one] == [replace(row, cpu_seconds=0.0) for row in other]
-    curves = [(tmp_path / name / "curve-no-replay.csv").read_text(encoding="utf-8") for name in ("whole", "again")]
+    curves = [(tmp_path / name / "curve-dqn-50k.csv").read_text(encoding="utf-8") for name in ("whole", "again")]
     assert curves[0] == curves[1]
 
 
@@ -186,6 +193,7 @@ def test_the_command_lists_the_studies_and_passes_options_on(
         (("transfer", "transfers"), "did you mean 'transfer'"),
         (("tuned", "--makers", "rlkit"), "the study tuned has no --makers"),
         (("replay", "--models", "x"), "the study replay has no --models"),
+        (("equivalence", "ppo-shrt"), "did you mean 'ppo-short'"),
     ],
 )
 def test_misuse(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from rlkit.experiments.studies.transfer import analysis, figures, run, settings
 from rlkit.experiments.studies.transfer.analysis import RANDOM, Flipped, Natural, Offset, Spread
 from rlkit.experiments.workflows.policies import RLKIT
 from rlkit.experiments.workflows.train import Training
-from rlkit.plotting import png
+from rlkit.figure_style import svg
 from rlkit.statistics import Estimate
 
 TINY = {"n_steps": 64, "batch_size": 32, "n_epochs": 1}
@@ -55,7 +55,7 @@ def test_the_whole_experiment_runs_once(small: None, tmp_path: Path, monkeypatch
     tables = run.run(run.PARTS, options)
     assert [table.name for table in tables][:2] == ["natural", "transfer-relations"]
     files = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
-    assert {"natural.csv", "transfer.csv", "transfer.png", "universal.png", "dimension.png"} <= set(files)
+    assert {"natural.csv", "transfer.csv", "transfer.svg", "universal.svg", "dimension.svg"} <= set(files)
     data = tmp_path / "data"
     assert len(rows.read(data / "natural-rows.csv", Natural)) == 3 * 2
     flipped = rows.read(data / "transfer-rows.csv", Flipped)
@@ -128,7 +128,7 @@ def test_lengths_are_compared_with_the_fewest() -> None:
     known = [Spread("a", "rotated", n, seed, (1.0 + seed) / n, 1.0 / n, 1 / n) for n in (4, 16) for seed in (0, 1)]
     (table,) = analysis.dimension_tables(known)
     assert [value(cell) for cell in table.rows[1][3:]] == pytest.approx([1.5 / 16, 1 / 16, 1.5, 0.25, 1.0])
-    assert png(figures.dimension_figure(known)).startswith(b"\x89PNG")
+    assert svg(figures.dimension_figure(known)).startswith(b"<?xml")
 
 
 @pytest.mark.slow

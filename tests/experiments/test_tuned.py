@@ -47,7 +47,7 @@ def test_cases_are_trained_once_and_drawn(tmp_path, monkeypatch):
     known = rows.read(tmp_path / "tuned.csv", Score)
     assert [(row.case, row.seed) for row in known] == [("tiny", 0), ("tiny", 1)]
     assert np.asarray(curve(rows.read(tmp_path / "curve-tiny.csv", Point)).y).shape[1] == 2
-    assert (tmp_path / "curve-tiny.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "curve-tiny.svg").read_bytes().startswith(b"<?xml")
     monkeypatch.setattr(final_scores, "trained", None)
     run.run([case], StudyOptions(tmp_path))
     assert rows.read(tmp_path / "tuned.csv", Score) == known

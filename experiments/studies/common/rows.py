@@ -25,6 +25,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {  # by the annotation of the field
     "int": int,
     "float": float,
     "float | None": lambda text: float(text) if text else None,
+    "int | None": lambda text: int(text) if text else None,
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlkit.plotting import COLORS
+from rlkit.figure_style import COLORS, MUTED, in_style
 from rlkit.statistics import difference_interval, holm, median_interval, sign_flip_test
 
 from ...report.ledger import Cell, ReportTable
@@ -201,6 +201,7 @@ def certified_table(certified: Sequence[CertifiedRow]) -> ReportTable:
     return ReportTable("certified", "Share of natural states, medians over seeds", columns, tuple(lines))
 
 
+@in_style
 def figure(known: Sequence[DefenseRow]) -> Figure:
     """Draw the median under the strongest attack against epsilon with its interval, a panel for each algorithm."""
     present = [case for case in CASES if of_case(known, case.name)]
@@ -220,10 +221,9 @@ def figure(known: Sequence[DefenseRow]) -> Figure:
             panel.errorbar(
                 x, y[0], (y[0] - y[1], y[2] - y[0]), color=color, linestyle=style, label=case.name, capsize=2
             )
-        panel.axhline(KEPT, color="0.7", linewidth=0.8)
+        panel.axhline(KEPT, color=MUTED, linewidth=0.8)
         panel.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])
-        panel.set_xlabel("epsilon")
-        panel.set_title(algo.upper(), fontsize=9)
+        panel.set(xlabel="epsilon [scale of the task]", title=algo.upper())
     panels[0].set_ylabel("median return under the strongest attack")
-    panels[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return drawn

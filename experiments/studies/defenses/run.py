@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rlkit.adversarial import ModuleVictim, certified_action_rate, robustness_curve, visited
-from rlkit.plotting import png
+from rlkit.figure_style import svg
 
 from ...report import terminal
 from ...report.ledger import ReportTable, write_bytes, write_tables
@@ -170,7 +170,7 @@ def written(data: Path) -> Sequence[ReportTable]:
     known = rows.read(data / "defense-rows.csv", DefenseRow)
     made = tables(known, rows.read(data / "certified-rows.csv", CertifiedRow))
     write_tables(made, data)
-    write_bytes(data / "defenses.png", png(figure(known)))
+    write_bytes(data / "defenses.svg", svg(figure(known)))
     return made
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rlkit.envs import GridWorld
-from rlkit.plotting import SMALL_DPI, Reference, learning_curves, png
+from rlkit.figure_style import svg
+from rlkit.plotting import Reference, learning_curves
 from rlkit.statistics import median_interval
 
 from ...report import terminal
@@ -48,7 +49,7 @@ def run(cases: Sequence[GridCase], options: StudyOptions) -> Sequence[ReportTabl
     if points.is_file():
         optimum = next(row.optimum for row in known if f"{row.agent}-{row.map}" == DRAWN)
         figure = exact_curve(rows.read(points, Point), optimum)
-        write_bytes(points.with_suffix(".png"), png(figure, SMALL_DPI))
+        write_bytes(points.with_suffix(".svg"), svg(figure))
     return (outcome_table(known),)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from rlkit.plotting import SMALL_DPI, png, strips
+from rlkit.figure_style import in_style, panels, svg
+from rlkit.plotting import strips
 from rlkit.statistics import difference_interval, mean_interval
 
 from ...report import terminal
@@ -34,7 +35,7 @@ def run(cases: Sequence[MatchedCase], options: StudyOptions) -> Sequence[ReportT
     for case in cases:
         run_case(case, file, options.makers)
     known = rows.read(file, Score)
-    write_bytes(options.data / "matched.png", png(picture(known), SMALL_DPI))
+    write_bytes(options.data / "matched.svg", svg(picture(known)))
     return (difference_table(known),)
 
 
@@ -85,22 +86,19 @@ def earned(known: Sequence[Score], case: str, maker: str, kind: str) -> list[flo
     return [value for value in values if value is not None]
 
 
+@in_style
 def picture(known: Sequence[Score]) -> Figure:
     """Every seed of both libraries, a panel per case."""
     cases = list(dict.fromkeys(row.case for row in known))
-    lines, columns = -(-len(cases) // PANELS), min(len(cases), PANELS)
-    figure = Figure(figsize=(3.4 * columns, 3.2 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False).flatten()
-    for empty in panels[len(cases) :]:
-        empty.set_axis_off()
-    for panel, case in zip(panels, cases, strict=False):
+    figure, places = panels(len(cases), PANELS, (3.4, 3.2))
+    for panel, case in zip(places, cases, strict=True):
         groups = {
             f"{LABELS[maker]}\n{kind}": values
             for kind in ("greedy", "sampled")
             for maker in (RLKIT, SB3)
             if (values := earned(known, case, maker, kind))
         }
-        strips(panel, groups, "final return" if panel in panels[::columns] else "", case)
+        strips(panel, groups, "final return" if panel in places[::PANELS] else "", case)
     return figure
 
 

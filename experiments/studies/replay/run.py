@@ -1,54 +1,135 @@
-"""Trains DQN with and without replay, draws both learning curves, and tables the difference of the final returns."""
+"""Choose a learning rate for every arm and task, train the arms with it on other seeds, and compare their returns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from rlkit.plotting import SMALL_DPI, learning_curves, png
-from rlkit.statistics import Estimate, difference_interval, mean_interval
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import mannwhitneyu
+
+from rlkit.figure_style import in_style, panels, svg
+from rlkit.plotting import strips
+from rlkit.statistics import difference_interval, holm, mean_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
+from ...workflows.sweep.experiment import Experiment, experiment_of
 from ..common import rows
-from ..common.scores import Point, Score, curve, of_case, train_missing
+from ..common.outcomes import Outcome, optimum_of, train_and_score
 from ..common.study import Study, StudyOptions
-from .settings import CASES, WITH, WITHOUT, ReplayCase
+from ..common.sweeps import Part, parts, train_missing_runs, with_rows
 
-LABELS = {WITH: "minibatches from the memory", WITHOUT: "the latest transitions, in order"}
+CASES = parts(__file__, "arms")
+TEST_SEEDS = list(range(800, 810))
+MEMORY = "memory"  # the arm that must solve a task for the task to count
+SHARE = 0.05  # of the optimum that a seed that solves a task may lose
 
-
-def run(cases: Sequence[ReplayCase], options: StudyOptions) -> Sequence[ReportTable]:
-    """Train what has no row yet, draw the learning curves of both, and table the difference."""
-    file = options.data / "replay.csv"
-    files = {case.name: options.data / f"curve-{case.name}.csv" for case in CASES}
-    for case in cases:
-        train_missing(case.name, case.training, file, files[case.name])
-    points = {name: rows.read(path, Point) for name, path in files.items()}
-    curves = {LABELS[name]: curve(known) for name, known in points.items() if known}
-    write_bytes(
-        options.data / "replay.png", png(learning_curves(curves, ylabel="return of training episodes"), SMALL_DPI)
-    )
-    return (outcome_table(rows.read(file, Score)),)
+Rates = dict[tuple[str, str], float]  # by arm and task
 
 
-def gain(known: Sequence[Score]) -> Estimate[float]:
-    """The gain in mean final return by replay.
+def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
+    """Train the runs without rows, first those that the learning rates are chosen by, and table the test."""
+    tables: list[ReportTable] = []
+    for part in cases:
+        tuning, test = options.data / f"{part.name}-tuning.csv", options.data / f"{part.name}.csv"
+        train_missing_runs(part.experiment, tuning, Outcome, train_and_score)
+        rates = best_rates(part.experiment, rows.read(tuning, Outcome))
+        found: list[tuple[str, str, float]] = []  # arm, task, return
+        for experiment in tests(part, rates):
+            train_missing_runs(experiment, test, Outcome, train_and_score)
+            known = with_rows(experiment, rows.read(test, Outcome))
+            found += [(run.agent, run.environment, row.greedy) for run, row in known]
+        write_bytes(options.data / f"{part.name}.svg", svg(picture(found)))
+        tables.append(outcome_table(part, rates, found))
+    return tables
 
-    The two trainings of a seed share their initial network and first episodes and nothing more: they are not paired.
+
+def best_rates(experiment: Experiment, known: Sequence[Outcome]) -> Rates:
+    """Return the learning rate with the highest mean return over the tuning seeds for every arm and task.
+
+    The smaller rate wins a tie.
     """
-    with_replay, without = ([row.greedy for row in of_case(known, name)] for name in (WITH, WITHOUT))
-    return difference_interval(with_replay, without)
+    earned: dict[tuple[str, str], dict[float, list[float]]] = {}
+    for run, row in with_rows(experiment, known):
+        of_rate = earned.setdefault((run.agent, run.environment), {})
+        of_rate.setdefault(run.settings["learning_rate"], []).append(row.greedy)
+    return {
+        cell: max(sorted(of_rate), key=lambda rate: float(np.mean(of_rate[rate]))) for cell, of_rate in earned.items()
+    }
 
 
-def outcome_table(known: Sequence[Score]) -> ReportTable:
-    """Mean final return of each that has rows, and the difference of both."""
-    returns = {name: [row.greedy for row in of_case(known, name)] for name in LABELS}
-    lines: list[tuple[Cell, ...]] = [
-        (LABELS[name], len(earned), mean_interval(earned)) for name, earned in returns.items() if earned
-    ]
-    if all(returns.values()):
-        lines.append(("difference", None, gain(known)))
-    title = "Greedy return of the final policy"
-    return ReportTable("replay", title, ("DQN trains on", "seeds", "return"), tuple(lines))
+def tests(part: Part, rates: Rates) -> list[Experiment]:
+    """Return an experiment for every task: all arms with their learning rates on ``TEST_SEEDS``."""
+    given = tomllib.loads(part.experiment.text)
+    del given["settings"]
+    given["seeds"] = TEST_SEEDS
+    made = []
+    for task in given["environments"]:
+        name = task.get("name", task["env"])
+        agents = [with_rate(agent, rates[agent["name"], name]) for agent in given["agents"]]
+        made.append(experiment_of({**given, "environments": [task], "agents": agents}))
+    return made
+
+
+def with_rate(agent: Mapping[str, Any], rate: float) -> dict[str, Any]:
+    """Return the entry of an agent with a learning rate."""
+    return {**agent, "set": {**agent["set"], "learning_rate": rate}}
+
+
+def least_solved(part: Part, task: str) -> float:
+    """Return the least exact return of a solved task."""
+    best = optimum_of(next(run for run in part.experiment.runs if run.environment == task))
+    return best - SHARE * abs(best)
+
+
+def outcome_table(part: Part, rates: Rates, found: Sequence[tuple[str, str, float]]) -> ReportTable:
+    """Return a line per task and arm: its returns and their difference from the memory's.
+
+    The p values are those of the Mann-Whitney test, corrected by Holm over all arms and tasks.
+    """
+    cells = list(dict.fromkeys((task, arm) for arm, task, _ in found))
+    earned = {cell: [value for arm, task, value in found if (task, arm) == cell] for cell in cells}
+    others = [cell for cell in cells if cell[1] != MEMORY]
+    raw = [float(mannwhitneyu(earned[cell], earned[cell[0], MEMORY]).pvalue) for cell in others]
+    p_values = dict(zip(others, holm(raw), strict=True))
+    lines: list[tuple[Cell, ...]] = []
+    for task, arm in cells:
+        values, level = earned[task, arm], least_solved(part, task)
+        gap = None if arm == MEMORY else difference_interval(values, earned[task, MEMORY])
+        p = None if arm == MEMORY else float(p_values[task, arm])
+        counts = sum(value >= level for value in values)
+        mean, median = mean_interval(values), float(np.median(values))
+        lines.append((task, arm, rates[arm, task], len(values), mean, median, counts, gap, p))
+    columns = (
+        "task",
+        "arm",
+        "learning rate",
+        "seeds",
+        "mean return",
+        "median",
+        "seeds that solve it",
+        "minus memory",
+        "p",
+    )
+    title = f"{part.name}: greedy return of the final policy on the seeds of the test"
+    return ReportTable(part.name, title, columns, tuple(lines))
+
+
+@in_style
+def picture(found: Sequence[tuple[str, str, float]]) -> Figure:
+    """Draw the return of every seed by arm, a panel per task."""
+    tasks = list(dict.fromkeys(task for _, task, _ in found))
+    figure, drawn = panels(len(tasks), abreast=1, size=(7.2, 2.6))
+    for panel, task in zip(drawn, tasks, strict=True):
+        arms = list(dict.fromkeys(arm for arm, where, _ in found if where == task))
+        groups = {
+            arm.replace("-", "\n"): [value for each, where, value in found if (each, where) == (arm, task)]
+            for arm in arms
+        }
+        strips(panel, groups, "exact return", task)
+    return figure
 
 
 STUDY = Study(CASES, run)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlkit.adversarial import NATURAL
-from rlkit.plotting import COLORS
+from rlkit.figure_style import COLORS, in_style, legend_below, mark_epsilon, panels
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable
@@ -75,6 +75,7 @@ def order_table(known: Sequence[AttackRow]) -> ReportTable:
     return ReportTable("order", "From one attack to the next", columns, tuple(lines))
 
 
+@in_style
 def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
     """Return against epsilon, a panel per case and maker, with intervals over seeds.
 
@@ -83,12 +84,8 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
         aliasing: the epsilon from which states read alike, marked in every panel; None for none.
     """
     policies = list(dict.fromkeys((row.case, row.maker) for row in known))
-    height = -(-len(policies) // PANELS)
-    drawn = Figure(figsize=(2.1 * PANELS, 1.55 * height + 0.7), layout="constrained")
-    panels = drawn.subplots(height, PANELS, sharex=True, sharey=True, squeeze=False).flatten()
-    for panel in panels[len(policies) :]:
-        panel.set_axis_off()
-    for panel, (case, maker) in zip(panels, policies, strict=False):
+    drawn, places = panels(len(policies), PANELS, (2.4, 1.9), sharex=True, sharey=True)
+    for panel, (case, maker) in zip(places, policies, strict=True):
         for attack, color in zip(ATTACKS, COLORS, strict=False):
             own = rows_of(known, case, maker, attack)
             if own:
@@ -99,12 +96,9 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
                 panel.plot(epsilons, mean.value, color=color, marker="o", markersize=3, linewidth=1.3, label=attack)
                 panel.fill_between(epsilons, mean.lower, mean.upper, color=color, alpha=0.12, linewidth=0)
         if aliasing is not None:
-            panel.axvline(aliasing, color="#555555", linewidth=1, linestyle=":", label="states read alike")
-        panel.set_title(f"{case}, {maker}", fontsize=7)
-        panel.grid(visible=True, color="#dddddd", linewidth=0.6)
-        panel.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+            mark_epsilon(panel, aliasing, "states read alike")
+        panel.set_title(f"{case}, {maker}", fontsize=8)
+    legend_below(drawn, columns=3)
     drawn.supxlabel("epsilon [standard deviations]", fontsize=9)
     drawn.supylabel("return", fontsize=9)
     return drawn

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from rlkit.adversarial import NATURAL, Victim, robustness_curve, visited
-from rlkit.plotting import png
+from rlkit.figure_style import svg
 
 from ...report import terminal
 from ...report.ledger import ReportTable, write_bytes, write_tables
@@ -34,7 +34,7 @@ def run(cases: Sequence[RobustnessCase], options: StudyOptions) -> Sequence[Repo
         own = [row for row in known if row.case in names_of(task)]
         if own:
             limit = aliasing(task.env, task.env_kwargs, task.budget())
-            write_bytes(options.data / f"{task.name}.png", png(figure(own, limit)))
+            write_bytes(options.data / f"{task.name}.svg", svg(figure(own, limit)))
     tables = (curve_table(known), order_table(known), objective_table(rows.read(paired_rows, Pair)))
     write_tables(tables, options.data)
     return tables

@@ -8,8 +8,9 @@ from itertools import product
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
-from rlkit.plotting import COLORS
+from rlkit.figure_style import COLORS, DIVERGING, MUTED, ON_DARK, ON_LIGHT, blank_zeros, in_style, legend_below
 
 from . import settings
 from .analysis import PAIRED, RANDOM, Flipped, Offset, Spread
@@ -17,6 +18,7 @@ from .analysis import PAIRED, RANDOM, Flipped, Offset, Spread
 MARKERS = {"padded": "s", "rotated": "o"}
 
 
+@in_style
 def transfer_figure(known: Sequence[Flipped]) -> Figure:
     """Flips beyond those of noise in per cent of the states: a panel for each task and way to pair seeds."""
     panels = list(dict.fromkeys((settings.task_of(row.source).name, row.roll) for row in known))
@@ -25,25 +27,31 @@ def transfer_figure(known: Sequence[Flipped]) -> Figure:
     drawn = Figure(figsize=(7.0, 0.25 * sum(heights)), layout="constrained")
     axes = drawn.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     for each, rows, (task, roll) in zip(axes, own, panels, strict=True):
-        draw_matrix(each, rows)
-        each.set_title(f"{task}: shown to {PAIRED[roll]}", fontsize=8)
+        image = draw_matrix(each, rows)
+        each.set_title(f"{task}: shown to {PAIRED[roll]}")
+    drawn.colorbar(image, ax=list(axes), label="share of states flipped, minus that of noise", aspect=40)
     return drawn
 
 
-def draw_matrix(axes: Axes, known: Sequence[Flipped]) -> None:
-    """Sources by targets, the mean over seeds."""
+def draw_matrix(axes: Axes, known: Sequence[Flipped]) -> AxesImage:
+    """Sources by targets, the mean over seeds; return the colored cells."""
     sources, targets = (list(dict.fromkeys(getattr(row, field) for row in known)) for field in ("source", "target"))
     excess = np.zeros((len(sources), len(targets)))
     for (i, source), (j, target) in product(enumerate(sources), enumerate(targets)):
         same = [row.flips - row.noise for row in known if (row.source, row.target) == (source, target)]
         excess[i, j] = np.mean(same)
-        axes.text(j, i, f"{100 * excess[i, j]:.0f}", ha="center", va="center", fontsize=7)
-    axes.imshow(excess, cmap="RdBu_r", vmin=-0.8, vmax=0.8, aspect="auto")
+        if round(100 * excess[i, j]):
+            color = ON_DARK if abs(excess[i, j]) > 0.5 else ON_LIGHT
+            axes.text(j, i, f"{100 * excess[i, j]:.0f}", ha="center", va="center", fontsize=7, color=color)
+    image = axes.imshow(blank_zeros(excess), cmap=DIVERGING, vmin=-0.8, vmax=0.8, aspect="auto")
     axes.set_xticks(range(len(targets)), targets, rotation=40, ha="right", fontsize=7)
     axes.set_yticks(range(len(sources)), sources, fontsize=7)
-    axes.set_ylabel("made on", fontsize=8)
+    axes.set_ylabel("made on")
+    axes.grid(visible=False)
+    return image
 
 
+@in_style
 def universal_figure(known: Sequence[Offset]) -> Figure:
     """Flips of other seeds against the number of states that an offset was fitted on, and by random offsets.
 
@@ -64,16 +72,14 @@ def universal_figure(known: Sequence[Offset]) -> Figure:
             chance = np.mean([row.flips for row in here if row.source == RANDOM])
             panel.axhline(chance, color=color, linestyle=":", linewidth=0.9)
         panel.set_xscale("log")
-        panel.set_title(f"fitted on {source}, epsilon {epsilon:g}", fontsize=8)
-        panel.grid(visible=True, color="#dddddd", linewidth=0.6)
-        panel.spines[["top", "right"]].set_visible(False)
+        panel.set_title(f"Fitted on {source}, epsilon {epsilon:g}")
     drawn.supylabel("share of states flipped", fontsize=8)
     drawn.supxlabel("states that the offset was fitted on (dotted: random offsets)", fontsize=8)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=7)
+    legend_below(drawn, columns=4)
     return drawn
 
 
+@in_style
 def dimension_figure(known: Sequence[Spread]) -> Figure:
     """The epsilon that flips beside its prediction, and the alignment of noise beside 1/n, against n."""
     drawn = Figure(figsize=(7.0, 2.9), layout="constrained")
@@ -90,16 +96,12 @@ def dimension_figure(known: Sequence[Spread]) -> Figure:
         left.plot(lengths, measured, label=f"{policy}, {encoding}", **dots)
         left.plot(lengths, predicted, color=colors[policy], linewidth=0.9)
         right.plot(lengths, noise, **dots)
-    right.plot(lengths, [1 / n for n in lengths], color="#555555", linewidth=0.9, label="1 / n")
-    left.set_ylabel("median epsilon that flips\n(lines: predicted)", fontsize=8)
-    right.set_ylabel("squared cosine of random signs", fontsize=8)
-    right.legend(frameon=False, fontsize=7)
+    right.plot(lengths, [1 / n for n in lengths], color=MUTED, linewidth=0.9, label="1 / n")
+    left.set_ylabel("median epsilon that flips\n(lines: predicted)")
+    right.set_ylabel("squared cosine of random signs")
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_xlabel("n", fontsize=8)
-        axes.grid(visible=True, color="#dddddd", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = left.get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=7)
+        axes.set_xlabel("number of features n")
+    legend_below(drawn, columns=3)
     return drawn

@@ -28,7 +28,7 @@ from rlkit.adversarial import (
     visited,
 )
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.plotting import png
+from rlkit.figure_style import svg
 from rlkit.streams import Stream
 from rlkit.types import Env
 
@@ -256,7 +256,7 @@ def run(parts: Sequence[TransferPart], options: StudyOptions) -> Sequence[Report
         known = rows.read(file, part.row)
         tables += part.tables(known)
         if part.figure is not None:
-            write_bytes(options.data / f"{part.name}.png", png(part.figure(known)))
+            write_bytes(options.data / f"{part.name}.svg", svg(part.figure(known)))
     write_tables(tables, options.data)
     return tables
 

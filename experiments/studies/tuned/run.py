@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlkit.plotting import SMALL_DPI, learning_curves, png
+from rlkit.figure_style import svg
+from rlkit.plotting import learning_curves
 from rlkit.statistics import mean_interval, median_interval, proportion_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
@@ -24,7 +25,7 @@ def run(cases: Sequence[TunedCase], options: StudyOptions) -> Sequence[ReportTab
     for case in cases:
         points = options.data / f"curve-{case.name}.csv"
         train_missing(case.name, case.training, file, points)
-        write_bytes(points.with_suffix(".png"), png(learning_curve(case, rows.read(points, Point)), SMALL_DPI))
+        write_bytes(points.with_suffix(".svg"), svg(learning_curve(case, rows.read(points, Point))))
     return (verdict(CASES, rows.read(file, Score)),)
 
 

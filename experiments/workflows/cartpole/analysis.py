@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rlkit.agents import DQN, Agent
 from rlkit.envs import CartPole, find_dynamics, make
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.plotting import png
+from rlkit.figure_style import DIVERGING, in_style, svg
 
 from ...report.ledger import Picture, ReportTable, RunRecord
 from ..exact import rates_by_reward
@@ -60,6 +60,7 @@ class ValueSection(NamedTuple):
             **style,
         )
         axes.set(xlabel=NAMES[self.across], ylabel=NAMES[self.up], title=title)
+        axes.grid(visible=False)
         return image
 
 
@@ -225,22 +226,23 @@ def _section_table(results: Mapping[str, Any]) -> ReportTable:
     return ReportTable("sections", title, ("plane", "balanced", "doomed", "not known"), rows)
 
 
+@in_style
 def _map_picture(
     reference: LatticeReference, planes: tuple[ValueSection, ...], fates: list[NDArray[np.int64]]
 ) -> Picture:
     """Values and outcomes in both planes."""
     figure = Figure(figsize=(10.5, 7.4), layout="constrained")
     for row, plane, found in zip(figure.subplots(2, 2), planes, fates, strict=True):
-        image = plane.draw(row[0], reference.value_at(plane.states), "optimal value on the lattice", vmin=0)
-        figure.colorbar(image, ax=row[0])
-        plane.draw(row[1], found, "outcome", cmap=ListedColormap(COLORS), vmin=0, vmax=2)
+        image = plane.draw(row[0], reference.value_at(plane.states), "Optimal value on the lattice", vmin=0)
+        figure.colorbar(image, ax=row[0], label="value")
+        plane.draw(row[1], found, "Outcome", cmap=ListedColormap(COLORS), vmin=0, vmax=2)
     handles = [Patch(color=color, label=kind) for kind, color in zip(KINDS, COLORS, strict=True)]
-    figure.legend(handles=handles[::-1], loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles=handles[::-1], loc="outside lower center", ncols=3)
     caption = (
         "States from which the pole can be balanced. Blue: the greedy policy does it. Red: every sequence of pushes "
         "fails. The components that are not drawn are zero."
     )
-    return Picture("balance", caption, png(figure))
+    return Picture("balance", caption, svg(figure))
 
 
 def _verify_learned(learned: Subject, dynamics: CartPole, gamma: float) -> None:
@@ -307,6 +309,7 @@ def _learned_table(reference: LatticeReference, learned: Subject) -> tuple[Repor
     return ReportTable("learned", title, columns, tuple(tuple(row.values()) for row in rows)), rows
 
 
+@in_style
 def _learned_picture(reference: LatticeReference, learned: Subject, planes: tuple[ValueSection, ...]) -> Picture:
     """Value of the lattice, of the first seed's network, and their difference."""
     assert isinstance(learned.policy, DQN)
@@ -315,15 +318,17 @@ def _learned_picture(reference: LatticeReference, learned: Subject, planes: tupl
         state = plane.states
         exact, guess = reference.q_at(state).max(axis=1), _learned_q(learned.policy, state)[0].max(axis=1)
         highest = float(max(exact.max(axis=0), guess.max(axis=0)))
-        image = plane.draw(row[0], exact, "lattice", vmin=0, vmax=highest)
-        plane.draw(row[1], guess, f"max Q of DQN, seed {learned.seeds[0]}", vmin=0, vmax=highest)
-        figure.colorbar(image, ax=row[1])
+        image = plane.draw(row[0], exact, "Optimal value on the lattice", vmin=0, vmax=highest)
+        plane.draw(row[1], guess, f"Learned value of DQN, seed {learned.seeds[0]}", vmin=0, vmax=highest)
+        figure.colorbar(image, ax=row[1], label="value")
         widest = float(np.abs(guess - exact).max(axis=0))
         figure.colorbar(
-            plane.draw(row[2], guess - exact, "DQN - lattice", cmap="RdBu_r", vmin=-widest, vmax=widest), ax=row[2]
+            plane.draw(row[2], guess - exact, "Learned minus optimal", cmap=DIVERGING, vmin=-widest, vmax=widest),
+            ax=row[2],
+            label="difference of values",
         )
     caption = (
         "Optimal value on the lattice, the learned one, and their difference. The network has seen the states around "
         "upright and little else."
     )
-    return Picture("learned", caption, png(figure))
+    return Picture("learned", caption, svg(figure))

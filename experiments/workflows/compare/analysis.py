@@ -11,7 +11,8 @@ import numpy as np
 
 import rlkit.sb3
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.plotting import Curve, learning_curves, png
+from rlkit.figure_style import svg
+from rlkit.plotting import Curve, learning_curves
 from rlkit.sb3 import SB3Policy
 from rlkit.statistics import Estimate, difference_interval, mean_interval
 
@@ -223,5 +224,5 @@ def _picture(comparison: Comparison) -> Picture:
         comparison.sb3.name: training_curve(comparison.results, timesteps),
     }
     figure = learning_curves(curves, ylabel="return of training episodes")
-    caption = "Returns during training, with exploration; thin lines are single seeds."
-    return Picture("training", caption, png(figure))
+    caption = "Returns during training, with exploration."
+    return Picture("training", caption, svg(figure))

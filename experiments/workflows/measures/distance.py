@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rlkit.adversarial import Attack, DeepFool, DistanceCurve, distance_curve
-from rlkit.plotting import Curve, draw_curves, png
+from rlkit.figure_style import in_style, legend_below, mark_epsilon, svg
+from rlkit.plotting import Curve, draw_curves
 from rlkit.statistics import mean_interval
 
 from ...report.ledger import Cell, Picture, ReportTable
@@ -31,7 +32,7 @@ def distance(subject: Subject, plan: AttackPlan) -> Measurement:
     return Measurement(
         results=[_result(each) for each in curves],
         tables=(_table(curves, plan),),
-        picture=Picture("distance", caption, png(_figure(curves, plan))),
+        picture=Picture("distance", caption, svg(_figure(curves, plan))),
         note=(
             f"Adversarial distance is the smallest epsilon found that changes the action, at {obs.shape[1]} states of "
             f"{EPISODES} natural episodes of every training seed: an upper bound, as something nearer may be there."
@@ -73,6 +74,7 @@ def _table(curves: Sequence[DistanceCurve], plan: AttackPlan) -> ReportTable:
     return ReportTable("distance", title, columns, rows, digits=3)
 
 
+@in_style
 def _figure(curves: Sequence[DistanceCurve], plan: AttackPlan) -> Figure:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -80,6 +82,6 @@ def _figure(curves: Sequence[DistanceCurve], plan: AttackPlan) -> Figure:
     shares = {each.attack: Curve(fine, each._replace(epsilons=fine).flipped) for each in curves}
     draw_curves(axes, shares, f"epsilon [{plan.unit}]", "share of states that flip")
     if plan.aliasing is not None:
-        axes.axvline(plan.aliasing, color="#555555", linewidth=1.1, linestyle=":", label="states can look alike")
-        axes.legend(frameon=False, fontsize=9)
+        mark_epsilon(axes, plan.aliasing, "states can look alike")
+    legend_below(figure)
     return figure

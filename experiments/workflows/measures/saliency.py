@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlkit.adversarial import SaliencyOfEpisode, episode_saliencies
-from rlkit.plotting import png, strips
+from rlkit.figure_style import in_style, svg
+from rlkit.plotting import strips
 from rlkit.statistics import mean_interval, share_interval
 
 from ...report.ledger import Picture, ReportTable
@@ -37,7 +38,7 @@ def saliency(subject: Subject, plan: AttackPlan) -> Measurement:
     return Measurement(
         results={"features": names, "mean_of_seeds": means},
         tables=(_means(labels, means[:, shown], plan), _steps(labels, first, episodes[0].action.tolist())),
-        picture=Picture("saliency", caption, png(_figure(labels, first, means[:, shown]))),
+        picture=Picture("saliency", caption, svg(_figure(labels, first, means[:, shown]))),
         note=(
             "Saliency is |d score of the greedy action / d feature| per unit of epsilon, over the first natural "
             "episode of every training seed" + (f"; the {SHOWN} largest are listed." if len(names) > SHOWN else ".")
@@ -70,14 +71,16 @@ def _steps(labels: Sequence[str], first: Floats, actions: Sequence[int]) -> Repo
     return ReportTable("saliency_steps", title, ("step", "action", *labels), rows)
 
 
+@in_style
 def _figure(labels: Sequence[str], first: Floats, means: Floats) -> Figure:
     """A heat map of the first seed's episode, and every seed's mean."""
     figure = Figure(figsize=(9.6, 1.6 + 0.35 * max(len(labels), 5)), layout="constrained")
     episode, seeds = figure.subplots(1, 2, width_ratios=(3, 2))
     image = episode.imshow(first.T, aspect="auto", interpolation="nearest", cmap="Blues", vmin=0.0)
-    episode.set_yticks(range(len(labels)), labels, fontsize=8)
-    episode.set_xlabel("step")
-    figure.colorbar(image, ax=episode, label="saliency")
-    strips(seeds, dict(zip(labels, means.T, strict=True)), "mean saliency")
+    episode.set_yticks(range(len(labels)), labels)
+    episode.set(xlabel="step of the episode", title="One episode of the first seed")
+    episode.grid(visible=False)
+    figure.colorbar(image, ax=episode, label="saliency per unit of epsilon")
+    strips(seeds, dict(zip(labels, means.T, strict=True)), "mean saliency", "All seeds")
     seeds.tick_params(axis="x", rotation=30 if len(labels) <= 8 else 90)
     return figure

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.adversarial import Section, cross_section, first_order_flip
-from rlkit.plotting import COLORS, png
+from rlkit.figure_style import COLORS, DIVERGING, INK, MUTED, in_style, legend_below, svg
 from rlkit.statistics import Estimate, share_interval
 
 from ...report.ledger import Picture, ReportTable
@@ -53,7 +53,7 @@ def sections(subject: Subject, plan: AttackPlan) -> Measurement:
     return Measurement(
         results={"flips": [dict(zip(table.columns, row, strict=True)) for row in table.rows]},
         tables=(table, _rays(planes), _points(planes)),
-        picture=Picture("sections", caption, png(_figure(planes, plan))),
+        picture=Picture("sections", caption, svg(_figure(planes, plan))),
         note=(
             f"Sections are of {obs.shape[1]} states of {EPISODES} natural episodes of every training seed, in the "
             "direction of the margin's gradient and in one of random signs; a linear policy flips where predicted."
@@ -116,6 +116,7 @@ def _points(planes: Sequence[Plane]) -> ReportTable:
     return ReportTable("planes", "Margin over a plane", ("state", "steepest", "random", "margin", "action"), rows)
 
 
+@in_style
 def _figure(planes: Sequence[Plane], plan: AttackPlan) -> Figure:
     figure = Figure(figsize=(1.2 + 2.9 * len(planes), 6.0), layout="constrained")
     above, below = figure.subplots(2, len(planes), sharex=True, squeeze=False)
@@ -123,16 +124,24 @@ def _figure(planes: Sequence[Plane], plan: AttackPlan) -> Figure:
     for plane, lines, surface in zip(planes, above, below, strict=True):
         _draw_rays(lines, plane)
         image = surface.pcolormesh(
-            plane.radii, plane.radii, plane.margin, cmap="RdBu_r", vmin=-largest, vmax=largest, shading="nearest"
+            plane.radii,
+            plane.radii,
+            plane.margin,
+            cmap=DIVERGING,
+            vmin=-largest,
+            vmax=largest,
+            shading="nearest",
+            rasterized=True,
         )
         if plane.margin.min(axis=None) < 0 < plane.margin.max(axis=None):
-            surface.contour(plane.radii, plane.radii, plane.margin, levels=[0.0], colors="black", linewidths=1.0)
-        surface.set_xlabel("steepest direction", fontsize=8)
-    below[0].set_ylabel("random signs", fontsize=8)
-    above[0].set_ylabel("scores", fontsize=8)
-    above[0].legend(frameon=False, fontsize=7)
+            surface.contour(plane.radii, plane.radii, plane.margin, levels=[0.0], colors=INK, linewidths=1.0)
+        surface.set_xlabel("steepest direction")
+        surface.grid(visible=False)
+    below[0].set_ylabel("random signs")
+    above[0].set_ylabel("scores")
     figure.colorbar(image, ax=list(below), label="lead of another action")
     figure.supxlabel(f"epsilon [{plan.unit}]", fontsize=9)
+    legend_below(figure, columns=4)
     return figure
 
 
@@ -140,9 +149,14 @@ def _draw_rays(axes: Axes, plane: Plane) -> None:
     """A color per action, solid along the steepest direction and dashed along random signs."""
     for action in range(plane.scores.shape[-1]):
         color = COLORS[action % len(COLORS)]
-        axes.plot(plane.radii, plane.ray(True)[:, action], color=color, label=f"action {action}")
-        axes.plot(plane.radii, plane.ray(False)[:, action], color=color, linestyle="--", linewidth=1.0)
-    axes.axvline(0.0, color="#999999", linewidth=0.7)
-    axes.set_title(f"state {plane.state}", fontsize=9)
-    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+        axes.plot(plane.radii, plane.ray(True)[:, action], color=color, label=f"action {action}, steepest direction")
+        axes.plot(
+            plane.radii,
+            plane.ray(False)[:, action],
+            color=color,
+            linestyle="--",
+            linewidth=1.0,
+            label=f"action {action}, random signs",
+        )
+    axes.axvline(0.0, color=MUTED, linewidth=0.7)
+    axes.set_title(f"State {plane.state}")

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlkit.adversarial import PGD, Transfer, distill, sweep
-from rlkit.plotting import Curve, draw_curves, png
+from rlkit.figure_style import in_style, legend_below, svg
+from rlkit.plotting import Curve, draw_curves
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, Picture, ReportTable
@@ -41,7 +42,7 @@ def substitutes(subject: Subject, plan: AttackPlan) -> Measurement:
     return Measurement(
         results=[_result(each) for each in found],
         tables=(_table(found, plan),),
-        picture=Picture("substitutes", caption, png(_figure(found, plan))),
+        picture=Picture("substitutes", caption, svg(_figure(found, plan))),
         note=(
             "A substitute learns the policy's actions at natural observations and at random points near them, one "
             "answer for each query, and PGD on it is shown to the policy. Flips are at natural states, returns of "
@@ -92,6 +93,7 @@ def _table(found: list[SubstituteAttack], plan: AttackPlan) -> ReportTable:
     )
 
 
+@in_style
 def _figure(found: list[SubstituteAttack], plan: AttackPlan) -> Figure:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -99,6 +101,7 @@ def _figure(found: list[SubstituteAttack], plan: AttackPlan) -> Figure:
         f"epsilon {epsilon:g}": Curve([each.queries for each in found], np.array([each.returns[i] for each in found]))
         for i, epsilon in enumerate(plan.epsilons)
     }
-    draw_curves(axes, curves, "queries", "return")
+    draw_curves(axes, curves, "queries that the substitute is fitted to", "return")
     axes.set_xscale("log")
+    legend_below(figure)
     return figure

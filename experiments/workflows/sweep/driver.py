@@ -14,12 +14,12 @@ from rlkit.statistics import mean_interval
 from ...report.ledger import Cell, ReportTable, RunRecord
 from .executors import Ended, Executor
 from .experiment import Batch, PlannedRun, batch_id
-from .sweep_ledger import RunState, SweepAttempt, SweepLedger, last_line, pending
+from .progress import ProgressLog, progress_log, sweep_progress
+from .sweep_ledger import RunState, SweepAttempt, SweepLedger, checkpoints_of, last_line, pending
 
-MOST_LOSSES = 3  # processes that may die in a batch before its runs are trained one by one, or count as failed
+MOST_LOSSES = 3  # processes that die in a batch, without a later checkpoint, before its runs train alone or have failed
 POLL_SECONDS = 0.5  # between two looks at what others do, and at the request to stop
-LINE_SECONDS = 15.0  # between two lines of progress while nothing ends
-LEAST_SECONDS = 1.0  # between two lines of progress
+LINE_SECONDS = 15.0  # between two lines of progress
 
 
 class SweepDriver:
@@ -31,17 +31,18 @@ class SweepDriver:
         sweep: the ledger.
         executor: where attempts run.
         tell: takes each line of progress.
+        log: takes the same as numbers; None for nobody.
     """
 
-    def __init__(self, sweep: SweepLedger, executor: Executor, tell: Callable[[str], None]) -> None:
-        self.sweep, self.executor, self.tell = sweep, executor, tell
+    def __init__(
+        self, sweep: SweepLedger, executor: Executor, tell: Callable[[str], None], log: ProgressLog | None = None
+    ) -> None:
+        self.sweep, self.executor, self.tell, self.log = sweep, executor, tell, log
         self._queue: deque[Batch] = deque(sweep.experiment.batches)
         self._running: dict[SweepAttempt, Batch] = {}
         self._losses: Counter[str] = Counter()
+        self._reached: dict[str, int] = {}  # batch -> steps of its newest checkpoint at the last loss
         self._began = self._told = time.monotonic()
-        self._left = {run.id for run in sweep.experiment.runs}  # runs that had no result at the last look
-        self._done_before = self._done()
-        self._said = -1  # runs done in the last line
 
     def run(self, stop: Callable[[], bool]) -> bool:
         """Train until nothing is left to do; whether that is so, or ``stop()`` was true before."""
@@ -52,10 +53,10 @@ class SweepDriver:
             self._submit()
             for ended in self.executor.wait(POLL_SECONDS):
                 self._take(ended)
-            if time.monotonic() - self._told >= LINE_SECONDS:
+            if time.monotonic() - self._told >= LINE_SECONDS and (self._queue or self._running):
+                self._beat_for_waiting()
                 self._say()
-        if self._said < len(self.sweep.experiment.runs):
-            self._say()
+        self._say()
         return True
 
     def _submit(self) -> None:
@@ -79,16 +80,13 @@ class SweepDriver:
         batch, end = self._running.pop(ended.attempt), ended.attempt.end()
         name = f"batch {batch_id(run.id for run in batch)[:8]} ({described(batch)})"
         if end is not None and end["state"] == "done":
-            if time.monotonic() - self._told >= LEAST_SECONDS:
-                self._say()
-        elif end is not None and end["state"] == "failed":
+            return
+        if end is not None and end["state"] == "failed":
             self.tell(f"{name} failed: {last_line(end['reason'])}")
             self._split(batch)
         else:
             cause = ended.lost or "its worker was asked to stop"
-            identity = batch_id(run.id for run in batch)
-            self._losses[identity] += 1
-            if self._losses[identity] < MOST_LOSSES:
+            if self._count_loss(batch) < MOST_LOSSES:
                 ended.attempt.finish("stopped", cause)
                 self.tell(f"{name}: {cause}; it is tried again")
                 self._queue.appendleft(batch)
@@ -98,30 +96,45 @@ class SweepDriver:
                 self.tell(f"{name} failed: {reason}")
                 self._split(batch)
 
+    def _count_loss(self, batch: Batch) -> int:
+        """How many processes died in a batch since it last came to a later checkpoint."""
+        identity = batch_id(run.id for run in batch)
+        reached = max((steps for steps, _ in checkpoints_of(self.sweep.batch_folder(batch))), default=0)
+        if reached > self._reached.get(identity, 0):
+            self._reached[identity], self._losses[identity] = reached, 0
+        self._losses[identity] += 1
+        return self._losses[identity]
+
     def _split(self, batch: Batch) -> None:
         if len(batch) > 1:
             self.tell("its runs are trained one by one")
             self._queue.extend((run,) for run in batch)
 
-    def _done(self) -> int:
-        """How many runs have a result."""
-        self._left = {run for run in self._left if not self.sweep.is_done(run)}
-        return len(self.sweep.experiment.runs) - len(self._left)
+    def _beat_for_waiting(self) -> None:
+        """Keep the heartbeats of attempts that wait for a place, so that no other driver begins their batches."""
+        for attempt in self._running:
+            if not attempt.begun():
+                attempt.beat()
 
     def _say(self) -> None:
-        """One line: what is done, and how long the rest may take."""
+        """One line, and an entry of the log: how far the sweep is."""
         self._told = time.monotonic()
-        runs = self.sweep.experiment.runs
-        done, elapsed = self._done(), self._told - self._began
-        self._said = done
-        words = [f"{elapsed:4.0f} s  {done} of {len(runs)} runs done"]
-        beats = [beat for attempt in self._running if (beat := attempt.heartbeat()) is not None]
-        if beats:
-            words.append(f"{len(beats)} batches running, at step {max(int(beat.get('steps', 0)) for beat in beats):,}")
-        if self._done_before < done < len(runs):
-            left = elapsed * (len(runs) - done) / (done - self._done_before)
-            words.append(f"about {left:.0f} s left")
-        self.tell("; ".join(words))
+        elapsed, progress = self._told - self._began, sweep_progress(self.sweep)
+        self.tell(f"{elapsed:4.0f} s  {progress}")
+        if self.log is not None:
+            self.log.add(progress, elapsed)
+
+
+def drive(
+    sweep: SweepLedger,
+    executor: Executor,
+    tell: Callable[[str], None],
+    stop: Callable[[], bool],
+    tensorboard: bool = False,
+) -> bool:
+    """Run what is missing in a ledger with the progress in its folder; whether nothing is left, see ``SweepDriver``."""
+    with progress_log(sweep.folder, tensorboard) as log:
+        return SweepDriver(sweep, executor, tell, log).run(stop)
 
 
 def described(batch: Sequence[PlannedRun]) -> str:

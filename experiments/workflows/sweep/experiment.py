@@ -14,14 +14,15 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..preset_file import with_preset
 from ..train import ALGORITHMS, Training, usual_preset
 
 NEEDED = ("question", "hypothesis", "agents", "environments", "seeds", "steps")
-OPTIONAL = ("name", "settings", "episodes", "rows", "checkpoint_every", "backend", "device", "engine")
+OPTIONAL = ("name", "settings", "episodes", "first_episode", "rows", "checkpoint_every", "backend", "device", "engine")
 OF_AGENT = ("algo", "name", "preset", "num_envs", "set", "settings")
 OF_ENVIRONMENT = ("env", "name", "env_kwargs")
 ROWS = 64  # of a batch at most, unless the experiment says so
@@ -67,6 +68,11 @@ class Experiment:
     batches: tuple[Batch, ...]
     checkpoint_every: int | None = None  # environment steps; None decides by time
     text: str = ""  # of the file
+
+    @property
+    def device(self) -> str:
+        """Where the runs compute."""
+        return str(self.runs[0].configuration["device"])
 
 
 class _GridAgent(NamedTuple):
@@ -117,11 +123,11 @@ def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:
         ValueError: an unknown key (the nearest is named), a value of another type, an empty grid, one that contradicts
             itself, or a configuration that the agent refuses; the message names the cell.
     """
-    _refuse_unknown(given, (*NEEDED, *OPTIONAL), "the experiment")
+    refuse_unknown(given, (*NEEDED, *OPTIONAL), "the experiment")
     for key in NEEDED:
         if key not in given:
             raise ValueError(f"the experiment has no {key}: add it")
-    name = _name(given.get("name"), "the experiment")
+    name = name_of(given.get("name"), "the experiment")
     question, hypothesis = (_said(given[key], key) for key in ("question", "hypothesis"))
     varied = _varied(given.get("settings", {}), "settings")
     agents = [_agent(entry, varied) for entry in _entries(given["agents"], "agents", "algo")]
@@ -134,20 +140,22 @@ def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:
     if cells * len(seeds) > MOST_RUNS:
         raise ValueError(f"the grid has {cells * len(seeds):,} runs, at most {MOST_RUNS:,} are possible: split it")
     common = {
-        "steps": _count(given["steps"], "steps"),
+        "steps": count_of(given["steps"], "steps"),
         "backend": _text(given.get("backend", "auto"), "backend"),
         "device": _text(given.get("device", "cpu"), "device"),
         "engine": _text(given.get("engine", "auto"), "engine"),
     }
-    episodes = _count(given.get("episodes", 100), "episodes")
-    rows = _count(given.get("rows", ROWS), "rows")
+    evaluation = {"episodes": count_of(given.get("episodes", 100), "episodes")}
+    if "first_episode" in given:  # else that of every evaluation
+        evaluation["first_episode"] = count_of(given["first_episode"], "first_episode")
+    rows = count_of(given.get("rows", ROWS), "rows")
     every = given.get("checkpoint_every")
     runs: list[PlannedRun] = []
     together: dict[str, list[PlannedRun]] = {}  # by what must agree within a batch
     for agent, environment in itertools.product(agents, environments):
         for values in itertools.product(*agent.varied.values()):
             settings = dict(zip(agent.varied, values, strict=True))
-            configuration, per_row = _resolved(agent, environment, settings, seeds[0], common, episodes)
+            configuration, per_row = _resolved(agent, environment, settings, seeds, common, evaluation)
             for seed in seeds:
                 each = {**configuration, "seed": seed}
                 run = PlannedRun(run_id(each), agent.name, environment.name, settings, each)
@@ -157,7 +165,7 @@ def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:
     batches = tuple(
         tuple(alike[first : first + rows]) for alike in together.values() for first in range(0, len(alike), rows)
     )
-    checkpoint_every = None if every is None else _count(every, "checkpoint_every")
+    checkpoint_every = None if every is None else count_of(every, "checkpoint_every")
     return Experiment(name, question, hypothesis, tuple(runs), batches, checkpoint_every, text)
 
 
@@ -203,24 +211,24 @@ def _resolved(
     agent: _GridAgent,
     environment: _GridEnvironment,
     settings: Mapping[str, Any],
-    seed: int,
+    seeds: tuple[int, ...],
     common: Mapping[str, Any],
-    episodes: int,
+    evaluation: Mapping[str, int],
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The configuration of a cell without its seed, and the hyper-parameters that may differ by row."""
+    cell = PlannedRun("", agent.name, environment.name, settings, {}).cell
     training = Training(
         env=environment.env,
         algo=agent.algo,
-        seeds=(seed,),
+        seeds=seeds,
         preset=agent.preset or usual_preset(agent.algo, environment.env),
         hyperparameters={**agent.fixed, **settings},
         env_kwargs=environment.env_kwargs,
         num_envs=agent.num_envs,
         **common,
     )
-    cell = PlannedRun("", agent.name, environment.name, settings, {}).cell
     try:
-        made = training.make_agent()
+        made = replace(with_preset(training), seeds=seeds[:1]).make_agent()
     except ValueError as error:
         raise ValueError(f"{cell}: {error}") from error
     hyperparameters, per_row = asdict(made.config), made.per_row_names()
@@ -239,7 +247,7 @@ def _resolved(
         "num_envs": made.env.num_envs,
         "hyperparameters": hyperparameters,
         "steps": training.steps,
-        "episodes": episodes,
+        **evaluation,
     }
     try:
         plain: dict[str, Any] = json.loads(json.dumps(configuration))  # as a file gives it back
@@ -289,11 +297,11 @@ def _entries(given: Any, key: str, main: str) -> list[Mapping[str, Any]]:
 
 def _agent(given: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> _GridAgent:
     where = f"the agent {str(given.get('name', given.get('algo')))!r}"
-    _refuse_unknown(given, OF_AGENT, where)
+    refuse_unknown(given, OF_AGENT, where)
     algo = _text(given.get("algo"), f"algo of {where}")
     if algo not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algo!r}: {_nearest(algo, ALGORITHMS)}")
-    fixed = _table(given.get("set", {}), f"set of {where}")
+    fixed = table_of(given.get("set", {}), f"set of {where}")
     own = _varied(given.get("settings", {}), f"settings of {where}")
     for name in own:
         if name in varied:
@@ -303,10 +311,10 @@ def _agent(given: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> _Gr
             raise ValueError(f"{name} is set to {fixed[name]!r} by {where} and varied in settings: keep one")
     preset, num_envs = given.get("preset"), given.get("num_envs")
     return _GridAgent(
-        _name(given.get("name", algo), where),
+        name_of(given.get("name", algo), where),
         algo,
         None if preset is None else _text(preset, f"preset of {where}"),
-        None if num_envs is None else _count(num_envs, f"num_envs of {where}"),
+        None if num_envs is None else count_of(num_envs, f"num_envs of {where}"),
         fixed,
         {**varied, **own},
     )
@@ -314,14 +322,14 @@ def _agent(given: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> _Gr
 
 def _environment(given: Mapping[str, Any]) -> _GridEnvironment:
     where = f"the environment {str(given.get('name', given.get('env')))!r}"
-    _refuse_unknown(given, OF_ENVIRONMENT, where)
+    refuse_unknown(given, OF_ENVIRONMENT, where)
     env = _text(given.get("env"), f"env of {where}")
-    name = _name(given["name"], where) if "name" in given else env
-    return _GridEnvironment(name, env, _table(given.get("env_kwargs", {}), f"env_kwargs of {where}"))
+    name = name_of(given["name"], where) if "name" in given else env
+    return _GridEnvironment(name, env, table_of(given.get("env_kwargs", {}), f"env_kwargs of {where}"))
 
 
 def _varied(given: Any, where: str) -> dict[str, Sequence[Any]]:
-    table = _table(given, where)
+    table = table_of(given, where)
     for name, values in table.items():
         if not isinstance(values, list):
             raise ValueError(f"{where}: {name} must be a list of values, got {values!r}")
@@ -342,13 +350,14 @@ def _seeds(given: Any) -> tuple[int, ...]:
         if twice := _twice(given):
             raise ValueError(f"the seed {twice[0]} is given twice")
         return tuple(given)
-    count = _count(given, "seeds")
+    count = count_of(given, "seeds")
     if count > MOST_RUNS:
         raise ValueError(f"seeds must be at most {MOST_RUNS:,}, got {count:,}")
     return tuple(range(count))
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+def refuse_unknown(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Refuse a key that is not known, and name the nearest known one."""
     for key in given:
         if key not in known:
             raise ValueError(f"{where} has the unknown key {key!r}: {_nearest(key, known)}")
@@ -359,7 +368,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
 
 
-def _name(given: Any, where: str) -> str:
+def name_of(given: Any, where: str) -> str:
+    """A name that may be that of a file: no separator, no markup."""
     if not isinstance(given, str) or NAME.fullmatch(given) is None:
         raise ValueError(
             f"the name of {where} must be of at most 64 letters, digits and . _ + -, and begin with a letter or digit, "
@@ -380,13 +390,15 @@ def _text(given: Any, where: str) -> str:
     return given
 
 
-def _table(given: Any, where: str) -> dict[str, Any]:
+def table_of(given: Any, where: str) -> dict[str, Any]:
+    """A table of the file."""
     if not isinstance(given, dict):
         raise ValueError(f"{where} must be a table, got {given!r}")
     return given
 
 
-def _count(given: Any, where: str) -> int:
+def count_of(given: Any, where: str) -> int:
+    """A whole number of at least 1."""
     if type(given) is not int or given < 1:
         raise ValueError(f"{where} must be an integer at least 1, got {given!r}")
     return given

@@ -6,6 +6,7 @@ run by ``os.link``, which succeeds for one attempt only::
     FOLDER/sweep.json                                   the experiment, resolved; never changed
     FOLDER/batches/BATCH/attempt-UUID/job.json          the runs of the attempt
                                       HEARTBEAT         written again while it runs
+                                      STOP              the driver asks it to stop
                                       checkpoints/      of the batch
                                       results/RUN.json  one for each run
                                       END               how it ended, with the traceback of a failure
@@ -37,7 +38,8 @@ from ...report import ledger
 from .experiment import Batch, Experiment, PlannedRun, batch_id, run_id
 
 SCHEMA = 1  # of the ledger
-SWEEP, DONE, JOB, HEARTBEAT, END, RESULTS = "sweep.json", "DONE", "job.json", "HEARTBEAT", "END", "results"
+SWEEP, DONE, RESULTS = "sweep.json", "DONE", "results"
+JOB, HEARTBEAT, STOP, END, LOG = "job.json", "HEARTBEAT", "STOP", "END", "log.txt"  # of an attempt
 STALE_SECONDS = 60.0  # age of a heartbeat from which an attempt counts as abandoned
 PAUSES = (0.05, 0.2, 1.0)  # seconds before a call is made again that met a stale handle of a network file system
 _STEPS = re.compile(r"(0|[1-9]\d{0,17})\.safetensors")
@@ -63,6 +65,15 @@ class RunState(NamedTuple):
     steps: int = 0  # of a running one, per seed
 
 
+class AttemptProgress(NamedTuple):
+    """How far the training of an attempt is."""
+
+    steps: int = 0  # environment steps per run
+    rows: int = 0  # runs that train as one computation; 0 before the first row of the log
+    rate: float = 0.0  # environment steps per second of all its runs together
+    mean_return: float | None = None  # latest mean training return; None before an episode has ended
+
+
 @dataclass(frozen=True)
 class SweepAttempt:
     """One attempt at a batch.
@@ -81,14 +92,29 @@ class SweepAttempt:
         """
         return _checked(self.folder / JOB)
 
-    def beat(self, **progress: Any) -> None:
-        """Write that the attempt runs, in this process.
+    def beat(self, progress: AttemptProgress | None = None) -> None:
+        """Write that the attempt runs in this process, and how far it is."""
+        place = {"host": socket.gethostname(), "process": os.getpid()}
+        with whole_file(self.folder / HEARTBEAT, durable=False) as file:
+            file.write(json.dumps({**place, **(progress or AttemptProgress())._asdict()}).encode())
 
-        Args:
-            progress: how far it is.
-        """
-        with whole_file(self.folder / HEARTBEAT) as file:
-            file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid(), **progress}).encode())
+    def begun(self) -> bool:
+        """Whether a worker has taken the attempt; else it waits where it was submitted."""
+        return (self.folder / LOG).exists()
+
+    def ask_to_stop(self) -> None:
+        """Ask the attempt, wherever it runs, to stop in order with a checkpoint."""
+        (self.folder / STOP).touch()
+
+    def stop_asked(self) -> bool:
+        """Whether the attempt was asked to stop."""
+        return (self.folder / STOP).exists()
+
+    def progress(self) -> AttemptProgress | None:
+        """How far the attempt is; None if it does not run."""
+        last = self.heartbeat()
+        known = AttemptProgress._fields
+        return None if last is None else AttemptProgress(**{name: last[name] for name in known if name in last})
 
     def heartbeat(self) -> dict[str, Any] | None:
         """The last heartbeat if the attempt runs: it has not ended, and the heartbeat is not stale."""
@@ -104,7 +130,7 @@ class SweepAttempt:
 
     def finish(self, state: EndState, reason: str = "") -> None:
         """Write how the attempt ended."""
-        with whole_file(self.folder / END) as file:
+        with whole_file(self.folder / END, durable=False) as file:
             file.write(json.dumps({"state": state, "reason": reason, "time": time.time()}).encode())
 
     def end(self) -> dict[str, Any] | None:
@@ -201,28 +227,47 @@ class SweepLedger:
 
     def is_done(self, run: str) -> bool:
         """Whether a run has a committed result, damaged or not."""
-        return (self.folder / "runs" / run / DONE).exists()
+        return self.done_at(run) is not None
+
+    def done_at(self, run: str) -> float | None:
+        """When the result of a run was written, in seconds of the file system's clock; None if it is missing."""
+        try:
+            return (self.folder / "runs" / run / DONE).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def batch_folder(self, batch: Sequence[PlannedRun]) -> Path:
+        """The folder of all attempts at a batch."""
+        return self.folder / "batches" / batch_id(run.id for run in batch)
 
     def new_attempt(self, batch: Sequence[PlannedRun]) -> SweepAttempt:
         """Make the folder of an attempt, with its runs and a heartbeat of this process."""
-        name = f"attempt-{uuid.uuid4().hex}"
-        attempt = SweepAttempt(self.folder / "batches" / batch_id(run.id for run in batch) / name)
+        attempt = SweepAttempt(self.batch_folder(batch) / f"attempt-{uuid.uuid4().hex}")
         attempt.folder.mkdir(parents=True)
         job = {
             "schema": SCHEMA,
             "runs": {run.id: run.configuration for run in batch},
             "checkpoint_every": self.experiment.checkpoint_every,
         }
-        with whole_file(attempt.folder / JOB) as file:
+        with whole_file(attempt.folder / JOB, durable=False) as file:
             file.write(json.dumps(job, indent=1).encode())
         attempt.beat()
         return attempt
 
     def attempts(self, batch: Sequence[PlannedRun] | None = None) -> Iterator[SweepAttempt]:
         """The attempts at a batch, or at all."""
-        inside = "*" if batch is None else batch_id(run.id for run in batch)
-        for folder in (self.folder / "batches").glob(f"{inside}/attempt-*"):
+        above = (self.folder / "batches").glob("*") if batch is None else [self.batch_folder(batch)]
+        for folder in (attempt for each in above for attempt in each.glob("attempt-*")):
             yield SweepAttempt(folder)
+
+    def running(self) -> Iterator[tuple[SweepAttempt, dict[str, Any]]]:
+        """The attempts that run by their heartbeats, with their jobs."""
+        for attempt in self.attempts():
+            if attempt.heartbeat() is not None:
+                try:
+                    yield attempt, attempt.job()
+                except (OSError, ValueError):
+                    continue  # killed before it began
 
     def states(self) -> dict[str, RunState]:
         """The state of every run, in the order of the experiment."""
@@ -331,8 +376,7 @@ def pending(sweep: SweepLedger, batch: Batch) -> Batch:
     missing = tuple(run for run in batch if not sweep.is_done(run.id))
     if not missing or len(missing) == len(batch):
         return missing
-    folder = sweep.folder / "batches" / batch_id(run.id for run in batch)
-    return batch if checkpoints_of(folder) else missing
+    return batch if checkpoints_of(sweep.batch_folder(batch)) else missing
 
 
 def last_line(reason: str) -> str:

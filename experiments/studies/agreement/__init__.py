@@ -1,0 +1,1 @@
+"""Do policies agree with the exact one away from the states they visit, and what do they lose in changed worlds?"""

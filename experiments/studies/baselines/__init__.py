@@ -1,0 +1,1 @@
+"""What does each baseline of REINFORCE buy, and does a smaller gamma trade bias for variance?"""

@@ -1,0 +1,48 @@
+"""What the driver of a sweep asks of an executor."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from ..sweep_ledger import SweepAttempt
+
+
+class Ended(NamedTuple):
+    """An attempt that an executor does not run any more."""
+
+    attempt: SweepAttempt
+    lost: str = ""  # why its process ended before it; empty if the attempt itself ended
+
+
+class Executor(Protocol):
+    """Runs attempts at the same time, each in a process of its own.
+
+    Use it in a ``with`` block, whose end stops what still runs.
+    """
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        ...
+
+    def free(self) -> int:
+        """How many attempts can be submitted now; those in flight are bounded by it."""
+        ...
+
+    def submit(self, attempt: SweepAttempt) -> None:
+        """Begin an attempt."""
+        ...
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Wait until an attempt has ended, for at most so many seconds; those that have ended, each told once."""
+        ...
+
+    def stop(self) -> None:
+        """Ask every attempt to stop in order, and wait until all have ended."""
+        ...

@@ -1,0 +1,78 @@
+"""Executors of other libraries: a Ray cluster whose node is killed, and jobs of submitit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from small_sweep import SMALL, TOML, doing, never, outcomes, run_all
+
+from rlkit.experiments.cli import main
+from rlkit.experiments.workflows.sweep.driver import SweepDriver
+from rlkit.experiments.workflows.sweep.executors import SlurmExecutor
+from rlkit.experiments.workflows.sweep.experiment import experiment_of, read_experiment
+from rlkit.experiments.workflows.sweep.sweep_ledger import SweepLedger
+
+PROGRAM = Path(__file__).with_name("ray_cluster.py")
+RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all addresses are the loopback's
+    "RAY_agent_register_timeout_ms": "600000",  # else a slow agent ends its raylet
+}
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_that_loses_a_node_loses_no_run_and_trains_none_twice(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    file = tmp_path / "experiment.toml"
+    file.write_text(f"steps = 1500\ncheckpoint_every = 100\nrows = 1\n{TOML}", encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as short:  # the names of sockets are limited
+        environment = {**os.environ, **RAY, "RAY_TMPDIR": short}
+        command = [sys.executable, PROGRAM, tmp_path]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["finished"]
+    assert said["places"] == 2  # of the nodes, as many as tasks in flight
+    assert any("its task was lost by Ray" in line and "it is tried again" in line for line in said["told"])
+    sweep = SweepLedger(tmp_path / "out")
+    assert doing(sweep) == ["done"] * 4
+    attempts = list(sweep.attempts())
+    assert len(attempts) == 5  # one more than runs: that of the killed node
+    links = [path.stat().st_nlink for attempt in attempts for path in (attempt.folder / "results").glob("*.json")]
+    assert links == [2] * 4
+    logs = [(attempt.folder / "log.txt").read_text(encoding="utf-8") for attempt in attempts]
+    assert sum("continued at step" in log for log in logs) == 1
+    whole = read_experiment(file)
+    assert outcomes(sweep) == outcomes(run_all(tmp_path / "serial", whole))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # a job ends after its commit
+def test_jobs_of_submitit_run_a_sweep(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    experiment = experiment_of(SMALL)
+    sweep = SweepLedger.begin(tmp_path / "out", experiment)
+    with SlurmExecutor(sweep.folder / "slurm", 1, cluster="local") as executor:
+        assert SweepDriver(sweep, executor, print).run(never)
+        assert executor.free() == 1
+    assert outcomes(sweep) == outcomes(run_all(tmp_path / "serial", experiment))
+    with pytest.raises(ValueError, match="memory_of_job"):
+        SlurmExecutor(tmp_path, 1, {"memory_of_job": 3}, cluster="local")
+
+
+def test_options_of_another_executor_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lake.toml").write_text(f"steps = 300\n{TOML}", encoding="utf-8")
+    command = ["sweep", str(tmp_path / "lake.toml"), "--out", str(tmp_path / "out")]
+    for options, said in (
+        (["--gpus", "1"], "--gpus is an option of --executor ray"),
+        (["--executor", "ray", "--job", "timeout_min=3"], "--job is an option of --executor slurm"),
+        (["--workers", "0"], "workers must be at least 1"),
+    ):
+        assert main([*command, *options]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
