@@ -54,7 +54,7 @@ def curve_table(known: Sequence[AttackRow]) -> ReportTable:
                 lines.append((case, maker, attack, epsilon, mean_interval(returns(own, epsilon)), flips))
     columns = ("case", "maker", "attack", "epsilon", "return", "share of actions flipped")
     return ReportTable(
-        "returns", "Mean return over seeds against epsilon in standard deviations", columns, tuple(lines)
+        "returns", "Mean return over seeds against epsilon in units of the task's scale", columns, tuple(lines)
     )
 
 
@@ -99,6 +99,6 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
             mark_epsilon(panel, aliasing, "states read alike")
         panel.set_title(f"{case}, {maker}", fontsize=8)
     legend_below(drawn, columns=3)
-    drawn.supxlabel("epsilon [standard deviations]", fontsize=9)
+    drawn.supxlabel("epsilon [scale of the task]", fontsize=9)
     drawn.supylabel("return", fontsize=9)
     return drawn
