@@ -6,13 +6,14 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: help demo test quick lint types docs bench mutants endurance clean
+.PHONY: help demo test quick lint types docs bench mutants endurance ray clean
 help:
 	@echo "make demo    train, check against the exact answer, compare with stable-baselines3, attack, report (about 8 minutes)"
 	@echo "make test    lint, types, quick and slow tests (25 minutes)"
 	@echo "make quick   the quick tests (90 seconds)"
 	@echo "make endurance 200 kills while saving, trainings of a million steps, full and read-only disks, thousands of problems (45 minutes)"
 	@echo "make mutants change important lines and check that the tests notice (5 minutes)"
+	@echo "make ray     install Ray, and run a sweep on a cluster of three nodes whose one is killed (3 minutes)"
 	@echo "make docs    the pages, into docs/_build"
 	@echo "make bench   speed compared with other libraries, in one run"
 
@@ -44,6 +45,10 @@ endurance: .venv/installed
 		tests/adversarial/test_bracket.py::TestOrder::test_no_attack_beats_it_in_many_problems \
 		tests/planning/test_methods.py::test_many_problems_are_enclosed_by_every_method \
 		tests/planning/test_operators_and_solutions.py::test_many_problems_are_enclosed
+
+ray: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray,slurm,tune]"
+	$(BIN)/python -m pytest -q tests/experiments/test_sweep_executors.py tests/experiments/test_tune.py
 
 mutants: .venv/installed
 	$(BIN)/python tests/mutation.py

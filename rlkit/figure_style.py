@@ -30,6 +30,7 @@ VALUES = "viridis"  # color map of values
 MOST_LINES = 5  # of a panel; more are drawn as small multiples
 PANEL = (4.6, 3.2)  # inches
 PANELS_ABREAST = 2
+LEGEND_HANDLE, LEGEND_LETTER = 0.6, 0.066  # inches of a legend's line and gaps, and of a letter
 DPI = 110
 
 STYLE: dict[str, Any] = {
@@ -100,13 +101,19 @@ def portions(names: Sequence[str], most: int = MOST_LINES) -> list[list[str]]:
 
 
 def legend_below(figure: Figure, columns: int = 2) -> None:
-    """Write one legend for all panels below them, where it hides nothing; every label once."""
+    """Write one legend for all panels below them, where it hides nothing; every label once.
+
+    It has at most ``columns`` columns, and no more than fit the width of the figure.
+    """
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        figure.legend(entries.values(), entries, loc="outside lower center", ncols=min(columns, len(entries)))
+        longest = max(map(len, entries))
+        fitting = int(figure.get_figwidth() / (LEGEND_HANDLE + LEGEND_LETTER * longest))
+        columns = max(min(columns, len(entries), fitting), 1)
+        figure.legend(entries.values(), entries, loc="outside lower center", ncols=columns)
 
 
 def mark_epsilon(axes: Axes, epsilon: float, label: str) -> None:

@@ -56,7 +56,10 @@ def learning_curves(
     Raises:
         ValueError: see ``draw_curves``.
     """
-    return _curve_panels([("", curves)], "environment steps per seed", ylabel, title, references)
+    figure = _curve_panels([("", curves)], "environment steps per seed", ylabel, title, references)
+    for axes in figure.axes:
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    return figure
 
 
 @in_style

@@ -19,13 +19,21 @@ OPTIONAL = (
     "flint",
     "tensorboard",
     "ray",
+    "submitit",
+    "optuna",
+    "wandb",
+    "mlflow",
     "quantecon",
     "stormpy",
     "mdptoolbox",
+    "jax",
     "foolbox",
     "sklearn",
 )
-PROGRAMS = {"rlkit.experiments.workflows.compare.sb3_worker"}  # runs in a process of stable-baselines3 alone
+PROGRAMS = {  # run in processes of stable-baselines3 and of JAX alone
+    "rlkit.experiments.workflows.compare.sb3_worker",
+    "rlkit.experiments.benchmarks.purejaxrl",
+}
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def attack(
     """Attack the observations of policies, and measure their return against epsilon, the size of the attack.
 
     Epsilon is in units of the task's committed scale where there is one. --threat reads a file with all limits of the
-    attacker; docs/reference/adversarial.md describes it.
+    attacker; docs/manual/attacks.md describes it.
 
     The table starts with the natural return, without attack, on the same episodes. A failed attack proves nothing about
     the policy; a checklist warns of attacks that are suspiciously weak. The last sentence says how far the strongest
@@ -62,7 +62,7 @@ def attack(
         norms: Norms to attack in, rows beside rows at the same epsilons.
         latex: Also write every table for LaTeX: with --out to files beside those for CSV, else to the terminal.
     """
-    from ..report import ledger
+    from ..report import ledger, terminal
     from ..report.html import write_report
     from ..report.latex import as_latex, write_latex
     from ..workflows.attack import KeptCurves, attack_plan
@@ -99,7 +99,9 @@ def attack(
     }
     with output.folder_if_given(settings) as folder:
         kept = None if folder is None else partial(KeptCurves, folder, output.tell)
-        run = run_attack(subjects, plans, episodes, kept)
+        total = 2 * sum(len(each.attacks) for each in plans) * len(subjects)
+        with terminal.stages("attacks", total, output.silent) as done:
+            run = run_attack(subjects, plans, episodes, kept, done)
         run = with_measures(run, subject, plan, measures)
         run = with_distance(with_worst_case(run, subject, plan) if worst_case else run)
         if folder is not None:

@@ -17,6 +17,7 @@ StudyName = Literal[
     "grids",
     "replay",
     "robustness",
+    "worst_case",
     "transfer",
     "defenses",
     "baselines",
@@ -50,7 +51,8 @@ def study(
         name: Study; experiments/studies/NAME/README.md describes it.
         cases: Cases to measure; all by default.
         data: Folder of rows, tables and figures.
-        models: Folder of trained policies (robustness, transfer, defenses); missing ones are trained and saved there.
+        models: Folder of trained policies (robustness, worst_case, transfer, defenses); missing ones are trained and
+            saved there.
         makers: Whose policies to measure (matched, robustness).
     """
     import torch

@@ -68,5 +68,5 @@ def sweep(
     write_text(found.folder / EXPERIMENT, experiment.text)
     ledger.write(run, found.folder)
     output.show(run)
-    output.tell(f"written to {found.folder}")
+    output.end(run, found.folder)
     return DONE if counts(states)["done"] == len(states) else FAILED

@@ -71,5 +71,5 @@ def tune(
         tuning.preset(best).write(folder / "preset.json")
     ledger.write(record, folder)
     output.show(record)
-    output.tell(f"written to {folder}" if best is None else f"the best one is frozen in {folder / 'preset.json'}")
+    output.end(record, folder)
     return FAILED if best is None else DONE

@@ -14,12 +14,15 @@ from rlkit.plotting import Curve, learning_curves
 from rlkit.statistics import difference_interval, holm, seeds_needed, sign_flip_test, welch_test
 
 from .ledger import Cell, Picture, ReportTable, RunRecord
+from .summary import place_of
 from .text import in_words, setting_text
 
 MOST_PAIRED = 8  # runs of an environment whose pairs are all tested; of more, each with the best
 LEVEL = 0.05
 POWER = 0.8
 COLUMNS = ("first", "second", "seeds", "difference", "test", "p", "p by Holm", "conclusion", "seeds needed")
+LEAST_PAIRS = 6  # whose signs can give a probability below LEVEL
+UNNAMED = ("algorithm", "environment", "engine", "training_seeds")  # settings that are not part of a short name
 SIGN_SEED = 0  # of the random signs of a test with more than 16 pairs
 
 Floats = NDArray[np.float64]
@@ -47,7 +50,7 @@ def compared(runs: Sequence[RunRecord]) -> Compared:
     places: dict[str, list[RunRecord]] = {}
     for run in runs:
         if "seed_returns" in run.results or "training_curve" in run.results:
-            places.setdefault(_place(run), []).append(run)
+            places.setdefault(place_of(run), []).append(run)
     tables: list[ReportTable] = []
     pictures: list[Picture] = []
     warnings: list[str] = []
@@ -102,7 +105,8 @@ def difference_table(
                 f"{each.cells[0]} and {each.cells[1]}: {each.seeds} seeds are too few. To show the observed difference "
                 f"with probability {POWER:g}, about {each.needed:,} seeds of each are needed."
             )
-    title = f"{place}: differences of the mean return, first minus second; p corrected for {len(tests)} tests"
+    tested = "one test" if len(tests) == 1 else f"{len(tests)} tests"
+    title = f"{place}: differences of the mean return, first minus second; p corrected for {tested}"
     return ReportTable(name, title, COLUMNS, tuple(rows), digits=3), tuple(warnings)
 
 
@@ -126,7 +130,7 @@ def _tested(first: str, second: str, runs: Mapping[str, RunRecord], returns: Map
     needed = None
     if estimate.value != 0 and np.all(np.asarray(spread) > 0):
         try:
-            needed = seeds_needed(POWER, estimate.value, spread, paired=paired)
+            needed = max(seeds_needed(POWER, estimate.value, spread, paired=paired), LEAST_PAIRS if paired else 2)
         except ValueError:  # more than ten million
             needed = None
     return Tested((first, second, seeds, estimate, "paired" if paired else "Welch"), probability, needed, count)
@@ -150,20 +154,12 @@ def _curve(run: RunRecord) -> Curve | None:
     return Curve(x, y) if y.ndim == 2 and x.shape == y.shape[:1] and np.isfinite(y).any() else None
 
 
-def _place(run: RunRecord) -> str:
-    """The environment of a run with its arguments, as a text."""
-    kwargs = run.settings.get("env_kwargs") or {}
-    arguments = ", ".join(f"{name} {setting_text(value)}" for name, value in kwargs.items())
-    environment = str(run.settings.get("environment", ""))
-    return f"{environment} ({arguments})" if arguments else environment
-
-
 def _flat(run: RunRecord) -> dict[str, Any]:
     """Settings and hyper-parameters in which runs may differ, without what is named elsewhere."""
     inner = run.settings.get("hyperparameters")
     own = {key: value for key, value in run.settings.items() if not isinstance(value, Mapping)}
     flat = {**own, **(inner if isinstance(inner, Mapping) else {})}
-    return {key: value for key, value in flat.items() if key not in ("algorithm", "environment", "engine")}
+    return {key: value for key, value in flat.items() if key not in UNNAMED}
 
 
 def _seeds(run: RunRecord) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence, Sized
 from importlib import resources
@@ -100,6 +101,7 @@ def render(
         setting=setting_text,
         words=in_words,
         embedded=embedded,
+        heading=heading,
         numeric=numeric_columns,
         sort_key=sort_key,
         summary=summary_of,
@@ -126,6 +128,11 @@ def render(
 def embedded(picture: Picture) -> str:
     """A picture as a data URL; a script in an SVG file does not run there."""
     return f"data:{MIME[picture.format]};base64," + base64.b64encode(picture.image).decode("ascii")
+
+
+def heading(caption: str) -> str:
+    """The first statement of a caption, for the contents."""
+    return re.split(r"[.:;] |\.$", caption, maxsplit=1)[0]
 
 
 def sort_key(cell: Cell) -> str:
@@ -156,7 +163,7 @@ def _missing(left_out: ReportTable | None) -> list[str]:
     if left_out is None:
         return []
     names = ", ".join(str(folder) for folder, _ in left_out.rows)
-    return [f"{len(left_out.rows)} of the runs are not shown, and the reasons are below: {names}."]
+    return [f"Not shown, for the reasons below: {names}."]
 
 
 def _all_tables(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rlkit.statistics import Estimate
 
 from .ledger import RunRecord
-from .text import cell_text, number_text
+from .text import cell_text, in_words, number_text, setting_text
 
 FEW_SEEDS = 10  # below it intervals of committed returns cover less than half of what they say, at worst
 LONGEST_ANSWER = 300  # characters of a note that answers
@@ -34,6 +34,14 @@ def seeds_of(run: RunRecord) -> int | None:
     return len(seeds) if isinstance(seeds, Sized) and not isinstance(seeds, str) else None
 
 
+def place_of(run: RunRecord) -> str:
+    """The environment of a run with its arguments, as a text."""
+    kwargs = run.settings.get("env_kwargs") or {}
+    arguments = ", ".join(f"{in_words(name)} {setting_text(value)}" for name, value in kwargs.items())
+    environment = str(run.settings.get("environment", ""))
+    return f"{environment} ({arguments})" if arguments else environment
+
+
 def _of_any(run: RunRecord) -> Summary:
     return Summary(f"{run.title}?", run.notes[0][:LONGEST_ANSWER] if run.notes else "See the tables.")
 
@@ -45,8 +53,7 @@ def _of_training(run: RunRecord) -> Summary:
     after = f" after {steps:,} steps" if isinstance(steps, int) else ""
     how = settings.get("actions", "greedy")
     question = (
-        f"Which return does the {how} policy of {settings.get('algorithm', 'the agent')} get on "
-        f"{settings.get('environment', 'its environment')}{after}?"
+        f"What return does the {how} policy of {settings.get('algorithm', 'the agent')} get on {place_of(run)}{after}?"
     )
     answer = f"{_with_seeds(earned)}." if isinstance(earned, Estimate) else "See the tables."
     exact = run.results.get("exact")
@@ -99,11 +106,45 @@ def _of_solution(run: RunRecord) -> Summary:
     return Summary(question, answer, warnings)
 
 
+def _of_comparison(run: RunRecord) -> Summary:
+    """Of a comparison with stable-baselines3."""
+    parts = [run.results.get(name) for name in ("return", "sb3_return", "difference")]
+    if not all(isinstance(part, Estimate) for part in parts):
+        return _of_any(run)
+    own, other, difference = map(cell_text, parts)
+    question = f"Do rlkit and stable-baselines3 reach the same return on {place_of(run)} with equal hyper-parameters?"
+    answer = f"rlkit {own}, stable-baselines3 {other}; difference {difference}."
+    seeds = run.results.get("sb3_seeds", ())
+    warnings = ("A difference that is not shown is no proof of equality.",)
+    if len(seeds) < FEW_SEEDS:
+        warnings = (f"stable-baselines3 has {len(seeds)} seeds; claims need {FEW_SEEDS} or more.", *warnings)
+    return Summary(question, answer, warnings)
+
+
+def _of_sweep(run: RunRecord) -> Summary:
+    """Of a sweep: its question, and the cell with the highest return."""
+    question = str(run.settings.get("question") or f"{run.title}?")
+    cells = run.results.get("cells", ())
+    known = [cell for cell in cells if isinstance(cell.get("return"), Estimate)]
+    if not known:
+        return Summary(question, "No run has a result yet.")
+    best = max(known, key=lambda cell: cell["return"].value)
+    answer = f"Highest mean return: {best['cell']} with {_with_seeds(best['return'])}, of {len(cells)} settings."
+    lost = sum(run.results.get(state, 0) for state in ("failed", "damaged", "missing"))
+    few = min(cell["return"].n for cell in known)
+    warnings = [f"{lost} of {run.results.get('runs')} runs have no result."] if lost else []
+    if few < FEW_SEEDS:
+        warnings.append(f"A setting has {few} seeds. Claims about differences need {FEW_SEEDS} or more.")
+    return Summary(question, answer, tuple(warnings))
+
+
 SUMMARIES: Mapping[str, Callable[[RunRecord], Summary]] = {
     "train": _of_training,
     "evaluate": _of_training,
     "attack": _of_attack,
     "solve": _of_solution,
+    "compare": _of_comparison,
+    "sweep": _of_sweep,
 }
 
 

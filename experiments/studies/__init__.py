@@ -12,6 +12,7 @@ NAMES = (
     "grids",
     "replay",
     "robustness",
+    "worst_case",
     "transfer",
     "defenses",
     "baselines",

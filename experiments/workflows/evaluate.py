@@ -15,6 +15,7 @@ from rlkit.statistics import ONE_SEED, Estimate, mean_interval
 from rlkit.types import Env
 
 from ..report.ledger import ReportTable, RunRecord
+from ..report.text import cell_text
 from .exact import FINAL_WORK, exact_of, exact_part
 from .policies import Subject, backend_of
 
@@ -135,7 +136,7 @@ def mean_note(played: Played) -> str:
     mean = played.mean_return
     if mean.n == 1:
         return f"Mean return: {mean.value:.4g} ({ONE_SEED})."
-    return f"Mean return over {mean.n} training seeds: {mean} ({mean.confidence:.0%}, {mean.method})."
+    return f"Mean return over {mean.n} training seeds: {cell_text(mean)} ({mean.confidence:.0%}, {mean.method})."
 
 
 def capped_note(played: Played) -> tuple[str, ...]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from rlkit.adversarial import STRONGEST, FallBounds, fall_bounds
 from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.statistics import mean_interval
 
+from ..report.grid_panel import GridPanel, shares
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, AttackPlan
 from .bracket import BOXES, Sandwich, sandwich, without_rounding
 from .cartpole.falls import CartPoleFalls
+from .exact import exact_answer, is_pictured, map_panel
 from .policies import Subject
 from .threat import described, refuse_episode_budget
 
@@ -50,7 +54,32 @@ def with_worst_case(run: RunRecord, subject: Subject, plan: AttackPlan) -> RunRe
         results={**run.results, "worst_case": [_result(epsilon, each) for epsilon, each in found.items()]},
         tables=(*run.tables, sandwich_table(found, plan)),
         notes=(*run.notes, NOTE, *(_distance_note(epsilon, each) for epsilon, each in found.items())),
+        panels=(*run.panels, *epsilon_panel(subject, plan, found)),
     )
+
+
+def epsilon_panel(subject: Subject, plan: AttackPlan, found: Mapping[float, Sandwich]) -> tuple[GridPanel, ...]:
+    """Values and actions under the worst adversary by epsilon, for the report.
+
+    Empty where the victim samples, the map is large, or the optimum under the threat's step limit is not known.
+    """
+    grid = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    threat = plan.threat
+    if not isinstance(grid, GridWorld) or not is_pictured(grid) or threat.victim == "sampled":
+        return ()
+    exact = exact_answer(grid, gamma=None)
+    if exact is None or threat.horizon not in (None, grid.mdp.max_steps):
+        return ()
+    obs = torch.as_tensor(grid.observations().copy(), device=subject.policy.device)
+    obs = obs.expand(len(subject.seeds), *obs.shape)  # [S, N, *observation]
+    shown = [each.bracket.attack.propose(subject.policy, obs, threat.budget(e)) for e, each in found.items()]
+    brackets = [each.bracket for each in found.values()]
+    value = np.stack([brackets[0].natural, *(each.upper for each in brackets)]).mean(axis=1)  # [1 + L, N]
+    actions = np.stack([subject.policy.act(seen).cpu().numpy() for seen in (obs, *shown)])  # [1 + L, S, N]
+    positions = (0.0, *found)
+    title, name = "Values and actions under the worst adversary", "Attacked: exact value of the policies, mean of seeds"
+    policy = shares(actions, grid.mdp.num_actions)
+    return (map_panel(exact, title, f"epsilon [{threat.unit}]", positions, value, policy, name),)
 
 
 def worst_cases(subject: Subject, plan: AttackPlan, max_boxes: int = BOXES) -> dict[float, Sandwich]:

@@ -219,7 +219,8 @@ class AttackedPolicy:
         if at is None:
             seen = perturb_where(now, self.attack, self.victim, obs, budget, u, aim)
         else:
-            shown = perturb(at(self._step, limit - self._attacks), self.victim, obs, budget, u, aim)
+            left = (limit - self._attacks).masked_fill(self._over, 0)
+            shown = perturb(at(self._step, left), self.victim, obs, budget, u, aim)
             seen = torch.where(per_feature(now, obs), shown, obs)
         self._step, self._attacks = self._step + 1, self._attacks + now
         self.attacked = (seen != obs).flatten(2).any(dim=-1)

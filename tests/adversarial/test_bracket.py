@@ -26,6 +26,7 @@ from rlkit.adversarial import (
     RandomSearch,
     Strategic,
     TablePolicy,
+    Threat,
     Universal,
     reachable_actions,
     robustness_curve,
@@ -37,7 +38,10 @@ from rlkit.adversarial.exact import (
     attacked_value,
     bracket,
     choices_of_actions,
+    choices_of_distributions,
     choices_of_intervals,
+    known_draw,
+    known_draw_within,
     worst_case,
 )
 from rlkit.adversarial.exact.bracket import relied_on
@@ -315,6 +319,113 @@ class TestSampled:
     def test_action_values_are_refused(self):
         with pytest.raises(ValueError, match="whose softmax is no policy"):
             bracket(problem(1), ModuleVictim(networks(1, 2, 3).modules, True), 0.1, 0.9, sampled=True)
+
+
+class TestKnownDraw:
+    """E_u min_x' over real balls: the adversary knows the number u that the action is drawn with."""
+
+    def test_actions_between_the_bounds_by_hand(self):
+        """F_0 in [.1, .3], F_1 in [.4, .6]: action 0 below .3, action 1 from .1 to .6, action 2 from .4 on."""
+        found = known_draw_within([[[0.2, 0.3, 0.5]]], [[[0.1, 0.4]]], [[[0.3, 0.6]]])
+        share = (found.allowed * found.chance[..., None]).sum(axis=2)[0, 0]
+        assert share == pytest.approx([0.3, 0.5, 0.6])
+        assert found.chance.sum() == pytest.approx(1)
+        assert found.natural_policy()[0, 0] == pytest.approx([0.2, 0.3, 0.5])
+        begin = np.cumsum(found.chance[0, 0]) - found.chance[0, 0]
+        assert begin[found.allowed[0, 0, :, 1]].min() == pytest.approx(0.1)
+        assert begin[found.allowed[0, 0, :, 2]].min() == pytest.approx(0.4)
+        with pytest.raises(ValueError, match="up to action 1 of state 0, row 0"):
+            known_draw_within([[[0.2, 0.3, 0.5]]], [[[0.1, 0.7]]], [[[0.3, 0.6]]])
+        with pytest.raises(ValueError, match=r"expected \[S, N, A\], \[S, N, A - 1\]"):
+            known_draw_within([[[0.2, 0.3, 0.5]]], [[[0.1]]], [[[0.3]]])
+
+    def test_one_attack_is_saved_for_a_draw_at_which_it_flips(self):
+        """One state, rewards 0 and 1, two steps, pi_0 = 1/2 moved within [1 - H, H] by a logistic victim."""
+        module = nn.Linear(1, 2)
+        module.weight.data, module.bias.data = torch.tensor([[2.0], [0.0]]), torch.zeros(2)
+        victim = ModuleVictim([nn.Sequential(module)])
+        mdp = TabularMDP(np.zeros((1, 2, 1), int), np.ones((1, 2, 1)), [[[0.0], [1.0]]], np.zeros((1, 2, 1), bool))
+        world = TabularDynamics(mdp, np.zeros((1, 1), np.float32), spaces.Box(-9, 9, (1,), np.float32))
+        most = 1 / (1 + np.exp(-2 * 0.5))
+        found = bracket(world, victim, 0.5, horizon=2, attacks=1, sampled=True, knows_draw=True)
+        by_hand = 0.5 * (1 - most) + (most - 0.5) * 0.5 + (1 - most) * (2 - most)
+        assert found.lower[0, 0] - 1e-4 <= by_hand <= found.upper[0, 0] + 1e-4
+        assert found.upper[0, 0] - found.lower[0, 0] < 3e-4
+        assert found.closed.all()
+        assert found.attack is found.timing is None
+        blind = bracket(world, victim, 0.5, horizon=2, attacks=1, sampled=True)
+        assert blind.lower[0, 0] == pytest.approx(1 - most + 0.5, abs=3e-4)
+        assert by_hand < blind.lower[0, 0] - 0.05
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("settings", [{"gamma": 0.9}, {"horizon": 5}])
+    def test_with_two_actions_and_any_number_of_attacks_it_changes_nothing(self, settings):
+        world, victim = problem(13, actions=2), networks(2, 2, 2, seed=11, scale=0.5)
+        blind, knowing = (bracket(world, victim, 0.1, sampled=True, knows_draw=each, **settings) for each in (0, 1))
+        assert np.allclose(blind.lower, knowing.lower, atol=2e-3)
+        assert np.allclose(blind.upper, knowing.upper, atol=2e-3)
+        assert (knowing.lower <= knowing.upper).all()
+        assert (blind.upper < blind.natural - 0.01).any()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("seed", range(3))
+    def test_no_sampled_adversary_of_three_actions_is_below_the_bound(self, seed):
+        world, victim = problem(seed, states=4), networks(2, 2, 3, seed=seed, scale=0.5)
+        knowing = bracket(world, victim, 0.1, 0.9, sampled=True, knows_draw=True, max_boxes=4096)
+        blind = bracket(world, victim, 0.1, 0.9, sampled=True, max_boxes=4096)
+        obs = torch.from_numpy(world.observations())
+        u = torch.rand(4, 300, 2, generator=torch.Generator().manual_seed(seed))
+        shown = (obs[:, None] + 0.1 * (2 * u - 1)).reshape(1, 1200, 2).repeat(2, 1, 1)
+        policy = torch.softmax(victim.scores(shown).detach().double(), dim=-1).reshape(2, 4, 300, 3).numpy()
+        own = torch.softmax(victim.scores(obs.repeat(2, 1, 1)).detach().double(), dim=-1).numpy()
+        found = worst_case(
+            world.mdp, known_draw(choices_of_distributions(own, np.concatenate([own[:, :, None], policy], axis=2))), 0.9
+        )
+        assert (knowing.lower <= found.upper).all()
+        assert (knowing.lower <= knowing.upper).all()
+        assert (knowing.upper <= blind.upper + 1e-3).all()
+        assert (found.upper < blind.lower - 1e-3).any()
+        assert np.abs(knowing.upper - found.upper).max() < 0.1 * np.ptp(knowing.natural)
+
+    def test_a_greedy_victim_has_no_draw(self):
+        with pytest.raises(ValueError, match="use knows_draw with sampled=True"):
+            bracket(problem(1), networks(1, 2, 3), 0.1, 0.9, knows_draw=True)
+
+
+class TestThreat:
+    """A threat says all that a budget, a limit of steps and of attacks say."""
+
+    def test_it_is_the_bracket_of_its_terms(self):
+        world, victim = problem(3), networks(2, 2, 3, seed=5)
+        threat = Threat(epsilons=(0.5,), scale=(0.2, 0.4), horizon=4, attacks_per_episode=1)
+        found = bracket(world, victim, threat)
+        same = bracket(world, victim, threat.budget(0.5), horizon=4, attacks=1)
+        assert np.array_equal(found.lower, same.lower)
+        assert np.array_equal(found.upper, same.upper)
+        assert (found.upper < found.natural).any()
+
+    @pytest.mark.slow
+    def test_it_says_that_the_draw_is_known(self):
+        world, victim = problem(3), networks(2, 2, 3, seed=5)
+        drawn = Threat(epsilons=(0.5,), scale=(0.2, 0.4), victim="sampled", knows=("state", "weights", "draw"))
+        knowing = bracket(world, victim, drawn, 0.9, max_boxes=64)
+        assert knowing.attack is None
+        own = bracket(world, victim, drawn.budget(0.5), 0.9, sampled=True, knows_draw=True, max_boxes=64)
+        assert np.array_equal(knowing.lower, own.lower)
+
+    @pytest.mark.parametrize(
+        ("terms", "given", "message"),
+        [
+            ({"epsilons": (0.1, 0.2)}, {"horizon": None}, r"the threat has \[0.1, 0.2\]"),
+            ({"norm": "2", "epsilon_per": "episode"}, {}, "this threat has one per episode"),
+            ({"knows": ("state", "weights"), "horizon": 3}, {}, "knows the step"),
+            ({"knows": ("state", "step")}, {"gamma": 0.9}, "knows the weights"),
+            ({}, {"attacks": 2}, "leave them out"),
+        ],
+    )
+    def test_what_has_no_exact_worst_case_is_refused(self, terms, given, message):
+        with pytest.raises(ValueError, match=message):
+            bracket(problem(1), networks(1, 2, 3), Threat(**{"epsilons": (0.1,), **terms}), **given)
 
 
 @pytest.mark.slow

@@ -79,6 +79,80 @@ def test_it_plans_again_where_the_episode_differs() -> None:
     assert (BUDGET.distance(elsewhere, shown) <= 1 + 1e-5).all()
 
 
+class Counting(TreeSearch):
+    """Counts plans, and the states of each."""
+
+    def plan(self, victim, obs, budget, steps):
+        self.plans = [*getattr(self, "plans", []), (obs.shape[1], np.asarray(steps).reshape(-1).tolist())]
+        return super().plan(victim, obs, budget, steps)
+
+
+def walked(tree, epsilon, steps=8, nudge=0.0):
+    """Places of the walk under the search, from 0; the simulator that it plays in is off by ``nudge`` a step."""
+    victim, places = homing(), [0.0]
+    attacker = AttackedPolicy(victim, tree, Budget(epsilon))
+    for _ in range(steps):
+        action = attacker.act(torch.tensor([[[places[-1]]]])).item()
+        places.append(places[-1] + 2.0 * action - 1.0 + nudge)
+    return places
+
+
+def far(states):
+    """Nearer to the end of the walk is worse for the victim."""
+    return -np.abs(states[..., 0]) / 10
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 8])
+def test_a_plan_that_is_cut_is_followed_and_continued(depth) -> None:
+    tree = Counting(Walk(), far, FGSM(), depth=depth)
+    places = walked(tree, 3.5, 4)
+    assert [abs(place) for place in places] == [0, 1, 2, 3, 4]
+    assert len(tree.plans) == -(-4 // depth)
+    assert [left for _, left in tree.plans] == [[8 - depth * plan] for plan in range(len(tree.plans))]
+
+
+def test_where_nothing_can_end_the_search_asks_once_a_step() -> None:
+    tree = Counting(Walk(), far, FGSM(), depth=4)
+    assert max(map(abs, walked(tree, 0.5))) == 1.0
+    assert len(tree.plans) == 2
+
+
+def test_a_sequence_that_may_still_end_lower_is_preferred_to_an_end() -> None:
+    class Costly(Walk):
+        def transition(self, state, action, u):
+            after, reward, over = super().transition(state, action, u)
+            return after, -reward, over
+
+    tree = TreeSearch(Costly(), lambda states: np.zeros(states.shape[:-1]), FGSM(), beam=256, depth=5, least_reward=-1)
+    plan = tree.plan(homing(), torch.zeros(1, 1, 1), Budget(9.0), 8)
+    assert (plan.length.item(), plan.value.item()) == (5, -5.0)  # an end after four steps costs less
+
+
+def test_after_a_small_drift_the_planned_action_is_provoked_afresh() -> None:
+    tree = Counting(Walk(), far, FGSM(), depth=8)
+    victim, epsilon = homing(), 3.1
+    small = walked(tree, epsilon, 4, nudge=-0.02)
+    assert len(tree.plans) == 1
+    assert [round(abs(place)) for place in small] == [0, 1, 2, 3, 4]
+    planned = tree._plan.shown[0, 0, 2].item()
+    assert abs(planned - small[2]) > epsilon - 1e-3  # what was planned could not have been shown
+    assert victim.act(torch.tensor([[[planned]]])).item() == tree._plan.action[0, 0, 2].item()
+    large = Counting(Walk(), far, FGSM(), depth=8)
+    walked(large, epsilon, 4, nudge=0.5)
+    assert len(large.plans) > 1
+
+
+def test_episodes_that_are_over_are_not_planned() -> None:
+    tree = Counting(Walk(), far, FGSM(), depth=3)
+    attacker = AttackedPolicy(homing(), tree, Budget(1.5), once=True)
+    obs = torch.zeros(1, 2, 1)
+    attacker.perturb(obs)
+    attacker.restart(torch.tensor([[True, False]]))
+    shown = attacker.perturb(obs + 0.5)
+    assert [count for count, _ in tree.plans] == [2, 1]
+    assert shown[0, 0] == 0.5
+
+
 @pytest.mark.slow
 def test_it_stands_beside_others_in_a_curve() -> None:
     agent = PPO("CartPole-v1", seeds=2, device="cpu", net_arch=(8,))
@@ -95,7 +169,9 @@ def test_bad_input_is_named() -> None:
 
     with pytest.raises(ValueError, match="Noisy draws random numbers in a step"):
         TreeSearch(Noisy(), np.sum)
-    with pytest.raises(ValueError, match="a beam of at least 1 and an attack without random numbers, got 8, 0 and"):
+    with pytest.raises(
+        ValueError, match="a beam and a depth of at least 1 and an attack without random numbers, got 8, 0, 100 and"
+    ):
         TreeSearch(Walk(), np.sum, beam=0)
-    with pytest.raises(ValueError, match="got 8, 16 and sign noise"):
+    with pytest.raises(ValueError, match="got 8, 16, 100 and sign noise"):
         TreeSearch(Walk(), np.sum, Noise("sign"))

@@ -11,6 +11,7 @@ from rlkit.adversarial import Threat, certified_action_rate, execute, visited
 from rlkit.adversarial.attacks.gradient import PGD
 from rlkit.agents import DQN, PPO
 from rlkit.experiments.cli import main
+from rlkit.experiments.report import ledger
 from rlkit.experiments.workflows.certify import EPISODES, certify
 from rlkit.experiments.workflows.policies import of_agent
 
@@ -61,9 +62,9 @@ def told_threat(told):
 
 
 @pytest.mark.slow
-def test_the_worst_case_of_a_grid_is_enclosed(grid: Path, capsys) -> None:
+def test_the_worst_case_of_a_grid_is_enclosed(grid: Path, tmp_path: Path, capsys) -> None:
     arguments = ("--epsilons", "0.2", "0.4", "--attacks", "noise", "fgsm", "--episodes", "2", "--worst-case")
-    told = run_json(capsys, "attack", str(grid), *arguments)
+    told = run_json(capsys, "attack", str(grid), *arguments, "--out", str(tmp_path / "run"))
     assert [each["epsilon"] for each in told["results"]["worst_case"]] == [0.2, 0.4]
     for each in told["results"]["worst_case"]:
         lower, exact, best, natural = (
@@ -75,6 +76,13 @@ def test_the_worst_case_of_a_grid_is_enclosed(grid: Path, capsys) -> None:
         assert (best <= natural + 1e-9).all()
     smaller, larger = (np.array(each["worst_case"]) for each in told["results"]["worst_case"])
     assert (larger <= smaller + 1e-6).all()
+    (panel,) = ledger.read(tmp_path / "run").panels
+    assert panel.positions == (0.0, 0.2, 0.4)
+    start = panel.map.index("S..."), 0
+    (state,) = [i for i, tile in enumerate(panel.tiles.tolist()) if tuple(tile) == start]
+    expected = [np.mean(told["results"]["worst_case"][0]["natural"]), smaller.mean(), larger.mean()]
+    np.testing.assert_allclose(panel.value[:, state], expected, rtol=2e-3)
+    assert (panel.value[0] >= panel.value[2] - 1e-3)[~np.isnan(panel.value[0])].all()
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import torch
 from rlkit.agents import A2C, DQN, TabularQ
 from rlkit.envs import GridWorld
 from rlkit.experiments.cli import main
+from rlkit.experiments.report import ledger
 from rlkit.experiments.workflows.exact import (
     FINAL_WORK,
     Exact,
@@ -176,6 +177,11 @@ def test_commands_print_and_draw_the_exact_numbers(tmp_path: Path, capsys: pytes
     assert np.shape(exact["curve"]["returns"]) == (50, 3)
     assert exact["curve"]["returns"][-1] == exact["seed_returns"]
     assert len(exact["state_regrets"]) == 16
+    (panel,) = ledger.read(folder).panels
+    assert panel.map == ("SFFF", "FHFH", "FFFH", "HFFG")
+    np.testing.assert_allclose(panel.value[:, 0], np.mean(exact["curve"]["returns"], axis=1), rtol=1e-3)
+    assert panel.reference_value[0] == pytest.approx(0.7442, abs=1e-4)
+    np.testing.assert_allclose(panel.policy.sum(axis=-1), 1.0, atol=2e-3)  # shares of three seeds, rounded
     for name in ("regret", "mistakes"):
         assert (folder / f"{name}.svg").read_bytes().startswith(b"<?xml")
     assert main(["evaluate", str(folder / "agent.safetensors"), "--episodes", "2", "--json"]) == 0

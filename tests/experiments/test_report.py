@@ -337,6 +337,7 @@ def test_the_page_is_self_contained_and_says_what_is_known(run: RunRecord, tmp_p
     assert json.loads(numbers.read_text(encoding="utf-8"))["runs"][0]["results"]["return"]["value"] == 490.0
     with lines.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    assert r"\caption{Returns}" in latex.read_text(encoding="utf-8")
     assert {"section": "DQN & <friends>", "table": "returns", "row": "0", "column": "return", "value": "490.0"} in rows
 
 

@@ -15,7 +15,7 @@ from rlkit.experiments.cli import main
 from rlkit.experiments.workflows.sweep import driver
 from rlkit.experiments.workflows.sweep.experiment import experiment_of
 from rlkit.experiments.workflows.sweep.progress import SweepProgress, sweep_progress, write_run_events
-from rlkit.experiments.workflows.sweep.sweep_ledger import SweepLedger, TrainingProgress, commit
+from rlkit.experiments.workflows.sweep.sweep_ledger import AttemptProgress, SweepLedger, commit
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def test_the_speed_is_that_of_running_batches_and_tells_the_time_left(
 ) -> None:
     assert sweep_progress(sweep) == SweepProgress(4, 0, 0, 0.0, None, None)
     first, second = (sweep.new_attempt(batch) for batch in sweep.experiment.batches)
-    first.beat(TrainingProgress(steps=100, rows=2, rate=40.0, mean_return=1.0))
-    second.beat(TrainingProgress(steps=200, rows=2, rate=20.0, mean_return=4.0))
+    first.beat(AttemptProgress(steps=100, rows=2, rate=40.0, mean_return=1.0))
+    second.beat(AttemptProgress(steps=200, rows=2, rate=20.0, mean_return=4.0))
     left = 2 * 200 + 2 * 100
     assert sweep_progress(sweep) == SweepProgress(4, 0, 2, 60.0, 2.5, left / 60.0)
     commit(first, sweep.experiment.runs[0].id, {"configuration": dict(sweep.experiment.runs[0].configuration)})
@@ -52,6 +52,17 @@ def test_between_batches_the_speed_is_that_of_the_last_minute(sweep: SweepLedger
     old = time.time() - 61
     os.utime(sweep.folder / "runs" / sweep.experiment.runs[0].id / "DONE", (old, old))
     assert sweep_progress(sweep).steps_per_second == 5.0
+
+
+def test_the_driver_keeps_the_heartbeat_of_an_attempt_that_waits_and_of_no_other(sweep: SweepLedger) -> None:
+    driving = driver.SweepDriver(sweep, InProcess(), print)
+    waiting, taken = (sweep.new_attempt(batch) for batch in sweep.experiment.batches)
+    (taken.folder / "log.txt").touch()
+    for attempt in (waiting, taken):
+        os.utime(attempt.folder / "HEARTBEAT", (0, 0))
+        driving._running[attempt] = sweep.experiment.batches[0]
+    driving._beat_for_waiting()
+    assert (waiting.progress(), taken.progress()) == (AttemptProgress(), None)
 
 
 def test_an_attempt_is_asked_to_stop_through_its_folder(sweep: SweepLedger) -> None:
@@ -83,7 +94,7 @@ def test_progress_and_runs_are_written_as_lines_and_for_tensorboard(sweep: Sweep
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seconds", "lines"), [(1e9, 1), (0.0, 3)])
+@pytest.mark.parametrize(("seconds", "lines"), [(1e9, 1), (0.0, 2)])
 def test_a_line_is_told_when_it_is_due_and_at_the_end(
     seconds: float, lines: int, sweep: SweepLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,8 +151,8 @@ def test_a_search_keeps_the_best_goes_on_where_it_was_and_freezes_the_winner(
     assert main([*command, "--resume", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["results"] == results
     assert sorted(out.glob("*/batches/*/attempt-*")) == attempts
-    train = ["train", "--algo", "tabularq", "--env", LAKE["env"], "--preset", str(out / "preset.json"), "--steps", "9"]
-    train += ["--env-kwargs", "map=frozenlake-4x4", "observation=index", "--seeds", "2", "--episodes", "2", "--json"]
+    train = ["train", "--algo", "tabularq", "--env", LAKE["env"], "--env-kwargs", "map=frozenlake-4x4"]
+    train += ["observation=index", "--preset", str(out / "preset.json"), "--seeds", "2", "--steps", "300", "--json"]
     assert main([*train, "--out", str(tmp_path / "run")]) == 0
     settings = json.loads(capsys.readouterr().out)["settings"]
     assert settings["hyperparameters"]["learning_rate"] == best["learning_rate"]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..train import write_events
-from .sweep_ledger import RunState, SweepLedger, TrainingProgress
+from .sweep_ledger import AttemptProgress, RunState, SweepLedger
 
 FOLDER = "progress"  # of the lines, a file for each driver
 TENSORBOARD = "tensorboard"
@@ -52,10 +52,10 @@ def sweep_progress(sweep: SweepLedger) -> SweepProgress:
     """
     now = time.time()
     done, lately, left = 0, 0, 0  # runs, steps, steps
-    running: list[TrainingProgress] = []
+    running: list[AttemptProgress] = []
     reached: dict[str, int] = {}  # run -> steps done in a batch that runs
     for attempt, job in sweep.running():
-        running.append(progress := attempt.progress() or TrainingProgress())
+        running.append(progress := attempt.progress() or AttemptProgress())
         for run in job["runs"]:
             reached[run] = max(reached.get(run, 0), progress.steps)
     for run in sweep.experiment.runs:

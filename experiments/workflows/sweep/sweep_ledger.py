@@ -65,7 +65,7 @@ class RunState(NamedTuple):
     steps: int = 0  # of a running one, per seed
 
 
-class TrainingProgress(NamedTuple):
+class AttemptProgress(NamedTuple):
     """How far the training of an attempt is."""
 
     steps: int = 0  # environment steps per run
@@ -92,11 +92,15 @@ class SweepAttempt:
         """
         return _checked(self.folder / JOB)
 
-    def beat(self, progress: TrainingProgress | None = None) -> None:
+    def beat(self, progress: AttemptProgress | None = None) -> None:
         """Write that the attempt runs in this process, and how far it is."""
         place = {"host": socket.gethostname(), "process": os.getpid()}
         with whole_file(self.folder / HEARTBEAT, durable=False) as file:
-            file.write(json.dumps({**place, **(progress or TrainingProgress())._asdict()}).encode())
+            file.write(json.dumps({**place, **(progress or AttemptProgress())._asdict()}).encode())
+
+    def begun(self) -> bool:
+        """Whether a worker has taken the attempt; else it waits where it was submitted."""
+        return (self.folder / LOG).exists()
 
     def ask_to_stop(self) -> None:
         """Ask the attempt, wherever it runs, to stop in order with a checkpoint."""
@@ -106,11 +110,11 @@ class SweepAttempt:
         """Whether the attempt was asked to stop."""
         return (self.folder / STOP).exists()
 
-    def progress(self) -> TrainingProgress | None:
+    def progress(self) -> AttemptProgress | None:
         """How far the attempt is; None if it does not run."""
         last = self.heartbeat()
-        known = TrainingProgress._fields
-        return None if last is None else TrainingProgress(**{name: last[name] for name in known if name in last})
+        known = AttemptProgress._fields
+        return None if last is None else AttemptProgress(**{name: last[name] for name in known if name in last})
 
     def heartbeat(self) -> dict[str, Any] | None:
         """The last heartbeat if the attempt runs: it has not ended, and the heartbeat is not stale."""
@@ -232,10 +236,13 @@ class SweepLedger:
         except FileNotFoundError:
             return None
 
+    def batch_folder(self, batch: Sequence[PlannedRun]) -> Path:
+        """The folder of all attempts at a batch."""
+        return self.folder / "batches" / batch_id(run.id for run in batch)
+
     def new_attempt(self, batch: Sequence[PlannedRun]) -> SweepAttempt:
         """Make the folder of an attempt, with its runs and a heartbeat of this process."""
-        name = f"attempt-{uuid.uuid4().hex}"
-        attempt = SweepAttempt(self.folder / "batches" / batch_id(run.id for run in batch) / name)
+        attempt = SweepAttempt(self.batch_folder(batch) / f"attempt-{uuid.uuid4().hex}")
         attempt.folder.mkdir(parents=True)
         job = {
             "schema": SCHEMA,
@@ -249,8 +256,8 @@ class SweepLedger:
 
     def attempts(self, batch: Sequence[PlannedRun] | None = None) -> Iterator[SweepAttempt]:
         """The attempts at a batch, or at all."""
-        inside = "*" if batch is None else batch_id(run.id for run in batch)
-        for folder in (self.folder / "batches").glob(f"{inside}/attempt-*"):
+        above = (self.folder / "batches").glob("*") if batch is None else [self.batch_folder(batch)]
+        for folder in (attempt for each in above for attempt in each.glob("attempt-*")):
             yield SweepAttempt(folder)
 
     def running(self) -> Iterator[tuple[SweepAttempt, dict[str, Any]]]:
@@ -369,8 +376,7 @@ def pending(sweep: SweepLedger, batch: Batch) -> Batch:
     missing = tuple(run for run in batch if not sweep.is_done(run.id))
     if not missing or len(missing) == len(batch):
         return missing
-    folder = sweep.folder / "batches" / batch_id(run.id for run in batch)
-    return batch if checkpoints_of(folder) else missing
+    return batch if checkpoints_of(sweep.batch_folder(batch)) else missing
 
 
 def last_line(reason: str) -> str:

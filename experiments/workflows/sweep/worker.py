@@ -21,10 +21,10 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from rlkit.agents import Agent
 from rlkit.agents.checkpoints import mean_return
+from rlkit.compiled.threads import one_blas_thread
 from rlkit.evaluation import EVALUATION_SEED
 
 from ...report import ledger
@@ -32,7 +32,7 @@ from ...stopping import Stopped, interruptible, stop_signals
 from ..evaluate import Played, play
 from ..train import KeptTraining, Training, TrainingResult, save, train
 from .experiment import batch_training
-from .sweep_ledger import LOG, SweepAttempt, TrainingProgress, checkpoints_of, commit, ledger_of, traceback_of
+from .sweep_ledger import LOG, AttemptProgress, SweepAttempt, checkpoints_of, commit, ledger_of, traceback_of
 
 BEAT_SECONDS = 5.0  # between two heartbeats
 LOOK_SECONDS = 0.5  # between two looks at the parent process and at the wish to stop
@@ -145,7 +145,7 @@ class Heartbeat:
     """
 
     def __init__(self, attempt: SweepAttempt) -> None:
-        self.attempt, self.progress = attempt, TrainingProgress()
+        self.attempt, self.progress = attempt, AttemptProgress()
         self._over, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -165,7 +165,7 @@ class Heartbeat:
         began, first = time.monotonic(), agent.num_timesteps
         for done in steps:
             score = mean_return(agent)
-            self.progress = TrainingProgress(
+            self.progress = AttemptProgress(
                 steps=done,
                 rows=agent.num_seeds,
                 rate=agent.num_seeds * (done - first) / max(time.monotonic() - began, 1e-3),
@@ -198,7 +198,7 @@ def attempt_in(folder: str) -> str:
     """
     torch.set_num_threads(1)
     attempt = SweepAttempt(Path(folder))
-    with threadpool_limits(1), printing_to(attempt.folder / LOG):
+    with one_blas_thread(), printing_to(attempt.folder / LOG):
         run_attempt(attempt)
     return attempt.folder.name
 

@@ -9,6 +9,7 @@ from .choices import (
     choices_of_intervals,
     choices_of_neighbors,
     known_draw,
+    known_draw_within,
     neighbors_within,
 )
 from .fall_search import FallBounds, fall_bounds
@@ -39,6 +40,7 @@ __all__ = [
     "frame_stack",
     "induced_mdp",
     "known_draw",
+    "known_draw_within",
     "memory_problem",
     "neighbors_within",
     "observation_cells",

@@ -33,7 +33,7 @@ class ProvokableChoices:
     """The action distributions that an adversary can provoke in every state, and the one without an attack.
 
     Functions that make them: ``choices_of_actions``, ``choices_of_distributions``, ``choices_of_neighbors``,
-    ``choices_of_intervals``, ``known_draw``.
+    ``choices_of_intervals``, ``known_draw``, ``known_draw_within``.
     """
 
     natural: Array  # [S, N, I, A], distribution of the action without an attack
@@ -306,6 +306,45 @@ def known_draw(choices: ProvokableChoices) -> ProvokableChoices:
             for action, state in provokers.items():
                 allowed[(*place, action)], shown[(*place, action)] = True, state
     return ProvokableChoices(natural, allowed, None, chance, None if choices.shown is None else shown)
+
+
+def known_draw_within(natural: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> ProvokableChoices:
+    """Describe a victim whose draw u is known, by bounds on the cumulative probabilities of its actions.
+
+    With ``F_a = pi_0 + ... + pi_a`` the victim takes action a at u where ``F_(a-1) <= u < F_a``. So no observation
+    provokes it unless ``min F_(a-1) <= u < max F_a``. With two actions this decides, because one observation that
+    attains a bound of ``F_0`` is enough. With more the two bounds may belong to different observations, and what is
+    returned may hold actions that none provokes: its worst case is a lower bound. The cases of a state are the
+    intervals between the bounds. Bounds are widened by 1e-12, never narrowed.
+
+    Args:
+        natural: distribution of the action at the true observation, ``[S, N, A]``.
+        lower: least cumulative probability up to every action but the last, ``[S, N, A - 1]``.
+        upper: greatest one, of the same shape.
+
+    Raises:
+        ValueError: shapes that disagree, lower above upper, NaN included.
+    """
+    own, low, high = (np.asarray(each, dtype=np.float64) for each in (natural, lower, upper))
+    if own.ndim != 3 or low.shape != high.shape or low.shape != (*own.shape[:2], own.shape[2] - 1):
+        raise ValueError(
+            f"natural, lower and upper have shapes {own.shape}, {low.shape} and {high.shape}: expected [S, N, A], "
+            "[S, N, A - 1] and [S, N, A - 1]"
+        )
+    if not (low <= high).all():  # NaN included
+        row, state, action = np.argwhere(~(low <= high))[0]
+        raise ValueError(f"up to action {action} of state {state}, row {row}: lower is not below upper")
+    true = np.minimum(np.cumsum(_distributions(own, "natural"), axis=2), 1.0)[..., :-1]
+    low = np.clip(np.minimum(low, true) - BOX_TOLERANCE, 0.0, 1.0)
+    high = np.clip(np.maximum(high, true) + BOX_TOLERANCE, 0.0, 1.0)
+    ends = np.zeros((*own.shape[:2], 1))
+    edges = np.sort(np.concatenate([ends, low, true, high, ends + 1.0], axis=2), axis=2)  # [S, N, I + 1]
+    u = edges[..., :-1, None]  # [S, N, I, 1], the least number of every case
+    allowed = (np.concatenate([ends, low], axis=2)[:, :, None] <= u) & (
+        u < np.concatenate([high, ends + np.inf], axis=2)[:, :, None]
+    )
+    taken = (true[:, :, None] <= u).sum(axis=-1)  # [S, N, I]
+    return ProvokableChoices(np.eye(own.shape[2])[taken], allowed, None, np.diff(edges, axis=2))
 
 
 def neighbors_within(observations: Given, budget: Budget | float) -> Flags:

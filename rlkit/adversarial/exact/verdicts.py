@@ -12,7 +12,15 @@ from torch import Tensor
 from ..budget import Budget
 from ..verification.probabilities import probability_bounds
 from ..verification.reachable import reachable_actions
-from .choices import Array, Flags, ProvokableChoices, choices_of_distributions, choices_of_intervals
+from .choices import (
+    Array,
+    Flags,
+    ProvokableChoices,
+    choices_of_distributions,
+    choices_of_intervals,
+    known_draw,
+    known_draw_within,
+)
 from .observed import ObservedProblem, action_distributions
 
 FIRST_TOLERANCE = 1e-3  # of probabilities, before the refinement
@@ -151,6 +159,40 @@ class SampledVerdicts:
         shown = shown_within(self.posed.obs, self.witness, self.budget)
         found = action_distributions(self.posed.victim, shown, True, self.natural.shape[2])
         return found.reshape(rows, states, count, -1)
+
+
+class KnownDrawVerdicts(SampledVerdicts):
+    """What an adversary can provoke that knows the number u which a sampling victim draws its action with.
+
+    An action is excluded at u by the bounds of cumulative probabilities, which follow from those of single actions, and
+    attained where some witness gives it.
+    """
+
+    def outer(self) -> Outer:
+        """Give the actions that are not excluded, and those that no witness gives for some share of u."""
+        low, high = np.minimum(self.low, self.natural), np.maximum(self.high, self.natural)
+        least, most = np.cumsum(low, axis=2)[..., :-1], np.cumsum(high, axis=2)[..., :-1]  # up to each action
+        behind_least = np.cumsum(low[..., :0:-1], axis=2)[..., ::-1]  # after each action
+        behind_most = np.cumsum(high[..., :0:-1], axis=2)[..., ::-1]
+        least, most = np.maximum(least, 1 - behind_most), np.minimum(most, 1 - behind_least)
+        ends = np.zeros((*least.shape[:2], 1))
+        wide = np.concatenate([most, ends + 1], axis=2) - np.concatenate([ends, least], axis=2)  # [S, N, A]
+        choices = known_draw_within(self.natural, least, np.maximum(least, most))
+        return Outer(choices, np.maximum(wide, 0.0) - self._given() > APART)
+
+    def inner(self) -> Inner:
+        """Give the actions that the witnesses give at every u."""
+        return Inner(known_draw(super().inner().choices), self.witness)
+
+    def _given(self) -> Array:
+        """For how large a share of u some witness gives each action, ``[S, N, A]``."""
+        ends = np.cumsum(self._attained(), axis=-1)
+        starts = np.concatenate([np.zeros_like(ends[..., :1]), ends[..., :-1]], axis=-1)  # [S, N, K, A]
+        order = np.argsort(starts, axis=2)
+        starts, ends = (np.take_along_axis(each, order, axis=2) for each in (starts, ends))
+        reached = np.maximum.accumulate(ends, axis=2)  # by the intervals so far
+        before = np.concatenate([np.zeros_like(reached[:, :, :1]), reached[:, :, :-1]], axis=2)
+        return np.asarray(np.maximum(ends - np.maximum(starts, before), 0.0).sum(axis=2))
 
 
 def shown_within(obs: Tensor, witness: Tensor, budget: Budget) -> Tensor:

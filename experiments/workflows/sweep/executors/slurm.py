@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from rlkit.optional_packages import require
 
-from ..sweep_ledger import LOG, SweepAttempt
+from ..sweep_ledger import SweepAttempt
 from .base import Ended
 
 LOOK_SECONDS = 1.0  # between two looks at the ledger
@@ -80,7 +80,7 @@ class SlurmExecutor:
         for attempt in self._jobs:
             attempt.ask_to_stop()
         until = time.monotonic() + STOP_SECONDS
-        begun = [attempt for attempt in self._jobs if (attempt.folder / LOG).exists()]
+        begun = [attempt for attempt in self._jobs if attempt.begun()]
         while any(attempt.progress() is not None for attempt in begun) and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
         for job in self._jobs.values():

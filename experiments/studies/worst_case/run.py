@@ -1,0 +1,157 @@
+"""Train missing policies, bracket their worst case, evaluate every attack exactly, and table the distances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rlkit.adversarial import (
+    Attack,
+    AttackedValue,
+    Bracket,
+    Budget,
+    Timing,
+    attacked_value,
+    bracket,
+    choices_of_distributions,
+    worst_case,
+)
+from rlkit.envs import GridWorld, find_dynamics
+
+from ...report import terminal
+from ...report.ledger import ReportTable, write_tables
+from ...workflows.policies import RLKIT, Subject
+from ..common import rows
+from ..common.policy_cache import rlkit_policy
+from ..common.study import Study, StudyOptions
+from ..common.tasks import GRID
+from .analysis import OPTIMAL, UNLIMITED, WORST, AttackedRow, BoundRow, Floats, tables
+from .attacks import attacks, natural_actions, timings
+from .settings import ATTACKS_LEFT, CASES, EPSILONS, MAX_BOXES, THREAT, WorstCaseCase
+
+TIMED = ("PGD-20", "value-aware")  # attacks that are tried with every timing, beside the worst case
+ALWAYS = "always"
+BOUNDS, ATTACKED = "bounds-rows.csv", "attacked-rows.csv"
+
+
+class Returns(NamedTuple):
+    """Exact expected returns of all seeds under one attack and timing."""
+
+    limit: str
+    attack: str
+    timing: str
+    earned: Floats  # [S]
+
+
+def run(cases: Sequence[WorstCaseCase], options: StudyOptions) -> Sequence[ReportTable]:
+    """Measure the cases and epsilons without rows, and table all rows."""
+    for case in cases:
+        run_case(case, options.models / case.name, options.data)
+    bounds = rows.read(options.data / BOUNDS, BoundRow)
+    found = tables(bounds, rows.read(options.data / ATTACKED, AttackedRow))
+    write_tables(found, options.data)
+    return found
+
+
+def run_case(case: WorstCaseCase, folder: Path, data: Path) -> None:
+    """Measure the epsilons of a case that have no rows; the rows of each are added when it is done."""
+    known = {row.epsilon for row in rows.read(data / ATTACKED, AttackedRow) if row.case == case.name}
+    bounded = {row.epsilon for row in rows.read(data / BOUNDS, BoundRow) if row.case == case.name}
+    missing = [epsilon for epsilon in EPSILONS if epsilon not in known]
+    if not missing:
+        return
+    world, subject = find_dynamics(GRID.env, env_kwargs=dict(GRID.env_kwargs)), subject_of(case, folder)
+    assert isinstance(world, GridWorld)
+    made, rules = attacks(world, subject), timings(world, subject)
+    for epsilon in missing:
+        budget = THREAT.budget(epsilon)
+        unlimited, limited = (
+            bracket(world, subject.policy, budget, attacks=left, max_boxes=MAX_BOXES) for left in (None, ATTACKS_LEFT)
+        )
+        if epsilon not in bounded:
+            rows.append(data / BOUNDS, [*bound_rows(case, epsilon, unlimited), *bound_rows(case, epsilon, limited)])
+        found = [
+            *returns_at_every_step(world, subject, budget, made),
+            *returns_of_timings(world, subject, budget, made, rules, unlimited),
+        ]
+        rows.append(
+            data / ATTACKED,
+            [
+                AttackedRow(case.name, seed, epsilon, each.limit, each.attack, each.timing, float(earned))
+                for each in found
+                for seed, earned in zip(subject.seeds, each.earned, strict=True)
+            ],
+        )
+        terminal.say(f"{case.name}: epsilon {epsilon:g}")
+
+
+def subject_of(case: WorstCaseCase, folder: Path) -> Subject:
+    """The policies of a case, read or trained, with their environment."""
+    policy, seeds = rlkit_policy(case.training, folder), case.training.seeds
+    return Subject(
+        policy,
+        RLKIT,
+        case.training.algo,
+        tuple(seeds),
+        GRID.env,
+        GRID.env_kwargs,
+        lambda episodes, first: GRID.environments(len(seeds), episodes, first),
+    )
+
+
+def bound_rows(case: WorstCaseCase, epsilon: float, found: Bracket) -> list[BoundRow]:
+    """The rows of one bracket, one per seed."""
+    limit = UNLIMITED if found.timing is None else str(ATTACKS_LEFT)
+    start = found.at_start()
+    columns = (start["natural"], start["lower"], start["upper"], found.undecided)
+    return [
+        BoundRow(case.name, seed, epsilon, limit, float(natural), float(lower), float(upper), int(undecided))
+        for seed, natural, lower, upper, undecided in zip(case.training.seeds, *columns, strict=True)
+    ]
+
+
+def returns_at_every_step(
+    world: GridWorld, subject: Subject, budget: Budget, made: Mapping[str, Attack]
+) -> Iterator[Returns]:
+    """Evaluate every attack at every step."""
+    for name, attack in made.items():
+        yield Returns(UNLIMITED, name, ALWAYS, attacked_value(world, subject.policy, attack, budget).start)
+
+
+def returns_of_timings(
+    world: GridWorld,
+    subject: Subject,
+    budget: Budget,
+    made: Mapping[str, Attack],
+    rules: Mapping[str, Timing],
+    unlimited: Bracket,
+) -> Iterator[Returns]:
+    """Evaluate some attacks with every timing under the limit of attacks, and with the optimal timing of each.
+
+    The attack "worst case" shows what an adversary without a limit shows.
+    """
+    assert unlimited.attack is not None  # it does not know a draw
+    for name, attack in {**{each: made[each] for each in TIMED}, WORST: unlimited.attack}.items():
+        for rule, timing in rules.items():
+            found = attacked_value(
+                world, subject.policy, attack, budget, timing=timing, attacks_per_episode=ATTACKS_LEFT
+            )
+            yield Returns(str(ATTACKS_LEFT), name, rule, found.start)
+        shown = attacked_value(world, subject.policy, attack, budget)
+        yield Returns(str(ATTACKS_LEFT), name, OPTIMAL, optimally_timed(world, subject, shown))
+
+
+def optimally_timed(world: GridWorld, subject: Subject, shown: AttackedValue) -> Floats:
+    """The least return over all rules of when to attack, for a fixed attack under the limit of attacks, ``[S]``."""
+    own = np.eye(world.mdp.num_actions)[natural_actions(world, subject)]
+    provoked = np.stack([own, shown.policy], axis=2)
+    allowed = np.ones(provoked.shape[:3], np.bool_)
+    choices = choices_of_distributions(own, provoked, allowed)
+    _, attained, _ = worst_case(world.mdp, choices, attacks=ATTACKS_LEFT).at_start()
+    return attained
+
+
+STUDY = Study(CASES, run, takes=("models",))
