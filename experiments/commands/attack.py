@@ -62,7 +62,7 @@ def attack(
         norms: Norms to attack in, rows beside rows at the same epsilons.
         latex: Also write every table for LaTeX: with --out to files beside those for CSV, else to the terminal.
     """
-    from ..report import ledger
+    from ..report import ledger, terminal
     from ..report.html import write_report
     from ..report.latex import as_latex, write_latex
     from ..workflows.attack import KeptCurves, attack_plan
@@ -99,7 +99,9 @@ def attack(
     }
     with output.folder_if_given(settings) as folder:
         kept = None if folder is None else partial(KeptCurves, folder, output.tell)
-        run = run_attack(subjects, plans, episodes, kept)
+        total = 2 * sum(len(each.attacks) for each in plans) * len(subjects)
+        with terminal.stages("attacks", total, output.silent) as done:
+            run = run_attack(subjects, plans, episodes, kept, done)
         run = with_measures(run, subject, plan, measures)
         run = with_distance(with_worst_case(run, subject, plan) if worst_case else run)
         if folder is not None:

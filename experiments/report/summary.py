@@ -106,11 +106,45 @@ def _of_solution(run: RunRecord) -> Summary:
     return Summary(question, answer, warnings)
 
 
+def _of_comparison(run: RunRecord) -> Summary:
+    """Of a comparison with stable-baselines3."""
+    parts = [run.results.get(name) for name in ("return", "sb3_return", "difference")]
+    if not all(isinstance(part, Estimate) for part in parts):
+        return _of_any(run)
+    own, other, difference = map(cell_text, parts)
+    question = f"Do rlkit and stable-baselines3 reach the same return on {place_of(run)} with equal hyper-parameters?"
+    answer = f"rlkit {own}, stable-baselines3 {other}; difference {difference}."
+    seeds = run.results.get("sb3_seeds", ())
+    warnings = ("A difference that is not shown is no proof of equality.",)
+    if len(seeds) < FEW_SEEDS:
+        warnings = (f"stable-baselines3 has {len(seeds)} seeds; claims need {FEW_SEEDS} or more.", *warnings)
+    return Summary(question, answer, warnings)
+
+
+def _of_sweep(run: RunRecord) -> Summary:
+    """Of a sweep: its question, and the cell with the highest return."""
+    question = str(run.settings.get("question") or f"{run.title}?")
+    cells = run.results.get("cells", ())
+    known = [cell for cell in cells if isinstance(cell.get("return"), Estimate)]
+    if not known:
+        return Summary(question, "No run has a result yet.")
+    best = max(known, key=lambda cell: cell["return"].value)
+    answer = f"Highest mean return: {best['cell']} with {_with_seeds(best['return'])}, of {len(cells)} settings."
+    lost = sum(run.results.get(state, 0) for state in ("failed", "damaged", "missing"))
+    few = min(cell["return"].n for cell in known)
+    warnings = [f"{lost} of {run.results.get('runs')} runs have no result."] if lost else []
+    if few < FEW_SEEDS:
+        warnings.append(f"A setting has {few} seeds. Claims about differences need {FEW_SEEDS} or more.")
+    return Summary(question, answer, tuple(warnings))
+
+
 SUMMARIES: Mapping[str, Callable[[RunRecord], Summary]] = {
     "train": _of_training,
     "evaluate": _of_training,
     "attack": _of_attack,
     "solve": _of_solution,
+    "compare": _of_comparison,
+    "sweep": _of_sweep,
 }
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -21,6 +24,7 @@ from .text import LONGEST_TABLE, as_text, column_widths, fitting_columns, numeri
 
 Watch = Callable[[Agent, Iterator[int], int], Iterator[int]]  # shows progress while steps pass through
 
+SECONDS_BETWEEN_LINES = 15.0  # of progress in a pipe
 REPORT_COMMAND = "rlkit report {folder} --out {folder}/report.html"
 NEXT_COMMANDS = {  # by kind of run
     "train": "rlkit attack {folder} --out {folder}-attack, or rlkit watch {folder} --mode gif --out {name}.gif",
@@ -29,6 +33,7 @@ NEXT_COMMANDS = {  # by kind of run
     "solve": "rlkit report {folder} --out {folder}/report.html, or a policy beside it: rlkit train",
     "compare": REPORT_COMMAND,
     "sweep": "rlkit report {folder}, or rlkit rerun {folder}",
+    "tune": "rlkit train --algo ALGO --env ENV --preset {folder}/preset.json, with those of the search",
 }
 
 LOOK: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "header_style": "", "box": None}
@@ -99,13 +104,86 @@ def next_step(run: RunRecord, folder: Path | None) -> str:
     return f"Next: {NEXT_COMMANDS.get(run.kind, REPORT_COMMAND).format(folder=there, name=folder.name)}"
 
 
+@contextmanager
+def stages(name: str, total: int, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show the progress of work in stages: how many are done, the elapsed and the remaining time.
+
+    On a terminal it is a bar; elsewhere a line at the first stage that ends 15 seconds after the last line.
+
+    Args:
+        name: what a stage is, such as "attacks".
+        total: number of stages.
+        quiet: whether to show nothing.
+
+    Yields:
+        a function to call with a name whenever a stage is done.
+    """
+    console = _console()
+    if quiet or total == 0:
+        yield lambda stage: None
+    elif console.is_terminal:
+        columns = (
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[stage]}"),
+            TextColumn("elapsed"),
+            TimeElapsedColumn(),
+            TextColumn("remaining"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, auto_refresh=False) as bar:
+            task = bar.add_task(name, total=total, stage="")
+
+            def drawn(stage: str) -> None:
+                bar.update(task, advance=1, stage=stage, refresh=True)
+
+            bar.refresh()
+            yield drawn
+    else:
+        yield StageLines(name, total, say)
+
+
+class StageLines:
+    """Lines of text about work in stages, at most one every 15 seconds; call it whenever a stage is done.
+
+    Args:
+        name: what a stage is.
+        total: number of stages.
+        tell: gets a line.
+        clock: returns seconds since an arbitrary origin.
+    """
+
+    def __init__(
+        self, name: str, total: int, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name, self._total, self._tell, self._clock = name, total, tell, clock
+        self._done, self._began = 0, clock()
+        self._told = self._began
+
+    def __call__(self, stage: str) -> None:
+        """Count a stage that is done, and write a line if one is due."""
+        self._done += 1
+        now = self._clock()
+        if now - self._told < SECONDS_BETWEEN_LINES:
+            return
+        self._told, elapsed = now, now - self._began
+        remaining = elapsed * (self._total - self._done) / self._done
+        self._tell(
+            f"{self._done}/{self._total} {self._name} ({stage}), elapsed {duration(elapsed)}, "
+            f"remaining {duration(remaining)}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds, rounded up, as hours, minutes and seconds: ``0:01:05``."""
+    return str(timedelta(seconds=math.ceil(seconds)))
+
+
 class Bars:
     """Several bars at once, for jobs that run side by side; use it in a ``with`` block.
 
     Without a terminal to draw on they are a line of text now and then.
     """
-
-    LINE_SECONDS = 15.0
 
     def __init__(self, quiet: bool = False) -> None:
         console = _console()
@@ -158,7 +236,7 @@ class Bars:
         for task, read in self._followed.items():
             self._progress.update(task, completed=read())
         self._progress.refresh()
-        if self._in_lines and time.perf_counter() - self._last_line > self.LINE_SECONDS:
+        if self._in_lines and time.perf_counter() - self._last_line > SECONDS_BETWEEN_LINES:
             self._say_line()
 
     def _say_line(self) -> None:

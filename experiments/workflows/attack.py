@@ -214,15 +214,19 @@ class KeptCurves:
 
 
 def measured_curve(
-    subject: Subject, plan: AttackPlan, episodes: int, kept: KeptCurves | None = None
+    subject: Subject,
+    plan: AttackPlan,
+    episodes: int,
+    kept: KeptCurves | None = None,
+    done: Callable[[str], None] | None = None,
 ) -> RobustnessCurve:
     """The curves of all attacks of a plan, and that of the strongest one, which is selected on other episodes.
 
     Every seed and epsilon has its own selection, among all attacks at this epsilon or a smaller one, and no attack.
     """
     fitted = FittedAttacks(subject, plan.threat)
-    reported = kept_curve(subject, plan, episodes, plan.threat.first_seed, fitted, kept)
-    selection = kept_curve(subject, plan, episodes, plan.threat.selection_seed, fitted, kept)
+    reported = kept_curve(subject, plan, episodes, plan.threat.first_seed, fitted, kept, done)
+    selection = kept_curve(subject, plan, episodes, plan.threat.selection_seed, fitted, kept, done)
     return joined([reported, strongest(selection, reported)])
 
 
@@ -233,12 +237,16 @@ def kept_curve(
     first_seed: int,
     fitted: FittedAttacks | None = None,
     kept: KeptCurves | None = None,
+    done: Callable[[str], None] | None = None,
 ) -> RobustnessCurve:
-    """``curve`` attack by attack, each kept if there is a folder for it."""
+    """``curve`` attack by attack, each kept if there is a folder for it; ``done`` gets the name of each."""
 
     def single(name: str) -> RobustnessCurve:
         measure = partial(curve, subject, plan._replace(attacks=(name,)), episodes, first_seed, fitted)
-        return measure() if kept is None else kept.curve(f"{name}-{first_seed}", plan, measure)
+        found = measure() if kept is None else kept.curve(f"{name}-{first_seed}", plan, measure)
+        if done is not None:
+            done(name)
+        return found
 
     return joined([single(name) for name in plan.attacks])
 
@@ -349,6 +357,7 @@ def attack(
     plans: Sequence[AttackPlan],
     episodes: int = 100,
     kept: Callable[[str], KeptCurves] | None = None,
+    done: Callable[[str], None] | None = None,
 ) -> RunRecord:
     """Attack one or more policies of the same environment in the same way, in one norm or in several.
 
@@ -357,6 +366,7 @@ def attack(
         plans: one for every norm.
         episodes: per training seed.
         kept: makes the store of finished attacks with a prefix, which is empty for one policy and one norm.
+        done: gets the name of every attack that is finished, twice: also on the episodes of the selection.
 
     Raises:
         ValueError: see ``rlkit.adversarial.robustness_curve``.
@@ -364,7 +374,7 @@ def attack(
 
     def measure(number: int, subject: Subject, plan: AttackPlan) -> RobustnessCurve:
         prefix = "" if len(subjects) == len(plans) == 1 else f"{number}-{plan.threat.norm}-"
-        return measured_curve(subject, plan, episodes, None if kept is None else kept(prefix))
+        return measured_curve(subject, plan, episodes, None if kept is None else kept(prefix), done)
 
     runs = []
     for plan in plans:
