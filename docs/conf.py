@@ -10,12 +10,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 project = "rlkit"
 author = "The rlkit developers"
 release = rlkit.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "reference_text"]
+extensions = [
+    *("myst_nb", "sphinx_design", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"),
+    *("reference_text", "command_links", "notebook_files"),
+]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb"}
 exclude_patterns = ["_build"]
+
 html_theme = "furo"
+html_title = f"rlkit {release}"
+html_static_path = ["_static"]
+html_css_files = ["rlkit.css"]
+
+# the notebooks of tutorials/ run while the pages are built; an error or a warning in one fails the build
+nb_execution_mode = "auto"
+nb_execution_timeout = 600
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_output_stderr = "warn"
+
 napoleon_numpy_docstring = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

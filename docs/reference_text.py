@@ -22,6 +22,27 @@ from unittest import mock
 
 REQUEST = re.compile(r"^<!-- (?:api: (?P<module>[\w.]+)|(?P<all>modules|commands)) -->$", re.MULTILINE)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+COMMAND_PAGES = {  # where the manual explains a command, from the page of the commands
+    "train": "../quickstart.md#train",
+    "evaluate": "../quickstart.md#look",
+    "solve": "solvers.md",
+    "attack": "../manual/attacks.md#attacking-a-policy",
+    "certify": "../manual/guarantees.md#verification",
+    "transfer": "../manual/attacks.md#attacking-a-policy",
+    "hijack": "../manual/attacks.md#hijacking",
+    "zoo": "benchmark.md",
+    "benchmark": "benchmark.md",
+    "compare": "../quickstart.md#compare",
+    "report": "../quickstart.md#look",
+    "rerun": "../quickstart.md#a-sweep",
+    "watch": "../quickstart.md#look",
+    "sweep": "../experiments.md",
+    "status": "../experiments.md",
+    "tune": "../experiments.md",
+    "export": "../experiments.md",
+    "study": "../results/index.md",
+    "demo": "../quickstart.md#install",
+}
 OF_ALGORITHMS = ("config_class", "presets", "checkpointed", "saved")  # what an algorithm says to its base class
 
 
@@ -172,10 +193,13 @@ def restructured(docstring: str) -> str:
 
 
 def commands() -> str:
-    """The help of every command, as Markdown."""
+    """The help of every command, as Markdown, with a link to the page that explains it."""
     from rlkit.experiments.cli import COMMANDS
 
-    return "\n\n".join(f"## rlkit {name}\n\n```text\n{help_of(name)}\n```" for name in COMMANDS)
+    return "\n\n".join(
+        f"## rlkit {name}\n\nExplained in [](<{COMMAND_PAGES[name]}>).\n\n```text\n{help_of(name)}\n```"
+        for name in COMMANDS
+    )
 
 
 def help_of(command: str) -> str:

@@ -1,8 +1,10 @@
-"""S x B copies of one dynamics stepped as one, in numpy on the CPU and in torch elsewhere."""
+"""S x B copies of one dynamics stepped as one: in machine code or numpy on the CPU, in torch elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from .dynamics import Array, Dynamics
 if TYPE_CHECKING:  # numba is imported where it is used
     from rlkit.compiled.rollout import Scaling
 
+    from .compiled_step import CompiledStep
     from .dynamics_numbers import StepNumbers
 
 Noise = Literal["stream", "gymnasium"]
@@ -27,8 +30,10 @@ Noise = Literal["stream", "gymnasium"]
 class BatchedEnv:
     """S seeds x B copies of ``dynamics``; an ``Env`` of ``rlkit.types``.
 
-    A small numpy operation costs a quarter of a torch one, so on the CPU the dynamics run in numpy on memory
-    that the returned tensors share. On a device they run in torch and nothing is ever read back.
+    On the CPU a step is one call of machine code where numba is installed, copies restart and the dynamics have numbers
+    (``rlkit/envs/dynamics_numbers.py``). Otherwise the dynamics run in numpy, whose small operations cost a quarter of
+    torch's. Both work on memory that the returned tensors share. On a device they run in torch and nothing is ever read
+    back.
 
     Args:
         dynamics: the pure functions.
@@ -41,6 +46,8 @@ class BatchedEnv:
             needs ``restart=False``.
         double: keep floating states in float64, as the serial environment does; observations keep their dtype.
         in_torch: run the dynamics in torch; by default only off the CPU.
+        compiled: step in machine code where that is possible. It rounds as numpy does, except that numpy's sine and
+            cosine are other ones on some CPUs.
 
     Raises:
         ValueError: no seeds, fewer than one copy, actions that are not Discrete, or gymnasium noise with restarts.
@@ -56,6 +63,7 @@ class BatchedEnv:
         noise: Noise = "stream",
         double: bool = False,
         in_torch: bool | None = None,
+        compiled: bool = True,
     ) -> None:
         if len(seeds) == 0:
             raise ValueError("seeds must hold at least one integer, got none")
@@ -76,6 +84,7 @@ class BatchedEnv:
         self.repeats = noise == "gymnasium"
         self._restart = restart
         self._in_torch = self.device.type != "cpu" if in_torch is None else in_torch
+        self._compiled = compiled and find_spec("numba") is not None
         # a tensor as one of the dynamics' arrays and back, without a copy on the CPU
         self._native: Callable[[Tensor], Array] = self._to_device if self._in_torch else torch.Tensor.numpy
         self._tensor: Callable[[Array], Tensor] = torch.as_tensor if self._in_torch else torch.from_numpy
@@ -111,6 +120,8 @@ class BatchedEnv:
 
     def step(self, action: Tensor) -> Transition:
         """Step every copy with ``action [S, B]`` int64; finished copies start again in the same call."""
+        if self._machine_code is not None:
+            return self._compiled_step(self._machine_code, action)
         noise = self._native(self._noise.transition()) if self._no_noise is None else self._no_noise
         state, reward, terminated = self.dynamics.transition(self.state, self._native(action), noise)
         self._elapsed += 1
@@ -129,16 +140,40 @@ class BatchedEnv:
         self._begin(state, terminated | truncated)
         return transition
 
+    @cached_property
+    def _machine_code(self) -> CompiledStep | None:
+        """What steps in machine code where that is possible, else None."""
+        numbers = self.numbers(torch.float32) if self._compiled else None
+        if numbers is None:
+            return None
+        from .compiled_step import CompiledStep
+
+        assert isinstance(self._noise, StreamNoise)
+        return CompiledStep(self.dynamics, numbers, *self._noise.first_states(self._elapsed.shape))
+
+    def _compiled_step(self, step: CompiledStep, action: Tensor) -> Transition:
+        """``step`` in one call of machine code."""
+        noise = self._noise.transition().numpy() if self._no_noise is None else self._no_noise
+        ended, states, reward, flags = step(self.state, self._elapsed, action.numpy(), noise)
+        obs, self.obs = self.obs, torch.from_numpy(self.dynamics.observe(states[0]))
+        paid, terminated, truncated = torch.from_numpy(reward), torch.from_numpy(flags[0]), torch.from_numpy(flags[1])
+        transition = Transition(obs, action, paid, self.obs, terminated, truncated)
+        self.state = states[1]
+        if ended:
+            self.obs = torch.from_numpy(self.dynamics.observe(self.state))
+        return transition
+
     def numbers(self, dtype: torch.dtype) -> StepNumbers | None:
         """Return the numbers of the dynamics for ``play``; None where they have none, or copies do not restart here.
 
         Args:
             dtype: of the policy's features.
         """
+        if not self._restart or self._in_torch or isinstance(self._noise, GymnasiumNoise):
+            return None
         from .dynamics_numbers import numbers_of
 
-        trains = self._restart and not self._in_torch and isinstance(self._noise, StreamNoise)
-        return numbers_of(self.dynamics, self._float, dtype) if trains else None
+        return numbers_of(self.dynamics, self._float, dtype)
 
     def play(self, numbers: StepNumbers, policy: Any, scaling: Scaling, u: Tensor) -> Transition:
         """Play T steps of every copy by a policy, in machine code; see ``rlkit.compiled``.
@@ -156,11 +191,12 @@ class BatchedEnv:
         """
         from rlkit.compiled.rollout import RunningArrays, play
 
+        from .dynamics_numbers import step_limit
+
         assert isinstance(self._noise, StreamNoise)
         state, elapsed = self.state.copy(), self._elapsed.copy()  # what was returned before may share their memory
-        limit = 2**62 if self.max_episode_steps is None else self.max_episode_steps
         noise = self._noise.transitions(len(u))
-        running = RunningArrays(state, elapsed, *self._noise.first_states(elapsed.shape), limit)
+        running = RunningArrays(state, elapsed, *self._noise.first_states(elapsed.shape), step_limit(self.dynamics))
         played = play(numbers, running, policy, scaling, np.ascontiguousarray(u.numpy()), noise)
         self.state, self._elapsed = state, elapsed
         self.obs = torch.from_numpy(self.dynamics.observe(state))
@@ -213,6 +249,10 @@ class BatchedEnv:
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a deep copy holds: no views of the counters."""
+        return {name: value for name, value in vars(self).items() if name != "_machine_code"}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs to continue these episodes."""

@@ -39,6 +39,11 @@ def numbers_of(dynamics: Dynamics, state_dtype: Any, dtype: torch.dtype) -> Step
     return None
 
 
+def step_limit(dynamics: Dynamics) -> int:
+    """Return the time limit of dynamics; a number of steps that no episode has where there is none."""
+    return 2**62 if dynamics.max_steps is None else dynamics.max_steps
+
+
 def keeps(of: type, dynamics: Dynamics) -> bool:
     """Return whether dynamics have the methods of a class, and have defined none of them anew."""
     return all(getattr(type(dynamics), name) is getattr(of, name) for name in METHODS)

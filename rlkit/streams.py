@@ -265,7 +265,7 @@ class EpisodeStarts:
 
     def load(self, episode: np.ndarray) -> None:
         """Continue after ``episode`` begun episodes of each copy, ``[S B]``."""
-        self.episode = episode.copy()
+        self.episode[:] = episode
 
 
 class DeviceEpisodeStarts:

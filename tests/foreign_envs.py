@@ -72,3 +72,25 @@ class Raising(Hanging):
                 raise TypeError("no copies")
 
         raise LocalError("boom")
+
+
+class MaskedCartPole(gymnasium.Wrapper):
+    """A cart-pole that allows one push, left or right by turns, at every other step."""
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("CartPole-v1"))
+        self.steps = 0
+
+    def allowed(self, info: dict[str, Any]) -> dict[str, Any]:
+        only = np.arange(2) == self.steps // 2 % 2
+        return info | {"action_mask": only if self.steps % 2 else np.ones(2, bool)}
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        self.steps = 0
+        obs, info = super().reset(**options)
+        return obs, self.allowed(info)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, float(reward), terminated, truncated, self.allowed(info)

@@ -1,6 +1,7 @@
 """The pages build without a warning, hold every public name, and what the quickstart shows runs."""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -32,7 +33,9 @@ def public_modules():
 def built(tmp_path_factory):
     """The folder of the built pages."""
     folder = tmp_path_factory.mktemp("pages")
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", str(ROOT / "docs"), str(folder)]
+    # tests/test_tutorials.py runs the cells of the notebooks
+    options = ["-W", "-q", "-D", "nb_execution_mode=off"]
+    command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(folder)]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return folder
@@ -40,8 +43,39 @@ def built(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_pages_build_without_a_warning(built):
-    for page in ("architecture", "quickstart", "howto/agent", "reference/glossary", "results/learning"):
+    for page in ("architecture", "quickstart", "howto/agent", "reference/glossary", "results/learning", "changelog"):
         assert (built / f"{page}.html").is_file()
+
+
+@pytest.mark.slow
+def test_every_tutorial_can_be_downloaded_as_a_notebook(built):
+    links = {
+        page: re.findall(r'href="([\w-]+\.ipynb)"', page.read_text(encoding="utf-8"))
+        for page in (built / "tutorials").glob("*.html")
+        if page.stem != "index"
+    }
+    assert len(links) == 8
+    for page, names in links.items():
+        assert set(names) == {f"{page.stem}.ipynb"}
+        notebook = json.loads((built / "tutorials" / names[0]).read_text(encoding="utf-8"))
+        assert {cell["cell_type"] for cell in notebook["cells"]} == {"markdown", "code"}
+
+
+@pytest.mark.slow
+def test_every_formula_leads_to_its_function(built):
+    named = re.findall(r"\{py:\w+\}`([\w.]+)`", (ROOT / "docs" / "formulas.md").read_text(encoding="utf-8"))
+    assert len(named) > 25
+    page = (built / "formulas.html").read_text(encoding="utf-8")
+    for name in named:
+        (target,) = set(re.findall(rf'href="(reference/api/\w+\.html)#{re.escape(name)}"', page))
+        assert f'id="{name}"' in (built / target).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_command_in_a_text_leads_to_its_help(built):
+    page = (built / "manual" / "attacks.html").read_text(encoding="utf-8")
+    assert 'href="../reference/commands.html#rlkit-attack"' in page
+    assert 'id="rlkit-attack"' in (built / "reference" / "commands.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -71,6 +105,7 @@ def test_every_command_is_in_the_reference(built):
     page = (built / "reference" / "commands.html").read_text(encoding="utf-8")
     for name in COMMANDS:
         assert f"usage: rlkit {name}" in page
+        assert re.search(rf'id="rlkit-{name}".*?Explained in <a ', page, re.DOTALL)
 
 
 @pytest.mark.slow

@@ -26,10 +26,14 @@ OPTIONAL = (
     "quantecon",
     "stormpy",
     "mdptoolbox",
+    "jax",
     "foolbox",
     "sklearn",
 )
-PROGRAMS = {"rlkit.experiments.workflows.compare.sb3_worker"}  # runs in a process of stable-baselines3 alone
+PROGRAMS = {  # run in processes of stable-baselines3 and of JAX alone
+    "rlkit.experiments.workflows.compare.sb3_worker",
+    "rlkit.experiments.benchmarks.purejaxrl",
+}
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,11 +14,6 @@ from rlkit.types import Transition
 from ..a2c import KL_EVERY
 from .compiled_on_policy import ActorCriticIteration
 from .on_policy import Losses, flat_action_mask
-
-
-def not_covered(agent: Any) -> str:
-    """Return what of an agent has no loops; "" if nothing."""
-    return ""
 
 
 class A2CIteration(ActorCriticIteration):

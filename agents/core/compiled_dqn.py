@@ -110,7 +110,7 @@ class DQNIteration:
         scaling, schedules = scaling_of(agent), Schedules(rate.numpy(), beta, np.ascontiguousarray(deviation))
         replay, priority = self.stored.of(memory, 0)
         log = UpdateLog(*np.empty((3, agent.num_seeds, count), self.dtype))
-        numbers = replay, priority, int(memory.replay.added), u.numpy()
+        numbers = replay.as_bytes(), priority, int(memory.replay.added), u.numpy()
         for first, last in blocks(agent.num_seeds, self.work * count):
             descend_rows(first, last, self.learner, scaling, schedules, *numbers, log)
         means = {name: torch.from_numpy(logged) for name, logged in log._asdict().items()}

@@ -36,11 +36,8 @@ MODULES: dict[str, str] = {
 
 
 class CompiledAlgorithm(Protocol):
-    """A module of ``MODULES``."""
-
-    def not_covered(self, agent: Any) -> str:
-        """Return what of an agent the module has no loops for, as the subject of "is not covered"; "" if nothing."""
-        ...
+    """A module of ``MODULES``. One that has no loops for some agents defines ``not_covered(agent)``: what is not
+    covered, as a subject, or ""."""
 
     @property
     def Iteration(self) -> Callable[[Any], Callable[[], None]]:
@@ -124,8 +121,13 @@ def _obstacle(agent: Agent, module: str) -> str:
                 return "a network with convolutions is not covered"
             if mlp.basis is not None:
                 return "a network of radial basis functions is not covered"
-    reason = module_of(module).not_covered(agent)
+    reason = getattr(module_of(module), "not_covered", covered)(agent)
     return f"{reason} is not covered" if reason else ""
+
+
+def covered(agent: Agent) -> str:
+    """Return what of an agent an algorithm without exceptions has no loops for: nothing."""
+    return ""
 
 
 def announce_compilation(what: str, algorithm: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,11 +10,6 @@ from rlkit.compiled.losses import PPONumbers
 from .compiled_on_policy import ActorCriticIteration
 
 LOGGED = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "gradient_norm")
-
-
-def not_covered(agent: Any) -> str:
-    """Return what of an agent has no loops; "" if nothing."""
-    return ""
 
 
 class PPOIteration(ActorCriticIteration):

@@ -25,11 +25,6 @@ from rlkit.types import Transition, by_copy
 from .compiled_on_policy import Player, features_of, rewards_of
 
 
-def not_covered(agent: Any) -> str:
-    """Return what of an agent has no loops; "" if nothing."""
-    return ""
-
-
 class REINFORCEIteration:
     """The views of a REINFORCE agent, and one iteration on them."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
-
-from ..commands.options import SharedAlgorithm
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ..workflows.train import Training
@@ -29,26 +29,52 @@ class BenchmarkCase(NamedTuple):
     target: float | None  # of the median ratio
 
 
+SIZES = ((64, 8192), (1024, 4096), (16384, 256))  # copies and steps of the stepping cases
+
 CASES = (
-    BenchmarkCase("stepping-64", "CartPole, 64 copies", "batched", "gymnasium", {"copies": 64, "steps": 8192}, None),
-    BenchmarkCase(
-        "stepping-1024", "CartPole, 1,024 copies", "batched", "gymnasium", {"copies": 1024, "steps": 4096}, 1.0
-    ),
-    BenchmarkCase(
-        "stepping-16384", "CartPole, 16,384 copies", "batched", "gymnasium", {"copies": 16384, "steps": 256}, None
-    ),
-    BenchmarkCase(
-        "dqn-one-seed", "DQN 256-256, one seed", "dqn", "sb3-dqn", {"width": 256, "seeds": 1, "steps": 50_000}, 3.0
-    ),
-    BenchmarkCase(
-        "dqn-many-seeds", "DQN 64-64, 16 seeds", "dqn", "sb3-dqn", {"width": 64, "seeds": 16, "steps": 20_000}, 8.0
+    *(
+        BenchmarkCase(
+            f"{other}-{copies}",
+            f"CartPole, {copies:,} copies",
+            "batched",
+            other,
+            {"copies": copies, "steps": steps},
+            target,
+        )
+        for other, targets in (("gymnasium", (None, 1.0, None)), ("gymnax", (1.0, 2.0, 2.0)))
+        for (copies, steps), target in zip(SIZES, targets, strict=True)
     ),
     *(
         BenchmarkCase(
-            f"{algo}-{name}", f"{algo.upper()}, {title}", algo, f"sb3-{algo}", {"seeds": seeds, "steps": steps}, target
+            f"purejaxrl-{algo}-{seeds}",
+            f"{algo.upper()} in PureJaxRL's shape, {seeds} {'seed' if seeds == 1 else 'seeds'}",
+            f"shaped-{algo}",
+            f"purejaxrl-{algo}",
+            {"seeds": seeds, "steps": steps},
+            target,
         )
-        for algo, steps in (("ppo", 8192), ("a2c", 8000))
-        for name, title, seeds, target in (("one-seed", "one seed", 1, 3.0), ("many-seeds", "8 seeds", 8, 8.0))
+        for algo, target, lengths in (("ppo", 1.3, (65_536, 8192)), ("dqn", 1.0, (16_000, 4000)))
+        for seeds, steps in zip((1, 16), lengths, strict=True)
+    ),
+    BenchmarkCase("cleanrl-ppo", "PPO, 16 seeds", "shaped-ppo", "cleanrl-ppo", {"seeds": 16, "steps": 8192}, 25.0),
+    BenchmarkCase(
+        "cleanrl-dqn", "DQN 120-84, 16 seeds", "shaped-dqn-alone", "cleanrl-dqn", {"seeds": 16, "steps": 4000}, 25.0
+    ),
+    BenchmarkCase("sb3-dqn-1", "DQN 256-256, 1 seed", "dqn", "sb3-dqn", {"width": 256, "seeds": 1, "steps": 5000}, 4.0),
+    BenchmarkCase(
+        "sb3-dqn-16", "DQN 64-64, 16 seeds", "dqn", "sb3-dqn", {"width": 64, "seeds": 16, "steps": 5000}, 30.0
+    ),
+    *(
+        BenchmarkCase(
+            f"sb3-{algo}-{seeds}",
+            f"{algo.upper()}, {seeds} {'seed' if seeds == 1 else 'seeds'}",
+            algo,
+            f"sb3-{algo}",
+            {"seeds": seeds, "steps": steps},
+            target,
+        )
+        for algo, steps, targets in (("ppo", 8192, (15.0, 25.0)), ("a2c", 8000, (10.0, 30.0)))
+        for seeds, target in zip((1, 8), targets, strict=True)
     ),
 )
 
@@ -122,13 +148,48 @@ def _training(algo: str, seeds: tuple[int, ...], steps: int, width: int | None) 
     return Training("CartPole-v1", algo, seeds, steps, "rl-zoo", network, num_envs=None)
 
 
-ALGORITHMS: tuple[str, ...] = get_args(SharedAlgorithm)
+def shaped(name: str, changed: dict[str, Any], seeds: int, steps: int) -> Work:
+    """A fresh rlkit agent with the settings of a case of ``engine``, all seeds as one computation."""
+    from .engine import CASES as SHAPES
+
+    case = SHAPES[name]
+    agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", **case.settings | changed)
+
+    def work() -> int:
+        return agent.learn(steps).num_timesteps * seeds
+
+    return work
+
+
+def of_module(module: str, function: str, **arguments: Any) -> Work:
+    """A function of a module of this folder, which imports a library that only it needs."""
+    prepare: Callable[..., Work] = getattr(import_module(f"{__package__}.{module}"), function)
+    return prepare(**arguments)
+
+
+LIBRARIES = {"gymnax": "jax", "purejaxrl": "jax", "sb3": "stable_baselines3"}  # modules, by the begin of a side's name
+ALGORITHMS = ("a2c", "dqn", "ppo")  # those of rlkit and of stable-baselines3
+SQUARED = {"loss": "squared"}
 SIDES: dict[str, Callable[..., Work]] = {
     "batched": batched,
     "gymnasium": gymnasium,
+    "gymnax": partial(of_module, "purejaxrl", "stepping"),
+    "purejaxrl-ppo": partial(of_module, "purejaxrl", "training", algo="ppo"),
+    "purejaxrl-dqn": partial(of_module, "purejaxrl", "training", algo="dqn"),
+    "cleanrl-ppo": partial(of_module, "cleanrl", "ppo"),
+    "cleanrl-dqn": partial(of_module, "cleanrl", "dqn"),
+    "shaped-ppo": partial(shaped, "ppo", {"learning_rate_schedule": "linear"}),
+    "shaped-dqn": partial(shaped, "dqn", SQUARED | {"learning_rate_schedule": "linear"}),
+    "shaped-dqn-alone": partial(shaped, "dqn", SQUARED | {"num_envs": 1, "train_freq": 10}),
     **{algo: partial(rlkit_side, algo) for algo in ALGORITHMS},
     **{f"sb3-{algo}": partial(sb3_side, algo) for algo in ALGORITHMS},
 }
+
+
+def missing(case: BenchmarkCase) -> str:
+    """Name the module that a case needs and that is not installed; "" if there is none."""
+    module = LIBRARIES.get(case.other.split("-")[0], "")
+    return module if module and find_spec(module) is None else ""
 
 
 def prepared(side: str, arguments: dict[str, Any]) -> Work:

@@ -17,8 +17,16 @@ from rlkit.nn.matmul import numpy_is_ahead, openblas_kernels
 
 from ..report.ledger import ReportTable, to_json, versions, write_text
 from ..report.terminal import say, show_table
+from ..report.text import as_text
 from ..workflows.compare.sb3_process import THREAD_VARIABLES
-from .cases import CASES, BenchmarkCase
+from .cases import CASES, BenchmarkCase, missing
+
+LONG = 500_000  # environment steps of a seed, over which the start of a process is spread
+ONE_THREAD = {  # of each worker
+    **dict.fromkeys(THREAD_VARIABLES, "1"),
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
 
 
 class Repetition(NamedTuple):
@@ -40,6 +48,22 @@ class Timings(NamedTuple):
     case: BenchmarkCase
     rlkit: tuple[Repetition, ...]
     other: tuple[Repetition, ...]
+    starts: tuple[float, float]  # CPU seconds until the processes of rlkit and of the other library were ready
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """The median rates of rlkit and of the other library."""
+        rlkit, other = (statistics.median(repetition.rate for repetition in side) for side in (self.rlkit, self.other))
+        return rlkit, other
+
+    @property
+    def whole(self) -> float | None:
+        """The ratio for ``LONG`` steps a seed when a process is started for them; None where there are no seeds."""
+        if "seeds" not in self.case.arguments:
+            return None
+        steps = LONG * self.case.arguments["seeds"]
+        rlkit, other = (start + steps / rate for start, rate in zip(self.starts, self.rates, strict=True))
+        return other / rlkit
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -58,23 +82,23 @@ def measure(case: BenchmarkCase, repetitions: int) -> Timings:
         WorkerFailed: a side could not do its work.
     """
     with worker(case.rlkit, case.arguments) as rlkit, worker(case.other, case.arguments) as other:
+        starts = float(answer(rlkit)), float(answer(other))  # on two cores at once
         pairs = [(ask(rlkit), ask(other)) for _ in range(repetitions)]
-    return Timings(case, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+    return Timings(case, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs), starts)
 
 
 @contextmanager
 def worker(side: str, arguments: dict[str, int]) -> Iterator[subprocess.Popen[str]]:
-    """A process that is ready to work for one side, on one thread."""
+    """A process that works for one side, on one thread; its first answer says that it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", "rlkit.experiments.benchmarks.worker", side, json.dumps(arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")},
+        env={**os.environ, **ONE_THREAD},
     )
     with process:
         try:
-            answer(process)  # ready
             yield process
         except BaseException:
             process.kill()
@@ -104,12 +128,22 @@ def ratio_table(measured: Sequence[Timings]) -> ReportTable:
     rows = []
     for one in measured:
         least, middle, greatest = min(one.ratios), statistics.median(one.ratios), max(one.ratios)
-        rates = (statistics.median(repetition.rate for repetition in side) for side in (one.rlkit, one.other))
         target = one.case.target
         verdict = None if target is None else f"{'met' if middle >= target else 'missed'}: at least {target:g}"
-        rows.append((one.case.title, one.case.other, *rates, least, middle, greatest, verdict))
-    columns = ("work", "other", "rlkit, steps/s", "other, steps/s", "ratio, least", "median", "greatest", "target")
+        spread = least, middle, greatest
+        rows.append((one.case.title, one.case.other, *one.rates, *spread, verdict, *one.starts, one.whole))
+    columns = (
+        *("work", "other", "rlkit, steps/s", "other, steps/s", "ratio, least", "median", "greatest", "target"),
+        *("start of rlkit, s", "of the other, s", "ratio with start"),
+    )
     return ReportTable("benchmarks", "Environment steps per CPU second on one thread", columns, tuple(rows), digits=3)
+
+
+def markdown(table: ReportTable) -> str:
+    """A table for a page."""
+    _, rows = as_text(table)
+    lines = [table.columns, ["---"] * len(table.columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def record(measured: Sequence[Timings]) -> str:
@@ -121,6 +155,8 @@ def record(measured: Sequence[Timings]) -> str:
             "other_repetitions": [repetition._asdict() for repetition in one.other],
             "ratios": one.ratios,
             "median_ratio": statistics.median(one.ratios),
+            "start_seconds": one.starts,
+            "ratio_with_start": one.whole,
         }
         for one in measured
     ]
@@ -163,9 +199,14 @@ def main(args: Sequence[str] | None = None) -> int:
     say(f"Products of narrow layers: {multiplier()}")
     measured = []
     for case in cases:
+        if module := missing(case):
+            say(f"{case.name}: {module} is not installed, left out")
+            continue
         say(f"{case.name}: {options.repetitions} repetitions")
         measured.append(measure(case, options.repetitions))
-    show_table(ratio_table(measured))
+    table = ratio_table(measured)
+    show_table(table)
+    say(markdown(table))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.out, record(measured))
     say(f"written to {options.out}")

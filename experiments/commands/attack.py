@@ -29,7 +29,7 @@ def attack(
     """Attack the observations of policies, and measure their return against epsilon, the size of the attack.
 
     Epsilon is in units of the task's committed scale where there is one. --threat reads a file with all limits of the
-    attacker; docs/reference/adversarial.md describes it.
+    attacker; docs/manual/attacks.md describes it.
 
     The table starts with the natural return, without attack, on the same episodes. A failed attack proves nothing about
     the policy; a checklist warns of attacks that are suspiciously weak. The last sentence says how far the strongest

@@ -24,6 +24,7 @@ StudyName = Literal[
     "ablations",
     "efficiency",
     "agreement",
+    "overestimation",
     "power",
     "equivalence",
 ]

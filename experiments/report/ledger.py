@@ -79,7 +79,7 @@ class RunRecord:
     tables: tuple[ReportTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=lambda: dict(versions()))
+    versions: Mapping[str, str] = field(default_factory=lambda: versions())
     arguments: tuple[str, ...] = field(default_factory=command_line.arguments)  # of the command line; () from Python
     panels: tuple[GridPanel, ...] = ()  # interactive ones of the report
     provenance: Mapping[str, str] = field(default_factory=lambda: provenance())
@@ -89,9 +89,13 @@ class RunRecord:
         return {"kind": self.kind, "settings": self.settings, "results": self.results, "versions": self.versions}
 
 
-@cache
-def versions() -> Mapping[str, str]:
+def versions() -> dict[str, str]:
     """Versions of rlkit, of Python and of the packages that affect numbers, and the machine."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"rlkit": rlkit.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -33,6 +33,7 @@ NEXT_COMMANDS = {  # by kind of run
     "solve": "rlkit report {folder} --out {folder}/report.html, or a policy beside it: rlkit train",
     "compare": REPORT_COMMAND,
     "sweep": "rlkit report {folder}, or rlkit rerun {folder}",
+    "tune": "rlkit train --algo ALGO --env ENV --preset {folder}/preset.json, with those of the search",
 }
 
 LOOK: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "header_style": "", "box": None}

@@ -19,6 +19,7 @@ NAMES = (
     "ablations",
     "efficiency",
     "agreement",
+    "overestimation",
     "power",
     "equivalence",
 )

@@ -117,7 +117,7 @@ def reassociated(function: Function) -> Function:
 def _machine_code(function: Function, fastmath: bool | set[str]) -> Function:
     if not COMPILED:
         return function
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath, "no_cfunc_wrapper": True}
     if CACHE is None:
         machine_code: Function = numba.njit(function, **options)
         return machine_code
@@ -138,15 +138,18 @@ def inlined(function: Function) -> Function:
     return written_out
 
 
-def implementation(stub: Callable[..., Any], accepts: Callable[[Any], bool]) -> Callable[[Function], Function]:
+def implementation(
+    stub: Callable[..., Any], accepts: Callable[[Any], bool], reassociated: bool = True
+) -> Callable[[Function], Function]:
     """A decorator: compiled calls of ``stub`` run the function where ``accepts`` the type of their first argument.
 
-    Unlike a function that is passed as an argument, it is found in the cache by another process.
+    Unlike a function that is passed as an argument, it is found in the cache by another process. Without
+    ``reassociated`` every operation rounds as written.
     """
 
     def register(function: Function) -> Function:
         if COMPILED:
-            options: Any = {"error_model": "numpy", "fastmath": REASSOCIATED}
+            options: Any = {"error_model": "numpy", "fastmath": REASSOCIATED if reassociated else False}
 
             @numba.extending.overload(stub, strict=False, jit_options=options)  # type: ignore[untyped-decorator,unused-ignore]
             def choose(first: Any, *others: Any) -> Function | None:

@@ -97,6 +97,11 @@ class ReplayArrays(NamedTuple):
             arrays[name] = arrays[name].reshape(*arrays[name].shape[:2], -1)
         return cls(**{"next_action_mask": no_masks, **arrays})
 
+    def as_bytes(self) -> ReplayArrays:
+        """Return the same memory with the bytes of observations, so that one machine code reads every kind."""
+        names = ("obs", "latest", "successors")
+        return self._replace(**{name: getattr(self, name).view(np.uint8) for name in names})
+
 
 class TransitionArrays(NamedTuple):
     """Steps of every copy, as a ``Transition``; observations are flat."""

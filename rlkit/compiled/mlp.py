@@ -60,7 +60,10 @@ def room(layers: Integers, m: int) -> Any:
 @compiled
 def widest(layers: Integers) -> Any:
     """Return the largest width, of the input too."""
-    return max(layers[:, 0].max(), layers[:, 1].max())
+    most = 0
+    for i in range(len(layers)):
+        most = max(most, layers[i, 0], layers[i, 1])
+    return most
 
 
 @reassociated

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import mlp, optim, replay
+from .arrays import copy, shift
 from .jit import compiled, implementation, of
 from .layout import AdamArrays, Flags, Floats, MLPArrays, PriorityArrays, ReplayArrays
 from .losses import dqn_loss
@@ -81,12 +82,14 @@ def room(q: QArrays, m: int) -> Any:
 @compiled
 def action_values(q: QArrays, s: int, x: Floats, h: Floats, out: Floats) -> None:
     """Compute Q of row s: ``x [M, D]`` -> ``out [M, A]``; h has ``room(q, M)`` numbers for the layers' outputs."""
-    out[:] = mlp.forward(q.advantage.flat[s], q.advantage.layers, q.advantage.tanh, x, h)
+    y = mlp.forward(q.advantage.flat[s], q.advantage.layers, q.advantage.tanh, x, h)
+    for m in range(len(x)):
+        copy(y[m], out[m])
     if len(q.value.layers) > 0:
         rest = h[mlp.room(q.advantage.layers, len(x)) :]
         value = mlp.forward(q.value.flat[s], q.value.layers, q.value.tanh, x, rest)
         for m in range(len(x)):
-            out[m] += value[m, 0] - out[m].mean()
+            shift(out[m], value[m, 0] - out[m].mean())
 
 
 @compiled
@@ -96,7 +99,7 @@ def backward(q: QArrays, s: int, x: Floats, h: Floats, d: Floats, g: Floats, wor
         by_value = np.empty((len(x), 1), d.dtype)
         for m in range(len(x)):
             by_value[m, 0] = d[m].sum()
-            d[m] -= d[m].mean()
+            shift(d[m], -d[m].mean())
         rest = h[mlp.room(q.advantage.layers, len(x)) :]
         mlp.backward(q.value.flat[s], q.value.layers, q.value.tanh, x, rest, by_value, g, work)
     mlp.backward(q.advantage.flat[s], q.advantage.layers, q.advantage.tanh, x, h, d, g, work)
@@ -207,7 +210,7 @@ def descend_rows(
         learner: of all rows.
         scaling: of features.
         schedules: the numbers of these updates.
-        memory: what is stored.
+        memory: what is stored, ``as_bytes``.
         priority: its priorities, if any.
         added: transitions that were added to each row of it so far.
         u: uniform numbers, ``[n, S, M]``.

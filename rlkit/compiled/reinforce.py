@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arrays import copy
 from .jit import compiled, reassociated
 from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays
 from .learn import Rewards, variance
@@ -249,7 +250,7 @@ def fit_value_rows(
         for n in range(times):
             d = forward(p, value.layers, value.tanh, features[s], h)
             if n == 0:
-                before[:] = d[:, 0]
+                copy(d[:, 0], before)
                 loss = 0.0
                 for i in range(count):
                     loss += (before[i] - target[s, i]) ** 2

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import copy
 from .jit import compiled
 from .layout import PriorityArrays, ReplayArrays, TransitionArrays
 
@@ -62,12 +63,12 @@ def store(ring: ReplayArrays, s: int, added: int, steps: TransitionArrays) -> No
             if t + 1 < length and differ(steps.obs[s, t + 1, b], steps.next_obs[s, t, b]):
                 own = True
             if t + 1 == length:
-                ring.latest[s, b, :] = steps.next_obs[s, t, b]
+                copy(steps.next_obs[s, t, b], ring.latest[s, b])
                 ring.latest_kept[s, b] = own
             if t * copies + b >= skipped:
                 number = added + t * copies + b
                 at = number % capacity
-                ring.obs[s, at, :] = steps.obs[s, t, b]
+                copy(steps.obs[s, t, b], ring.obs[s, at])
                 ring.action[s, at] = steps.action[s, t, b]
                 ring.reward[s, at] = steps.reward[s, t, b]
                 ring.flags[s, at] = TERMINATED * terminated + TRUNCATED * truncated + OWN * own
@@ -81,10 +82,10 @@ def insert(ring: ReplayArrays, s: int, number: int, obs: NDArray) -> None:
     place = ring.kept[s]
     while place > 0 and ring.numbers[s, place - 1] > number:
         ring.numbers[s, place] = ring.numbers[s, place - 1]
-        ring.successors[s, place, :] = ring.successors[s, place - 1]
+        copy(ring.successors[s, place - 1], ring.successors[s, place])
         place -= 1
     ring.numbers[s, place] = number
-    ring.successors[s, place, :] = obs
+    copy(obs, ring.successors[s, place])
     ring.kept[s] += 1
 
 
@@ -124,7 +125,7 @@ def read(
     """Read transitions of up to n steps of row s, as ``ReplayBuffer.sample_n_step`` does.
 
     Args:
-        ring: of all rows.
+        ring: of all rows, ``as_bytes``.
         s: the row.
         added: transitions that were added to it so far.
         number: of the transitions, ``[M]``.
@@ -158,17 +159,23 @@ def read(
         else:
             write_features(batch.next_features, m, ring.obs[s, (last + copies) % capacity], one_hot)
         if len(batch.next_action_mask):
-            batch.next_action_mask[m, :] = ring.next_action_mask[s, at]
+            copy(ring.next_action_mask[s, at], batch.next_action_mask[m])
 
 
 @compiled
-def write_features(features: NDArray, m: int, obs: NDArray, one_hot: bool) -> None:
-    """Write the features of an observation ``[D]`` into row m of ``[M, D']``."""
+def write_features(features: NDArray, m: int, obs: NDArray[np.uint8], one_hot: bool) -> None:
+    """Write the features of an observation into row m of ``[M, D']``.
+
+    ``obs`` has the bytes of an index, the lowest first, if ``one_hot``, else those of float32 numbers ``[D']``.
+    """
     if one_hot:
+        index = 0
+        for i in range(len(obs) - 1, -1, -1):
+            index = 256 * index + obs[i]
         features[m, :] = 0.0
-        features[m, int(obs[0])] = 1.0
+        features[m, index] = 1.0
     else:
-        features[m, :] = obs
+        copy(obs.view(np.float32), features[m])
 
 
 # Priorities

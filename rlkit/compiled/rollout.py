@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import compiled, implementation, of
+from .arrays import copy
+from .jit import compiled, implementation, inlined, of
 from .layout import Flags, Floats, Integers, MLPArrays
 from .mlp import forward, room
 from .philox import episode_numbers
+from .trigonometry import cosine_and_sine
 
 ROWS_WORK = 2**14  # environment steps of one call, unless a single row has more
 
@@ -108,11 +110,14 @@ def _begin_cart_pole(numbers: Any, u: Any, state: Any) -> None:
         state[i] = -numbers.start + (numbers.start + numbers.start) * u[i]
 
 
-@implementation(step, of(CartPoleNumbers))
-def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
-    """Florian (2007), as ``rlkit.envs.CartPole.transition`` has it."""
+@inlined
+def push_cart(numbers: Any, state: Any, action: int, exact: bool) -> tuple[float, bool]:
+    """Florian (2007), as ``rlkit.envs.CartPole.transition`` has it; sine and cosine are numpy's if ``exact``."""
     x, x_dot, theta, theta_dot = state[0], state[1], state[2], state[3]
-    cos, sin = math.cos(theta), math.sin(theta)
+    if exact:
+        cos, sin = cosine_and_sine(theta)
+    else:
+        cos, sin = math.cos(theta), math.sin(theta)
     pushed = (numbers.twice_push if action == 1 else numbers.twice_push - numbers.twice_push) - numbers.push
     drive = numbers.moment * (theta_dot * theta_dot) * sin + pushed
     theta_acc = (numbers.gravity * sin - cos * drive) / (numbers.length - numbers.moment * (cos * cos))
@@ -125,6 +130,11 @@ def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[floa
     if numbers.sutton_barto_reward:
         return -1.0 if terminated else 0.0, terminated
     return 1.0, terminated
+
+
+@implementation(step, of(CartPoleNumbers))
+def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
+    return push_cart(numbers, state, action, False)
 
 
 @implementation(read, of(CartPoleNumbers))
@@ -150,7 +160,7 @@ def _step_table(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, b
 
 @implementation(read, of(TableNumbers))
 def _read_table(numbers: Any, state: Any, x: Any) -> None:
-    x[:] = numbers.features[state[0]]
+    copy(numbers.features[state[0]], x)
 
 
 @compiled
@@ -170,7 +180,9 @@ def categorical(logits: Floats, u: float) -> int:
     ``logits`` are overwritten. The last action has what rounding leaves.
     """
     f = logits.dtype.type
-    largest, total = logits.max(), f(0)
+    largest, total = logits[0], f(0)
+    for a in range(1, len(logits)):
+        largest = max(largest, logits[a])
     for a in range(len(logits)):
         logits[a] = math.exp(logits[a] - largest)
         total += logits[a]
@@ -249,12 +261,12 @@ def play_rows(
             act(policy, s, t, x, u[t, s], h, action)
             for b in range(copies):
                 state = running.state[s, b]
-                segment.state[s, t, b] = state
+                copy(state, segment.state[s, t, b])
                 reward, terminated = step(numbers, state, action[b], noise[t, s, b])
                 running.elapsed[s, b] += 1
                 truncated = running.elapsed[s, b] >= running.limit
                 segment.reward[s, t, b] = reward
-                segment.next_state[s, t, b] = state
+                copy(state, segment.next_state[s, t, b])
                 segment.terminated[s, t, b] = terminated
                 segment.truncated[s, t, b] = truncated
                 if terminated or truncated:

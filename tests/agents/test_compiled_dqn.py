@@ -2,11 +2,11 @@
 
 import math
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 from finite_problems import needs_numba
+from foreign_envs import MaskedCartPole
 from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import DQN, resume
@@ -85,28 +85,6 @@ def test_a_training_is_that_of_the_torch_engine(settings):
     assert_alike(ours, theirs)
 
 
-class Masked(gymnasium.Wrapper):
-    """A cart-pole that allows one push, left or right by turns, at every other step."""
-
-    def __init__(self):
-        super().__init__(gymnasium.make("CartPole-v1"))
-        self.steps = 0
-
-    def allowed(self, info):
-        only = np.arange(2) == self.steps // 2 % 2
-        return info | {"action_mask": only if self.steps % 2 else np.ones(2, bool)}
-
-    def reset(self, **options):
-        self.steps = 0
-        obs, info = super().reset(**options)
-        return obs, self.allowed(info)
-
-    def step(self, action):
-        self.steps += 1
-        *outcome, info = super().step(action)
-        return *outcome, self.allowed(info)
-
-
 LAKE = "frozenlake-4x4"
 
 
@@ -119,8 +97,8 @@ LAKE = "frozenlake-4x4"
         (GridWorld(LAKE, observation="coordinates"), {"normalize_observations": True}),
         ("rlkit/probe-truncation", {}),
         ("Acrobot-v1", {"num_envs": 1}),
-        (Masked, {"num_envs": 1}),
-        (Masked, {"num_envs": 1, "double": True, "n_steps": 2}),
+        (MaskedCartPole, {"num_envs": 1}),
+        (MaskedCartPole, {"num_envs": 1, "double": True, "n_steps": 2}),
         pytest.param(Poisoned("nothing"), {}, id="own dynamics"),
     ],
     ids=str,

@@ -5,11 +5,11 @@ import importlib.util
 import subprocess
 import sys
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 from finite_problems import needs_numba
+from foreign_envs import MaskedCartPole
 from source_tree import ROOT
 from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
 
@@ -27,27 +27,6 @@ class Heavier(CartPole):
 
     def transition(self, state, action, u):
         return super().transition(state, action, u)
-
-
-class Masked(gymnasium.Wrapper):
-    """A cart-pole that forbids to push right every third step."""
-
-    def __init__(self):
-        super().__init__(gymnasium.make("CartPole-v1"))
-        self.steps = 0
-
-    def allowed(self, info):
-        return info | {"action_mask": np.array([True, self.steps % 3 > 0])}
-
-    def reset(self, **options):
-        self.steps = 0
-        obs, info = super().reset(**options)
-        return obs, self.allowed(info)
-
-    def step(self, action):
-        self.steps += 1
-        *outcome, info = super().step(action)
-        return *outcome, self.allowed(info)
 
 
 def pair(algorithm, env, iterations, **settings):
@@ -141,7 +120,7 @@ def test_dynamics_of_ones_own_are_stepped_in_torch_and_learned_from_compiled(alg
 @ON_POLICY
 def test_masks_are_heeded(algorithm):
     settings = small(algorithm) | ({"baseline": "optimal", "unfinished": "end"} if algorithm is REINFORCE else {})
-    reference, other = pair(algorithm, Masked, 3, seeds=[3], num_envs=2, ent_coef=0.1, **settings)
+    reference, other = pair(algorithm, MaskedCartPole, 3, seeds=[3], num_envs=2, ent_coef=0.1, **settings)
     assert reference.env.action_mask is not None
     for name, tensor in kept(reference).items():
         torch.testing.assert_close(kept(other)[name], tensor, rtol=1e-9, atol=1e-9, msg=name)

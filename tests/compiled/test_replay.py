@@ -104,7 +104,7 @@ def test_what_is_read_is_what_the_buffer_reads(copies, capacity, n_steps, masks,
         memory.add(world.segment(int(world.rng.integers(1, 9))))
     u = torch.from_numpy(world.rng.random((1, SEEDS, 50)))
     expected, discount, _ = memory.sample(u)
-    ring, added = ReplayArrays.of(memory.replay), int(memory.replay.added)
+    ring, added = ReplayArrays.of(memory.replay).as_bytes(), int(memory.replay.added)
     for s in range(SEEDS):
         found = minibatch(50, masks, np.float64)
         number = np.array([replay.uniform_number(x, added, capacity) for x in u[0, s].tolist()])
@@ -126,7 +126,7 @@ def test_an_index_is_read_as_its_one_hot_code():
     memory.reserve(3)
     false = torch.zeros(2, 1, 1, dtype=torch.bool)
     memory.add(Transition(obs[:, None], obs[:, None], torch.ones(2, 1, 1), 1 + obs[:, None] * 0, false, false))
-    found, ring = minibatch(1), ReplayArrays.of(memory.replay)
+    found, ring = minibatch(1), ReplayArrays.of(memory.replay).as_bytes()
     replay.read(ring, 0, 1, np.zeros(1, np.int64), np.ones(2, np.float32), True, found)
     assert found.features.tolist() == [[0.0, 0.0, 1.0]]
     assert found.next_features.tolist() == [[0.0, 1.0, 0.0]]

@@ -48,7 +48,21 @@ def test_every_defense_has_as_many_configurations_and_differs_from_plain_in_the_
         if training.defense is not None:
             assert training.defense.terms()
             assert training.defense.epsilon[::2] == tuple(each.epsilon for each in case.configurations)
+        assert training.steps == settings.STEPS[case.algo] * (8 if case is settings.LONGER else 1)
     assert not set(settings.SEEDS) & set(settings.TUNING_SEEDS)
+
+
+def test_longer_training_has_the_configuration_of_plain_training_and_no_part_in_the_bar(tmp_path, monkeypatch):
+    known = kept_rows([250.0] * 10)
+    known += [replace(each, case=settings.LONGER.name) for each in of_case(known, "ppo-plain")]
+    assert [line[0] for line in bar_table(known, [PPO_PLAIN, RADIAL, settings.LONGER]).rows] == ["ppo-radial"]
+    tuned = row("ppo-plain", NATURAL, 0.0, 5, 500.0, stage=TUNING, configuration=str(PPO_PLAIN.configurations[1]))
+    rows.append(tmp_path / "defense-rows.csv", [tuned])
+    monkeypatch.setattr(run, "measure", lambda *given: None)
+    chosen = run.tune(settings.LONGER, StudyOptions(tmp_path))
+    assert [(configuration, seed) for configuration, seed in chosen] == [
+        (PPO_PLAIN.configurations[1], seed) for seed in settings.SEEDS
+    ]
 
 
 @pytest.mark.slow

@@ -30,7 +30,10 @@ def test_the_program_reads_the_results_of_the_sweep(
     exec(compile(PROGRAM, "experiments.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["0.03", "0.1", "0.3"]
-    assert all("Estimate(value=" in line for line in printed)
+    for line in printed:
+        value, low, high = map(float, re.findall(r"-?[\d.]+(?:e-\d+)?", line.split(maxsplit=1)[1])[:3])
+        assert low <= value <= high
+        assert 0.0 <= value <= 1.0
 
 
 def test_every_key_is_explained_and_the_search_is_read() -> None:

@@ -34,13 +34,14 @@ from rlkit.experiments.studies.power.run import PowerRow
 from rlkit.experiments.studies.robustness.analysis import AttackRow
 from rlkit.experiments.studies.robustness.objectives import Pair
 from rlkit.experiments.studies.transfer.run import PARTS
+from rlkit.experiments.studies.worst_case.analysis import AttackedRow, BoundRow
 from rlkit.experiments.workflows.train import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
 KINDS |= dict.fromkeys(("arms-tuning", "arms", "baselines", "ablations"), Outcome)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
-KINDS["defense-rows"] = DefenseRow
+KINDS |= {"defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 
 

@@ -52,6 +52,7 @@ def test_a_ray_cluster_that_loses_a_node_loses_no_run_and_trains_none_twice(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # a job ends after its commit
 def test_jobs_of_submitit_run_a_sweep(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     experiment = experiment_of(SMALL)

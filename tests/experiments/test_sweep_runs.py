@@ -225,6 +225,27 @@ def test_a_batch_whose_process_dies_again_and_again_is_trained_run_by_run(tmp_pa
     assert outcomes(sweep) == outcomes(serial)
 
 
+@pytest.mark.slow
+def test_a_batch_that_comes_further_each_time_may_lose_its_process_more_often(tmp_path: Path) -> None:
+    class Limited(InProcess):
+        """The first four attempts end their process after one more checkpoint."""
+
+        def submit(self, attempt: SweepAttempt) -> None:
+            if len(self.submitted) == 4:
+                super().submit(attempt)
+                return
+            self.submitted.append(attempt)
+            (attempt.folder / "checkpoints").mkdir()
+            (attempt.folder / "checkpoints" / f"{10 * len(self.submitted)}.safetensors").touch()
+            self._ended.append(Ended(attempt, "its job 7 ended in the state TIMEOUT"))
+
+    told: list[str] = []
+    sweep = SweepLedger.begin(tmp_path, experiment_of(SMALL))
+    assert SweepDriver(sweep, Limited(), told.append).run(never)
+    assert sum("TIMEOUT; it is tried again" in line for line in told) == 4
+    assert doing(sweep) == ["done"] * 4
+
+
 # Processes
 
 LONG = f"steps = 3000\ncheckpoint_every = 200\n{TOML}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, measure them, and table agreement and changed worlds."""
     shares, worlds = options.data / "agreement.csv", options.data / "worlds.csv"
     if GRIDS in cases:
-        train_missing_runs(GRIDS.experiment, shares, AgreementRow, lambda *given: measure_grid(*given, worlds))
+        train_missing_runs(GRIDS.experiment, shares, AgreementRow, partial(measure_grid, worlds=worlds))
     if CARTPOLE in cases:
         train_missing_runs(CARTPOLE.experiment, worlds, WorldRow, measure_cartpole)
     return (

@@ -96,4 +96,9 @@ def cases_of(algo: str) -> tuple[DefenseCase, ...]:
     return tuple(DefenseCase(case, algo, name, None if name == PLAIN else names[PLAIN]) for name, case in names.items())
 
 
-CASES = (DefenseCase(FLOOR), DefenseCase(CEILING), *cases_of("ppo"))
+# one minibatch of SA-PPO's divergence costs eight evaluations of a gradient: the loss, five steps of ascent, and the
+# divergence at two observations
+EQUAL_GRADIENTS = 8
+LONGER = DefenseCase("ppo-plain-longer", "ppo", PLAIN, longer=EQUAL_GRADIENTS, chosen_in="ppo-plain")  # no defense
+
+CASES = (DefenseCase(FLOOR), DefenseCase(CEILING), *cases_of("ppo"), LONGER)

@@ -41,8 +41,9 @@ def training_flops(
 
     PPO's epochs are counted in full: ``target_kl`` ends some batches earlier, so its number is an upper bound.
     """
-    of = hyperparameters
-    policy, value = (inputs, *of["net_arch"], actions), (inputs, *of["net_arch"], 1)
+    of: dict[str, int] = {name: value for name, value in hyperparameters.items() if isinstance(value, int)}
+    hidden: tuple[int, ...] = tuple(hyperparameters["net_arch"])
+    policy, value = (inputs, *hidden, actions), (inputs, *hidden, 1)
     acting = forward_flops(policy, steps)
     if algorithm == "dqn":
         learning = max(steps - of["learning_starts"], 0)

@@ -13,7 +13,7 @@ from scipy.stats import mannwhitneyu
 
 from rlkit.figure_style import svg
 from rlkit.plotting import Curve, learning_curves
-from rlkit.statistics import holm, mean_interval, median_interval
+from rlkit.statistics import holm, mean_interval, median_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.policies import RLKIT, SB3
@@ -79,7 +79,7 @@ def efficiency_table(cases: Sequence[EfficiencyCase], curves: Mapping[str, Curve
     lines: list[tuple[Cell, ...]] = []
     for case in cases:
         steps = [steps_until(curves[case.name], level) for level in LEVELS]
-        reached = sum(bool(each) for each in (np.asarray(curves[case.name].y) >= SOLVED).any(axis=0))
+        reached = int(np.count_nonzero(np.nanmax(np.asarray(curves[case.name].y), axis=0) >= SOLVED))
         quartiles = np.quantile(steps[-1], (0.25, 0.75))
         spread = f"{quartiles[0]:,.0f} to {quartiles[1]:,.0f}"
         budget = case.tuned.training.steps
@@ -99,7 +99,7 @@ def stability_table(
         sampled = [row.sampled for row in final if row.sampled is not None]
         unsolved = int((greedy < SOLVED).sum(axis=0))
         means = mean_interval(greedy), mean_interval(sampled) if sampled else None
-        lines.append((case.name, len(lost), mean_interval(lost), *means, float(greedy.min(axis=0)), unsolved))
+        lines.append((case.name, len(lost), share_interval(lost), *means, float(greedy.min(axis=0)), unsolved))
     columns = ("agent", "seeds at 475", "share of later log rows below 475", "final greedy", "final sampled",
                "least greedy", "seeds below 475")  # fmt: skip
     return ReportTable("stability", "What is lost again, and where seeds end", columns, tuple(lines))

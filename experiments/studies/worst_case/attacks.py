@@ -30,6 +30,7 @@ from rlkit.adversarial import (
 )
 from rlkit.envs import GridWorld
 from rlkit.planning import evaluate_finite, q_backup
+from rlkit.types import Env
 
 from ...workflows.policies import Subject
 from .settings import SHARE, THREAT
@@ -120,15 +121,20 @@ def timings(world: GridWorld, subject: Subject) -> Mapping[str, Timing]:
     def model(obs: Tensor, action: Tensor) -> Tensor:
         return danger.observations.to(obs)[torch.from_numpy(likely)[danger.state(obs), action]]
 
-    def set_to_share(rule: Strategic | ValueGuided | CriticalPoint) -> Timing:
-        env = subject.make_env(SHARE_EPISODES, THREAT.selection_seed)
-        return AtStates(world, subject, at_share(rule, SHARE, subject.policy, env))
+    def episodes() -> Env:
+        return subject.make_env(SHARE_EPISODES, THREAT.selection_seed)
 
+    rules = (
+        at_share(Strategic(0.0, temperature=1.0), SHARE, subject.policy, episodes()),
+        at_share(ValueGuided(0.0), SHARE, subject.policy, episodes()),
+        at_share(CriticalPoint(0.0, model, danger), SHARE, subject.policy, episodes()),
+    )
+    strategic, value_guided, critical_point = (AtStates(world, subject, rule) for rule in rules)
     return {
         "always": Always(),
         "every 3 steps": Every(round(1 / SHARE)),
         "at random": AtRandom(SHARE),
-        "strategic": set_to_share(Strategic(0.0, temperature=1.0)),
-        "value-guided": set_to_share(ValueGuided(0.0)),
-        "critical point": set_to_share(CriticalPoint(0.0, model, danger)),
+        "strategic": strategic,
+        "value-guided": value_guided,
+        "critical point": critical_point,
     }

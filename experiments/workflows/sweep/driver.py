@@ -15,9 +15,9 @@ from ...report.ledger import Cell, ReportTable, RunRecord
 from .executors import Ended, Executor
 from .experiment import Batch, PlannedRun, batch_id
 from .progress import ProgressLog, progress_log, sweep_progress
-from .sweep_ledger import RunState, SweepAttempt, SweepLedger, last_line, pending
+from .sweep_ledger import RunState, SweepAttempt, SweepLedger, checkpoints_of, last_line, pending
 
-MOST_LOSSES = 3  # processes that may die in a batch before its runs are trained one by one, or count as failed
+MOST_LOSSES = 3  # processes that die in a batch, without a later checkpoint, before its runs train alone or have failed
 POLL_SECONDS = 0.5  # between two looks at what others do, and at the request to stop
 LINE_SECONDS = 15.0  # between two lines of progress
 
@@ -41,6 +41,7 @@ class SweepDriver:
         self._queue: deque[Batch] = deque(sweep.experiment.batches)
         self._running: dict[SweepAttempt, Batch] = {}
         self._losses: Counter[str] = Counter()
+        self._reached: dict[str, int] = {}  # batch -> steps of its newest checkpoint at the last loss
         self._began = self._told = time.monotonic()
 
     def run(self, stop: Callable[[], bool]) -> bool:
@@ -85,9 +86,7 @@ class SweepDriver:
             self._split(batch)
         else:
             cause = ended.lost or "its worker was asked to stop"
-            identity = batch_id(run.id for run in batch)
-            self._losses[identity] += 1
-            if self._losses[identity] < MOST_LOSSES:
+            if self._count_loss(batch) < MOST_LOSSES:
                 ended.attempt.finish("stopped", cause)
                 self.tell(f"{name}: {cause}; it is tried again")
                 self._queue.appendleft(batch)
@@ -96,6 +95,15 @@ class SweepDriver:
                 ended.attempt.finish("failed", reason)
                 self.tell(f"{name} failed: {reason}")
                 self._split(batch)
+
+    def _count_loss(self, batch: Batch) -> int:
+        """How many processes died in a batch since it last came to a later checkpoint."""
+        identity = batch_id(run.id for run in batch)
+        reached = max((steps for steps, _ in checkpoints_of(self.sweep.batch_folder(batch))), default=0)
+        if reached > self._reached.get(identity, 0):
+            self._reached[identity], self._losses[identity] = reached, 0
+        self._losses[identity] += 1
+        return self._losses[identity]
 
     def _split(self, batch: Batch) -> None:
         if len(batch) > 1:

@@ -236,10 +236,13 @@ class SweepLedger:
         except FileNotFoundError:
             return None
 
+    def batch_folder(self, batch: Sequence[PlannedRun]) -> Path:
+        """The folder of all attempts at a batch."""
+        return self.folder / "batches" / batch_id(run.id for run in batch)
+
     def new_attempt(self, batch: Sequence[PlannedRun]) -> SweepAttempt:
         """Make the folder of an attempt, with its runs and a heartbeat of this process."""
-        name = f"attempt-{uuid.uuid4().hex}"
-        attempt = SweepAttempt(self.folder / "batches" / batch_id(run.id for run in batch) / name)
+        attempt = SweepAttempt(self.batch_folder(batch) / f"attempt-{uuid.uuid4().hex}")
         attempt.folder.mkdir(parents=True)
         job = {
             "schema": SCHEMA,
@@ -253,8 +256,8 @@ class SweepLedger:
 
     def attempts(self, batch: Sequence[PlannedRun] | None = None) -> Iterator[SweepAttempt]:
         """The attempts at a batch, or at all."""
-        inside = "*" if batch is None else batch_id(run.id for run in batch)
-        for folder in (self.folder / "batches").glob(f"{inside}/attempt-*"):
+        above = (self.folder / "batches").glob("*") if batch is None else [self.batch_folder(batch)]
+        for folder in (attempt for each in above for attempt in each.glob("attempt-*")):
             yield SweepAttempt(folder)
 
     def running(self) -> Iterator[tuple[SweepAttempt, dict[str, Any]]]:
@@ -373,8 +376,7 @@ def pending(sweep: SweepLedger, batch: Batch) -> Batch:
     missing = tuple(run for run in batch if not sweep.is_done(run.id))
     if not missing or len(missing) == len(batch):
         return missing
-    folder = sweep.folder / "batches" / batch_id(run.id for run in batch)
-    return batch if checkpoints_of(folder) else missing
+    return batch if checkpoints_of(sweep.batch_folder(batch)) else missing
 
 
 def last_line(reason: str) -> str:

@@ -21,10 +21,10 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from rlkit.agents import Agent
 from rlkit.agents.checkpoints import mean_return
+from rlkit.compiled.threads import one_blas_thread
 from rlkit.evaluation import EVALUATION_SEED
 
 from ...report import ledger
@@ -198,7 +198,7 @@ def attempt_in(folder: str) -> str:
     """
     torch.set_num_threads(1)
     attempt = SweepAttempt(Path(folder))
-    with threadpool_limits(1), printing_to(attempt.folder / LOG):
+    with one_blas_thread(), printing_to(attempt.folder / LOG):
         run_attempt(attempt)
     return attempt.folder.name
 

@@ -54,11 +54,11 @@ class Search(NamedTuple):
 
     def steps_of(self, rung: int) -> int:
         """Environment steps of the runs of a rung; all of them on the last one."""
-        return max(self.steps // self.reduction ** (self.rungs - 1 - rung), 1)
+        return max(int(self.steps // self.reduction ** (self.rungs - 1 - rung)), 1)
 
     def promoted(self, rung: int) -> int:
         """How many configurations of a round train on a rung."""
-        return math.ceil(self.configurations / self.reduction**rung)
+        return int(-(-self.configurations // self.reduction**rung))
 
 
 def read_search(path: Path) -> Search:
@@ -139,7 +139,7 @@ def _values(name: str, given: Any) -> Interval | tuple[Any, ...]:
         return tuple(given)
     table = table_of(given, f"{name} in search")
     refuse_unknown(table, Interval._fields, f"{name} in search")
-    low, high, log = table.get("low"), table.get("high"), table.get("log", False)
+    low, high, log = (table.get(key, usual) for key, usual in (("low", math.nan), ("high", math.nan), ("log", False)))
     if type(low) not in (int, float) or type(high) not in (int, float) or not low < high or type(log) is not bool:
         raise ValueError(f"{name} in search must be a list, or have numbers low < high and log true or false: {given}")
     if log and low <= 0:

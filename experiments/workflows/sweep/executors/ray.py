@@ -50,8 +50,7 @@ class RayExecutor:
         self._task: Any = None
 
     def __enter__(self) -> Self:
-        import ray
-
+        ray = _ray()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if not ray.is_initialized():
             joins = self.address or os.environ.get("RAY_ADDRESS")
@@ -65,8 +64,7 @@ class RayExecutor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        import ray
-
+        ray = _ray()
         self.stop()
         if self._connected_here:
             ray.shutdown()
@@ -81,8 +79,7 @@ class RayExecutor:
 
     def wait(self, seconds: float) -> list[Ended]:
         """Wait until tasks have ended, for at most so many seconds; a task that Ray lost is named with its reason."""
-        import ray
-
+        ray = _ray()
         if not self._tasks:
             time.sleep(seconds)
             return []
@@ -92,8 +89,7 @@ class RayExecutor:
 
     def stop(self) -> None:
         """Ask every attempt to stop, and wait; what still runs after a minute is killed."""
-        import ray
-
+        ray = _ray()
         for attempt in self._tasks.values():
             attempt.ask_to_stop()
         if self._tasks:
@@ -103,8 +99,7 @@ class RayExecutor:
         self._tasks.clear()
 
     def _ended(self, reference: Any) -> Ended:
-        import ray
-
+        ray = _ray()
         attempt = self._tasks.pop(reference)
         try:
             ray.get(reference)
@@ -115,8 +110,7 @@ class RayExecutor:
 
     def _places(self) -> int:
         """How many tasks the nodes of the cluster have room for."""
-        import ray
-
+        ray = _ray()
         wanted = {"CPU": self.cpus, "GPU": self.gpus}
         needs = {name: number for name, number in wanted.items() if number}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -124,6 +118,13 @@ class RayExecutor:
         if room < 1:
             raise ValueError(f"no node of the Ray cluster has {needs} for a task: take fewer CPUs or GPUs per task")
         return room
+
+
+def _ray() -> Any:
+    """The library, which is imported where it is used."""
+    import ray
+
+    return ray
 
 
 def _attempt_in(folder: str) -> str:

@@ -1,0 +1,215 @@
+"""The roofline of one update, and where an iteration spends its time, on both engines.
+
+    python -m rlkit.experiments.benchmarks.roofline --figure results/benchmarks/roofline.png
+
+An update of a minibatch has a number of operations and a least number of bytes to move: the minibatch is read,
+parameters and moments are read and written. Their ratio and the machine's peak rates, of a large matrix product and of
+a sum of large arrays, give the roof (Williams, Waterman & Patterson 2009). Times are CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from rlkit.agents import Agent, EngineName
+
+from .engine import CASES, ENGINES
+from .growth import least_seconds
+
+COMMAND = "python -m rlkit.experiments.benchmarks.roofline"
+SEEDS = (1, 16)
+
+
+class Shape(NamedTuple):
+    """The work of one update: networks by their widths, and how often each goes forward and backward."""
+
+    minibatch: int
+    networks: tuple[tuple[int, ...], ...]
+    forwards: int  # of every network
+    updates: int  # of one iteration
+    parts: dict[EngineName, dict[str, str]]  # of an iteration: methods by what they do, the last makes the updates
+
+
+SHAPES = {
+    "ppo": Shape(
+        128,
+        ((4, 64, 64, 2), (4, 64, 64, 1)),
+        1,
+        16,
+        {
+            "compiled": {"play": "play", "advantages": "prepared", "updates": "descended"},
+            "torch": {"play": "play", "advantages": "experience", "updates": "update"},
+        },
+    ),
+    "dqn": Shape(
+        128,
+        ((4, 120, 84, 2),),
+        2,  # of the target network too
+        1,
+        {engine: {"play": "collect", "updates": "update"} for engine in ENGINES},
+    ),
+}
+
+
+def layers(shape: Shape) -> list[tuple[int, int]]:
+    """Widths of the input and the output of every layer."""
+    return [pair for widths in shape.networks for pair in pairwise(widths)]
+
+
+def operations(shape: Shape) -> int:
+    """Floating-point operations of the matrix products of an update; the input needs no gradient."""
+    multiply_adds = 0
+    for widths in shape.networks:
+        weights = [n * m for n, m in pairwise(widths)]
+        multiply_adds += (shape.forwards + 2) * sum(weights) - weights[0]
+    return 2 * shape.minibatch * multiply_adds
+
+
+def least_bytes(shape: Shape) -> int:
+    """Bytes that an update has to move in float32: parameters and two moments both ways, and the minibatch."""
+    parameters = sum((n + 1) * m for n, m in layers(shape))
+    return 4 * (6 * parameters + shape.minibatch * (shape.networks[0][0] + 4))
+
+
+def products_seconds(shape: Shape) -> float:
+    """Seconds of the matrix products of an update alone, by numpy."""
+    rng, work = np.random.default_rng(0), []
+    for widths in shape.networks:
+        for number, (n, m) in enumerate(pairwise(widths)):
+            sizes = (shape.minibatch, n), (n, m), (shape.minibatch, m)
+            x, w, d = (rng.standard_normal(size, dtype=np.float32) for size in sizes)
+            work += [(x, w, np.empty_like(d))] * shape.forwards + [(x.T, d, np.empty_like(w))]
+            work += [(d, w.T, np.empty_like(x))] if number else []
+
+    def multiply() -> None:
+        for _ in range(20):
+            for left, right, out in work:
+                np.matmul(left, right, out=out)
+
+    return least_seconds(multiply, 9) / 20
+
+
+def peaks() -> tuple[float, float]:
+    """Operations a second of a large matrix product, and bytes a second of a sum of large arrays."""
+    a = np.ones((1024, 1024), np.float32)
+    out = np.empty_like(a)
+    product = least_seconds(lambda: np.matmul(a, a, out=out), 5)
+    x, y, z = (np.ones(24 * 10**6) for _ in range(3))
+    return 2 * 1024**3 / product, 3 * x.nbytes / least_seconds(lambda: np.add(x, y, out=z), 5)
+
+
+class Stopwatch:
+    """Sums the CPU time of methods."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def watch(self, owner: Any, method: str, part: str) -> None:
+        """Time the calls of a method of an object from now on."""
+        called: Callable[..., Any] = getattr(owner, method)
+        self.seconds[part] = 0.0
+
+        def timed(*args: Any, **named: Any) -> Any:
+            began = time.process_time()
+            try:
+                return called(*args, **named)
+            finally:
+                self.seconds[part] += time.process_time() - began
+
+        setattr(owner, method, timed)
+
+
+def iteration_parts(name: str, engine: EngineName, seeds: int, steps: int | None = None) -> dict[str, float]:
+    """Microseconds of an iteration and a seed, by part; "rest" is what no part has."""
+    case, shape = CASES[name], SHAPES[name]
+    agent: Agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", engine=engine, **case.settings)
+    agent.learn(case.before or 2 * agent.config.n_steps * agent.env.num_envs)
+    watch, before, iterations = Stopwatch(), agent.num_timesteps, 0
+    for part, method in shape.parts[engine].items():
+        watch.watch(agent.engine._iteration if engine == "compiled" else agent, method, part)  # type: ignore[attr-defined]
+    began = time.process_time()
+    agent.learn(steps or case.steps)
+    whole = time.process_time() - began
+    per_iteration = agent.env.num_envs * (agent.config.n_steps if name == "ppo" else agent.config.train_freq)
+    iterations = (agent.num_timesteps - before) // per_iteration
+    parts = watch.seconds | {"rest": whole - sum(watch.seconds.values())}
+    return {part: 1e6 * seconds / iterations / seeds for part, seconds in parts.items()}
+
+
+Found = dict[tuple[str, int, EngineName], dict[str, float]]
+
+
+def draw(found: Found, products: dict[str, float], roof: tuple[float, float], path: Path) -> None:
+    """The roofline, and a panel of bars for each algorithm."""
+    peak, bandwidth = roof
+    with mpl.rc_context({"font.size": 8}):
+        figure = Figure(figsize=(11, 3.2), layout="constrained")
+        plot, *panels = figure.subplots(1, 1 + len(SHAPES), width_ratios=[1.2, 1, 1])
+        intensity = np.geomspace(0.5, 300, 50)
+        plot.loglog(intensity, np.minimum(peak, bandwidth * intensity) / 1e9, "k", lw=1, label="roof")
+        for (name, shape), color in zip(SHAPES.items(), ("C0", "C1"), strict=True):
+            x = operations(shape) / least_bytes(shape)
+            plot.plot(x, operations(shape) / products[name] / 1e9, "_", ms=14, color=color)
+            for (of, seeds, engine), parts in found.items():
+                if of == name:
+                    rate = operations(shape) * shape.updates / parts["updates"] / 1e3
+                    marker, fill = ("o" if seeds == 1 else "s"), (color if engine == "compiled" else "none")
+                    label = f"{name.upper()}, {engine}, {seeds} seed{'s' * (seeds > 1)}"
+                    plot.plot(x, rate, marker, color=color, mfc=fill, label=label)
+        plot.set(xlabel="operations per byte", ylabel="10$^9$ operations / s", title="an update")
+        plot.legend(fontsize=6)
+        for axes, (name, shape) in zip(panels, SHAPES.items(), strict=True):
+            own = [(key, parts) for key, parts in found.items() if key[0] == name]
+            base = np.zeros(len(own))
+            for part in own[0][1]:
+                height = np.array([parts[part] for _, parts in own])
+                axes.bar(range(len(own)), height, bottom=base, label=part)
+                base += height
+            axes.axhline(1e6 * products[name] * shape.updates, color="k", ls=":", lw=1, label="products alone")
+            axes.set_xticks(
+                range(len(own)), [f"{engine}\n{seeds} seed{'s' * (seeds > 1)}" for (_, seeds, engine), _ in own]
+            )
+            axes.set(title=f"an iteration of {name.upper()}", ylabel="µs a seed")
+            axes.legend(fontsize=6)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, and draw the figure into the file ``--figure``."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--figure", type=Path, default=None, help="where to draw it")
+    parser.add_argument("--steps", type=int, default=None, help="environment steps per seed that are measured")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    roof, products = peaks(), {name: products_seconds(shape) for name, shape in SHAPES.items()}
+    print(f"peak {roof[0] / 1e9:.0f} GFLOP/s, {roof[1] / 1e9:.1f} GB/s\n")
+    print("| iteration, µs a seed | seeds | engine | play | advantages | updates | rest | an update / its products |")
+    print("| --- " * 8 + "|")
+    found: Found = {}
+    for name, shape in SHAPES.items():
+        for seeds in SEEDS:
+            for engine in ENGINES:
+                parts = found[name, seeds, engine] = iteration_parts(name, engine, seeds, options.steps)
+                cells = [
+                    f"{parts[part]:,.0f}" if part in parts else "" for part in ("play", "advantages", "updates", "rest")
+                ]
+                ratio = parts["updates"] / 1e6 / shape.updates / products[name]
+                print(f"| {name.upper()} | {seeds} | {engine} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
+    if options.figure is not None:
+        draw(found, products, roof, options.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Does double Q-learning end the overestimation of action values?"""

@@ -1,0 +1,48 @@
+"""Every tutorial runs from its first cell to its last, and can be downloaded as a notebook."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from source_tree import ROOT
+
+sys.path.insert(0, str(ROOT / "docs"))
+
+from notebook_files import as_notebook, tutorials
+
+PAGES = tutorials(ROOT / "docs")
+IDS = [page.stem for page in PAGES]
+
+
+def cells(page: Path) -> list[str]:
+    """The code cells of a tutorial."""
+    return [cell.source for cell in as_notebook(page).cells if cell.cell_type == "code"]
+
+
+def test_the_overview_lists_every_tutorial():
+    overview = (ROOT / "docs" / "tutorials" / "index.md").read_text(encoding="utf-8")
+    assert len(PAGES) == 8
+    for name in IDS:
+        assert f"({name}.md)" in overview
+        assert f"\n{name}\n" in overview  # in the list of contents
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_notebook_has_code_questions_and_no_link_to_a_page(page):
+    notebook = as_notebook(page)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert len(cells(page)) >= 3
+    assert "## Try" in text
+    assert "assert " in "\n".join(cells(page))  # what the page shows is checked
+    assert ".md)" not in text
+    assert ".ipynb" not in text
+    assert f'href="{page.stem}.ipynb"' in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_its_cells_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for number, cell in enumerate(cells(page), start=1):
+        exec(compile(cell, f"{page.name}, cell {number}", "exec"), namespace)
