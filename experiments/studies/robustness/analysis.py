@@ -15,6 +15,7 @@ from rlkit.figure_style import COLORS, in_style, legend_below, mark_epsilon, pan
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable
+from ...report.text import slug_in_words
 from .settings import ATTACKS
 
 PANELS = 3  # side by side
@@ -97,8 +98,8 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
                 panel.fill_between(epsilons, mean.lower, mean.upper, color=color, alpha=0.12, linewidth=0)
         if aliasing is not None:
             mark_epsilon(panel, aliasing, "states read alike")
-        panel.set_title(f"{case}, {maker}", fontsize=8)
-    legend_below(drawn, columns=3)
+        panel.set_title(f"{slug_in_words(case)}, {maker}", fontsize=8)
     drawn.supxlabel("epsilon [scale of the task]", fontsize=9)
     drawn.supylabel("return", fontsize=9)
+    legend_below(drawn, columns=3)
     return drawn
