@@ -188,17 +188,19 @@ def main(args: Sequence[str] | None = None) -> int:
         cases = chosen(options.names)
     except ValueError as error:
         parser.error(str(error))
-    measured = []
+    measured: list[Timings] = []
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     for case in cases:
         if module := missing(case):
             say(f"{case.name}: {module} is not installed, left out")
             continue
         say(f"{case.name}: {options.repetitions} repetitions")
         measured.append(measure(case, options.repetitions))
+        ratios = measured[-1].ratios
+        say(f"  ratio {statistics.median(ratios):.3g} ({min(ratios):.3g} to {max(ratios):.3g})")
+        write_text(options.out, record(measured))  # also of a run that is cut
     table = ratio_table(measured)
     show_table(table)
     say(markdown(table))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(options.out, record(measured))
     say(f"written to {options.out}")
     return 0
