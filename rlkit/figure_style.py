@@ -103,7 +103,8 @@ def portions(names: Sequence[str], most: int = MOST_LINES) -> list[list[str]]:
 def legend_below(figure: Figure, columns: int = 2) -> None:
     """Write one legend for all panels below them, where it hides nothing; every label once.
 
-    It has at most ``columns`` columns, and no more than fit the width of the figure.
+    It has at most ``columns`` columns, and no more than fit the width of the figure. Where a common label of the x axes
+    is below, the legend is above.
     """
     entries: dict[str, Any] = {}
     for axes in figure.axes:
@@ -113,7 +114,8 @@ def legend_below(figure: Figure, columns: int = 2) -> None:
         longest = max(map(len, entries))
         fitting = int(figure.get_figwidth() / (LEGEND_HANDLE + LEGEND_LETTER * longest))
         columns = max(min(columns, len(entries), fitting), 1)
-        figure.legend(entries.values(), entries, loc="outside lower center", ncols=columns)
+        side = "upper" if figure.get_supxlabel() else "lower"
+        figure.legend(entries.values(), entries, loc=f"outside {side} center", ncols=columns)
 
 
 def mark_epsilon(axes: Axes, epsilon: float, label: str) -> None:

@@ -42,6 +42,8 @@ WORDS = {
     "train_freq": "steps between two updates",
     "max_grad_norm": "largest norm of the gradient",
     "sb3": "stable-baselines3",
+    "cartpole": "cart-pole",
+    "acrobot": "Acrobot",
     "dqn": "DQN",
     "a2c": "A2C",
     "ppo": "PPO",
@@ -101,6 +103,11 @@ def column_decimals(cells: Sequence[Any], digits: int) -> int | None:
 def in_words(key: str) -> str:
     """A key of a record as people say it."""
     return WORDS.get(key, key.replace("_", " "))
+
+
+def slug_in_words(slug: str) -> str:
+    """A name with hyphens as people say it: ``cartpole-ppo`` is "cart-pole PPO"."""
+    return " ".join(map(in_words, slug.split("-")))
 
 
 def number_text(number: float, digits: int = 4) -> str:

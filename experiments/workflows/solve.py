@@ -317,6 +317,8 @@ def _value_map(problem: Problem, solution: Solution) -> tuple[Picture, ...]:
     if problem.grid is None or max(problem.grid.letters.shape) > PICTURED_TILES:
         return ()
     label = f"optimal value at gamma {solution.gamma:g}"
-    figure = draw_values(problem.grid, solution.value, solution.optimal_actions, title=problem.name, label=label)
+    figure = draw_values(
+        problem.grid, solution.value, solution.optimal_actions, title="Optimal values and actions", label=label
+    )
     assert isinstance(figure, Figure)
     return (Picture("values", "Optimal value of every state; arrows are the optimal actions.", svg(figure)),)

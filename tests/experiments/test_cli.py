@@ -29,6 +29,7 @@ from rlkit.experiments.cli import COMMANDS, main
 from rlkit.experiments.commands.options import Algorithm, DefenseName, SB3ModelAlgorithm, SharedAlgorithm
 from rlkit.experiments.report import terminal
 from rlkit.experiments.report.ledger import ReportTable
+from rlkit.experiments.report.text import cell_text
 from rlkit.experiments.stopping import interruptible
 from rlkit.experiments.workflows.attack_timing import TimingName
 from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS
@@ -222,8 +223,8 @@ def test_the_mean_is_shown_with_its_interval(folder: Path, capsys: pytest.Captur
     assert main(["evaluate", policy, "--episodes", "3", "--out", str(folder / "evaluated")]) == 0
     said = capsys.readouterr().out
     mean = json.loads((folder / "evaluated" / "run.json").read_text(encoding="utf-8"))["results"]["return"]
-    shown = f"{mean['value']:.4g} [{mean['lower']:.4g}, {mean['upper']:.4g}]"
-    assert f"Mean return over 3 training seeds: {shown} (95%, Student t)." in said
+    assert f"Mean return over 3 training seeds: {cell_text(Estimate(**mean))} (95%, Student t)." in said
+    assert 0 <= mean["lower"] <= mean["value"] <= mean["upper"] <= 500  # returns of CartPole-v1
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from rlkit.figure_style import COLORS, MUTED, in_style
 from rlkit.statistics import difference_interval, holm, median_interval, sign_flip_test
 
 from ...report.ledger import Cell, ReportTable
+from ...report.text import slug_in_words
 from .settings import (
     BROKEN,
     CASES,
@@ -219,7 +220,13 @@ def figure(known: Sequence[DefenseRow]) -> Figure:
             style = {FLOOR: ":", CEILING: ":"}.get(case.name, "--" if case.defense == PLAIN else "-")
             color = COLORS[place % len(COLORS)]
             panel.errorbar(
-                x, y[0], (y[0] - y[1], y[2] - y[0]), color=color, linestyle=style, label=case.name, capsize=2
+                x,
+                y[0],
+                (y[0] - y[1], y[2] - y[0]),
+                color=color,
+                linestyle=style,
+                label=slug_in_words(case.name),
+                capsize=2,
             )
         panel.axhline(KEPT, color=MUTED, linewidth=0.8)
         panel.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])

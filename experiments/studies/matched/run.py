@@ -15,6 +15,7 @@ from rlkit.statistics import difference_interval, mean_interval
 
 from ...report import terminal
 from ...report.ledger import Cell, ReportTable, write_bytes
+from ...report.text import slug_in_words
 from ...workflows.compare import SB3Job, SB3Process, hyperparameter_table, require_sb3, sb3_job_for, sb3_subject
 from ...workflows.policies import RLKIT, SB3
 from ...workflows.train import Training
@@ -98,7 +99,7 @@ def picture(known: Sequence[Score]) -> Figure:
             for maker in (RLKIT, SB3)
             if (values := earned(known, case, maker, kind))
         }
-        strips(panel, groups, "final return" if panel in places[::PANELS] else "", case)
+        strips(panel, groups, "final return" if panel in places[::PANELS] else "", slug_in_words(case))
     return figure
 
 

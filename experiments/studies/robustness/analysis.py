@@ -15,6 +15,7 @@ from rlkit.figure_style import COLORS, in_style, legend_below, mark_epsilon, pan
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable
+from ...report.text import slug_in_words
 from .settings import ATTACKS
 
 PANELS = 3  # side by side
@@ -54,7 +55,7 @@ def curve_table(known: Sequence[AttackRow]) -> ReportTable:
                 lines.append((case, maker, attack, epsilon, mean_interval(returns(own, epsilon)), flips))
     columns = ("case", "maker", "attack", "epsilon", "return", "share of actions flipped")
     return ReportTable(
-        "returns", "Mean return over seeds against epsilon in standard deviations", columns, tuple(lines)
+        "returns", "Mean return over seeds against epsilon in units of the task's scale", columns, tuple(lines)
     )
 
 
@@ -97,8 +98,8 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
                 panel.fill_between(epsilons, mean.lower, mean.upper, color=color, alpha=0.12, linewidth=0)
         if aliasing is not None:
             mark_epsilon(panel, aliasing, "states read alike")
-        panel.set_title(f"{case}, {maker}", fontsize=8)
-    legend_below(drawn, columns=3)
-    drawn.supxlabel("epsilon [standard deviations]", fontsize=9)
+        panel.set_title(f"{slug_in_words(case)}, {maker}", fontsize=8)
+    drawn.supxlabel("epsilon [scale of the task]", fontsize=9)
     drawn.supylabel("return", fontsize=9)
+    legend_below(drawn, columns=3)
     return drawn
