@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,8 +49,9 @@ class CompiledStep:
         action = np.ascontiguousarray(action, np.int64)
         states = np.empty((2, *state.shape), state.dtype)
         reward, flags = np.empty(action.shape, np.float32), np.empty((2, *action.shape), np.bool_)
-        episodes = state, elapsed, self._begun, self._keys
-        ended = step_copies(self._numbers, *self._sizes, *episodes, action, noise, states, reward, flags)
+        episodes = (state, elapsed, self._begun, self._keys)
+        arguments: tuple[Any, ...] = (*self._sizes, *episodes, action, noise, states, reward, flags)
+        ended = step_copies(self._numbers, *arguments)
         if ended < 0:
             raise ValueError(f"actions must be 0 to {self._sizes[0] - 1}, got {action.min()} to {action.max()}")
         return ended, states, reward, flags
