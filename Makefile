@@ -20,7 +20,7 @@ help:
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[sb3,fast,proof,trees,tensorboard,dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[sb3,fast,proof,trees,tensorboard,slurm,tune,dev]"
 	$(BIN)/python -m rlkit.experiments.precompile
 	touch .venv/installed
 
@@ -47,7 +47,7 @@ endurance: .venv/installed
 		tests/planning/test_operators_and_solutions.py::test_many_problems_are_enclosed
 
 ray: .venv/installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray,slurm,tune]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
 	$(BIN)/python -m pytest -q tests/experiments/test_sweep_executors.py tests/experiments/test_tune.py
 
 mutants: .venv/installed

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 project = "rlkit"
 author = "The rlkit developers"
+copyright = author
 release = rlkit.__version__
 extensions = [
     *("myst_nb", "sphinx_design", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"),

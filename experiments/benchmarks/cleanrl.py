@@ -42,7 +42,7 @@ class ActorCriticModule(nn.Module):
 
     def forward(self, obs: Tensor, action: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Actions, their log-probabilities, entropies and values."""
-        policy = Categorical(logits=self.actor(obs))
+        policy: Any = Categorical(logits=self.actor(obs))
         action = policy.sample() if action is None else action
         return action, policy.log_prob(action), policy.entropy(), self.critic(obs)
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 
@@ -61,19 +61,20 @@ def sb3_steps(seed: int) -> Iterator[tuple[int, Callable[[], float]]]:
     """Train stable-baselines3's PPO as ``rlkit_steps`` does rlkit's."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
-    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.evaluation import evaluate_policy as evaluated
     from stable_baselines3.common.monitor import Monitor
 
     def linear(initial: float) -> Callable[[float], float]:
         return lambda _: initial * (1 - model.num_timesteps / STEPS)  # of the whole training, which is cut in parts
 
+    evaluate: Any = evaluated
     env, judged = make_vec_env("CartPole-v1", n_envs=8, seed=seed), Monitor(gymnasium.make("CartPole-v1"))
-    settings = {"n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20}
+    settings: dict[str, Any] = {"n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20}
     model = PPO("MlpPolicy", env, seed=seed, device="cpu", learning_rate=1e-3, clip_range=0.2, **settings)
     model.lr_schedule, model.clip_range = linear(1e-3), linear(0.2)
     while model.num_timesteps < STEPS:
         model.learn(EVERY, reset_num_timesteps=False)
-        yield model.num_timesteps, lambda: float(evaluate_policy(model, judged, n_eval_episodes=EPISODES)[0])
+        yield model.num_timesteps, lambda: float(evaluate(model, judged, n_eval_episodes=EPISODES)[0])
 
 
 SIDES = {"rlkit": rlkit_steps, "stable-baselines3": sb3_steps}

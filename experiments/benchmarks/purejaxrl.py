@@ -21,6 +21,11 @@ Tree = Any  # of arrays
 GAMMA, LEARNING_RATE = 0.99, 2.5e-4
 
 
+def finished(tree: Tree) -> Tree:
+    """The arrays, once they are computed."""
+    return jax.block_until_ready(tree)  # type: ignore[no-untyped-call,unused-ignore]
+
+
 # Networks and Adam
 
 
@@ -126,7 +131,7 @@ def stepping(copies: int, steps: int) -> Work:
     nothing = jnp.zeros(copies), jnp.zeros(copies, bool)
 
     def work() -> int:
-        jax.block_until_ready(_stepping(copies)(steps, (key, state, obs, *nothing)))
+        finished(_stepping(copies)(steps, (key, state, obs, *nothing)))
         return steps * copies
 
     return work
@@ -277,10 +282,10 @@ def training(algo: str, seeds: int, steps: int) -> Work:
     start, train = _loops(algo, seeds)
     key, per_iteration = jax.random.key(0), ALGORITHMS[algo][2]
     iterations = -(-steps // per_iteration)
-    carry = jax.block_until_ready(start(key if seeds == 1 else jax.random.split(key, seeds)))
+    carry = finished(start(key if seeds == 1 else jax.random.split(key, seeds)))
 
     def work() -> int:
-        jax.block_until_ready(train(iterations, carry))
+        finished(train(iterations, carry))
         return seeds * iterations * per_iteration
 
     return work

@@ -1,6 +1,6 @@
 """The roofline of one update, and where an iteration spends its time, on both engines.
 
-    python -m rlkit.experiments.benchmarks.roofline --figure results/benchmarks/roofline.png
+    python -m rlkit.experiments.benchmarks.roofline --figure results/benchmarks/roofline.svg
 
 An update of a minibatch has a number of operations and a least number of bytes to move: the minibatch is read,
 parameters and moments are read and written. Their ratio and the machine's peak rates, of a large matrix product and of
@@ -16,14 +16,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from rlkit.agents import Agent, EngineName
+from rlkit.figure_style import COLORS, INK, in_style, legend_below, panels, svg
 
-from .engine import CASES, ENGINES
+from .engine import BEFORE, CASES, ENGINES
 from .growth import least_seconds
 
 COMMAND = "python -m rlkit.experiments.benchmarks.roofline"
@@ -133,56 +132,66 @@ def iteration_parts(name: str, engine: EngineName, seeds: int, steps: int | None
     """Microseconds of an iteration and a seed, by part; "rest" is what no part has."""
     case, shape = CASES[name], SHAPES[name]
     agent: Agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", engine=engine, **case.settings)
-    agent.learn(case.before or 2 * agent.config.n_steps * agent.env.num_envs)
-    watch, before, iterations = Stopwatch(), agent.num_timesteps, 0
+    agent.learn(case.before or BEFORE * agent.config.n_steps * agent.env.num_envs)
+    watch, before = Stopwatch(), agent.num_timesteps
     for part, method in shape.parts[engine].items():
         watch.watch(agent.engine._iteration if engine == "compiled" else agent, method, part)  # type: ignore[attr-defined]
-    began = time.process_time()
+    watch.watch(agent, "iteration", "rest")
     agent.learn(steps or case.steps)
-    whole = time.process_time() - began
     per_iteration = agent.env.num_envs * (agent.config.n_steps if name == "ppo" else agent.config.train_freq)
     iterations = (agent.num_timesteps - before) // per_iteration
-    parts = watch.seconds | {"rest": whole - sum(watch.seconds.values())}
+    parts = {part: seconds for part, seconds in watch.seconds.items() if part != "rest"}
+    parts["rest"] = watch.seconds["rest"] - sum(parts.values())
     return {part: 1e6 * seconds / iterations / seeds for part, seconds in parts.items()}
 
 
 Found = dict[tuple[str, int, EngineName], dict[str, float]]
 
 
+@in_style
 def draw(found: Found, products: dict[str, float], roof: tuple[float, float], path: Path) -> None:
-    """The roofline, and a panel of bars for each algorithm."""
+    """Draw the roofline, and a panel of shares of an iteration for each algorithm."""
+    figure, (plot, *places) = panels(1 + len(SHAPES), 1 + len(SHAPES), (3.6, 3.0))
     peak, bandwidth = roof
-    with mpl.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(11, 3.2), layout="constrained")
-        plot, *panels = figure.subplots(1, 1 + len(SHAPES), width_ratios=[1.2, 1, 1])
-        intensity = np.geomspace(0.5, 300, 50)
-        plot.loglog(intensity, np.minimum(peak, bandwidth * intensity) / 1e9, "k", lw=1, label="roof")
-        for (name, shape), color in zip(SHAPES.items(), ("C0", "C1"), strict=True):
-            x = operations(shape) / least_bytes(shape)
-            plot.plot(x, operations(shape) / products[name] / 1e9, "_", ms=14, color=color)
-            for (of, seeds, engine), parts in found.items():
-                if of == name:
-                    rate = operations(shape) * shape.updates / parts["updates"] / 1e3
-                    marker, fill = ("o" if seeds == 1 else "s"), (color if engine == "compiled" else "none")
-                    label = f"{name.upper()}, {engine}, {seeds} seed{'s' * (seeds > 1)}"
-                    plot.plot(x, rate, marker, color=color, mfc=fill, label=label)
-        plot.set(xlabel="operations per byte", ylabel="10$^9$ operations / s", title="an update")
-        plot.legend(fontsize=6)
-        for axes, (name, shape) in zip(panels, SHAPES.items(), strict=True):
-            own = [(key, parts) for key, parts in found.items() if key[0] == name]
-            base = np.zeros(len(own))
-            for part in own[0][1]:
-                height = np.array([parts[part] for _, parts in own])
-                axes.bar(range(len(own)), height, bottom=base, label=part)
-                base += height
-            axes.axhline(1e6 * products[name] * shape.updates, color="k", ls=":", lw=1, label="products alone")
-            axes.set_xticks(
-                range(len(own)), [f"{engine}\n{seeds} seed{'s' * (seeds > 1)}" for (_, seeds, engine), _ in own]
-            )
-            axes.set(title=f"an iteration of {name.upper()}", ylabel="µs a seed")
-            axes.legend(fontsize=6)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
+    intensity = np.geomspace(0.5, 300, 50)
+    plot.loglog(intensity, np.minimum(peak, bandwidth * intensity) / 1e9, color=INK, lw=1)
+    for (name, shape), color in zip(SHAPES.items(), COLORS, strict=False):
+        x = operations(shape) / least_bytes(shape)
+        plot.plot(x, operations(shape) / products[name] / 1e9, "_", ms=14, color=color)
+        for (of, seeds, engine), parts in found.items():
+            if of == name:
+                rate = operations(shape) * shape.updates / parts["updates"] / 1e3
+                fill = color if engine == "compiled" else "none"
+                plot.plot(x, rate, "o" if seeds == 1 else "s", color=color, markerfacecolor=fill)
+        plot.annotate(name.upper(), (x, peak / 1e9), (0, 3), textcoords="offset points", ha="center", color=color)
+    plot.set(xlabel="operations per byte", ylabel="billion operations per second", title="an update")
+    for axes, (name, shape) in zip(places, SHAPES.items(), strict=True):
+        draw_shares(
+            axes, {key[1:]: parts for key, parts in found.items() if key[0] == name}, products[name] * shape.updates
+        )
+        axes.set(title=f"an iteration of {name.upper()}", ylabel="share of the time")
+    legend_below(figure, columns=5)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(svg(figure))
+
+
+def draw_shares(axes: Any, found: dict[tuple[int, EngineName], dict[str, float]], products: float) -> None:
+    """Draw one bar for each number of seeds and engine, with the whole time of a seed below it."""
+    whole, base = np.array([sum(parts.values()) for parts in found.values()]), np.zeros(len(found))
+    in_products = np.full(len(found), 1e6 * products)
+    heights = {
+        "play and store": np.array([parts["play"] for parts in found.values()]),
+        "advantages": np.array([parts.get("advantages", 0.0) for parts in found.values()]),
+        "products of the updates": in_products,
+        "rest of the updates": np.array([parts["updates"] for parts in found.values()]) - in_products,
+        "rest": np.array([parts["rest"] for parts in found.values()]),
+    }
+    for (label, height), color in zip(heights.items(), COLORS, strict=False):
+        axes.bar(range(len(found)), height / whole, bottom=base, label=label, color=color)
+        base += height / whole
+    names = [f"{seeds} seed{'s' * (seeds > 1)}\n{engine}" for seeds, engine in found]
+    labels = (f"{name}\n{time / 1e3:,.1f} ms" for name, time in zip(names, whole, strict=True))
+    axes.set_xticks(range(len(found)), list(labels))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

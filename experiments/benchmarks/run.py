@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from rlkit.nn.matmul import numpy_is_ahead, openblas_kernels
-
 from ..report.ledger import ReportTable, to_json, versions, write_text
 from ..report.terminal import say, show_table
 from ..report.text import as_text
@@ -160,13 +158,7 @@ def record(measured: Sequence[Timings]) -> str:
         }
         for one in measured
     ]
-    return to_json({"versions": versions(), "narrow_products": multiplier(), "cases": cases})
-
-
-def multiplier() -> str:
-    """Which library multiplies the matrices of narrow layers here; numpy's depends on OPENBLAS_CORETYPE."""
-    kernels = ", ".join(sorted(openblas_kernels())) or "none"
-    return f"{'numpy' if numpy_is_ahead() else 'torch'} (OpenBLAS kernels: {kernels})"
+    return to_json({"versions": versions(), "cases": cases})
 
 
 def chosen(names: Sequence[str]) -> tuple[BenchmarkCase, ...]:
@@ -196,7 +188,6 @@ def main(args: Sequence[str] | None = None) -> int:
         cases = chosen(options.names)
     except ValueError as error:
         parser.error(str(error))
-    say(f"Products of narrow layers: {multiplier()}")
     measured = []
     for case in cases:
         if module := missing(case):

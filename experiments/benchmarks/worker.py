@@ -14,7 +14,7 @@ from typing import Any
 
 from .cases import prepared
 
-WARM_UP = 16  # a first repetition, not reported, does this part of the work
+WARM_UP = 4  # a first repetition, not reported, does this part of the work, in which DQN begins to learn
 
 
 def main(side: str, arguments: dict[str, Any]) -> None:

@@ -52,9 +52,7 @@ def lookahead(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     if isinstance(dynamics, CartPole):
         return lattice_attack(dynamics, rows_of(subject), budget)
     if isinstance(dynamics, GridWorld):
-        found = bracket(dynamics, subject.policy, budget, 1.0, threat.horizon, max_boxes=GRID_BOXES)
-        assert found.attack is not None  # it does not know a draw
-        return found.attack
+        return bracket(dynamics, subject.policy, budget, 1.0, threat.horizon, max_boxes=GRID_BOXES).attack
     if subject.policy.scores_are_values:
         return ValueAware(None, PROVOKE, "value-aware, own Q")
     raise ValueError(

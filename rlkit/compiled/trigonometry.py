@@ -13,10 +13,11 @@ if COMPILED:
     from numba import types  # type: ignore[import-untyped,import-not-found,unused-ignore]
     from numba.extending import intrinsic  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-    @intrinsic  # type: ignore[untyped-decorator,unused-ignore]
-    def fused(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    def _fused(typing: Any, a: Any, b: Any, c: Any) -> Any:
         """a b + c of floats of one type, rounded once."""
         return a(a, a, a), lambda context, builder, signature, arguments: builder.fma(*arguments)
+
+    fused: Any = intrinsic(_fused)
 
 
 def _float32s(*hexadecimal: str) -> tuple[np.float32, ...]:

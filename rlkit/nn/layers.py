@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -93,11 +92,10 @@ class Layer:
             chosen = LayerBackends(others, others, others)
         else:
             height, width = (n_out, n_in) if self.out_first else (n_in, n_out)
-            by = partial(choose_backend, in_lines=n_in % ALIGNMENT == n_out % ALIGNMENT == 0, others=others)
             chosen = LayerBackends(
-                output=by(minibatch, n_in, n_out),
-                weight_gradient=by(height, minibatch, width),
-                input_grad=by(minibatch, n_out, n_in),
+                output=choose_backend(minibatch, n_in, n_out, others),
+                weight_gradient=choose_backend(height, minibatch, width, others),
+                input_grad=choose_backend(minibatch, n_out, n_in, others),
             )
         self._chosen[minibatch] = chosen
         return chosen

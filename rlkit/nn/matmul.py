@@ -1,21 +1,14 @@
-"""Products of S pairs of matrices, by the library with the fastest kernels for their shape on this CPU.
+"""Products of S pairs of matrices: torch's own (``bmm``), and oneDNN's, which is in torch as well, of large ones.
 
-torch's own (``bmm``) are MKL's, which uses AVX-512 on Intel's CPUs alone. On others that have AVX-512, numpy's OpenBLAS
-does small products in half the time. oneDNN, which is in torch as well, does large ones. Which library it is depends on
-the CPU, on torch's threads and on the shape of one row's matrices, never on S: so a row's bits do not depend on S.
+Which it is depends on the shape of one row's matrices, never on S: so a row's bits do not depend on S.
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped,unused-ignore]
 from torch import Tensor
 
 ALIGNMENT = 16  # float32 numbers in a cache line
@@ -29,20 +22,14 @@ class MatmulBackend(NamedTuple):
     product: Callable[[Tensor, Tensor], Tensor]  # ``bmm``: [S, M, K] x [S, K, N] -> [S, M, N]
 
 
-def choose_backend(height: int, summands: int, width: int, *, in_lines: bool, others: MatmulBackend) -> MatmulBackend:
+def choose_backend(height: int, summands: int, width: int, others: MatmulBackend) -> MatmulBackend:
     """Choose the backend that multiplies ``[M, K] x [K, N]`` matrices of float32 on the CPU.
 
     Args:
         height, summands, width: M, K and N.
-        in_lines: whether the widths of the layer are whole cache lines.
-        others: the backend if neither oneDNN nor numpy is chosen.
+        others: the backend if oneDNN is not chosen.
     """
-    work = height * summands * width
-    if work >= ONEDNN_WORK and ONEDNN_LINEAR is not None:
-        return ONEDNN
-    suits_numpy = in_lines and work >= NUMPY_WORK and min(summands, SUMMANDS) * width <= NUMPY_MOST
-    # two threads of MKL are as fast as one of OpenBLAS
-    return NUMPY if suits_numpy and torch.get_num_threads() == 1 and numpy_is_ahead() else others
+    return ONEDNN if height * summands * width >= ONEDNN_WORK and ONEDNN_LINEAR is not None else others
 
 
 TORCH = MatmulBackend(torch.baddbmm, torch.bmm)
@@ -72,103 +59,6 @@ def thin_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 THIN = MatmulBackend(thin_affine, thin_product)
-
-
-# numpy's BLAS, of float32 in the CPU's memory, without gradients. Sums are taken in MKL's blocks: so OpenBLAS's AVX-512
-# kernels give the bits of MKL's AVX2 kernels. MKL's blocks are of 192 summands and what is left; up to twice as many
-# are halved, and an odd one is added last.
-
-
-def numpy_affine(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-    """``baddbmm`` by numpy."""
-    first, *others = _block_products(x, weight)
-    y = torch.add(bias if beta == 1.0 else beta * bias, first, alpha=alpha, out=None if others else first)
-    for block in others:
-        y.add_(block, alpha=alpha)
-    return y
-
-
-def numpy_product(a: Tensor, b: Tensor) -> Tensor:
-    """``bmm`` by numpy."""
-    first, *others = _block_products(a, b)
-    for block in others:
-        first = first + block
-    return first
-
-
-NUMPY = MatmulBackend(numpy_affine, numpy_product)
-NUMPY_WORK = 2**18  # multiply-adds of a row's product from which numpy's call pays
-NUMPY_MOST = 2**14  # numbers of a block's b, so that at least 16 rows of a are multiplied at once
-NUMPY_CUT = 2**18  # multiply-adds up to which OpenBLAS takes its kernels for small matrices, and starts no threads
-SUMMANDS = 192  # in a block
-
-
-@np.errstate(all="ignore")  # a diverging row is detected by its gradient
-def _block_products(a: Tensor, b: Tensor) -> Sequence[Tensor]:
-    """Compute the summands of a product ``[S, M, K] x [S, K, N]``, ``[S, M, N]`` each.
-
-    A transposed b, for which OpenBLAS has no fast kernels, is copied.
-
-    Raises:
-        ValueError: another S of a than of b.
-    """
-    (seeds, height, summands), width = a.shape, b.shape[2]
-    if len(b) != seeds:
-        raise ValueError(f"products are of as many matrices on both sides, got {seeds} and {len(b)}")
-    b = b if b.stride(2) == 1 else b.contiguous()
-    left, right = a.numpy(), b.numpy()
-    if summands <= SUMMANDS:
-        return (torch.from_numpy(_cut_product(left, right)),)
-    block = SUMMANDS if summands > 2 * SUMMANDS else summands // 2
-    count = summands // block
-    whole = count * block
-    by_block = left[:, :, :whole].reshape(seeds, height, count, block).swapaxes(1, 2)
-    blocks = torch.from_numpy(_cut_product(by_block, right[:, :whole].reshape(seeds, count, block, width))).unbind(1)
-    if whole == summands:
-        return blocks
-    return (*blocks, torch.from_numpy(_cut_product(left[:, :, whole:], right[:, whole:])))
-
-
-def _cut_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``[..., M, K] x [..., K, N] -> [..., M, N]``, in blocks of rows that the kernels for small matrices take."""
-    height, summands, width = *a.shape[-2:], b.shape[-1]
-    rows = 1 << max((NUMPY_CUT // (summands * width)).bit_length() - 1, 1)
-    if height <= rows:
-        return _matmul(a, b)
-    stack, rest = a.shape[:-2], height % rows
-    cut = a[..., : height - rest, :].reshape(*stack, height // rows, rows, summands)
-    top = _matmul(cut, b[..., None, :, :]).reshape(*stack, height - rest, width)
-    if rest == 0:
-        return top
-    # a single row would be a product with a vector, which rounds otherwise
-    last = _matmul(a[..., -max(rest, 2) :, :], b)[..., -rest:, :]
-    return np.concatenate([top, last], axis=-2)
-
-
-_matmul: Callable[[np.ndarray, np.ndarray], np.ndarray] = partial(np.matmul, casting="no")
-
-
-@cache
-def numpy_is_ahead() -> bool:
-    """Whether numpy's OpenBLAS uses AVX-512 here and torch's MKL, which does so on Intel's CPUs alone, does not."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-    kernels = openblas_kernels()
-    wide = bool(kernels) and kernels <= {"SkylakeX", "Cooperlake", "SapphireRapids"}
-    mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return "openblas" in blas and wide and mkl and not _is_intel()
-
-
-def openblas_kernels() -> set[str]:
-    """Return the CPU architectures of the kernels of every OpenBLAS in this process; empty without OpenBLAS."""
-    return {blas.get("architecture", "unknown") for blas in threadpool_info() if blas["internal_api"] == "openblas"}
-
-
-def _is_intel() -> bool:
-    text = CPU_INFO.read_text(errors="replace", encoding="utf-8") if CPU_INFO.is_file() else platform.processor()
-    return "GenuineIntel" in text
-
-
-CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 
 
 # oneDNN, one row at a time. For small products its call costs more than it saves. Not every build of torch has it.

@@ -352,7 +352,9 @@ class TestKnownDraw:
         assert found.lower[0, 0] - 1e-4 <= by_hand <= found.upper[0, 0] + 1e-4
         assert found.upper[0, 0] - found.lower[0, 0] < 3e-4
         assert found.closed.all()
-        assert found.attack is found.timing is None
+        assert found.timing is None
+        with pytest.raises(ValueError, match="the adversary knows the draw"):
+            _ = found.attack
         blind = bracket(world, victim, 0.5, horizon=2, attacks=1, sampled=True)
         assert blind.lower[0, 0] == pytest.approx(1 - most + 0.5, abs=3e-4)
         assert by_hand < blind.lower[0, 0] - 0.05
@@ -409,7 +411,7 @@ class TestThreat:
         world, victim = problem(3), networks(2, 2, 3, seed=5)
         drawn = Threat(epsilons=(0.5,), scale=(0.2, 0.4), victim="sampled", knows=("state", "weights", "draw"))
         knowing = bracket(world, victim, drawn, 0.9, max_boxes=64)
-        assert knowing.attack is None
+        assert knowing.adversary is None
         own = bracket(world, victim, drawn.budget(0.5), 0.9, sampled=True, knows_draw=True, max_boxes=64)
         assert np.array_equal(knowing.lower, own.lower)
 

@@ -8,7 +8,6 @@ import torch
 from trained_rows import ALL, SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE
-from rlkit.nn.matmul import NUMPY
 
 
 @pytest.mark.slow
@@ -35,19 +34,6 @@ def test_a_row_of_eight_is_the_run_of_its_seed_alone(algorithm, env, num_envs, s
     many = trained(algorithm, range(8), env, num_envs, **settings)
     for row in (0, 3, 7):
         assert_same_run(many, row, trained(algorithm, [row], env, num_envs, **settings), 0)
-
-
-@pytest.mark.slow
-@ALL
-def test_the_products_of_numpy_keep_the_rows_apart(algorithm, monkeypatch):
-    monkeypatch.setattr("rlkit.nn.matmul.numpy_is_ahead", lambda: True)
-    monkeypatch.setattr("rlkit.nn.matmul.NUMPY_WORK", 1)
-    many = trained(algorithm, range(5), num_envs=3)
-    hidden = [layer for network in many.networks.values() for layer in network._layers[1:-1]]
-    assert hidden
-    assert all(chosen.weight_gradient is NUMPY for layer in hidden for chosen in layer._chosen.values())
-    for row in (0, 4):
-        assert_same_run(many, row, trained(algorithm, [row], num_envs=3), 0)
 
 
 @pytest.mark.slow

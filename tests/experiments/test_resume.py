@@ -19,6 +19,7 @@ from source_tree import ROOT
 from rlkit.agents import A2C, Checkpoints, load
 from rlkit.atomic_files import only_writer
 from rlkit.checkpoint import load_tensors
+from rlkit.compiled.jit import COMPILED
 from rlkit.experiments.cli import continuing, main
 from rlkit.experiments.stopping import Stopped, stop_signals
 from rlkit.experiments.workflows import attack as attack_workflow
@@ -364,17 +365,21 @@ def test_an_attack_on_another_policy_is_not_continued(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algo", CASES)
-def test_a_run_that_is_killed_at_random_points_ends_as_the_one_that_was_not(algo: str, tmp_path: Path) -> None:
-    arguments = ["train", "--algo", algo, *SMALL, *CASES[algo]]
+@pytest.mark.parametrize(("algo", "engine"), [*((algo, "auto") for algo in CASES), ("dqn", "torch")])
+def test_a_run_that_is_killed_at_random_points_ends_as_the_one_that_was_not(
+    algo: str, engine: str, tmp_path: Path
+) -> None:
+    arguments = ["train", "--algo", algo, "--engine", engine, *SMALL, *CASES[algo]]
     script = [sys.executable, str(ROOT / "tests" / "kill_points.py"), str(KILLS), *arguments]
     ended = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert ended.returncode == 0, ended.stderr
     kills, runs = map(int, ended.stdout.split())
     assert kills == KILLS
     assert runs >= 1
+    used = "compiled" if COMPILED and engine == "auto" and algo != "tabularq" else "torch"
     for number in range(1, runs + 1):
         assert_same_run(tmp_path / "run-0", tmp_path / f"run-{number}")
+        assert Checkpoints(tmp_path / f"run-{number}").newest(device="cpu").agent.engine.name == used
 
 
 def test_a_finished_run_that_is_asked_to_continue_is_shown_and_left_alone(

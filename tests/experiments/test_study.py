@@ -30,6 +30,7 @@ from rlkit.experiments.studies.defenses.analysis import DefenseRow
 from rlkit.experiments.studies.grids import run as grids
 from rlkit.experiments.studies.grids.run import GridRow
 from rlkit.experiments.studies.grids.settings import GridCase
+from rlkit.experiments.studies.overestimation.run import ValueRow
 from rlkit.experiments.studies.power.run import PowerRow
 from rlkit.experiments.studies.robustness.analysis import AttackRow
 from rlkit.experiments.studies.robustness.objectives import Pair
@@ -41,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
 KINDS |= dict.fromkeys(("arms-tuning", "arms", "baselines", "ablations"), Outcome)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
-KINDS |= {"defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
+KINDS |= {"overestimation": ValueRow, "defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 
 

@@ -15,10 +15,11 @@ from rlkit.experiments.studies.baselines import run as baselines
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.outcomes import Outcome, optimum_of, steps_to, train_and_score
 from rlkit.experiments.studies.common.sweeps import by_cell, train_missing_runs, with_rows
+from rlkit.experiments.studies.overestimation import run as overestimation
 from rlkit.experiments.studies.replay import run as replay
 from rlkit.experiments.workflows.sweep.experiment import experiment_of
 
-PARTS = (*baselines.CASES, *ablations.CASES, *agreement.CASES, *replay.CASES)
+PARTS = (*baselines.CASES, *ablations.CASES, *agreement.CASES, *overestimation.CASES, *replay.CASES)
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)

@@ -29,7 +29,7 @@ from ..common.sweeps import Part, RunRow, parts, train_missing_runs, with_rows
 from .states import agreement
 
 GRIDS, CARTPOLE = CASES = parts(__file__, "grids", "cartpole")
-SLIPS = {"four-rooms": (0.0, 0.1, 0.3), "frozenlake-4x4": (2 / 3, 0.0, 0.4, 0.8)}  # the map's own first
+SLIPS = {"four-rooms": (0.0, 0.1, 0.3), "frozenlake-4x4": (2 / 3, 0.0, 0.4, 0.8)}  # the maps' own are 4/9 and 2/3
 EPISODES = 20  # of a changed cart-pole
 FACTORS = (0.5, 2.0)
 NUMBERS = ("half_length", "pole_mass", "cart_mass", "force")

@@ -12,7 +12,7 @@ from rlkit.adversarial import visited
 from rlkit.agents import Agent
 from rlkit.envs.gridtable import reachable
 from rlkit.planning import solve
-from rlkit.statistics import difference_interval, mean_interval, share_interval
+from rlkit.statistics import Estimate, difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable
 from ...workflows.exact import all_scores
@@ -64,10 +64,10 @@ def excesses(agent: Agent, training: Training) -> NDArray[np.float64]:
     problem, gamma = finite_of(training), agent.config.gamma
     if problem is None:
         obs = visited(agent, agent.evaluation_env(EPISODES), STATES)
-        return agent.q_values(obs).max(dim=-1).values.double().numpy() - 1.0 / (1.0 - gamma)
+        return np.asarray(agent.q_values(obs).max(dim=-1).values.double().numpy() - 1.0 / (1.0 - gamma))
     states = reachable(problem.mdp) & ~problem.mdp.ended
     best = solve(problem.mdp, gamma).value
-    return (all_scores(agent, problem).max(axis=-1) - best)[:, states]
+    return np.asarray((all_scores(agent, problem).max(axis=-1) - best)[:, states])
 
 
 def outcome_table(known: Sequence[ValueRow]) -> ReportTable:
@@ -85,14 +85,15 @@ def outcome_table(known: Sequence[ValueRow]) -> ReportTable:
                 means = mean_interval(excess), share_interval(above)
                 lines.append((part.name, name, len(of), *means, most, mean_interval(greedy)))
         if all(sides.values()):
-            gaps = (
-                difference_interval(*([getattr(row, name) for row in sides[double]] for double in (True, False)))
-                for name in ("excess", "greedy")
-            )
-            excess_gap, greedy_gap = gaps
+            excess_gap, greedy_gap = (gap(sides[True], sides[False], name) for name in ("excess", "greedy"))
             lines.append((part.name, "double minus plain", None, excess_gap, None, None, greedy_gap))
     columns = ("task", "targets", "seeds", "max Q - bound", "share of states above", "seeds with most above", "return")
     return ReportTable("overestimation", "Action values beside what any policy can earn", columns, tuple(lines))
+
+
+def gap(x: Sequence[ValueRow], y: Sequence[ValueRow], name: str) -> Estimate[float]:
+    """Return the difference of the means of one number, ``x`` minus ``y``."""
+    return difference_interval([getattr(row, name) for row in x], [getattr(row, name) for row in y])
 
 
 STUDY = Study(CASES, run)

@@ -55,7 +55,7 @@ def curve_table(known: Sequence[AttackRow]) -> ReportTable:
                 lines.append((case, maker, attack, epsilon, mean_interval(returns(own, epsilon)), flips))
     columns = ("case", "maker", "attack", "epsilon", "return", "share of actions flipped")
     return ReportTable(
-        "returns", "Mean return over seeds against epsilon in standard deviations", columns, tuple(lines)
+        "returns", "Mean return over seeds against epsilon in units of the task's scale", columns, tuple(lines)
     )
 
 
@@ -99,7 +99,7 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
         if aliasing is not None:
             mark_epsilon(panel, aliasing, "states read alike")
         panel.set_title(f"{slug_in_words(case)}, {maker}", fontsize=8)
-    drawn.supxlabel("epsilon [standard deviations]", fontsize=9)
+    drawn.supxlabel("epsilon [scale of the task]", fontsize=9)
     drawn.supylabel("return", fontsize=9)
     legend_below(drawn, columns=3)
     return drawn

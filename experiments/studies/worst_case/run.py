@@ -133,7 +133,6 @@ def returns_of_timings(
 
     The attack "worst case" shows what an adversary without a limit shows.
     """
-    assert unlimited.attack is not None  # it does not know a draw
     for name, attack in {**{each: made[each] for each in TIMED}, WORST: unlimited.attack}.items():
         for rule, timing in rules.items():
             found = attacked_value(

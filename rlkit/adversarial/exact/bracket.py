@@ -34,7 +34,7 @@ class Bracket:
 
     ``lower`` is certified: no observation within the budget provokes what it excludes. ``upper`` is attained, but for
     rounding, by ``AttackedPolicy(victim, attack, budget, timing=timing, attacks_per_episode=attacks)``. An adversary
-    that knows the victim's draw is no function of observations, and then ``attack`` and ``timing`` are None.
+    that knows the victim's draw is no function of observations: then there is no attack, and ``timing`` is None.
     """
 
     lower: NDArray[np.float64]  # [S, N]
@@ -43,11 +43,22 @@ class Bracket:
     closed: NDArray[np.bool_]  # [S], whether no choice that the lower bound relies on from the start is undecided
     undecided: NDArray[np.int64]  # [S], pairs of state and choice that remain open
     boxes: NDArray[np.int64]  # [S], that the verification bounded
-    attack: WorstCaseAttack | None = field(repr=False)  # for every curve, beside FGSM
+    adversary: WorstCaseAttack | None = field(repr=False)  # None if it knows the draw
     timing: Timing | None = field(repr=False)  # of the attack, where attacks are limited
     start: NDArray[np.float64] = field(repr=False)  # [N]
     rounds: int  # of verification
     seconds: float
+
+    @property
+    def attack(self) -> WorstCaseAttack:
+        """The attack that attains ``upper``, for every curve beside FGSM.
+
+        Raises:
+            ValueError: the adversary knows the draw of the victim's action.
+        """
+        if self.adversary is None:
+            raise ValueError("the adversary knows the draw of the victim's action, and no attack on observations does")
+        return self.adversary
 
     def at_start(self) -> dict[str, NDArray[np.float64]]:
         """Give lower, upper and natural return from the start distribution, ``[S]`` each."""
@@ -146,7 +157,7 @@ def bracket(
         closed=np.asarray(~wanted.any(axis=1)),
         undecided=undecided.sum(axis=(1, 2)),
         boxes=verdicts.boxes.sum(axis=1),
-        attack=None if knows_draw else WorstCaseAttack(posed.obs[0], witness, most),
+        adversary=None if knows_draw else WorstCaseAttack(posed.obs[0], witness, most),
         timing=None if knows_draw or attacks is None else WorstCaseTiming(posed.obs[0], most),
         start=posed.mdp.start,
         rounds=rounds,

@@ -1,0 +1,56 @@
+"""Small versions of studies whose settings are TOML, from the file to the tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from rlkit.experiments.studies.ablations import run as ablations
+from rlkit.experiments.studies.agreement import run as agreement
+from rlkit.experiments.studies.common.study import StudyOptions
+from rlkit.experiments.studies.common.sweeps import Part
+from rlkit.experiments.studies.overestimation import run as overestimation
+
+
+def small(part: Part, folder: Path, steps: int) -> Part:
+    """The same part with two seeds and fewer steps."""
+    text = (part.folder / f"{part.name}.toml").read_text(encoding="utf-8")
+    text = re.sub(r"^seeds = .*$", "seeds = [0, 1]", text, flags=re.MULTILINE)
+    text = re.sub(r"^steps = [\d_]+", f"steps = {steps}", text, flags=re.MULTILINE)
+    (folder / f"{part.name}.toml").write_text(text, encoding="utf-8")
+    return Part(part.name, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("study", "steps", "lines", "files"),
+    [
+        (ablations, 1024, (4, 4), {"ablations.csv", "lakes.svg", "cliff.svg"}),
+        (agreement, 512, (4, 23), {"agreement.csv", "worlds.csv"}),
+        (overestimation, 1280, (6,), {"overestimation.csv"}),
+    ],
+)
+def test_a_small_study_is_trained_once_and_tabled(
+    study: ModuleType,
+    steps: int,
+    lines: tuple[int, ...],
+    files: set[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = tuple(small(part, tmp_path, steps) for part in study.CASES)
+    for name, value in vars(study).copy().items():  # the module's names of its parts
+        if value in study.CASES:
+            monkeypatch.setattr(study, name, parts[study.CASES.index(value)])
+    monkeypatch.setattr(study, "CASES", parts)
+    monkeypatch.setattr(study, "EPISODES", 2, raising=False)
+    options = StudyOptions(tmp_path / "data")
+    tables = study.run(parts, options)
+    assert tuple(len(table.rows) for table in tables) == lines
+    assert {path.name for path in options.data.iterdir()} == files
+    for name in ("train", "train_and_score"):
+        monkeypatch.setattr(study, name, None, raising=False)
+    assert study.run(parts, options) == tables
