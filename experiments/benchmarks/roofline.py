@@ -155,7 +155,7 @@ def draw(found: Found, products: dict[str, float], roof: tuple[float, float], pa
     peak, bandwidth = roof
     intensity = np.geomspace(0.5, 300, 50)
     plot.loglog(intensity, np.minimum(peak, bandwidth * intensity) / 1e9, color=INK, lw=1)
-    for (name, shape), color in zip(SHAPES.items(), COLORS, strict=False):
+    for (name, shape), color, side in zip(SHAPES.items(), COLORS, ("right", "left"), strict=False):
         x = operations(shape) / least_bytes(shape)
         plot.plot(x, operations(shape) / products[name] / 1e9, "_", ms=14, color=color)
         for (of, seeds, engine), parts in found.items():
@@ -163,7 +163,7 @@ def draw(found: Found, products: dict[str, float], roof: tuple[float, float], pa
                 rate = operations(shape) * shape.updates / parts["updates"] / 1e3
                 fill = color if engine == "compiled" else "none"
                 plot.plot(x, rate, "o" if seeds == 1 else "s", color=color, markerfacecolor=fill)
-        plot.annotate(name.upper(), (x, peak / 1e9), (0, 3), textcoords="offset points", ha="center", color=color)
+        plot.annotate(name.upper(), (x, peak / 1e9), (0, 3), textcoords="offset points", ha=side, color=color)
     plot.set(xlabel="operations per byte", ylabel="billion operations per second", title="an update")
     for axes, (name, shape) in zip(places, SHAPES.items(), strict=True):
         draw_shares(
