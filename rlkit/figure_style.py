@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -29,9 +29,11 @@ DIVERGING = "RdBu_r"  # color map of differences, zero in the middle
 VALUES = "viridis"  # color map of values
 MOST_LINES = 5  # of a panel; more are drawn as small multiples
 PANEL = (4.6, 3.2)  # inches
-PANELS_ABREAST = 2
+PANELS_PER_ROW = 2
 LEGEND_HANDLE, LEGEND_LETTER = 0.6, 0.066  # inches of a legend's line and gaps, and of a letter
 DPI = 110
+
+LegendPlace = Literal["outside upper center", "outside lower center"]
 
 STYLE: dict[str, Any] = {
     "figure.facecolor": PAPER,
@@ -75,17 +77,17 @@ in_style = mpl.rc_context(STYLE)  # type: ignore[arg-type]  # a decorator, and a
 
 
 def panels(
-    count: int, abreast: int = PANELS_ABREAST, size: tuple[float, float] = PANEL, **shared: Any
+    count: int, side_by_side: int = PANELS_PER_ROW, size: tuple[float, float] = PANEL, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
     """Make a figure with ``count`` panels, row by row; places that are left over stay empty.
 
     Args:
         count: number of panels.
-        abreast: most panels side by side.
+        side_by_side: most panels side by side.
         size: width and height of a panel in inches.
         **shared: arguments of ``Figure.subplots``, such as ``sharey=True``.
     """
-    columns = min(count, abreast)
+    columns = min(count, side_by_side)
     rows = -(-count // columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False, **shared).flatten()
@@ -114,8 +116,8 @@ def legend_below(figure: Figure, columns: int = 2) -> None:
         longest = max(map(len, entries))
         fitting = int(figure.get_figwidth() / (LEGEND_HANDLE + LEGEND_LETTER * longest))
         columns = max(min(columns, len(entries), fitting), 1)
-        side = "upper" if figure.get_supxlabel() else "lower"
-        figure.legend(entries.values(), entries, loc=f"outside {side} center", ncols=columns)
+        place: LegendPlace = "outside upper center" if figure.get_supxlabel() else "outside lower center"
+        figure.legend(entries.values(), entries, loc=place, ncols=columns)
 
 
 def mark_epsilon(axes: Axes, epsilon: float, label: str) -> None:

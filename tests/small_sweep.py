@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rlkit.experiments.studies.common.outcomes import Outcome
+from rlkit.experiments.studies.common.outcomes import OutcomeRow
 from rlkit.experiments.workflows.sweep.driver import SweepDriver
 from rlkit.experiments.workflows.sweep.executors import Ended, Executor
 from rlkit.experiments.workflows.sweep.experiment import Experiment
@@ -85,6 +85,6 @@ def doing(sweep: SweepLedger) -> list[str]:
     return [each.state for each in sweep.states().values()]
 
 
-def outcome(cell: str, seed: int, greedy: float = 0.0, **fields: Any) -> Outcome:
+def outcome(cell: str, seed: int, greedy: float = 0.0, **fields: Any) -> OutcomeRow:
     """A row of a study, with numbers that do not matter unless they are given."""
-    return replace(Outcome(cell, seed, 100, greedy, None, None, None, 0, 0.1), **fields)
+    return replace(OutcomeRow(cell, seed, 100, greedy, None, None, None, 0, 0.1), **fields)

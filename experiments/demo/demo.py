@@ -63,7 +63,7 @@ class Evaluated(NamedTuple):
     line: Line
 
 
-class Outcome(NamedTuple):
+class Findings(NamedTuple):
     """What the demo found: runs by the name of their folder, and the lines of the two tables."""
 
     runs: dict[str, RunRecord]
@@ -122,7 +122,7 @@ def _introduce(settings: Demo, quiet: bool) -> None:
     terminal.say(f"stable-baselines3 trains {len(settings.sb3_seeds)} seeds of each agent that it has, beside rlkit\n")
 
 
-def _found(settings: Demo, out: Path, quiet: bool, resume: bool) -> Outcome:
+def _found(settings: Demo, out: Path, quiet: bool, resume: bool) -> Findings:
     """Train, evaluate and attack the agents of both tasks.
 
     Stable-baselines3 trains beside rlkit, and goes on while the grid's agents, which it has not, are evaluated.
@@ -134,7 +134,7 @@ def _found(settings: Demo, out: Path, quiet: bool, resume: bool) -> Outcome:
     cartpole = _of_cartpole(settings, {name: one._replace(sb3=models.get(name, ())) for name, one in trained.items()})
     rows = grid.sandwich + cartpole.sandwich
     runs = grid.runs | cartpole.runs | {"sandwich": sandwich_run(rows, settings.sandwiches)}
-    return Outcome(runs, grid.lines + cartpole.lines, rows)
+    return Findings(runs, grid.lines + cartpole.lines, rows)
 
 
 def _train_all(settings: Demo, out: Path, bars: Bars, sb3: SB3Queue, resume: bool) -> dict[str, Trained]:
@@ -181,7 +181,7 @@ def _sb3_job(training: Training, agent: Agent, seeds: tuple[int, ...]) -> SB3Job
     return sb3_job_for(training, agent.config, seeds)
 
 
-def _of_grid(settings: Demo, trained: Mapping[str, Trained], sb3: SB3Queue) -> Outcome:
+def _of_grid(settings: Demo, trained: Mapping[str, Trained], sb3: SB3Queue) -> Findings:
     """Evaluate the grid's agents, attack them and bracket their worst case."""
     agents = [_evaluate_grid(trained[run_name(training)], settings) for training in settings.grid]
     sb3.advance()
@@ -193,18 +193,18 @@ def _of_grid(settings: Demo, trained: Mapping[str, Trained], sb3: SB3Queue) -> O
     return outcome._replace(sandwich=tuple(rows))
 
 
-def _of_cartpole(settings: Demo, trained: Mapping[str, Trained]) -> Outcome:
+def _of_cartpole(settings: Demo, trained: Mapping[str, Trained]) -> Findings:
     """Evaluate the cart-pole's agents of both libraries, and attack them."""
     agents = [_evaluate_cartpole(trained[run_name(training)], settings) for training in settings.cartpole]
     outcome = _attacked("cartpole-attack", agents, settings.cartpole_attacks, settings)
     return outcome._replace(sandwich=tuple(cartpole_row(one.subjects[0], settings.sandwiches) for one in agents))
 
 
-def _attacked(name: str, agents: Sequence[Evaluated], attacks: Attacks, settings: Demo) -> Outcome:
+def _attacked(name: str, agents: Sequence[Evaluated], attacks: Attacks, settings: Demo) -> Findings:
     """What was found of one task, with the attacks of its agents as a run of that name."""
     attacked = _attack(agents, attacks, settings.episodes)
     lines = [one.line._replace(attacked=_shown(attacked, one.subjects[0], attacks)) for one in agents]
-    return Outcome({one.name: one.run for one in agents} | {name: attacked}, tuple(lines))
+    return Findings({one.name: one.run for one in agents} | {name: attacked}, tuple(lines))
 
 
 def _evaluate_grid(trained: Trained, settings: Demo) -> Evaluated:

@@ -8,7 +8,7 @@ import pytest
 from small_sweep import outcome
 
 from rlkit.experiments.studies.common import rows
-from rlkit.experiments.studies.common.outcomes import Outcome
+from rlkit.experiments.studies.common.outcomes import OutcomeRow
 from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.common.sweeps import Part
 from rlkit.experiments.studies.replay import run as study
@@ -71,9 +71,9 @@ def test_the_study_tunes_tests_and_keeps_its_rows(tmp_path: Path, monkeypatch: p
     tiny, options = [Part("arms", tmp_path)], StudyOptions(tmp_path / "results")
     (table,) = study.run(tiny, options)
     assert [line[3] for line in table.rows] == [2] * 18
-    assert len(rows.read(tmp_path / "results" / "arms-tuning.csv", Outcome)) == 18
-    known = rows.read(tmp_path / "results" / "arms.csv", Outcome)
+    assert len(rows.read(tmp_path / "results" / "arms-tuning.csv", OutcomeRow)) == 18
+    known = rows.read(tmp_path / "results" / "arms.csv", OutcomeRow)
     assert len(known) == 36
     assert (tmp_path / "results" / "arms.svg").read_bytes().startswith(b"<?xml")
     assert study.run(tiny, options) == [table]
-    assert rows.read(tmp_path / "results" / "arms.csv", Outcome) == known
+    assert rows.read(tmp_path / "results" / "arms.csv", OutcomeRow) == known

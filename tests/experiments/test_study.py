@@ -22,7 +22,7 @@ from rlkit.experiments.studies import NAMES
 from rlkit.experiments.studies.agreement.run import AgreementRow, WorldRow
 from rlkit.experiments.studies.baselines.variance import VarianceRow
 from rlkit.experiments.studies.common import rows
-from rlkit.experiments.studies.common.outcomes import Outcome
+from rlkit.experiments.studies.common.outcomes import OutcomeRow
 from rlkit.experiments.studies.common.policy_cache import rlkit_policy
 from rlkit.experiments.studies.common.scores import Point, Score
 from rlkit.experiments.studies.common.study import StudyOptions
@@ -40,7 +40,7 @@ from rlkit.experiments.workflows.train import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
-KINDS |= dict.fromkeys(("arms-tuning", "arms", "baselines", "ablations"), Outcome)
+KINDS |= dict.fromkeys(("arms-tuning", "arms", "baselines", "ablations"), OutcomeRow)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
 KINDS |= {"overestimation": ValueRow, "defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}

@@ -13,7 +13,7 @@ from rlkit.experiments.studies.ablations import run as ablations
 from rlkit.experiments.studies.agreement import run as agreement
 from rlkit.experiments.studies.baselines import run as baselines
 from rlkit.experiments.studies.common import rows
-from rlkit.experiments.studies.common.outcomes import Outcome, optimum_of, steps_to, train_and_score
+from rlkit.experiments.studies.common.outcomes import OutcomeRow, optimum_of, steps_to, train_and_score
 from rlkit.experiments.studies.common.sweeps import by_cell, train_missing_runs, with_rows
 from rlkit.experiments.studies.overestimation import run as overestimation
 from rlkit.experiments.studies.replay import run as replay
@@ -43,12 +43,12 @@ def test_runs_without_a_row_are_trained_and_no_others(tmp_path: Path) -> None:
 
     first = experiment.runs[1]
     rows.append(file, [outcome(first.cell, first.seed, 7.0)])
-    train_missing_runs(experiment, file, Outcome, measure)
+    train_missing_runs(experiment, file, OutcomeRow, measure)
     others = [(run.cell, run.seed) for run in experiment.runs if run is not first]
     assert trained == [others]
-    train_missing_runs(experiment, file, Outcome, measure)
+    train_missing_runs(experiment, file, OutcomeRow, measure)
     assert trained == [others]
-    known = rows.read(file, Outcome)
+    known = rows.read(file, OutcomeRow)
     assert [(run.id, row.seed) for run, row in with_rows(experiment, known)] == [
         (r.id, r.seed) for r in experiment.runs
     ]
@@ -66,8 +66,8 @@ def test_steps_to_a_return_are_the_first_row_that_reaches_it() -> None:
 @pytest.mark.slow
 def test_an_outcome_is_the_exact_return_of_the_trained_policy(tmp_path: Path) -> None:
     experiment, file = experiment_of(SMALL), tmp_path / "rows.csv"
-    train_missing_runs(experiment, file, Outcome, train_and_score)
-    known = rows.read(file, Outcome)
+    train_missing_runs(experiment, file, OutcomeRow, train_and_score)
+    known = rows.read(file, OutcomeRow)
     best = optimum_of(experiment.runs[0])
     assert best == pytest.approx(0.7442, abs=1e-4)
     assert [row.steps for row in known] == [300] * 4

@@ -13,7 +13,7 @@ from rlkit.statistics import median_interval, wilson_interval
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.sweep.experiment import Experiment, PlannedRun
 from ..common import rows
-from ..common.outcomes import Outcome, optimum_of, train_and_score
+from ..common.outcomes import OutcomeRow, optimum_of, train_and_score
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, parts, train_missing_runs, with_rows
 from ..grids.run import is_near
@@ -25,15 +25,15 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, draw every seed, and table exact returns."""
     file = options.data / "ablations.csv"
     for part in cases:
-        train_missing_runs(part.experiment, file, Outcome, train_and_score)
-    known = rows.read(file, Outcome)
+        train_missing_runs(part.experiment, file, OutcomeRow, train_and_score)
+    known = rows.read(file, OutcomeRow)
     for part in CASES:
         if found := with_rows(part.experiment, known):
             write_bytes(options.data / f"{part.name}.svg", svg(picture(found)))
     return tuple(outcome_table(part.name, part.experiment, known) for part in CASES)
 
 
-def outcome_table(name: str, experiment: Experiment, known: Sequence[Outcome]) -> ReportTable:
+def outcome_table(name: str, experiment: Experiment, known: Sequence[OutcomeRow]) -> ReportTable:
     """Return the exact returns of every variant, and how many seeds come within 5 % of the optimum."""
     lines: list[tuple[Cell, ...]] = []
     found, optimum = with_rows(experiment, known), optimum_of(experiment.runs[0])
@@ -53,7 +53,7 @@ def label_of(run: PlannedRun) -> str:
 
 
 @in_style
-def picture(found: Sequence[tuple[PlannedRun, Outcome]]) -> Figure:
+def picture(found: Sequence[tuple[PlannedRun, OutcomeRow]]) -> Figure:
     """Draw the exact return of every seed, a line per variant."""
     labels = list(dict.fromkeys(label_of(run) for run, _ in found))
     figure, (axes,) = panels(1, size=(7.2, 0.35 * len(labels) + 1.0))

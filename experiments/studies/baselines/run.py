@@ -13,7 +13,7 @@ from ...report import terminal
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.sweep.experiment import Experiment, batch_training
 from ..common import rows
-from ..common.outcomes import Outcome, train_and_score
+from ..common.outcomes import OutcomeRow, train_and_score
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, by_cell, parts, train_missing_runs
 from .figure import variance_figure
@@ -26,11 +26,11 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, measure variances, and table what each baseline and each gamma does."""
     file, variances = options.data / "baselines.csv", options.data / "variance.csv"
     for part in cases:
-        train_missing_runs(part.experiment, file, Outcome, train_and_score)
+        train_missing_runs(part.experiment, file, OutcomeRow, train_and_score)
     if BASELINES in cases and not variances.is_file():
         rows.append(variances, measured_variances(BASELINES.experiment))
         terminal.say("variances of the gradient at equal policies")
-    known, estimates = rows.read(file, Outcome), rows.read(variances, VarianceRow)
+    known, estimates = rows.read(file, OutcomeRow), rows.read(variances, VarianceRow)
     if estimates:
         write_bytes(options.data / "variance.svg", svg(variance_figure(estimates)))
     return (
@@ -61,7 +61,7 @@ def variance_table(known: Sequence[VarianceRow]) -> ReportTable:
     return ReportTable("variance", "Variance of the gradient of a batch at equal policies", columns, tuple(lines))
 
 
-def outcome_table(name: str, title: str, experiment: Experiment, known: Sequence[Outcome]) -> ReportTable:
+def outcome_table(name: str, title: str, experiment: Experiment, known: Sequence[OutcomeRow]) -> ReportTable:
     """One line per cell: how many seeds reach 475 in training, after how many steps, and the final returns.
 
     A seed that does not reach it counts with all its steps.

@@ -20,7 +20,7 @@ from .sweeps import RunRow
 
 
 @dataclass(frozen=True)
-class Outcome(RunRow):
+class OutcomeRow(RunRow):
     """The final policy of one run and the speed of its training."""
 
     steps: int  # environment steps of training
@@ -32,13 +32,13 @@ class Outcome(RunRow):
     cpu_seconds: float  # of training; runs trained as one computation share it equally
 
 
-def train_and_score(batch: Batch, training: Training) -> list[Outcome]:
+def train_and_score(batch: Batch, training: Training) -> list[OutcomeRow]:
     """Train runs as one computation, and return the outcome of each."""
     result = train(training, training.make_agent())
     return outcomes(batch, training, result.agent, result.cpu_seconds)
 
 
-def outcomes(batch: Batch, training: Training, agent: Agent, cpu_seconds: float) -> list[Outcome]:
+def outcomes(batch: Batch, training: Training, agent: Agent, cpu_seconds: float) -> list[OutcomeRow]:
     """Return the outcome of every run of a trained batch."""
     greedy = final_returns(agent, training)
     sampled: Sequence[float | None] = [None] * agent.num_seeds
@@ -49,7 +49,7 @@ def outcomes(batch: Batch, training: Training, agent: Agent, cpu_seconds: float)
     diverged = {one.seed for one in agent.divergences}
     cost = round(cpu_seconds / agent.num_seeds, 3)
     return [
-        Outcome(
+        OutcomeRow(
             run.cell,
             run.seed,
             agent.num_timesteps,

@@ -17,7 +17,7 @@ from rlkit.statistics import difference_interval, holm, mean_interval
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.sweep.experiment import Experiment, experiment_of
 from ..common import rows
-from ..common.outcomes import Outcome, optimum_of, train_and_score
+from ..common.outcomes import OutcomeRow, optimum_of, train_and_score
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, parts, train_missing_runs, with_rows
 
@@ -34,19 +34,19 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     tables: list[ReportTable] = []
     for part in cases:
         tuning, test = options.data / f"{part.name}-tuning.csv", options.data / f"{part.name}.csv"
-        train_missing_runs(part.experiment, tuning, Outcome, train_and_score)
-        rates = best_rates(part.experiment, rows.read(tuning, Outcome))
+        train_missing_runs(part.experiment, tuning, OutcomeRow, train_and_score)
+        rates = best_rates(part.experiment, rows.read(tuning, OutcomeRow))
         found: list[tuple[str, str, float]] = []  # arm, task, return
         for experiment in tests(part, rates):
-            train_missing_runs(experiment, test, Outcome, train_and_score)
-            known = with_rows(experiment, rows.read(test, Outcome))
+            train_missing_runs(experiment, test, OutcomeRow, train_and_score)
+            known = with_rows(experiment, rows.read(test, OutcomeRow))
             found += [(run.agent, run.environment, row.greedy) for run, row in known]
         write_bytes(options.data / f"{part.name}.svg", svg(picture(found)))
         tables.append(outcome_table(part, rates, found))
     return tables
 
 
-def best_rates(experiment: Experiment, known: Sequence[Outcome]) -> Rates:
+def best_rates(experiment: Experiment, known: Sequence[OutcomeRow]) -> Rates:
     """Return the learning rate with the highest mean return over the tuning seeds for every arm and task.
 
     The smaller rate wins a tie.
@@ -121,7 +121,7 @@ def outcome_table(part: Part, rates: Rates, found: Sequence[tuple[str, str, floa
 def picture(found: Sequence[tuple[str, str, float]]) -> Figure:
     """Draw the return of every seed by arm, a panel per task."""
     tasks = list(dict.fromkeys(task for _, task, _ in found))
-    figure, drawn = panels(len(tasks), abreast=1, size=(7.2, 2.6))
+    figure, drawn = panels(len(tasks), side_by_side=1, size=(7.2, 2.6))
     for panel, task in zip(drawn, tasks, strict=True):
         arms = list(dict.fromkeys(arm for arm, where, _ in found if where == task))
         groups = {
