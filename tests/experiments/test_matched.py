@@ -32,7 +32,7 @@ def test_the_difference_is_welchs_over_seeds():
 def test_the_picture_has_a_panel_per_case_and_a_strip_per_side():
     others = [replace(row, case="two", sampled=5.0) for row in ROWS]
     panels = picture([*ROWS, *others]).axes
-    assert [panel.get_title() for panel in panels] == ["one", "two"]
+    assert [panel.get_title(loc="left") for panel in panels] == ["one", "two"]
     assert [len(panel.get_xticks()) for panel in panels] == [3, 4]
 
 
