@@ -30,10 +30,7 @@ OPTIONAL = (
     "foolbox",
     "sklearn",
 )
-PROGRAMS = {  # run in processes of stable-baselines3 and of JAX alone
-    "rlkit.experiments.workflows.compare.sb3_worker",
-    "rlkit.experiments.benchmarks.purejaxrl",
-}
+PROGRAMS = {"rlkit.experiments.workflows.compare.sb3_worker"}  # run in processes of stable-baselines3 alone
 
 
 @pytest.mark.slow

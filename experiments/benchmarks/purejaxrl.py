@@ -11,10 +11,13 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
-import jax  # type: ignore[import-not-found,unused-ignore]
-import jax.numpy as jnp  # type: ignore[import-not-found,unused-ignore]
-
 from .cases import Work
+
+try:
+    import jax  # type: ignore[import-not-found,unused-ignore]
+    import jax.numpy as jnp  # type: ignore[import-not-found,unused-ignore]
+except ModuleNotFoundError:  # it is in the extra "benchmark"; ``cases`` leaves these sides out
+    pass
 
 Tree = Any  # of arrays
 
@@ -101,12 +104,14 @@ def step(key: Any, state: CartPoleState, action: Any) -> tuple[Any, CartPoleStat
 
 def reset_copies(key: Any, copies: int) -> tuple[Any, CartPoleState]:
     """Observations and states of new episodes."""
-    return jax.vmap(reset)(jax.random.split(key, copies))
+    obs, state = jax.vmap(reset)(jax.random.split(key, copies))
+    return obs, state
 
 
 def step_copies(key: Any, state: CartPoleState, action: Any) -> tuple[Any, CartPoleState, Any, Any]:
     """``step`` of every copy."""
-    return jax.vmap(step)(jax.random.split(key, len(action)), state, action)
+    obs, state, reward, done = jax.vmap(step)(jax.random.split(key, len(action)), state, action)
+    return obs, state, reward, done
 
 
 @cache
@@ -121,7 +126,8 @@ def _stepping(copies: int) -> Callable[..., Any]:
     def run(steps: Any, carry: Any) -> Any:
         return jax.lax.fori_loop(0, steps, once, carry)
 
-    return jax.jit(run)
+    compiled: Callable[..., Any] = jax.jit(run)
+    return compiled
 
 
 def stepping(copies: int, steps: int) -> Work:

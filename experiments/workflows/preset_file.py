@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..report import ledger
+from ..report.ledger import to_json, write_text
 from .train import Training
 
 SCHEMA = 1  # of the file
@@ -28,7 +28,7 @@ class PresetFile(NamedTuple):
 
     def write(self, path: Path) -> None:
         """Write the file."""
-        ledger.write_text(path, ledger.to_json({"schema": SCHEMA, **self._asdict()}))
+        write_text(path, to_json({"schema": SCHEMA, **self._asdict()}))
 
 
 def read_preset(path: Path) -> PresetFile:

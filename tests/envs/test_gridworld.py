@@ -712,7 +712,7 @@ def test_values_side_by_side_share_their_colors() -> None:
             grid, scale * solution.value, solution.optimal_actions, axes=axes, limits=(0.0, 1.0), title=str(scale)
         )
         assert drawn is figure
-        assert axes.get_title() == str(scale)
+        assert axes.get_title(loc="left") == str(scale)
         assert axes.images[1].get_clim() == (0.0, 1.0)
     shown = left.images[1].get_array()
     assert shown.mask.sum() == 5  # four holes and the goal have no value

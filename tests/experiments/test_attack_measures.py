@@ -119,7 +119,7 @@ def test_every_measure_is_in_the_report(folder: Path) -> None:
         "Share of states that flip",
     ):
         assert words in page
-    assert page.count("data:image/png") == 4
+    assert page.count("data:image/svg") == 4
 
 
 @pytest.mark.slow

@@ -185,7 +185,7 @@ def test_the_whole_demo_in_miniature(interrupted: Interrupted) -> None:
     assert set(printed["cartpole-attack"]["curves"]) == {*ours, *theirs}
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert html.count("<section>") == len(RUNS)
-    assert "http" not in html
+    assert "http" not in html.replace("http://www.w3.org/2000/svg", "")  # the name of a format, not a link
     for run in RUNS:
         assert (folder / run / "run.json").is_file()
     with (folder / "report.csv").open(encoding="utf-8") as file:

@@ -406,7 +406,7 @@ def test_robustness_curves_are_panels_of_one_height() -> None:
     falling = Curve([0.0, 0.1], [[500.0, 400.0, 450.0], [100.0, 90.0, 110.0]])
     policies = {"rlkit": {"FGSM": falling, "noise": falling}, "other": {"FGSM": Curve([0.0, 0.1], [[9.0], [8.0]])}}
     figure = robustness_curves(policies, xlabel="epsilon [standard deviations]")
-    assert [axes.get_title() for axes in figure.axes] == ["rlkit", "other"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["rlkit", "other"]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     assert figure.axes[0].get_xlabel() == "epsilon [standard deviations]"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -129,6 +129,6 @@ def _ray() -> Any:
 
 def _attempt_in(folder: str) -> str:
     """The task: run an attempt, and return its name."""
-    from rlkit.experiments.workflows.sweep.worker import attempt_in
+    from ..worker import attempt_in
 
     return attempt_in(folder)
