@@ -14,7 +14,6 @@ import torch
 
 from rlkit.agents import Agent
 from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig
-from rlkit.evaluation import EVALUATION_SEED
 from rlkit.plotting import Curve
 from rlkit.statistics import Estimate
 
@@ -28,7 +27,7 @@ from ..workflows.attack import attack_plan, attack_run, curve
 from ..workflows.compare import SB3Job, SB3Result, comparison_run, require_sb3, sb3_job_for
 from ..workflows.compare.analysis import evaluated
 from ..workflows.compare.sb3_job import HYPERPARAMETER_MAPS
-from ..workflows.evaluate import play
+from ..workflows.evaluate import played_by
 from ..workflows.policies import SB3, Subject, of_agent
 from ..workflows.threat import threat_of
 from ..workflows.train import ExactCurve, KeptTraining, Training, TrainingResult, train_and_save, training_run
@@ -229,7 +228,7 @@ def _evaluate_cartpole(trained: Trained, settings: Demo) -> Evaluated:
     training, result, subject = trained.training, trained.result, trained.subject
     subjects: tuple[Subject, ...] = (subject,)
     if not trained.sb3:
-        played = play(subject.policy, subject.make_env(settings.episodes, EVALUATION_SEED))
+        played = played_by(subject, settings.episodes)
         line = Line(training.env, subject.algorithm, played.seed_means, played.mean_return)
         run = training_run(training, result, played)
     else:

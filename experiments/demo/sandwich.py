@@ -9,6 +9,7 @@ from rlkit.statistics import mean_interval
 
 from ..report.ledger import Cell, ReportTable, RunRecord
 from ..workflows.attack import attack_plan, curve
+from ..workflows.evaluate import return_range, within_limits
 from ..workflows.policies import Subject
 from ..workflows.threat import threat_of
 from ..workflows.worst_case import sandwich_cells, worst_cases
@@ -49,6 +50,9 @@ def cartpole_row(subject: Subject, settings: Sandwiches) -> tuple[Cell, ...]:
     """The return under the strongest attack; certified and worst case are not known."""
     threat = threat_of(subject, epsilons=(settings.cartpole_epsilon,))
     played = curve(subject, attack_plan(subject, ["lookahead"], threat), settings.episodes, threat.first_seed)
-    attacked, natural = played.returns[0, 0].mean(axis=-1), played.natural.mean(axis=-1)
-    epsilon = settings.cartpole_epsilon
-    return "cart-pole", subject.name, epsilon, None, None, mean_interval(attacked), mean_interval(natural), None
+    limits = return_range(subject)
+    attacked, natural = (
+        within_limits(mean_interval(returns.mean(axis=-1)), limits)
+        for returns in (played.returns[0, 0], played.natural)
+    )
+    return "cart-pole", subject.name, settings.cartpole_epsilon, None, None, attacked, natural, None

@@ -40,8 +40,11 @@ class Played(NamedTuple):
 
 
 def within_limits(estimate: Estimate[float], limits: tuple[float, float] | None) -> Estimate[float]:
-    """Cut an interval to the values that are possible: it covers the truth as often as before."""
-    if limits is None:
+    """Cut an interval to the values that are possible: it covers the truth as often as before.
+
+    An estimate of one seed has no interval, and none is made of the limits.
+    """
+    if limits is None or not estimate.has_interval:
         return estimate
     low, high = limits
     return estimate._replace(lower=min(max(estimate.lower, low), high), upper=max(min(estimate.upper, high), low))
@@ -68,6 +71,12 @@ def return_range(subject: Subject, horizon: int | None = None) -> tuple[float, f
         on_least, on_most = min(float(going_on.min(initial=0.0)), 0.0), max(float(going_on.max(initial=0.0)), 0.0)
         return (steps - 1) * on_least + least, (steps - 1) * on_most + most
     return None
+
+
+def played_by(subject: Subject, episodes: int) -> Played:
+    """Play the episodes of the evaluation greedily; intervals stay within the returns that are possible."""
+    env = subject.make_env(episodes, EVALUATION_SEED)
+    return play(subject.policy, env)._replace(limits=return_range(subject))
 
 
 def play(policy: Victim, env: Env, deterministic: bool = True) -> Played:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import rlkit.sb3
-from rlkit.evaluation import EVALUATION_SEED
 from rlkit.figure_style import svg
 from rlkit.plotting import Curve, learning_curves
 from rlkit.sb3 import SB3Policy
@@ -18,7 +17,7 @@ from rlkit.statistics import Estimate, difference_interval, mean_interval
 
 from ...report.ledger import Cell, Picture, ReportTable, RunRecord
 from ...report.text import cell_text
-from ..evaluate import Played, play
+from ..evaluate import Played, played_by
 from ..policies import Subject, backend_of, of_agent, of_models
 from ..train import KeptTraining, Training, TrainingResult, Watch, train_and_save
 from .sb3_job import HYPERPARAMETER_MAPS, Config, SB3Job, sb3_job_for
@@ -79,7 +78,8 @@ def evaluated(
 ) -> Comparison:
     """Play the same episodes with both."""
     subjects = of_agent(trained.agent, training.env, training.env_kwargs), sb3_subject(training, job.algorithm, results)
-    return Comparison(training, job, trained, results, *subjects, *(_play(subject, episodes) for subject in subjects))
+    played = (played_by(subject, episodes) for subject in subjects)
+    return Comparison(training, job, trained, results, *subjects, *played)
 
 
 def sb3_subject(training: Training, algorithm: str, results: Sequence[SB3Result]) -> Subject:
@@ -93,10 +93,6 @@ def sb3_subject(training: Training, algorithm: str, results: Sequence[SB3Result]
     read = [rlkit.sb3.load(one.model, algorithm, trust=True, vec_normalize=one.normalization) for one in results]
     policy = SB3Policy([one.models[0] for one in read], [one.vec_normalize[0] for one in read])
     return of_models(policy, algorithm, training.env, training.env_kwargs, training.backend)
-
-
-def _play(subject: Subject, episodes: int) -> Played:
-    return play(subject.policy, subject.make_env(episodes, EVALUATION_SEED))
 
 
 def comparison_run(comparison: Comparison) -> RunRecord:
