@@ -29,7 +29,16 @@ PHASES = {
     "solving a map": ("solve", "{folder}/map.npz", "--gamma", "0.9999", "--method", "value iteration"),
     "comparison": ("compare", "--steps", "100000000", "--out", "{folder}/compare", "--overwrite"),
     "study": ("study", "matched", "--data", "{folder}/study"),
+    "sweep": ("sweep", "{folder}/sweep.toml", "--out", "{folder}/sweep", "--resume"),
 }
+SWEEP = """
+question = "How long does a sweep take to stop?"
+hypothesis = "At most five seconds."
+seeds = 2
+steps = 100000000
+agents = [{ algo = "a2c" }, { algo = "dqn" }]
+environments = [{ env = "CartPole-v1" }]
+"""
 
 
 def seconds_to_stop(words: list[str], delay: float) -> float:
@@ -62,6 +71,7 @@ def main() -> int:
         folder = Path(name)
         garnet(STATES, 4, 4, rng, ending=1e-4).save(folder / "table.npz")
         random_grid(SIDE, SIDE, rng).tabular.save(folder / "map.npz")
+        (folder / "sweep.toml").write_text(SWEEP, encoding="utf-8")
         run_command(["train", "--steps", "500", "--episodes", "2", "--out", str(folder / "policy"), "--set", *QUICK])
         print(f"load {os.getloadavg()[0]:.1f}")
         for phase in sys.argv[1:] or PHASES:
