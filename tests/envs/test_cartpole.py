@@ -87,9 +87,9 @@ def act(env, generator):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("in_torch", [False, True])
-def test_the_batch_restarts_in_the_same_step_and_never_loses_a_successor(in_torch):
-    env = BatchedEnv(CartPole(max_steps=15), [3, 4], 5, in_torch=in_torch)
+@pytest.mark.parametrize(("in_torch", "compiled"), [(False, True), (False, False), (True, False)])
+def test_the_batch_restarts_in_the_same_step_and_never_loses_a_successor(in_torch, compiled):
+    env = BatchedEnv(CartPole(max_steps=15), [3, 4], 5, in_torch=in_torch, compiled=compiled)
     generator = torch.Generator().manual_seed(0)
     elapsed = torch.zeros(2, 5, dtype=torch.int64)
     seen = {"terminated": 0, "truncated": 0}
