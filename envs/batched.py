@@ -142,7 +142,7 @@ class BatchedEnv:
 
     @cached_property
     def _machine_code(self) -> CompiledStep | None:
-        """What steps in machine code where that is possible, else None."""
+        """Return the compiled step where the dynamics and the device allow it, else None."""
         numbers = self.numbers(torch.float32) if self._compiled else None
         if numbers is None:
             return None

@@ -17,8 +17,8 @@ class CompiledStep:
     """Steps copies of ``dynamics``, and begins the next episode of those that end.
 
     Args:
-        dynamics: that have numbers.
-        numbers: theirs.
+        dynamics: the environments, whose constants are numbers.
+        numbers: the constants of ``dynamics``.
         begun: how many episodes each copy has begun, ``[S, B]``; counted on in place.
         keys: of the numbers of first states, ``[S, B, 2]``.
         width: how many of them a first state takes.

@@ -26,7 +26,7 @@ STEPS, EVERY, EPISODES, SOLVED = 100_000, 2048, 5, 475.0
 
 
 class Solved(NamedTuple):
-    """What one process took."""
+    """Time and steps of one process."""
 
     steps: int  # until the second evaluation in a row, STEPS if there was none
     cpu_seconds: float

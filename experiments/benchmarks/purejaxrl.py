@@ -1,8 +1,8 @@
 """The benchmark's sides in JAX: CartPole as gymnax writes it (Lange 2022), PPO and DQN as PureJaxRL does (Lu 2022).
 
 Environments, networks and updates are one compiled loop; seeds and copies are added by ``vmap``. Networks, settings and
-order of operations are theirs, the code is not. The number of iterations is an argument of the compiled loop, so that a
-loop is compiled once for any length.
+order of operations are those of gymnax and PureJaxRL, the code is new. The number of iterations is an argument of the
+compiled loop, so that a loop is compiled once for any length.
 """
 
 from __future__ import annotations

@@ -5,30 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional
 
+from ..studies import StudyName
 from .options import DONE, Json, print_json, unset
 
-StudyName = Literal[
-    "matched",
-    "tuned",
-    "grids",
-    "replay",
-    "robustness",
-    "worst_case",
-    "transfer",
-    "defenses",
-    "baselines",
-    "ablations",
-    "efficiency",
-    "agreement",
-    "overestimation",
-    "power",
-    "equivalence",
-]
-NAMES = get_args(StudyName)
 Maker = Literal["rlkit", "stable-baselines3"]
 
 

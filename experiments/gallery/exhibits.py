@@ -1,4 +1,4 @@
-"""What hangs in the gallery: small trainings, and every figure and animation that is made of them."""
+"""The contents of the gallery: small trainings, and every figure and animation that is made of them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 
 class Compared(NamedTuple):
-    """What is shown of several runs together."""
+    """Figures and tables of several runs together."""
 
     tables: tuple[ReportTable, ...] = ()
     pictures: tuple[Picture, ...] = ()

@@ -1,4 +1,4 @@
-"""What the interactive panel of a report shows: values and policies on a map, one frame for every slider position."""
+"""The frames of a report's interactive panel: values and policies on a map, one frame for every slider position."""
 
 from __future__ import annotations
 

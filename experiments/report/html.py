@@ -136,7 +136,7 @@ def heading(caption: str) -> str:
 
 
 def sort_key(cell: Cell) -> str:
-    """What a column is sorted by: the number of a cell, else its text."""
+    """Return the key by which a column is sorted: the number of a cell, else its text."""
     if isinstance(cell, Estimate):
         return repr(float(cell.value))
     return "" if cell is None else str(cell)

@@ -1,4 +1,4 @@
-"""What a colleague reads first: the question of a run, its answer with an interval, and what to be careful about."""
+"""The summary at the head of a report: the question of a run, its answer with an interval, and its warnings."""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Literal, get_args
 
-from .common.study import Study
+if TYPE_CHECKING:
+    from .common.study import Study
 
-NAMES = (
+StudyName = Literal[
     "matched",
     "tuned",
     "grids",
@@ -22,7 +24,8 @@ NAMES = (
     "overestimation",
     "power",
     "equivalence",
-)
+]
+NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
 
 def find(name: str) -> Study:

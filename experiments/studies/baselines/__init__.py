@@ -1,1 +1,1 @@
-"""What does each baseline of REINFORCE buy, and does a smaller gamma trade bias for variance?"""
+"""The effect of each baseline of REINFORCE on variance and steps, and of a smaller gamma on bias and variance."""

@@ -1,4 +1,4 @@
-"""What both libraries train, the margin and the number of seeds, as data."""
+"""The trainings of both libraries, the margin and the number of seeds, as data."""
 
 from __future__ import annotations
 

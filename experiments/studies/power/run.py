@@ -25,7 +25,7 @@ RESULTS = Path("results")  # where other studies keep their rows
 
 @dataclass(frozen=True)
 class PowerRow:
-    """What studies of ``seeds`` seeds a side say of a claim, as fractions of all replications."""
+    """Answers of studies with ``seeds`` seeds a side to a claim, as fractions of all replications."""
 
     claim: str
     seeds: int

@@ -97,19 +97,32 @@ def read_experiment(path: Path) -> Experiment:
         FileNotFoundError: no such file.
         ValueError: no TOML, or see ``experiment_of``.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: give the TOML file of an experiment")
-    content = path.read_bytes()
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{path} has {len(content):,} bytes, an experiment at most {MOST_BYTES:,}")
-    try:
-        text = content.decode("utf-8")
-        given = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML file: {error}") from error
+    given, text = read_toml(path, "an experiment")
     if "name" not in given:
         given["name"], text = path.stem, f'name = "{path.stem}"\n{text}'  # so that the text alone says everything
     return experiment_of(given, text)
+
+
+def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:
+    """Read a TOML file of bounded size: its keys, and its text.
+
+    Args:
+        path: of the file.
+        what: the file describes, for messages.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is too large, or no TOML.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}: give the TOML file of {what}")
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"{path} has {size:,} bytes, {what} at most {MOST_BYTES:,}")
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return tomllib.loads(text), text
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is no TOML file: {error}") from error
 
 
 def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:

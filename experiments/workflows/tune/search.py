@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..sweep.experiment import MOST_BYTES, count_of, name_of, refuse_unknown, table_of
+from ..sweep.experiment import count_of, name_of, read_toml, refuse_unknown, table_of
 
 NEEDED = ("algo", "env", "steps", "search")
 PASSED_ON = ("rows", "checkpoint_every", "backend", "device", "engine")  # to every sweep as they are
@@ -68,14 +67,7 @@ def read_search(path: Path) -> Search:
         FileNotFoundError: no such file.
         ValueError: no TOML, or see ``search_of``.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: give the TOML file of a search")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path} is larger than {MOST_BYTES:,} bytes")
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML file: {error}") from error
+    given, _ = read_toml(path, "a search")
     return search_of({"name": path.stem, **given})
 
 
