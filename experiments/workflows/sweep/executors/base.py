@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 from ..sweep_ledger import SweepAttempt
 
@@ -15,7 +16,7 @@ class Ended(NamedTuple):
     lost: str = ""  # why its process ended before it; empty if the attempt itself ended
 
 
-class Executor(Protocol):
+class Executor(ABC):
     """Runs attempts at the same time, each in a process of its own.
 
     Use it in a ``with`` block, whose end stops what still runs.
@@ -23,26 +24,26 @@ class Executor(Protocol):
 
     def __enter__(self) -> Self:
         """Begin."""
-        ...
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop."""
-        ...
+        self.stop()
 
+    @abstractmethod
     def free(self) -> int:
         """How many attempts can be submitted now; those in flight are bounded by it."""
-        ...
 
+    @abstractmethod
     def submit(self, attempt: SweepAttempt) -> None:
         """Begin an attempt."""
-        ...
 
+    @abstractmethod
     def wait(self, seconds: float) -> list[Ended]:
         """Wait until an attempt has ended, for at most so many seconds; those that have ended, each told once."""
-        ...
 
+    @abstractmethod
     def stop(self) -> None:
         """Ask every attempt to stop in order, and wait until all have ended."""
-        ...

@@ -9,17 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from types import TracebackType
-from typing import Self
 
 from ..sweep_ledger import SweepAttempt
-from .base import Ended
+from .base import Ended, Executor
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 WORKER = "rlkit.experiments.workflows.sweep.worker"
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Worker processes of this machine, which are kept for the next attempt and replaced if they die.
 
     Use it in a ``with`` block, whose end stops the processes.
@@ -37,14 +35,6 @@ class LocalExecutor:
         self.workers = workers
         self._idle: list[subprocess.Popen[bytes]] = []
         self._busy: dict[subprocess.Popen[bytes], SweepAttempt] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def free(self) -> int:
         """How many workers have nothing to do."""

@@ -11,12 +11,12 @@ from typing import Any, Self
 from rlkit.optional_packages import require
 
 from ..sweep_ledger import SweepAttempt
-from .base import Ended
+from .base import Ended, Executor
 
 STOP_SECONDS = 60.0  # that attempts have to stop in order before they are killed
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """Tasks of a Ray cluster: Ray carries the folder of an attempt there and its name back, and retries nothing.
 
     A task whose machine seems lost may still run and commit. The link in the ledger then decides whose result counts.
@@ -65,7 +65,7 @@ class RayExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ray = _ray()
-        self.stop()
+        super().__exit__(kind, error, trace)
         if self._connected_here:
             ray.shutdown()
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rlkit.optional_packages import require
 
 from ..sweep_ledger import SweepAttempt
-from .base import Ended
+from .base import Ended, Executor
 
 LOOK_SECONDS = 1.0  # between two looks at the ledger
 STOP_SECONDS = 120.0  # that attempts have to stop in order before their jobs are canceled
 
 
-class SlurmExecutor:
+class SlurmExecutor(Executor):
     """Jobs of SLURM: submitit carries the folder of an attempt there and its name back.
 
     Use it in a ``with`` block, whose end stops the jobs.
@@ -49,14 +48,6 @@ class SlurmExecutor:
             self._executor.update_parameters(**{"name": "rlkit", "timeout_min": 24 * 60, **dict(options or {})})
         except (RuntimeError, NameError, TypeError) as error:
             raise ValueError(f"no job of {cluster} can be made: {' '.join(str(error).split())}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def free(self) -> int:
         """How many jobs can be submitted now."""
