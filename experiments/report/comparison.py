@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -54,27 +55,37 @@ def compared(runs: Sequence[RunRecord]) -> Compared:
     tables: list[ReportTable] = []
     pictures: list[Picture] = []
     warnings: list[str] = []
-    for number, (place, members) in enumerate((place, found) for place, found in places.items() if len(found) > 1):
-        names = labels(members)
-        table, told = difference_table(place, dict(zip(names, members, strict=True)), f"differences-{number + 1}")
+    shared = {place: members for place, members in places.items() if len(members) > 1}
+    for number, (place, members) in enumerate(shared.items()):
+        named = dict(zip(labels(members), members, strict=True))
+        table, told = difference_table(place, named, f"differences-{number + 1}")
         tables += [] if table is None else [table]
         warnings += told
-        pictures += curves_together(place, dict(zip(names, members, strict=True)), f"curves-{number + 1}")
+        pictures += curves_together(place, named, f"curves-{number + 1}")
     return Compared(tuple(tables), tuple(pictures), tuple(warnings))
 
 
 def labels(runs: Sequence[RunRecord]) -> list[str]:
     """Short different names of runs: the algorithm, with the settings in which those of one algorithm differ."""
-    flat = [_flat(run) for run in runs]
+    settings = [{key: setting_text(value) for key, value in _flat(run).items()} for run in runs]
     names = [str(run.settings.get("algorithm", run.title)) for run in runs]
+    rivals: dict[str, list[dict[str, str]]] = {}
+    for name, own in zip(names, settings, strict=True):
+        rivals.setdefault(name, []).append(own)
+    differing = {name: _differing(several) for name, several in rivals.items()}
     texts = []
-    for name, own in zip(names, flat, strict=True):
-        rivals = [other for other_name, other in zip(names, flat, strict=True) if other_name == name]
-        differing = [key for key in own if len({setting_text(rival.get(key)) for rival in rivals}) > 1]
-        texts.append(", ".join([name, *(f"{in_words(key)} {setting_text(own[key])[:40]}" for key in differing[:2])]))
+    for name, own in zip(names, settings, strict=True):
+        told = [key for key in own if key in differing[name]][:2]
+        texts.append(", ".join([name, *(f"{in_words(key)} {own[key][:40]}" for key in told)]))
     return [
         text if texts.count(text) == 1 else f"{text} ({texts[: i + 1].count(text)})" for i, text in enumerate(texts)
     ]
+
+
+def _differing(settings: Sequence[Mapping[str, str]]) -> set[str]:
+    """The keys whose values are not the same in all settings; a missing one counts as None."""
+    missing = setting_text(None)
+    return {key for key in set().union(*settings) if len({own.get(key, missing) for own in settings}) > 1}
 
 
 def difference_table(
@@ -129,10 +140,8 @@ def _tested(first: str, second: str, runs: Mapping[str, RunRecord], returns: Map
         probability = welch_test(x, y)
     needed = None
     if estimate.value != 0 and np.all(np.asarray(spread) > 0):
-        try:
+        with suppress(ValueError):  # more than ten million
             needed = max(seeds_needed(POWER, estimate.value, spread, paired=paired), LEAST_PAIRS if paired else 2)
-        except ValueError:  # more than ten million
-            needed = None
     return Tested((first, second, seeds, estimate, "paired" if paired else "Welch"), probability, needed, count)
 
 
