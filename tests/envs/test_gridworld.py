@@ -735,6 +735,15 @@ def test_a_picture_of_values_has_an_arrow_for_every_action(kind: Any) -> None:
     assert arrows == {"actions": 9, "set": 36, "probabilities": 18, "none": 0}[kind]
 
 
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_blank_tile_has_neither_color_nor_number(blank: bool) -> None:
+    grid = GridWorld(["S..G"])
+    figure = draw_values(grid, [0.0, 1e-15, 2.0, 0.0], limits=(0.0, 2.0), blank=blank)
+    (_, image), texts = figure.axes[0].images, [text.get_text() for text in figure.axes[0].texts]
+    assert image.get_array().mask[0].tolist() == [blank, blank, False, True]
+    assert texts == (["2.00", "G"] if blank else ["0.00", "1.00e-15", "2.00", "G"])
+
+
 @pytest.mark.slow
 def test_arrows_point_where_actions_go() -> None:
     grid = GridWorld(["...", ".S.", "..G"])
