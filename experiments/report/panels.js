@@ -1,6 +1,6 @@
 // Draw values and policies of a grid at the position of a slider, beside a fixed solution.
 const SVG = "http://www.w3.org/2000/svg";
-const TILES = { S: "#cfe8ff", ".": "#f7f7f5", F: "#f7f7f5", "#": "#3c4650", H: "#24476b", G: "#4fa96a" };
+const TILES = { S: "#cfe8ff", ".": "#f7f7f5", "#": "#3c4650", H: "#24476b", G: "#4fa96a" };
 const LETTER = "#f0c36d";
 const SCALE = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];  // viridis
 const ARROWS = [[-1, 0], [0, 1], [1, 0], [0, -1]];  // left, down, right, up

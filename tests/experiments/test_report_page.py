@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from source_tree import ROOT
 
+from rlkit.envs.render import ARROWS, LETTER_COLOR, TILE_COLORS
 from rlkit.experiments.cli import main
 from rlkit.experiments.report import ledger
 from rlkit.experiments.report.grid_panel import GridPanel, read_panel, shares
@@ -151,6 +153,39 @@ def test_the_summary_asks_answers_and_warns(run: RunRecord) -> None:
     assert summary_of(many).warnings == ()
 
 
+def test_the_summary_of_an_attack_is_the_least_return_at_the_largest_epsilon() -> None:
+    points = [
+        {"attack": attack, "epsilon": epsilon, "mean_return": mean_interval(returns)}
+        for attack, epsilon, returns in (
+            ("none", 0.0, [500.0, 500.0]),
+            ("noise", 0.1, [5.0, 5.0]),
+            ("noise", 0.2, [400.0, 400.0]),
+            ("fgsm", 0.2, [30.0, 30.0]),
+            ("pgd", 0.2, [90.0, 90.0]),
+        )
+    ]
+    told = summary_of(RunRecord("attack", "title", {}, {"curves": {"DQN": points}}))
+    assert told.answer == "DQN: 500 [500, 500] without attack, 30 [30, 30] under fgsm at epsilon 0.2."
+    assert told.warnings == ("No worst case was computed: a stronger attack may leave less.",)
+
+
+def test_the_summary_of_a_sweep_is_the_cell_with_the_highest_return() -> None:
+    cells = [
+        {"cell": name, "return": mean_interval([value] * seeds)}
+        for name, value, seeds in (("a", 1.0, 12), ("b", 2.0, 9))
+    ]
+    results = {"runs": 24, "done": 21, "failed": 2, "damaged": 1, "missing": 0, "cells": [*cells, {"cell": "c"}]}
+    told = summary_of(RunRecord("sweep", "title", {"question": "Which?"}, results))
+    assert told.question == "Which?"
+    assert (
+        told.answer
+        == "Highest mean return: b with 2 [2, 2] (mean over 9 seeds, 95% interval, Student t), of 3 settings."
+    )
+    lost, few = told.warnings
+    assert lost == "3 of 24 runs have no result."
+    assert few.startswith("A setting has 9 seeds.")
+
+
 def test_runs_that_crashed_are_named_above_all(run: RunRecord, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -174,6 +209,15 @@ def test_a_panel_is_kept_and_nothing_in_it_ends_its_element(run: RunRecord, tmp_
     (kept,) = re.findall(r'<script type="application/json">(.*?)</script>', text)
     assert json.loads(kept) == json.loads(json.dumps(panel().as_json()))
     assert shares([[0, 1], [0, 0], [0, 1]], 2).tolist() == [[1.0, 0.0], [1 / 3, 2 / 3]]
+
+
+def test_a_panel_has_the_tiles_and_the_directions_of_a_figure() -> None:
+    source = (ROOT / "experiments" / "report" / "panels.js").read_text(encoding="utf-8")
+    (tiles,), (letter,) = re.findall(r"const TILES = \{(.*)\};", source), re.findall(r'const LETTER = "(.*)";', source)
+    colors = {quoted or plain: color for quoted, plain, color in re.findall(r'(?:"(.)"|(\w)): "(#\w+)"', tiles)}
+    assert (colors, letter) == (TILE_COLORS, LETTER_COLOR)
+    (arrows,) = re.findall(r"const ARROWS = (.*);", source)
+    assert json.loads(arrows) == ARROWS.tolist()
 
 
 @pytest.mark.parametrize(
