@@ -28,10 +28,8 @@ SECONDS_BETWEEN_LINES = 15.0  # of progress in a pipe
 REPORT_COMMAND = "rlkit report {folder} --out {folder}/report.html"
 NEXT_COMMANDS = {  # by kind of run
     "train": "rlkit attack {folder} --out {folder}-attack, or rlkit watch {folder} --mode gif --out {name}.gif",
-    "evaluate": REPORT_COMMAND,
     "attack": "open {folder}/report.html",
-    "solve": "rlkit report {folder} --out {folder}/report.html, or a policy beside it: rlkit train",
-    "compare": REPORT_COMMAND,
+    "solve": f"{REPORT_COMMAND}, or a policy beside it: rlkit train",
     "sweep": "rlkit report {folder}, or rlkit rerun {folder}",
     "tune": "rlkit train --algo ALGO --env ENV --preset {folder}/preset.json, with those of the search",
 }
@@ -101,7 +99,7 @@ def next_step(run: RunRecord, folder: Path | None) -> str:
     if folder is None:
         return "Next: --out FOLDER keeps this run with tables, figures and a record that rlkit report reads."
     there = shlex.quote(str(folder))
-    return f"Next: {NEXT_COMMANDS.get(run.kind, REPORT_COMMAND).format(folder=there, name=folder.name)}"
+    return f"Next: {NEXT_COMMANDS.get(run.kind, REPORT_COMMAND).format(folder=there, name=shlex.quote(folder.name))}"
 
 
 @contextmanager

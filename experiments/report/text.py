@@ -19,10 +19,9 @@ INTERVAL_DIGITS = 2  # significant digits of half an interval; more would be noi
 MOST_DECIMALS = 8
 COMPARABLE = 1000.0  # largest ratio of numbers in a column that are shown with the same decimals
 
-# what a setting or a result is called; others are the key with spaces
+# names of settings and results; every other key is shown with spaces for underscores
 WORDS = {
     "env_kwargs": "arguments of the environment",
-    "training_seeds": "training seeds",
     "copies_per_seed": "copies of the environment per seed",
     "steps_per_seed": "environment steps per seed",
     "hyperparameters": "hyper-parameters",
@@ -30,7 +29,6 @@ WORDS = {
     "sb3_seeds": "seeds of stable-baselines3",
     "num_envs": "copies of the environment per seed",
     "aliasing_epsilon": "epsilon from which states can look alike",
-    "attacks_per_episode": "attacks per episode",
     "selection_seed": "first episode seed of the selection",
     "first_seed": "first episode seed",
     "ent_coef": "entropy coefficient",
@@ -75,8 +73,13 @@ def interval_text(estimate: Estimate[float], digits: int = 4) -> str:
         value, lower, upper = (number_text(number, digits) for number in estimate[:3])
     else:
         decimals = decimals_of(half, INTERVAL_DIGITS)
-        value, lower, upper = (f"{round(number, decimals) + 0.0:.{decimals}f}" for number in estimate[:3])
+        value, lower, upper = (fixed_text(number, decimals) for number in estimate[:3])
     return f"{value} [{lower}, {upper}]"
+
+
+def fixed_text(number: float, decimals: int) -> str:
+    """A number with so many decimals; zero has no sign."""
+    return f"{round(number, decimals) + 0.0:.{decimals}f}"
 
 
 def decimals_of(number: float, digits: int) -> int:
@@ -141,8 +144,8 @@ def as_text(table: ReportTable) -> tuple[str, list[list[str]]]:
     alone = bool(estimates) and all(each.n == 1 and not each.has_interval for each in estimates)
 
     def shown(cell: Cell, decimals: int | None) -> str:
-        if decimals is not None and cell is not None:
-            return f"{cell + 0.0:.{decimals}f}"  # type: ignore[operator]  # a float
+        if decimals is not None and isinstance(cell, float):
+            return fixed_text(cell, decimals)
         return cell_text(cell.value if alone and isinstance(cell, Estimate) else cell, table.digits)
 
     decimals = [column_decimals([row[i] for row in table.rows], table.digits) for i in range(len(table.columns))]

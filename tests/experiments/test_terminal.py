@@ -48,6 +48,7 @@ def test_a_column_of_numbers_has_one_number_of_decimals() -> None:
     table = ReportTable("a", "Title", ("epsilon", "return", "p"), rows)
     assert as_text(table)[1] == [["0.10", "487.2", "1e-06"], ["0.25", "455.0", "1"], ["", "500.0", "3"]]
     assert column_decimals([1, 0.5], 4) is None  # counts are whole
+    assert as_text(ReportTable("a", "Title", ("x",), ((-0.004,), (3.99,)), digits=3))[1] == [["0.00"], ["3.99"]]
     assert column_decimals([0.0, math.nan], 4) is None
 
 
@@ -91,6 +92,7 @@ def test_the_last_line_says_what_to_do_next(tmp_path: Path, capsys: pytest.Captu
     assert lines[1] == "quantity\tvalue\tlower\tupper"
     assert lines[-1].startswith("Next: --out FOLDER")
     assert next_step(RunRecord("other", "title", {}, {}), Path("x")) == "Next: rlkit report x --out x/report.html"
+    assert next_step(RunRecord("train", "title", {}, {}), Path("a b")).endswith(" --out 'a b'.gif")
 
 
 def test_a_record_keeps_no_option_of_what_is_printed() -> None:
