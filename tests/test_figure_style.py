@@ -87,5 +87,15 @@ def test_a_legend_is_as_wide_as_its_figure_at_most() -> None:
     assert box.y1 <= axes.get_window_extent().y0
 
 
+def test_a_legend_is_above_where_a_common_label_is_below() -> None:
+    figure = Figure(figsize=(7.0, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], label="a")
+    figure.supxlabel("epsilon")
+    legend_below(figure)
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().y0 >= axes.get_window_extent().y1
+
+
 def test_zeros_and_gaps_of_a_map_are_blank() -> None:
     assert blank_zeros(np.array([0.0, 1e-15, -2.0, np.nan])).mask.tolist() == [True, True, False, True]
