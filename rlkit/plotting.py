@@ -103,7 +103,7 @@ def _curve_panels(
     figure, drawn = panels(len(places), size=SINGLE if alone else (4.6, 3.4), sharex=True, sharey=True)
     for axes, (group, curves, names) in zip(drawn, places, strict=True):
         shown = {name: curves[name] for name in names}
-        left = axes.get_subplotspec() is None or axes.get_subplotspec().is_first_col()  # type: ignore[union-attr]
+        left = axes.get_subplotspec().is_first_col()  # type: ignore[union-attr]  # panels are subplots
         draw_curves(axes, shown, xlabel, ylabel if left else "", group, references, marker, colors)
         axes.tick_params(labelbottom=True)
         if mark is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -96,9 +95,7 @@ def write_small_gif(path: Path, frames: Frames, width: int = 480, fps: float = 8
     palette = images[-1].quantize(COLORS_OF_GIF)
     small = [image.quantize(COLORS_OF_GIF, palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [round(1000 / fps)] * (len(small) - 1) + [2000]
-    content = io.BytesIO()
-    small[0].save(
-        content, format="GIF", save_all=True, append_images=small[1:], duration=durations, loop=0, optimize=True
-    )
     with whole_file(path) as file:
-        file.write(content.getvalue())
+        small[0].save(
+            file, format="GIF", save_all=True, append_images=small[1:], duration=durations, loop=0, optimize=True
+        )

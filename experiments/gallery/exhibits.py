@@ -13,7 +13,7 @@ from rlkit.figure_style import in_style, panels, svg
 from rlkit.plotting import strips
 
 from ..report.comparison import compared
-from ..report.ledger import Picture, RunRecord
+from ..report.ledger import RunRecord
 from ..workflows.attack import attack, attack_plan
 from ..workflows.cartpole import cartpole_of
 from ..workflows.cartpole.analysis import solve_cartpole
@@ -159,7 +159,7 @@ def _strips(models: Models) -> bytes:
 
 
 def _by_name(run: RunRecord) -> dict[str, bytes]:
-    return {picture.name: picture.image for picture in run.pictures if isinstance(picture, Picture)}
+    return {picture.name: picture.image for picture in run.pictures}
 
 
 def animations(models: Models) -> Iterator[AnimationExhibit]:

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 MOST_CELLS = 2_000_000  # numbers of a panel that is read
 DIGITS = 4  # significant digits of a value that is kept
-SHARE_DECIMALS = 3  # of a share of seeds that is kept
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from .comparison import Compared, compared
 from .grid_panel import GridPanel
 from .latex import as_latex
 from .ledger import Cell, Picture, ReportTable, RunRecord, flattened, record, to_json, write_csv, write_text
-from .summary import all_warnings, settings_of, summary_of
+from .summary import all_warnings, seeds_of, settings_of, summary_of
 from .text import LONGEST_TABLE, as_text, in_words, numeric_columns, setting_text
 
 SCRIPTS = ("tables.js", "panels.js")  # files of this package that are written into the page
@@ -73,7 +73,7 @@ def natural_returns(runs: Sequence[RunRecord]) -> ReportTable | None:
         (
             run.title,
             str(run.settings.get("backend", "")),
-            len(seeds) if isinstance(seeds := run.settings.get("training_seeds", ()), Sized) else None,
+            seeds_of(run),
             run.results["return"],
         )
         for run in runs
@@ -87,13 +87,11 @@ def render(
     runs: Sequence[RunRecord],
     headline: ReportTable | None,
     files: Sequence[str],
-    left_out: ReportTable | None = None,
-    together: Compared | None = None,
+    left_out: ReportTable | None,
+    together: Compared,
 ) -> str:
     """The page as a string."""
     import jinja2
-
-    together = Compared() if together is None else together
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(

@@ -34,7 +34,7 @@ from .provenance import provenance
 
 RECORD = "run.json"
 MOST_BYTES = 64 * 2**20  # of a record or a picture that is read
-BEGINNINGS = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n"}  # of the files of pictures, by format
+BEGINNINGS = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n"}  # first bytes of a picture file, by format
 PACKAGES = ("torch", "gymnasium", "numpy", "scipy", "stable-baselines3")
 
 Cell = str | int | float | bool | None | Estimate[float]

@@ -10,7 +10,7 @@ from rlkit.statistics import Estimate
 from .ledger import RunRecord
 from .text import cell_text, in_words, number_text, setting_text
 
-FEW_SEEDS = 10  # below it intervals of committed returns cover less than half of what they say, at worst
+FEW_SEEDS = 10  # with fewer, the worst intervals of committed returns cover less than half of their nominal level
 LONGEST_ANSWER = 300  # characters of a note that answers
 
 
@@ -149,9 +149,10 @@ SUMMARIES: Mapping[str, Callable[[RunRecord], Summary]] = {
 
 
 def _with_seeds(earned: Estimate[float]) -> str:
-    seeds = "one seed" if earned.n == 1 else f"mean over {earned.n} seeds"
+    if earned.n <= 1:
+        return cell_text(earned)  # says itself that it is of one seed
     method = f", {earned.confidence:.0%} interval, {earned.method}" if earned.has_interval else ""
-    return f"{cell_text(earned)} ({seeds}{method})" if earned.n > 1 else cell_text(earned)
+    return f"{cell_text(earned)} (mean over {earned.n} seeds{method})"
 
 
 def _general_warnings(run: RunRecord) -> Iterator[str]:
