@@ -71,6 +71,8 @@ def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(tmp_path: Path) -> No
     attempt = sweep.new_attempt(sweep.experiment.batches[0])
 
     class EndingJob:
+        job_id, state = "7", "COMPLETED"
+
         def done(self) -> bool:
             attempt.finish("done")
             return True
