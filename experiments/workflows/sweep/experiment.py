@@ -71,7 +71,7 @@ class Experiment:
 
     @property
     def device(self) -> str:
-        """Where the runs compute."""
+        """The device of the runs."""
         return str(self.runs[0].configuration["device"])
 
 
@@ -267,7 +267,7 @@ def _resolved(
 
 
 def _alike(configuration: Mapping[str, Any], per_row: Sequence[str]) -> str:
-    """What configurations of one batch have in common."""
+    """A digest that the configurations of one batch have in common."""
     numbers = configuration["hyperparameters"]
     shared = {name: value for name, value in numbers.items() if name not in per_row}
     none = [name for name in per_row if numbers[name] is None]
