@@ -51,7 +51,7 @@ def attempt(arguments: list[str], last: int = MOST_EVENTS) -> tuple[int, int]:
             events.counted(algorithm, "iteration")
         events.counted(os, "fsync")
         events.counted(os, "replace")
-        events.counted(train, "play")
+        events.counted(train, "played_by")
         code = main(arguments)
         os.write(writing, str(events.count).encode())
         os._exit(code)

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from rlkit.agents import Agent
+
     from ..workflows.train import Training
 
 Work = Callable[[], int]  # does the work and returns its environment steps
@@ -116,12 +118,7 @@ def gymnasium(copies: int, steps: int) -> Work:
 
 def rlkit_side(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
     """A fresh rlkit agent with the RL Zoo's settings for CartPole, all seeds as one computation."""
-    agent = _training(algo, tuple(range(seeds)), steps, width).make_agent()
-
-    def work() -> int:
-        return agent.learn(steps).num_timesteps * seeds
-
-    return work
+    return _learning(_training(algo, tuple(range(seeds)), steps, width).make_agent(), steps)
 
 
 def sb3_side(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
@@ -153,10 +150,14 @@ def shaped(name: str, changed: dict[str, Any], seeds: int, steps: int) -> Work:
     from .engine import CASES as SHAPES
 
     case = SHAPES[name]
-    agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", **case.settings | changed)
+    return _learning(case.algorithm("CartPole-v1", seeds=seeds, device="cpu", **case.settings | changed), steps)
+
+
+def _learning(agent: Agent, steps: int) -> Work:
+    """Train an agent; a step of every seed counts."""
 
     def work() -> int:
-        return agent.learn(steps).num_timesteps * seeds
+        return agent.learn(steps).num_timesteps * agent.num_seeds
 
     return work
 
@@ -167,7 +168,7 @@ def of_module(module: str, function: str, **arguments: Any) -> Work:
     return prepare(**arguments)
 
 
-LIBRARIES = {"gymnax": "jax", "purejaxrl": "jax", "sb3": "stable_baselines3"}  # modules, by the begin of a side's name
+LIBRARIES = {"gymnax": "jax", "purejaxrl": "jax", "sb3": "stable_baselines3"}  # modules, by first words of sides
 ALGORITHMS = ("a2c", "dqn", "ppo")  # those of rlkit and of stable-baselines3
 SQUARED = {"loss": "squared"}
 SIDES: dict[str, Callable[..., Work]] = {

@@ -8,7 +8,6 @@ hyper-parameters of the RL Zoo. Both take turns. The imports of torch and of ``r
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 
-from ..workflows.compare.sb3_process import THREAD_VARIABLES
+from ..workflows.threads import one_thread_environment
 
 COMMAND = "python -m rlkit.experiments.benchmarks.cold"
 STEPS, EVERY, EPISODES, SOLVED = 100_000, 2048, 5, 475.0
@@ -94,7 +93,7 @@ def train(side: str, seed: int) -> None:
 
 def solve(side: str, seed: int, cache: str | None = None) -> Solved:
     """Start a process, with a folder for compiled code of its own if one is given."""
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")} | ({"NUMBA_CACHE_DIR": cache} if cache else {})
+    environment = one_thread_environment(**({"NUMBA_CACHE_DIR": cache} if cache else {}))
     command = [sys.executable, "-m", "rlkit.experiments.benchmarks.cold", "--side", side, "--seed", str(seed)]
     began = time.perf_counter()
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -105,9 +104,8 @@ def solve(side: str, seed: int, cache: str | None = None) -> Solved:
 def import_seconds(module: str) -> float:
     """CPU seconds of a process that imports a module."""
     program = f"import {module}, time; print(time.process_time())"
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-c", program], env=one_thread_environment(), stdout=subprocess.PIPE, text=True, check=True
     )
     return float(done.stdout)
 

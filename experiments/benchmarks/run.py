@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,12 +15,11 @@ from typing import NamedTuple
 from ..report.ledger import ReportTable, to_json, versions, write_text
 from ..report.terminal import say, show_table
 from ..report.text import as_text
-from ..workflows.compare.sb3_process import THREAD_VARIABLES
+from ..workflows.threads import one_thread_environment
 from .cases import CASES, BenchmarkCase, missing
 
 LONG = 500_000  # environment steps of a seed, over which the start of a process is spread
-ONE_THREAD = {  # of each worker
-    **dict.fromkeys(THREAD_VARIABLES, "1"),
+JAX_ON_ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
@@ -93,7 +91,7 @@ def worker(side: str, arguments: dict[str, int]) -> Iterator[subprocess.Popen[st
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **ONE_THREAD},
+        env=one_thread_environment(**JAX_ON_ONE_THREAD),
     )
     with process:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import gymnasium
 import numpy as np
@@ -186,7 +186,7 @@ def returns_of_policy(exact: Exact, policy: NDArray[Any]) -> Floats:
     return start_value(exact.problem.mdp, values_of_policy(exact, policy))
 
 
-def is_pictured(problem: Any) -> bool:
+def is_pictured(problem: Any) -> TypeGuard[GridWorld | Lake]:
     """Whether a problem is a map that is small enough for a picture."""
     return isinstance(problem, GridWorld | Lake) and max(problem.letters.shape) <= PICTURED_TILES
 
@@ -332,7 +332,7 @@ def curve_picture(name: str, exact: Exact, curve: Curve) -> Picture:
 def mistakes_picture(exact: Exact, found: ExactValues) -> tuple[Picture, ...]:
     """Suboptimal states and their regret on the map; empty without a map, or with a large one."""
     grid, solution = exact.problem, exact.discounted
-    if not isinstance(grid, GridWorld | Lake) or solution is None or not is_pictured(grid):
+    if solution is None or not is_pictured(grid):
         return ()
     assert found.suboptimal_probability is not None
     assert found.regret is not None

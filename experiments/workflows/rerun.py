@@ -1,4 +1,4 @@
-"""What it takes to run a recorded command again, and to compare what it gives."""
+"""The arguments of a recorded command, to run it again, and the differences between its results."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from ..report.grid_panel import GridPanel, shares
 from ..report.ledger import Picture, RunRecord, write_csv
 from ..stopping import interruptible
 from .defense import DefenseSettings
-from .evaluate import Played, capped_note, mean_note, play, return_range, returns_of, seed_table
+from .evaluate import Played, capped_note, mean_note, played_by, returns_of, seed_table
 from .exact import (
     CURVE_WORK,
     Exact,
@@ -348,22 +348,26 @@ def training_run(
     )
 
 
-def training_curve(agent: Agent) -> dict[str, Any]:
-    """The learning curve for scripts and for reports of several runs; empty if no episode has ended."""
+def training_returns(agent: Agent) -> Curve | None:
+    """Training returns by step; None if no episode has ended."""
     history = agent.history
     if not history or np.isnan(history["episode_return"]).all():
-        return {}
-    return {"training_curve": {"timesteps": history["timesteps"][:, 0], "returns": history["episode_return"]}}
+        return None
+    return Curve(history["timesteps"][:, 0], history["episode_return"])
+
+
+def training_curve(agent: Agent) -> dict[str, Any]:
+    """The learning curve for scripts and for reports of several runs; empty if no episode has ended."""
+    curve = training_returns(agent)
+    return {} if curve is None else {"training_curve": {"timesteps": curve.x, "returns": curve.y}}
 
 
 def training_picture(agent: Agent, name: str) -> tuple[Picture, ...]:
-    """Training returns by step; empty if no episode has ended."""
-    history = agent.history
-    if not history or np.isnan(history["episode_return"]).all():
+    """A picture of ``training_returns``; empty if no episode has ended."""
+    curve = training_returns(agent)
+    if curve is None:
         return ()
-    figure = learning_curves(
-        {name: Curve(history["timesteps"][:, 0], history["episode_return"])}, ylabel="return of training episodes"
-    )
+    figure = learning_curves({name: curve}, ylabel="return of training episodes")
     caption = "Returns during training, with exploration; the table shows returns without exploration."
     return (Picture("training", caption, svg(figure)),)
 
@@ -447,6 +451,5 @@ def train_and_write(
         trained = trained._replace(cpu_seconds=trained.cpu_seconds - recorded.cpu_seconds)
     if tensorboard:
         write_events(folder / "tensorboard", agent.seeds, agent.history)
-    limits = return_range(of_agent(agent, training.env, training.env_kwargs))
-    played = play(agent, agent.evaluation_env(episodes))._replace(limits=limits)
+    played = played_by(of_agent(agent, training.env, training.env_kwargs), episodes)
     return training_run(training, trained, played, recorded)

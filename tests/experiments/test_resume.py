@@ -188,7 +188,7 @@ def test_an_evaluation_is_stopped_at_once_and_the_training_is_not_repeated(
         raise AssertionError("the evaluation went on")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_workflow, "play", interrupted)
+        patch.setattr(train_workflow, "played_by", interrupted)
         assert main([*QUICK, "--out", str(tmp_path / "run")]) == 143
     assert "continue with: rlkit train" in capsys.readouterr().err
     with monkeypatch.context() as patch:

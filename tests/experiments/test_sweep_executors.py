@@ -14,7 +14,7 @@ from small_sweep import SMALL, TOML, doing, never, outcomes, run_all
 
 from rlkit.experiments.cli import main
 from rlkit.experiments.workflows.sweep.driver import SweepDriver
-from rlkit.experiments.workflows.sweep.executors import SlurmExecutor
+from rlkit.experiments.workflows.sweep.executors import Ended, SlurmExecutor
 from rlkit.experiments.workflows.sweep.experiment import experiment_of, read_experiment
 from rlkit.experiments.workflows.sweep.sweep_ledger import SweepLedger
 
@@ -63,6 +63,23 @@ def test_jobs_of_submitit_run_a_sweep(tmp_path: Path) -> None:
     assert outcomes(sweep) == outcomes(run_all(tmp_path / "serial", experiment))
     with pytest.raises(ValueError, match="memory_of_job"):
         SlurmExecutor(tmp_path, 1, {"memory_of_job": 3}, cluster="local")
+
+
+def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    sweep = SweepLedger.begin(tmp_path / "out", experiment_of(SMALL))
+    attempt = sweep.new_attempt(sweep.experiment.batches[0])
+
+    class EndingJob:
+        job_id, state = "7", "COMPLETED"
+
+        def done(self) -> bool:
+            attempt.finish("done")
+            return True
+
+    executor = SlurmExecutor(tmp_path / "slurm", 1, cluster="local")
+    executor._jobs[attempt] = EndingJob()
+    assert executor.wait(0.0) == [Ended(attempt)]
 
 
 def test_options_of_another_executor_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

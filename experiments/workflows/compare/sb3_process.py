@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -18,9 +17,8 @@ from rlkit.optional_packages import require
 from rlkit.plotting import Curve
 
 from ...report.ledger import to_json, write_text
+from ..threads import one_thread_environment
 from .sb3_job import SB3Job
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class SB3Failed(RuntimeError):
@@ -70,7 +68,6 @@ class SB3Process:
                 _costs(folder, seed).unlink(missing_ok=True)  # the last file of a seed: it says that one is finished
         left = tuple(seed for seed in job.seeds if seed not in finished)
         write_text(folder / "job.json", to_json(asdict(replace(job, seeds=left))))
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
         self._errors = (folder / "sb3.log").open("wb")
         worker = ["-m", "rlkit.experiments.workflows.compare.sb3_worker", str(folder)]
         self._process = subprocess.Popen(
@@ -78,7 +75,7 @@ class SB3Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=environment,
+            env=one_thread_environment(),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

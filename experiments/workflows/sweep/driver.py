@@ -158,7 +158,8 @@ def sweep_record(sweep: SweepLedger, states: dict[str, RunState]) -> RunRecord:
     rows: list[tuple[Cell, ...]] = []
     results: list[dict[str, Any]] = []
     for cell, runs in cells_of(sweep).items():
-        found = [record for run in runs if (record := _readable(sweep, run, states)) is not None]
+        records = [sweep.result(run.id) if states[run.id].state == "done" else None for run in runs]
+        found = [record for record in records if record is not None]
         returns = np.array([record["results"]["mean_return"] for record in found], dtype=np.float64)
         mean = mean_interval(returns) if len(found) else None
         first = runs[0]
@@ -169,10 +170,7 @@ def sweep_record(sweep: SweepLedger, states: dict[str, RunState]) -> RunRecord:
             {
                 "cell": cell,
                 "seeds": [run.seed for run in runs],
-                "seed_returns": [
-                    None if (record := _readable(sweep, run, states)) is None else record["results"]["mean_return"]
-                    for run in runs
-                ],
+                "seed_returns": [None if record is None else record["results"]["mean_return"] for record in records],
                 "return": mean,
                 "diverged_seeds": [
                     record["configuration"]["seed"] for record in found if record["results"]["diverged"] is not None
@@ -207,10 +205,6 @@ def problem_tables(sweep: SweepLedger, states: dict[str, RunState]) -> Iterator[
     )
     if rows:
         yield ReportTable("problems", "Runs without a result", ("run", "cell", "seed", "state", "reason"), rows)
-
-
-def _readable(sweep: SweepLedger, run: PlannedRun, states: dict[str, RunState]) -> dict[str, Any] | None:
-    return sweep.result(run.id) if states[run.id].state == "done" else None
 
 
 def _cell_of(value: Any) -> Cell:

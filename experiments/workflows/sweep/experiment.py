@@ -71,7 +71,7 @@ class Experiment:
 
     @property
     def device(self) -> str:
-        """Where the runs compute."""
+        """The device of the runs."""
         return str(self.runs[0].configuration["device"])
 
 
@@ -136,10 +136,7 @@ def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:
         ValueError: an unknown key (the nearest is named), a value of another type, an empty grid, one that contradicts
             itself, or a configuration that the agent refuses; the message names the cell.
     """
-    refuse_unknown(given, (*NEEDED, *OPTIONAL), "the experiment")
-    for key in NEEDED:
-        if key not in given:
-            raise ValueError(f"the experiment has no {key}: add it")
+    refuse_other_keys(given, NEEDED, OPTIONAL, "the experiment")
     name = name_of(given.get("name"), "the experiment")
     question, hypothesis = (_said(given[key], key) for key in ("question", "hypothesis"))
     varied = _varied(given.get("settings", {}), "settings")
@@ -270,7 +267,7 @@ def _resolved(
 
 
 def _alike(configuration: Mapping[str, Any], per_row: Sequence[str]) -> str:
-    """What configurations of one batch have in common."""
+    """A digest that the configurations of one batch have in common."""
     numbers = configuration["hyperparameters"]
     shared = {name: value for name, value in numbers.items() if name not in per_row}
     none = [name for name in per_row if numbers[name] is None]
@@ -367,6 +364,14 @@ def _seeds(given: Any) -> tuple[int, ...]:
     if count > MOST_RUNS:
         raise ValueError(f"seeds must be at most {MOST_RUNS:,}, got {count:,}")
     return tuple(range(count))
+
+
+def refuse_other_keys(given: Mapping[str, Any], needed: Sequence[str], optional: Sequence[str], where: str) -> None:
+    """Refuse keys with an unknown one, and keys without a needed one."""
+    refuse_unknown(given, (*needed, *optional), where)
+    for key in needed:
+        if key not in given:
+            raise ValueError(f"{where} has no {key}: add it")
 
 
 def refuse_unknown(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:

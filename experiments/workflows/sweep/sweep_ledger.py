@@ -58,7 +58,7 @@ class NewerLedger(ValueError):
 
 
 class RunState(NamedTuple):
-    """What the ledger says about a run."""
+    """The state of a run in the ledger."""
 
     state: State
     reason: str = ""  # of a failure or a damage

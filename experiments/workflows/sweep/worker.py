@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from rlkit.agents import Agent
+from rlkit.agents.checkpoints import FOLDER as CHECKPOINTS
 from rlkit.agents.checkpoints import mean_return
 from rlkit.compiled.threads import one_blas_thread
 from rlkit.evaluation import EVALUATION_SEED
@@ -81,7 +82,7 @@ def continued(training: Training, attempt: SweepAttempt, every: int | None = Non
     """
     fresh = training.make_agent()
     for _, path in checkpoints_of(attempt.folder.parent):
-        own = attempt.folder / "checkpoints" / path.name
+        own = attempt.folder / CHECKPOINTS / path.name
         own.parent.mkdir(exist_ok=True)
         try:
             os.link(path, own)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..sweep.experiment import count_of, name_of, read_toml, refuse_unknown, table_of
+from ..sweep.experiment import count_of, name_of, read_toml, refuse_other_keys, refuse_unknown, table_of
 
 NEEDED = ("algo", "env", "steps", "search")
 PASSED_ON = ("rows", "checkpoint_every", "backend", "device", "engine")  # to every sweep as they are
@@ -78,10 +78,7 @@ def search_of(given: Mapping[str, Any]) -> Search:
         ValueError: an unknown key (the nearest is named), a value of another type, or a space that is empty or
             contradicts ``set``.
     """
-    refuse_unknown(given, (*NEEDED, *OPTIONAL), "the search")
-    for key in NEEDED:
-        if key not in given:
-            raise ValueError(f"the search has no {key}: add it")
+    refuse_other_keys(given, NEEDED, OPTIONAL, "the search")
     fixed = table_of(given.get("set", {}), "set")
     space = {name: _values(name, values) for name, values in table_of(given["search"], "search").items()}
     if not space:

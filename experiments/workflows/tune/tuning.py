@@ -215,16 +215,16 @@ def tuning_record(tuning: Tuning, best: Trial | None) -> RunRecord:
         "trials", "Configurations, the best first", ("trial", *search.space, *rungs, "state"), tuple(rows)
     )
     trials = [{"values": trial.values, "returns": trial.returns, "failed": trial.failed} for trial in tuning.trials]
-    notes = [
+    note = (
         "The return of the best trial is the greatest of many and therefore too good; train its preset on other seeds."
-    ]
+    )
     return RunRecord(
         kind="tune",
         title=f"{search.name}: {search.algo} on {search.env}",
         settings=search._asdict(),
         results={"best": None if best is None else best.number, "trials": trials},
         tables=(table,),
-        notes=tuple(notes),
+        notes=(note,),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the driver of a sweep asks of an executor."""
+"""The interface between the driver of a sweep and its executor."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Executor(ABC):
 
     @abstractmethod
     def free(self) -> int:
-        """How many attempts can be submitted now; those in flight are bounded by it."""
+        """How many attempts can be submitted now: the driver submits no more."""
 
     @abstractmethod
     def submit(self, attempt: SweepAttempt) -> None:

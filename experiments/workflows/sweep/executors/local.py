@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 
+from ...threads import one_thread_environment
 from ..sweep_ledger import SweepAttempt
 from .base import Ended, Executor
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 WORKER = "rlkit.experiments.workflows.sweep.worker"
 
 
@@ -85,12 +85,11 @@ class LocalExecutor(Executor):
 
 
 def _new_worker() -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
     return subprocess.Popen(
         [sys.executable, "-m", WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment,
+        env=one_thread_environment(),
         bufsize=0,
         start_new_session=True,  # so that Ctrl-C reaches the driver alone, which then stops its workers
     )

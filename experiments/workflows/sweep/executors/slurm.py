@@ -81,7 +81,7 @@ class SlurmExecutor(Executor):
     def _ended(self) -> list[Ended]:
         ended = []
         for attempt, job in list(self._jobs.items()):
-            done = job.done()
+            done = job.done()  # asked before the ledger: a job that ends in between has written its end
             if attempt.end() is not None:
                 ended.append(Ended(attempt))
             elif done:
