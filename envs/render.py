@@ -169,7 +169,7 @@ def draw_values(
         norm=Normalize(float(lowest), float(highest)),
     )
     if max(rows, columns) <= 16:
-        _write_values(axes, grid, shown, image, blank)
+        _write_values(axes, grid, shown, image)
     if policy is not None:
         _draw_arrows(axes, grid, _action_weights(policy, grid.mdp.num_states, grid.mdp.num_actions), ~over)
     axes.set(xticks=[], yticks=[], title=title)
@@ -252,13 +252,17 @@ def _map_image(grid: DrawnGrid, tile_size: int) -> NDArray[np.uint8]:
     return figure_image(figure)
 
 
-def _write_values(axes: Axes, grid: DrawnGrid, values: NDArray[np.float64], image: Any, blank: bool) -> None:
-    """The number of every state at the foot of its tile; the letter where there is no value, nothing where blank."""
+def _write_values(axes: Axes, grid: DrawnGrid, values: NDArray[np.float64], image: Any) -> None:
+    """The number of every state at the foot of its tile; the letter where there is no value, nothing where it is blank.
+
+    A state is blank where the image is masked.
+    """
+    blank = np.ma.getmaskarray(image.get_array())
     for (row, column), number in zip(grid.tile_of, values, strict=True):
         if np.isnan(number):
             letter = str(grid.letters[row, column])
             axes.text(column, row, letter, ha="center", va="center", color=ON_DARK, fontsize=11, fontweight="bold")
-        elif number != 0 or not blank:
+        elif not blank[row, column]:
             red, green, blue, _ = image.cmap(image.norm(number))
             color = ON_LIGHT if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else ON_DARK
             axes.text(column, row + 0.36, f"{number:#.3g}", ha="center", va="center", color=color, fontsize=7)
