@@ -103,7 +103,7 @@ class TabularQ(Agent):
         else:
             next_value = (epsilon_greedy_probs(next_q, epsilon, mask) * next_q).sum(dim=-1)
         target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
-        # the action in whose value Sarsa's target is, where the episode continues
+        # equals the action of Sarsa's target where the episode continues
         self._action = epsilon_greedy(self.table(self._index(self.env.obs)), epsilon, u, self.env.action_mask)
         return transition, target
 

@@ -1,4 +1,4 @@
-"""Updates of stable-baselines3's actor-critics on the weights and rollouts of an agent, in double."""
+"""Algorithms of stable-baselines3 with the weights and rollouts of an agent, in double."""
 
 import gymnasium
 import numpy as np
@@ -11,7 +11,7 @@ from rlkit.nn import Adam, RMSprop
 
 
 def in_double(agent):
-    """Return the same agent in float64. What differs most: stable-baselines3 clips by the norm plus 1e-6."""
+    """Convert an actor-critic agent to float64, in place."""
     agent.actor_critic.place(agent.actor_critic.flat.double())
     flat, optimizer = agent.actor_critic.flat, agent.optimizer
     rms = isinstance(optimizer, RMSprop)
@@ -21,28 +21,37 @@ def in_double(agent):
     agent.features = lambda obs: obs.double()
 
 
+def linear_layers(module):
+    return [layer for layer in module if isinstance(layer, nn.Linear)]
+
+
 def linears(policy):
-    """stable-baselines3's layers in the order of ours: the policy's, then the value's."""
+    """Return the layers of an SB3 actor-critic in rlkit's order: those of the policy, then those of the value."""
     extractor = policy.mlp_extractor
-    return [
-        *(layer for layer in extractor.policy_net if isinstance(layer, nn.Linear)),
-        policy.action_net,
-        *(layer for layer in extractor.value_net if isinstance(layer, nn.Linear)),
-        policy.value_net,
-    ]
+    actor, critic = linear_layers(extractor.policy_net), linear_layers(extractor.value_net)
+    return [*actor, policy.action_net, *critic, policy.value_net]
 
 
-def sb3_of(agent, algorithm, **settings):
-    """stable-baselines3's algorithm with the parameters of an agent of one seed."""
-    env = gymnasium.make("CartPole-v1")
-    policy_kwargs = {"features_extractor_class": DoubleFeatures}
+def load_layers(layers, *networks):
+    """Load row 0 of rlkit's networks into the SB3 layers."""
+    own = [layer for network in networks for layer in linear_layers(network.as_module(0))]
+    for layer, loaded in zip(layers, own, strict=True):
+        layer.load_state_dict(loaded.state_dict())
+
+
+def sb3_in_double(algorithm, **settings):
+    """Make an algorithm of stable-baselines3 for the cart-pole, in float64 and without a log."""
+    env, policy_kwargs = gymnasium.make("CartPole-v1"), {"features_extractor_class": DoubleFeatures}
     reference = algorithm("MlpPolicy", env, device="cpu", seed=0, policy_kwargs=policy_kwargs, **settings)
     reference.policy.double()
     reference.set_logger(Logger(None, []))
-    networks = (agent.actor_critic.policy, agent.actor_critic.value)
-    modules = [layer for network in networks for layer in network.as_module(0) if isinstance(layer, nn.Linear)]
-    for theirs, ours in zip(linears(reference.policy), modules, strict=True):
-        theirs.load_state_dict(ours.state_dict())
+    return reference
+
+
+def sb3_of(agent, algorithm, **settings):
+    """Make an actor-critic of stable-baselines3 with the parameters of an agent of one seed."""
+    reference = sb3_in_double(algorithm, **settings)
+    load_layers(linears(reference.policy), agent.actor_critic.policy, agent.actor_critic.value)
     return reference
 
 

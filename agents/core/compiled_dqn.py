@@ -29,7 +29,7 @@ from .compiled_on_policy import scaling_of
 
 
 def not_covered(agent: Any) -> str:
-    """Return what of an agent has no loops, as the subject of "is not covered"; "" if nothing."""
+    """Return the part of an agent that has no loops, as the subject of "is not covered"; "" if all has."""
     space = agent.observation_space
     if isinstance(space, spaces.Discrete) or (isinstance(space, spaces.Box) and space.dtype == np.float32):
         return ""

@@ -36,8 +36,10 @@ MODULES: dict[str, str] = {
 
 
 class CompiledAlgorithm(Protocol):
-    """A module of ``MODULES``. One that has no loops for some agents defines ``not_covered(agent)``: what is not
-    covered, as a subject, or ""."""
+    """A module of ``MODULES``.
+
+    A module without loops for some agents also defines ``not_covered(agent)``, see ``compiled_dqn``.
+    """
 
     @property
     def Iteration(self) -> Callable[[Any], Callable[[], None]]:
@@ -121,13 +123,9 @@ def _obstacle(agent: Agent, module: str) -> str:
                 return "a network with convolutions is not covered"
             if mlp.basis is not None:
                 return "a network of radial basis functions is not covered"
-    reason = getattr(module_of(module), "not_covered", covered)(agent)
-    return f"{reason} is not covered" if reason else ""
-
-
-def covered(agent: Agent) -> str:
-    """Return what of an agent an algorithm without exceptions has no loops for: nothing."""
-    return ""
+    not_covered = getattr(module_of(module), "not_covered", None)
+    part = "" if not_covered is None else not_covered(agent)
+    return f"{part} is not covered" if part else ""
 
 
 def announce_compilation(what: str, algorithm: str) -> None:

@@ -1,6 +1,6 @@
-"""Products of S pairs of matrices: torch's own (``bmm``), and oneDNN's, which is in torch as well, of large ones.
+"""Products of S pairs of matrices, by ``torch.bmm``; large ones by oneDNN, which torch contains.
 
-Which it is depends on the shape of one row's matrices, never on S: so a row's bits do not depend on S.
+The choice depends on the shape of one row's matrices, never on S: so a row's bits do not depend on S.
 """
 
 from __future__ import annotations

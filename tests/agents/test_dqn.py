@@ -4,11 +4,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from double import DoubleFeatures
 from gymnasium import spaces
+from sb3_updates import linear_layers, sb3_in_double
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.buffers import NStepReplayBuffer
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from rlkit.agents import DQN
@@ -107,16 +106,14 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
     agent._start()
     agent.collect(200)
     assert (agent.memory.replay.state_dict()["flags"][0, :200] & TRUNCATED).any()
-    reference = SB3DQN("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu", seed=0, target_update_interval=10**6,
-                  policy_kwargs={"features_extractor_class": DoubleFeatures}, **settings)  # fmt: skip
-    reference.policy.double()
-    reference.set_logger(Logger(None, []))
+    reference = sb3_in_double(SB3DQN, target_update_interval=10**6, **settings)
     for network in (agent.network, agent.target_network):  # the SB3 weights, in the order of rlkit and in double
         network.place(network.flat.double())
     for network, module in ((agent.network, reference.q_net), (agent.target_network, reference.q_net_target)):
-        layers = [layer for layer in module.q_net if isinstance(layer, torch.nn.Linear)]
         with torch.no_grad():
-            for layer, weights, biases in zip(layers, *[iter(network.blocks.values())] * 2, strict=True):
+            for layer, weights, biases in zip(
+                linear_layers(module.q_net), *[iter(network.blocks.values())] * 2, strict=True
+            ):
                 weights[0].copy_(layer.weight.T)
                 biases[0, 0].copy_(layer.bias)
     agent.target_network.flat += 0.1

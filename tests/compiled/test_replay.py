@@ -132,6 +132,14 @@ def test_an_index_is_read_as_its_one_hot_code():
     assert found.next_features.tolist() == [[0.0, 1.0, 0.0]]
 
 
+def test_the_bytes_of_an_index_are_read_lowest_first():
+    features = np.full((2, 70_000), np.nan)
+    replay.write_features(features, 1, np.array([66_051]).view(np.uint8), True)  # 1 256^2 + 2 256 + 3
+    assert np.flatnonzero(features[1]).tolist() == [66_051]
+    assert features[1, 66_051] == 1.0
+    assert np.isnan(features[0]).all()
+
+
 @pytest.mark.slow
 @given(st.integers(1, 30), st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(0, 10**6))
 def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed):

@@ -127,7 +127,9 @@ def test_copies_and_saved_episodes_go_on_as_the_environment_does(dynamics):
 @pytest.mark.parametrize("action", [-1, 4])
 def test_an_action_that_there_is_not_is_refused(action):
     env = BatchedEnv(LAKE, [0], 2)
-    before = env.obs.clone()
+    obs, before = env.obs.clone(), {name: tensor.clone() for name, tensor in env.state_dict().items()}
     with pytest.raises(ValueError, match=f"0 to 3, got .*{action}"):
         env.step(torch.tensor([[0, action]]))
-    assert torch.equal(env.obs, before)
+    assert torch.equal(env.obs, obs)
+    for name in ("state", "elapsed", "episode"):
+        assert torch.equal(env.state_dict()[name], before[name]), name

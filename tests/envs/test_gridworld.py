@@ -719,6 +719,17 @@ def test_values_side_by_side_share_their_colors() -> None:
     np.testing.assert_array_equal(shown[0], solution.value[:4])
 
 
+@pytest.mark.parametrize(("blank", "shown"), [(False, 9), (True, 7)])
+def test_values_of_zero_are_blank_on_demand(blank: bool, shown: int) -> None:
+    """Rounding errors count as zero; they have neither a color nor a number."""
+    grid = GridWorld("russell-norvig-4x3")
+    value = np.arange(11.0)
+    value[:3] = 0.0, 1e-15, -1.0
+    axes = draw_values(grid, value, color_bar=False, blank=blank).axes[0]
+    numbers = [text for text in axes.texts if text.get_text().lstrip("-")[0].isdigit()]
+    assert len(numbers) == np.ma.count(axes.images[1].get_array()) == shown
+
+
 @pytest.mark.parametrize("kind", ["actions", "set", "probabilities", "none"])
 def test_a_picture_of_values_has_an_arrow_for_every_action(kind: Any) -> None:
     grid = GridWorld("russell-norvig-4x3")
