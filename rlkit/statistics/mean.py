@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .core.checks import Floats, checked_confidence, finite, one_sample
+from .core.checks import Floats, checked_confidence, finite, one_sample, paired_differences
 from .core.student import square_errors, t_quantile, welch_degrees
 from .estimate import Estimate
 
@@ -89,9 +89,7 @@ def difference_interval(x: ArrayLike, y: ArrayLike, confidence: float = 0.95, pa
     """
     a, b = one_sample(x, "x"), one_sample(y, "y")
     if paired:
-        if len(a) != len(b):
-            raise ValueError(f"paired samples must have one length, got {len(a)} and {len(b)}")
-        return mean_interval(a - b, confidence)._replace(method="paired Student t")
+        return mean_interval(paired_differences(a, b), confidence)._replace(method="paired Student t")
     n = min(len(a), len(b))
     difference = float(a.mean(axis=0) - b.mean(axis=0))
     if n == 1:

@@ -61,16 +61,14 @@ def performance_profile(
     value = _shares_above(sample, levels)
     if generator is None:
         half = dkw_band(runs, 1.0 - (1.0 - confidence) / tasks)
-        lower, upper, method = np.maximum(value - half, 0.0), np.minimum(value + half, 1.0), "DKW"
-    else:
-        checked_generator(generator)
-        lower, upper = percentile_interval(
-            lambda: _shares_above(resampled(sample, generator), levels), resamples, confidence
-        )
-        method = "stratified bootstrap"
-        if runs == 1:
-            lower, upper = np.zeros_like(value), np.ones_like(value)
-    return Estimate(value, lower, upper, runs, confidence, method)
+        return Estimate(value, np.maximum(value - half, 0.0), np.minimum(value + half, 1.0), runs, confidence, "DKW")
+    checked_generator(generator)
+    if runs == 1:
+        return Estimate(value, np.zeros_like(value), np.ones_like(value), runs, confidence, "stratified bootstrap")
+    lower, upper = percentile_interval(
+        lambda: _shares_above(resampled(sample, generator), levels), resamples, confidence
+    )
+    return Estimate(value, lower, upper, runs, confidence, "stratified bootstrap")
 
 
 def _shares_above(scores: Floats, levels: Floats) -> Floats:

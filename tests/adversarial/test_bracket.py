@@ -45,7 +45,7 @@ from rlkit.adversarial.exact import (
     worst_case,
 )
 from rlkit.adversarial.exact.bracket import relied_on
-from rlkit.adversarial.exact.verdicts import shown_within
+from rlkit.adversarial.exact.verdicts import KnownDrawVerdicts, shown_within
 from rlkit.envs import BatchedEnv
 from rlkit.envs.tabular import TabularDynamics
 from rlkit.evaluation import rollout
@@ -338,6 +338,24 @@ class TestKnownDraw:
             known_draw_within([[[0.2, 0.3, 0.5]]], [[[0.1, 0.7]]], [[[0.3, 0.6]]])
         with pytest.raises(ValueError, match=r"expected \[S, N, A\], \[S, N, A - 1\]"):
             known_draw_within([[[0.2, 0.3, 0.5]]], [[[0.1]]], [[[0.3]]])
+
+    def test_what_no_witness_gives_for_some_draw_is_undecided_by_hand(self):
+        """Witnesses give action 1 on [.2, .5] and [.3, .6], then on [.2, .4] and [.6, .7]."""
+        found = object.__new__(KnownDrawVerdicts)
+
+        def undecided(witnesses, low, high):
+            found.natural, found.low, found.high = (np.array([[each]]) for each in (witnesses[0], low, high))
+            found._attained = lambda: np.array([[witnesses]])
+            return found._given()[0, 0], found.outer().undecided[0, 0].tolist()
+
+        # F_0 in [.2, .3], F_1 in [.5, .6]: the sum of the lower bounds alone is .4
+        given, open_ones = undecided([[0.2, 0.3, 0.5], [0.3, 0.3, 0.4]], [0.2, 0.2, 0.4], [0.3, 0.3, 0.5])
+        assert given == pytest.approx([0.3, 0.4, 0.5])  # overlaps count once
+        assert open_ones == [False, False, False]
+        # F_0 in [.2, .6], F_1 in [.4, .7]
+        given, open_ones = undecided([[0.2, 0.2, 0.6], [0.6, 0.1, 0.3]], [0.2, 0.1, 0.3], [0.6, 0.2, 0.6])
+        assert given == pytest.approx([0.6, 0.3, 0.6])
+        assert open_ones == [False, True, False]
 
     def test_one_attack_is_saved_for_a_draw_at_which_it_flips(self):
         """One state, rewards 0 and 1, two steps, pi_0 = 1/2 moved within [1 - H, H] by a logistic victim."""

@@ -1,6 +1,7 @@
 """Tree search through deterministic simulators: brute force over sequences, and execution in the simulator."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,9 @@ def test_a_sequence_that_may_still_end_lower_is_preferred_to_an_end() -> None:
     tree = TreeSearch(Costly(), lambda states: np.zeros(states.shape[:-1]), FGSM(), beam=256, depth=5, least_reward=-1)
     plan = tree.plan(homing(), torch.zeros(1, 1, 1), Budget(9.0), 8)
     assert (plan.length.item(), plan.value.item()) == (5, -5.0)  # an end after four steps costs less
+    tree = replace(tree, worth=lambda states: np.full(states.shape[:-1], 2.0))  # less is expected than that end
+    plan = tree.plan(homing(), torch.zeros(1, 1, 1), Budget(9.0), 8)
+    assert (plan.length.item(), plan.value.item()) == (5, -3.0)
 
 
 def test_after_a_small_drift_the_planned_action_is_provoked_afresh() -> None:

@@ -112,10 +112,10 @@ def measure_cartpole(batch: Batch, training: Training) -> list[WorldRow]:
 def cartpoles() -> Iterator[tuple[str, dict[str, float]]]:
     """Yield the unchanged cart-pole, and those with one number halved or doubled."""
     yield UNCHANGED, {}
+    usual = rlkit.envs.CartPole()
     for name in NUMBERS:
         for factor in FACTORS:
-            usual = getattr(rlkit.envs.CartPole(), name)
-            yield f"{name} x {factor:g}", {name: factor * usual}
+            yield f"{name} x {factor:g}", {name: factor * getattr(usual, name)}
 
 
 def returns_in(agent: Agent, training: Training, env_kwargs: dict[str, float]) -> NDArray[np.float64]:

@@ -112,7 +112,7 @@ def comparison_table(curves: Mapping[str, Curve]) -> ReportTable:
     raw = [[float(mannwhitneyu(samples[a][i], samples[b][i]).pvalue) for a, b in pairs] for i in (0, 1)]
     corrected = np.reshape(holm(np.ravel(raw)), (2, len(pairs)))
     lines: list[tuple[Cell, ...]] = [
-        (f"{a}, {b}", *(float(np.median(samples[a][0]) / np.median(samples[b][0])),), *map(float, corrected[:, i]))
+        (f"{a}, {b}", float(np.median(samples[a][0]) / np.median(samples[b][0])), *map(float, corrected[:, i]))
         for i, (a, b) in enumerate(pairs)
     ]
     columns = ("agents", "ratio of median steps to 475", "p of steps", "p of shares lost")

@@ -50,7 +50,7 @@ def run(cases: Sequence[Claim], options: StudyOptions) -> Sequence[ReportTable]:
     for claim in cases:
         if claim.name not in {row.claim for row in rows.read(file, PowerRow)}:
             x, y = returns_of(claim.x), returns_of(claim.y)
-            generator = np.random.default_rng([RNG_SEED, CLAIMS.index(claim) if claim in CLAIMS else len(CLAIMS)])
+            generator = np.random.default_rng([RNG_SEED, CLAIMS.index(claim)])
             found = [PowerRow(claim.name, seeds, *resampled(x, y, seeds, generator)) for seeds in COUNTS]
             rows.append(file, found)
     known = rows.read(file, PowerRow)

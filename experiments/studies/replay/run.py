@@ -20,11 +20,11 @@ from ..common import rows
 from ..common.outcomes import OutcomeRow, optimum_of, train_and_score
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, parts, train_missing_runs, with_rows
+from ..grids.run import is_near
 
 CASES = parts(__file__, "arms")
 TEST_SEEDS = list(range(800, 810))
 MEMORY = "memory"  # the arm that must solve a task for the task to count
-SHARE = 0.05  # of the optimum that a seed that solves a task may lose
 
 Rates = dict[tuple[str, str], float]  # by arm and task
 
@@ -78,12 +78,6 @@ def with_rate(agent: Mapping[str, Any], rate: float) -> dict[str, Any]:
     return {**agent, "set": {**agent["set"], "learning_rate": rate}}
 
 
-def least_solved(part: Part, task: str) -> float:
-    """Return the least exact return of a solved task."""
-    best = optimum_of(next(run for run in part.experiment.runs if run.environment == task))
-    return best - SHARE * abs(best)
-
-
 def outcome_table(part: Part, rates: Rates, found: Sequence[tuple[str, str, float]]) -> ReportTable:
     """Return a line per task and arm: its returns and their difference from the memory's.
 
@@ -94,12 +88,14 @@ def outcome_table(part: Part, rates: Rates, found: Sequence[tuple[str, str, floa
     others = [cell for cell in cells if cell[1] != MEMORY]
     raw = [float(mannwhitneyu(earned[cell], earned[cell[0], MEMORY]).pvalue) for cell in others]
     p_values = dict(zip(others, holm(raw), strict=True))
+    runs = {run.environment: run for run in part.experiment.runs}  # one of each task
+    optimum = {task: optimum_of(runs[task]) for task in dict.fromkeys(task for task, _ in cells)}
     lines: list[tuple[Cell, ...]] = []
     for task, arm in cells:
-        values, level = earned[task, arm], least_solved(part, task)
+        values = earned[task, arm]
         gap = None if arm == MEMORY else difference_interval(values, earned[task, MEMORY])
-        p = None if arm == MEMORY else float(p_values[task, arm])
-        counts = sum(value >= level for value in values)
+        p = p_values.get((task, arm))
+        counts = sum(is_near(value, optimum[task]) for value in values)
         mean, median = mean_interval(values), float(np.median(values))
         lines.append((task, arm, rates[arm, task], len(values), mean, median, counts, gap, p))
     columns = (

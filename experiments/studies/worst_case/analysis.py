@@ -93,27 +93,20 @@ def bound_table(bounds: Sequence[BoundRow]) -> ReportTable:
 def distance_table(bounds: Sequence[BoundRow], attacked: Sequence[AttackedRow]) -> ReportTable:
     """Tabulate the distance of every attack at every step, a line for each and a column for each epsilon."""
     own = [row for row in attacked if row.limit == UNLIMITED]
-    names = dict.fromkeys((row.attack, row.timing) for row in own)
-    return _by_epsilon("distances", "Return above the exact worst case, attacked at every step", bounds, own, names)
+    return _by_epsilon("distances", "Return above the exact worst case, attacked at every step", bounds, own)
 
 
 def timing_table(bounds: Sequence[BoundRow], attacked: Sequence[AttackedRow]) -> ReportTable:
     """Tabulate the distance of every attack and timing under a limit of attacks."""
     own = [row for row in attacked if row.limit != UNLIMITED]
-    names = dict.fromkeys((row.attack, row.timing) for row in own)
-    return _by_epsilon("timings", "Return above the exact worst case of as many attacks", bounds, own, names)
+    return _by_epsilon("timings", "Return above the exact worst case of as many attacks", bounds, own)
 
 
-def _by_epsilon(
-    name: str,
-    title: str,
-    bounds: Sequence[BoundRow],
-    own: Sequence[AttackedRow],
-    names: Sequence[tuple[str, str]] | dict[tuple[str, str], None],
-) -> ReportTable:
-    """Tabulate means over seeds with intervals."""
+def _by_epsilon(name: str, title: str, bounds: Sequence[BoundRow], own: Sequence[AttackedRow]) -> ReportTable:
+    """Tabulate means over seeds with intervals, a line for each attack and timing and a column for each epsilon."""
     lines: list[tuple[Cell, ...]] = []
     limits = dict.fromkeys(row.limit for row in own)
+    names = dict.fromkeys((row.attack, row.timing) for row in own)
     for case in (each.name for each in CASES if each.name in {row.case for row in own}):
         for limit in limits:
             for attack, timing in names:

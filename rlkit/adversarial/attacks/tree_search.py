@@ -199,7 +199,7 @@ class TreeSearch:
             if not active.any():
                 break
             if depth == self.depth - 1:
-                _note_cuts(ended, key, depth)
+                _note_ends(ended, key, depth, cut=True)
             so_far = np.take_along_axis(total.reshape(rows, count, -1), kept, axis=-1)
             flat_after = after.reshape(rows, count, width * actions, -1)
             states = np.take_along_axis(flat_after, kept[..., None], axis=2)
@@ -275,26 +275,23 @@ class _Level(NamedTuple):
     action: NDArray[np.int64]  # [S, n, W']
 
 
-def _note_ends(ended: list[list[_End]], total: NDArray[np.float64], depth: int) -> None:
-    """Replace ends by better ones of this depth; ``total [S, n, W, A]`` is infinite where nothing ends."""
+def _note_ends(ended: list[list[_End]], total: NDArray[np.float64], depth: int, cut: bool = False) -> None:
+    """Replace ends by better ones of this depth.
+
+    Args:
+        ended: of every copy; written.
+        total: returns ``[S, n, W, A]``, infinite where nothing ends.
+        depth: of the last step.
+        cut: whether the sequences go on and may still end lower, so that they replace every end.
+    """
     actions = total.shape[-1]
     flat = total.reshape(*total.shape[:2], -1)
     place, least = flat.argmin(axis=-1), flat.min(axis=-1)
     for row, ends in enumerate(ended):
         for copy, end in enumerate(ends):
-            if least[row, copy] < end.value:
+            if least[row, copy] < (np.inf if cut else end.value):
                 slot, action = divmod(int(place[row, copy]), actions)
                 ends[copy] = _End(float(least[row, copy]), depth, slot, action)
-
-
-def _note_cuts(ended: list[list[_End]], key: NDArray[np.float64], depth: int) -> None:
-    """Prefer sequences that go on and may still end lower; ``key [S, n, W, A]`` is infinite where there is none."""
-    for row, ends in enumerate(ended):
-        for copy in range(len(ends)):
-            each = key[row, copy]
-            if np.isfinite(each).any():
-                slot, action = divmod(int(each.argmin()), each.shape[-1])
-                ends[copy] = _End(float(each[slot, action]), depth, slot, action)
 
 
 def _plan_of(start: Tensor, ended: list[list[_End]], levels: list[_Level]) -> Plan:

@@ -162,7 +162,7 @@ class SampledVerdicts:
 
 
 class KnownDrawVerdicts(SampledVerdicts):
-    """What an adversary can provoke that knows the number u which a sampling victim draws its action with.
+    """Which actions an adversary can provoke if it knows the number u with which a sampling victim draws its action.
 
     An action is excluded at u by the bounds of cumulative probabilities, which follow from those of single actions, and
     attained where some witness gives it.

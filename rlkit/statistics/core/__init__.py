@@ -1,1 +1,1 @@
-"""What the estimates share: checks of arguments, Student's distribution, resampling."""
+"""Parts that all estimates share: checks of arguments, Student's distribution, resampling."""

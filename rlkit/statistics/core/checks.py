@@ -77,6 +77,13 @@ def one_sample(x: ArrayLike, name: str) -> Floats:
     return sample
 
 
+def paired_differences(x: Floats, y: Floats) -> Floats:
+    """Return ``x - y`` of paired samples; refuse different lengths."""
+    if len(x) != len(y):
+        raise ValueError(f"paired samples must have one length, got {len(x)} and {len(y)}")
+    return x - y
+
+
 def runs_and_tasks(scores: ArrayLike, name: str) -> Floats:
     """Apply ``finite`` to scores of runs on tasks ``[n, M]``; a sample ``[n]`` is one task."""
     sample = finite(scores, name)

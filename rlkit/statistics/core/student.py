@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .checks import Floats, checked_confidence
+from .checks import Floats, checked_confidence, paired_differences
 
 
 def t_quantile(degrees: float, confidence: float) -> float:
@@ -28,9 +28,9 @@ def tail_probability(t: float, degrees: float, alternative: str) -> float:
     return float(stdtr(degrees, -t if alternative == "greater" else t))
 
 
-def square_errors(x: Floats, y: Floats) -> Floats:
-    """Return the squared standard errors of both means, ``[s_x²/n_x, s_y²/n_y]``, of two values or more each."""
-    return np.array([x.var(axis=0, ddof=1) / len(x), y.var(axis=0, ddof=1) / len(y)])
+def square_errors(*samples: Floats) -> Floats:
+    """Return the squared standard errors of the means, such as ``[s_x²/n_x, s_y²/n_y]``, of two values or more each."""
+    return np.array([each.var(axis=0, ddof=1) / len(each) for each in samples])
 
 
 def welch_degrees(errors: Floats, n: int, m: int) -> float:
@@ -47,10 +47,8 @@ def standard_error(x: Floats, y: Floats, paired: bool) -> tuple[float, float]:
     """
     if min(len(x), len(y)) < 2:
         raise ValueError(f"a test needs at least 2 values of each sample, got {len(x)} and {len(y)}: train more seeds")
-    if paired and len(x) != len(y):
-        raise ValueError(f"paired samples must have one length, got {len(x)} and {len(y)}")
-    spreads = [x - y] if paired else [x, y]
-    errors = np.array([each.var(axis=0, ddof=1) / len(each) for each in spreads])
+    spreads = [paired_differences(x, y)] if paired else [x, y]
+    errors = square_errors(*spreads)
     total = float(errors.sum(axis=0))
     constant = all(each.min() == each.max() for each in spreads)  # the mean of equal values may be rounded
     if constant or total == 0.0:
