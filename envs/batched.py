@@ -46,8 +46,8 @@ class BatchedEnv:
             needs ``restart=False``.
         double: keep floating states in float64, as the serial environment does; observations keep their dtype.
         in_torch: run the dynamics in torch; by default only off the CPU.
-        compiled: step in machine code where that is possible. It rounds as numpy does, except that numpy's sine and
-            cosine are other ones on some CPUs.
+        compiled: step in machine code where that is possible. It rounds as numpy does, except that numpy has another
+            sine and cosine on some CPUs, and that first states with ``double`` may differ in the last bit.
 
     Raises:
         ValueError: no seeds, fewer than one copy, actions that are not Discrete, or gymnasium noise with restarts.
@@ -164,7 +164,9 @@ class BatchedEnv:
         return transition
 
     def numbers(self, dtype: torch.dtype) -> StepNumbers | None:
-        """Return the numbers of the dynamics for ``play``; None where they have none, or copies do not restart here.
+        """Return the numbers of the dynamics for compiled loops; None where there are none.
+
+        There are none for some dynamics, without restarts, and in torch.
 
         Args:
             dtype: of the policy's features.

@@ -17,7 +17,6 @@ from .jit import compiled, implementation, inlined, of
 from .layout import Flags, Floats, Integers, MLPArrays
 from .mlp import forward, room
 from .philox import episode_numbers
-from .trigonometry import cosine_and_sine
 
 ROWS_WORK = 2**14  # environment steps of one call, unless a single row has more
 
@@ -111,13 +110,9 @@ def _begin_cart_pole(numbers: Any, u: Any, state: Any) -> None:
 
 
 @inlined
-def push_cart(numbers: Any, state: Any, action: int, exact: bool) -> tuple[float, bool]:
-    """Florian (2007), as ``rlkit.envs.CartPole.transition`` has it; sine and cosine are numpy's if ``exact``."""
+def push_cart(numbers: Any, state: Any, action: int, cos: float, sin: float) -> tuple[float, bool]:
+    """Florian (2007), as ``rlkit.envs.CartPole.transition`` has it; ``cos`` and ``sin`` are of the pole's angle."""
     x, x_dot, theta, theta_dot = state[0], state[1], state[2], state[3]
-    if exact:
-        cos, sin = cosine_and_sine(theta)
-    else:
-        cos, sin = math.cos(theta), math.sin(theta)
     pushed = (numbers.twice_push if action == 1 else numbers.twice_push - numbers.twice_push) - numbers.push
     drive = numbers.moment * (theta_dot * theta_dot) * sin + pushed
     theta_acc = (numbers.gravity * sin - cos * drive) / (numbers.length - numbers.moment * (cos * cos))
@@ -134,7 +129,7 @@ def push_cart(numbers: Any, state: Any, action: int, exact: bool) -> tuple[float
 
 @implementation(step, of(CartPoleNumbers))
 def _step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
-    return push_cart(numbers, state, action, False)
+    return push_cart(numbers, state, action, math.cos(state[2]), math.sin(state[2]))
 
 
 @implementation(read, of(CartPoleNumbers))

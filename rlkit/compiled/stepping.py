@@ -1,6 +1,7 @@
 """One step of every copy of an environment in one call, restarts included.
 
-Every operation rounds as in the dynamics' own functions of numpy arrays, which are the definition.
+Every operation of a step rounds as in the dynamics' own functions of numpy arrays, which are the definition. First
+states are those of ``rollout.begin``: in float64 the last bit of a cart-pole's may differ.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import copy
 from .jit import compiled, implementation, of
 from .layout import Flags, Integers
 from .philox import episode_numbers
 from .rollout import CartPoleNumbers, TableNumbers, begin, push_cart, step
+from .trigonometry import cosine_and_sine
 
 
 def exact_step(numbers: Any, state: NDArray[Any], action: int, u: NDArray[np.float64]) -> tuple[float, bool]:
@@ -23,7 +26,8 @@ def exact_step(numbers: Any, state: NDArray[Any], action: int, u: NDArray[np.flo
 
 @implementation(exact_step, of(CartPoleNumbers), reassociated=False)
 def _exact_step_cart_pole(numbers: Any, state: Any, action: int, u: Any) -> tuple[float, bool]:
-    return push_cart(numbers, state, action, True)
+    cos, sin = cosine_and_sine(state[2])
+    return push_cart(numbers, state, action, cos, sin)
 
 
 @implementation(exact_step, of(TableNumbers))
@@ -77,13 +81,11 @@ def step_copies(
     for s in range(action.shape[0]):
         for b in range(action.shape[1]):
             successor, present = state[0, s, b], state[1, s, b]
-            for i in range(len(successor)):
-                successor[i] = before[s, b, i]
+            copy(before[s, b], successor)
             reward[s, b], flags[0, s, b] = exact_step(numbers, successor, action[s, b], u[s, b])
             elapsed[s, b] += 1
             flags[1, s, b] = elapsed[s, b] >= limit
-            for i in range(len(successor)):
-                present[i] = successor[i]
+            copy(successor, present)
             if flags[0, s, b] or flags[1, s, b]:
                 ended += 1
                 episode_numbers(keys[s, b], begun[s, b], fresh)
