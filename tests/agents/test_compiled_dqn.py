@@ -7,7 +7,7 @@ import pytest
 import torch
 from finite_problems import needs_numba
 from foreign_envs import MaskedCartPole
-from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
+from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import DQN, resume
 from rlkit.envs import CartPole, GridWorld
@@ -164,11 +164,11 @@ def test_a_row_that_diverges_stops_alone_and_says_why(what, engine, settings):
     def made(what):
         return DQN(Poisoned(what), seeds=3, device="cpu", engine=engine, **SMALL[DQN] | settings)
 
-    clean, agent = kept(made("nothing").learn(720)), made(what)
+    clean, agent = kept(made("nothing").learn(STEPS)), made(what)
     if what == "parameter":
         agent.network.flat[0, 0] = math.nan
     with pytest.warns(RuntimeWarning, match="diverged"):
-        agent.learn(720)
+        agent.learn(STEPS)
     assert agent.active.tolist() == [False, True, True]
     assert (what if what != "parameter" else "q network") in agent.divergences[0].what
     for name, tensor in kept(agent).items():

@@ -11,7 +11,7 @@ import torch
 from finite_problems import needs_numba
 from foreign_envs import MaskedCartPole
 from source_tree import ROOT
-from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
+from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
 from rlkit.compiled.jit import COMPILED
@@ -216,7 +216,7 @@ def test_a_row_that_diverges_stops_alone_and_says_why(algorithm, what):
     else:
         agent = algorithm(Poisoned(what), seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
     with pytest.warns(RuntimeWarning, match="diverged"):
-        agent.learn(720)
+        agent.learn(STEPS)
     stopped = [row for row, active in enumerate(agent.active.tolist()) if not active]
     assert len(stopped) == 1
     assert [divergence.seed for divergence in agent.divergences] == stopped
