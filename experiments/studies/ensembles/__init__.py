@@ -1,1 +1,0 @@
-"""Is an ensemble of seeds a few percent better than its members?"""
