@@ -23,8 +23,8 @@ from ..train import ALGORITHMS, Training, usual_preset
 
 NEEDED = ("question", "hypothesis", "agents", "environments", "seeds", "steps")
 OPTIONAL = ("name", "settings", "episodes", "first_episode", "rows", "checkpoint_every", "backend", "device", "engine")
-OF_AGENT = ("algo", "name", "preset", "num_envs", "set", "settings")
-OF_ENVIRONMENT = ("env", "name", "env_kwargs")
+OF_AGENT = ("name", "preset", "num_envs", "set", "settings")
+OF_ENVIRONMENT = ("name", "env_kwargs")
 ROWS = 64  # of a batch at most, unless the experiment says so
 MOST_RUNS = 100_000
 MOST_BYTES = 2**20  # of a file
@@ -99,7 +99,8 @@ def read_experiment(path: Path) -> Experiment:
     """
     given, text = read_toml(path, "an experiment")
     if "name" not in given:
-        given["name"], text = path.stem, f'name = "{path.stem}"\n{text}'  # so that the text alone says everything
+        given["name"] = name_of(path.stem, "the experiment, which is that of its file unless there is a key name,")
+        text = f'name = "{path.stem}"\n{text}'  # so that the text alone says everything
     return experiment_of(given, text)
 
 
@@ -305,10 +306,16 @@ def _entries(given: Any, key: str, main: str) -> list[Mapping[str, Any]]:
     return [{main: each} if isinstance(each, str) else each for each in given]
 
 
+def _called(kind: str, given: Mapping[str, Any], main: str) -> str:
+    """An entry of a list by its name, or by its main key, for messages."""
+    name = given.get("name", given.get(main))
+    return f"an {kind}" if name is None else f"the {kind} {str(name)!r}"
+
+
 def _agent(given: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> _GridAgent:
-    where = f"the agent {str(given.get('name', given.get('algo')))!r}"
-    refuse_unknown(given, OF_AGENT, where)
-    algo = _text(given.get("algo"), f"algo of {where}")
+    where = _called("agent", given, "algo")
+    refuse_other_keys(given, ("algo",), OF_AGENT, where)
+    algo = _text(given["algo"], f"algo of {where}")
     if algo not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algo!r}: {_nearest(algo, ALGORITHMS)}")
     fixed = table_of(given.get("set", {}), f"set of {where}")
@@ -331,9 +338,9 @@ def _agent(given: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> _Gr
 
 
 def _environment(given: Mapping[str, Any]) -> _GridEnvironment:
-    where = f"the environment {str(given.get('name', given.get('env')))!r}"
-    refuse_unknown(given, OF_ENVIRONMENT, where)
-    env = _text(given.get("env"), f"env of {where}")
+    where = _called("environment", given, "env")
+    refuse_other_keys(given, ("env",), OF_ENVIRONMENT, where)
+    env = _text(given["env"], f"env of {where}")
     name = name_of(given["name"], where) if "name" in given else env
     return _GridEnvironment(name, env, table_of(given.get("env_kwargs", {}), f"env_kwargs of {where}"))
 
