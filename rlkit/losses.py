@@ -21,7 +21,7 @@ def q_learning_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma:
     Returns:
         ``[..., M]``.
     """
-    return reward + torch.where(terminated, 0.0, gamma * next_q.amax(dim=-1))
+    return reward + (gamma * next_q.amax(dim=-1)).masked_fill(terminated, 0.0)
 
 
 def double_q_target(
@@ -33,7 +33,7 @@ def double_q_target(
     those of ``q_learning_target``.
     """
     chosen = next_q_online.argmax(dim=-1, keepdim=True)
-    return reward + torch.where(terminated, 0.0, gamma * next_q_target.gather(-1, chosen)[..., 0])
+    return reward + (gamma * next_q_target.gather(-1, chosen)[..., 0]).masked_fill(terminated, 0.0)
 
 
 def squared(error: Tensor) -> Tensor:

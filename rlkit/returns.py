@@ -21,7 +21,7 @@ def discounted_returns(
 
     G_(t+1) is 0 where the step is terminated, and V(s_(t+1)) where it is truncated or the last of the segment.
     """
-    bootstrap = torch.where(terminated, 0.0, next_value)  # [S, T, B]
+    bootstrap = next_value.masked_fill(terminated, 0.0)  # [S, T, B]
     done = terminated | truncated
     following = bootstrap[:, -1]  # [S, B]
     returns = []
@@ -45,7 +45,7 @@ def gae(
     A_t = delta_t + gamma lambda A_(t+1) with delta_t = r_t + gamma V(s_(t+1)) - V(s_t). lambda = 1 is the
     discounted return less V(s_t), lambda = 0 the temporal difference.
     """
-    delta = reward + _time(gamma) * torch.where(terminated, 0.0, next_value) - value  # [S, T, B]
+    delta = reward + _time(gamma) * next_value.masked_fill(terminated, 0.0) - value  # [S, T, B]
     decay = torch.where(terminated | truncated, 0.0, _time(gamma * gae_lambda))
     following = torch.zeros_like(delta[:, 0])  # [S, B]
     advantages = []
