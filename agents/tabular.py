@@ -102,7 +102,7 @@ class TabularQ(Agent):
             next_value = next_q.gather(-1, epsilon_greedy(next_q, epsilon, u, mask)[..., None])[..., 0]
         else:
             next_value = (epsilon_greedy_probs(next_q, epsilon, mask) * next_q).sum(dim=-1)
-        target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
+        target = transition.reward + self.per_row.gamma[:, None] * next_value.masked_fill(transition.terminated, 0.0)
         # equals the action of Sarsa's target where the episode continues
         self._action = epsilon_greedy(self.table(self._index(self.env.obs)), epsilon, u, self.env.action_mask)
         return transition, target
@@ -120,7 +120,7 @@ class TabularQ(Agent):
         total = torch.zeros_like(self.table.flat).scatter_add_(1, entry, error)
         met = torch.zeros_like(self.table.flat).scatter_add_(1, entry, torch.ones_like(error)).gather(1, entry)
         mean = total.gather(1, entry) / met
-        self.training_state.deactivate_nonfinite(mean.sum(dim=1))
+        self.training_state.deactivate_nonfinite(mean.abs().sum(dim=1))
         count = self.updates.gather(1, entry) + 1.0
         moved = self.table.flat.gather(1, entry) + self.learning_rates(count) * mean
         # copies in the same entry write the same number
