@@ -1,8 +1,11 @@
-"""The choice of a torch device."""
+"""The choice of a torch device, and numbers that lie on one."""
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
+from torch import Tensor
 
 
 def usable_device(device: str | torch.device) -> torch.device:
@@ -17,3 +20,10 @@ def usable_device(device: str | torch.device) -> torch.device:
         return torch.empty(1, device=torch.device(device)).device
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         raise ValueError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+@cache
+def constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a number as a tensor ``[]`` that is made once and must not be written: making one launches an operation."""
+    with torch.inference_mode(False):
+        return torch.tensor(number, dtype=dtype).to(device)

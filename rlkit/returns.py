@@ -77,10 +77,12 @@ def steps_since_start(done: Tensor, before: Tensor) -> Tensor:
         done: whether the episode ended at a step.
         before: steps of the running episode before the segment, ``[S, B]``.
     """
-    steps = [before]
-    for t in range(done.shape[1]):
-        steps.append(torch.where(done[:, t], 0, steps[-1] + 1))
-    return torch.stack(steps[:-1], dim=1)
+    times = torch.arange(done.shape[1], device=done.device)[:, None]
+    # the episode of a step began after the latest end, or before the segment
+    at_first = -before[:, None]
+    after_ends = torch.where(done[:, :-1], times[1:], at_first)
+    began = torch.cat([at_first, after_ends], dim=1).cummax(dim=1).values
+    return times - began
 
 
 def ends_by_terminating(terminated: Tensor, truncated: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
         u = torch.from_numpy(np.append(rng.random((SEEDS, 30)), [[1.0 - 2**-53]] * SEEDS, axis=1))
         slot, probability = theirs.choose(u)
         weight = theirs.importance(probability, torch.tensor([0.4, 1.0], dtype=torch.float64))
-        number = theirs.rank(slot)
+        number = theirs.number(slot)
         value = torch.from_numpy(rng.uniform(1e-6, 3.0, (SEEDS, capacity))).gather(1, slot)
         added = int(theirs.added)
         stored = min(added, capacity)
