@@ -161,8 +161,8 @@ class CartPole:
     def _torch_step(self, state: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``_numpy_step`` in 11 operations of torch instead of 27: a device waits for the launch of each.
 
-        The accelerations solve x'' / m' + cos theta'' = d and cos x'' + l theta'' = sin, in units of gravity, where m' is
-        the moment and d the drive over both. Cramer's rule gives both in one cross product of the equations' numbers.
+        The accelerations solve x'' / m' + cos theta'' = d and cos x'' + l theta'' = sin, in units of gravity, where m'
+        is the moment and d the drive over m'. Cramer's rule gives both in one cross product of the equations' numbers.
         """
         c, tensors = self._constants[state.dtype], self._tensors_for(state)
         unit = c.gravity or 1.0

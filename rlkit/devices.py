@@ -24,6 +24,6 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 @cache
 def constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a number as a tensor ``[]`` that is made once and must not be written: making one launches an operation."""
+    """Return a number as a tensor ``[]``, made once because making it launches an operation; it must not be written."""
     with torch.inference_mode(False):
         return torch.tensor(number, dtype=dtype).to(device)

@@ -89,11 +89,13 @@ class Adam:
         self.parameters = parameters
         self.betas = betas
         self.eps = eps
-        self.pauses = pauses
         self.gradient = torch.empty_like(parameters)  # [S, P], for pullbacks to write into
         self.first = torch.zeros_like(parameters)  # [S, P]
         self.second = torch.zeros_like(parameters)  # [S, P]
-        self.steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)  # [S]
+        self._together = parameters.device.type != "cpu" and not pauses
+        # [S]; for all rows together float32, as torch's kernel wants it on a device
+        counted = torch.float32 if self._together else torch.float64
+        self.steps = torch.zeros(len(parameters), dtype=counted, device=parameters.device)
         # [S], 1 where a row sits out a step: float32, whatever the parameters are, because torch's kernel wants it
         self._idle = torch.zeros(len(parameters), dtype=torch.float32, device=parameters.device)
         self._zero = torch.zeros((), dtype=parameters.dtype, device=parameters.device)
@@ -119,13 +121,14 @@ class Adam:
             learning_rate: ``[S]``.
             active: ``[S]`` bool.
         """
+        if self._together:
+            self._step_together(gradient, learning_rate, active)
+            return
         self.steps += active
         if self.parameters.device.type == "cpu":
             self._step_by_row(gradient, learning_rate, active)
-        elif self.pauses:
-            self._step_elementwise(gradient, learning_rate, active)
         else:
-            self._step_together(gradient, learning_rate, active)
+            self._step_elementwise(gradient, learning_rate, active)
 
     def _step_by_row(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """Torch's fused kernel on each row: on a CPU one pass over the memory instead of nine."""
@@ -154,12 +157,15 @@ class Adam:
         )  # fmt: skip
 
     def _step_together(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
-        """Torch's fused kernel on all rows at once, for a device: rows that still learn have taken as many steps."""
+        """Torch's fused kernel on all rows at once, for a device: those that still learn have taken as many steps.
+
+        A row that has stopped, for good, is counted on with the others.
+        """
+        self.steps += 1.0
         gradient = torch.where(active[:, None], gradient, self._zero)
         # at rate 1 from 0 the kernel gives minus the direction of every row
         direction = torch.zeros_like(self.parameters)
-        steps = self.steps.amax().to(torch.float32)  # as the kernel wants them
-        self._fused((direction, self.first, self.second, steps, self._zero), gradient, 1.0)
+        self._fused((direction, self.first, self.second, self.steps[0], self._zero), gradient, 1.0)
         self.parameters.addcmul_(direction, (learning_rate * active)[:, None])
 
     def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
