@@ -131,9 +131,9 @@ class PPO(OnPolicyAgent):
     def experience(self, batch: Transition) -> Experience:
         """Add advantages and the old policy's probabilities to a segment ``[S, T, B]``: ``[S, T B]``."""
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)
-        value, mask = self.actor_critic.values(features), flat_action_mask(batch)
-        advantage = self.advantages(batch, value)
-        log_p = log_softmax(mask_logits(self.actor_critic.policy(features), mask))
+        logits, value = self.actor_critic(features)
+        mask, advantage = flat_action_mask(batch), self.advantages(batch, value)
+        log_p = log_softmax(mask_logits(logits, mask))
         old_log_p = log_probability(log_p, action)
         return Experience(features, action, old_log_p, value, advantage, advantage + value, mask)
 

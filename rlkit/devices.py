@@ -26,4 +26,4 @@ def usable_device(device: str | torch.device) -> torch.device:
 def constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return a number as a tensor ``[]``, made once because making it launches an operation; it must not be written."""
     with torch.inference_mode(False):
-        return torch.tensor(number, dtype=dtype).to(device)
+        return torch.full((), number, dtype=dtype, device=device)
