@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -38,6 +39,7 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)  # threads of torch would not survive the fork
+    gc.disable()  # a compiler makes millions of objects, and none is large
     began = time.perf_counter()
     print("compiling the engine's loops once, for this and later processes", flush=True)
     train_briefly(SHARED)

@@ -1,6 +1,7 @@
 """The compiled engine held to plain torch: the same numbers in, the same agents out."""
 
 import copy
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -205,11 +206,17 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(algorithm, tmp_path):
         assert_same_run(resumed, row, whole, row)
 
 
+@functools.cache
+def undisturbed(algorithm):
+    """What a training keeps in which nothing diverges."""
+    return kept(trained(algorithm, range(3), Poisoned("nothing"), engine="compiled"))
+
+
 @pytest.mark.slow
 @ON_POLICY
 @pytest.mark.parametrize("what", ["reward", "observation", "parameter"])
 def test_a_row_that_diverges_stops_alone_and_says_why(algorithm, what):
-    clean = kept(trained(algorithm, range(3), Poisoned("nothing"), engine="compiled"))
+    clean = undisturbed(algorithm)
     if what == "parameter":
         agent = algorithm(Poisoned("nothing"), seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
         agent.networks["policy"].flat[1, 0] = torch.nan
