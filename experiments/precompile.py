@@ -9,7 +9,7 @@ from typing import Any
 
 CART_POLE, GRID = "CartPole-v1", "rlkit/GridWorld-v0"
 PPO: dict[str, Any] = {"n_steps": 16, "batch_size": 16}
-DQN: dict[str, Any] = {"learning_starts": 8, "batch_size": 8}
+DQN: dict[str, Any] = {"learning_starts": 8, "batch_size": 8, "target_update_interval": 16}
 TRAININGS: tuple[tuple[str, str, dict[str, Any]], ...] = (  # those that compile most first; two at once share little
     ("DQN", CART_POLE, DQN),
     ("PPO", CART_POLE, PPO),
