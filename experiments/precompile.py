@@ -10,7 +10,7 @@ from typing import Any
 
 CART_POLE, GRID = "CartPole-v1", "rlkit/GridWorld-v0"
 PPO: dict[str, Any] = {"n_steps": 16, "batch_size": 16}
-DQN: dict[str, Any] = {"learning_starts": 8, "batch_size": 8}
+DQN: dict[str, Any] = {"learning_starts": 8, "batch_size": 8, "target_update_interval": 16}
 Training = tuple[str, str, dict[str, Any]]  # algorithm, environment, hyper-parameters
 SHARED: tuple[Training, ...] = (("A2C", CART_POLE, {}),)  # what others call: steps, networks, optimizers
 OTHERS: tuple[tuple[Training, ...], ...] = (  # those of each process; the two share little

@@ -56,7 +56,7 @@ def learning_curves(
     Raises:
         ValueError: see ``draw_curves``.
     """
-    figure = _curve_panels([("", curves)], "environment steps per seed", ylabel, title, references)
+    figure = curve_panels([("", curves)], "environment steps per seed", ylabel, title, references)
     for axes in figure.axes:
         axes.xaxis.set_major_formatter("{x:,.0f}")
     return figure
@@ -81,10 +81,11 @@ def robustness_curves(
     """
     if not policies:
         raise ValueError("policies must hold at least one policy, got none")
-    return _curve_panels(list(policies.items()), xlabel, ylabel, marker="o", mark=mark)
+    return curve_panels(list(policies.items()), xlabel, ylabel, marker="o", mark=mark)
 
 
-def _curve_panels(
+@in_style
+def curve_panels(
     groups: Sequence[tuple[str, Mapping[str, Curve]]],
     xlabel: str,
     ylabel: str,
@@ -96,6 +97,18 @@ def _curve_panels(
     """Draw groups of curves with common axes, at most five curves a panel, and one legend below.
 
     A name has the same color in every group.
+
+    Args:
+        groups: title and curves by name, of each group.
+        xlabel: label of x.
+        ylabel: label of y.
+        title: title of the figure.
+        references: levels drawn as horizontal lines.
+        marker: marker of matplotlib for the points of the mean; "" for none.
+        mark: a place on the x axis to mark with a vertical line in every panel.
+
+    Raises:
+        ValueError: see ``draw_curves``.
     """
     colors = dict(zip(dict.fromkeys(name for _, curves in groups for name in curves), cycle(COLORS), strict=False))
     places = [(group, curves, names) for group, curves in groups for names in portions(list(curves)) or [[]]]

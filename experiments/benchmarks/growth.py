@@ -1,6 +1,6 @@
 """How exact solving grows with a problem, and how near a sweep comes to memory's speed:
-``python -m rlkit.experiments.benchmarks.growth --rows results/planning/growth.csv --figure results/planning/growth.svg``
-draws the rows of that file, or measures them where it is not there.
+``python -m rlkit.experiments.benchmarks.growth``. With ``--rows results/planning/growth.csv`` and ``--figure
+results/planning/growth.svg`` it draws the rows of that file, or measures them where it is not there.
 
 CPU time of one thread, the least of the repetitions.
 """

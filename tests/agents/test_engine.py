@@ -167,13 +167,17 @@ def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
 
 
 PROGRAM = """
-from rlkit.agents import PPO
+from rlkit.agents import DQN, PPO
 from rlkit.compiled.learn import descend_rows, prepare_rows
+from rlkit.compiled.q_learning import iterate_rows
 from rlkit.compiled.rollout import play_rows
 for seeds, ent_coef, clip_range_vf in ((1, 0.0, None), (3, [0.0, 0.1, 0.2], 0.2)):
     settings = {"n_steps": 32, "batch_size": 16, "ent_coef": ent_coef, "clip_range_vf": clip_range_vf}
     PPO("CartPole-v1", seeds=seeds, device="cpu", engine="compiled", **settings).learn(64)
-for loop in (descend_rows, prepare_rows, play_rows):
+for double, priority_exponent in ((False, 0.0), (True, [0.0, 0.6])):
+    settings = {"double": double, "priority_exponent": priority_exponent, "learning_starts": 8, "batch_size": 8}
+    DQN("CartPole-v1", seeds=2, device="cpu", engine="compiled", **settings).learn(32)
+for loop in (descend_rows, prepare_rows, play_rows, iterate_rows):
     print(len(loop.signatures), sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))
 """
 
@@ -184,7 +188,7 @@ def test_another_process_compiles_nothing_and_options_do_not_make_more_machine_c
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
         )
-    assert done.stdout.split() == ["1", "1", "0"] * 3
+    assert done.stdout.split() == ["1", "1", "0"] * 4
 
 
 @pytest.mark.slow
