@@ -372,9 +372,13 @@ class Agent(NetworkPolicy):
         seeds = [seed] * (rows or self.num_seeds)
         return self.source.make(seeds, episodes, restart=False, noise="gymnasium", double=True)
 
-    def ensemble(self) -> Ensemble:
-        """Return one policy that averages the rows' action values or probabilities."""
-        return Ensemble(self)
+    def ensemble(self, members: int | None = None) -> Ensemble:
+        """Return one policy that averages the rows' action values or probabilities, or one for every ``members`` rows.
+
+        Raises:
+            ValueError: ``members`` does not divide the number of seeds.
+        """
+        return Ensemble(self, members)
 
     def __len__(self) -> int:
         return self.num_seeds

@@ -1,5 +1,6 @@
 """DQN on the compiled engine held to the torch engine: the same numbers in, the same agents out."""
 
+import functools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from finite_problems import needs_numba
 from foreign_envs import MaskedCartPole
-from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
+from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import DQN, resume
 from rlkit.agents.core import compiled_dqn
@@ -157,19 +158,27 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(settings, tmp_path):
         assert_same_run(resumed, row, whole, row)
 
 
+@functools.cache
+def undisturbed(engine, exponent):
+    """What a training keeps in which nothing diverges."""
+    return kept(poisoned("nothing", engine, exponent).learn(STEPS))
+
+
+def poisoned(what, engine, exponent):
+    settings = SMALL[DQN] | {"priority_exponent": exponent}
+    return DQN(Poisoned(what), seeds=3, device="cpu", engine=engine, **settings)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"priority_exponent": 0.6}], ids=str)
+@pytest.mark.parametrize("exponent", [0.0, 0.6])
 @pytest.mark.parametrize("engine", ["compiled", "torch"])
 @pytest.mark.parametrize("what", ["reward", "observation", "parameter"])
-def test_a_row_that_diverges_stops_alone_and_says_why(what, engine, settings):
-    def made(what):
-        return DQN(Poisoned(what), seeds=3, device="cpu", engine=engine, **SMALL[DQN] | settings)
-
-    clean, agent = kept(made("nothing").learn(720)), made(what)
+def test_a_row_that_diverges_stops_alone_and_says_why(what, engine, exponent):
+    clean, agent = undisturbed(engine, exponent), poisoned(what, engine, exponent)
     if what == "parameter":
         agent.network.flat[0, 0] = math.nan
     with pytest.warns(RuntimeWarning, match="diverged"):
-        agent.learn(720)
+        agent.learn(STEPS)
     assert agent.active.tolist() == [False, True, True]
     assert (what if what != "parameter" else "q network") in agent.divergences[0].what
     for name, tensor in kept(agent).items():

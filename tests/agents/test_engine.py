@@ -1,6 +1,7 @@
 """The compiled engine held to plain torch: the same numbers in, the same agents out."""
 
 import copy
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 from finite_problems import needs_numba
 from foreign_envs import MaskedCartPole
 from source_tree import ROOT
-from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
+from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
 from rlkit.compiled.jit import COMPILED
@@ -209,18 +210,24 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(algorithm, tmp_path):
         assert_same_run(resumed, row, whole, row)
 
 
+@functools.cache
+def undisturbed(algorithm):
+    """What a training keeps in which nothing diverges."""
+    return kept(trained(algorithm, range(3), Poisoned("nothing"), engine="compiled"))
+
+
 @pytest.mark.slow
 @ON_POLICY
 @pytest.mark.parametrize("what", ["reward", "observation", "parameter"])
 def test_a_row_that_diverges_stops_alone_and_says_why(algorithm, what):
-    clean = kept(trained(algorithm, range(3), Poisoned("nothing"), engine="compiled"))
+    clean = undisturbed(algorithm)
     if what == "parameter":
         agent = algorithm(Poisoned("nothing"), seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
         agent.networks["policy"].flat[1, 0] = torch.nan
     else:
         agent = algorithm(Poisoned(what), seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
     with pytest.warns(RuntimeWarning, match="diverged"):
-        agent.learn(720)
+        agent.learn(STEPS)
     stopped = [row for row, active in enumerate(agent.active.tolist()) if not active]
     assert len(stopped) == 1
     assert [divergence.seed for divergence in agent.divergences] == stopped
