@@ -103,9 +103,9 @@ class DQN(Agent):
         for count in blocks(self.updates_due(), self.config.batch_size, self._independent_updates):
             self.update(count)
 
-    def updates_due(self) -> int:
-        """Return how many updates follow the steps just collected."""
-        if self.num_timesteps <= self.config.learning_starts:
+    def updates_due(self, ahead: int = 0) -> int:
+        """Return how many updates follow the steps just collected, or those that end in ``ahead`` timesteps."""
+        if self.num_timesteps + ahead <= self.config.learning_starts:
             return 0
         updates = self.config.gradient_steps
         return updates if updates >= 0 else self.config.train_freq * self.env.num_envs

@@ -19,7 +19,7 @@ from rlkit.types import Transition
 from .dynamics import Array, Dynamics
 
 if TYPE_CHECKING:  # numba is imported where it is used
-    from rlkit.compiled.rollout import Scaling
+    from rlkit.compiled.rollout import Scaling, SegmentArrays
 
     from .compiled_step import CompiledStep
     from .dynamics_numbers import StepNumbers
@@ -181,7 +181,14 @@ class BatchedEnv:
 
         return numbers_of(self.dynamics, self._float, dtype)
 
-    def play(self, numbers: StepNumbers, policy: Any, scaling: Scaling, u: Tensor) -> Transition:
+    def play(
+        self,
+        numbers: StepNumbers,
+        policy: Any,
+        scaling: Scaling,
+        u: Tensor,
+        loop: Callable[..., SegmentArrays] | None = None,
+    ) -> Transition:
         """Play T steps of every copy by a policy, in machine code; see ``rlkit.compiled``.
 
         It equals ``step`` after ``step``, up to rounding.
@@ -191,6 +198,7 @@ class BatchedEnv:
             policy: as of ``rlkit.compiled.rollout.act``.
             scaling: of its features.
             u: uniform numbers of the actions, ``[T, S, B, ...]``.
+            loop: what plays, with the arguments of ``rlkit.compiled.rollout.play``; None for that function.
 
         Returns:
             the segment, ``[S, T, B, ...]``.
@@ -203,7 +211,7 @@ class BatchedEnv:
         state, elapsed = self.state.copy(), self._elapsed.copy()  # what was returned before may share their memory
         noise = self._noise.transitions(len(u))
         running = RunningArrays(state, elapsed, *self._noise.first_states(elapsed.shape), step_limit(self.dynamics))
-        played = play(numbers, running, policy, scaling, np.ascontiguousarray(u.numpy()), noise)
+        played = (loop or play)(numbers, running, policy, scaling, np.ascontiguousarray(u.numpy()), noise)
         self.state, self._elapsed = state, elapsed
         self.obs = torch.from_numpy(self.dynamics.observe(state))
         return Transition(

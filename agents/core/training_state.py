@@ -111,7 +111,11 @@ class TrainingState:
     @property
     def remaining(self) -> float:
         """1 at the first step of training, 0 at its end: what schedules are functions of."""
-        return 1.0 - self.timesteps / self.end if self.end else 1.0
+        return self.remaining_at(self.timesteps)
+
+    def remaining_at(self, timesteps: int) -> float:
+        """Return ``remaining`` after so many timesteps."""
+        return 1.0 - timesteps / self.end if self.end else 1.0
 
     @property
     def remaining_now(self) -> float | Tensor:

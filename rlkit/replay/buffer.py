@@ -103,11 +103,12 @@ class ReplayBuffer:
     def tensors(self, steps: int = 0) -> dict[str, Tensor]:
         """Return the tensors in which everything is stored, with room for ``steps`` more steps of every copy.
 
-        Compiled loops write into them what ``add`` does, and call ``wrote`` afterwards.
+        Compiled loops write into them what ``add`` does, and call ``wrote`` afterwards. They may sample in between, so
+        the successors of all transitions that are stored now are kept.
         """
         count = steps * self._copies
         if not self._successors.has_room(count + self._copies):
-            self._successors.make_room(count + self._copies, self._oldest(count))
+            self._successors.make_room(count + self._copies, self._oldest(0))
         table = self._successors.tensors
         return {**self._fields, "latest": self._latest, "latest_kept": self._latest_kept, **table}
 

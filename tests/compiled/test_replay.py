@@ -51,7 +51,7 @@ def write(memory, segment):
     length, added = segment.reward.shape[1], int(memory.replay.added)
     ring, steps = ReplayArrays.of(memory.replay, length), TransitionArrays.of(segment)
     for s in range(SEEDS):
-        replay.store(ring, s, added, steps)
+        replay.store(ring, s, added, steps, 0, steps.reward.shape[1])
     memory.replay.wrote(length)
 
 

@@ -13,8 +13,9 @@ import pytest
 from small_sweep import SMALL, TOML, doing, never, outcomes, run_all
 
 from rlkit.experiments.cli import main
+from rlkit.experiments.commands.options import ExecutorOptions
 from rlkit.experiments.workflows.sweep.driver import SweepDriver
-from rlkit.experiments.workflows.sweep.executors import Ended, SlurmExecutor
+from rlkit.experiments.workflows.sweep.executors import Ended, RayExecutor, SlurmExecutor
 from rlkit.experiments.workflows.sweep.experiment import experiment_of, read_experiment
 from rlkit.experiments.workflows.sweep.sweep_ledger import SweepLedger
 
@@ -37,7 +38,8 @@ def test_a_ray_cluster_that_loses_a_node_loses_no_run_and_trains_none_twice(tmp_
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["finished"]
-    assert said["places"] == 2  # of the nodes, as many as tasks in flight
+    assert said["places"] == 2  # by the GPUs of the nodes; their CPUs are four
+    assert said["free_gpus"] == 0.0  # both were in use before the node was killed
     assert any("its task was lost by Ray" in line and "it is tried again" in line for line in said["told"])
     sweep = SweepLedger(tmp_path / "out")
     assert doing(sweep) == ["done"] * 4
@@ -80,6 +82,16 @@ def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(tmp_path: Path) -> No
     executor = SlurmExecutor(tmp_path / "slurm", 1, cluster="local")
     executor._jobs[attempt] = EndingJob()
     assert executor.wait(0.0) == [Ended(attempt)]
+
+
+@pytest.mark.parametrize(("device", "given", "gpus"), [("cuda", None, 1.0), ("cpu", None, 0.0), ("cuda", 0.25, 0.25)])
+def test_a_task_of_ray_asks_for_a_gpu_where_the_experiment_needs_one(
+    tmp_path: Path, device: str, given: float | None, gpus: float
+) -> None:
+    pytest.importorskip("ray")
+    executor = ExecutorOptions("ray", gpus=given).start(tmp_path, 4, device)
+    assert isinstance(executor, RayExecutor)
+    assert executor.gpus == gpus
 
 
 def test_options_of_another_executor_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
