@@ -171,7 +171,7 @@ class Agent(NetworkPolicy):
     # Training
 
     def iteration(self) -> None:
-        """Collect one batch of experience and learn from it, on the engine."""
+        """Collect one batch of experience and learn from it, on the engine, which may do so several times at once."""
         self.engine.iteration(self)
 
     @answering(OF_LEARN, f"callback: {OF_LEARN['callback']}")
@@ -216,6 +216,7 @@ class Agent(NetworkPolicy):
     def iterations(self, total_timesteps: int, every: int | None = None) -> Iterator[int]:
         """``training`` that yields after every iteration, so that a caller can stop or write a checkpoint there.
 
+        The compiled engine makes several short iterations of DQN at once, for a fraction of a second at most.
         Arguments and errors as of ``training``.
         """
         self._begin(total_timesteps, every)

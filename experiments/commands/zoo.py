@@ -15,32 +15,35 @@ def zoo(
     training: TrainingOptions,
     policies: Positional[tuple[Path, ...]] = (),
     algos: tuple[Algorithm, ...] = ("dqn", "ppo"),
+    defenses: Annotated[tuple[str, ...], unset("NAME:epsilon=FLOAT,strength=FLOAT,ramp=FLOAT ...", "none")] = (),
     secret: Annotated[str | None, unset("TEXT", "random")] = None,
     overwrite: bool = False,
     json: Json = False,
 ) -> int:
-    """Make a zoo of victims for rlkit benchmark: train plain policies, add given ones, and write all digests.
+    """Make a zoo of victims for rlkit benchmark: train plain and defended policies, add given ones, write all digests.
 
     The folder holds one .safetensors file a victim and zoo.json: the SHA-256 of every file, how it was made, the
     threat, and a digest of the secret from which hidden test starts follow. The secret is printed and not written:
     keep it until submissions are in.
 
-    Example: rlkit zoo runs/defended --env CartPole-v1 --seeds 10 --out zoo
+    Example: rlkit zoo --algos ppo --defenses radial:epsilon=0.4,ramp=0.5 sa_ppo_kl:epsilon=0.4 --seeds 10 --out zoo
 
     Args:
         out: Folder of the zoo.
-        policies: Policies of rlkit to add, such as defended ones; their folder or file names them.
-        algos: Algorithms to train without defense.
+        policies: Policies of rlkit to add; their folder or file names them.
+        algos: Algorithms to train, plain and with every defense that serves them.
+        defenses: Defenses of rlkit train with their numbers: epsilon in units of the threat's scale, the strength, and
+            the fraction of training over which epsilon grows (ramp).
         secret: Text that gives the hidden starts, of at least 16 characters.
         overwrite: Replace the zoo that --out already holds.
     """
     from ..report import ledger, terminal
-    from ..workflows.victim_zoo import MANIFEST, commitment_of, make_zoo
+    from ..workflows.victim_zoo import MANIFEST, commitment_of, make_zoo, with_defenses
 
     at_least_one("victims", len(algos) + len(policies))
     if secret is not None:
         commitment_of(secret)
-    trainings = [training.training(algo) for algo in algos]
+    trainings = with_defenses([training.training(algo) for algo in algos], defenses)
     if (out / MANIFEST).exists() and not overwrite:
         raise ValueError(f"{out} already holds a zoo: choose another folder, or replace it with --overwrite")
     with ledger.locked_folder(out) as folder:

@@ -23,6 +23,7 @@ from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, attack_plan, beside, curve, joined, played_curve
 from .cartpole.falls import CartPoleFalls
 from .fitted_attacks import FITTED, GRID_BOXES
+from .named_settings import name_and_settings
 from .policies import Subject
 from .threat import described
 from .victim_zoo import Zoo, commitment_of, hidden_seed
@@ -74,13 +75,13 @@ def submission(text: str, trust: bool = False) -> Submission:
             raise ValueError(f"{path} defines no function attack(victim, threat, epsilon)")
         make: Fit = found
         return Submission(path.stem, hashlib.sha256(path.read_bytes()).hexdigest(), _of_file(make))
-    name, _, words = text.partition(":")
+    name = text.partition(":")[0]
     if name not in (*ATTACKS, *FITTED):
         raise ValueError(f"unknown attack {name!r}: known are {', '.join((*ATTACKS, *FITTED))}, or give a .py file")
-    if not words:
-        return Submission(name, "", None)
     try:
-        settings = {key: json.loads(value) for key, value in (word.split("=", 1) for word in words.split(","))}
+        _, settings = name_and_settings(text)
+        if not settings:
+            return Submission(name, "", None)
         changed: Any = replace(ATTACKS[name], **settings)  # type: ignore[type-var]  # they are dataclasses
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{text!r} is no attack with settings, such as pgd:steps=50,restarts=3: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rlkit.adversarial import (
@@ -69,6 +69,25 @@ def learned(subject: Subject, budget: Budget, threat: Threat, steps: int = LEARN
     Raises:
         ValueError: an environment that rlkit has no dynamics of.
     """
+    return next(learned_longer(subject, budget, (steps,), subject.seeds))
+
+
+def learned_longer(
+    subject: Subject, budget: Budget, steps: Sequence[int], seeds: Sequence[int]
+) -> Iterator[LearnedAttack]:
+    """Train the adversary of ``learned`` on, and yield it after each of several numbers of steps.
+
+    Each that was yielded is the same adversary, so it is used before the next one is asked for.
+
+    Args:
+        subject: the policy under attack.
+        budget: of the attack.
+        steps: ascending numbers of environment steps per seed.
+        seeds: of the adversary's training, one for each of the subject's.
+
+    Raises:
+        ValueError: an environment that rlkit has no dynamics of.
+    """
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if dynamics is None:
         raise ValueError(
@@ -78,9 +97,10 @@ def learned(subject: Subject, budget: Budget, threat: Threat, steps: int = LEARN
     moves = TargetAction(PROVOKE, int(dynamics.action_space.n))
     problem = AdversaryDynamics(dynamics, subject.policy, moves, budget)
     adversary = PPO(
-        problem, seeds=subject.seeds, num_envs=LEARNED_COPIES, device=subject.policy.device, n_steps=128, batch_size=256
+        problem, seeds=seeds, num_envs=LEARNED_COPIES, device=subject.policy.device, n_steps=128, batch_size=256
     )
-    return LearnedAttack(adversary.learn(steps), moves)
+    for more in steps:
+        yield LearnedAttack(adversary.learn(more - adversary.num_timesteps), moves)
 
 
 def universal(subject: Subject, budget: Budget, threat: Threat) -> Attack:

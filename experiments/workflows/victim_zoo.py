@@ -6,15 +6,17 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlkit.adversarial import Threat, committed_threat
+from rlkit.adversarial import APPLICABILITY, Threat, committed_threat
 
 from ..report import ledger
 from ..report.ledger import write_text
+from .defense import DefenseSettings
+from .named_settings import name_and_settings
 from .policies import AGENT_FILE, Subject, open_policy
 from .train import Training, Watch, train
 
@@ -31,7 +33,7 @@ class Zoo(NamedTuple):
     commitment: str  # digest of the secret that gives the hidden starts
     victims: dict[str, Subject]
     digests: dict[str, str]  # SHA-256 of every file
-    recipes: dict[str, Any]  # how every victim was made; None for policies that were given
+    recipes: dict[str, Any]  # how every victim was made; None for a given file without a run folder
     versions: dict[str, str]  # with which it was made
 
 
@@ -51,9 +53,62 @@ def hidden_seed(secret: str) -> int:
     return HIDDEN_FROM + int(hashlib.sha256(f"starts {secret}".encode()).hexdigest()[:12], 16) % HIDDEN_SEEDS
 
 
+def defense_of(text: str, threat: Threat) -> DefenseSettings:
+    """Read a defense such as ``radial:epsilon=0.4,strength=0.25,ramp=0.5``; its scale is that of the threat.
+
+    Raises:
+        ValueError: an unknown defense or setting, no epsilon, or numbers that the defense refuses.
+    """
+    name, settings = name_and_settings(text)
+    if name not in APPLICABILITY:
+        raise ValueError(f"defense must be one of {', '.join(APPLICABILITY)}, got {name!r}")
+    try:
+        epsilon, strength = settings.pop("epsilon"), settings.pop("strength", None)
+        found = DefenseSettings(name, (epsilon,), () if strength is None else (strength,), threat.scale, **settings)
+        found.terms()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{text!r} is no defense with its numbers, as radial:epsilon=0.4,ramp=0.5: {error}") from error
+    return found
+
+
+def with_defenses(trainings: Sequence[Training], defenses: Sequence[str]) -> dict[str, Training]:
+    """Every training by the name of its victim, followed by the same with each defense that serves its algorithm.
+
+    Args:
+        trainings: without a defense; their algorithms name them.
+        defenses: as ``defense_of`` reads them; a name is followed by that of the defense, as in "ppo-radial".
+
+    Raises:
+        ValueError: a defense that serves none of the algorithms, or see ``defense_of``.
+    """
+    found: dict[str, Training] = {}
+    unused = set(defenses)
+    for training in trainings:
+        found[training.algo] = training
+        for text in defenses:
+            defense = defense_of(text, _threat_of(training.env, training.env_kwargs))
+            if _serves(defense.name, training.algo):
+                found[f"{training.algo}-{defense.name}"] = replace(training, defense=defense)
+                unused.discard(text)
+    if unused:
+        raise ValueError(f"{', '.join(sorted(unused))} defends none of {', '.join(found)}: name another algorithm")
+    return found
+
+
+def _serves(defense: str, algo: str) -> bool:
+    """Whether a defense trains agents of an algorithm; tables take none."""
+    row = APPLICABILITY[defense]
+    return {"dqn": row.values, "tabularq": False}.get(algo, row.policies)
+
+
+def _threat_of(env: str, env_kwargs: Any) -> Threat:
+    """The committed threat of a task, else one in raw units."""
+    return committed_threat(env, env_kwargs) or Threat(env, env_kwargs)
+
+
 def make_zoo(
     folder: Path,
-    trainings: Sequence[Training],
+    trainings: Mapping[str, Training],
     given: Sequence[Path] = (),
     secret: str | None = None,
     watch: Watch | None = None,
@@ -62,8 +117,8 @@ def make_zoo(
 
     Args:
         folder: of the zoo, which exists.
-        trainings: of one environment; named after their algorithm.
-        given: policies of rlkit in the same environment, such as defended ones; named after their file or folder.
+        trainings: of one environment, by the names of their victims.
+        given: policies of rlkit in the same environment; named after their file or folder.
         secret: from which hidden starts follow; None for a random one.
         watch: draws progress bars.
 
@@ -79,27 +134,26 @@ def make_zoo(
     if any(source.suffix == ".zip" for source in sources):
         raise ValueError("stable-baselines3 models are no victims of a zoo, which holds policies that run no code")
     opened = [open_policy(source) for source in sources]
-    names = [training.algo for training in trainings]
+    names = list(trainings)
     names += [path.stem if path == source else path.name for path, source in zip(given, sources, strict=True)]
-    played = [*((each.env, each.env_kwargs) for each in trainings), *((each.env, each.env_kwargs) for each in opened)]
+    played = [(each.env, each.env_kwargs) for each in trainings.values()]
+    played += [(each.env, each.env_kwargs) for each in opened]
     tasks = {json.dumps([env, dict(env_kwargs)], sort_keys=True) for env, env_kwargs in played}
     if len(tasks) != 1 or len(set(names)) < len(names):
         raise ValueError(
             f"a zoo needs victims of one environment and different names, got {names} of {' and '.join(sorted(tasks))}"
         )
     entries: list[dict[str, Any]] = []
-    for name, training in zip(names, trainings, strict=False):
+    for name, training in trainings.items():
         agent = train(training, training.make_agent(), watch).agent
         agent.save(folder / f"{name}.safetensors")
         entries.append(_entry(name, folder, training.env, training.env_kwargs, asdict(training)))
     for name, source, subject in zip(names[len(trainings) :], sources, opened, strict=True):
         shutil.copyfile(source, folder / f"{name}.safetensors")
-        entries.append(_entry(name, folder, subject.env, subject.env_kwargs, None))
-    env, env_kwargs = entries[0]["env"], entries[0]["env_kwargs"]
-    threat = committed_threat(env, env_kwargs) or Threat(env, env_kwargs)
+        entries.append(_entry(name, folder, subject.env, subject.env_kwargs, _recipe_beside(source)))
     manifest = {
         "kind": KIND,
-        "threat": threat.as_dict(),
+        "threat": _threat_of(entries[0]["env"], entries[0]["env_kwargs"]).as_dict(),
         "commitment": commitment,
         "victims": entries,
         "versions": ledger.versions(),
@@ -115,6 +169,12 @@ def _entry(name: str, folder: Path, env: str, env_kwargs: Any, recipe: dict[str,
         "name": name, "file": file.name, "sha256": sha256(file), "env": env, "env_kwargs": dict(env_kwargs),
         "recipe": recipe,
     }  # fmt: skip
+
+
+def _recipe_beside(source: Path) -> Any:
+    """The settings of the run whose folder holds a policy; None for a file that lies elsewhere."""
+    run = source.with_name(ledger.RECORD)
+    return dict(ledger.read(source.parent).settings) if source.name == AGENT_FILE and run.is_file() else None
 
 
 def read_zoo(folder: Path) -> Zoo:

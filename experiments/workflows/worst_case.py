@@ -14,7 +14,7 @@ from rlkit.adversarial import STRONGEST, FallBounds, fall_bounds
 from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.statistics import mean_interval
 
-from ..report.grid_panel import GridPanel, shares
+from ..report.grid_panel import GridPanel, Slider, shares
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, AttackPlan
 from .bracket import BOXES, Sandwich, sandwich, without_rounding
@@ -76,10 +76,10 @@ def epsilon_panel(subject: Subject, plan: AttackPlan, found: Mapping[float, Sand
     brackets = [each.bracket for each in found.values()]
     value = np.stack([brackets[0].natural, *(each.upper for each in brackets)]).mean(axis=1)  # [1 + L, N]
     actions = np.stack([subject.policy.act(seen).cpu().numpy() for seen in (obs, *shown)])  # [1 + L, S, N]
-    positions = (0.0, *found)
+    slider = Slider(f"epsilon [{threat.unit}]", (0.0, *found))
     title, name = "Values and actions under the worst adversary", "Attacked: exact value of the policies, mean of seeds"
     policy = shares(actions, grid.mdp.num_actions)
-    return (map_panel(exact, title, f"epsilon [{threat.unit}]", positions, value, policy, name),)
+    return (map_panel(exact, title, [slider], value, policy, name),)
 
 
 def worst_cases(subject: Subject, plan: AttackPlan, max_boxes: int = BOXES) -> dict[float, Sandwich]:

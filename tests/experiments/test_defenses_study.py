@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.adversarial import APPLICABILITY, PGD, Budget, RobustnessCurve, ValueAware
+from rlkit.adversarial import APPLICABILITY, PGD, Budget, ModuleVictim, RobustnessCurve, ValueAware
 from rlkit.adversarial import strongest as strongest_of_curves
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
-from rlkit.experiments.studies.defenses import analysis, run, settings
+from rlkit.experiments.studies.defenses import analysis, attacks, masking, run, settings
 from rlkit.experiments.studies.defenses.analysis import (
     NATURAL,
     TEST,
@@ -188,8 +188,11 @@ def test_the_bar_is_corrected_over_all_defenses():
 def test_cases_are_measured_once(tmp_path, monkeypatch):
     small = {"SEEDS": (0, 1), "TUNING_SEEDS": (5,), "SELECTED_ON": 1, "REPORTED_ON": 1, "CERTIFIED_STATES": 2}
     quick = {"value-aware, by hand": ready(ValueAware(by_hand, PGD(1, every_action=False)))}
-    for name, value in {**small, "ATTACKERS": quick}.items():
-        monkeypatch.setattr(run, name, value)
+    trained = {"ADVERSARIES": 1, "ADVERSARY_STEPS": (1024,)}
+    for module in (run, attacks, masking):
+        for name, value in {**small, **trained, "ATTACKERS": quick}.items():
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(settings, "STEPS", {"ppo": 300})
     cases = [case for case in CASES if case.name in (FLOOR, "ppo-plain", "ppo-radial")]
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
@@ -206,8 +209,69 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     assert all(each.certified + each.changed + each.undecided == pytest.approx(1.0) for each in certified)
     assert {each.certified for each in certified if each.case == FLOOR} == {1.0}
     assert (tmp_path / "rows" / "defenses.svg").is_file()
+    masked = masking.of_masked(tmp_path / "rows" / "masking-rows.csv", "ppo-radial")
+    assert [(each.attack, each.steps, each.seed) for each in masked] == [
+        (name, steps, seed)
+        for name, steps in ((masking.CORNERS, 0), (masking.TRANSFERRED, 0), (masking.LEARNED, 1024))
+        for seed in (0, 1)
+    ]
     monkeypatch.setattr(run, "rlkit_policy", None)
     assert run.run(cases, options) == found
     assert set(ATTACKERS) > set(quick)
     assert Configuration() in {Configuration(*each.configurations[0][:2]) for each in CASES if each.defense == PLAIN}
     assert analysis.figure(known).axes
+
+
+def test_the_corner_of_the_largest_lead_is_that_of_the_weights_signs():
+    module = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[1.0, -2.0, 0.5, 3.0], [-1.0, 1.0, 0.5, 0.0], [-9.0, 0.0, 0.0, 0.0]]))
+        module.bias.copy_(torch.tensor([0.0, 0.0, -100.0]))  # the third action never leads
+    obs, scale = torch.zeros(1, 2, 4), torch.tensor([0.1, 0.2, 0.3, 0.4])
+    aim = torch.tensor([[0, 1]])
+    shown = masking.Corners().propose(ModuleVictim([module]), obs, Budget(0.5, scale=scale), None, aim)
+    lead = (module.weight[0] - module.weight[1]).sign()
+    assert torch.equal(shown[0, 0, [0, 1, 3]], 0.5 * (scale * lead)[[0, 1, 3]])
+    assert torch.equal(shown[0, 1, [0, 1, 3]], -0.5 * (scale * lead)[[0, 1, 3]])  # the third feature does not matter
+
+
+def learned_rows(means):
+    """Three adversaries on two seeds, whose mean return after every number of steps is given."""
+    return [
+        masking.MaskingRow("ppo-radial", seed, masking.LEARNED, steps, k, settings.MASKING_EPSILON, mean + k - 1)
+        for steps, mean in zip(settings.ADVERSARY_STEPS, means, strict=False)
+        for k in range(settings.ADVERSARIES)
+        for seed in (0, 1)
+    ]
+
+
+def test_adversaries_are_trained_until_a_doubling_changes_less_than_two_percent():
+    assert not masking.settled(learned_rows([100.0, 100.0]))  # three numbers of steps at least
+    assert masking.settled(learned_rows([300.0, 100.0, 98.5]))
+    assert not masking.settled(learned_rows([300.0, 100.0, 97.5]))
+    assert not masking.settled(learned_rows([100.0, 100.0, 102.5]))  # nor where the return rises
+    known = learned_rows([300.0, 100.0, 98.5])
+    assert list(masking.by_steps(known)) == list(settings.ADVERSARY_STEPS[:3])
+    assert list(masking.by_steps(known[:-1])) == list(settings.ADVERSARY_STEPS[:2])  # one adversary is missing
+    lines = masking.adversary_table(known).rows
+    assert [line[3] for line in lines] == [None, pytest.approx(-2 / 3), pytest.approx(-0.015)]
+    assert [line[4].value for line in lines] == [299.0, 99.0, 97.5]
+    assert not set(masking.adversary_seeds(settings.SEEDS, 0)) & {*settings.SEEDS, *settings.TUNING_SEEDS}
+    attacks_known = [replace(known[0], attack=name, steps=0) for name in (masking.CORNERS, masking.TRANSFERRED)]
+    assert masking.complete([*known, *attacks_known])
+    assert not masking.complete([*known, attacks_known[0]])
+
+
+@pytest.mark.parametrize(("corners", "answer"), [(90.0, "yes"), (110.0, "no")])
+def test_gradients_are_masked_where_an_attack_without_them_leaves_less(corners, answer):
+    by_gradients = [row("ppo-radial", masking.GRADIENTS, settings.MASKING_EPSILON, s, 0.0, 100.0 + s) for s in range(5)]
+    known = [
+        masking.MaskingRow(
+            "ppo-radial", s, masking.CORNERS, 0, 0, settings.MASKING_EPSILON, corners + s + 0.1 * (s % 2)
+        )
+        for s in range(5)
+    ]
+    lines = masking.masking_table(known, by_gradients).rows
+    assert [line[1] for line in lines] == ["by hand, gradients", masking.CORNERS]
+    assert lines[1][-1] == answer
+    assert lines[1][3].value == pytest.approx(corners - 100.0 + 0.04)

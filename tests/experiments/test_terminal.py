@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from rlkit.experiments.cli import main
 from rlkit.experiments.command_line import kept
 from rlkit.experiments.report.ledger import ReportTable, RunRecord
-from rlkit.experiments.report.terminal import StageLines, next_step
+from rlkit.experiments.report.terminal import StageLines, going_on, next_step
 from rlkit.experiments.report.text import as_text, column_decimals, fitting_columns, in_words, interval_text
 from rlkit.statistics import Estimate
 
@@ -75,6 +77,23 @@ def test_lines_of_stages_come_every_15_seconds_with_the_time_left() -> None:
         "2/8 attacks (fgsm), elapsed 0:00:16, remaining 0:00:48",
         "4/8 attacks (search), elapsed 0:00:32, remaining 0:00:32",
     ]
+
+
+def test_work_without_a_known_end_says_how_far_it_is_until_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = threading.Event()
+
+    def done() -> str:
+        asked.set()
+        return "3 sweeps"
+
+    with going_on("Solving lake", done, every=0.001):
+        assert asked.wait(10)
+    said = capsys.readouterr().out.splitlines()
+    assert said
+    assert all(re.fullmatch(r"Solving lake: 3 sweeps, elapsed 0:00:\d\d", line) for line in said)
+    with going_on("Solving lake", done, quiet=True, every=0.001):
+        pass
+    assert capsys.readouterr().out == ""
 
 
 def test_the_last_line_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rlkit.adversarial import PGD, ActionValues, Attack, Budget, Noise, ValueAware
+from rlkit.adversarial import (
+    PGD,
+    ActionValues,
+    Attack,
+    Budget,
+    Noise,
+    RobustnessCurve,
+    ValueAware,
+    robustness_curve,
+)
 
 from ...workflows.fitted_attacks import learned, lookahead
 from ...workflows.policies import Subject
-from .settings import EPSILONS, LINEAR, THREAT
+from .settings import EPSILONS, LINEAR, REPORTED_ON, SELECTED_ON, THREAT
 
 PROVOKE = PGD(3, every_action=False)
 FITTED_EPSILONS = (0.2, 0.4)  # of attacks that take minutes to fit
@@ -40,6 +49,19 @@ class Attacker(NamedTuple):
     fit: Callable[[Subject, Budget], Attack]
     epsilons: tuple[float, ...] = EPSILONS
     fitted: bool = False  # those that are choose no configurations
+
+
+def played(subject: Subject, attack: Attack, epsilons: Sequence[float]) -> RobustnessCurve:
+    """Play the episodes of the selection and then those of the report, without attack and under one attack."""
+    return robustness_curve(
+        subject.policy,
+        lambda episodes: subject.make_env(episodes, THREAT.first_seed),
+        attack,
+        epsilons,
+        THREAT.budget(),
+        SELECTED_ON + REPORTED_ON,
+        seeds=subject.seeds,
+    )
 
 
 def ready(attack: Attack) -> Attacker:

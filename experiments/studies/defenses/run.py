@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rlkit.adversarial import ModuleVictim, certified_action_rate, robustness_curve, visited
+from rlkit.adversarial import ModuleVictim, certified_action_rate, visited
 from rlkit.figure_style import svg
 
 from ...report import terminal
@@ -20,7 +20,8 @@ from ..common.policy_cache import rlkit_policy
 from ..common.study import Study, StudyOptions
 from ..common.tasks import CARTPOLE
 from .analysis import NATURAL, TEST, TUNING, CertifiedRow, DefenseRow, chosen_configuration, figure, tables
-from .attacks import ATTACKERS, Attacker
+from .attacks import ATTACKERS, Attacker, played
+from .masking import MaskingRow, adversary_table, complete, masking_table, measure_masking, of_masked
 from .settings import (
     CASES,
     CEILING,
@@ -52,8 +53,10 @@ def hand_made(name: str) -> ModuleVictim:
     return ModuleVictim([module])
 
 
-def subject_of(policy: Any, case: DefenseCase, seeds: Sequence[int]) -> Subject:
-    """The policy with the environment that it is evaluated in."""
+def subject_of(case: DefenseCase, of: Rows, folder: Path) -> Subject:
+    """The policy of a case, by hand or trained, with the environment that it is evaluated in."""
+    policy: Any = hand_made(case.name) if not case.algo else rlkit_policy(case.training(of), folder)
+    seeds = [seed for _, seed in of]
 
     def environments(episodes: int, first_seed: int) -> Any:
         return CARTPOLE.environments(len(seeds), episodes, first_seed)
@@ -64,29 +67,21 @@ def subject_of(policy: Any, case: DefenseCase, seeds: Sequence[int]) -> Subject:
 def attacked(
     subject: Subject, case: DefenseCase, stage: str, of: Rows, name: str, epsilons: Sequence[float]
 ) -> list[DefenseRow]:
-    """Play the episodes of the selection and then those of the report, without attack and under one attack."""
+    """Return the rows of a case without attack and under one attack, at every epsilon at which it is used."""
     attacker: Attacker = ATTACKERS[name]
-
-    def environments(episodes: int) -> Any:
-        return subject.make_env(episodes, THREAT.first_seed)
-
     used = [epsilon for epsilon in epsilons if epsilon in attacker.epsilons]
     together = [[epsilon] for epsilon in used] if attacker.fitted else [used]
     found: list[DefenseRow] = []
     for group in together:
-        attack = attacker.fit(subject, THREAT.budget(group[0]))
-        episodes = SELECTED_ON + REPORTED_ON
-        curve = robustness_curve(
-            subject.policy, environments, attack, group, THREAT.budget(), episodes, seeds=subject.seeds
-        )
-        played = [(NATURAL, 0.0, curve.natural)] if not found else []
-        played += [(name, epsilon, curve.returns[0, place]) for place, epsilon in enumerate(group)]
+        curve = played(subject, attacker.fit(subject, THREAT.budget(group[0])), group)
+        returns_of = [(NATURAL, 0.0, curve.natural)] if not found else []
+        returns_of += [(name, epsilon, curve.returns[0, place]) for place, epsilon in enumerate(group)]
         found += [
             DefenseRow(
                 case.name, stage, str(configuration), seed, label, epsilon,
                 float(each[:SELECTED_ON].mean()), float(each[SELECTED_ON:].mean()),
             )
-            for label, epsilon, returns in played
+            for label, epsilon, returns in returns_of
             for (configuration, seed), each in zip(of, returns, strict=True)
         ]  # fmt: skip
     return found
@@ -106,8 +101,7 @@ def measure(
     missing = [name for name in attackers if name not in known]
     if not missing:
         return
-    policy: Any = hand_made(case.name) if not case.algo else rlkit_policy(case.training(of), folder)
-    subject = subject_of(policy, case, [seed for _, seed in of])
+    subject = subject_of(case, of, folder)
     for name in missing:
         found = attacked(subject, case, stage, of, name, epsilons)
         rows.append(file, [row for row in found if row.attack not in known])
@@ -119,8 +113,7 @@ def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     """Decide at natural states of every seed which actions can be provoked, if there is no row of the case."""
     if case.name in {row.case for row in rows.read(file, CertifiedRow)}:
         return
-    policy: Any = hand_made(case.name) if not case.algo else rlkit_policy(case.training(of), folder)
-    subject = subject_of(policy, case, [seed for _, seed in of])
+    subject = subject_of(case, of, folder)
     obs = visited(subject.policy, subject.make_env(REPORTED_ON, THREAT.first_seed), CERTIFIED_STATES)
     found = []
     for epsilon in EPSILONS:
@@ -129,6 +122,16 @@ def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
             found.append(CertifiedRow(case.name, seed, epsilon, *(float(rate[s]) for rate in rates)))
     rows.append(file, found)
     terminal.say(f"{case.name}: certified")
+
+
+def mask(case: DefenseCase, of: Rows, options: StudyOptions) -> None:
+    """Ask whether the gradients of a defended case mislead, if rows are missing."""
+    file = options.data / "masking-rows.csv"
+    if complete(of_masked(file, case.name)):
+        return
+    plain = next(each for each in CASES if each.name == case.twin)
+    twin = subject_of(plain, tune(plain, options), options.models / plain.name)
+    measure_masking(file, case.name, subject_of(case, of, options.models / case.name), twin.policy)
 
 
 def tune(case: DefenseCase, options: StudyOptions) -> Rows:
@@ -150,7 +153,8 @@ def tune(case: DefenseCase, options: StudyOptions) -> Rows:
 def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportTable]:
     """Measure the cases as far as rows are missing, and return the tables of all rows.
 
-    All cases are attacked by what needs no fit first, then by the attacks that are fitted, then certified.
+    All cases are attacked by what needs no fit first, then by the attacks that are fitted. Then defended policies are
+    attacked without their gradients and by adversaries trained longer, and all are certified.
     """
     file = options.data / "defense-rows.csv"
     of: dict[str, Rows] = {}
@@ -161,6 +165,10 @@ def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportT
             measure(file, case, TEST, of[case.name], options.models / case.name, attackers, EPSILONS)
             written(options.data)
     for case in cases:
+        if case.twin is not None:
+            mask(case, of[case.name], options)
+            written(options.data)
+    for case in cases:
         certify(options.data / "certified-rows.csv", case, of[case.name], options.models / case.name)
     return written(options.data)
 
@@ -169,6 +177,9 @@ def written(data: Path) -> Sequence[ReportTable]:
     """Write the tables and the figure of all rows, and return the tables."""
     known = rows.read(data / "defense-rows.csv", DefenseRow)
     made = tables(known, rows.read(data / "certified-rows.csv", CertifiedRow))
+    masking = rows.read(data / "masking-rows.csv", MaskingRow)
+    if masking:
+        made = (*made, masking_table(masking, known), adversary_table(masking))
     write_tables(made, data)
     write_bytes(data / "defenses.svg", svg(figure(known)))
     return made

@@ -19,6 +19,11 @@ EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale
 TUNING_EPSILON = 0.4  # at which configurations are compared
 SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selected, and other ones that are reported
 
+MASKING_EPSILON = 0.4  # at which defended policies are asked whether their gradients mislead
+ADVERSARIES = 3  # trained afresh on every defended policy
+ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000)  # of their training, until a doubling changes nothing
+SETTLED = 0.02  # relative change of the mean return that counts as nothing
+
 SOLVED = 475.0  # natural return that a policy needs
 BROKEN = 100.0  # the bar is set at the smallest epsilon at which plain policies earn no more
 KEPT = 250.0  # median that a defense needs there

@@ -16,6 +16,7 @@ from rlkit.plotting import strips
 from rlkit.statistics import difference_interval, holm, mean_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
+from ...report.text import slug_in_words
 from ...workflows.sweep.experiment import Experiment, PlannedRun, batch_training, experiment_of
 from ..common import rows
 from ..common.outcomes import OutcomeRow, finite_of, optimum_of, train_and_score
@@ -140,7 +141,7 @@ def picture(found: Sequence[tuple[str, str, float]]) -> Figure:
             arm.replace("-", "\n"): [value for each, where, value in found if (each, where) == (arm, task)]
             for arm in arms
         }
-        strips(panel, groups, "return", task)
+        strips(panel, groups, "return", slug_in_words(task))
     return figure
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ class SweepDriver:
         self, sweep: SweepLedger, executor: Executor, tell: Callable[[str], None], log: ProgressLog | None = None
     ) -> None:
         self.sweep, self.executor, self.tell, self.log = sweep, executor, tell, log
-        self._queue: deque[Batch] = deque(sweep.experiment.batches)
+        batches = (split_rows(batch, executor.parts) for batch in sweep.experiment.batches)
+        self._queue: deque[Batch] = deque(chain.from_iterable(batches))
         self._running: dict[SweepAttempt, Batch] = {}
         self._losses: Counter[str] = Counter()
         self._reached: dict[str, int] = {}  # batch -> steps of its newest checkpoint at the last loss
@@ -123,6 +125,13 @@ class SweepDriver:
         self.tell(f"{elapsed:4.0f} s  {progress}")
         if self.log is not None:
             self.log.add(progress, elapsed)
+
+
+def split_rows(batch: Batch, parts: int) -> Iterator[Batch]:
+    """Cut a batch into at most so many parts, whose numbers of rows differ by one at most."""
+    parts = min(parts, len(batch))
+    cuts = [len(batch) * part // parts for part in range(parts + 1)]
+    return (batch[first:end] for first, end in pairwise(cuts))
 
 
 def drive(

@@ -1,0 +1,209 @@
+"""Is a defended policy robust, or do its gradients mislead? Attacks without them, and adversaries trained longer.
+
+Source: Athalye, Carlini & Wagner 2018, "Obfuscated gradients give a false sense of security", section 3.1; adversaries
+trained afresh on every policy: Zhang et al. 2021, "Robust reinforcement learning on state observations with learned
+optimal adversary".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlkit.adversarial import Access, Attack, Budget, Transfer, ValueAware, Victim, scores_of
+from rlkit.statistics import difference_interval, mean_interval, median_interval
+
+from ...report import terminal
+from ...report.ledger import Cell, ReportTable
+from ...workflows.fitted_attacks import learned_longer
+from ...workflows.policies import Subject
+from ..common import rows
+from .analysis import TEST, DefenseRow, of_case
+from .attacks import PROVOKE, by_hand, played
+from .settings import ADVERSARIES, ADVERSARY_STEPS, MASKING_EPSILON, SELECTED_ON, SETTLED, THREAT
+
+GRADIENTS = "value-aware, by hand"  # of ``attacks.ATTACKERS``: it provokes by the gradients of the policy itself
+CORNERS, TRANSFERRED, LEARNED = "by hand, corners", "by hand, made on the plain twin", "learned"
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MaskingRow:
+    """The mean return of one seed's policy under an attack without its gradients, or under one trained on it."""
+
+    case: str
+    seed: int
+    attack: str
+    steps: int  # environment steps of the adversary's training; 0 for an attack without one
+    adversary: int  # number of the adversary among those trained on this policy
+    epsilon: float
+    earned: float
+
+
+class Corners:
+    """Targeted attack by scores alone: the corner of the ball, or the truth, where the target's lead is largest."""
+
+    name = "corners"
+    access: ClassVar[Access] = "scores"
+
+    def noise_width(self, num_features: int) -> int:
+        """Return 0: all corners are tried."""
+        return 0
+
+    def propose(
+        self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
+    ) -> Tensor:
+        """Return the shown observations; arguments as of ``Attack.propose``, with a target."""
+        assert target is not None
+        best, most = obs, self._lead(victim, obs, target)
+        for signs in itertools.product((-1.0, 1.0), repeat=obs.shape[2]):
+            shown = budget.project(obs, obs + budget.along(obs, torch.tensor(signs, dtype=obs.dtype).expand_as(obs)))
+            lead = self._lead(victim, shown, target)
+            best = torch.where((lead > most)[..., None], shown, best)
+            most = torch.maximum(lead, most)
+        return best
+
+    @staticmethod
+    def _lead(victim: Victim, obs: Tensor, target: Tensor) -> Tensor:
+        """Score of the target minus the highest other one, ``[S, B]``."""
+        scores, aim = scores_of(victim, obs), target[..., None]
+        return (scores.gather(-1, aim) - scores.scatter(-1, aim, -torch.inf).amax(-1, keepdim=True))[..., 0]
+
+
+def without_gradients(plain: Victim) -> Mapping[str, Attack]:
+    """Attacks that ask for no gradient of the policy; one is made on the plain policy of the same seed."""
+    return {
+        CORNERS: ValueAware(by_hand, Corners(), CORNERS),
+        TRANSFERRED: ValueAware(by_hand, Transfer(PROVOKE, plain), TRANSFERRED),
+    }
+
+
+def of_masked(file: Path, case: str) -> list[MaskingRow]:
+    """The rows of a defended case in a file."""
+    return [row for row in rows.read(file, MaskingRow) if row.case == case]
+
+
+def complete(own: Sequence[MaskingRow]) -> bool:
+    """Whether nothing of a defended case is missing."""
+    return {CORNERS, TRANSFERRED} <= {row.attack for row in own} and (
+        settled(own) or set(ADVERSARY_STEPS) == set(by_steps(own))
+    )
+
+
+def measure_masking(file: Path, case: str, subject: Subject, plain: Victim) -> None:
+    """Measure what is missing of a defended case: attacks without gradients, then adversaries trained longer.
+
+    The adversaries' steps double until the last doubling changes the mean return by less than ``SETTLED``, or all
+    numbers of ``ADVERSARY_STEPS`` are done.
+
+    Args:
+        file: of the rows.
+        case: its name.
+        subject: the defended policy.
+        plain: the plain policies of the same seeds.
+    """
+
+    def add(attack: Attack, name: str, steps: int = 0, adversary: int = 0) -> None:
+        earned = played(subject, attack, [MASKING_EPSILON]).returns[0, 0, :, SELECTED_ON:].mean(axis=-1)
+        row = (name, steps, adversary, MASKING_EPSILON)
+        rows.append(
+            file, [MaskingRow(case, seed, *row, float(each)) for seed, each in zip(subject.seeds, earned, strict=True)]
+        )
+        terminal.say(f"{case}, masking: {name}{f', {steps:,} steps, adversary {adversary}' if steps else ''}")
+
+    done = {row.attack for row in of_masked(file, case)}
+    for name, attack in without_gradients(plain).items():
+        if name not in done:
+            add(attack, name)
+    learned = {(row.steps, row.adversary) for row in of_masked(file, case)}
+    left = [n for n in ADVERSARY_STEPS if not all((n, k) in learned for k in range(ADVERSARIES))]
+    trained = [
+        learned_longer(subject, THREAT.budget(MASKING_EPSILON), left, adversary_seeds(subject.seeds, k))
+        for k in range(ADVERSARIES)
+    ]
+    for steps in left:
+        if settled(of_masked(file, case)):
+            return
+        for k, adversaries in enumerate(trained):
+            attack = next(adversaries)
+            if (steps, k) not in learned:
+                add(attack, LEARNED, steps, k)
+
+
+def adversary_seeds(seeds: Sequence[int], k: int) -> list[int]:
+    """The training seeds of adversary k, one for each policy; they are no seeds of policies."""
+    return [10_000 * (k + 1) + seed for seed in seeds]
+
+
+def by_steps(own: Sequence[MaskingRow]) -> dict[int, Floats]:
+    """Returns ``[adversaries, S]`` of one case by the steps of the adversaries' training, where all are known."""
+    learned = [row for row in own if row.attack == LEARNED]
+    seeds = sorted({row.seed for row in learned})
+    found = {}
+    for steps in sorted({row.steps for row in learned}):
+        earned = {(row.adversary, row.seed): row.earned for row in learned if row.steps == steps}
+        if len(earned) == ADVERSARIES * len(seeds):
+            found[steps] = np.array([[earned[k, seed] for seed in seeds] for k in range(ADVERSARIES)])
+    return found
+
+
+def settled(own: Sequence[MaskingRow]) -> bool:
+    """Whether the last of at least three numbers of steps changed the mean return by less than ``SETTLED``."""
+    means = [float(returns.mean()) for returns in by_steps(own).values()]
+    return len(means) >= 3 and abs(means[-1] - means[-2]) < SETTLED * means[-2]
+
+
+def masking_table(known: Sequence[MaskingRow], defended: Sequence[DefenseRow]) -> ReportTable:
+    """Compare, seed by seed, attacks without gradients of the policy with the same attack by its gradients.
+
+    Gradients are masked where an attack without them leaves less: the interval of the difference is below zero.
+    """
+    lines: list[tuple[Cell, ...]] = []
+    for case in dict.fromkeys(row.case for row in known):
+        with_gradients = _by_seed(
+            row for row in of_case(defended, case, TEST) if (row.attack, row.epsilon) == (GRADIENTS, MASKING_EPSILON)
+        )
+        lines.append((case, "by hand, gradients", median_interval(with_gradients), None, ""))
+        for name in (CORNERS, TRANSFERRED):
+            left = _by_seed(row for row in known if (row.case, row.attack) == (case, name))
+            if len(left) == len(with_gradients):
+                change = difference_interval(left, with_gradients, paired=True)
+                lines.append((case, name, median_interval(left), change, "yes" if change.upper < 0 else "no"))
+    columns = ("policy", "attack", "median", "minus that by gradients", "masking")
+    return ReportTable("masking", f"Attacks without gradients at epsilon {MASKING_EPSILON:g}", columns, tuple(lines))
+
+
+def _by_seed(found: Iterable[DefenseRow | MaskingRow]) -> Floats:
+    """The returns of rows in the order of their seeds, ``[S]``."""
+    return np.array([row.earned for row in sorted(found, key=lambda row: row.seed)])
+
+
+def adversary_table(known: Sequence[MaskingRow]) -> ReportTable:
+    """Tabulate the return under adversaries by the steps of their training, and the change by the last doubling."""
+    lines: list[tuple[Cell, ...]] = []
+    for case in dict.fromkeys(row.case for row in known):
+        before: float | None = None
+        for steps, returns in by_steps([row for row in known if row.case == case]).items():
+            mean = float(returns.mean())
+            change = None if before is None else mean / before - 1
+            strongest = median_interval(returns.min(axis=0))
+            lines.append((case, steps, mean_interval(returns.mean(axis=0)), change, strongest))
+            before = mean
+    columns = (
+        "policy",
+        "steps",
+        "mean over adversaries",
+        "change by the doubling",
+        "median under the strongest of three",
+    )
+    title = f"Adversaries trained afresh on every policy, epsilon {MASKING_EPSILON:g}"
+    return ReportTable("adversaries", title, columns, tuple(lines))
