@@ -43,7 +43,8 @@ class Ensemble(ScoredPolicy):
         ``[S / members, B, *observation] -> [S / members, B, A]``.
         """
         shown = as_observations(obs, self).repeat_interleave(self.members, dim=0)
-        scores = self.agent.scores(shown).unflatten(0, (self.num_seeds, self.members))
+        of_members = self.agent.scores(shown)
+        scores = of_members.reshape(self.num_seeds, self.members, *of_members.shape[1:])
         if self.scores_are_values:
             return scores.mean(dim=1)
         return torch.softmax(scores, dim=-1).mean(dim=1).log()

@@ -1,9 +1,7 @@
 """A sweep on a Ray cluster of three nodes on this machine, one of which is killed: ``python ray_cluster.py FOLDER``.
 
 FOLDER holds the file experiment.toml, and the sweep is written to FOLDER/out. The driver is on the head, which runs no
-task. Each of the other nodes has two CPUs and says that it has a GPU, which every task asks for. Prints a JSON object:
-the number of the process that was killed with its node, the least number of GPUs that were free, and what the driver
-told.
+task. Prints a JSON object: the number of the process that was killed with its node, and what the driver told.
 """
 
 from __future__ import annotations
@@ -27,9 +25,8 @@ class KillingExecutor(RayExecutor):
     """Kills a node as soon as an attempt that has a checkpoint runs there."""
 
     def __init__(self, cluster: Cluster, doomed: object, folder: Path) -> None:
-        super().__init__(gpus=1.0)
+        super().__init__()
         self.cluster, self.doomed, self.folder, self.killed = cluster, doomed, folder, 0
-        self.free_gpus = float("inf")
 
     def wait(self, seconds: float) -> list[Ended]:
         for checkpoint in self.folder.glob("batches/*/attempt-*/checkpoints/*.safetensors"):
@@ -37,8 +34,6 @@ class KillingExecutor(RayExecutor):
             if not self.killed and beat is not None and runs_below(beat["process"], self.doomed):
                 self.killed = beat["process"]
                 self.cluster.remove_node(self.doomed, allow_graceful=False)
-        if not self.killed:
-            self.free_gpus = min(self.free_gpus, ray.available_resources().get("GPU", 0.0))
         return super().wait(0.1)
 
 
@@ -56,14 +51,13 @@ def main(folder: Path) -> None:
     cluster = Cluster()
     try:
         cluster.add_node(**NODE, num_cpus=0)
-        doomed, _ = (cluster.add_node(**NODE, num_cpus=2, num_gpus=1) for _ in range(2))
+        doomed, _ = (cluster.add_node(**NODE, num_cpus=1) for _ in range(2))
         ray.init(address=cluster.address, log_to_driver=False)
         sweep = SweepLedger.begin(folder / "out", read_experiment(folder / "experiment.toml"))
         told: list[str] = []
         with KillingExecutor(cluster, doomed, sweep.folder) as executor:
             finished = SweepDriver(sweep, executor, told.append).run(lambda: False)
-        said = {"finished": finished, "places": executor._room, "killed": executor.killed, "told": told}
-        print(json.dumps({**said, "free_gpus": executor.free_gpus}))
+        print(json.dumps({"finished": finished, "places": executor._room, "killed": executor.killed, "told": told}))
         ray.shutdown()
     finally:
         cluster.shutdown()

@@ -190,13 +190,13 @@ def cells_of(given: Mapping[str, Any]) -> list[GridCell]:
     cells = sum(math.prod(map(len, agent.varied.values())) for agent in agents) * len(environments)
     if cells * len(seeds) > MOST_RUNS:
         raise ValueError(f"the grid has {cells * len(seeds):,} runs, at most {MOST_RUNS:,} are possible: split it")
-    common = {
+    common: dict[str, Any] = {
         "steps": count_of(given["steps"], "steps"),
         "backend": _text(given.get("backend", "auto"), "backend"),
         "device": _text(given.get("device", "cpu"), "device"),
         "engine": _text(given.get("engine", "auto"), "engine"),
     }
-    made = []
+    made: list[GridCell] = []
     for agent, environment in itertools.product(agents, environments):
         for values in itertools.product(*agent.varied.values()):
             settings = dict(zip(agent.varied, values, strict=True))
