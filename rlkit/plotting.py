@@ -188,17 +188,23 @@ def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) ->
         axes.fill_between(x[complete], lower, upper, color=color, alpha=0.18, linewidth=0)
 
 
-def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str = "") -> None:
+def strips(
+    axes: Axes,
+    groups: Mapping[str, ArrayLike],
+    ylabel: str,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+) -> None:
     """Draw one dot per seed for every group, and next to them the mean with Student's 95 % interval.
 
-    A group of one or two seeds shows its mean without an interval. Intervals are clipped to the range of the group.
-    Dots are spread sideways by rank.
+    A group of one or two seeds shows its mean without an interval. Dots are spread sideways by rank.
 
     Args:
         axes: axes to draw on.
         groups: name -> numbers ``[S]``, one per seed.
         ylabel: label of the numbers.
         title: title of the axes.
+        limits: least and greatest number that is possible, to which intervals are cut; None where they are not known.
 
     Raises:
         ValueError: there is no group, or one is not a list of numbers.
@@ -212,8 +218,8 @@ def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str 
         sideways = 0.12 * (np.arange(len(numbers)) % 5 - 2) / 2
         axes.plot(place - 0.1 + sideways, numbers, "o", color=color, markersize=3.5, alpha=0.5, markeredgewidth=0)
         mean = mean_interval(numbers)
-        shown = len(numbers) >= SEEDS_FOR_BAND
-        lower, upper = (max(mean.lower, numbers[0]), min(mean.upper, numbers[-1])) if shown else [mean.value] * 2
+        ends = np.array([mean.lower, mean.upper] if len(numbers) >= SEEDS_FOR_BAND else [mean.value] * 2)
+        lower, upper = ends if limits is None else ends.clip(*limits)
         reach = np.maximum([[mean.value - lower], [upper - mean.value]], 0.0)  # the mean of equal numbers is rounded
         axes.errorbar(place + 0.25, mean.value, yerr=reach, fmt="s", color=color, markersize=4.5, capsize=3)
     axes.set_xticks(range(len(groups)), list(groups))

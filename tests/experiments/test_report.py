@@ -434,6 +434,10 @@ def test_strips_show_every_seed_and_the_interval_of_the_mean() -> None:
     np.testing.assert_allclose(segment[:, 1], [expected.lower, expected.upper])
     (nothing,) = known[1].lines[2][0].get_segments()  # two seeds: no interval worth drawing
     np.testing.assert_allclose(nothing[:, 1], [5.0, 5.0])
+    cut = Figure().add_subplot()
+    strips(cut, {"rlkit": [1.0, 3.0, 2.0]}, "return", limits=(0.0, 4.0))
+    (segment,) = cut.containers[0].lines[2][0].get_segments()
+    np.testing.assert_allclose(segment[:, 1], [0.0, 4.0])
     with pytest.raises(ValueError, match="at least one group"):
         strips(axes, {}, "return")
     with pytest.raises(ValueError, match="one number per seed"):

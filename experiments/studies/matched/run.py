@@ -17,6 +17,7 @@ from ...report import terminal
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...report.text import slug_in_words
 from ...workflows.compare import SB3Job, SB3Process, hyperparameter_table, require_sb3, sb3_job_for, sb3_subject
+from ...workflows.evaluate import possible_returns
 from ...workflows.policies import RLKIT, SB3
 from ...workflows.train import Training
 from ..common import rows
@@ -91,6 +92,7 @@ def earned(known: Sequence[Score], case: str, maker: str, kind: str) -> list[flo
 def picture(known: Sequence[Score]) -> Figure:
     """Every seed of both libraries, a panel per case."""
     cases = list(dict.fromkeys(row.case for row in known))
+    possible = {case.name: possible_returns(case.training.env, case.training.env_kwargs) for case in CASES}
     figure, places = panels(len(cases), PANELS, (3.4, 3.2))
     for panel, case in zip(places, cases, strict=True):
         groups = {
@@ -99,7 +101,8 @@ def picture(known: Sequence[Score]) -> Figure:
             for maker in (RLKIT, SB3)
             if (values := earned(known, case, maker, kind))
         }
-        strips(panel, groups, "final return" if panel in places[::PANELS] else "", slug_in_words(case))
+        label = "final return" if panel in places[::PANELS] else ""
+        strips(panel, groups, label, slug_in_words(case), possible.get(case))
     return figure
 
 

@@ -17,6 +17,7 @@ from rlkit.statistics import difference_interval, holm, mean_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...report.text import slug_in_words
+from ...workflows.evaluate import possible_returns
 from ...workflows.sweep.experiment import Experiment, PlannedRun, batch_training, experiment_of
 from ..common import rows
 from ..common.outcomes import OutcomeRow, finite_of, optimum_of, train_and_score
@@ -43,7 +44,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
             train_missing_runs(experiment, test, OutcomeRow, train_and_score)
             known = with_rows(experiment, rows.read(test, OutcomeRow))
             found += [(run.agent, run.environment, row.greedy) for run, row in known]
-        write_bytes(options.data / f"{part.name}.svg", svg(picture(found)))
+        write_bytes(options.data / f"{part.name}.svg", svg(picture(found, limits_of(part.experiment))))
         tables.append(outcome_table(part, rates, found))
     return tables
 
@@ -130,8 +131,17 @@ def goal_of(run: PlannedRun) -> float:
     return threshold
 
 
+Limits = tuple[float, float] | None  # least and greatest return that is possible
+
+
+def limits_of(experiment: Experiment) -> dict[str, Limits]:
+    """Return the limits of the returns of every task."""
+    configurations = {run.environment: run.configuration for run in experiment.runs}
+    return {task: possible_returns(given["environment"], given["env_kwargs"]) for task, given in configurations.items()}
+
+
 @in_style
-def picture(found: Sequence[tuple[str, str, float]]) -> Figure:
+def picture(found: Sequence[tuple[str, str, float]], limits: Mapping[str, Limits]) -> Figure:
     """Draw the return of every seed by arm, a panel per task."""
     tasks = list(dict.fromkeys(task for _, task, _ in found))
     figure, drawn = panels(len(tasks), side_by_side=1, size=(7.2, 2.6))
@@ -141,7 +151,7 @@ def picture(found: Sequence[tuple[str, str, float]]) -> Figure:
             arm.replace("-", "\n"): [value for each, where, value in found if (each, where) == (arm, task)]
             for arm in arms
         }
-        strips(panel, groups, "return", slug_in_words(task))
+        strips(panel, groups, "return", slug_in_words(task), limits[task])
     return figure
 
 

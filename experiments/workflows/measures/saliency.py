@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -81,6 +82,6 @@ def _figure(labels: Sequence[str], first: Floats, means: Floats) -> Figure:
     episode.set(xlabel="step of the episode", title="One episode of the first seed")
     episode.grid(visible=False)
     figure.colorbar(image, ax=episode, label="saliency per unit of epsilon")
-    strips(seeds, dict(zip(labels, means.T, strict=True)), "mean saliency", "All seeds")
+    strips(seeds, dict(zip(labels, means.T, strict=True)), "mean saliency", "All seeds", (0.0, math.inf))
     seeds.tick_params(axis="x", rotation=30 if len(labels) <= 8 else 90)
     return figure

@@ -174,7 +174,7 @@ def sweep_record(sweep: SweepLedger, states: dict[str, RunState]) -> RunRecord:
         first = runs[0]
         mean = None
         if len(found):
-            limits = possible_returns(first.configuration["env"], first.configuration["env_kwargs"])
+            limits = possible_returns(first.configuration["environment"], first.configuration["env_kwargs"])
             mean = within_limits(mean_interval(returns), limits)
         settings = tuple(_cell_of(first.settings.get(name)) for name in varied)
         cpu = float(sum(record["cost"]["cpu_seconds"] for record in found))
