@@ -31,7 +31,7 @@ from rlkit.schedules import factor
 
 from .compiled_on_policy import scaling_of
 
-AHEAD = 2**32  # multiply-adds of the iterations that are made at once, unless one has more: about half a second
+AHEAD = 2**32  # multiply-adds of the iterations that are made at once, unless one has more: a fraction of a second
 
 
 def not_covered(agent: Any) -> str:
@@ -109,7 +109,7 @@ class DQNIteration:
         copies, steps = agent.env.num_envs, config.train_freq
         now, each = state.timesteps, steps * copies
         updates = agent.updates_due(each)
-        counts = [max(-(-(min(state.due, state.end) - now) // each), 1), max(state.returns.room // steps, 1)]
+        counts: list[int] = [max(-(-(min(state.due, state.end) - now) // each), 1), max(state.returns.room // steps, 1)]
         counts.append(max(AHEAD // (agent.num_seeds * self.work * max(updates, 1)), 1))
         if updates == 0 and config.gradient_steps != 0:
             counts.append((config.learning_starts - now) // each)

@@ -78,7 +78,8 @@ def sb3_steps(seed: int) -> Iterator[tuple[int, Callable[[], float]]]:
         yield model.num_timesteps, lambda: float(evaluate(model, judged, n_eval_episodes=EPISODES)[0])
 
 
-SIDES = {"rlkit": partial(rlkit_steps, "PPO"), "stable-baselines3": sb3_steps}
+Steps = Callable[[int], Iterator[tuple[int, Callable[[], float]]]]
+SIDES: dict[str, Steps] = {"rlkit": partial(rlkit_steps, "PPO"), "stable-baselines3": sb3_steps}
 DQN_SIDE, DQN_SECONDS = "rlkit DQN", 10.0
 
 
@@ -86,8 +87,8 @@ def train(side: str, seed: int) -> None:
     """The work of a process; prints its steps, its CPU seconds, and those of the evaluations."""
     done = STEPS
     check: TwiceInARow | None = None
-    sides = SIDES | {DQN_SIDE: partial(rlkit_steps, "DQN")}
-    for step, evaluate in sides[side](seed):
+    steps = SIDES.get(side, partial(rlkit_steps, "DQN"))
+    for step, evaluate in steps(seed):
         check = check or TwiceInARow(evaluate)
         if check():
             done = step
