@@ -155,7 +155,13 @@ class ReplayBuffer:
         return self.at_n_step(self.number(u), n, gamma)
 
     def at_n_step(self, number: Tensor, n: int, gamma: Tensor) -> tuple[Transition, Tensor]:
-        """``sample_n_step`` of the transitions of these numbers ``[S, M]``."""
+        """Return what ``sample_n_step`` does, of the transitions of these numbers.
+
+        Args:
+            number: see ``number``, ``[S, M]``.
+            n: number of steps, at least 1.
+            gamma: discounts ``[S]``.
+        """
         ahead = torch.arange(n, device=number.device)
         number = number[..., None] + ahead * self._copies  # [S, M, n], the same copy's next steps
         index = self._position(number.clamp(max=self.added - 1))
