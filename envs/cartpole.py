@@ -188,10 +188,12 @@ class CartPole:
         if place not in self._tensors:
             c = self._constants[state.dtype]
             push = c.push / (c.moment * (c.gravity or 1.0))
-            rows = ([1.0], [-push, push], [1.0 / c.moment, 0.0, 0.0, 0.0, c.length, 0.0])
-            limits = [c.x_limit, math.inf, c.theta_limit, math.inf]
-            one, *others = (torch.tensor(row, dtype=state.dtype).to(state.device) for row in (*rows, limits))
-            self._tensors[place] = _Tensors(one[0], *others)
+            # filled there, because a copy from the host would wait
+            pushes, equations, limits = state.new_full((2,), push), state.new_zeros(6), state.new_full((4,), math.inf)
+            pushes[0] = -push
+            equations[0], equations[4] = 1.0 / c.moment, c.length
+            limits[0], limits[2] = c.x_limit, c.theta_limit
+            self._tensors[place] = _Tensors(state.new_ones(()), pushes, equations, limits)
         return self._tensors[place]
 
     @cached_property

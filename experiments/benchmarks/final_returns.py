@@ -39,7 +39,7 @@ class ReturnCase(NamedTuple):
 CASES = {
     "ppo": ReturnCase(PPO, {"num_envs": 4, "n_steps": 128, "n_epochs": 4, "batch_size": 128}, 10_240),
     "a2c": ReturnCase(A2C, {"num_envs": 8}, 20_000),
-    "reinforce": ReturnCase(REINFORCE, {"num_envs": 8, "n_steps": 64, "learning_rate": 0.005}, 20_480),
+    "reinforce": ReturnCase(REINFORCE, {"num_envs": 8, "n_steps": 64, "learning_rate": 0.005}, 5_120),
     "dqn": ReturnCase(
         DQN,
         {
@@ -53,7 +53,7 @@ CASES = {
             "target_update_interval": 256,
             "exploration_fraction": 0.3,
         },
-        10_240,
+        5_120,
     ),
 }
 

@@ -34,8 +34,8 @@ def page(drawn: Sequence[FigureExhibit], moving: Sequence[AnimationExhibit]) -> 
         parts.append(f"## {each.title}\n\n![{each.title}](gallery/{each.name}.svg)\n\n{code}\n")
     parts.append("## Figures of studies\n")
     for of in STUDY_FIGURES:
-        shown = f"![{of.title}](../results/{of.path})"
-        parts.append(f"### {of.title}\n\n{shown}\n\nDrawn by `{of.code}`. `{of.command}` draws it.\n")
+        picture = f"![{of.title}](../results/{of.path})"
+        parts.append(f"### {of.title}\n\n{picture}\n\nDrawn by `{of.code}`. `{of.command}` draws it.\n")
     parts.append("## Animations\n")
     for shown in moving:
         parts.append(f"### {shown.title}\n\n![{shown.title}](gallery/{shown.name}.gif)\n\nFrames by `{shown.code}`.\n")

@@ -89,12 +89,13 @@ def show_table(table: ReportTable, plain: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """One line of text."""
-    _console().print(text, markup=False, highlight=False)
+    """One line of text, wrapped at the width of a terminal; a pipe gets it whole."""
+    console = _console()
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _console() -> Console:
-    """Made at every use: the standard output may have been replaced since. A pipe gets lines as long as they are."""
+    """Made at every use: the standard output may have been replaced since. Tables in a pipe have 200 characters."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
 

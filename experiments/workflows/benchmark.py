@@ -22,7 +22,7 @@ from rlkit.statistics import mean_interval
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, attack_plan, beside, curve, joined, played_curve
 from .cartpole.falls import CartPoleFalls
-from .fitted_attacks import FITTED, GRID_BOXES
+from .fitted_attacks import FITTED, GRID_BOXES, FittedAttacks
 from .named_settings import name_and_settings
 from .policies import Subject
 from .threat import described
@@ -159,10 +159,8 @@ def _victim(
     subject: Subject, threat: Threat, submissions: Sequence[Submission], episodes: int, nodes: int
 ) -> VictimResult:
     """Execute all submissions on one victim, and certify it."""
-    reported, selection = (
-        joined([_executed(subject, threat, each, episodes, first) for each in submissions])
-        for first in (threat.first_seed, threat.selection_seed)
-    )
+    played = [_executed(subject, threat, each, episodes) for each in submissions]
+    reported, selection = (joined(each) for each in zip(*played, strict=True))
     began = time.process_time()
     lower, single = _certified(subject, threat, episodes, nodes)
     seconds = time.process_time() - began
@@ -172,17 +170,22 @@ def _victim(
 
 
 def _executed(
-    subject: Subject, threat: Threat, submitted: Submission, episodes: int, first_seed: int
-) -> RobustnessCurve:
-    """Play a victim under one submission at every epsilon."""
+    subject: Subject, threat: Threat, submitted: Submission, episodes: int
+) -> tuple[RobustnessCurve, RobustnessCurve]:
+    """Fit a submission at every epsilon, and play the reported episodes and those of the selection under it."""
+    firsts = (threat.first_seed, threat.selection_seed)
     if submitted.fit is None:
-        found = curve(subject, attack_plan(subject, [submitted.name], threat), episodes, first_seed)
+        plan, fits = attack_plan(subject, [submitted.name], threat), FittedAttacks(subject, threat)
+        reported, selection = (curve(subject, plan, episodes, first, fits) for first in firsts)
     else:
         plan = attack_plan(subject, ["noise"], threat)  # its attacks are not used
-        fit = partial(submitted.fit, subject, threat)
-        played = partial(played_curve, subject, plan, episodes, first_seed)
-        found = beside([played(fit(epsilon), (epsilon,)) for epsilon in threat.epsilons])
-    return found._replace(attacks=(submitted.name,))
+        fitted = {epsilon: submitted.fit(subject, threat, epsilon) for epsilon in threat.epsilons}
+        reported, selection = (
+            beside([played_curve(subject, plan, episodes, first, made, (each,)) for each, made in fitted.items()])
+            for first in firsts
+        )
+    names = (submitted.name,)
+    return reported._replace(attacks=names), selection._replace(attacks=names)
 
 
 def _certified(subject: Subject, threat: Threat, episodes: int, nodes: int) -> tuple[Floats | None, Floats | None]:

@@ -212,7 +212,7 @@ def _numbered(network: MLP, width: int) -> list[Tensor]:
 
 def _twice(x: Tensor) -> Tensor:
     """Every row twice, ``[S, ...] -> [2 S, ...]``."""
-    return x[:, None].expand(-1, 2, *x.shape[1:]).flatten(0, 1)
+    return torch.stack([x, x], dim=1).flatten(0, 1)
 
 
 def _of_both(flat: Tensor, first: MLP, out: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

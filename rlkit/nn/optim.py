@@ -165,7 +165,7 @@ class Adam:
         gradient = torch.where(active[:, None], gradient, self._zero)
         # at rate 1 from 0 the kernel gives minus the direction of every row
         direction = torch.zeros_like(self.parameters)
-        self._fused((direction, self.first, self.second, self.steps[0], self._zero), gradient, 1.0)
+        self._fused((direction, self.first, self.second, self.steps[0], self._idle[0]), gradient, 1.0)
         self.parameters.addcmul_(direction, (learning_rate * active)[:, None])
 
     def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
@@ -185,7 +185,7 @@ class Adam:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Moments and step counts, for a checkpoint."""
-        return {"first": self.first, "second": self.second, "steps": self.steps}
+        return {"first": self.first, "second": self.second, "steps": self.steps.double()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved moments."""

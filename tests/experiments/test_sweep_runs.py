@@ -234,6 +234,8 @@ def test_a_run_that_fails_says_so_and_the_others_finish(
     assert "in faulty" in capsys.readouterr().out
     record = sweep_record(sweep, sweep.states())
     assert record.results["cells"][1]["seed_returns"][1] is None
+    whole = record.results["cells"][0]["return"]
+    assert 0.0 <= whole.lower <= whole.value <= whole.upper <= 1.0  # the lake pays 0 or 1
     monkeypatch.setattr(worker_module, "play", play)
     assert main(["sweep", str(file), "--out", str(folder), "--resume"]) == 0
     assert outcomes(sweep) == outcomes(serial)

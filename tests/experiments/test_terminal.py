@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rlkit.experiments.cli import main
 from rlkit.experiments.command_line import kept
 from rlkit.experiments.report.ledger import ReportTable, RunRecord
-from rlkit.experiments.report.terminal import StageLines, going_on, next_step
+from rlkit.experiments.report.terminal import StageLines, going_on, next_step, say
 from rlkit.experiments.report.text import as_text, column_decimals, fitting_columns, in_words, interval_text
 from rlkit.statistics import Estimate
 
@@ -112,6 +112,12 @@ def test_the_last_line_says_what_to_do_next(tmp_path: Path, capsys: pytest.Captu
     assert lines[-1].startswith("Next: --out FOLDER")
     assert next_step(RunRecord("other", "title", {}, {}), Path("x")) == "Next: rlkit report x --out x/report.html"
     assert next_step(RunRecord("train", "title", {}, {}), Path("a b")).endswith(" --out 'a b'.gif")
+
+
+def test_a_pipe_gets_a_long_line_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "word " * 100 + "[end]"
+    say(text)
+    assert capsys.readouterr().out == f"{text}\n"
 
 
 def test_a_record_keeps_no_option_of_what_is_printed() -> None:

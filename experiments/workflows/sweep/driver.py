@@ -13,6 +13,7 @@ import numpy as np
 from rlkit.statistics import mean_interval
 
 from ...report.ledger import Cell, ReportTable, RunRecord
+from ..evaluate import possible_returns, within_limits
 from .executors import Ended, Executor
 from .experiment import Batch, PlannedRun, batch_id
 from .progress import ProgressLog, progress_log, sweep_progress
@@ -170,8 +171,11 @@ def sweep_record(sweep: SweepLedger, states: dict[str, RunState]) -> RunRecord:
         records = [sweep.result(run.id) if states[run.id].state == "done" else None for run in runs]
         found = [record for record in records if record is not None]
         returns = np.array([record["results"]["mean_return"] for record in found], dtype=np.float64)
-        mean = mean_interval(returns) if len(found) else None
         first = runs[0]
+        mean = None
+        if len(found):
+            limits = possible_returns(first.configuration["env"], first.configuration["env_kwargs"])
+            mean = within_limits(mean_interval(returns), limits)
         settings = tuple(_cell_of(first.settings.get(name)) for name in varied)
         cpu = float(sum(record["cost"]["cpu_seconds"] for record in found))
         rows.append((first.agent, first.environment, *settings, len(found), len(runs) - len(found), mean, cpu))
