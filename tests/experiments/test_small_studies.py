@@ -12,6 +12,7 @@ from rlkit.experiments.studies.ablations import run as ablations
 from rlkit.experiments.studies.agreement import run as agreement
 from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.common.sweeps import Part
+from rlkit.experiments.studies.ensembles import run as ensembles
 from rlkit.experiments.studies.overestimation import run as overestimation
 
 
@@ -30,6 +31,7 @@ def small(part: Part, folder: Path, steps: int) -> Part:
     [
         (ablations, 1024, (4, 4), {"ablations.csv", "lakes.svg", "cliff.svg"}),
         (agreement, 512, (4, 23), {"agreement.csv", "worlds.csv"}),
+        (ensembles, 1280, (4,), {"ensembles.csv"}),
         (overestimation, 1280, (6,), {"overestimation.csv"}),
     ],
 )

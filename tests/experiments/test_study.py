@@ -28,6 +28,7 @@ from rlkit.experiments.studies.common.policy_cache import rlkit_policy
 from rlkit.experiments.studies.common.scores import Point, Score
 from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.defenses.analysis import DefenseRow
+from rlkit.experiments.studies.ensembles.run import MemberRow
 from rlkit.experiments.studies.grids import run as grids
 from rlkit.experiments.studies.grids.run import GridRow
 from rlkit.experiments.studies.grids.settings import GridCase
@@ -43,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
 KINDS |= dict.fromkeys(("arms-tuning", "arms", "reuse-tuning", "reuse", "baselines", "ablations"), OutcomeRow)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
-KINDS |= {"overestimation": ValueRow}
+KINDS |= {"ensembles": MemberRow, "overestimation": ValueRow}
 KINDS |= {"defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 

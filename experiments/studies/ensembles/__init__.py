@@ -1,0 +1,1 @@
+"""Is an ensemble of seeds a few percent better than its members?"""
