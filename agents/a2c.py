@@ -27,6 +27,7 @@ from rlkit.losses import (
     log_probability,
     log_softmax,
     policy_gradient_loss,
+    squared_difference,
     standardized,
 )
 from rlkit.nn import MLP, Adam, RMSprop
@@ -61,7 +62,7 @@ def a2c_loss(
     """
     log_p = log_softmax(mask_logits(logits, action_mask))
     policy_loss = policy_gradient_loss(log_probability(log_p, action), advantage)
-    return actor_critic_loss(log_p, policy_loss, (value - target).square(), ent_coef, vf_coef)
+    return actor_critic_loss(log_p, policy_loss, squared_difference(value, target), ent_coef, vf_coef)
 
 
 class A2C(OnPolicyAgent):

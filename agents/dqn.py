@@ -103,9 +103,9 @@ class DQN(Agent):
         for count in blocks(self.updates_due(), self.config.batch_size, self._independent_updates):
             self.update(count)
 
-    def updates_due(self) -> int:
-        """Return how many updates follow the steps just collected."""
-        if self.num_timesteps <= self.config.learning_starts:
+    def updates_due(self, ahead: int = 0) -> int:
+        """Return how many updates follow the steps just collected, or those that end in ``ahead`` timesteps."""
+        if self.num_timesteps + ahead <= self.config.learning_starts:
             return 0
         updates = self.config.gradient_steps
         return updates if updates >= 0 else self.config.train_freq * self.env.num_envs
@@ -174,7 +174,8 @@ class DQN(Agent):
 
     def minibatches(self, count: int) -> Regression:
         """Sample ``count`` minibatches side by side and compute their targets, ``[S, count M, ...]``."""
-        batch, discount, importance = self.memory.sample(self._sample.take(count), self.training_state.remaining_now)
+        remaining = 1.0 if self.memory.priorities is None else self.training_state.remaining_now
+        batch, discount, importance = self.memory.sample(self._sample.take(count), remaining)
         batch = as_observed(batch, self.env.obs.dtype)
         if self.normalizer is not None:
             batch = batch._replace(reward=self.normalizer.rewards(batch.reward, self.config.n_steps))
@@ -221,14 +222,15 @@ class DQN(Agent):
     def epsilons(self, steps: int) -> Tensor:
         """Return the probability of a random action at each of the next steps, ``[T, S]``."""
         per_row = self.per_row
-        timesteps = self.training_state.now + self.env.num_envs * torch.arange(steps, device=self.device)[:, None]
+        copies, now = self.env.num_envs, self.training_state.now
+        timesteps = now + torch.arange(0, steps * copies, copies, device=self.device)[:, None]
         scheduled = linear_schedule(
             timesteps.to(torch.float32) / max(self.training_state.end, 1),
             per_row.exploration_fraction,
             per_row.exploration_initial_eps,
             per_row.exploration_final_eps,
         )
-        return torch.where(timesteps < self.config.learning_starts, 1.0, scheduled)
+        return scheduled.masked_fill(timesteps < self.config.learning_starts, 1.0)
 
     def epsilon(self) -> Tensor:
         """Return the current probability of a random action, ``[S]``."""

@@ -92,7 +92,7 @@ def ppo_loss(
     with torch.no_grad():
         distance = log_ratio.exp() - 1.0  # r - 1
         approx_kl = (distance - log_ratio).mean(dim=1)
-        clip_fraction = (distance.abs() > clip_range).to(distance.dtype).mean(dim=1)
+        clip_fraction = (distance.abs() > clip_range).mean(dim=1, dtype=distance.dtype)
     return PPOLosses(*actor_critic_loss(log_p, surrogate, error, ent_coef, vf_coef), approx_kl, clip_fraction)
 
 
@@ -113,10 +113,9 @@ class PPO(OnPolicyAgent):
                 f"{config.n_steps} x {self.env.num_envs} copies: a minibatch would be left over"
             )
         self.actor_critic = self.actor_critic_networks()
-        self.optimizer = Adam(self.actor_critic.flat, eps=1e-5)
+        self.optimizer = Adam(self.actor_critic.flat, eps=1e-5, pauses=config.target_kl is not None)
         self._ent_coef = None if config.ent_coef == 0.0 else self.per_row.ent_coef
-        everything = torch.full((self.num_seeds,), torch.inf, dtype=self.dtype, device=self.device)
-        self._target_kl = everything if config.target_kl is None else self.per_row.target_kl
+        self._target_kl: Tensor | None = None if config.target_kl is None else self.per_row.target_kl
         self._shuffle = Stream(self.seeds, "replay", width=self._batch, device=self.device)
         return {"policy": self.actor_critic.policy, "value": self.actor_critic.value}
 
@@ -124,7 +123,7 @@ class PPO(OnPolicyAgent):
         """Play ``n_steps`` steps of every copy, then make ``n_epochs`` passes over them in minibatches."""
         batch = self.experience(self.play(self.config.n_steps))
         self.training_state.means.add(explained_variance=explained_variance(batch.old_value, batch.target))
-        going_on = torch.ones_like(self.active)  # [S], False once the policy has moved too far from this batch's
+        going_on = None  # [S], False once the policy has moved too far from this batch's; None: everywhere True
         for minibatch in self.minibatches(batch):
             going_on = self.update(minibatch, going_on)
 
@@ -132,9 +131,9 @@ class PPO(OnPolicyAgent):
     def experience(self, batch: Transition) -> Experience:
         """Add advantages and the old policy's probabilities to a segment ``[S, T, B]``: ``[S, T B]``."""
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)
-        value, mask = self.actor_critic.values(features), flat_action_mask(batch)
-        advantage = self.advantages(batch, value)
-        log_p = log_softmax(mask_logits(self.actor_critic.policy(features), mask))
+        logits, value = self.actor_critic(features)
+        mask, advantage = flat_action_mask(batch), self.advantages(batch, value)
+        log_p = log_softmax(mask_logits(logits, mask))
         old_log_p = log_probability(log_p, action)
         return Experience(features, action, old_log_p, value, advantage, advantage + value, mask)
 
@@ -159,8 +158,8 @@ class PPO(OnPolicyAgent):
         return minibatch._replace(advantage=standardized(advantage)) if self.config.normalize_advantage else minibatch
 
     @torch.no_grad()
-    def update(self, batch: Experience, going_on: Tensor) -> Tensor:
-        """Make one gradient step of every row in ``going_on [S]`` bool, and return those that continue."""
+    def update(self, batch: Experience, going_on: Tensor | None) -> Tensor | None:
+        """Make one gradient step of every row in ``going_on [S]`` bool, and return those that continue; None: all."""
         config, per_row, scheduled = self.config, self.per_row, self.training_state.scheduled
         limited = config.clip_range_vf is not None
         loss = partial(
@@ -174,7 +173,9 @@ class PPO(OnPolicyAgent):
         forward = Forward(self.actor_critic, batch.features)
         targets = Targets(batch.action, batch.target, batch.advantage, batch.action_mask)
         losses, gradient = self.differentiate(forward, loss, targets, self.optimizer.gradient)
-        going_on = going_on & ~(losses.approx_kl > 1.5 * self._target_kl)
+        if self._target_kl is not None:
+            near = ~(losses.approx_kl > 1.5 * self._target_kl)
+            going_on = near if going_on is None else going_on & near
         learning_rate = scheduled(per_row.learning_rate, config.learning_rate_schedule)
         norm = self.gradient_step(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
         self.training_state.means.add(losses, gradient_norm=norm)

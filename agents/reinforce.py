@@ -33,6 +33,7 @@ from rlkit.losses import (
     log_probability,
     log_softmax,
     policy_gradient_loss,
+    squared_difference,
 )
 from rlkit.nn import MLP, Adam
 from rlkit.returns import discounted_returns, ends_by_terminating, episode_returns, steps_since_start
@@ -74,7 +75,7 @@ def negative_entropy(logits: Tensor, action_mask: Tensor | None = None) -> Tenso
 
 def value_loss(value: Tensor, target: Tensor) -> Tensor:
     """Compute mean[(V - G)^2] over M, ``[S]``, of values ``[S, M, 1]`` and returns ``[S, M]``."""
-    return (value.squeeze(-1) - target).square().mean(dim=1)
+    return squared_difference(value.squeeze(-1), target).mean(dim=1)
 
 
 class REINFORCE(OnPolicyAgent):
@@ -146,7 +147,7 @@ class REINFORCE(OnPolicyAgent):
         """Return the weights of the scores, which steps count, and steps since the start, ``[S, T, B]`` each."""
         config, weight = self.config, returns
         step = steps_since_start(batch.done, self._before)
-        self._before = torch.where(batch.done[:, -1], 0, step[:, -1] + 1)
+        self._before = (step[:, -1] + 1).masked_fill(batch.done[:, -1], 0)
         if config.discount_states:
             weight = self.per_row.gamma[:, None, None] ** step * weight
         if config.returns == "whole":

@@ -79,6 +79,7 @@ class TabularQ(Agent):
             for numbers in (radix, sizes, np.broadcast_to(np.asarray(space.start).ravel(), sizes.shape).copy())
         )
         self._scalar = isinstance(space, spaces.Discrete)
+        self._shifted = bool(np.any(space.start))
         self.table = QTable(self._num_states, self.num_actions, self.per_row.initial_value)
         self.updates = torch.zeros_like(self.table.flat)  # n of every state and action
         self._action = epsilon_greedy(
@@ -93,6 +94,7 @@ class TabularQ(Agent):
     def play(self) -> tuple[Transition, Tensor]:
         """Step every copy once and choose its next action; the transitions and their targets y, both ``[S, B]``."""
         epsilon, u = self.epsilon()[:, None], self.explore.next()
+        self.training_state.means.add(epsilon=epsilon[:, 0])
         transition = self.env.step(self._action)
         self.record(segment([transition]))
         next_q, mask = self.table(self._index(transition.next_obs)), transition.next_action_mask  # [S, B, A]
@@ -102,7 +104,7 @@ class TabularQ(Agent):
             next_value = next_q.gather(-1, epsilon_greedy(next_q, epsilon, u, mask)[..., None])[..., 0]
         else:
             next_value = (epsilon_greedy_probs(next_q, epsilon, mask) * next_q).sum(dim=-1)
-        target = transition.reward + self.per_row.gamma[:, None] * torch.where(transition.terminated, 0.0, next_value)
+        target = transition.reward + self.per_row.gamma[:, None] * next_value.masked_fill(transition.terminated, 0.0)
         # equals the action of Sarsa's target where the episode continues
         self._action = epsilon_greedy(self.table(self._index(self.env.obs)), epsilon, u, self.env.action_mask)
         return transition, target
@@ -116,17 +118,17 @@ class TabularQ(Agent):
     def update(self, transition: Transition, target: Tensor) -> None:
         """Move the entry of every transition's state and action towards its target ``[S, B]``."""
         entry = self.entry(transition)
-        error = target - self.table.flat.gather(1, entry)  # [S, B]
-        total = torch.zeros_like(self.table.flat).scatter_add_(1, entry, error)
-        met = torch.zeros_like(self.table.flat).scatter_add_(1, entry, torch.ones_like(error)).gather(1, entry)
-        mean = total.gather(1, entry) / met
-        self.training_state.deactivate_nonfinite(mean.sum(dim=1))
+        value = self.table.flat.gather(1, entry)  # [S, B]
+        error = target - value
+        by_entry = torch.zeros_like(self.table.flat).scatter_reduce_(1, entry, error, "mean", include_self=False)
+        mean = by_entry.gather(1, entry)
+        self.training_state.deactivate_nonfinite(mean.abs().sum(dim=1))
         count = self.updates.gather(1, entry) + 1.0
-        moved = self.table.flat.gather(1, entry) + self.learning_rates(count) * mean
+        moved = value + self.learning_rates(count) * mean
         # copies in the same entry write the same number
-        self.table.flat.scatter_(1, entry, torch.where(self.active[:, None], moved, self.table.flat.gather(1, entry)))
+        self.table.flat.scatter_(1, entry, torch.where(self.active[:, None], moved, value))
         self.updates.scatter_(1, entry, count)
-        self.training_state.means.add(td_error=error.abs().mean(dim=1), epsilon=self.epsilon())
+        self.training_state.means.add(td_error=error.abs().mean(dim=1))
 
     def learning_rates(self, count: Tensor) -> Tensor:
         """Return ``alpha_n = learning_rate / n^power`` of numbers of updates n, ``[S, n] -> [S, n]``."""
@@ -166,7 +168,7 @@ class TabularQ(Agent):
 
     def entry(self, transition: Transition) -> Tensor:
         """Return the columns of ``table.flat`` that hold Q(s, a), ``[S, B]``."""
-        return self._index(transition.obs) * self.num_actions + transition.action
+        return torch.add(transition.action, self._index(transition.obs), alpha=self.num_actions)
 
     def _digits(self, obs: Tensor) -> Tensor:
         """Return the components of states ``[S, B, *observation]`` counted from 0, ``[S, B, k]``."""
@@ -174,4 +176,6 @@ class TabularQ(Agent):
 
     def _index(self, obs: Tensor) -> Tensor:
         """Return the numbers of states ``[S, B, *observation] -> [S, B]``."""
-        return obs.long() - self._first if self._scalar else (self._digits(obs) * self._radix).sum(dim=-1)
+        if not self._scalar:
+            return (self._digits(obs) * self._radix).sum(dim=-1)
+        return obs.long() - self._first if self._shifted else obs.long()

@@ -35,4 +35,5 @@ nb_output_stderr = "warn"
 napoleon_numpy_docstring = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_use_type_comments = False  # there are none, and looking for them reads every source once more
 autodoc_typehints_description_target = "documented"

@@ -19,7 +19,7 @@ from rlkit.types import Transition
 from .dynamics import Array, Dynamics
 
 if TYPE_CHECKING:  # numba is imported where it is used
-    from rlkit.compiled.rollout import Scaling
+    from rlkit.compiled.rollout import Scaling, SegmentArrays
 
     from .compiled_step import CompiledStep
     from .dynamics_numbers import StepNumbers
@@ -97,9 +97,12 @@ class BatchedEnv:
         self._float = self._xp.float64 if double else self._xp.float32
         self._noise: StreamNoise | GymnasiumNoise
         if noise == "stream":
-            self._noise = StreamNoise(dynamics, self.seeds, num_envs, self.device, self._in_torch)
+            self._noise = StreamNoise(
+                dynamics, self.seeds, num_envs, self.device, self._first_state if self._in_torch else None
+            )
         else:
             self._noise = GymnasiumNoise(dynamics, self.seeds, num_envs)
+        self._never = self._zeros(torch.bool)  # [S, B]
         self.reset()
 
     @property
@@ -109,7 +112,8 @@ class BatchedEnv:
 
     def reset(self) -> Tensor:
         """Begin a new episode in every copy; observations ``[S, B, *observation]``."""
-        self.state = self._first_state(self._native(self._noise.initial()))  # [S, B, k]
+        first = self._native(self._noise.initial())
+        self.state = first if self._noise.gives_states else self._first_state(first)  # [S, B, k]
         self._elapsed = self._zeros(torch.int64)
         self._ended: tuple[Array, ...] = (
             self._zeros(torch.bool),
@@ -125,7 +129,7 @@ class BatchedEnv:
         noise = self._native(self._noise.transition()) if self._no_noise is None else self._no_noise
         state, reward, terminated = self.dynamics.transition(self.state, self._native(action), noise)
         self._elapsed += 1
-        truncated = self._zeros(torch.bool) if self._limit is None else self._elapsed >= self._limit
+        truncated = self._never if self._limit is None else self._elapsed >= self._limit
         obs, self.obs = self.obs, self._tensor(self.dynamics.observe(state))
         transition = Transition(
             obs=obs,
@@ -137,7 +141,7 @@ class BatchedEnv:
         )
         if not self._restart:
             return self._hold(transition, state)
-        self._begin(state, terminated | truncated)
+        self._begin(state, terminated if self._limit is None else terminated | truncated)
         return transition
 
     @cached_property
@@ -177,7 +181,14 @@ class BatchedEnv:
 
         return numbers_of(self.dynamics, self._float, dtype)
 
-    def play(self, numbers: StepNumbers, policy: Any, scaling: Scaling, u: Tensor) -> Transition:
+    def play(
+        self,
+        numbers: StepNumbers,
+        policy: Any,
+        scaling: Scaling,
+        u: Tensor,
+        loop: Callable[..., SegmentArrays] | None = None,
+    ) -> Transition:
         """Play T steps of every copy by a policy, in machine code; see ``rlkit.compiled``.
 
         It equals ``step`` after ``step``, up to rounding.
@@ -187,6 +198,7 @@ class BatchedEnv:
             policy: as of ``rlkit.compiled.rollout.act``.
             scaling: of its features.
             u: uniform numbers of the actions, ``[T, S, B, ...]``.
+            loop: what plays, with the arguments of ``rlkit.compiled.rollout.play``; None for that function.
 
         Returns:
             the segment, ``[S, T, B, ...]``.
@@ -199,7 +211,7 @@ class BatchedEnv:
         state, elapsed = self.state.copy(), self._elapsed.copy()  # what was returned before may share their memory
         noise = self._noise.transitions(len(u))
         running = RunningArrays(state, elapsed, *self._noise.first_states(elapsed.shape), step_limit(self.dynamics))
-        played = play(numbers, running, policy, scaling, np.ascontiguousarray(u.numpy()), noise)
+        played = (loop or play)(numbers, running, policy, scaling, np.ascontiguousarray(u.numpy()), noise)
         self.state, self._elapsed = state, elapsed
         self.obs = torch.from_numpy(self.dynamics.observe(state))
         return Transition(
@@ -214,8 +226,7 @@ class BatchedEnv:
     def _begin(self, state: Array, done: Array) -> None:
         """Take ``state`` as the present one, with the finished copies at the start of their next episode."""
         if self._in_torch:
-            fresh = self._first_state(self._noise.restart(done))
-            self.state = torch.where(done[..., None], fresh, state)
+            self.state = torch.where(done[..., None], self._noise.restart(done), state)
             self._elapsed = self._elapsed.masked_fill(done, 0)
             self.obs = self.dynamics.observe(self.state)
             return
@@ -269,21 +280,36 @@ class BatchedEnv:
 
 
 class StreamNoise:
-    """Training noise: transitions from the stream "env" by step, first states from the stream "start" by episode."""
+    """Training noise: transitions from the stream "env" by step, first states from the stream "start" by episode.
+
+    Args:
+        dynamics: which use it.
+        seeds: one per row.
+        num_envs: B, copies per seed.
+        device: where the numbers are needed.
+        first_state: computes first states of their numbers in torch, when they are drawn; None for numpy, where the
+            numbers are given.
+    """
 
     def __init__(
-        self, dynamics: Dynamics, seeds: Sequence[int], num_envs: int, device: torch.device, in_torch: bool
+        self,
+        dynamics: Dynamics,
+        seeds: Sequence[int],
+        num_envs: int,
+        device: torch.device,
+        first_state: Callable[[Tensor], Tensor] | None,
     ) -> None:
+        self.gives_states = first_state is not None
         self._everywhere = torch.ones(len(seeds), num_envs, dtype=torch.bool, device=device)
         self._transitions = Stream(seeds, "env", width=dynamics.transition_noise, copies=num_envs, device=device)
         self._starts: EpisodeStarts | DeviceEpisodeStarts
-        if in_torch:
-            self._starts = DeviceEpisodeStarts(seeds, dynamics.initial_noise, num_envs, device)
+        if first_state is not None:
+            self._starts = DeviceEpisodeStarts(seeds, dynamics.initial_noise, num_envs, device, first_state)
         else:
             self._starts = EpisodeStarts(seeds, dynamics.initial_noise, num_envs)
 
     def initial(self) -> Tensor:
-        """``[S, B, initial_noise]``: every copy begins an episode."""
+        """``[S, B, initial_noise]``, or first states ``[S, B, k]``: every copy begins an episode."""
         if isinstance(self._starts, DeviceEpisodeStarts):
             return self._starts.take(self._everywhere)
         numbers = self._starts.take(np.arange(self._everywhere.numel()))
@@ -306,7 +332,7 @@ class StreamNoise:
         return self._starts.episode.reshape(shape), self._starts.keys.reshape(*shape, 2), self._starts.width
 
     def restart(self, finished: Array) -> Array:
-        """CPU: flat indices ``[n]`` -> ``[n, initial_noise]``; a device: a mask -> ``[S, B, initial_noise]``."""
+        """Numpy: flat indices ``[n]`` -> ``[n, initial_noise]``; torch: a mask -> first states ``[S, B, k]``."""
         return self._starts.take(finished)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -329,6 +355,7 @@ class GymnasiumNoise:
     """
 
     STEPS = 64  # drawn ahead
+    gives_states = False  # but numbers
 
     def __init__(self, dynamics: Dynamics, seeds: Sequence[int], num_envs: int) -> None:
         self._dynamics = dynamics

@@ -29,6 +29,15 @@ class Constants(NamedTuple):
     theta_limit: Any
 
 
+class _Tensors(NamedTuple):
+    """What a step in torch reads, on a device."""
+
+    one: torch.Tensor  # []
+    pushes: torch.Tensor  # [2], by action: push over moment, in units of gravity
+    equations: torch.Tensor  # [6], the numbers of the equations of motion that never change
+    limits: torch.Tensor  # [4], of the components of a state
+
+
 @dataclass(frozen=True)
 class CartPole:
     """A pole hinged on a cart that is pushed left (0) or right (1) with a constant force.
@@ -130,8 +139,10 @@ class CartPole:
         xp: Any = torch if in_torch else np
         if self.sutton_barto_reward:
             reward = -xp.asarray(terminated, dtype=state.dtype)
+        elif in_torch:
+            reward = self._tensors_for(state).one.expand(terminated.shape)
         else:
-            reward = xp.ones_like(next_state[..., 0])
+            reward = np.ones_like(next_state[..., 0])
         return next_state, reward, terminated
 
     def _numpy_step(self, state: Array, action: Array) -> tuple[Array, Array]:
@@ -148,33 +159,45 @@ class CartPole:
         return next_state, (abs(next_state[..., 0]) > c.x_limit) | (abs(next_state[..., 2]) > c.theta_limit)
 
     def _torch_step(self, state: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """``_numpy_step`` in 15 operations of torch instead of 27: a device waits for the launch of each."""
-        c = self._constants[state.dtype]
-        pushes, length, limits = self._tensors_for(state)
-        x_dot, theta, theta_dot = state[..., 1:2], state[..., 2:3], state[..., 3:4]
-        cos, sin = theta.cos(), theta.sin()
+        """``_numpy_step`` in 11 operations of torch instead of 27: a device waits for the launch of each.
 
-        drive = torch.addcmul(pushes.take(action)[..., None], theta_dot.square(), sin, value=c.moment)
-        theta_acc = torch.addcmul(c.gravity * sin, cos, drive, value=-1.0)
-        theta_acc = theta_acc / torch.addcmul(length, cos, cos, value=-c.moment)
-        x_acc = torch.addcmul(drive, theta_acc, cos, value=-c.moment)
-        change = torch.cat((x_dot, x_acc, theta_dot, theta_acc), -1)
-        next_state = torch.add(state, change, alpha=c.time_step)
-        return next_state, (next_state.abs() > limits).any(dim=-1)
+        The accelerations solve x'' / m' + cos theta'' = d and cos x'' + l theta'' = sin, in units of gravity, where m'
+        is the moment and d the drive over m'. Cramer's rule gives both in one cross product of the equations' numbers.
+        """
+        c, tensors = self._constants[state.dtype], self._tensors_for(state)
+        unit = c.gravity or 1.0
+        position, speed, theta = state[..., 0::2], state[..., 1::2], state[..., 2]
 
-    def _tensors_for(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Both pushes ``[2]``, the length, and the limits of a state ``[4]``, where the state is."""
+        numbers = tensors.equations.repeat(*theta.shape, 1)  # [..., (1 / m', d, cos, sin, l, -)]
+        torch.polar(tensors.one.expand(theta.shape), theta, out=torch.view_as_complex(numbers[..., 2:4]))
+        sin, square = numbers[..., 3], state[..., 3].square()
+        torch.addcmul(tensors.pushes.take(action), square, sin, value=1.0 / unit, out=numbers[..., 1])
+        if c.gravity == 0.0:
+            sin.zero_()
+        crossed = torch.linalg.cross(numbers[..., 0:3], numbers[..., 2:5])  # x'', -1 and theta'' times the determinant
+
+        next_state = torch.empty_like(state)
+        step = -c.time_step * unit
+        torch.addcdiv(speed, crossed[..., 0::2], crossed[..., 1:2], value=step, out=next_state[..., 1::2])
+        torch.add(position, speed, alpha=c.time_step, out=next_state[..., 0::2])
+        return next_state, (next_state.abs() > tensors.limits).any(dim=-1)
+
+    def _tensors_for(self, state: torch.Tensor) -> _Tensors:
+        """What a step in torch reads beside the state, where the state is."""
         place = (state.device, state.dtype)
         if place not in self._tensors:
             c = self._constants[state.dtype]
-            pushes, limits = state.new_full((2,), c.push), state.new_full((4,), math.inf)
-            pushes[0] = -c.push
+            push = c.push / (c.moment * (c.gravity or 1.0))
+            # filled there, because a copy from the host would wait
+            pushes, equations, limits = state.new_full((2,), push), state.new_zeros(6), state.new_full((4,), math.inf)
+            pushes[0] = -push
+            equations[0], equations[4] = 1.0 / c.moment, c.length
             limits[0], limits[2] = c.x_limit, c.theta_limit
-            self._tensors[place] = pushes, state.new_full((), c.length), limits
+            self._tensors[place] = _Tensors(state.new_ones(()), pushes, equations, limits)
         return self._tensors[place]
 
     @cached_property
-    def _tensors(self) -> dict[Any, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    def _tensors(self) -> dict[Any, _Tensors]:
         """By device and dtype."""
         return {}
 

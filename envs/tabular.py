@@ -71,8 +71,11 @@ class TabularDynamics:
         """State ``[..., 1]``, action ``[...]``, u ``[..., 1]`` -> (next state ``[..., 1]`` int64, reward ``[...]``
         float64, terminated ``[...]`` bool)."""
         tables = self._tables_for(state)
-        row = state[..., 0] * self.mdp.num_actions + action  # [...]
-        entry = row * self.mdp.num_successors + _chosen_outcome(tables.cumulative, row, u)  # [...]
+        row = _plus_multiple(action, state[..., 0], self.mdp.num_actions)  # [...]
+        entry = row
+        if self.mdp.num_successors > 1:
+            outcome = _chosen_outcome(tables.cumulative, row, u)
+            entry = _plus_multiple(outcome, row, self.mdp.num_successors)
         return tables.successor.take(entry)[..., None], tables.reward.take(entry), tables.terminated.take(entry)
 
     def observe(self, state: Array) -> Array:
@@ -101,6 +104,11 @@ class TabularDynamics:
                 tables = _on_device(tables, device)
             self._tables[device] = tables
         return tables
+
+
+def _plus_multiple(x: Array, y: Array, factor: int) -> Array:
+    """x + factor y; in torch one operation."""
+    return torch.add(x, y, alpha=factor) if isinstance(x, torch.Tensor) else x + factor * y
 
 
 def _chosen_outcome(cumulative: Array, row: Array, u: Array) -> Array:

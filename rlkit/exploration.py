@@ -97,7 +97,10 @@ def categorical(logits: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor
     Returns:
         actions ``[...]`` int64: the number of actions whose cumulative probability is at most u.
     """
-    cumulative = torch.softmax(mask_logits(logits, mask), dim=-1).cumsum(dim=-1)
+    probabilities = torch.softmax(mask_logits(logits, mask), dim=-1)
+    if mask is None and logits.shape[-1] == 2:
+        return (probabilities[..., 0] <= u).long()  # the same with fewer operations
+    cumulative = probabilities.cumsum(dim=-1)
     if mask is None:
         # rounding cannot make an action A
         return (cumulative[..., :-1] <= u[..., None]).sum(dim=-1)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .devices import constant
+
 
 def q_learning_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma: Tensor | float) -> Tensor:
     """y = r + gamma max_a' Q(s', a'; theta-), with y = r where s' is terminal (Mnih et al. 2015, algorithm 1).
@@ -21,7 +23,7 @@ def q_learning_target(reward: Tensor, terminated: Tensor, next_q: Tensor, gamma:
     Returns:
         ``[..., M]``.
     """
-    return reward + torch.where(terminated, 0.0, gamma * next_q.amax(dim=-1))
+    return reward + (gamma * next_q.amax(dim=-1)).masked_fill(terminated, 0.0)
 
 
 def double_q_target(
@@ -33,7 +35,7 @@ def double_q_target(
     those of ``q_learning_target``.
     """
     chosen = next_q_online.argmax(dim=-1, keepdim=True)
-    return reward + torch.where(terminated, 0.0, gamma * next_q_target.gather(-1, chosen)[..., 0])
+    return reward + (gamma * next_q_target.gather(-1, chosen)[..., 0]).masked_fill(terminated, 0.0)
 
 
 def squared(error: Tensor) -> Tensor:
@@ -43,7 +45,8 @@ def squared(error: Tensor) -> Tensor:
 
 def huber(error: Tensor, delta: float = 1.0) -> Tensor:
     """Half the square up to ``delta``, linear with slope ``delta`` beyond it, elementwise (Huber 1964)."""
-    loss: Tensor = nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
+    zero = constant(0.0, error.dtype, error.device).expand_as(error)
+    loss: Tensor = nn.functional.huber_loss(error, zero, reduction="none", delta=delta)
     return loss
 
 
@@ -108,9 +111,15 @@ def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip_range: Tensor) 
 
 def clipped_squared(value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor | None) -> Tensor:
     """(clip(V, V_old - c, V_old + c) - target)^2, elementwise; c None does not clip."""
-    if clip_range is None:
-        return (value - target).square()
-    return (old_value + (value - old_value).clamp(-clip_range, clip_range) - target).square()
+    if clip_range is not None:
+        value = old_value + (value - old_value).clamp(-clip_range, clip_range)
+    return squared_difference(value, target)
+
+
+def squared_difference(value: Tensor, target: Tensor) -> Tensor:
+    """(V - R)^2, elementwise; one operation, and one for its derivative."""
+    loss: Tensor = nn.functional.mse_loss(value, target, reduction="none")
+    return loss
 
 
 def standardized(advantage: Tensor) -> Tensor:

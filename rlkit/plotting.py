@@ -56,7 +56,7 @@ def learning_curves(
     Raises:
         ValueError: see ``draw_curves``.
     """
-    figure = _curve_panels([("", curves)], "environment steps per seed", ylabel, title, references)
+    figure = curve_panels([("", curves)], "environment steps per seed", ylabel, title, references)
     for axes in figure.axes:
         axes.xaxis.set_major_formatter("{x:,.0f}")
     return figure
@@ -81,10 +81,11 @@ def robustness_curves(
     """
     if not policies:
         raise ValueError("policies must hold at least one policy, got none")
-    return _curve_panels(list(policies.items()), xlabel, ylabel, marker="o", mark=mark)
+    return curve_panels(list(policies.items()), xlabel, ylabel, marker="o", mark=mark)
 
 
-def _curve_panels(
+@in_style
+def curve_panels(
     groups: Sequence[tuple[str, Mapping[str, Curve]]],
     xlabel: str,
     ylabel: str,
@@ -96,6 +97,18 @@ def _curve_panels(
     """Draw groups of curves with common axes, at most five curves a panel, and one legend below.
 
     A name has the same color in every group.
+
+    Args:
+        groups: title and curves by name, of each group.
+        xlabel: label of x.
+        ylabel: label of y.
+        title: title of the figure.
+        references: levels drawn as horizontal lines.
+        marker: marker of matplotlib for the points of the mean; "" for none.
+        mark: a place on the x axis to mark with a vertical line in every panel.
+
+    Raises:
+        ValueError: see ``draw_curves``.
     """
     colors = dict(zip(dict.fromkeys(name for _, curves in groups for name in curves), cycle(COLORS), strict=False))
     places = [(group, curves, names) for group, curves in groups for names in portions(list(curves)) or [[]]]
@@ -178,7 +191,8 @@ def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) ->
 def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str = "") -> None:
     """Draw one dot per seed for every group, and next to them the mean with Student's 95 % interval.
 
-    A group of one or two seeds shows its mean without an interval. Dots are spread sideways by rank.
+    A group of one or two seeds shows its mean without an interval. Intervals are clipped to the range of the group.
+    Dots are spread sideways by rank.
 
     Args:
         axes: axes to draw on.
@@ -198,8 +212,10 @@ def strips(axes: Axes, groups: Mapping[str, ArrayLike], ylabel: str, title: str 
         sideways = 0.12 * (np.arange(len(numbers)) % 5 - 2) / 2
         axes.plot(place - 0.1 + sideways, numbers, "o", color=color, markersize=3.5, alpha=0.5, markeredgewidth=0)
         mean = mean_interval(numbers)
-        half = mean.upper - mean.value if len(numbers) >= SEEDS_FOR_BAND else 0.0
-        axes.errorbar(place + 0.25, mean.value, yerr=half, fmt="s", color=color, markersize=4.5, capsize=3)
+        shown = len(numbers) >= SEEDS_FOR_BAND
+        lower, upper = (max(mean.lower, numbers[0]), min(mean.upper, numbers[-1])) if shown else [mean.value] * 2
+        reach = np.maximum([[mean.value - lower], [upper - mean.value]], 0.0)  # the mean of equal numbers is rounded
+        axes.errorbar(place + 0.25, mean.value, yerr=reach, fmt="s", color=color, markersize=4.5, capsize=3)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set(xlim=(-0.6, len(groups) - 0.4), ylabel=ylabel, title=title)
     axes.grid(visible=False, axis="x")

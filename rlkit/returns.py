@@ -21,7 +21,7 @@ def discounted_returns(
 
     G_(t+1) is 0 where the step is terminated, and V(s_(t+1)) where it is truncated or the last of the segment.
     """
-    bootstrap = torch.where(terminated, 0.0, next_value)  # [S, T, B]
+    bootstrap = next_value.masked_fill(terminated, 0.0)  # [S, T, B]
     done = terminated | truncated
     following = bootstrap[:, -1]  # [S, B]
     returns = []
@@ -45,7 +45,7 @@ def gae(
     A_t = delta_t + gamma lambda A_(t+1) with delta_t = r_t + gamma V(s_(t+1)) - V(s_t). lambda = 1 is the
     discounted return less V(s_t), lambda = 0 the temporal difference.
     """
-    delta = reward + _time(gamma) * torch.where(terminated, 0.0, next_value) - value  # [S, T, B]
+    delta = reward + _time(gamma) * next_value.masked_fill(terminated, 0.0) - value  # [S, T, B]
     decay = torch.where(terminated | truncated, 0.0, _time(gamma * gae_lambda))
     following = torch.zeros_like(delta[:, 0])  # [S, B]
     advantages = []
@@ -77,10 +77,12 @@ def steps_since_start(done: Tensor, before: Tensor) -> Tensor:
         done: whether the episode ended at a step.
         before: steps of the running episode before the segment, ``[S, B]``.
     """
-    steps = [before]
-    for t in range(done.shape[1]):
-        steps.append(torch.where(done[:, t], 0, steps[-1] + 1))
-    return torch.stack(steps[:-1], dim=1)
+    times = torch.arange(done.shape[1], device=done.device)[:, None]
+    # the episode of a step began after the latest end, or before the segment
+    at_first = -before[:, None]
+    after_ends = torch.where(done[:, :-1], times[1:], at_first)
+    began = torch.cat([at_first, after_ends], dim=1).cummax(dim=1).values
+    return times - began
 
 
 def ends_by_terminating(terminated: Tensor, truncated: Tensor) -> Tensor:

@@ -272,12 +272,26 @@ class DeviceEpisodeStarts:
     """The numbers of ``EpisodeStarts`` on a device, without synchronizing with it to learn which copies finished.
 
     It draws enough for every copy to begin an episode at each of the next steps.
+
+    Args:
+        seeds, width, copies: as of ``EpisodeStarts``.
+        device: where the numbers are needed.
+        first_state: function of the numbers of an episode, ``[..., width] -> [..., k]``, applied when they are drawn;
+            None gives the numbers themselves.
     """
 
     EPISODES = 64  # drawn ahead for a copy, at least
 
-    def __init__(self, seeds: Sequence[int], width: int, copies: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        width: int,
+        copies: int,
+        device: torch.device,
+        first_state: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.width = width
+        self._first_state = first_state
         self._counters = -(-width // 4)
         keys = [key(seed, "start", copy) for seed in seeds for copy in range(copies)]
         self._keys = _as_int64(keys, device)
@@ -307,14 +321,14 @@ class DeviceEpisodeStarts:
         self._left = self._episodes
 
     def take(self, beginning: Tensor) -> Tensor:
-        """Return the numbers of every copy's next episode, ``[S, B, width]``; those ``beginning [S, B]`` advance."""
+        """Return every copy's next episode, ``[S, B, width or k]``; those ``beginning [S, B]`` advance."""
         self.hold(1)
         self._left -= 1
         self.step += 1
         offset = self._used[..., None, None].expand(-1, -1, 1, self._drawn.shape[-1])
-        numbers = self._drawn.gather(2, offset)[..., 0, : self.width]
+        episode = self._drawn.gather(2, offset)[..., 0, :]
         self._used += beginning
-        return numbers
+        return episode
 
     def load(self, episode: Tensor) -> None:
         """Continue after ``episode [S, B]`` begun episodes of each copy."""
@@ -323,10 +337,11 @@ class DeviceEpisodeStarts:
         self._left = 0
 
     def _draw(self) -> Tensor:
-        """Compute the numbers of the next episodes of every copy, ``[S, B, episodes, whole counters]``."""
+        """Compute the next episodes of every copy, ``[S, B, episodes, width or k]``."""
         first = self._base.flatten()[:, None] * self._counters
         numbers = uniform(self._keys, first, self._episodes * self._counters)
-        return numbers.view(*self._base.shape, self._episodes, 4 * self._counters)
+        numbers = numbers.view(*self._base.shape, self._episodes, 4 * self._counters)[..., : self.width]
+        return numbers if self._first_state is None else self._first_state(numbers)
 
 
 def _philox_at(words: tuple[int, int] | np.ndarray, counter: int) -> np.random.Philox:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,21 +26,28 @@ class Means:
         """Add one value ``[S]`` under each name, those of a group under the names of its fields."""
         for group in groups:
             for name, value in zip(group._fields, group, strict=True):
-                self._add(name, value, 1)
+                self._add(name, [value], 1)
         for name, value in values.items():
-            self._add(name, value, 1)
+            self._add(name, [value], 1)
 
     def extend(self, **values: Tensor) -> None:
         """Add n values ``[S, n]`` under each name."""
         for name, several in values.items():
-            self._add(name, several.sum(dim=1), several.shape[1])
+            self._add(name, [several.sum(dim=1)], several.shape[1])
 
-    def _add(self, name: str, total: Tensor, count: int) -> None:
+    def extend_repeatedly(self, **values: Tensor) -> None:
+        """Add n values K times, ``[K, S, n]`` under each name: as K calls of ``extend``."""
+        for name, several in values.items():
+            self._add(name, several.sum(dim=2).unbind(), several.shape[2])
+
+    def _add(self, name: str, totals: Sequence[Tensor], count: int) -> None:
+        """Add sums ``[S]`` of ``count`` values each."""
         kept = self._values.setdefault(name, [])
-        kept.append(total)
-        self._counts[name] = self._counts.get(name, 0) + count
-        if len(kept) == FOLD:
-            self._values[name] = [torch.stack(kept, dim=1).sum(dim=1)]
+        self._counts[name] = self._counts.get(name, 0) + count * len(totals)
+        for total in totals:
+            kept.append(total)
+            if len(kept) == FOLD:
+                kept[:] = [torch.stack(kept, dim=1).sum(dim=1)]
 
     def fold(self) -> None:
         """Keep the sum of each name alone, so that what is kept does not grow."""
@@ -87,6 +95,11 @@ class EpisodeReturns:
         self._kept += segment.reward.shape[1]
         if self._kept >= FOLD:
             self.fold()
+
+    @property
+    def room(self) -> int:
+        """Steps until those kept are summed up; it does not matter for the sums in how many segments they come."""
+        return FOLD - self._kept
 
     def fold(self) -> None:
         """Sum the steps kept.

@@ -40,7 +40,9 @@ class Transition(NamedTuple):
 
 
 def segment(steps: Sequence[Transition]) -> Transition:
-    """Stack T steps ``[S, B, ...]`` to a segment ``[S, T, B, ...]``."""
+    """Stack T steps ``[S, B, ...]`` to a segment ``[S, T, B, ...]``; of one step it is a view."""
+    if len(steps) == 1:
+        return combined(steps, lambda fields: fields[0][:, None])
     return combined(steps, partial(torch.stack, dim=1))
 
 

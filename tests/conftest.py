@@ -3,6 +3,8 @@
 Random tensors are the same whichever tests ran before.
 """
 
+import gc
+
 import hypothesis
 import matplotlib as mpl
 import pytest
@@ -18,3 +20,8 @@ hypothesis.settings.load_profile("rlkit")
 @pytest.fixture(autouse=True)
 def _same_random_tensors():
     torch.manual_seed(0)
+
+
+def pytest_collection_finish():
+    """Leave what is imported by now out of garbage collections, which took 7 % of the time."""
+    gc.freeze()

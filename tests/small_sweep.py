@@ -39,6 +39,8 @@ episodes = 2
 class InProcess:
     """An executor that runs an attempt where it is submitted."""
 
+    parts = 1
+
     def __init__(self, workers: int = 1) -> None:
         self.submitted: list[SweepAttempt] = []
         self._ended: list[Ended] = []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.tracking import EpisodeReturns, Means
+from rlkit.tracking import FOLD, EpisodeReturns, Means
 from rlkit.types import Transition, segment
 
 
@@ -54,6 +54,29 @@ def test_means_are_of_everything_since_the_last_reading():
     means.add(Parts(3.0 * torch.ones(2), torch.zeros(2)))
     read = {name: mean.tolist() for name, mean in means.read().items()}
     assert read == {"loss": [2.0, 2.0], "entropy": [0.0, 0.0], "kl": [1.0, 1.0]}
+
+
+def test_means_of_several_iterations_are_to_the_bit_those_of_one_after_another():
+    values = torch.rand(300, 2, 5, generator=torch.Generator().manual_seed(0))
+    together, alone = Means(), Means()
+    for part in values.split(7):
+        together.extend_repeatedly(loss=part)
+    for part in values:
+        alone.extend(loss=part)
+    found, expected = (means.state_dict() for means in (together, alone))
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert together.read()["loss"].tolist() == alone.read()["loss"].tolist()
+
+
+def test_the_room_of_returns_is_what_is_left_until_they_are_summed():
+    returns, nothing = EpisodeReturns(1, 1, torch.device("cpu")), torch.zeros(1, 10, 1)
+    room = []
+    for _ in range(26):
+        room.append(returns.room)
+        returns.add(Transition(nothing, nothing, nothing, nothing, nothing > 0, nothing > 0))
+    assert room == [FOLD - 10 * count for count in range(26)]
+    assert returns.room == FOLD  # 260 steps were summed
 
 
 @pytest.mark.parametrize("steps", [3, 300])  # before and after rewards were summed

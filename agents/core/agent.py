@@ -171,7 +171,7 @@ class Agent(NetworkPolicy):
     # Training
 
     def iteration(self) -> None:
-        """Collect one batch of experience and learn from it, on the engine."""
+        """Collect one batch of experience and learn from it, on the engine, which may do so several times at once."""
         self.engine.iteration(self)
 
     @answering(OF_LEARN, f"callback: {OF_LEARN['callback']}")
@@ -216,6 +216,7 @@ class Agent(NetworkPolicy):
     def iterations(self, total_timesteps: int, every: int | None = None) -> Iterator[int]:
         """``training`` that yields after every iteration, so that a caller can stop or write a checkpoint there.
 
+        The compiled engine makes several short iterations of DQN at once, for a fraction of a second at most.
         Arguments and errors as of ``training``.
         """
         self._begin(total_timesteps, every)
@@ -371,9 +372,13 @@ class Agent(NetworkPolicy):
         seeds = [seed] * (rows or self.num_seeds)
         return self.source.make(seeds, episodes, restart=False, noise="gymnasium", double=True)
 
-    def ensemble(self) -> Ensemble:
-        """Return one policy that averages the rows' action values or probabilities."""
-        return Ensemble(self)
+    def ensemble(self, members: int | None = None) -> Ensemble:
+        """Return one policy that averages the rows' action values or probabilities, or one for every ``members`` rows.
+
+        Raises:
+            ValueError: ``members`` does not divide the number of seeds.
+        """
+        return Ensemble(self, members)
 
     def __len__(self) -> int:
         return self.num_seeds

@@ -13,19 +13,25 @@ from rlkit.compiled.layout import AdamArrays, MLPArrays, PriorityArrays, ReplayA
 from rlkit.compiled.learn import blocks
 from rlkit.compiled.q_learning import (
     EpsilonGreedy,
+    Experience,
     Exploration,
     QArrays,
     QLearning,
     Schedules,
     UpdateLog,
     descend_rows,
+    iterate_rows,
     write_epsilons,
 )
 from rlkit.compiled.replay import store_rows
+from rlkit.compiled.rollout import CartPoleNumbers, SegmentArrays
 from rlkit.nn import MLP, Dueling
 from rlkit.replay import ReplayBuffer
+from rlkit.schedules import factor
 
 from .compiled_on_policy import scaling_of
+
+AHEAD = 2**32  # multiply-adds of the iterations that are made at once, unless one has more: about half a second
 
 
 def not_covered(agent: Any) -> str:
@@ -68,21 +74,107 @@ class DQNIteration:
             config.learning_starts,
         )
         self.work = 4 * config.batch_size * agent.network.flat.shape[1]  # multiply-adds of an update
-        self.no_beta, self.no_deviation = np.ones(agent.num_seeds), np.empty((agent.num_seeds, 0))
+        self.no_deviation = np.empty((agent.num_seeds, 0))
+        self.no_numbers = np.empty((0, agent.num_seeds, config.batch_size))
         self.stored = StoredArrays()
+        # whether observations are the states, in another dtype at most
+        shows_states = isinstance(self.numbers, CartPoleNumbers) or isinstance(agent.observation_space, spaces.Discrete)
+        self.plain = self.numbers is not None and shows_states and agent.normalizer is None and config.replay
 
     def __call__(self) -> None:
-        """Collect ``train_freq`` steps of every copy, then make ``gradient_steps`` updates."""
-        agent = self.agent
+        """Collect ``train_freq`` steps of every copy, then make ``gradient_steps`` updates; once or several times."""
+        agent, steps = self.agent, self.agent.config.train_freq
         if self.numbers is None or agent.memory.replay is None:  # the first segment makes the memory
-            agent.collect(agent.config.train_freq)
+            agent.collect(steps)
+        elif not self.plain:
+            self.collect(steps)
+        elif (count := self.iterations_at_once()) > 0:
+            self.iterate(count, agent.updates_due(steps * agent.env.num_envs))
+            return
         else:
-            self.collect(agent.config.train_freq)
+            self.iterate(1, 0)
         due = agent.updates_due()
         while due > 0:
             count = min(due, agent.updates_until_target())
             self.update(count)
             due -= count
+
+    def iterations_at_once(self) -> int:
+        """Return how many iterations one call of machine code can make; 0 if the next one has to be made in parts.
+
+        No row of the log, end of training or sum of returns falls into them, the target network stays as it is, and
+        all of them make as many updates.
+        """
+        agent, state, config = self.agent, self.agent.training_state, self.agent.config
+        copies, steps = agent.env.num_envs, config.train_freq
+        now, each = state.timesteps, steps * copies
+        updates = agent.updates_due(each)
+        counts = [max(-(-(min(state.due, state.end) - now) // each), 1), max(state.returns.room // steps, 1)]
+        counts.append(max(AHEAD // (agent.num_seeds * self.work * max(updates, 1)), 1))
+        if updates == 0 and config.gradient_steps != 0:
+            counts.append((config.learning_starts - now) // each)
+        if config.target_clock == "steps":
+            interval = max(config.target_update_interval // copies, 1)
+            counts.append((interval - now // copies % interval - 1) // steps)
+        elif updates > 0:
+            counts.append(agent.updates_until_target() // updates)
+        return min(counts)
+
+    def iterate(self, count: int, updates: int) -> None:
+        """Make ``count`` iterations with ``updates`` updates each; a row makes all of them before the next row begins.
+
+        The target network is updated at the end if it is due.
+        """
+        agent, state, memory, config = self.agent, self.agent.training_state, self.agent.memory, self.agent.config
+        steps, before, each = config.train_freq, state.timesteps, config.train_freq * memory.copies
+        ends = [before + (k + 1) * each for k in range(count)]  # timesteps after each iteration
+        epsilon = np.empty((count * steps, agent.num_seeds), self.dtype)
+        write_epsilons(self.exploration, before, memory.copies, state.end, epsilon)
+        policy = EpsilonGreedy(self.online, epsilon, config.single_coin, agent.num_actions)
+        log, learned = self.empty_log(count, updates), agent.active.clone()
+        replay, priority = self.stored.of(memory, count * steps)
+        u = agent._sample.take(count * updates).numpy() if updates > 0 else self.no_numbers
+        schedules, added = self.schedules([state.remaining_at(end) for end in ends]), int(memory.replay.added)
+        learning = self.learner, scaling_of(agent), schedules, replay.as_bytes(), priority, added, u, log
+
+        def loop(numbers: Any, running: Any, policy: Any, _: Any, explore: Any, noise: Any) -> SegmentArrays:
+            segment = SegmentArrays.empty(running.state, len(explore))
+            steps = observed(segment, replay.obs.dtype)
+            experience = Experience(numbers, running, policy, explore, noise, segment, steps, replay)
+            for first, last in blocks(agent.num_seeds, self.work * count * max(updates, 1)):
+                iterate_rows(first, last, experience, *learning)
+            return segment
+
+        agent.record(agent.env.play(self.numbers, policy, learning[1], agent.explore.take(count * steps), loop))
+        memory.wrote(count * steps)
+        state.means.extend_repeatedly(epsilon=torch.from_numpy(epsilon[steps - 1 :: steps, :, None]))
+        agent.count_steps(count * steps)
+        if updates > 0:
+            self.note_divergences(learned, log, ends)
+            state.means.extend_repeatedly(**tensors_of(log))
+            agent.count_updates(count * updates)
+
+    def note_divergences(self, learned: Tensor, log: UpdateLog, ends: list[int]) -> None:
+        """Note when rows that ``learned [S]`` stopped: at the end of the first iteration with a number not finite."""
+        for row in torch.nonzero(learned & ~self.agent.active)[:, 0].tolist():
+            finite = np.isfinite(log.loss[:, row]) & np.isfinite(log.gradient_norm[:, row])
+            self.agent.training_state.diverged_at[row] = ends[int(finite.all(axis=1).argmin())]
+
+    def schedules(self, remaining: list[float]) -> Schedules:
+        """Return the numbers of updates when so much of training remains, for each of K iterations."""
+        agent, per_row = self.agent, self.agent.per_row
+        factors = [factor(agent.config.learning_rate_schedule, 1.0 - left) for left in remaining]
+        rate = per_row.learning_rate * torch.tensor(factors, dtype=agent.dtype)[:, None]
+        if agent.memory.priorities is None:
+            beta = torch.ones(len(remaining), agent.num_seeds, dtype=torch.float64)
+        else:
+            beta = agent.memory.betas(torch.tensor(remaining, dtype=agent.dtype)[:, None]).double()
+        deviation = self.no_deviation if agent.normalizer is None else agent.normalizer.reward_deviation().numpy()
+        return Schedules(rate.numpy(), beta.numpy(), np.ascontiguousarray(deviation))
+
+    def empty_log(self, iterations: int, updates: int) -> UpdateLog:
+        """Return arrays for the numbers of updates."""
+        return UpdateLog(*np.empty((3, iterations, self.agent.num_seeds, updates), self.dtype))
 
     def collect(self, steps: int) -> None:
         """Store epsilon-greedy steps of every copy in the replay memory, and update the target network when due."""
@@ -100,22 +192,31 @@ class DQNIteration:
 
     def update(self, count: int) -> None:
         """Make ``count`` gradient steps of every row; the target network does not change during them."""
-        agent, memory, config, per_row = self.agent, self.agent.memory, self.agent.config, self.agent.per_row
+        agent, memory = self.agent, self.agent.memory
         u = agent._sample.take(count)  # [n, S, M]
         if memory.latest:
             u = memory.latest_numbers(*u.shape).view(agent.num_seeds, count, -1).transpose(0, 1).contiguous()
-        rate = agent.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
-        beta = self.no_beta if memory.priorities is None else memory.betas(agent.progress_remaining).double().numpy()
-        deviation = self.no_deviation if agent.normalizer is None else agent.normalizer.reward_deviation().numpy()
-        scaling, schedules = scaling_of(agent), Schedules(rate.numpy(), beta, np.ascontiguousarray(deviation))
+        scaling, schedules = scaling_of(agent), self.schedules([agent.progress_remaining])
         replay, priority = self.stored.of(memory, 0)
-        log = UpdateLog(*np.empty((3, agent.num_seeds, count), self.dtype))
+        log = self.empty_log(1, count)
         numbers = replay.as_bytes(), priority, int(memory.replay.added), u.numpy()
         for first, last in blocks(agent.num_seeds, self.work * count):
             descend_rows(first, last, self.learner, scaling, schedules, *numbers, log)
-        means = {name: torch.from_numpy(logged) for name, logged in log._asdict().items()}
-        agent.training_state.means.extend(**means)
+        agent.training_state.means.extend_repeatedly(**tensors_of(log))
         agent.count_updates(count)
+
+
+def tensors_of(log: UpdateLog) -> dict[str, Tensor]:
+    """Return the log's arrays as tensors, by name."""
+    return {name: torch.from_numpy(logged) for name, logged in log._asdict().items()}
+
+
+def observed(segment: SegmentArrays, dtype: Any) -> TransitionArrays:
+    """Return a segment of which observations are the states, in a dtype of their own if it is not that of states."""
+    if segment.state.dtype == dtype:
+        return TransitionArrays(*segment)
+    obs, next_obs = np.empty((2, *segment.state.shape), dtype)
+    return TransitionArrays(*segment)._replace(obs=obs, next_obs=next_obs)
 
 
 class StoredArrays:

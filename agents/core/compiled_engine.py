@@ -43,7 +43,10 @@ class CompiledAlgorithm(Protocol):
 
     @property
     def Iteration(self) -> Callable[[Any], Callable[[], None]]:
-        """Make the views of an agent; calling the result collects one batch of experience and learns from it."""
+        """Make the views of an agent; calling the result collects a batch of experience and learns from it.
+
+        It may do so several times, if only the last one may end with a row of the log or with the training.
+        """
         ...
 
 

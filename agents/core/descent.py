@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from rlkit.devices import constant
 from rlkit.types import Network
 
 L = TypeVar("L")  # a loss [S], or a NamedTuple of tensors [S, ...] with a field ``loss [S]``
@@ -69,11 +70,16 @@ class Forward:
             gradient = self.network.gradient(total)
             gradient = gradient if out is None else out.copy_(gradient)
         else:
-            grads = torch.autograd.grad(total, self.outputs, torch.ones_like(total), materialize_grads=True)
+            grads = torch.autograd.grad(total, self.outputs, _ones(total), materialize_grads=True)
             with torch.no_grad():
                 # the memory layout of a derivative must not depend on S, because products would round differently
                 gradient = self._pullback(*(grad.contiguous() for grad in grads), out)
         return _detached(losses), gradient
+
+
+def _ones(total: Tensor) -> Tensor:
+    """Return the derivative of a sum by its summands."""
+    return constant(1.0, total.dtype, total.device).expand_as(total)
 
 
 def _detached(losses: Any) -> Any:

@@ -15,7 +15,7 @@ class Engine(Protocol):
     reason: str  # why it is not the compiled one; "" for that
 
     def iteration(self, agent: Agent) -> None:
-        """Collect one batch of experience and learn from it."""
+        """Collect one batch of experience and learn from it; several times if none ends with a row of the log."""
         ...
 
 

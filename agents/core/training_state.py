@@ -111,7 +111,11 @@ class TrainingState:
     @property
     def remaining(self) -> float:
         """1 at the first step of training, 0 at its end: what schedules are functions of."""
-        return 1.0 - self.timesteps / self.end if self.end else 1.0
+        return self.remaining_at(self.timesteps)
+
+    def remaining_at(self, timesteps: int) -> float:
+        """Return ``remaining`` after so many timesteps."""
+        return 1.0 - timesteps / self.end if self.end else 1.0
 
     @property
     def remaining_now(self) -> float | Tensor:
@@ -128,16 +132,17 @@ class TrainingState:
         self.returns.fold()
 
     def deactivate_nonfinite(self, number: Tensor) -> None:
-        """Stop for good every row whose number ``[S]``, such as the norm of its gradient, is not finite."""
-        self.active &= number.abs() < math.inf  # NaN compares false
+        """Stop for good every row whose number ``[S]``, a norm or a sum of squares, is not finite."""
+        self.active &= number < math.inf  # NaN compares false
 
     def deactivate_nonfinite_loss(self, loss: Tensor) -> None:
         """Stop for good every row whose loss ``[S]`` is not finite, and log that it was the loss.
 
-        A loss may be infinite while its gradient, being clipped, is not.
+        A loss may be infinite while its gradient, being clipped, is not. It is not negative.
         """
-        self.returns.unsound["loss"] |= self.active & ~loss.isfinite()
-        self.deactivate_nonfinite(loss)
+        finite = loss < math.inf  # NaN compares false
+        self.returns.unsound["loss"] |= self.active > finite
+        self.active &= finite
 
     def freeze(self, faults: Mapping[int, FaultyEnvironmentError]) -> None:
         """Stop the rows whose environment is faulty.

@@ -3,6 +3,7 @@
 A process imports its library, trains PPO on one thread and evaluates the greedy policy after every 2,048 steps over
 five episodes, until the mean return is at least 475 twice in a row. rlkit has its tuned preset, stable-baselines3 the
 hyper-parameters of the RL Zoo. Both take turns. The imports of torch and of ``rlkit.agents`` are timed beside.
+With ``--dqn 10`` seeds 0 to 9 of rlkit's DQN with its tuned preset are trained in the same way.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -47,11 +49,11 @@ class TwiceInARow:
         return self._count == 2
 
 
-def rlkit_steps(seed: int) -> Iterator[tuple[int, Callable[[], float]]]:
-    """Train rlkit's PPO; after every ``EVERY`` steps yields how many there were and what evaluates the policy."""
-    from rlkit.agents import PPO
+def rlkit_steps(algorithm: str, seed: int) -> Iterator[tuple[int, Callable[[], float]]]:
+    """Train an agent; after every ``EVERY`` steps yields how many there were and what evaluates the policy."""
+    import rlkit.agents
 
-    agent = PPO("CartPole-v1", seeds=[seed], preset="tuned", device="cpu")
+    agent = getattr(rlkit.agents, algorithm)("CartPole-v1", seeds=[seed], preset="tuned", device="cpu")
     for step in agent.training(STEPS, every=EVERY):
         yield step, lambda: float(agent.evaluate(episodes=EPISODES).mean())
 
@@ -76,14 +78,16 @@ def sb3_steps(seed: int) -> Iterator[tuple[int, Callable[[], float]]]:
         yield model.num_timesteps, lambda: float(evaluate(model, judged, n_eval_episodes=EPISODES)[0])
 
 
-SIDES = {"rlkit": rlkit_steps, "stable-baselines3": sb3_steps}
+SIDES = {"rlkit": partial(rlkit_steps, "PPO"), "stable-baselines3": sb3_steps}
+DQN_SIDE, DQN_SECONDS = "rlkit DQN", 10.0
 
 
 def train(side: str, seed: int) -> None:
     """The work of a process; prints its steps, its CPU seconds, and those of the evaluations."""
     done = STEPS
     check: TwiceInARow | None = None
-    for step, evaluate in SIDES[side](seed):
+    sides = SIDES | {DQN_SIDE: partial(rlkit_steps, "DQN")}
+    for step, evaluate in sides[side](seed):
         check = check or TwiceInARow(evaluate)
         if check():
             done = step
@@ -122,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--repetitions", type=int, default=3, help="seeds 0, 1, ... of both libraries, in turn")
     parser.add_argument("--uncompiled", action="store_true", help="also once without compiled code in the cache")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # the work of one process
+    parser.add_argument("--dqn", type=int, default=0, help="also so many seeds of rlkit's DQN")
+    parser.add_argument("--side", choices=[*SIDES, DQN_SIDE], help=argparse.SUPPRESS)  # the work of one process
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.side:
@@ -138,7 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found[side].append(solve(side, seed))
     print("| PPO, one seed | steps | CPU s | wall s | CPU s of the evaluations |\n| --- | --- | --- | --- | --- |")
     for side in SIDES:
-        print(line(side, found[side]))
+        print(line(side, found[side]), flush=True)
+    if options.dqn:
+        solve(DQN_SIDE, 0)  # compiles what is missing
+        solved = [solve(DQN_SIDE, seed) for seed in range(options.dqn)]
+        quick = sum(each.steps < STEPS and each.wall_seconds < DQN_SECONDS for each in solved)
+        print(line(DQN_SIDE, solved))
+        print(f"\n{quick} of {options.dqn} seeds of DQN within {DQN_SECONDS:g} s")
     if options.uncompiled:
         with tempfile.TemporaryDirectory() as cache:
             print(line("rlkit, compiling first", [solve("rlkit", 0, cache)]))

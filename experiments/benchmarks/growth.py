@@ -1,5 +1,6 @@
 """How exact solving grows with a problem, and how near a sweep comes to memory's speed:
-``python -m rlkit.experiments.benchmarks.growth --figure results/planning/growth.svg``.
+``python -m rlkit.experiments.benchmarks.growth``. With ``--rows results/planning/growth.csv`` and ``--figure
+results/planning/growth.svg`` it draws the rows of that file, or measures them where it is not there.
 
 CPU time of one thread, the least of the repetitions.
 """
@@ -9,9 +10,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from rlkit.planning.kernels.stencil import stencil, sweep
 from rlkit.planning.kernels.sweeps import TableArrays, back_up_best
 from rlkit.planning.operators import extents
 
+from ..studies.common import rows as rows_of_file
 from .problems import TRUE_ERROR, garnet_table, goal_grid, without_map
 
 COMMAND = "python -m rlkit.experiments.benchmarks.growth"
@@ -32,9 +35,11 @@ VARIED: dict[str, tuple[int, ...]] = {
     "K": (2, 4, 8, 16, 32),
     "1/(1-gamma)": (10, 100, 1000, 10_000),
 }
+MEANING = {"N": "states N", "A": "actions A", "K": "successors K", "1/(1-gamma)": "horizon 1 / (1 - gamma)"}
 
 
-class Growth(NamedTuple):
+@dataclass(frozen=True)
+class Growth:
     """One solve of a Garnet and of a goal grid; the grid has A = 4 and K = 3 and varies in N and gamma only."""
 
     varied: str
@@ -116,7 +121,7 @@ def draw(rows: list[Growth], path: Path) -> None:
             axes.loglog(*zip(*on_grid, strict=True), "s-", label="goal grid")
         axes.set_xticks(values, [f"{value:,}" for value in values])
         axes.minorticks_off()
-        axes.set_xlabel(letter)
+        axes.set_xlabel(MEANING[letter])
     legend_below(figure, columns=3)
     figure.axes[0].set_ylabel("time to an error of 1e-6 [ms]")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,11 +129,17 @@ def draw(rows: list[Growth], path: Path) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Print both tables, and draw the growth into the file ``--figure``."""
+    """Print both tables, and draw the growth into the file ``--figure``; or draw the rows of the file ``--rows``."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--figure", type=Path, default=None, help="where to draw it")
+    parser.add_argument("--rows", type=Path, default=None, help="CSV file of rows: drawn if it is there, else written")
     parser.add_argument("--size", type=int, default=3000, help="tiles along the map whose sweep is timed")
     options = parser.parse_args(args)
+    if options.rows is not None and options.rows.is_file():
+        if options.figure is None:
+            parser.error("--rows names a file that is there: add --figure to draw it")
+        draw(rows_of_file.read(options.rows, Growth), options.figure)
+        return
     speeds = bandwidth(options.size)
     for name, speed in speeds.items():
         print(f"{name:6} {speed:6.1f} GB/s  {speed / speeds['triad']:.2f} of the triad")
@@ -137,6 +148,8 @@ def main(args: list[str] | None = None) -> None:
     for row in rows:
         grid = ("", "") if row.table is None else (f"{row.table * 1e3:.2f}", str(row.table_sweeps))
         print(f"| {row.varied} | {row.value} | {row.garnet * 1e3:.2f} | {row.garnet_sweeps} | {' | '.join(grid)} |")
+    if options.rows is not None:
+        rows_of_file.append(options.rows, rows)
     if options.figure is not None:
         draw(rows, options.figure)
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 COMMAND = "python -m rlkit.experiments.benchmarks.memory"
@@ -54,15 +55,22 @@ class Peak(NamedTuple):
 
     imports: int
     process: int  # the imports included
-    compiling: int  # the same of the first process, which compiles the loops
+    compiling: int  # the same of the first process, which compiles what the cache does not have
     counted: int  # ``Solution.bytes``
 
 
-def peak(problem: str, gamma: float, method: str = "auto") -> Peak:
-    """Measure the peak memory for one of ``PROBLEMS``; Linux only."""
+def peak(problem: str, gamma: float, method: str = "auto", cache: Path | None = None) -> Peak:
+    """Measure the peak memory for one of ``PROBLEMS``; Linux only.
+
+    Args:
+        problem: its name.
+        gamma: the discount.
+        method: the solver.
+        cache: where machine code is kept; a new folder, so that the first process compiles, if None.
+    """
     program = PROGRAM.format(problem=PROBLEMS[problem], gamma=gamma, method=method)
-    with tempfile.TemporaryDirectory() as cache:
-        environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+    with tempfile.TemporaryDirectory() as new:
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(cache or new)}
         command = [sys.executable, "-c", program]
         runs = [
             subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout

@@ -4,7 +4,8 @@
 
 An update of a minibatch has a number of operations and a least number of bytes to move: the minibatch is read,
 parameters and moments are read and written. Their ratio and the machine's peak rates, of a large matrix product and of
-a sum of large arrays, give the roof (Williams, Waterman & Patterson 2009). Times are CPU seconds of one thread.
+a sum of large arrays, give the roof (Williams, Waterman & Patterson 2009). Times are CPU seconds of one thread. The
+compiled DQN plays, stores and updates in one call, so its updates have all of that in them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Shape(NamedTuple):
     networks: tuple[tuple[int, ...], ...]
     forwards: int  # of every network
     updates: int  # of one iteration
-    parts: dict[EngineName, dict[str, str]]  # of an iteration: methods by what they do, the last makes the updates
+    parts: dict[EngineName, dict[str, str]]  # of an iteration: what methods do, by their names
 
 
 SHAPES = {
@@ -46,8 +47,8 @@ SHAPES = {
         1,
         16,
         {
-            "compiled": {"play": "play", "advantages": "prepared", "updates": "descended"},
-            "torch": {"play": "play", "advantages": "experience", "updates": "update"},
+            "compiled": {"play": "play", "prepared": "advantages", "descended": "updates"},
+            "torch": {"play": "play", "experience": "advantages", "update": "updates"},
         },
     ),
     "dqn": Shape(
@@ -55,7 +56,10 @@ SHAPES = {
         ((4, 120, 84, 2),),
         2,  # of the target network too
         1,
-        {engine: {"play": "collect", "updates": "update"} for engine in ENGINES},
+        {  # compiled, an iteration is one call, unless the target network moves
+            "compiled": {"iterate": "updates", "update": "updates"},
+            "torch": {"collect": "play", "update": "updates"},
+        },
     ),
 }
 
@@ -116,7 +120,7 @@ class Stopwatch:
     def watch(self, owner: Any, method: str, part: str) -> None:
         """Time the calls of a method of an object from now on."""
         called: Callable[..., Any] = getattr(owner, method)
-        self.seconds[part] = 0.0
+        self.seconds.setdefault(part, 0.0)
 
         def timed(*args: Any, **named: Any) -> Any:
             began = time.process_time()
@@ -134,7 +138,7 @@ def iteration_parts(name: str, engine: EngineName, seeds: int, steps: int | None
     agent: Agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", engine=engine, **case.settings)
     agent.learn(case.before or BEFORE * agent.config.n_steps * agent.env.num_envs)
     watch, before = Stopwatch(), agent.num_timesteps
-    for part, method in shape.parts[engine].items():
+    for method, part in shape.parts[engine].items():
         watch.watch(agent.engine._iteration if engine == "compiled" else agent, method, part)  # type: ignore[attr-defined]
     watch.watch(agent, "iteration", "rest")
     agent.learn(steps or case.steps)
@@ -180,7 +184,7 @@ def draw_shares(axes: Any, found: dict[tuple[int, EngineName], dict[str, float]]
     whole, base = np.array([sum(parts.values()) for parts in found.values()]), np.zeros(len(found))
     in_products = np.full(len(found), 1e6 * products)
     heights = {
-        "play and store": np.array([parts["play"] for parts in found.values()]),
+        "play and store": np.array([parts.get("play", 0.0) for parts in found.values()]),
         "advantages": np.array([parts.get("advantages", 0.0) for parts in found.values()]),
         "products of the updates": in_products,
         "rest of the updates": np.array([parts["updates"] for parts in found.values()]) - in_products,

@@ -408,6 +408,8 @@ class ExecutorOptions:
         workers: Batches that train at the same time.
         cpus: CPUs of a batch (ray).
         gpus: GPUs of a batch (ray); a part of one lets batches share it.
+        gpu_ids: GPUs of this machine, for example 0 1 (local): one worker each, and the rows of a batch are split
+            between them.
         address: Address of the Ray cluster.
         job: Options of the SLURM jobs as submitit names them, for example slurm_partition=long timeout_min=600.
     """
@@ -416,6 +418,7 @@ class ExecutorOptions:
     workers: Annotated[int | None, unset("INT", "one per CPU, of the cluster with ray; 100 with slurm")] = None
     cpus: float = 1.0
     gpus: Annotated[float | None, unset("FLOAT", "1 for experiments on cuda, else 0")] = None
+    gpu_ids: Annotated[tuple[int, ...], unset("INT ...", "all that --workers see, together")] = ()
     address: Annotated[str | None, unset("ADDRESS", "RAY_ADDRESS, else a new cluster on this machine")] = None
     job: Pairs = ()
 
@@ -439,12 +442,23 @@ class ExecutorOptions:
             wanted = "ray" if name in of_ray else "slurm"
             if given and self.executor != wanted:
                 raise ValueError(f"--{name} is an option of --executor {wanted}: leave it out")
+        if self.gpu_ids:
+            self._refuse_gpu_ids(device)
         if self.executor == "ray":
             gpus = float(device.startswith("cuda")) if self.gpus is None else self.gpus
             return RayExecutor(self.workers, self.cpus, gpus, self.address)
         if self.executor == "slurm":
             return SlurmExecutor(folder / "slurm", self.workers or SLURM_JOBS, pairs(self.job))
-        return LocalExecutor(min(self.workers or os.cpu_count() or 1, runs))
+        return LocalExecutor(min(self.workers or os.cpu_count() or 1, runs), self.gpu_ids)
+
+    def _refuse_gpu_ids(self, device: str) -> None:
+        """Raise ValueError where GPUs are numbered and nothing would compute on them."""
+        if self.executor != "local":
+            raise ValueError("--gpu-ids is an option of --executor local: leave it out")
+        if self.workers is not None:
+            raise ValueError("--gpu-ids begins one worker for each GPU: leave --workers out")
+        if not device.startswith("cuda"):
+            raise ValueError(f'--gpu-ids is for runs on GPUs, and these are on {device}: write device = "cuda"')
 
 
 @dataclass(frozen=True)

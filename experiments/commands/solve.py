@@ -55,6 +55,9 @@ def solve(
         points: Points per axis of the lattice of CartPole-v1.
         policy: A DQN trained on CartPole-v1, whose action values are compared with the optimum.
     """
+    from rlkit.planning import followed
+
+    from ..report import terminal
     from ..workflows.cartpole import cartpole_of, solve_cartpole
     from ..workflows.solve import find_problem
     from ..workflows.solve import solve as run_solver
@@ -64,7 +67,8 @@ def solve(
         if limit is not None or prove or method != "auto":
             raise ValueError(f"{problem} is solved on a lattice: leave out --limit, --prove and --method")
         learned = None if policy is None else PolicyOptions(policy).load()
-        run = solve_cartpole(dynamics, problem, points or 15, gamma, tolerance, device, learned)
+        with followed() as done, terminal.going_on(f"Solving {problem}", done.__str__, output.silent):
+            run = solve_cartpole(dynamics, problem, points or 15, gamma, tolerance, device, learned)
         return output.finish(run)
     if points is not None or policy is not None:
         raise ValueError(
@@ -72,6 +76,7 @@ def solve(
             "policy with the optimum of a finite problem)"
         )
     found = find_problem(problem, pairs(env_kwargs))
-    run = run_solver(found, gamma, tolerance, limit, method, device, prove)
+    with followed() as done, terminal.going_on(f"Solving {problem}", done.__str__, output.silent):
+        run = run_solver(found, gamma, tolerance, limit, method, device, prove)
     code = output.finish(run)
     return code if run.results["finished"] else INTERRUPTED

@@ -10,7 +10,7 @@ import torch
 
 from ..report.ledger import write_bytes, write_text
 from .animations import write_small_gif
-from .exhibits import AnimationExhibit, FigureExhibit, Models, animations, figures
+from .exhibits import STUDY_FIGURES, AnimationExhibit, FigureExhibit, Models, animations, figures
 
 COMMAND = "python -m rlkit.experiments.gallery"
 INTRODUCTION = f"""\
@@ -18,7 +18,7 @@ INTRODUCTION = f"""\
 
 Every kind of figure that rlkit draws, and four animations. The trainings behind them are short: the pictures show
 what can be drawn, and prove nothing. One command draws this page: `{COMMAND} --out docs`.
-Figures of the studies are on the [pages of results](results/index.md).
+The [figures of studies](#figures-of-studies) are explained on the [pages of results](results/index.md).
 
 Text, lines and background of a figure turn dark with the page. Colors are those of Okabe and Ito, which color-blind
 readers can distinguish; `rlkit.figure_style` holds them.
@@ -32,6 +32,10 @@ def page(drawn: Sequence[FigureExhibit], moving: Sequence[AnimationExhibit]) -> 
         command = f" `{each.command}` draws one." if each.command else ""
         code = f"Drawn by {{py:func}}`~{each.code}`.{command}"
         parts.append(f"## {each.title}\n\n![{each.title}](gallery/{each.name}.svg)\n\n{code}\n")
+    parts.append("## Figures of studies\n")
+    for of in STUDY_FIGURES:
+        picture = f"![{of.title}](../results/{of.path})"
+        parts.append(f"### {of.title}\n\n{picture}\n\nDrawn by `{of.code}`. `{of.command}` draws it.\n")
     parts.append("## Animations\n")
     for shown in moving:
         parts.append(f"### {shown.title}\n\n![{shown.title}](gallery/{shown.name}.gif)\n\nFrames by `{shown.code}`.\n")

@@ -47,12 +47,17 @@ def value_iteration_frames(grid: DrawnGrid, gamma: float, sweeps: Sequence[int])
 
 
 def learning_frames(grid: DrawnGrid, panel: GridPanel) -> list[NDArray[np.uint8]]:
-    """Draw what the panel of a training shows at every position of its slider."""
+    """Draw what the panel of a training shows at every position of its slider.
+
+    Raises:
+        ValueError: the panel has two sliders.
+    """
+    (slider,) = panel.sliders
     known = panel.value[np.isfinite(panel.value)]
     limits = float(known.min(axis=0)), float(known.max(axis=0))
     return [
-        _map_frame(grid, np.nan_to_num(value), policy, limits, f"{position:,.0f} {panel.slider}")
-        for position, value, policy in zip(panel.positions, panel.value, panel.policy, strict=True)
+        _map_frame(grid, np.nan_to_num(value), policy, limits, f"{position:,.0f} {slider.name}")
+        for position, value, policy in zip(slider.positions, panel.value, panel.policy, strict=True)
     ]
 
 

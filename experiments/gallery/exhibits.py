@@ -18,7 +18,7 @@ from ..workflows.attack import attack, attack_plan
 from ..workflows.cartpole import cartpole_of
 from ..workflows.cartpole.analysis import solve_cartpole
 from ..workflows.evaluate import play
-from ..workflows.exact import exact_of
+from ..workflows.exact import exact_of, gamma_of
 from ..workflows.hijack import hijack
 from ..workflows.measures import with_measures
 from ..workflows.policies import Subject, of_agent
@@ -44,6 +44,38 @@ class FigureExhibit(NamedTuple):
     code: str  # the function that draws it
     command: str  # that draws one; "" for Python alone
     image: bytes
+
+
+class StudyFigure(NamedTuple):
+    """A committed figure of a study or benchmark."""
+
+    path: str  # in results/
+    title: str
+    code: str
+    command: str  # that draws it of the committed rows, or measures again
+
+
+STUDIES = "rlkit.experiments.studies"
+STUDY_FIGURES = (
+    StudyFigure("robustness/cartpole.svg", "Attacks on six kinds of policies, as small multiples",
+                f"{STUDIES}.robustness.analysis.figure", "rlkit study robustness"),
+    StudyFigure("defenses/defenses.svg", "Medians of defended policies under the strongest attack",
+                f"{STUDIES}.defenses.analysis.figure", "rlkit study defenses"),
+    StudyFigure("transfer/transfer.svg", "Attacks made on one policy and shown to another",
+                f"{STUDIES}.transfer.figures.transfer_figure", "rlkit study transfer"),
+    StudyFigure("transfer/universal.svg", "One offset for all states",
+                f"{STUDIES}.transfer.figures.universal_figure", "rlkit study transfer"),
+    StudyFigure("transfer/dimension.svg", "Measured beside predicted, on logarithmic axes",
+                f"{STUDIES}.transfer.figures.dimension_figure", "rlkit study transfer"),
+    StudyFigure("baselines/variance.svg", "Ratios of variances with quartiles",
+                f"{STUDIES}.baselines.figure.variance_figure", "rlkit study baselines"),
+    StudyFigure("ablations/cliff.svg", "Every seed on a line for each variant",
+                f"{STUDIES}.ablations.run.picture", "rlkit study ablations"),
+    StudyFigure("benchmarks/roofline.svg", "A roofline, and shares of the time",
+                "rlkit.experiments.benchmarks.roofline.draw", "python -m rlkit.experiments.benchmarks.roofline"),
+    StudyFigure("planning/growth.svg", "Time of a solve against the size of a problem",
+                "rlkit.experiments.benchmarks.growth.draw", "python -m rlkit.experiments.benchmarks.growth"),
+)  # fmt: skip
 
 
 class AnimationExhibit(NamedTuple):
@@ -121,9 +153,13 @@ def figures(models: Models) -> Iterator[FigureExhibit]:
     yield from _attack_figures(models)
     dynamics = cartpole_of(POLE, {})
     assert dynamics is not None
-    balance = _by_name(solve_cartpole(dynamics, POLE, 7, 0.95, 1e-6))["balance"]
-    code = "rlkit.experiments.workflows.cartpole.solve_cartpole"
-    yield FigureExhibit("balance", "What can be balanced", code, f"rlkit solve {POLE} --out RUN", balance)
+    gamma = gamma_of(models.pole.policy)
+    assert gamma is not None
+    planes = _by_name(solve_cartpole(dynamics, POLE, 7, gamma, 1e-6, learned=models.pole))
+    code, command = "rlkit.experiments.workflows.cartpole.solve_cartpole", f"rlkit solve {POLE} --out RUN"
+    yield FigureExhibit("balance", "What can be balanced", code, command, planes["balance"])
+    title = "Learned values beside the optimum of a lattice"
+    yield FigureExhibit("learned", title, code, f"{command} --policy RUN", planes["learned"])
 
 
 def _attack_figures(models: Models) -> Iterator[FigureExhibit]:
@@ -131,7 +167,7 @@ def _attack_figures(models: Models) -> Iterator[FigureExhibit]:
     grid = models.grid
     plan = attack_plan(grid, ("noise", "fgsm"), threat_of(grid, unit="raw", epsilons=(0.1, 0.2, 0.3)))
     run = attack([grid], [plan], 2)
-    pictures = _by_name(with_measures(run, grid, plan, ("distance", "saliency", "sections")))
+    pictures = _by_name(with_measures(run, grid, plan, ("distance", "saliency", "sections", "substitutes")))
     command = "rlkit attack RUN --attacks noise fgsm --out OUT"
     code = "rlkit.plotting.robustness_curves"
     yield FigureExhibit("attacks", "Return against epsilon", code, command, pictures["attacks"])
@@ -139,6 +175,7 @@ def _attack_figures(models: Models) -> Iterator[FigureExhibit]:
         "distance": "Distance to the nearest observation that changes the action",
         "saliency": "Influence of every feature over an episode",
         "sections": "Scores along lines and the margin over a plane",
+        "substitutes": "Attacks on a copy that was learned from few queries",
     }
     for name, title in titles.items():
         code = f"rlkit.experiments.workflows.measures.{name}"

@@ -1,4 +1,4 @@
-"""The frames of a report's interactive panel: values and policies on a map, one frame for every slider position."""
+"""The frames of a report's interactive panel: values and policies on a map, one frame for all positions of sliders."""
 
 from __future__ import annotations
 
@@ -15,16 +15,25 @@ DIGITS = 4  # significant digits of a value that is kept
 Floats = NDArray[np.float64]
 
 
+class Slider(NamedTuple):
+    """What one slider of a panel moves."""
+
+    name: str  # with its unit
+    positions: tuple[float, ...]
+
+
 class GridPanel(NamedTuple):
-    """Values and action shares of N states at T positions of a slider, beside a fixed solution."""
+    """Values and action shares of N states at every position of one or two sliders, beside a fixed solution.
+
+    T and L are the numbers of positions of the first and the second slider; without a second one there is no axis L.
+    """
 
     title: str
     map: tuple[str, ...]  # rows of letters
     tiles: Floats  # [N, 2], row and column of every state
-    slider: str  # name and unit of the positions
-    positions: tuple[float, ...]  # [T]
-    value: Floats  # [T, N], mean over seeds; NaN at ends
-    policy: Floats  # [T, N, A], share of seeds that choose the action
+    sliders: tuple[Slider, ...]
+    value: Floats  # [T, L?, N], mean over seeds; NaN at ends
+    policy: Floats  # [T, L?, N, A], share of seeds that choose the action
     shown: str  # name of the left map
     reference: str  # name of the right map
     reference_value: Floats  # [N]
@@ -33,7 +42,8 @@ class GridPanel(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """Return the panel as JSON's types, rounded."""
         numbers = {name: _rounded(array) for name, array in self._asdict().items() if isinstance(array, np.ndarray)}
-        return {**self._asdict(), **numbers, "map": list(self.map), "positions": list(self.positions)}
+        sliders = [{"name": each.name, "positions": list(each.positions)} for each in self.sliders]
+        return {**self._asdict(), **numbers, "map": list(self.map), "sliders": sliders}
 
 
 def read_panel(saved: Mapping[str, Any]) -> GridPanel:
@@ -44,25 +54,37 @@ def read_panel(saved: Mapping[str, Any]) -> GridPanel:
     """
     if set(saved) != set(GridPanel._fields):
         raise TypeError(f"a panel has the parts {sorted(saved)[:20]}")
-    texts = [saved["title"], saved["slider"], saved["shown"], saved["reference"], *saved["map"]]
+    sliders = tuple(map(_read_slider, saved["sliders"]))
+    texts = [saved["title"], saved["shown"], saved["reference"], *saved["map"], *(each.name for each in sliders)]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a panel has a number where a text is expected")
     tiles, value, policy = (_numbers(saved[name]) for name in ("tiles", "value", "policy"))
-    positions = _numbers(saved["positions"])
     best, best_policy = _numbers(saved["reference_value"]), _numbers(saved["reference_policy"])
-    t, n = len(positions), len(tiles)
-    actions = policy.shape[-1] if policy.ndim == 3 else 0
-    shapes = [array.shape for array in (positions, tiles, value, policy, best, best_policy)]
-    if t == 0 or shapes != [(t,), (n, 2), (t, n), (t, n, actions), (n,), (n, actions)]:
+    moved, n = tuple(len(each.positions) for each in sliders), len(tiles)
+    actions = policy.shape[-1] if policy.ndim == len(moved) + 2 else 0
+    shapes = [array.shape for array in (tiles, value, policy, best, best_policy)]
+    if not 1 <= len(moved) <= 2 or 0 in moved or shapes != [
+        (n, 2), (*moved, n), (*moved, n, actions), (n,), (n, actions),
+    ]:  # fmt: skip
         raise TypeError(f"the arrays of a panel have the shapes {shapes}")
     rows, columns = len(saved["map"]), len(saved["map"][0]) if saved["map"] else 0
     inside = (tiles >= 0) & (tiles < [rows, columns])
     if not inside.all() or any(len(row) != columns for row in saved["map"]):
         raise TypeError("a panel has a state outside its map")
     return GridPanel(
-        saved["title"], tuple(saved["map"]), tiles, saved["slider"], tuple(positions.tolist()), value, policy,
-        saved["shown"], saved["reference"], best, best_policy,
+        saved["title"], tuple(saved["map"]), tiles, sliders, value, policy, saved["shown"], saved["reference"],
+        best, best_policy,
     )  # fmt: skip
+
+
+def _read_slider(saved: Mapping[str, Any]) -> Slider:
+    """Read a slider; a TypeError for anything else."""
+    if not isinstance(saved, Mapping) or set(saved) != set(Slider._fields):
+        raise TypeError(f"a slider has a name and positions, got {str(saved)[:100]}")
+    positions = _numbers(saved["positions"])
+    if positions.ndim != 1:
+        raise TypeError(f"the positions of a slider have the shape {positions.shape}")
+    return Slider(saved["name"], tuple(positions.tolist()))
 
 
 def shares(policy: ArrayLike, num_actions: int) -> Floats:

@@ -1,4 +1,4 @@
-// Draw values and policies of a grid at the position of a slider, beside a fixed solution.
+// Draw values and policies of a grid at the positions of one or two sliders, beside a fixed solution.
 const SVG = "http://www.w3.org/2000/svg";
 const TILES = { S: "#cfe8ff", ".": "#f7f7f5", "#": "#3c4650", H: "#24476b", G: "#4fa96a" };
 const LETTER = "#f0c36d";
@@ -48,28 +48,34 @@ function draw(svg, panel, value, policy, low, high) {
 
 for (const place of document.querySelectorAll(".panel")) {
   const panel = JSON.parse(place.querySelector("script").textContent);
-  const slider = place.querySelector("input"), said = place.querySelector("output"), button = place.querySelector("button");
+  const ranges = [...place.querySelectorAll("input")], said = [...place.querySelectorAll("output")];
+  const first = ranges[0], button = place.querySelector("button");
   const [left, right] = place.querySelectorAll("svg");
-  const numbers = [...panel.value.flat(), ...panel.reference_value].filter(number => number !== null);
+  const numbers = [...panel.value.flat(2), ...panel.reference_value].filter(number => number !== null);
   const low = Math.min(...numbers), high = Math.max(...numbers);
   const show = () => {
-    const t = Number(slider.value);
-    said.textContent = `${panel.slider} ${panel.positions[t].toLocaleString("en")}`;
-    draw(left, panel, panel.value[t], panel.policy[t], low, high);
+    const chosen = ranges.map(range => Number(range.value));
+    panel.sliders.forEach((slider, i) => {
+      said[i].textContent = `${slider.name} ${slider.positions[chosen[i]].toLocaleString("en")}`;
+    });
+    const [value, policy] = [panel.value, panel.policy].map(frames => chosen.reduce((part, i) => part[i], frames));
+    draw(left, panel, value, policy, low, high);
   };
   draw(right, panel, panel.reference_value, panel.reference_policy, low, high);
-  slider.max = panel.positions.length - 1;
-  slider.value = slider.max;
-  slider.addEventListener("input", show);
+  ranges.forEach((range, i) => {
+    range.max = panel.sliders[i].positions.length - 1;
+    range.value = i === 0 ? range.max : 0;
+    range.addEventListener("input", show);
+  });
   let timer = null;
   const stop = () => { clearInterval(timer); timer = null; button.textContent = "Play"; };
   button.addEventListener("click", () => {
     if (timer !== null) return stop();
-    if (Number(slider.value) === panel.positions.length - 1) slider.value = 0;
+    if (first.value === first.max) first.value = 0;
     button.textContent = "Stop";
     timer = setInterval(() => {
-      if (Number(slider.value) >= panel.positions.length - 1) return stop();
-      slider.value = Number(slider.value) + 1;
+      if (first.value === first.max) return stop();
+      first.value = Number(first.value) + 1;
       show();
     }, 200);
   });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import threading
 import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -79,12 +89,13 @@ def show_table(table: ReportTable, plain: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """One line of text."""
-    _console().print(text, markup=False, highlight=False)
+    """One line of text, wrapped at the width of a terminal; a pipe gets it whole."""
+    console = _console()
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _console() -> Console:
-    """Made at every use: the standard output may have been replaced since. A pipe gets lines as long as they are."""
+    """Made at every use: the standard output may have been replaced since. Tables in a pipe have 200 characters."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
 
@@ -170,6 +181,61 @@ class StageLines:
             f"{self._done}/{self._total} {self._name} ({stage}), elapsed {duration(elapsed)}, "
             f"remaining {duration(remaining)}"
         )
+
+
+@contextmanager
+def going_on(
+    name: str, done: Callable[[], str], quiet: bool = False, every: float = SECONDS_BETWEEN_LINES
+) -> Iterator[None]:
+    """Show that work goes on whose end is not known: what is done, and the elapsed time.
+
+    On a terminal it is a line that is drawn again; elsewhere a line every 15 seconds. A thread writes it.
+
+    Args:
+        name: of the work.
+        done: tells how far it is; called in the thread.
+        quiet: whether to show nothing.
+        every: seconds between two lines of a pipe.
+    """
+    console = _console()
+    if quiet:
+        yield
+    elif console.is_terminal:
+        told = TextColumn("{task.description}"), SaidColumn(done), TextColumn("elapsed"), TimeElapsedColumn()
+        with Progress(*told, console=console, refresh_per_second=1, transient=True) as line:
+            line.add_task(name, total=None)
+            yield
+    else:
+        over, began = threading.Event(), time.monotonic()
+
+        def lines() -> None:
+            while not over.wait(every):
+                parts = filter(None, (done(), f"elapsed {duration(time.monotonic() - began)}"))
+                say(f"{name}: {', '.join(parts)}")
+
+        writer = threading.Thread(target=lines, daemon=True)
+        writer.start()
+        try:
+            yield
+        finally:
+            over.set()
+            writer.join()
+
+
+class SaidColumn(ProgressColumn):
+    """A column of a progress line that shows what a function says.
+
+    Args:
+        said: the function.
+    """
+
+    def __init__(self, said: Callable[[], str]) -> None:
+        super().__init__()
+        self._said = said
+
+    def render(self, task: Task) -> Text:
+        """Return the text of now."""
+        return Text(self._said())
 
 
 def duration(seconds: float) -> str:

@@ -49,6 +49,13 @@ WORDS = {
     "tabularq": "Q-learning",
     "fgsm": "FGSM",
     "pgd": "PGD",
+    "radial": "RADIAL",
+    "sa_ppo_kl": "SA-PPO",
+    "gaussian_augmentation": "Gaussian augmentation",
+    "vf": "value coefficient",
+    "entropy": "entropy coefficient",
+    "russell": "Russell &",
+    "norvig": "Norvig",
 }
 
 

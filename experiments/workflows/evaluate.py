@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,17 +51,22 @@ def within_limits(estimate: Estimate[float], limits: tuple[float, float] | None)
 
 
 def return_range(subject: Subject, horizon: int | None = None) -> tuple[float, float] | None:
+    """``possible_returns`` of a policy's environment."""
+    return possible_returns(subject.env, subject.env_kwargs, horizon)
+
+
+def possible_returns(env: str, env_kwargs: Mapping[str, Any], horizon: int | None = None) -> tuple[float, float] | None:
     """The least and the largest return of an episode of at most ``horizon`` steps; None where it is not known.
 
     On a map the last step alone may enter an end.
     """
-    dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    dynamics = find_dynamics(env, env_kwargs=dict(env_kwargs))
     steps = horizon or getattr(dynamics, "max_steps", None)
     if steps is None:
         return None
-    if subject.env == "Acrobot-v1" and not subject.env_kwargs:
+    if env == "Acrobot-v1" and not env_kwargs:
         return -float(steps), 0.0
-    if isinstance(dynamics, CartPole) and not subject.env_kwargs:
+    if isinstance(dynamics, CartPole) and not env_kwargs:
         return 0.0, float(steps)
     if isinstance(dynamics, GridWorld):
         happens = dynamics.mdp.probability > 0

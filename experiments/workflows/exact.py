@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from rlkit.adversarial import FGSM, Threat, committed_threat
 from rlkit.agents import Agent
 from rlkit.envs import GridWorld, TabularDynamics, find_dynamics
 from rlkit.envs.gridtable import reachable
@@ -31,7 +32,7 @@ from rlkit.planning import (
 )
 from rlkit.plotting import Curve, Reference, learning_curves
 
-from ..report.grid_panel import GridPanel
+from ..report.grid_panel import GridPanel, Slider
 from ..report.ledger import Picture, ReportTable
 from .policies import Scored
 from .solve import Lake, lake_of
@@ -160,6 +161,29 @@ def all_scores(policy: Scored, problem: Finite) -> Floats:
         return policy.scores(states.expand(policy.num_seeds, *states.shape)).double().cpu().numpy()
 
 
+def pictured_threat(problem: Finite, name: str, env_kwargs: Mapping[str, Any]) -> Threat | None:
+    """The threat to the policies on a map: that of the task, else one in raw units.
+
+    None without a picture of the map, or where an observation is no list of real numbers.
+    """
+    if not is_pictured(problem) or not np.issubdtype(problem.observations().dtype, np.floating):
+        return None
+    return committed_threat(name, env_kwargs) or Threat()
+
+
+def greedy_under_fgsm(policy: Scored, problem: Finite, threat: Threat) -> NDArray[np.int64]:
+    """Every seed's greedy action at every state where FGSM changes what is seen, at each epsilon, ``[L, S, N]``."""
+    states = torch.as_tensor(problem.observations().copy(), device=policy.device)  # [N, *observation]
+    obs = states.expand(policy.num_seeds, *states.shape)
+    actions = []
+    for epsilon in threat.epsilons:
+        budget = threat.budget(epsilon)
+        shown = budget.project(obs, FGSM().propose(policy, obs, budget))
+        with torch.no_grad():
+            actions.append(policy.scores(shown).argmax(dim=-1).cpu().numpy())
+    return np.stack(actions)
+
+
 def all_probabilities(policy: Scored, problem: Finite) -> Floats:
     """Every seed's action probabilities at every state, ``[S, N, A]``."""
     assert isinstance(policy, Agent)  # other policies are not sampled
@@ -203,13 +227,12 @@ def optimum_of(exact: Exact) -> tuple[Floats, Floats]:
 def map_panel(
     exact: Exact,
     title: str,
-    slider: str,
-    positions: Sequence[float],
+    sliders: Sequence[Slider],
     value: Floats,
     policy: Floats,
     shown: str,
 ) -> GridPanel:
-    """A panel of values ``[T, N]`` and action shares ``[T, N, A]`` on a map, beside the optimum."""
+    """A panel of values ``[T, L?, N]`` and action shares ``[T, L?, N, A]`` on a map, beside the optimum."""
     grid: Any = exact.problem
     ended = grid.mdp.ended
     best, best_policy = optimum_of(exact)
@@ -217,8 +240,7 @@ def map_panel(
         title=title,
         map=tuple("".join(row) for row in grid.letters.tolist()),
         tiles=np.asarray(grid.tile_of, dtype=np.float64),
-        slider=slider,
-        positions=tuple(map(float, positions)),
+        sliders=tuple(sliders),
         value=np.where(ended, np.nan, value),
         policy=policy,
         shown=shown,

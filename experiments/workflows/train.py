@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rlkit.adversarial import Threat
 from rlkit.agents import ALGORITHMS as BY_NAME
 from rlkit.agents import Agent, Checkpoints, EngineName
 from rlkit.figure_style import svg
 from rlkit.planning import start_value
 from rlkit.plotting import Curve, learning_curves
 
-from ..report.grid_panel import GridPanel, shares
+from ..report.grid_panel import GridPanel, Slider, shares
 from ..report.ledger import Picture, RunRecord, write_csv
 from ..stopping import interruptible
 from .defense import DefenseSettings
@@ -30,8 +32,10 @@ from .exact import (
     all_scores,
     exact_of,
     exact_part,
+    greedy_under_fgsm,
     is_pictured,
     map_panel,
+    pictured_threat,
     values_of_policy,
 )
 from .policies import AGENT_FILE, backend_of, made_with, of_agent
@@ -159,16 +163,22 @@ def _logged_steps(
 
 
 class ExactCurve:
-    """Record the exact return of every seed during training."""
+    """Record the exact return of every seed during training.
 
-    def __init__(self, exact: Exact, watch: Watch | None = None) -> None:
-        self.exact, self._watch = exact, watch
+    Args:
+        exact: the solutions of the problem.
+        watch: draws a progress bar.
+        threat: for the values and policies under FGSM at its epsilons, which the report shows; None for none.
+    """
+
+    def __init__(self, exact: Exact, watch: Watch | None = None, threat: Threat | None = None) -> None:
+        self.exact, self._watch, self._threat = exact, watch, threat
         self.cpu_seconds = 0.0  # of exact evaluation, which is no part of training
         self.timesteps: list[int] = []
         self.returns: list[Floats] = []  # [S] each
         self._pictured = is_pictured(exact.problem)
-        self.values: list[Floats] = []  # [N] each, means over seeds; only where they are pictured
-        self.shares: list[Floats] = []  # [N, A] each, of seeds that choose the action
+        self.values: list[Floats] = []  # [1 + L, N] each, means over seeds, without attack first; if pictured
+        self.shares: list[Floats] = []  # [1 + L, N, A] each, of seeds that choose the action
 
     def __call__(self, agent: Agent, steps: Iterator[int], total: int) -> Iterator[int]:
         """A ``Watch``: passes steps on to the other watch and evaluates at each of them."""
@@ -180,10 +190,19 @@ class ExactCurve:
             values = values_of_policy(self.exact, greedy)
             self.returns.append(start_value(self.exact.problem.mdp, values))
             if self._pictured:
-                self.values.append(values.mean(axis=0))
-                self.shares.append(shares(greedy, scores.shape[-1]))
+                self._picture(agent, greedy, values)
             self.cpu_seconds += time.process_time() - began
             yield done
+
+    def _picture(self, agent: Agent, greedy: NDArray[np.int64], values: Floats) -> None:
+        """Keep values ``[S, N]`` and actions ``[S, N]``, and those under attack."""
+        followed, worth = greedy[None], values[None]
+        if self._threat is not None:
+            attacked = greedy_under_fgsm(agent, self.exact.problem, self._threat)  # [L, S, N]
+            followed = np.concatenate([followed, attacked])
+            worth = np.concatenate([worth, values_of_policy(self.exact, attacked)])
+        self.values.append(worth.mean(axis=1))
+        self.shares.append(shares(followed, self.exact.problem.mdp.num_actions))
 
     @property
     def curve(self) -> Curve:
@@ -203,15 +222,22 @@ class ExactCurve:
         self.returns, self.values, self.shares = (
             [np.asarray(each, dtype=np.float64) for each in arrays] for arrays in parts
         )
-        self._pictured = self._pictured and len(self.values) == len(self.returns)
+        frame = (1 if self._threat is None else 1 + len(self._threat.epsilons), self.exact.problem.mdp.num_states)
+        whole = len(self.values) == len(self.returns) and all(each.shape == frame for each in self.values)
+        self._pictured = self._pictured and whole
 
     def panels(self) -> tuple[GridPanel, ...]:
         """The values and policies of training by step, for the report; empty where the problem is no small map."""
         if not self._pictured or not self.values:
             return ()
-        title, shown = "Values and policy during training", "Learned: exact value of the greedy policies, mean of seeds"
-        frames = np.stack(self.values), np.stack(self.shares)
-        return (map_panel(self.exact, title, "environment steps per seed", self.timesteps, *frames, shown),)
+        title, shown = "Values and policy during training", "Learned: exact value of the policies, mean of seeds"
+        value, policy = np.stack(self.values), np.stack(self.shares)  # [T, 1 + L, N], [T, 1 + L, N, A]
+        steps = Slider("environment steps per seed", tuple(map(float, self.timesteps)))
+        if self._threat is None:
+            return (map_panel(self.exact, title, [steps], value[:, 0], policy[:, 0], shown),)
+        title = f"{title}, with observations attacked by FGSM"
+        epsilon = Slider(f"epsilon [{self._threat.unit}]", (0.0, *self._threat.epsilons))
+        return (map_panel(self.exact, title, [steps, epsilon], value, policy, shown),)
 
 
 class Spent(NamedTuple):
@@ -445,7 +471,10 @@ def train_and_write(
     """
     agent = kept.agent
     exact = exact_of(agent, training.env, training.env_kwargs, CURVE_WORK)
-    recorded = None if exact is None else kept.with_curve(ExactCurve(exact, watch))
+    recorded = None
+    if exact is not None:
+        threat = pictured_threat(exact.problem, training.env, training.env_kwargs)
+        recorded = kept.with_curve(ExactCurve(exact, watch, threat))
     trained = train_and_save(training, kept, folder, watch if recorded is None else recorded)
     if recorded is not None:
         trained = trained._replace(cpu_seconds=trained.cpu_seconds - recorded.cpu_seconds)

@@ -14,6 +14,7 @@ from rlkit.statistics import difference_interval, mean_interval, share_interval
 from rlkit.types import Env
 
 from ..report.ledger import Cell, ReportTable, RunRecord
+from .evaluate import return_range, within_limits
 from .policies import Subject, backend_of
 from .threat import described, refuse_episode_budget
 
@@ -24,6 +25,9 @@ NOTE = (
     "difference to the natural return, paired by seed. Sign noise of the same size needs no source. More flips are not "
     "more harm."
 )
+
+
+Limits = tuple[float, float] | None  # least and greatest return that is possible
 
 
 class Transferred(NamedTuple):
@@ -83,6 +87,7 @@ def transfer(subjects: Sequence[Subject], threat: Threat, attack: Attack, episod
     """The record of a transfer between policies: a matrix of returns for every epsilon, and all numbers."""
     found = transferred(subjects, threat, attack, episodes)
     first = subjects[0]
+    limits = return_range(first, threat.horizon)
     return RunRecord(
         kind="transfer",
         title=f"Transfer of {attack.name} between {len(subjects)} policies on {first.env}",
@@ -98,7 +103,10 @@ def transfer(subjects: Sequence[Subject], threat: Threat, attack: Attack, episod
             **{name: value for name, value in threat.as_dict().items() if name not in ("env", "env_kwargs")},
         },
         results=_results(found),
-        tables=(*(_matrix(found, i, threat) for i in range(len(found.epsilons))), _all_rows(found, threat)),
+        tables=(
+            *(_matrix(found, i, threat, limits) for i in range(len(found.epsilons))),
+            _all_rows(found, threat, limits),
+        ),
         notes=(NOTE,),
     )
 
@@ -115,15 +123,19 @@ def _results(found: Transferred) -> Mapping[str, object]:
     }
 
 
-def _matrix(found: Transferred, i: int, threat: Threat) -> ReportTable:
+def _matrix(found: Transferred, i: int, threat: Threat, limits: Limits) -> ReportTable:
     """Returns at one epsilon, a line for each source and a column for each target; natural play first."""
-    rows: list[tuple[Cell, ...]] = [("none", *map(mean_interval, found.natural))]
-    rows += [(source, *map(mean_interval, found.returns[number, :, i])) for number, source in enumerate(found.sources)]
+
+    def cells(returns: NDArray[np.float64]) -> tuple[Cell, ...]:
+        return tuple(within_limits(mean_interval(each), limits) for each in returns)
+
+    rows: list[tuple[Cell, ...]] = [("none", *cells(found.natural))]
+    rows += [(source, *cells(found.returns[number, :, i])) for number, source in enumerate(found.sources)]
     title = f"Return at epsilon {found.epsilons[i]:g} of each target under attacks on each source, {described(threat)}"
     return ReportTable(f"returns-{found.epsilons[i]:g}", title, ("attack on", *found.targets), tuple(rows))
 
 
-def _all_rows(found: Transferred, threat: Threat) -> ReportTable:
+def _all_rows(found: Transferred, threat: Threat, limits: Limits) -> ReportTable:
     """One line for every source, target and epsilon."""
     rows: list[tuple[Cell, ...]] = []
     for number, source in enumerate(found.sources):
@@ -132,6 +144,7 @@ def _all_rows(found: Transferred, threat: Threat) -> ReportTable:
                 returns = found.returns[number, j, i]
                 change = difference_interval(returns, found.natural[j], paired=True)
                 flips = share_interval(found.flips[number, j, i])
-                rows.append((source, target, epsilon, mean_interval(returns), change, flips))
+                mean = within_limits(mean_interval(returns), limits)
+                rows.append((source, target, epsilon, mean, change, flips))
     columns = ("attack on", "target", "epsilon", "return", "change", "share of actions flipped")
     return ReportTable("transfer", f"Transfer, {described(threat)}", columns, tuple(rows))

@@ -14,11 +14,12 @@ from rlkit.adversarial import STRONGEST, FallBounds, fall_bounds
 from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.statistics import mean_interval
 
-from ..report.grid_panel import GridPanel, shares
+from ..report.grid_panel import GridPanel, Slider, shares
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, AttackPlan
 from .bracket import BOXES, Sandwich, sandwich, without_rounding
 from .cartpole.falls import CartPoleFalls
+from .evaluate import return_range, within_limits
 from .exact import exact_answer, is_pictured, map_panel
 from .policies import Subject
 from .threat import described, refuse_episode_budget
@@ -52,7 +53,7 @@ def with_worst_case(run: RunRecord, subject: Subject, plan: AttackPlan) -> RunRe
     return replace(
         run,
         results={**run.results, "worst_case": [_result(epsilon, each) for epsilon, each in found.items()]},
-        tables=(*run.tables, sandwich_table(found, plan)),
+        tables=(*run.tables, sandwich_table(found, plan, return_range(subject, plan.threat.horizon))),
         notes=(*run.notes, NOTE, *(_distance_note(epsilon, each) for epsilon, each in found.items())),
         panels=(*run.panels, *epsilon_panel(subject, plan, found)),
     )
@@ -76,10 +77,10 @@ def epsilon_panel(subject: Subject, plan: AttackPlan, found: Mapping[float, Sand
     brackets = [each.bracket for each in found.values()]
     value = np.stack([brackets[0].natural, *(each.upper for each in brackets)]).mean(axis=1)  # [1 + L, N]
     actions = np.stack([subject.policy.act(seen).cpu().numpy() for seen in (obs, *shown)])  # [1 + L, S, N]
-    positions = (0.0, *found)
+    slider = Slider(f"epsilon [{threat.unit}]", (0.0, *found))
     title, name = "Values and actions under the worst adversary", "Attacked: exact value of the policies, mean of seeds"
     policy = shares(actions, grid.mdp.num_actions)
-    return (map_panel(exact, title, f"epsilon [{threat.unit}]", positions, value, policy, name),)
+    return (map_panel(exact, title, [slider], value, policy, name),)
 
 
 def worst_cases(subject: Subject, plan: AttackPlan, max_boxes: int = BOXES) -> dict[float, Sandwich]:
@@ -185,12 +186,14 @@ def fall_table(found: dict[float, FallBounds], plan: AttackPlan) -> ReportTable:
     return ReportTable("falls", title, columns, rows)
 
 
-def sandwich_table(found: dict[float, Sandwich], plan: AttackPlan) -> ReportTable:
+def sandwich_table(
+    found: dict[float, Sandwich], plan: AttackPlan, limits: tuple[float, float] | None = None
+) -> ReportTable:
     """Means over training seeds, a line for each epsilon."""
     rows = tuple(
         (
             epsilon,
-            *sandwich_cells(each),
+            *sandwich_cells(each, limits),
             int(each.bracket.undecided.sum()),
             round(each.bracket.seconds, 2),
         )
@@ -200,11 +203,14 @@ def sandwich_table(found: dict[float, Sandwich], plan: AttackPlan) -> ReportTabl
     return ReportTable("worst_case", title, COLUMNS, rows)
 
 
-def sandwich_cells(found: Sandwich) -> tuple[Cell, ...]:
-    """Means over training seeds of the four returns, and for how many seeds the worst case is exact."""
+def sandwich_cells(found: Sandwich, limits: tuple[float, float] | None = None) -> tuple[Cell, ...]:
+    """Means over training seeds of the four returns, and for how many seeds the worst case is exact.
+
+    Intervals are cut to ``limits``, the returns that are possible.
+    """
     returns = (found.certified, found.exact, found.best_attack, found.natural)
     closed = f"{int(found.bracket.closed.sum())} of {len(found.natural)} seeds"
-    return (*(mean_interval(without_rounding(each)) for each in returns), closed)
+    return (*(within_limits(mean_interval(without_rounding(each)), limits) for each in returns), closed)
 
 
 def _distance_note(epsilon: float, found: Sandwich) -> str:

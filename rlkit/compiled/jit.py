@@ -6,6 +6,7 @@ slow and equal to the bit; ``solve`` then chooses methods made of array operatio
 numba finds out that a function's own file has changed, but not that the file of a function it calls has, and then runs
 stale machine code. So the cache folder is named by a hash of all sources in the folders of compiled functions: a change
 of any of them compiles everything again. Compiled functions therefore call only compiled functions of these folders.
+Where the sources lie does not matter: copies of them share the folder.
 
 A function or a closure that is passed to a compiled function is never found in the cache. What a loop does by the kind
 of its arguments is chosen by their type instead, see ``implementation``.
@@ -101,6 +102,40 @@ def warn_once(message: str) -> None:
 CACHE = cache_folder() if COMPILED else None
 
 
+class SourcesLocator:
+    """Where numba keeps the machine code of a function: in ``CACHE``, in a folder named by that of its source.
+
+    numba's own names it by the path, so that a copy of the sources would be compiled again.
+    """
+
+    def __init__(self, line: int, source: Path) -> None:
+        self.line, self.source = line, source
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> SourcesLocator:
+        """Return that of a function of a file."""
+        locator = cls(function.__code__.co_firstlineno, Path(file))
+        locator.ensure_cache_path()
+        return locator
+
+    def get_cache_path(self) -> str:
+        """Return the folder."""
+        assert CACHE is not None
+        return str(CACHE / self.source.resolve().parent.name)
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder."""
+        Path(self.get_cache_path()).mkdir(exist_ok=True)
+
+    def get_source_stamp(self) -> bytes:
+        """Return a hash of the file: ``CACHE`` is named by those that are called from other files."""
+        return hashlib.sha256(self.source.read_bytes()).digest()
+
+    def get_disambiguator(self) -> str:
+        """Return what tells functions of one name in a file apart, the line."""
+        return str(self.line)
+
+
 def compiled(function: Function) -> Function:
     """``function`` as machine code where numba is installed. No fast-math: every operation rounds as written."""
     return _machine_code(function, False)
@@ -121,12 +156,14 @@ def _machine_code(function: Function, fastmath: bool | set[str]) -> Function:
     if CACHE is None:
         machine_code: Function = numba.njit(function, **options)
         return machine_code
-    users = numba_settings.CACHE_DIR
-    numba_settings.CACHE_DIR = str(CACHE)  # numba reads it once, when it makes the function's cache
+    # numba reads both once, when it makes the function's cache; releases before 0.62 know the first alone
+    own = {"CACHE_DIR": str(CACHE), "CACHE_LOCATOR_CLASSES": f"{__name__}.{SourcesLocator.__name__}"}
+    users = {name: getattr(numba_settings, name, "") for name in own}
+    vars(numba_settings).update(own)
     try:
         machine_code = numba.njit(function, cache=True, **options)
     finally:
-        numba_settings.CACHE_DIR = users
+        vars(numba_settings).update(users)
     return machine_code
 
 

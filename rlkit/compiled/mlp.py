@@ -113,8 +113,10 @@ def activate(y: Floats, by_tanh: bool) -> None:
         for i in range(len(flat)):
             flat[i] = tanh(flat[i])
     else:
+        zero = y.dtype.type(0)
         for i in range(len(flat)):
-            flat[i] = y.dtype.type(0) if flat[i] < 0 else flat[i]  # NaN stays
+            value = flat[i]  # read once: a second reading keeps the loop from running in vectors
+            flat[i] = zero if value < zero else value  # NaN stays
 
 
 @reassociated

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from . import mlp, optim, replay
 from .arrays import copy, shift
 from .jit import compiled, implementation, of
-from .layout import AdamArrays, Flags, Floats, MLPArrays, PriorityArrays, ReplayArrays
+from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays, PriorityArrays, ReplayArrays, TransitionArrays
 from .losses import dqn_loss
-from .rollout import Scaling, act, normalize, scratch
+from .rollout import RunningArrays, Scaling, SegmentArrays, act, normalize, play_row, scratch
 
 CLIP = 10.0  # of normalized rewards, as in rlkit.nn.normalization
 
@@ -58,19 +58,51 @@ class Exploration(NamedTuple):
 
 
 class Schedules(NamedTuple):
-    """The numbers of an iteration's updates, ``[S]``."""
+    """The numbers of the updates of K iterations."""
 
-    rate: Floats  # learning rate
-    beta: NDArray[np.float64]  # exponent of the importance weights
+    rate: Floats  # learning rate, [K, S]
+    beta: NDArray[np.float64]  # exponent of the importance weights, [K, S]
     deviation: NDArray[np.float64]  # of returns, by which rewards are divided, [S, 1]; [S, 0] where they are not
 
 
 class UpdateLog(NamedTuple):
-    """Numbers of n updates, ``[S, n]`` each."""
+    """Numbers of n updates in each of K iterations, ``[K, S, n]`` each."""
 
     loss: Floats  # mean over the minibatch, without importance weights
     td_error: Floats  # mean of its absolute values
     gradient_norm: Floats  # before clipping
+
+
+class Experience(NamedTuple):
+    """How K iterations of T steps are played and stored."""
+
+    numbers: Any  # of the dynamics
+    running: RunningArrays
+    policy: EpsilonGreedy
+    u: NDArray[np.float64]  # uniform numbers of the actions, [K T, S, B, 2]
+    noise: NDArray[np.float64]  # of the transitions, [K T, S, B, w]
+    segment: SegmentArrays  # to write the steps into, [S, K T, B, ...]
+    steps: TransitionArrays  # the same with observations, which are states in another dtype, or the states themselves
+    ring: ReplayArrays  # to store them in
+
+
+class UpdateMemory(NamedTuple):
+    """What one update after another is computed in: a minibatch, its values, and the derivatives of its loss."""
+
+    batch: replay.MinibatchArrays
+    h: Floats  # outputs of the layers
+    work: Floats  # [2, M width]
+    gradient: Floats  # [P]
+    q: Floats  # [M, A]
+    next_q: Floats  # [M, A]
+    d: Floats  # [M, A], derivative by Q
+    y: Floats  # [M], targets
+    error: Floats  # [M]
+    importance: Floats  # [M]
+    number: Integers  # [M], of the transitions
+    slot: Integers  # [M]
+    chance: NDArray[np.float64]  # [M]
+    weight: NDArray[np.float64]  # [M]
 
 
 @compiled
@@ -191,6 +223,102 @@ def targets(batch: replay.MinibatchArrays, next_q: Floats, selecting: Floats, y:
 
 
 @compiled
+def update_memory(learner: QLearning, memory: ReplayArrays, size: int) -> UpdateMemory:
+    """Return memory for updates on minibatches of ``size`` transitions."""
+    online = learner.online
+    layers, kind = online.advantage.layers, online.advantage.flat.dtype
+    inputs, actions = layers[0, 0], layers[-1, 1]
+    width = max(mlp.widest(layers), mlp.widest(online.value.layers) if len(online.value.layers) > 0 else 0)
+    batch = replay.MinibatchArrays(
+        np.empty((size, inputs), kind),
+        np.empty((size, inputs), kind),
+        np.empty(size, np.int64),
+        np.empty(size, kind),
+        np.empty(size, kind),
+        np.empty(size, np.bool_),
+        np.empty((size if memory.next_action_mask.shape[1] > 0 else 0, actions), np.bool_),
+    )
+    return UpdateMemory(
+        batch,
+        np.empty(room(online, size), kind),
+        np.empty((2, size * width), kind),
+        np.zeros(online.advantage.flat.shape[1], kind),
+        np.empty((size, actions), kind),
+        np.empty((size, actions), kind),
+        np.empty((size, actions), kind),
+        np.empty(size, kind),
+        np.empty(size, kind),
+        np.ones(size, kind),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+        np.empty(size),
+        np.empty(size),
+    )
+
+
+@compiled
+def descend_row(
+    s: int,
+    k: int,
+    learner: QLearning,
+    scaling: Scaling,
+    schedules: Schedules,
+    memory: ReplayArrays,
+    priority: PriorityArrays,
+    added: int,
+    u: NDArray[np.float64],
+    log: UpdateLog,
+    work: UpdateMemory,
+) -> None:
+    """Make the n updates of row s in iteration k, each on a minibatch of its own.
+
+    Arguments as of ``descend_rows``, with ``update_memory``.
+    """
+    updates, size = log.loss.shape[2], u.shape[2]
+    online, flat, batch = learner.online, learner.online.advantage.flat, work.batch
+    capacity, stored = memory.reward.shape[1], min(added, memory.reward.shape[1])
+    h, q, next_q, y, error, number, weight = work.h, work.q, work.next_q, work.y, work.error, work.number, work.weight
+    for n in range(updates):
+        chosen = u[k * updates + n, s]
+        for m in range(size):
+            number[m] = replay.uniform_number(chosen[m], added, capacity)
+        if len(priority.mass) > 0:
+            replay.choose(priority, s, stored, chosen, work.slot, work.chance)
+            replay.importance(work.chance, stored, schedules.beta[k, s], weight)
+            for m in range(size):
+                work.importance[m] = weight[m]
+                if priority.alpha[s, 0] > 0.0:  # otherwise uniformly, by age
+                    number[m] = replay.age_of(work.slot[m], added, capacity)
+        replay.read(memory, s, added, number, learner.powers[s], learner.one_hot, batch)
+        normalize_rewards(schedules.deviation, s, learner.powers.shape[1] - 1, batch.reward)
+        normalize(batch.features, scaling, s)
+        normalize(batch.next_features, scaling, s)
+        action_values(learner.target, s, batch.next_features, h, next_q)
+        if learner.double:
+            action_values(online, s, batch.next_features, h, q)
+            forbid(q, batch.next_action_mask)
+            targets(batch, next_q, q, y)
+        else:
+            forbid(next_q, batch.next_action_mask)
+            targets(batch, next_q, next_q, y)
+        action_values(online, s, batch.features, h, q)
+        dqn_loss(q, batch.action, y, work.importance, learner.squared, work.d, error)
+        backward(online, s, batch.features, h, work.d, work.gradient, work.work)
+        rate, limit = schedules.rate[k, s], learner.max_norm[s]
+        log.gradient_norm[k, s, n] = optim.descend(
+            learner.optimizer, s, flat[s], work.gradient, rate, limit, learner.active, True
+        )
+        if len(priority.mass) > 0:
+            for m in range(size):
+                weight[m] = abs(error[m]) + flat.dtype.type(replay.SMALLEST_PRIORITY)
+            replay.prioritize(priority, s, work.slot, weight)
+        record(error, learner.squared, log.loss[k, s], log.td_error[k, s], n)
+        if not abs(log.loss[k, s, n]) < np.inf:  # NaN compares false
+            learner.unsound[s] |= learner.active[s]
+            learner.active[s] = False
+
+
+@compiled
 def descend_rows(
     first: int,
     last: int,
@@ -203,7 +331,7 @@ def descend_rows(
     u: NDArray[np.float64],
     log: UpdateLog,
 ) -> None:
-    """Make n updates of rows ``first .. last``, each on a minibatch of its own.
+    """Make the n updates of rows ``first .. last`` in one iteration.
 
     Args:
         first, last: the rows.
@@ -213,79 +341,60 @@ def descend_rows(
         memory: what is stored, ``as_bytes``.
         priority: its priorities, if any.
         added: transitions that were added to each row of it so far.
-        u: uniform numbers, ``[n, S, M]``.
+        u: uniform numbers, ``[K n, S, M]``.
         log: to write into.
     """
-    updates, _, size = u.shape
-    online, target = learner.online, learner.target
-    flat, layers = online.advantage.flat, online.advantage.layers
-    capacity, stored = memory.reward.shape[1], min(added, memory.reward.shape[1])
-    inputs, actions = layers[0, 0], layers[-1, 1]
-    width = max(mlp.widest(layers), mlp.widest(online.value.layers) if len(online.value.layers) > 0 else 0)
-    kind = flat.dtype
-    batch = replay.MinibatchArrays(
-        np.empty((size, inputs), kind),
-        np.empty((size, inputs), kind),
-        np.empty(size, np.int64),
-        np.empty(size, kind),
-        np.empty(size, kind),
-        np.empty(size, np.bool_),
-        np.empty((size if memory.next_action_mask.shape[1] > 0 else 0, actions), np.bool_),
-    )
-    h, work, gradient = (
-        np.empty(room(online, size), kind),
-        np.empty((2, size * width), kind),
-        np.zeros(flat.shape[1], kind),
-    )
-    q, next_q, d = np.empty((size, actions), kind), np.empty((size, actions), kind), np.empty((size, actions), kind)
-    y, error, importance = np.empty(size, kind), np.empty(size, kind), np.ones(size, kind)
-    number, slot = np.empty(size, np.int64), np.empty(size, np.int64)
-    chance, weight = np.empty(size), np.empty(size)
+    work = update_memory(learner, memory, u.shape[2])
     for s in range(first, last):
-        for n in range(updates):
-            for m in range(size):
-                number[m] = replay.uniform_number(u[n, s, m], added, capacity)
-            if len(priority.mass) > 0:
-                replay.choose(priority, s, stored, u[n, s], slot, chance)
-                replay.importance(chance, stored, schedules.beta[s], weight)
-                for m in range(size):
-                    importance[m] = weight[m]
-                    if priority.alpha[s, 0] > 0.0:  # otherwise uniformly, by age
-                        number[m] = replay.age_of(slot[m], added, capacity)
-            replay.read(memory, s, added, number, learner.powers[s], learner.one_hot, batch)
-            normalize_rewards(schedules.deviation, s, learner.powers.shape[1] - 1, batch.reward)
-            normalize(batch.features, scaling, s)
-            normalize(batch.next_features, scaling, s)
-            action_values(target, s, batch.next_features, h, next_q)
-            if learner.double:
-                action_values(online, s, batch.next_features, h, q)
-                forbid(q, batch.next_action_mask)
-                targets(batch, next_q, q, y)
-            else:
-                forbid(next_q, batch.next_action_mask)
-                targets(batch, next_q, next_q, y)
-            action_values(online, s, batch.features, h, q)
-            dqn_loss(q, batch.action, y, importance, learner.squared, d, error)
-            backward(online, s, batch.features, h, d, gradient, work)
-            log.gradient_norm[s, n] = optim.descend(
-                learner.optimizer, s, flat[s], gradient, schedules.rate[s], learner.max_norm[s], learner.active, True
-            )
-            if len(priority.mass) > 0:
-                for m in range(size):
-                    weight[m] = abs(error[m]) + kind.type(replay.SMALLEST_PRIORITY)
-                replay.prioritize(priority, s, slot, weight)
-            record(error, learner.squared, s, n, log)
-            if not abs(log.loss[s, n]) < np.inf:  # NaN compares false
-                learner.unsound[s] |= learner.active[s]
-                learner.active[s] = False
+        descend_row(s, 0, learner, scaling, schedules, memory, priority, added, u, log, work)
 
 
 @compiled
-def record(error: Floats, squared: bool, s: int, n: int, log: UpdateLog) -> None:
-    """UpdateLog the mean loss and the mean absolute value of errors ``[M]``."""
+def iterate_rows(
+    first: int,
+    last: int,
+    experience: Experience,
+    learner: QLearning,
+    scaling: Scaling,
+    schedules: Schedules,
+    memory: ReplayArrays,
+    priority: PriorityArrays,
+    added: int,
+    u: NDArray[np.float64],
+    log: UpdateLog,
+) -> None:
+    """Make K iterations of rows ``first .. last``: play T steps of every copy, store them, make n updates.
+
+    A row makes all its iterations before the next row begins, so its parameters and moments stay in the cache.
+
+    Args:
+        experience: how steps are played and stored.
+        others: as of ``descend_rows``; ``memory`` has the bytes of ``experience.ring``, and ``added`` counts what was
+            added before.
+    """
+    e, iterations = experience, len(schedules.rate)
+    steps, copies = len(e.u) // iterations, e.running.state.shape[1]
+    work = update_memory(learner, memory, u.shape[2])
+    x, h = scratch(e.policy, copies)
+    fresh = np.empty(e.running.width)
+    for s in range(first, last):
+        for k in range(iterations):
+            begin, end = k * steps, (k + 1) * steps
+            play_row(s, begin, end, e.numbers, e.running, e.policy, scaling, e.u, e.noise, e.segment, x, h, fresh)
+            for t in range(begin, end):
+                for b in range(copies):
+                    copy(e.segment.state[s, t, b], e.steps.obs[s, t, b])
+                    copy(e.segment.next_state[s, t, b], e.steps.next_obs[s, t, b])
+            replay.store_with_priority(e.ring, priority, s, added + begin * copies, e.steps, begin, end)
+            descend_row(s, k, learner, scaling, schedules, memory, priority, added + end * copies, u, log, work)
+
+
+@compiled
+def record(error: Floats, squared: bool, losses: Floats, sizes: Floats, n: int) -> None:
+    """Write the mean loss and the mean absolute value of errors ``[M]`` at place n."""
     loss, size = error[0] * 0, error[0] * 0
     for m in range(len(error)):
         e = abs(error[m])
         loss += e - 0.5 if e > 1 and not squared else 0.5 * e * e
         size += e
-    log.loss[s, n], log.td_error[s, n] = loss / len(error), size / len(error)
+    losses[n], sizes[n] = loss / len(error), size / len(error)

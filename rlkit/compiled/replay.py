@@ -37,8 +37,8 @@ class MinibatchArrays(NamedTuple):
 
 
 @compiled
-def store(ring: ReplayArrays, s: int, added: int, steps: TransitionArrays) -> None:
-    """Store the steps of row s over the oldest, as ``ReplayBuffer.add`` does.
+def store(ring: ReplayArrays, s: int, added: int, steps: TransitionArrays, begin: int, end: int) -> None:
+    """Store steps ``begin .. end`` of row s over the oldest, as ``ReplayBuffer.add`` does.
 
     The table must have room for ``(T + 1) B`` successors more. Masks of actions are not stored.
 
@@ -47,26 +47,27 @@ def store(ring: ReplayArrays, s: int, added: int, steps: TransitionArrays) -> No
         s: the row.
         added: transitions that were added to it before.
         steps: of all rows.
+        begin, end: which of them, at least one.
     """
-    length, copies = steps.reward.shape[1:]
+    length, copies = end - begin, steps.reward.shape[2]
     capacity = ring.reward.shape[1]
     for b in range(copies):
-        if not ring.latest_kept[s, b] and differ(steps.obs[s, 0, b], ring.latest[s, b]):
+        if not ring.latest_kept[s, b] and differ(steps.obs[s, begin, b], ring.latest[s, b]):
             number = added - copies + b
             insert(ring, s, number, ring.latest[s, b])
             ring.flags[s, number % capacity] |= OWN
     skipped = max(length * copies - capacity, 0)  # the ring is too small for them
-    for t in range(length):
+    for t in range(begin, end):
         for b in range(copies):
             terminated, truncated = steps.terminated[s, t, b], steps.truncated[s, t, b]
             own = terminated or truncated
-            if t + 1 < length and differ(steps.obs[s, t + 1, b], steps.next_obs[s, t, b]):
+            if t + 1 < end and differ(steps.obs[s, t + 1, b], steps.next_obs[s, t, b]):
                 own = True
-            if t + 1 == length:
+            if t + 1 == end:
                 copy(steps.next_obs[s, t, b], ring.latest[s, b])
                 ring.latest_kept[s, b] = own
-            if t * copies + b >= skipped:
-                number = added + t * copies + b
+            if (t - begin) * copies + b >= skipped:
+                number = added + (t - begin) * copies + b
                 at = number % capacity
                 copy(steps.obs[s, t, b], ring.obs[s, at])
                 ring.action[s, at] = steps.action[s, t, b]
@@ -99,13 +100,21 @@ def differ(one: NDArray, other: NDArray) -> bool:
 
 
 @compiled
+def store_with_priority(
+    ring: ReplayArrays, priority: PriorityArrays, s: int, added: int, steps: TransitionArrays, begin: int, end: int
+) -> None:
+    """``store``, and give what is stored the largest priority, if there are any, as ``Memory.add`` does."""
+    store(ring, s, added, steps, begin, end)
+    if len(priority.mass) > 0:
+        add_priorities(priority, s, added, (end - begin) * steps.reward.shape[2], ring.reward.shape[1])
+
+
+@compiled
 def store_rows(ring: ReplayArrays, priority: PriorityArrays, added: int, steps: TransitionArrays) -> None:
-    """Store the steps of all rows, and give them the largest priorities, if any, as ``Memory.add`` does."""
-    rows, length, copies = steps.reward.shape
+    """Store the steps of all rows; see ``store_with_priority``."""
+    rows, length, _ = steps.reward.shape
     for s in range(rows):
-        store(ring, s, added, steps)
-        if len(priority.mass) > 0:
-            add_priorities(priority, s, added, length * copies, ring.reward.shape[1])
+        store_with_priority(ring, priority, s, added, steps, 0, length)
 
 
 # Reading

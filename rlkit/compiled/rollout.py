@@ -221,6 +221,50 @@ def _act_softmax(policy: Any, s: int, t: int, x: Any, u: Any, h: Any, action: An
 
 
 @compiled
+def play_row(
+    s: int,
+    begin_at: int,
+    end_at: int,
+    numbers: Any,
+    running: RunningArrays,
+    policy: Any,
+    scaling: Scaling,
+    u: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    segment: SegmentArrays,
+    x: Floats,
+    h: Floats,
+    fresh: NDArray[np.float64],
+) -> None:
+    """Play steps ``begin_at .. end_at`` of a segment of row s.
+
+    Arguments as of ``play_rows``, with ``scratch`` of the policy and memory for the numbers of a first state.
+    """
+    copies = running.state.shape[1]
+    for t in range(begin_at, end_at):
+        for b in range(copies):
+            read(numbers, running.state[s, b], x[b])
+        normalize(x, scaling, s)
+        action = segment.action[s, t]
+        act(policy, s, t, x, u[t, s], h, action)
+        for b in range(copies):
+            state = running.state[s, b]
+            copy(state, segment.state[s, t, b])
+            reward, terminated = step(numbers, state, action[b], noise[t, s, b])
+            running.elapsed[s, b] += 1
+            truncated = running.elapsed[s, b] >= running.limit
+            segment.reward[s, t, b] = reward
+            copy(state, segment.next_state[s, t, b])
+            segment.terminated[s, t, b] = terminated
+            segment.truncated[s, t, b] = truncated
+            if terminated or truncated:
+                episode_numbers(running.keys[s, b], running.begun[s, b], fresh)
+                begin(numbers, fresh, state)
+                running.begun[s, b] += 1
+                running.elapsed[s, b] = 0
+
+
+@compiled
 def play_rows(
     first: int,
     last: int,
@@ -244,31 +288,10 @@ def play_rows(
         noise: of the transitions, ``[T, S, B, w]``.
         segment: to write into.
     """
-    copies = running.state.shape[1]
-    x, h = scratch(policy, copies)
+    x, h = scratch(policy, running.state.shape[1])
     fresh = np.empty(running.width)
     for s in range(first, last):
-        for t in range(len(u)):
-            for b in range(copies):
-                read(numbers, running.state[s, b], x[b])
-            normalize(x, scaling, s)
-            action = segment.action[s, t]
-            act(policy, s, t, x, u[t, s], h, action)
-            for b in range(copies):
-                state = running.state[s, b]
-                copy(state, segment.state[s, t, b])
-                reward, terminated = step(numbers, state, action[b], noise[t, s, b])
-                running.elapsed[s, b] += 1
-                truncated = running.elapsed[s, b] >= running.limit
-                segment.reward[s, t, b] = reward
-                copy(state, segment.next_state[s, t, b])
-                segment.terminated[s, t, b] = terminated
-                segment.truncated[s, t, b] = truncated
-                if terminated or truncated:
-                    episode_numbers(running.keys[s, b], running.begun[s, b], fresh)
-                    begin(numbers, fresh, state)
-                    running.begun[s, b] += 1
-                    running.elapsed[s, b] = 0
+        play_row(s, 0, len(u), numbers, running, policy, scaling, u, noise, segment, x, h, fresh)
 
 
 def play(

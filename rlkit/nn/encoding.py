@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -21,21 +22,35 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     if isinstance(space, spaces.Discrete):
         if obs.is_floating_point():
             return obs
-        return nn.functional.one_hot(obs.long() - int(space.start), int(space.n)).to(torch.float32)
+        return one_hot(obs, int(space.start), int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and not obs.is_floating_point():
         sizes, starts = space.nvec.ravel().tolist(), np.asarray(space.start).ravel().tolist()
         components = obs.long().flatten(obs.dim() - len(space.shape)).unbind(dim=-1)
-        codes = [
-            nn.functional.one_hot(component - start, size)
-            for component, start, size in zip(components, starts, sizes, strict=True)
-        ]
-        return torch.cat(codes, dim=-1).to(torch.float32)
+        codes = [one_hot(*component) for component in zip(components, starts, sizes, strict=True)]
+        return torch.cat(codes, dim=-1)
     if isinstance(space, spaces.MultiDiscrete):
         return obs
     axes = len(space.shape or ())
     features = obs if axes == 1 else obs.reshape(*obs.shape[: obs.dim() - axes], num_features(space))
     features = features if features.is_floating_point() else features.to(torch.float32)
     return features / 255.0 if _is_of_bytes(space) else features
+
+
+def one_hot(number: Tensor, start: int, count: int) -> Tensor:
+    """Encode integers from ``start`` on, ``[...] -> [..., count]`` float32.
+
+    Raises:
+        RuntimeError: on the CPU, numbers that are not in the range; elsewhere their codes are zeros.
+    """
+    if number.device.type == "cpu":
+        return nn.functional.one_hot(number.long() - start, count).to(torch.float32)
+    return (number[..., None] == _range(start, count, number.device)).to(torch.float32)
+
+
+@cache
+def _range(start: int, count: int, device: torch.device) -> Tensor:
+    """``start, start + 1, ...``, made once: making it launches an operation."""
+    return torch.arange(start, start + count, device=device)
 
 
 def _is_of_bytes(space: spaces.Space) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from .matmul import ALIGNMENT
 from .mlp import MLP, Pullback, gradients_of
 
 
@@ -100,6 +101,8 @@ class ActorCritic:
         """Use this matrix ``[S, P]`` as the parameters, the policy's before the value's."""
         self.flat = flat
         _place_both(flat, self.policy, self.value)
+        alike = flat.device.type != "cpu" and can_stack(self.policy, self.value)
+        self._stacked = StackedActorCritic(self.policy, self.value) if alike else None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickle or a deep copy, whose networks share ``flat`` again."""
@@ -113,6 +116,8 @@ class ActorCritic:
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[S, M, A]`` and values ``[S, M]``, differentiable as those of ``MLP``."""
+        if self._stacked is not None and not torch.is_grad_enabled():
+            return self._stacked(self.flat, x)
         return self.policy(x), self.value(x).squeeze(-1)
 
     def gradient(self, loss: Tensor) -> Tensor:
@@ -121,6 +126,8 @@ class ActorCritic:
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, PullbackOfBoth]:
         """Logits ``[S, M, A]``, values ``[S, M]`` and the pullback of a loss's derivatives by both -> ``[S, P]``."""
+        if self._stacked is not None:
+            return self._stacked.vjp(self.flat, x)
         logits, policy_pullback = self.policy.vjp(x)
         values, value_pullback = self.value.vjp(x)
 
@@ -136,6 +143,76 @@ class ActorCritic:
         """V of features, ``[S, M, D] -> [S, M]``, without gradients."""
         with torch.no_grad():
             return self.value(x)[..., 0]
+
+
+def can_stack(policy: MLP, value: MLP) -> bool:
+    """Whether a policy and its value function have equal hidden layers, and nothing but layers."""
+    return not any(network.convolutions or network.basis is not None for network in (policy, value)) and (
+        policy.sizes[:-1],
+        policy.activation,
+    ) == (value.sizes[:-1], value.activation)
+
+
+class StackedActorCritic:
+    """A policy and a value function of equal hidden layers as one stack of 2 S networks, for a device.
+
+    It launches half the operations of the two. The value function has as many outputs as the policy; all but the first
+    have weights 0 and are not read. Parameters are copied into the stack, and gradients out of it.
+
+    Args:
+        policy: gives logits ``[S, M, A]``.
+        value: gives ``[S, M, 1]``.
+    """
+
+    def __init__(self, policy: MLP, value: MLP) -> None:
+        rows, width = policy.flat.shape
+        wide = width + ALIGNMENT  # the last columns are no parameters: their gradient is 0
+        self.stack = policy.repeated(2)
+        self.stack.place(policy.flat.new_zeros(2 * rows, wide))
+        places = torch.full((value.flat.shape[1],), wide - 1)  # of the value function's columns, those of its padding
+        for own, stacked in zip(_numbered(value, len(places)), _numbered(policy, wide), strict=True):
+            n_in, n_out = own.shape[1:]
+            places[own.flatten()] = stacked[:, :n_in, :n_out].flatten()
+        # where the columns of the matrix of both are in a pair of rows of the stack
+        self.columns = torch.cat([torch.arange(width), wide + places]).to(policy.flat.device)
+
+    def __call__(self, flat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[S, M, A]`` and values ``[S, M]`` by parameters ``flat [S, P]``, without gradients."""
+        self._read(flat)
+        return self._parts(self.stack(_twice(x)))
+
+    def vjp(self, flat: Tensor, x: Tensor) -> tuple[Tensor, Tensor, PullbackOfBoth]:
+        """As ``ActorCritic.vjp``, by parameters ``flat [S, P]``."""
+        self._read(flat)
+        both, stack_pullback = self.stack.vjp(_twice(x))
+
+        def pullback(logits_grad: Tensor, values_grad: Tensor, out: Tensor | None = None) -> Tensor:
+            grads = torch.stack([logits_grad, values_grad[..., None].expand_as(logits_grad)], dim=1)
+            gradient = stack_pullback(grads.flatten(0, 1)).view(len(flat), -1)
+            out = torch.empty_like(flat) if out is None else out
+            return torch.index_select(gradient, 1, self.columns, out=out)
+
+        return *self._parts(both), pullback
+
+    def _read(self, flat: Tensor) -> None:
+        self.stack.flat.view(len(flat), -1).index_copy_(1, self.columns, flat)
+
+    def _parts(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """Split the outputs ``[2 S, M, A]`` into logits and values."""
+        pairs = both.view(-1, 2, *both.shape[1:])
+        return pairs[:, 0], pairs[:, 1, :, 0]
+
+
+def _numbered(network: MLP, width: int) -> list[Tensor]:
+    """The columns at which weights and biases lie in a matrix of this width, ``[1, in, out]`` int64 each."""
+    one = network.rows(slice(0, 1))
+    one.place(torch.arange(width, dtype=torch.float64)[None])
+    return [parameter.detach().long() for parameter in one.parameters]
+
+
+def _twice(x: Tensor) -> Tensor:
+    """Every row twice, ``[S, ...] -> [2 S, ...]``."""
+    return torch.stack([x, x], dim=1).flatten(0, 1)
 
 
 def _of_both(flat: Tensor, first: MLP, out: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

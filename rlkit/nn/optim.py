@@ -76,18 +76,29 @@ class Adam:
         parameters: ``[S, P]``, updated in place.
         betas: decay of the two moments.
         eps: added to the root of the second moment.
+        pauses: whether a row may go on after steps that it sat out. Off the CPU it costs more operations.
     """
 
-    def __init__(self, parameters: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+    def __init__(
+        self,
+        parameters: Tensor,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        pauses: bool = False,
+    ) -> None:
         self.parameters = parameters
         self.betas = betas
         self.eps = eps
         self.gradient = torch.empty_like(parameters)  # [S, P], for pullbacks to write into
         self.first = torch.zeros_like(parameters)  # [S, P]
         self.second = torch.zeros_like(parameters)  # [S, P]
-        self.steps = torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device)  # [S]
+        self._together = parameters.device.type != "cpu" and not pauses
+        # [S]; for all rows together float32, as torch's kernel wants it on a device
+        counted = torch.float32 if self._together else torch.float64
+        self.steps = torch.zeros(len(parameters), dtype=counted, device=parameters.device)
         # [S], 1 where a row sits out a step: float32, whatever the parameters are, because torch's kernel wants it
         self._idle = torch.zeros(len(parameters), dtype=torch.float32, device=parameters.device)
+        self._zero = torch.zeros((), dtype=parameters.dtype, device=parameters.device)
         self._attach()
         # rows of whole cache lines round in one piece as they do one by one
         self._lines = parameters.is_contiguous() and parameters.shape[1] % ALIGNMENT == 0
@@ -110,6 +121,9 @@ class Adam:
             learning_rate: ``[S]``.
             active: ``[S]`` bool.
         """
+        if self._together:
+            self._step_together(gradient, learning_rate, active)
+            return
         self.steps += active
         if self.parameters.device.type == "cpu":
             self._step_by_row(gradient, learning_rate, active)
@@ -133,7 +147,7 @@ class Adam:
         same = active & (learning_rate == learning_rate[0]) & (self.steps == self.steps[0])
         return bool(same.all())
 
-    def _fused(self, row: tuple[Tensor, ...], gradient: Tensor, rate: Tensor) -> None:
+    def _fused(self, row: tuple[Tensor, ...], gradient: Tensor, rate: Tensor | float) -> None:
         """Step a row: its parameters, two moments, number of steps and whether it is idle."""
         (parameters, first, second, steps, idle), (beta1, beta2) = row, self.betas
         torch._fused_adam_(
@@ -142,12 +156,25 @@ class Adam:
             found_inf=idle,
         )  # fmt: skip
 
+    def _step_together(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
+        """Torch's fused kernel on all rows at once, for a device: those that still learn have taken as many steps.
+
+        A row that has stopped, for good, is counted on with the others.
+        """
+        self.steps += 1.0
+        gradient = torch.where(active[:, None], gradient, self._zero)
+        # at rate 1 from 0 the kernel gives minus the direction of every row
+        direction = torch.zeros_like(self.parameters)
+        self._fused((direction, self.first, self.second, self.steps[0], self._idle[0]), gradient, 1.0)
+        self.parameters.addcmul_(direction, (learning_rate * active)[:, None])
+
     def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
-        """The same in operations over all rows: on a GPU a kernel per row would be slower."""
+        """The same in operations over all rows, each after its own number of steps."""
         (beta1, beta2), idle = self.betas, ~active
-        gradient = gradient.masked_fill(idle[:, None], 0.0)
-        self.first.lerp_(gradient, 1.0 - beta1)
-        self.second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
+        gradient = torch.where(active[:, None], gradient, self._zero)
+        learning = active.to(gradient.dtype)[:, None]  # the moments of an idle row stay
+        self.first.lerp_(gradient, (1.0 - beta1) * learning)
+        self.second.lerp_(gradient.square(), (1.0 - beta2) * learning)
         correction1 = 1.0 - beta1**self.steps  # [S] float64
         correction2 = 1.0 - beta2**self.steps
         # an idle row has learning rate 0 and finite moments, so it subtracts exactly 0
@@ -158,7 +185,7 @@ class Adam:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Moments and step counts, for a checkpoint."""
-        return {"first": self.first, "second": self.second, "steps": self.steps}
+        return {"first": self.first, "second": self.second, "steps": self.steps.double()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved moments."""
@@ -189,6 +216,7 @@ class RMSprop:
         self.eps = eps
         self.gradient = torch.empty_like(parameters)  # [S, P], for pullbacks to write into
         self.second = torch.zeros_like(parameters)  # [S, P]
+        self._zero = torch.zeros((), dtype=parameters.dtype, device=parameters.device)
 
     def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """One step of every active row; the others keep their parameters to the bit.
@@ -198,10 +226,10 @@ class RMSprop:
             learning_rate: ``[S]``.
             active: ``[S]`` bool.
         """
-        gradient = torch.where(active[:, None], gradient, 0.0)
+        gradient = torch.where(active[:, None], gradient, self._zero)
         self.second.mul_(self.alpha).addcmul_(gradient, gradient, value=1.0 - self.alpha)
-        rate = torch.where(active, -learning_rate, 0.0).to(gradient.dtype)
-        self.parameters.addcdiv_(gradient.mul_(rate[:, None]), self.second.sqrt().add_(self.eps))
+        rate = (learning_rate * active).to(gradient.dtype)
+        self.parameters.addcdiv_(gradient.mul_(rate[:, None]), self.second.sqrt().add_(self.eps), value=-1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The moment, for a checkpoint."""

@@ -5,6 +5,7 @@
 A problem is a ``TabularMDP``, a ``GridMDP`` or a ``LatticeMDP``.
 """
 
+from .certify import SolverProgress, followed
 from .evaluation import evaluate, evaluate_finite
 from .methods.backward_induction import backward_induction
 from .methods.batch import BatchSolution, solve_batch
@@ -32,6 +33,7 @@ __all__ = [
     "Proof",
     "Solution",
     "SolverInterrupted",
+    "SolverProgress",
     "Trajectories",
     "backward_induction",
     "bellman",
@@ -39,6 +41,7 @@ __all__ = [
     "device_iteration",
     "evaluate",
     "evaluate_finite",
+    "followed",
     "greedy",
     "inexact_policy_iteration",
     "interval_iteration",

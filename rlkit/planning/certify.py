@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
@@ -127,9 +128,47 @@ def conclude(
     return None
 
 
+class SolverProgress:
+    """How far the solver is that runs within ``followed``; another thread may ask."""
+
+    def __init__(self) -> None:
+        self._method = ""
+        self._so_far: Callable[[], tuple[Array, int]] | None = None
+
+    def begin(self, method: str, so_far: Callable[[], tuple[Array, int]]) -> None:
+        """Follow a method, whose iterations ``so_far`` counts."""
+        self._method, self._so_far = method.replace("_", " "), so_far
+
+    def end(self) -> None:
+        """Follow no method."""
+        self._so_far = None
+
+    def __str__(self) -> str:
+        """Give the iterations done and the method; empty while none runs."""
+        so_far = self._so_far
+        return "" if so_far is None else f"{so_far()[1]:,} iterations of {self._method}"
+
+
+_follower: ContextVar[SolverProgress | None] = ContextVar("follower", default=None)
+
+
+@contextmanager
+def followed() -> Iterator[SolverProgress]:
+    """Within the context, solvers of this thread tell the progress that is yielded how far they are.
+
+    Policy iteration, interval iteration and solvers on devices do not.
+    """
+    progress = SolverProgress()
+    token = _follower.set(progress)
+    try:
+        yield progress
+    finally:
+        _follower.reset(token)
+
+
 @contextmanager
 def kept_on_interrupt(task: SolverTask, so_far: Callable[[], tuple[Array, int]]) -> Iterator[None]:
-    """Turn a ``KeyboardInterrupt`` into one that carries the solution so far, with its bounds.
+    """Turn a ``KeyboardInterrupt`` into one that carries the solution so far, with its bounds; see also ``followed``.
 
     Bounds follow from a backup of any values, those of an unfinished sweep included. It costs a few sweeps, so that a
     problem of more than ``MOST_KEPT`` outcomes is left at once.
@@ -141,6 +180,9 @@ def kept_on_interrupt(task: SolverTask, so_far: Callable[[], tuple[Array, int]])
     Raises:
         SolverInterrupted: the context was interrupted.
     """
+    follower = _follower.get()
+    if follower is not None:
+        follower.begin(task.method, so_far)
     try:
         yield
     except SolverInterrupted:
@@ -150,6 +192,9 @@ def kept_on_interrupt(task: SolverTask, so_far: Callable[[], tuple[Array, int]])
             raise
         value, iterations = so_far()
         raise SolverInterrupted(certified_from_below(task, bounds_from(task, value), iterations)) from interrupt
+    finally:
+        if follower is not None:
+            follower.end()
 
 
 def num_outcomes(mdp: Problem) -> int:

@@ -103,11 +103,12 @@ class ReplayBuffer:
     def tensors(self, steps: int = 0) -> dict[str, Tensor]:
         """Return the tensors in which everything is stored, with room for ``steps`` more steps of every copy.
 
-        Compiled loops write into them what ``add`` does, and call ``wrote`` afterwards.
+        Compiled loops write into them what ``add`` does, and call ``wrote`` afterwards. They may sample in between, so
+        the successors of all transitions that are stored now are kept.
         """
         count = steps * self._copies
         if not self._successors.has_room(count + self._copies):
-            self._successors.make_room(count + self._copies, self._oldest(count))
+            self._successors.make_room(count + self._copies, self._oldest(0))
         table = self._successors.tensors
         return {**self._fields, "latest": self._latest, "latest_kept": self._latest_kept, **table}
 
@@ -129,7 +130,10 @@ class ReplayBuffer:
 
     def sample(self, u: Tensor) -> Transition:
         """Return the transitions at uniform numbers ``u [S, M]``, ``[S, M, ...]``; row s reads its own ring only."""
-        number = self._number(u)
+        return self.at(self.number(u))
+
+    def at(self, number: Tensor) -> Transition:
+        """Return the transitions of these numbers ``[S, M]``, see ``number``."""
         index = self._position(number)
         start = {name: self._read(name, index) for name in ("obs", "action", "reward")}
         return Transition(**start, **self._end(number, index))
@@ -148,8 +152,12 @@ class ReplayBuffer:
         Returns:
             Transitions ``[S, M, ...]``, and gamma^m, the discount of the bootstrap, ``[S, M]``.
         """
-        ahead = torch.arange(n, device=u.device)
-        number = self._number(u)[..., None] + ahead * self._copies  # [S, M, n], the same copy's next steps
+        return self.at_n_step(self.number(u), n, gamma)
+
+    def at_n_step(self, number: Tensor, n: int, gamma: Tensor) -> tuple[Transition, Tensor]:
+        """``sample_n_step`` of the transitions of these numbers ``[S, M]``."""
+        ahead = torch.arange(n, device=number.device)
+        number = number[..., None] + ahead * self._copies  # [S, M, n], the same copy's next steps
         index = self._position(number.clamp(max=self.added - 1))
         done = (self._read("flags", index) & (TERMINATED | TRUNCATED)) > 0
         over = done.cumsum(dim=2) > done.long()  # the episode ended at an earlier step
@@ -161,8 +169,8 @@ class ReplayBuffer:
         end = self._end(number.gather(2, last)[..., 0], index.gather(2, last)[..., 0])
         return Transition(**start, reward=reward, **end), gamma[:, None] ** length
 
-    def _number(self, u: Tensor) -> Tensor:
-        """Choose a stored transition uniformly; its number counts from the first one ever added."""
+    def number(self, u: Tensor) -> Tensor:
+        """Choose stored transitions at uniform numbers ``[S, M]``; theirs count from the first one ever added."""
         size = self.added.clamp(max=self.capacity)
         return self.added - size + (u * size).long()
 

@@ -40,7 +40,7 @@ class DeviceReplayBuffer(ReplayBuffer):
         """Return successors and flags of transitions ``number [S, M]``, and the next action masks if stored."""
         flags = self._read("flags", position)
         end = {"next_obs": self._read("next_obs", position)}
-        end |= {"terminated": (flags & TERMINATED).bool(), "truncated": (flags & TRUNCATED).bool()}
+        end |= {"terminated": (flags & TERMINATED).view(torch.bool), "truncated": flags >= TRUNCATED}
         if "next_action_mask" in self._fields:
             end["next_action_mask"] = self._read("next_action_mask", position)
         return end
@@ -59,7 +59,7 @@ class DeviceReplayBuffer(ReplayBuffer):
         host, device = self._of_host(), self.added.device
         host.load_state({name: tensor.cpu() for name, tensor in state.items()})
         for name, ring in host._fields.items():
-            self._fields[name].copy_(ring)
+            self._fields[name].copy_(ring & (TERMINATED | TRUNCATED) if name == "flags" else ring)
         added = int(host.added)
         if added:
             stored = torch.arange(max(added - self.capacity, 0), added)

@@ -56,6 +56,7 @@ class Memory:
     ) -> None:
         self.copies, self.gamma, self.n_steps = copies, gamma, n_steps
         self.alpha, self.beta, self.latest, self.num_actions = alpha, beta, latest, num_actions
+        self._some_uniform = alpha is not None and bool((alpha == 0.0).any())
         self.capacity = 0
         self.replay: ReplayBuffer | None = None  # made from the shapes and dtypes of the first transition
         self.priorities: Priorities | None = None
@@ -110,11 +111,15 @@ class Memory:
         u = self.latest_numbers(*u.shape) if self.latest else u.movedim(0, 1).flatten(1)  # [S, count M]
         if self.priorities is not None and self.beta is not None:
             self._sampled, probability = self.priorities.choose(u)
-            u = torch.where(self.priorities.alpha == 0.0, u, self.priorities.rank(self._sampled))
+            number = self.priorities.number(self._sampled)
+            if self._some_uniform:
+                number = torch.where(self.priorities.alpha == 0.0, self.replay.number(u), number)
             importance = self.priorities.importance(probability, self.betas(remaining))
+        else:
+            number = self.replay.number(u)
         if self.n_steps == 1:
-            return Minibatch(self.replay.sample(u), self.gamma[:, None], importance)
-        return Minibatch(*self.replay.sample_n_step(u, self.n_steps, self.gamma), importance)
+            return Minibatch(self.replay.at(number), self.gamma[:, None], importance)
+        return Minibatch(*self.replay.at_n_step(number, self.n_steps, self.gamma), importance)
 
     def betas(self, remaining: float | Tensor) -> Tensor:
         """Return the exponents of the importance weights when this fraction of training remains, ``[S]``."""

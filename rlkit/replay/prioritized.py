@@ -66,10 +66,10 @@ class Priorities:
         # chances of a row that has diverged are not numbers, and its slots must hold something nevertheless
         return torch.minimum(slot, self._size() - 1), probability
 
-    def rank(self, slot: Tensor) -> Tensor:
-        """Uniform numbers ``[S, M]`` at which ``ReplayBuffer.sample`` reads these slots, oldest first."""
-        size = self._size()
-        return (((slot - (self.added - size)) % self.capacity).double() + 0.5) / size
+    def number(self, slot: Tensor) -> Tensor:
+        """Return the numbers by which ``ReplayBuffer.at`` reads these slots ``[S, M]``."""
+        oldest = self.added - self._size()
+        return oldest + (slot - oldest) % self.capacity
 
     def importance(self, probability: Tensor, beta: Tensor) -> Tensor:
         """w = (n P)^-beta / max w of the minibatch, ``[S, M]``; beta ``[S]``, 1 corrects the expectation fully."""

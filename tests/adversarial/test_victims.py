@@ -54,6 +54,11 @@ def numbers(attack: Attack, obs: Tensor) -> Tensor | None:
 # torch modules
 
 
+def test_a_module_lives_where_its_parameters_do() -> None:
+    assert ModuleVictim([nn.Linear(2, 2, device="meta"), nn.Linear(2, 2)]).device == torch.device("meta")
+    assert ModuleVictim(nn.Identity()).device == torch.device("cpu")
+
+
 def batch_normalized() -> nn.Sequential:
     module = nn.Sequential(nn.Linear(DIMS, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
     for i, parameter in enumerate(module.parameters()):

@@ -17,7 +17,7 @@ from rlkit.agents.ppo import Experience
 from rlkit.envs.probes import PROBES
 from rlkit.exploration import categorical
 from rlkit.losses import clipped_squared, clipped_surrogate, entropy, explained_variance, standardized
-from rlkit.nn import MLP, ActorCritic, RMSprop
+from rlkit.nn import MLP, ActorCritic, RMSprop, StackedActorCritic, can_stack
 from rlkit.schedules import SCHEDULES, factor
 
 # One update against stable-baselines3's
@@ -258,6 +258,31 @@ def test_an_actor_critic_is_two_networks_in_one_matrix():
     both.flat.zero_()
     assert (both.policy(x) == 0).all()
     assert float(MLP((4, 8, 2), range(3), "tanh", gains=[math.sqrt(2), 0.01])(x).detach().abs().max()) < 0.05
+
+
+@pytest.mark.parametrize(("hidden", "actions"), [((8,), 2), ((16, 32), 3), ((), 1)])
+def test_a_stacked_actor_critic_is_the_two_networks_side_by_side(hidden, actions):
+    networks = (MLP((4, *hidden, n), range(3), "tanh", network_index=i) for i, n in enumerate((actions, 1)))
+    both = ActorCritic(*networks)
+    stacked = StackedActorCritic(both.policy, both.value)
+    both.flat.mul_(1.5)  # the stack reads the parameters as they are
+    generator = torch.Generator().manual_seed(0)
+    x, by_logits, by_values = (torch.randn(3, 20, *n, generator=generator) for n in ((4,), (actions,), ()))
+    expected, found = both.vjp(x), stacked.vjp(both.flat, x)
+    for one, other, plain in zip(found[:2], expected[:2], stacked(both.flat, x), strict=True):
+        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(plain, other)
+    out = torch.full_like(both.flat, torch.nan)
+    gradient = found[2](by_logits.clone(), by_values.clone(), out)
+    torch.testing.assert_close(gradient, expected[2](by_logits.clone(), by_values.clone()))
+    assert gradient is out
+
+
+def test_networks_of_other_hidden_layers_are_not_stacked():
+    policy = MLP((4, 8, 2), [0], "tanh")
+    assert can_stack(policy, MLP((4, 8, 1), [0], "tanh"))
+    assert not can_stack(policy, MLP((4, 8, 8, 1), [0], "tanh"))
+    assert not can_stack(policy, MLP((4, 8, 1), [0], "relu"))
 
 
 def test_schedules_at_their_ends_and_in_between():

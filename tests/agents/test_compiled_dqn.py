@@ -1,5 +1,6 @@
 """DQN on the compiled engine held to the torch engine: the same numbers in, the same agents out."""
 
+import functools
 import math
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 from finite_problems import needs_numba
 from foreign_envs import MaskedCartPole
-from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
+from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import DQN, resume
+from rlkit.agents.core import compiled_dqn
 from rlkit.envs import CartPole, GridWorld
 
 pytestmark = needs_numba
@@ -156,19 +158,27 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(settings, tmp_path):
         assert_same_run(resumed, row, whole, row)
 
 
+@functools.cache
+def undisturbed(engine, exponent):
+    """What a training keeps in which nothing diverges."""
+    return kept(poisoned("nothing", engine, exponent).learn(STEPS))
+
+
+def poisoned(what, engine, exponent):
+    settings = SMALL[DQN] | {"priority_exponent": exponent}
+    return DQN(Poisoned(what), seeds=3, device="cpu", engine=engine, **settings)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"priority_exponent": 0.6}], ids=str)
+@pytest.mark.parametrize("exponent", [0.0, 0.6])
 @pytest.mark.parametrize("engine", ["compiled", "torch"])
 @pytest.mark.parametrize("what", ["reward", "observation", "parameter"])
-def test_a_row_that_diverges_stops_alone_and_says_why(what, engine, settings):
-    def made(what):
-        return DQN(Poisoned(what), seeds=3, device="cpu", engine=engine, **SMALL[DQN] | settings)
-
-    clean, agent = kept(made("nothing").learn(720)), made(what)
+def test_a_row_that_diverges_stops_alone_and_says_why(what, engine, exponent):
+    clean, agent = undisturbed(engine, exponent), poisoned(what, engine, exponent)
     if what == "parameter":
         agent.network.flat[0, 0] = math.nan
     with pytest.warns(RuntimeWarning, match="diverged"):
-        agent.learn(720)
+        agent.learn(STEPS)
     assert agent.active.tolist() == [False, True, True]
     assert (what if what != "parameter" else "q network") in agent.divergences[0].what
     for name, tensor in kept(agent).items():
@@ -185,6 +195,64 @@ def test_a_loss_that_is_not_finite_stops_a_row_though_its_gradient_is(engine):
     with pytest.warns(RuntimeWarning, match="seed 1 diverged at step 68: the loss was not finite"):
         agent.learn(120)
     assert agent.active.tolist() == [True, False]
+
+
+def of_one_row_of_the_log(seeds=2, steps=720, env="CartPole-v1", **settings):
+    """Train without a row of the log before the end; return the agent and how many iterations were made at once."""
+    agent = DQN(env, seeds=seeds, device="cpu", engine="compiled", **SMALL[DQN] | settings)
+    counts, iterate = [], compiled_dqn.DQNIteration.iterate
+
+    def counted(self, count, updates):
+        counts.append((count, updates))
+        iterate(self, count, updates)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled_dqn.DQNIteration, "iterate", counted)
+        list(agent.training(steps, every=steps))
+    return agent, counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learning_rate_schedule": "linear", "num_envs": 3},
+        {"priority_exponent": 0.6, "priority_beta": 0.4, "n_steps": 3, "double": True},
+        {"target_clock": "updates", "target_update_interval": 10, "buffer_size": 150},
+        {"env": GridWorld("frozenlake-4x4"), "gradient_steps": -1, "train_freq": 2},
+    ],
+    ids=str,
+)
+def test_iterations_made_at_once_are_to_the_bit_those_made_one_by_one(settings, monkeypatch):
+    together, counts = of_one_row_of_the_log(**settings)
+    monkeypatch.setattr(compiled_dqn, "AHEAD", 1)
+    alone, ones = of_one_row_of_the_log(**settings)
+    assert max(count for count, updates in counts if updates) > 2
+    assert {count for count, updates in ones if updates} == {1}
+    for row in range(2):
+        assert_same_run(together, row, alone, row)
+    assert (together._updates, together.num_timesteps) == (alone._updates, alone.num_timesteps)
+
+
+@pytest.mark.slow
+def test_an_iteration_in_which_the_target_network_moves_is_made_in_parts():
+    _, counts = of_one_row_of_the_log(1)
+    assert counts[:3] == [(11, 0), (1, 0), (3, 0)]  # torch made the first; theta- moves after 52 steps; 64 are random
+    step, moves = 4, 0
+    for count, updates in counts:
+        ends = range(step + 4, step + 4 * count + 4, 4)
+        moved = sum(end // 50 - (end - 4) // 50 for end in ends)
+        assert moved == 0 or (count, updates) == (1, 0)
+        step, moves = ends[-1], moves + moved
+    assert (step, moves) == (720, 14)
+
+
+@pytest.mark.slow
+def test_a_row_stops_at_the_end_of_the_iteration_in_which_it_diverged():
+    with pytest.warns(RuntimeWarning, match="seed 1 diverged at step 72"):
+        agent, counts = of_one_row_of_the_log(learning_rate=[1e-3, 1e25], gradient_steps=1, max_grad_norm=1e9)
+    assert max(count for count, _ in counts) > 3
+    assert agent.training_state.diverged_at.tolist() == [-1, 72]
 
 
 @pytest.mark.slow

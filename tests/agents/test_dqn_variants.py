@@ -87,7 +87,7 @@ def test_a_slot_is_read_from_the_replay_that_it_stands_for(steps):
         replay.add(segment([transition(t)]))
         priorities.add(2)
     slots = torch.arange(min(2 * steps, 7)).expand(2, -1)
-    read = replay.sample(priorities.rank(slots))
+    read = replay.at(priorities.number(slots))
     ring = replay.state_dict()["reward"][:, : slots.shape[1]]
     assert torch.equal(read.reward, ring)
 

@@ -1,6 +1,7 @@
 """The compiled engine held to plain torch: the same numbers in, the same agents out."""
 
 import copy
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 from finite_problems import needs_numba
 from foreign_envs import MaskedCartPole
 from source_tree import ROOT
-from trained_rows import SMALL, Poisoned, assert_same_run, kept, trained
+from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
 from rlkit.compiled.jit import COMPILED
@@ -166,13 +167,17 @@ def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
 
 
 PROGRAM = """
-from rlkit.agents import PPO
+from rlkit.agents import DQN, PPO
 from rlkit.compiled.learn import descend_rows, prepare_rows
+from rlkit.compiled.q_learning import iterate_rows
 from rlkit.compiled.rollout import play_rows
 for seeds, ent_coef, clip_range_vf in ((1, 0.0, None), (3, [0.0, 0.1, 0.2], 0.2)):
     settings = {"n_steps": 32, "batch_size": 16, "ent_coef": ent_coef, "clip_range_vf": clip_range_vf}
     PPO("CartPole-v1", seeds=seeds, device="cpu", engine="compiled", **settings).learn(64)
-for loop in (descend_rows, prepare_rows, play_rows):
+for double, priority_exponent in ((False, 0.0), (True, [0.0, 0.6])):
+    settings = {"double": double, "priority_exponent": priority_exponent, "learning_starts": 8, "batch_size": 8}
+    DQN("CartPole-v1", seeds=2, device="cpu", engine="compiled", **settings).learn(32)
+for loop in (descend_rows, prepare_rows, play_rows, iterate_rows):
     print(len(loop.signatures), sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))
 """
 
@@ -183,7 +188,7 @@ def test_another_process_compiles_nothing_and_options_do_not_make_more_machine_c
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
         )
-    assert done.stdout.split() == ["1", "1", "0"] * 3
+    assert done.stdout.split() == ["1", "1", "0"] * 4
 
 
 @pytest.mark.slow
@@ -205,18 +210,24 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(algorithm, tmp_path):
         assert_same_run(resumed, row, whole, row)
 
 
+@functools.cache
+def undisturbed(algorithm):
+    """What a training keeps in which nothing diverges."""
+    return kept(trained(algorithm, range(3), Poisoned("nothing"), engine="compiled"))
+
+
 @pytest.mark.slow
 @ON_POLICY
 @pytest.mark.parametrize("what", ["reward", "observation", "parameter"])
 def test_a_row_that_diverges_stops_alone_and_says_why(algorithm, what):
-    clean = kept(trained(algorithm, range(3), Poisoned("nothing"), engine="compiled"))
+    clean = undisturbed(algorithm)
     if what == "parameter":
         agent = algorithm(Poisoned("nothing"), seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
         agent.networks["policy"].flat[1, 0] = torch.nan
     else:
         agent = algorithm(Poisoned(what), seeds=3, device="cpu", engine="compiled", **SMALL[algorithm])
     with pytest.warns(RuntimeWarning, match="diverged"):
-        agent.learn(720)
+        agent.learn(STEPS)
     stopped = [row for row, active in enumerate(agent.active.tolist()) if not active]
     assert len(stopped) == 1
     assert [divergence.seed for divergence in agent.divergences] == stopped

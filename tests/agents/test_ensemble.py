@@ -50,6 +50,25 @@ def test_an_ensemble_answers_what_an_agent_answers():
         agent.ensemble().evaluate(0)
 
 
+@pytest.mark.parametrize("kind", [DQN, A2C])
+def test_successive_rows_make_an_ensemble_each(kind):
+    agent = kind("CartPole-v1", seeds=range(6), device="cpu")
+    pairs, obs = agent.ensemble(members=2), observations()
+    assert (pairs.num_seeds, pairs.seeds) == (3, (0, 2, 4))
+    scores = pairs.scores(obs.expand(3, -1, -1)).detach()
+    for row in range(3):
+        alone = kind("CartPole-v1", seeds=(2 * row, 2 * row + 1), device="cpu").ensemble()
+        torch.testing.assert_close(scores[row : row + 1], alone.scores(obs).detach())
+    assert pairs.evaluate(2).shape == (3, 2)
+    assert torch.equal(agent.ensemble(members=6).scores(obs), agent.ensemble().scores(obs))
+
+
+@pytest.mark.parametrize("members", [0, 4, -1])
+def test_groups_that_leave_rows_over_are_refused(members):
+    with pytest.raises(ValueError, match=f"divide the number of seeds, which is 6, got {members}"):
+        DQN("CartPole-v1", seeds=range(6), device="cpu").ensemble(members)
+
+
 @pytest.mark.slow
 def test_an_ensemble_of_one_is_its_agent():
     agent = A2C("CartPole-v1", seeds=[4], device="cpu").learn(500)

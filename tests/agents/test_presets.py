@@ -54,8 +54,11 @@ def test_presets_for_an_environment():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "steps"), [(DQN, 100_000), (PPO, 100_000), (A2C, 300_000), (REINFORCE, 300_000)])
-def test_the_tuned_preset_solves_cartpole(algorithm, steps):
-    agent = algorithm("CartPole-v1", seeds=range(50, 54), device="cpu", preset="tuned").learn(steps)
-    solved = agent.evaluate(100).mean(axis=1) >= 475
-    assert solved.sum(axis=0) >= 3, agent.evaluate(100).mean(axis=1)
+@pytest.mark.parametrize(
+    ("algorithm", "steps", "seeds", "least"), [(DQN, 100_000, 2, 2), (A2C, 300_000, 4, 3), (REINFORCE, 300_000, 4, 3)]
+)
+def test_the_tuned_preset_solves_cartpole(algorithm, steps, seeds, least):
+    """That of PPO does in ``tests/test_readme.py``, with each of four seeds."""
+    agent = algorithm("CartPole-v1", seeds=range(50, 50 + seeds), device="cpu", preset="tuned").learn(steps)
+    returns = agent.evaluate(100).mean(axis=1)
+    assert (returns >= 475).sum() >= least, returns

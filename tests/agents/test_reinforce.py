@@ -193,18 +193,22 @@ def test_sampled_batches_have_the_exact_mean_and_variance(returns, discount_stat
 
 @pytest.mark.slow
 def test_no_baseline_is_always_best():
-    """Exact variances on 15 random problems with two copies: any of them can be worse than none, and none is never."""
+    """Exact variances on random problems with two copies: any of them can be worse than none, and none is never."""
     worse = dict.fromkeys(BASELINES, 0)
     least = dict.fromkeys(BASELINES, 0)
+
+    def shown():
+        return all(worse[name] > 0 for name in BASELINES if name != "none") and sum(map(bool, least.values())) >= 2
+
     for seed in range(15):
         mdp, logits = small_mdp(seed, max_steps=2), np.random.default_rng(seed).normal(size=(2, 2))
         variance = {name: exact_moments(mdp, logits, name, "reward-to-go", True)[1] for name in BASELINES}
         least[min(variance, key=variance.__getitem__)] += 1
         for name in BASELINES:
             worse[name] += int(variance[name] > variance["none"] + 1e-12)
-    print(worse, least)
-    assert all(worse[name] > 0 for name in BASELINES if name != "none")
-    assert sum(count > 0 for count in least.values()) >= 2
+        if shown():
+            break
+    assert shown(), (worse, least)
 
 
 def counted_only(agent, taken):

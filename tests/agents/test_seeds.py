@@ -1,5 +1,6 @@
 """The seed axis: row s of a run of many seeds is, to the bit, the run of seed s alone."""
 
+import functools
 import math
 import re
 
@@ -8,6 +9,12 @@ import torch
 from trained_rows import ALL, SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE
+
+
+@functools.cache
+def undisturbed(algorithm, rows):
+    """A training of the seeds 0, 1, ..."""
+    return trained(algorithm, range(rows))
 
 
 @pytest.mark.slow
@@ -39,7 +46,7 @@ def test_a_row_of_eight_is_the_run_of_its_seed_alone(algorithm, env, num_envs, s
 @pytest.mark.slow
 @ALL
 def test_seeds_differ(algorithm):
-    for network in trained(algorithm, range(8)).networks.values():
+    for network in undisturbed(algorithm, 8).networks.values():
         assert len(torch.unique(network.flat, dim=0)) == 8
 
 
@@ -47,7 +54,7 @@ def test_seeds_differ(algorithm):
 @ALL
 def test_permuted_seeds_permute_the_results(algorithm):
     order = [5, 0, 7, 2]
-    forward, permuted = trained(algorithm, range(8)), trained(algorithm, order)
+    forward, permuted = undisturbed(algorithm, 8), trained(algorithm, order)
     for row, seed in enumerate(order):
         assert_same_run(permuted, row, forward, seed)
 
@@ -133,7 +140,7 @@ def test_a_row_of_three_is_the_run_of_its_seed_alone(algorithm, settings):
     ],
 )
 def test_a_nan_stays_in_its_row_and_stops_it(algorithm, what, named):
-    clean = kept(trained(algorithm, range(4)))
+    clean = kept(undisturbed(algorithm, 4))
     agent = algorithm(Poisoned(what), seeds=range(4), device="cpu", engine="torch", **SMALL[algorithm])
     training = agent.training(STEPS, every=288)
     next(training)

@@ -66,13 +66,16 @@ def run(tree: Path, *options: str, program: str = PROGRAM, **environment: str) -
 @pytest.mark.slow
 @needs_numba
 def test_a_changed_callee_of_another_file_is_compiled_again(tree: Path, tmp_path: Path) -> None:
-    def answer() -> list[int]:
+    def answer(tree: Path = tree) -> list[int]:
         return [int(number) for number in run(tree, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stdout.split()]
 
     assert answer() == [122, 0]
     assert answer() == [122, 1]  # a second process finds the machine code
+    shutil.copytree(tree, tmp_path / "copy")
+    assert answer(tmp_path / "copy") == [122, 1]  # and so does a copy of the sources
     (tree / "loops" / "callee.py").write_text(CALLEE.format(added=57), encoding="utf-8")
     assert answer() == [177, 0]
+    assert answer(tmp_path / "copy") == [122, 1]
     assert answer() == [177, 1]
 
 

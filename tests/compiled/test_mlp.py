@@ -77,6 +77,13 @@ def test_networks_that_share_a_matrix_keep_to_their_own_part():
         assert (g[others] == 0).all()
 
 
+def test_relu_is_that_of_torch_and_nan_stays_nan():
+    x = np.tile(np.float32([-1.5, -0.0, 0.0, 2.5, np.inf, -np.inf, np.nan, -np.nan, 1e-40]), (5, 3))
+    y = x.copy()
+    loops.activate(y, False)
+    np.testing.assert_array_equal(y, torch.from_numpy(x).relu().numpy())
+
+
 @compiled
 def tanh_of(x, y):
     """tanh of every number."""

@@ -51,7 +51,7 @@ def write(memory, segment):
     length, added = segment.reward.shape[1], int(memory.replay.added)
     ring, steps = ReplayArrays.of(memory.replay, length), TransitionArrays.of(segment)
     for s in range(SEEDS):
-        replay.store(ring, s, added, steps)
+        replay.store(ring, s, added, steps, 0, steps.reward.shape[1])
     memory.replay.wrote(length)
 
 
@@ -154,7 +154,7 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
         u = torch.from_numpy(np.append(rng.random((SEEDS, 30)), [[1.0 - 2**-53]] * SEEDS, axis=1))
         slot, probability = theirs.choose(u)
         weight = theirs.importance(probability, torch.tensor([0.4, 1.0], dtype=torch.float64))
-        number = theirs.rank(slot)
+        number = theirs.number(slot)
         value = torch.from_numpy(rng.uniform(1e-6, 3.0, (SEEDS, capacity))).gather(1, slot)
         added = int(theirs.added)
         stored = min(added, capacity)
@@ -166,7 +166,7 @@ def test_priorities_are_chosen_and_changed_as_by_the_tree(capacity, counts, seed
             replay.importance(chance, stored, (0.4, 1.0)[s], scale)
             np.testing.assert_allclose(scale, weight[s], rtol=1e-12)
             ages = [replay.age_of(x, added, capacity) for x in found.tolist()]
-            assert ages == [replay.uniform_number(x, added, capacity) for x in number[s].tolist()]
+            assert ages == number[s].tolist()
             replay.prioritize(PriorityArrays.of(ours), s, found, value[s].numpy())
         theirs.update(slot, value)
         for name, tensor in theirs.state_dict().items():

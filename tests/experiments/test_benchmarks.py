@@ -1,6 +1,7 @@
 """The benchmarks' plumbing at tiny sizes: nothing here looks at a speed."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from finite_problems import needs_numba
 
 from rlkit.agents import DQN
 from rlkit.envs import CartPole
-from rlkit.experiments.benchmarks import checkpoints, cold, roofline, run, verification
+from rlkit.experiments.benchmarks import checkpoints, cold, roofline, run, scaling, verification
 from rlkit.experiments.benchmarks.cases import CASES, SIDES, BenchmarkCase, prepared
 from rlkit.experiments.benchmarks.run import (
     Repetition,
@@ -170,3 +171,29 @@ def test_an_iteration_is_cut_into_parts():
         parts = roofline.iteration_parts("ppo", engine, 2, 512)
         assert list(parts) == ["play", "advantages", "updates", "rest"]
         assert all(microseconds > 0 for microseconds in parts.values())
+    assert list(roofline.iteration_parts("dqn", "compiled", 2, 512)) == ["updates", "rest"]  # one call has all
+
+
+@pytest.mark.slow
+@needs_numba
+def test_the_cost_of_a_seed_has_a_column_for_each_number_of_seeds(monkeypatch):
+    monkeypatch.setattr(scaling, "TRAININGS", 2)
+    lines = scaling.seed_table(1, (1, 2), 512)
+    assert [line.count("|") for line in lines] == [4] * 6
+    assert lines[0].endswith("| 1 | 2 |")
+    assert lines[3].startswith("| to one seed | 1.00 |")
+
+
+def test_the_gain_of_two_processes_is_twice_the_time_of_one_by_that_of_both(monkeypatch):
+    began = []
+
+    @contextmanager
+    def process(side, arguments):
+        began.append((side, arguments))
+        yield len(began)
+
+    monkeypatch.setattr(scaling, "worker", process)
+    monkeypatch.setattr(scaling, "answer", lambda process: "1.0")
+    monkeypatch.setattr(scaling, "seconds_together", lambda processes: {1: 3.0, 2: 4.0}[len(processes)])
+    assert scaling.process_gain("shaped-ppo", {"seeds": 2}, 2) == [1.5, 1.5]
+    assert began == [("shaped-ppo", {"seeds": 2})] * 2

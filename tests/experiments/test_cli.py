@@ -347,10 +347,12 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
     [("1", ("noise", "fgsm")), ("2", ("noise", "uniform", "gaussian", "fgsm", "pgd", "search", "boundary", "best"))],
 )
 def test_every_attack_from_the_command_line(
-    folder: Path, norm: str, named: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    norm: str, named: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    policy = tmp_path / "short.safetensors"
+    DQN("CartPole-v1", device="cpu", net_arch=(16,), env_kwargs={"max_steps": 5}).save(policy)
     args = ("--norm", norm, "--epsilons", "0.2", "--episodes", "1", "--attacks", *named)
-    out = run_json(capsys, "attack", str(folder / "agent.safetensors"), *args)
+    out = run_json(capsys, "attack", str(policy), *args)
     assert len(out["results"]["curves"]["rlkit DQN"]) == 1 + len(named) + 1
     assert out["settings"]["norm"] == norm
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
+from rlkit.adversarial import FGSM, AttackedPolicy, Threat
 from rlkit.agents import A2C, DQN, TabularQ
 from rlkit.envs import GridWorld
 from rlkit.experiments.cli import main
@@ -23,6 +26,7 @@ from rlkit.experiments.workflows.exact import (
     exact_of,
     exact_part,
     finite_problem,
+    pictured_threat,
     work,
 )
 from rlkit.experiments.workflows.train import ExactCurve, Training, train
@@ -30,6 +34,7 @@ from rlkit.mdp import TabularMDP
 from rlkit.planning import evaluate, evaluate_finite, start_value
 
 LAKE = "FrozenLake-v1"
+GRID = "rlkit/GridWorld-v0"
 
 
 def tabular(num_seeds: int = 3, env: str = LAKE) -> TabularQ:
@@ -116,6 +121,44 @@ def test_looking_on_changes_nothing_and_sees_every_interval() -> None:
             break
     found = evaluate_exactly(stopped, known(stopped))
     np.testing.assert_array_equal(np.asarray(curve.curve.y)[curve.timesteps.index(300)], found.returns)
+
+
+@pytest.mark.slow
+def test_the_panel_of_a_training_has_values_under_attack_and_training_does_not_notice() -> None:
+    kwargs = {"map": "russell-norvig-4x3", "observation": "coordinates"}
+    training = Training(GRID, "dqn", seeds=(0, 1), steps=600, env_kwargs=kwargs, hyperparameters={"net_arch": (16,)})
+    watched, alone = training.make_agent(), training.make_agent()
+    exact = exact_of(watched, GRID, kwargs, 10**9)
+    assert exact is not None
+    assert exact.limited is not None
+    task = pictured_threat(exact.problem, GRID, kwargs)
+    assert task is not None
+    assert task.epsilons == (0.1, 0.2, 0.4, 0.8, 1.6)
+    curve = ExactCurve(exact, threat=replace(task, epsilons=(0.0, 1.6)))
+    train(training, watched, curve)
+    train(training, alone)
+    assert isinstance(watched, DQN)
+    assert isinstance(alone, DQN)
+    assert torch.equal(watched.network.flat, alone.network.flat)
+    (panel,) = curve.panels()
+    steps, epsilon = panel.sliders
+    assert (steps.positions[-1], epsilon.positions) == (600.0, (0.0, 0.0, 1.6))
+    np.testing.assert_array_equal(panel.value[:, 0], panel.value[:, 1])  # nothing is changed within 0
+    np.testing.assert_array_equal(panel.policy[:, 0], panel.policy[:, 1])
+    states = torch.as_tensor(exact.problem.observations().copy())
+    attacked = AttackedPolicy(watched, FGSM(), task.budget(1.6)).act(states.expand(2, *states.shape)).numpy()  # [S, N]
+    value = evaluate_finite(exact.problem.mdp, attacked, exact.limited.horizon)[:, 0].mean(axis=0)
+    going_on = ~exact.problem.mdp.ended
+    np.testing.assert_allclose(panel.value[-1, 2, going_on], value[going_on], rtol=0, atol=1e-12)
+    assert (panel.value[-1, 2, going_on] != panel.value[-1, 0, going_on]).any()
+
+
+def test_only_small_maps_seen_as_real_numbers_have_a_threat() -> None:
+    others: tuple[dict[str, Any], ...] = ({"map": "frozenlake-4x4"}, {"observation": "planes"})
+    for kwargs in others:
+        assert pictured_threat(GridWorld(**kwargs), GRID, kwargs) is None
+    onehot: dict[str, Any] = {"observation": "onehot"}
+    assert pictured_threat(GridWorld(**onehot), GRID, onehot) == Threat()
 
 
 def test_which_problems_are_finite() -> None:

@@ -25,7 +25,7 @@ from rlkit.experiments.gallery.animations import (
     write_small_gif,
 )
 from rlkit.experiments.gallery.exhibits import LAKE, worst_adversary
-from rlkit.experiments.report.grid_panel import GridPanel
+from rlkit.experiments.report.grid_panel import GridPanel, Slider
 from rlkit.experiments.workflows.policies import of_agent
 from rlkit.experiments.workflows.watch import Tampering
 from rlkit.planning import solve
@@ -67,7 +67,7 @@ def test_a_frame_is_drawn_for_every_position_of_a_panel(tmp_path: Path) -> None:
     n, actions = grid.mdp.num_states, grid.mdp.num_actions
     value, policy = np.array([[0.1] * n, [0.9] * n]), np.full((2, n, actions), 0.25)
     panel = GridPanel(
-        "t", ("S.G",), grid.tile_of * 1.0, "steps", (1.0, 2.0), value, policy, "a", "b", value[0], policy[0]
+        "t", ("S.G",), grid.tile_of * 1.0, (Slider("steps", (1.0, 2.0)),), value, policy, "a", "b", value[0], policy[0]
     )
     frames = learning_frames(grid, panel)
     assert len(frames) == 2

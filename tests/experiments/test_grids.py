@@ -12,13 +12,14 @@ from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.grids import run
 from rlkit.experiments.studies.grids.run import GridRow, is_near, outcome_table
-from rlkit.experiments.studies.grids.settings import AGENTS, CASES, case
+from rlkit.experiments.studies.grids.settings import CASES
 from rlkit.experiments.workflows.exact import all_scores, exact_returns
 from rlkit.planning import backward_induction, evaluate_finite, solve, start_value
 
 
 def test_every_agent_is_on_every_map():
-    assert {(one.agent, one.map) for one in CASES} == {(agent, map) for agent in AGENTS for map in MAPS}
+    agents = ("dqn", "a2c", "ppo", "reinforce", "tabularq")
+    assert sorted((one.agent, one.map) for one in CASES) == sorted((agent, map) for agent in agents for map in MAPS)
     for one in CASES:
         assert GridWorld(**one.training.env_kwargs).max_steps is not None  # every optimum has its limit
 
@@ -55,7 +56,7 @@ def test_five_percent_of_the_optimums_size():
 
 @pytest.mark.slow
 def test_cases_are_trained_once(tmp_path, monkeypatch):
-    tiny = case("tabularq", "frozenlake-4x4")
+    tiny = next(case for case in CASES if case.name == run.DRAWN)
     tiny = tiny._replace(training=replace(tiny.training, seeds=(0, 1, 2), steps=400))
     run.run([tiny], StudyOptions(tmp_path))
     known = rows.read(tmp_path / "grids.csv", GridRow)

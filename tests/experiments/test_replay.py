@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_sweep import outcome
+from small_sweep import SMALL, outcome
 
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.outcomes import OutcomeRow
 from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.common.sweeps import Part
 from rlkit.experiments.studies.replay import run as study
+from rlkit.experiments.workflows.sweep.experiment import experiment_of
 
-ARMS = study.CASES[0]
+ARMS, REUSE = study.CASES
 
 
 def test_arms_make_equal_updates_and_differ_in_where_minibatches_come_from() -> None:
@@ -28,6 +29,28 @@ def test_arms_make_equal_updates_and_differ_in_where_minibatches_come_from() -> 
     assert {
         name for arm in found.values() for name, value in arm["hyperparameters"].items() if value != memory[name]
     } == {"learning_rate", "buffer_size", "replay", "train_freq"} - {"learning_rate"}
+
+
+def test_every_transition_is_used_32_times_by_arms_that_differ_in_where_minibatches_come_from() -> None:
+    found = {run.agent: run.configuration for run in REUSE.experiment.runs}
+    assert list(found) == ["memory", "window", "parallel", "memory-1000"]
+    for configuration in found.values():
+        of = configuration["hyperparameters"]
+        samples = of["gradient_steps"] * of["batch_size"]
+        assert samples == 32 * of["train_freq"] * configuration["num_envs"]
+    memory = found["memory"]["hyperparameters"]
+    assert memory["buffer_size"] == found["memory"]["steps"]
+    assert {
+        name for arm in found.values() for name, value in arm["hyperparameters"].items() if value != memory[name]
+    } == {"buffer_size", "replay", "gradient_steps"}
+    assert {run.environment for run in REUSE.experiment.runs} == {run.environment for run in ARMS.experiment.runs}
+
+
+def test_a_task_is_solved_five_percent_below_its_optimum_or_at_the_threshold_of_gymnasium() -> None:
+    cliff = next(run for run in ARMS.experiment.runs if run.environment == "cliff")
+    assert study.goal_of(cliff) == pytest.approx(-13.65)
+    cartpole = experiment_of({**SMALL, "agents": ["dqn"], "environments": ["CartPole-v1"], "settings": {}})
+    assert study.goal_of(cartpole.runs[0]) == 475.0
 
 
 def test_the_rate_with_the_best_mean_is_chosen_and_tested_on_other_seeds() -> None:

@@ -19,7 +19,7 @@ from source_tree import ROOT
 from rlkit.envs.render import ARROWS, LETTER_COLOR, TILE_COLORS
 from rlkit.experiments.cli import main
 from rlkit.experiments.report import ledger
-from rlkit.experiments.report.grid_panel import GridPanel, read_panel, shares
+from rlkit.experiments.report.grid_panel import GridPanel, Slider, read_panel, shares
 from rlkit.experiments.report.html import heading, write_report
 from rlkit.experiments.report.ledger import Picture, ReportTable, RunRecord
 from rlkit.experiments.report.provenance import commit, provenance
@@ -34,19 +34,20 @@ PROBE = """
 <script>
 const header = document.querySelectorAll("th button");
 const column = () => [...document.querySelector("section table").tBodies[0].rows].map(row => row.cells[1].textContent);
-const slider = document.querySelector(".panel input"), first = document.querySelector(".panel svg");
+const [slider, other] = document.querySelectorAll(".panel input"), first = document.querySelector(".panel svg");
 const drawn = () => first.querySelectorAll("text")[0].textContent;
+const move = (range, place) => { range.value = place; range.dispatchEvent(new Event("input")); return drawn(); };
 const before = column(), last = drawn();
 const by_return = [...document.querySelectorAll("section th button")].find(each => each.textContent === "mean return");
 by_return.click();
 const up = column();
 by_return.click();
 const down = column();
-slider.value = 0;
-slider.dispatchEvent(new Event("input"));
+const attacked = move(other, 1), both = move(slider, 0), begin = move(other, 0);
 document.body.insertAdjacentHTML("beforeend", "<pre id='probe'></pre>");
 document.querySelector("#probe").textContent = JSON.stringify({
-  before, up, down, last, begin: drawn(), said: document.querySelector(".panel output").textContent,
+  before, up, down, last, attacked, both, begin,
+  said: [...document.querySelectorAll(".panel output")].map(each => each.textContent),
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   broken: [...document.querySelectorAll("nav a")].filter(link => !document.querySelector(link.hash)).length,
   images: [...document.images].every(image => image.naturalWidth > 0),
@@ -56,13 +57,16 @@ document.querySelector("#probe").textContent = JSON.stringify({
 
 
 def panel() -> GridPanel:
-    """Two states and an end on one row, at two positions."""
-    value = np.array([[0.125, 0.25, np.nan], [0.5, 0.75, np.nan]])
-    policy = shares([[[0, 2, 0], [2, 2, 0]], [[2, 2, 0], [2, 2, 0]]], 4)
+    """Two states and an end on one row, at two positions of either slider."""
+    value = np.array(
+        [[[0.125, 0.25, np.nan], [0.0625, 0.25, np.nan]], [[0.5, 0.75, np.nan], [0.375, 0.75, np.nan]]],
+    )
+    policy = shares([[[[0, 2, 0], [2, 2, 0]], [[0, 2, 0], [0, 2, 0]]], [[[2, 2, 0], [2, 2, 0]]] * 2], 4)
     tiles = np.array([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
     return GridPanel(
-        "Values </script><b>", ("SFG",), tiles, "environment steps", (10.0, 20.0), value, policy, "Learned", "Optimal",
-        value[1], policy[1],
+        "Values </script><b>", ("SFG",), tiles,
+        (Slider("environment steps", (10.0, 20.0)), Slider("epsilon", (0.0, 0.5))),
+        value, policy, "Learned", "Optimal", value[1, 0], policy[1, 0],
     )  # fmt: skip
 
 
@@ -204,7 +208,10 @@ def test_a_panel_is_kept_and_nothing_in_it_ends_its_element(run: RunRecord, tmp_
     ledger.write(run, tmp_path)
     (again,) = ledger.read(tmp_path).panels
     for name, part in panel()._asdict().items():
-        np.testing.assert_array_equal(getattr(again, name), part)
+        if isinstance(part, np.ndarray):
+            np.testing.assert_array_equal(getattr(again, name), part)
+        else:
+            assert getattr(again, name) == part
     text = write_report(tmp_path / "a.html", "Title", [run])[0].read_text(encoding="utf-8")
     (kept,) = re.findall(r'<script type="application/json">(.*?)</script>', text)
     assert json.loads(kept) == json.loads(json.dumps(panel().as_json()))
@@ -228,7 +235,10 @@ def test_a_panel_has_the_tiles_and_the_directions_of_a_figure() -> None:
         ({"policy": "x"}, "numbers are expected"),
         ({"tiles": [[0, 0], [0, 1], [0, 3]]}, "outside its map"),
         ({"map": ["SFG", "S"]}, "outside its map"),
-        ({"positions": []}, "shapes"),
+        ({"sliders": []}, "shapes"),
+        ({"sliders": [{"name": "steps", "positions": []}, {"name": "epsilon", "positions": [0, 1]}]}, "shapes"),
+        ({"sliders": [{"name": "steps"}]}, "a name and positions"),
+        ({"sliders": [{"name": "steps", "positions": 1}]}, "shape"),
     ],
 )
 def test_a_panel_that_is_wrong_is_refused(change: dict[str, Any], reason: str) -> None:
@@ -280,8 +290,9 @@ def test_in_a_browser_tables_sort_panels_move_and_nothing_is_cut(run: RunRecord,
         assert found["before"] == ["480", "9", "500"]
         assert found["up"] == ["9", "480", "500"]  # as numbers, not as texts
         assert found["down"] == ["500", "480", "9"]
-        assert (found["last"], found["begin"]) == ("0.500", "0.125")
-        assert found["said"] == "environment steps 10"
+        moved = [found[name] for name in ("last", "attacked", "both", "begin")]
+        assert moved == ["0.500", "0.375", "0.0625", "0.125"]
+        assert found["said"] == ["environment steps 10", "epsilon 0"]
         assert found["overflow"] <= 0
         assert found["broken"] == 0
         assert found["images"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -54,7 +55,9 @@ SECONDS = ("cpu_seconds_per_seed", "wall_seconds")
 def outcome(folder: Path) -> dict:
     """The record of a run without its times."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return {**record, "results": {k: v for k, v in record["results"].items() if k not in SECONDS}}
+    for times, names in (("results", SECONDS), ("provenance", ("date",))):
+        record[times] = {name: told for name, told in record[times].items() if name not in names}
+    return record
 
 
 def assert_same_run(one: Path, other: Path, terms: tuple[Term, ...] = ()) -> None:
@@ -364,22 +367,43 @@ def test_an_attack_on_another_policy_is_not_continued(
     assert "give --out" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("algo", "engine"), [*((algo, "auto") for algo in CASES), ("dqn", "torch")])
-def test_a_run_that_is_killed_at_random_points_ends_as_the_one_that_was_not(
-    algo: str, engine: str, tmp_path: Path
-) -> None:
-    arguments = ["train", "--algo", algo, "--engine", engine, *SMALL, *CASES[algo]]
-    script = [sys.executable, str(ROOT / "tests" / "kill_points.py"), str(KILLS), *arguments]
-    ended = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
+KILLED = [*((algo, "auto") for algo in CASES), ("dqn", "torch")]
+
+
+class Killed(NamedTuple):
+    """Runs that were killed and continued."""
+
+    folder: Path  # NAME/run-0 was never killed, NAME/run-1, ... were
+    counts: dict[str, list[int]]  # kills and runs of each name
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    """The runs of all cases, forked from one process."""
+    folder = tmp_path_factory.mktemp("killed")
+    commands = {
+        f"{algo}-{engine}": ["train", "--algo", algo, "--engine", engine, *SMALL, *CASES[algo]]
+        for algo, engine in KILLED
+    }
+    script = [sys.executable, str(ROOT / "tests" / "kill_points.py"), str(KILLS), json.dumps(commands)]
+    ended = subprocess.run(script, cwd=folder, capture_output=True, text=True, check=False, timeout=600 * len(KILLED))
     assert ended.returncode == 0, ended.stderr
-    kills, runs = map(int, ended.stdout.split())
+    return Killed(folder, json.loads(ended.stdout))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algo", "engine"), KILLED)
+def test_a_run_that_is_killed_at_random_points_ends_as_the_one_that_was_not(
+    algo: str, engine: str, killed: Killed
+) -> None:
+    kills, runs = killed.counts[f"{algo}-{engine}"]
     assert kills == KILLS
     assert runs >= 1
     used = "compiled" if COMPILED and engine == "auto" and algo != "tabularq" else "torch"
+    folder = killed.folder / f"{algo}-{engine}"
     for number in range(1, runs + 1):
-        assert_same_run(tmp_path / "run-0", tmp_path / f"run-{number}")
-        assert Checkpoints(tmp_path / f"run-{number}").newest(device="cpu").agent.engine.name == used
+        assert_same_run(folder / "run-0", folder / f"run-{number}")
+        assert Checkpoints(folder / f"run-{number}").newest(device="cpu").agent.engine.name == used
 
 
 def test_a_finished_run_that_is_asked_to_continue_is_shown_and_left_alone(

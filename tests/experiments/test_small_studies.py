@@ -18,7 +18,7 @@ from rlkit.experiments.studies.overestimation import run as overestimation
 def small(part: Part, folder: Path, steps: int) -> Part:
     """The same part with two seeds and fewer steps."""
     text = (part.folder / f"{part.name}.toml").read_text(encoding="utf-8")
-    text = re.sub(r"^seeds = .*$", "seeds = [0, 1]", text, flags=re.MULTILINE)
+    text = re.sub(r"^seeds = \[[^]]*\]", "seeds = [0, 1]", text, flags=re.MULTILINE)
     text = re.sub(r"^steps = [\d_]+", f"steps = {steps}", text, flags=re.MULTILINE)
     (folder / f"{part.name}.toml").write_text(text, encoding="utf-8")
     return Part(part.name, folder)
@@ -46,7 +46,8 @@ def test_a_small_study_is_trained_once_and_tabled(
         if value in study.CASES:
             monkeypatch.setattr(study, name, parts[study.CASES.index(value)])
     monkeypatch.setattr(study, "CASES", parts)
-    monkeypatch.setattr(study, "EPISODES", 2, raising=False)
+    for name in ("EPISODES", "MEMBERS"):
+        monkeypatch.setattr(study, name, 2, raising=False)
     options = StudyOptions(tmp_path / "data")
     tables = study.run(parts, options)
     assert tuple(len(table.rows) for table in tables) == lines

@@ -41,9 +41,10 @@ from rlkit.experiments.workflows.train import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
-KINDS |= dict.fromkeys(("arms-tuning", "arms", "baselines", "ablations"), OutcomeRow)
+KINDS |= dict.fromkeys(("arms-tuning", "arms", "reuse-tuning", "reuse", "baselines", "ablations"), OutcomeRow)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
-KINDS |= {"overestimation": ValueRow, "defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
+KINDS |= {"overestimation": ValueRow}
+KINDS |= {"defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 
 

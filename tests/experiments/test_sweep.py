@@ -102,6 +102,9 @@ def test_an_id_does_not_depend_on_the_order_of_keys(table: dict) -> None:
         ({"sede": 3}, "unknown key 'sede': did you mean 'seeds'"),
         ({"agents": [{"algo": "tabularq", "presett": "sb3"}]}, "did you mean 'preset'"),
         ({"environments": [{"env": "CartPole-v1", "kwargs": {}}]}, "unknown key 'kwargs': did you mean 'env_kwargs'"),
+        ({"agents": [{"alg": "tabularq"}]}, "an agent has the unknown key 'alg': did you mean 'algo'"),
+        ({"agents": [{"name": "mine"}]}, "the agent 'mine' has no algo: add it"),
+        ({"environments": [{}]}, "an environment has no env: add it"),
         ({"agents": ["tabularQ"]}, "did you mean 'tabularq'"),
         ({"settings": {"learning_rat": [0.1]}}, "did you mean 'learning_rate'"),
         ({"agents": []}, "the grid is empty: agents"),
@@ -133,7 +136,7 @@ def test_an_id_does_not_depend_on_the_order_of_keys(table: dict) -> None:
         ({"environments": [{**LAKE, "name": "a/b"}]}, "the name of the environment"),
         ({"question": " "}, "question must be a text"),
     ],
-    ids=range(33),
+    ids=range(36),
 )
 def test_a_grid_that_is_wrong_is_refused_in_words(change: dict, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -153,6 +156,9 @@ def test_what_an_experiment_needs_is_said(tmp_path: Path, capsys: pytest.Capture
     assert main(["status", str(tmp_path)]) == 2
     assert "holds no sweep.json" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
+    (tmp_path / "a <b>.toml").write_text(f"steps = 300\n{TOML}", encoding="utf-8")
+    assert main(["sweep", str(tmp_path / "a <b>.toml")]) == 2
+    assert "which is that of its file unless there is a key name" in capsys.readouterr().err
 
 
 # The commit

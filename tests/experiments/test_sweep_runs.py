@@ -19,7 +19,7 @@ from rlkit.experiments.cli import main
 from rlkit.experiments.workflows.sweep import executors as executors_module
 from rlkit.experiments.workflows.sweep import sweep_ledger
 from rlkit.experiments.workflows.sweep import worker as worker_module
-from rlkit.experiments.workflows.sweep.driver import SweepDriver, sweep_record
+from rlkit.experiments.workflows.sweep.driver import SweepDriver, split_rows, sweep_record
 from rlkit.experiments.workflows.sweep.executors import Ended, LocalExecutor
 from rlkit.experiments.workflows.sweep.experiment import batch_training, experiment_of, read_experiment
 from rlkit.experiments.workflows.sweep.sweep_ledger import DamagedResult, SweepAttempt, SweepLedger
@@ -45,6 +45,39 @@ def test_a_batch_gives_what_single_runs_and_python_give_to_the_bit(tmp_path: Pat
     assert together.result(run.id)["results"]["policy"] == policy_digest(agent, 0)
     assert len({str(each["policy"]) for each in outcomes(together).values()}) == 4
     assert together.result(run.id)["versions"]["rlkit"]
+
+
+@pytest.mark.slow
+def test_rows_split_between_gpus_have_the_results_of_one_process_to_the_bit(
+    tmp_path: Path, serial: SweepLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU: the second and third of three GPUs are named to the workers, and nothing uses them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    with LocalExecutor(1, gpus=(1, 2)) as executor:
+        split = run_all(tmp_path, experiment_of(SMALL), executor)
+        assert sorted(executor._gpu_of.values()) == ["7", "9"]
+        seen = [Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0") for worker in executor._gpu_of]
+    assert [{b"CUDA_VISIBLE_DEVICES=7", b"CUDA_VISIBLE_DEVICES=9"} & set(each) for each in seen] == [
+        {b"CUDA_VISIBLE_DEVICES=" + gpu.encode()} for gpu in ("7", "9")
+    ]
+    assert [len(attempt.job()["runs"]) for attempt in split.attempts()] == [2, 2]
+    assert outcomes(split) == outcomes(serial)
+
+
+def test_rows_are_split_evenly_and_in_order() -> None:
+    runs = experiment_of({**SMALL, "seeds": 5}).batches[0]
+    parts = list(split_rows(runs, 4))
+    assert [len(part) for part in parts] == [2, 3, 2, 3]
+    assert sum(parts, ()) == runs
+    assert list(split_rows(runs[:1], 4)) == [runs[:1]]
+
+
+def test_a_gpu_that_is_hidden_or_named_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="gpus must be different, got 1 1"):
+        LocalExecutor(1, gpus=(1, 1))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    with pytest.raises(ValueError, match="GPU 2 is not among the 2 of CUDA_VISIBLE_DEVICES=4,7"):
+        LocalExecutor(1, gpus=(0, 2))
 
 
 @pytest.mark.slow
@@ -201,6 +234,8 @@ def test_a_run_that_fails_says_so_and_the_others_finish(
     assert "in faulty" in capsys.readouterr().out
     record = sweep_record(sweep, sweep.states())
     assert record.results["cells"][1]["seed_returns"][1] is None
+    whole = record.results["cells"][0]["return"]
+    assert 0.0 <= whole.lower <= whole.value <= whole.upper <= 1.0  # the lake pays 0 or 1
     monkeypatch.setattr(worker_module, "play", play)
     assert main(["sweep", str(file), "--out", str(folder), "--resume"]) == 0
     assert outcomes(sweep) == outcomes(serial)

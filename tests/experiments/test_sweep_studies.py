@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,17 @@ from rlkit.experiments.studies.baselines import run as baselines
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.outcomes import OutcomeRow, optimum_of, steps_to, train_and_score
 from rlkit.experiments.studies.common.sweeps import by_cell, train_missing_runs, with_rows
+from rlkit.experiments.studies.grids import settings as grids
 from rlkit.experiments.studies.overestimation import run as overestimation
 from rlkit.experiments.studies.replay import run as replay
-from rlkit.experiments.workflows.sweep.experiment import experiment_of
+from rlkit.experiments.studies.tuned import settings as tuned
+from rlkit.experiments.workflows.sweep.experiment import batch_training, experiment_of
 
-PARTS = (*baselines.CASES, *ablations.CASES, *agreement.CASES, *overestimation.CASES, *replay.CASES)
+STUDIES = (baselines, ablations, agreement, overestimation, replay)
+PARTS = [*(part for study in STUDIES for part in study.CASES), *grids.PARTS, *tuned.PARTS]
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.folder.name}-{part.name}")
 def test_settings_are_toml_with_a_question_and_a_hypothesis(part) -> None:
     given = tomllib.loads((part.folder / f"{part.name}.toml").read_text(encoding="utf-8"))
     assert given["question"].endswith("?")
@@ -30,6 +34,20 @@ def test_settings_are_toml_with_a_question_and_a_hypothesis(part) -> None:
     readme = (part.folder / "README.md").read_text(encoding="utf-8")
     assert f"`{part.name}.toml`" in readme
     assert "*supported*" in readme.lower()
+
+
+def test_the_cells_of_a_part_are_its_runs_with_presets_by_name() -> None:
+    part = next(part for part in grids.PARTS if part.name == "sutton-barto-5x5")
+    assert [(cell.agent, cell.environment) for cell in part.cells] == list(
+        dict.fromkeys((run.agent, run.environment) for run in part.experiment.runs)
+    )
+    for cell in part.cells:
+        runs = [run for run in part.experiment.runs if run.agent == cell.agent]
+        assert cell.training.seeds == tuple(run.seed for run in runs)
+        assert (cell.training.preset, cell.training.hyperparameters) == ("tuned", {"gamma": 0.9})
+        assert asdict(replace(cell.training, seeds=(0,)).make_agent().config) == asdict(
+            batch_training([runs[0].configuration]).make_agent().config
+        )
 
 
 def test_runs_without_a_row_are_trained_and_no_others(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from rlkit.experiments.cli import main
 from rlkit.experiments.command_line import kept
 from rlkit.experiments.report.ledger import ReportTable, RunRecord
-from rlkit.experiments.report.terminal import StageLines, next_step
+from rlkit.experiments.report.terminal import StageLines, going_on, next_step, say
 from rlkit.experiments.report.text import as_text, column_decimals, fitting_columns, in_words, interval_text
 from rlkit.statistics import Estimate
 
@@ -77,6 +79,23 @@ def test_lines_of_stages_come_every_15_seconds_with_the_time_left() -> None:
     ]
 
 
+def test_work_without_a_known_end_says_how_far_it_is_until_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = threading.Event()
+
+    def done() -> str:
+        asked.set()
+        return "3 sweeps"
+
+    with going_on("Solving lake", done, every=0.001):
+        assert asked.wait(10)
+    said = capsys.readouterr().out.splitlines()
+    assert said
+    assert all(re.fullmatch(r"Solving lake: 3 sweeps, elapsed 0:00:\d\d", line) for line in said)
+    with going_on("Solving lake", done, quiet=True, every=0.001):
+        pass
+    assert capsys.readouterr().out == ""
+
+
 def test_the_last_line_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "a b"
     assert main(["solve", "frozenlake-4x4", "--out", str(out)]) == 0
@@ -93,6 +112,12 @@ def test_the_last_line_says_what_to_do_next(tmp_path: Path, capsys: pytest.Captu
     assert lines[-1].startswith("Next: --out FOLDER")
     assert next_step(RunRecord("other", "title", {}, {}), Path("x")) == "Next: rlkit report x --out x/report.html"
     assert next_step(RunRecord("train", "title", {}, {}), Path("a b")).endswith(" --out 'a b'.gif")
+
+
+def test_a_pipe_gets_a_long_line_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "word " * 100 + "[end]"
+    say(text)
+    assert capsys.readouterr().out == f"{text}\n"
 
 
 def test_a_record_keeps_no_option_of_what_is_printed() -> None:

@@ -42,14 +42,24 @@ def test_adam_by_row_and_elementwise_are_one_rule():
     parameters, rates = torch.randn(3, 7, dtype=torch.float64), torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
     by_row, elementwise = Adam(parameters.clone()), Adam(parameters.clone())
     for step in range(30):
-        gradient, active = torch.randn(3, 7, dtype=torch.float64), torch.tensor([True, True, step < 20])
+        gradient, active = torch.randn(3, 7, dtype=torch.float64), torch.tensor([True, step > 3, not 10 < step < 20])
         by_row.step(gradient, rates, active)
         elementwise.steps += active
         elementwise._step_elementwise(gradient, rates, active)
-    torch.testing.assert_close(by_row.parameters, elementwise.parameters)
+        torch.testing.assert_close(by_row.parameters, elementwise.parameters)
 
 
-@pytest.mark.parametrize("step", [Adam._step_by_row, Adam._step_elementwise])
+def test_adam_of_all_rows_together_is_the_same_rule_until_a_row_stops_for_good():
+    parameters, rates = torch.randn(3, 7, dtype=torch.float64), torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
+    by_row, together = Adam(parameters.clone()), Adam(parameters.clone())
+    for step in range(30):
+        gradient, active = torch.randn(3, 7, dtype=torch.float64), torch.tensor([True, True, step < 20])
+        by_row.step(gradient, rates, active)
+        together._step_together(gradient, rates, active)
+        torch.testing.assert_close(by_row.parameters, together.parameters)
+
+
+@pytest.mark.parametrize("step", [Adam._step_by_row, Adam._step_elementwise, Adam._step_together])
 def test_an_idle_row_keeps_its_parameters_to_the_bit_whatever_its_gradient(step, monkeypatch):
     monkeypatch.setattr(Adam, "_step_by_row", step)
     parameters = torch.randn(2, 5)

@@ -18,11 +18,13 @@ from rlkit.planning import (
     Problem,
     Solution,
     SolverInterrupted,
+    followed,
     interval_iteration,
     lattice_iteration,
     prioritized_sweeping,
     solve,
 )
+from rlkit.planning.certify import kept_on_interrupt, verified_task
 from rlkit.planning.kernels import cells, stencil, sweeps, work
 
 pytestmark = needs_numba
@@ -258,3 +260,16 @@ def test_an_interrupt_crosses_processes_with_its_solution() -> None:
     stopped = SolverInterrupted(solve(PROBLEMS["ends"](), 0.95))
     again = pickle.loads(pickle.dumps(stopped))
     np.testing.assert_array_equal(again.solution.lower, stopped.solution.lower)
+
+
+def test_a_solver_tells_how_far_it_is_while_it_runs() -> None:
+    task = verified_task("value_iteration", garnet(5, 2, 2, np.random.default_rng(0)), 0.9, 1e-6)
+    done = 1233
+    with followed() as progress:
+        assert str(progress) == ""
+        with kept_on_interrupt(task, lambda: (np.zeros(5), done)):
+            done += 1
+            assert str(progress) == "1,234 iterations of value iteration"
+        assert str(progress) == ""
+    with kept_on_interrupt(task, lambda: (np.zeros(5), done)):
+        assert str(progress) == ""

@@ -57,7 +57,7 @@ def test_priorities_are_the_errors_that_were_told():
     for remaining in (1.0, 0.25):
         batch, _, importance = memory.sample(u, remaining)
         slot, probability = chances.choose(u[0])
-        assert torch.equal(batch.obs, memory.replay.sample(chances.rank(slot)).obs)
+        assert torch.equal(batch.obs, memory.replay.at(chances.number(slot)).obs)
         torch.testing.assert_close(importance, chances.importance(probability, 1.0 - (1.0 - beta) * remaining))
         error = torch.linspace(-2.0, 3.0, 8).view(2, 4)
         memory.update_priorities(error)

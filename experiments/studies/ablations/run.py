@@ -11,6 +11,7 @@ from rlkit.figure_style import INK, in_style, panels, svg
 from rlkit.statistics import median_interval, wilson_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
+from ...report.text import in_words, slug_in_words
 from ...workflows.sweep.experiment import Experiment, PlannedRun
 from ..common import rows
 from ..common.outcomes import OutcomeRow, optimum_of, train_and_score
@@ -52,17 +53,24 @@ def label_of(run: PlannedRun) -> str:
     return " ".join((run.agent, *(f"{name}={value:g}" for name, value in run.settings.items())))
 
 
+def label_in_words(run: PlannedRun) -> str:
+    """Return the name of a variant as people say it."""
+    return ", ".join(
+        (slug_in_words(run.agent), *(f"{in_words(name)} {value:g}" for name, value in run.settings.items()))
+    )
+
+
 @in_style
 def picture(found: Sequence[tuple[PlannedRun, OutcomeRow]]) -> Figure:
     """Draw the exact return of every seed, a line per variant."""
-    labels = list(dict.fromkeys(label_of(run) for run, _ in found))
+    labels = {label_of(run): label_in_words(run) for run, _ in found}
     figure, (axes,) = panels(1, size=(7.2, 0.35 * len(labels) + 1.0))
     for place, label in enumerate(labels):
         earned = [row.greedy for run, row in found if label_of(run) == label]
-        axes.plot(earned, np.full(len(earned), place), "o", markersize=4, alpha=0.5)
+        axes.plot(earned, np.full(len(earned), place), "o", markersize=4, alpha=0.5, clip_on=False)
         axes.plot(np.median(earned), place, "|", color=INK, markersize=12)
-    axes.set_yticks(np.arange(len(labels)), labels)
-    axes.invert_yaxis()
+    axes.set_yticks(np.arange(len(labels)), list(labels.values()))
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     if min(row.greedy for _, row in found) < -100:
         axes.set_xscale("symlog", linthresh=10)
     axes.set_xlabel("exact return of the greedy policy; bars are medians")

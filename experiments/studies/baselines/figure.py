@@ -14,9 +14,9 @@ from .variance import VarianceRow
 
 @in_style
 def variance_figure(known: Sequence[VarianceRow]) -> Figure:
-    """Variance of every baseline at every stage, relative to none: medians over seeds with quartiles."""
+    """Draw the variance of every baseline at every stage, relative to none: medians over seeds with quartiles."""
     stages = list(dict.fromkeys(row.stage for row in known))
-    baselines = list(dict.fromkeys(row.cell for row in known))
+    baselines = list(dict.fromkeys(row.cell for row in known if row.cell != "none"))
     none = {(row.stage, row.seed): row.variance for row in known if row.cell == "none"}
     figure, (axes,) = panels(1, size=(7.2, 3.6))
     for number, baseline in enumerate(baselines):
@@ -28,7 +28,7 @@ def variance_figure(known: Sequence[VarianceRow]) -> Figure:
         x = np.arange(len(stages)) + 0.1 * (number - (len(baselines) - 1) / 2)
         errors, color = (middle - low, high - middle), COLORS[number]
         axes.errorbar(x, middle, errors, fmt="o", markersize=4, capsize=2, color=color, label=baseline)
-    axes.axhline(1.0, color=MUTED, linewidth=0.8)
+    axes.axhline(1.0, color=MUTED, linewidth=0.8, label="without baseline")
     axes.set_xticks(np.arange(len(stages)), [f"{stage:,}" for stage in stages])
     axes.set_xlabel("environment steps of training with baseline value")
     axes.set_ylabel("variance / without baseline")

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ...report import terminal
-from ...workflows.sweep.experiment import Batch, Experiment, PlannedRun, batch_training, read_experiment
+from ...workflows.sweep.experiment import (
+    Batch,
+    Experiment,
+    GridCell,
+    PlannedRun,
+    batch_training,
+    cells_of,
+    read_experiment,
+    read_toml,
+)
 from ...workflows.train import Training
 from . import rows
 
@@ -36,6 +45,11 @@ class Part(NamedTuple):
     def experiment(self) -> Experiment:
         """The runs and batches of the file."""
         return _experiment(self.folder / f"{self.name}.toml")
+
+    @property
+    def cells(self) -> list[GridCell]:
+        """The trainings of the file, for studies whose rows are older than it: no preset is written out."""
+        return cells_of(read_toml(self.folder / f"{self.name}.toml", "an experiment")[0])
 
 
 @cache

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlkit.figure_style import COLORS, MUTED, in_style
+from rlkit.figure_style import COLORS, MUTED, PANEL, in_style, legend_below, panels, portions
+from rlkit.plotting import SINGLE
 from rlkit.statistics import difference_interval, holm, median_interval, sign_flip_test
 
 from ...report.ledger import Cell, ReportTable
@@ -204,33 +205,42 @@ def certified_table(certified: Sequence[CertifiedRow]) -> ReportTable:
 
 @in_style
 def figure(known: Sequence[DefenseRow]) -> Figure:
-    """Draw the median under the strongest attack against epsilon with its interval, a panel for each algorithm."""
-    present = [case for case in CASES if of_case(known, case.name)]
-    algos = [algo for algo in dict.fromkeys(case.algo for case in present) if algo] or [""]
-    drawn = Figure(figsize=(4.0 * len(algos) + 2.5, 3.4), layout="constrained")
-    panels = drawn.subplots(1, len(algos), sharey=True, squeeze=False)[0]
-    for panel, algo in zip(panels, algos, strict=True):
-        shown = [case for case in present if case.algo in ("", algo)]
-        for place, case in enumerate(shown):
-            own = of_case(known, case.name)
-            points = [median_interval(natural_returns(own))]
-            points += [median_interval(under_attack(own, epsilon)) for epsilon in EPSILONS]
-            y = np.array([[point.value, point.lower, point.upper] for point in points]).T
-            x = np.arange(len(points)) + 0.06 * (place - 0.5 * len(shown))
-            style = {FLOOR: ":", CEILING: ":"}.get(case.name, "--" if case.defense == PLAIN else "-")
-            color = COLORS[place % len(COLORS)]
-            panel.errorbar(
-                x,
-                y[0],
-                (y[0] - y[1], y[2] - y[0]),
-                color=color,
-                linestyle=style,
-                label=slug_in_words(case.name),
+    """Draw the median under the strongest attack against epsilon with its interval.
+
+    A panel has up to five cases of an algorithm, and the two hand-made policies as levels.
+    """
+    present = {case.name: case for case in CASES if of_case(known, case.name)}
+    trained = [case for case in present.values() if case.algo]
+    colors = {case.name: COLORS[place % len(COLORS)] for place, case in enumerate(trained)}
+    algos = list(dict.fromkeys(case.algo for case in trained))
+    groups = [(algo, part) for algo in algos for part in portions([case.name for case in trained if case.algo == algo])]
+    drawn, places = panels(max(len(groups), 1), size=SINGLE if len(groups) < 2 else PANEL, sharey=True)
+    for axes, (algo, names) in zip(places, groups or [("", [])], strict=True):
+        for name, style in ((CEILING, "-."), (FLOOR, ":")):
+            if name in present:
+                levels = _medians(known, name)[0]
+                axes.plot(range(len(levels)), levels, color=MUTED, linestyle=style, lw=1.1, label=slug_in_words(name))
+        for place, name in enumerate(names):
+            value, lower, upper = _medians(known, name)
+            axes.errorbar(
+                np.arange(len(value)) + 0.06 * (place - 0.5 * (len(names) - 1)),
+                value,
+                (value - lower, upper - value),
+                color=colors[name],
+                linestyle="--" if present[name].defense == PLAIN else "-",
+                label=slug_in_words(name),
                 capsize=2,
             )
-        panel.axhline(KEPT, color=MUTED, linewidth=0.8)
-        panel.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])
-        panel.set(xlabel="epsilon [scale of the task]", title=algo.upper())
-    panels[0].set_ylabel("median return under the strongest attack")
-    panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.axhline(KEPT, color=MUTED, linewidth=0.8, label="median that a defense needs")
+        axes.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])
+        axes.set(xlabel="epsilon [scale of the task]", title=algo.upper())
+    places[0].set_ylabel("median return under the strongest attack")
+    legend_below(drawn)
     return drawn
+
+
+def _medians(known: Sequence[DefenseRow], name: str) -> NDArray[np.float64]:
+    """Return median, lower and upper end of the natural return, then of those under attack, ``[3, 1 + L]``."""
+    own = of_case(known, name)
+    points = [median_interval(natural_returns(own)), *(median_interval(under_attack(own, each)) for each in EPSILONS)]
+    return np.array([[point.value, point.lower, point.upper] for point in points]).T

@@ -1,26 +1,14 @@
-"""Which agents are trained on which maps, for how long and with what, as data."""
+"""Which agents are trained on which maps: the cells of the experiments in this folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-from rlkit.envs.maps import MAPS
+from typing import NamedTuple
 
 from ...workflows.train import Training
+from ..common.sweeps import parts
 
-SEEDS = tuple(range(10))
-ENV = "rlkit/GridWorld-v0"
-AGENTS = ("dqn", "a2c", "ppo", "reinforce", "tabularq")
 SHARE = 0.05  # share of the optimum that the median seed may lose
-
-STEPS = 200_000  # of a seed, over all its copies
-MORE_STEPS = {"frozenlake-8x8": 400_000}
-CONTINUING_LIMIT = 100  # steps of an episode on a map that never ends
-
-# The tuned presets of the grid world are for rewards of about 1 that come at the end. The values of this map are a
-# hundred times as large unless they are discounted, and nothing in it is far.
-OVERRIDES: dict[str, Mapping[str, Any]] = {"sutton-barto-5x5": {"gamma": 0.9}}
+PARTS = parts(__file__, "grids", "frozenlake-8x8", "sutton-barto-5x5")
 
 
 class GridCase(NamedTuple):
@@ -32,20 +20,8 @@ class GridCase(NamedTuple):
     training: Training
 
 
-def case(agent: str, map: str) -> GridCase:
-    """The tuned preset of the grid world, and what a map changes in it."""
-    limit = {} if MAPS[map].rules.max_steps else {"max_steps": CONTINUING_LIMIT}
-    training = Training(
-        ENV,
-        agent,
-        SEEDS,
-        MORE_STEPS.get(map, STEPS),
-        "tuned",
-        OVERRIDES.get(map, {}),
-        env_kwargs={"map": map, **limit},
-        num_envs=None,
-    )
-    return GridCase(f"{agent}-{map}", agent, map, training)
-
-
-CASES = tuple(case(agent, map) for map in MAPS for agent in AGENTS)
+CASES = tuple(
+    GridCase(f"{cell.agent}-{cell.environment}", cell.agent, cell.environment, cell.training)
+    for part in PARTS
+    for cell in part.cells
+)

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu
@@ -15,14 +16,15 @@ from rlkit.plotting import strips
 from rlkit.statistics import difference_interval, holm, mean_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
-from ...workflows.sweep.experiment import Experiment, experiment_of
+from ...report.text import slug_in_words
+from ...workflows.sweep.experiment import Experiment, PlannedRun, batch_training, experiment_of
 from ..common import rows
-from ..common.outcomes import OutcomeRow, optimum_of, train_and_score
+from ..common.outcomes import OutcomeRow, finite_of, optimum_of, train_and_score
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, parts, train_missing_runs, with_rows
-from ..grids.run import is_near
+from ..grids.settings import SHARE
 
-CASES = parts(__file__, "arms")
+CASES = parts(__file__, "arms", "reuse")
 TEST_SEEDS = list(range(800, 810))
 MEMORY = "memory"  # the arm that must solve a task for the task to count
 
@@ -89,15 +91,15 @@ def outcome_table(part: Part, rates: Rates, found: Sequence[tuple[str, str, floa
     raw = [float(mannwhitneyu(earned[cell], earned[cell[0], MEMORY]).pvalue) for cell in others]
     p_values = dict(zip(others, holm(raw), strict=True))
     runs = {run.environment: run for run in part.experiment.runs}  # one of each task
-    optimum = {task: optimum_of(runs[task]) for task in dict.fromkeys(task for task, _ in cells)}
+    goal = {task: goal_of(runs[task]) for task in dict.fromkeys(task for task, _ in cells)}
     lines: list[tuple[Cell, ...]] = []
     for task, arm in cells:
         values = earned[task, arm]
         gap = None if arm == MEMORY else difference_interval(values, earned[task, MEMORY])
         p = p_values.get((task, arm))
-        counts = sum(is_near(value, optimum[task]) for value in values)
+        solving = sum(value >= goal[task] for value in values)
         mean, median = mean_interval(values), float(np.median(values))
-        lines.append((task, arm, rates[arm, task], len(values), mean, median, counts, gap, p))
+        lines.append((task, arm, rates[arm, task], len(values), mean, median, solving, gap, p))
     columns = (
         "task",
         "arm",
@@ -113,6 +115,21 @@ def outcome_table(part: Part, rates: Rates, found: Sequence[tuple[str, str, floa
     return ReportTable(part.name, title, columns, tuple(lines))
 
 
+def goal_of(run: PlannedRun) -> float:
+    """Return the return from which a run's task counts as solved.
+
+    In a finite problem it is 5 % of the optimum's size below the optimum, elsewhere the threshold that gymnasium
+    registers.
+    """
+    training = batch_training([run.configuration])
+    if finite_of(training) is not None:
+        optimum = optimum_of(run)
+        return optimum - SHARE * abs(optimum)
+    threshold = gymnasium.spec(training.env).reward_threshold
+    assert threshold is not None
+    return threshold
+
+
 @in_style
 def picture(found: Sequence[tuple[str, str, float]]) -> Figure:
     """Draw the return of every seed by arm, a panel per task."""
@@ -124,7 +141,7 @@ def picture(found: Sequence[tuple[str, str, float]]) -> Figure:
             arm.replace("-", "\n"): [value for each, where, value in found if (each, where) == (arm, task)]
             for arm in arms
         }
-        strips(panel, groups, "exact return", task)
+        strips(panel, groups, "return", slug_in_words(task))
     return figure
 
 

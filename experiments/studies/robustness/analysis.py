@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rlkit.adversarial import NATURAL
 from rlkit.figure_style import COLORS, in_style, legend_below, mark_epsilon, panels
+from rlkit.plotting import SINGLE
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable
@@ -78,14 +79,14 @@ def order_table(known: Sequence[AttackRow]) -> ReportTable:
 
 @in_style
 def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
-    """Return against epsilon, a panel per case and maker, with intervals over seeds.
+    """Return against epsilon, a panel per case and maker, with intervals over seeds, clipped to the range of the data.
 
     Args:
         known: rows of one task.
         aliasing: the epsilon from which states read alike, marked in every panel; None for none.
     """
     policies = list(dict.fromkeys((row.case, row.maker) for row in known))
-    drawn, places = panels(len(policies), PANELS, (2.4, 1.9), sharex=True, sharey=True)
+    drawn, places = panels(len(policies), PANELS, (2.4, 1.9) if len(policies) > 1 else SINGLE, sharex=True, sharey=True)
     for panel, (case, maker) in zip(places, policies, strict=True):
         for attack, color in zip(ATTACKS, COLORS, strict=False):
             own = rows_of(known, case, maker, attack)
@@ -93,9 +94,14 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
                 epsilons = [0.0, *sorted({row.epsilon for row in own})]
                 levels = [returns(rows_of(known, case, maker, NATURAL), 0.0)]
                 levels += [returns(own, epsilon) for epsilon in epsilons[1:]]
-                mean = mean_interval(np.stack(levels), axis=1)
+                found = np.stack(levels)  # [L, S]
+                mean = mean_interval(found, axis=1)
+                lower, upper = (
+                    np.maximum(mean.lower, found.min(axis=None)),
+                    np.minimum(mean.upper, found.max(axis=None)),
+                )
                 panel.plot(epsilons, mean.value, color=color, marker="o", markersize=3, linewidth=1.3, label=attack)
-                panel.fill_between(epsilons, mean.lower, mean.upper, color=color, alpha=0.12, linewidth=0)
+                panel.fill_between(epsilons, lower, upper, color=color, alpha=0.12, linewidth=0)
         if aliasing is not None:
             mark_epsilon(panel, aliasing, "states read alike")
         panel.set_title(f"{slug_in_words(case)}, {maker}", fontsize=8)

@@ -10,12 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from rlkit.figure_style import COLORS, DIVERGING, MUTED, ON_DARK, ON_LIGHT, blank_zeros, in_style, legend_below
+from rlkit.figure_style import (
+    COLORS,
+    DIVERGING,
+    MUTED,
+    ON_DARK,
+    ON_LIGHT,
+    blank_zeros,
+    in_style,
+    legend_below,
+    portions,
+)
 
+from ...report.text import slug_in_words
 from . import settings
 from .analysis import PAIRED, RANDOM, Flipped, Offset, Spread
-
-MARKERS = {"padded": "s", "rotated": "o"}
 
 
 @in_style
@@ -28,7 +37,7 @@ def transfer_figure(known: Sequence[Flipped]) -> Figure:
     axes = drawn.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     for each, rows, (task, roll) in zip(axes, own, panels, strict=True):
         image = draw_matrix(each, rows)
-        each.set_title(f"{task}: shown to {PAIRED[roll]}")
+        each.set_title(f"{slug_in_words(task)}: shown to {'the ' if roll == 0 else ''}{PAIRED[roll]}")
     drawn.colorbar(image, ax=list(axes), label="share of states flipped, minus that of noise", aspect=40)
     return drawn
 
@@ -55,15 +64,18 @@ def draw_matrix(axes: Axes, known: Sequence[Flipped]) -> AxesImage:
 def universal_figure(known: Sequence[Offset]) -> Figure:
     """Flips of other seeds against the number of states that an offset was fitted on, and by random offsets.
 
-    A panel per source and epsilon, a color per target.
+    A column of panels per source, a row per epsilon and up to five targets, a color per target.
     """
     sources = [source for source in settings.FITTED_ON if any(row.source == source for row in known)]
     epsilons = sorted({row.epsilon for row in known})
-    drawn = Figure(figsize=(7.0, 0.7 + 2.0 * len(epsilons)), layout="constrained")
-    panels = drawn.subplots(len(epsilons), len(sources), sharex=True, sharey=True, squeeze=False)
-    for (i, epsilon), (j, source) in product(enumerate(epsilons), enumerate(sources)):
+    colors = dict(zip(settings.SHOWN_TO, COLORS, strict=True))
+    lines = list(product(epsilons, portions(settings.SHOWN_TO)))
+    drawn = Figure(figsize=(7.0, 0.7 + 1.7 * len(lines)), layout="constrained")
+    panels = drawn.subplots(len(lines), len(sources), sharex=True, sharey=True, squeeze=False)
+    for (i, (epsilon, targets)), (j, source) in product(enumerate(lines), enumerate(sources)):
         panel = panels[i, j]
-        for target, color in zip(settings.SHOWN_TO, COLORS, strict=False):
+        for target in targets:
+            color = colors[target]
             here = [row for row in known if (row.target, row.epsilon) == (target, epsilon)]
             own = [row for row in here if row.source == source and row.roll == max(settings.ROLLS)]
             counts = sorted({row.states for row in own})
@@ -81,9 +93,14 @@ def universal_figure(known: Sequence[Offset]) -> Figure:
 
 @in_style
 def dimension_figure(known: Sequence[Spread]) -> Figure:
-    """The epsilon that flips beside its prediction, and the alignment of noise beside 1/n, against n."""
-    drawn = Figure(figsize=(7.0, 2.9), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    """The epsilon that flips beside its prediction, and the alignment of noise beside 1/n, against n.
+
+    A column of panels for each way to lengthen observations.
+    """
+    encodings = list(dict.fromkeys(row.encoding for row in known))
+    drawn = Figure(figsize=(7.0, 4.8), layout="constrained")
+    places = drawn.subplots(2, len(encodings), sharex=True, sharey="row", squeeze=False)
+    above, below = (dict(zip(encodings, line, strict=True)) for line in places)
     lengths = sorted({row.n for row in known})
     colors = dict(zip(dict.fromkeys(row.policy for row in known), COLORS, strict=False))
     for policy, encoding in dict.fromkeys((row.policy, row.encoding) for row in known):
@@ -92,16 +109,16 @@ def dimension_figure(known: Sequence[Spread]) -> Figure:
             [float(np.mean([getattr(row, field) for row in same])) for same in own]
             for field in ("measured", "predicted", "noise")
         )
-        dots = {"color": colors[policy], "marker": MARKERS[encoding], "markersize": 3, "linestyle": "none"}
-        left.plot(lengths, measured, label=f"{policy}, {encoding}", **dots)
-        left.plot(lengths, predicted, color=colors[policy], linewidth=0.9)
-        right.plot(lengths, noise, **dots)
-    right.plot(lengths, [1 / n for n in lengths], color=MUTED, linewidth=0.9, label="1 / n")
-    left.set_ylabel("median epsilon that flips\n(lines: predicted)")
-    right.set_ylabel("squared cosine of random signs")
-    for axes in (left, right):
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xlabel("number of features n")
+        dots = {"color": colors[policy], "marker": "o", "markersize": 3, "linestyle": "none"}
+        above[encoding].plot(lengths, measured, label=policy, **dots)
+        above[encoding].plot(lengths, predicted, color=colors[policy], linewidth=0.9)
+        below[encoding].plot(lengths, noise, **dots)
+    for encoding in encodings:
+        below[encoding].plot(lengths, [1 / n for n in lengths], color=MUTED, linewidth=0.9, label="1 / n")
+        above[encoding].set(yscale="log", title=f"{encoding.capitalize()} observations")
+        above[encoding].set_xscale("log", base=2)
+        below[encoding].set(yscale="log", xlabel="number of features n")
+    places[0, 0].set_ylabel("median epsilon that flips\n(lines: predicted)")
+    places[1, 0].set_ylabel("squared cosine\nof random signs")
     legend_below(drawn, columns=3)
     return drawn

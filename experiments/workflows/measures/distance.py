@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rlkit.adversarial import Attack, DeepFool, DistanceCurve, distance_curve
-from rlkit.figure_style import in_style, legend_below, mark_epsilon, svg
-from rlkit.plotting import Curve, draw_curves
+from rlkit.figure_style import svg
+from rlkit.plotting import Curve, Reference, curve_panels
 from rlkit.statistics import mean_interval
 
 from ...report.ledger import Cell, Picture, ReportTable
@@ -74,14 +74,8 @@ def _table(curves: Sequence[DistanceCurve], plan: AttackPlan) -> ReportTable:
     return ReportTable("distance", title, columns, rows, digits=3)
 
 
-@in_style
 def _figure(curves: Sequence[DistanceCurve], plan: AttackPlan) -> Figure:
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    axes = figure.add_subplot()
     fine = tuple(np.linspace(0.0, max(plan.epsilons), POINTS).tolist())
     shares = {each.attack: Curve(fine, each._replace(epsilons=fine).flipped) for each in curves}
-    draw_curves(axes, shares, f"epsilon [{plan.unit}]", "share of states that flip")
-    if plan.aliasing is not None:
-        mark_epsilon(axes, plan.aliasing, "states can look alike")
-    legend_below(figure)
-    return figure
+    mark = None if plan.aliasing is None else Reference("states can look alike", plan.aliasing)
+    return curve_panels([("", shares)], f"epsilon [{plan.unit}]", "share of states that flip", mark=mark)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.adversarial import Section, cross_section, first_order_flip
-from rlkit.figure_style import COLORS, DIVERGING, INK, MUTED, in_style, legend_below, svg
+from rlkit.figure_style import COLORS, DIVERGING, INK, MOST_LINES, MUTED, in_style, legend_below, svg
 from rlkit.statistics import Estimate, share_interval
 
 from ...report.ledger import Picture, ReportTable
@@ -47,8 +47,9 @@ def sections(subject: Subject, plan: AttackPlan) -> Measurement:
     table = _shares(subject, plan, obs, u)
     planes = drawn_planes(subject, plan, obs, u)
     caption = (
-        f"Training seed {subject.seeds[0]} at {len(planes)} states. Above: scores along the steepest direction (solid) "
-        "and random signs (dashed). Below: the lead of another action over the plane of both; a line where it begins."
+        f"Training seed {subject.seeds[0]} at {len(planes)} states. Above: scores of the actions along the steepest "
+        "direction, and along random signs. Below: the lead of another action over the plane of both; a line where it "
+        "begins."
     )
     return Measurement(
         results={"flips": [dict(zip(table.columns, row, strict=True)) for row in table.rows]},
@@ -118,11 +119,14 @@ def _points(planes: Sequence[Plane]) -> ReportTable:
 
 @in_style
 def _figure(planes: Sequence[Plane], plan: AttackPlan) -> Figure:
-    figure = Figure(figsize=(1.2 + 2.9 * len(planes), 6.0), layout="constrained")
-    above, below = figure.subplots(2, len(planes), sharex=True, squeeze=False)
+    figure = Figure(figsize=(1.2 + 2.9 * len(planes), 7.6), layout="constrained")
+    steepest, random, below = figure.subplots(3, len(planes), sharex=True, squeeze=False)
     largest = max(float(np.abs(plane.margin).max(axis=None)) for plane in planes) or 1.0
-    for plane, lines, surface in zip(planes, above, below, strict=True):
-        _draw_rays(lines, plane)
+    for plane, first, second, surface in zip(planes, steepest, random, below, strict=True):
+        second.sharey(first)
+        for axes, across in ((first, True), (second, False)):
+            _draw_ray(axes, plane, across)
+        first.set_title(f"Visited state {plane.state}")
         image = surface.pcolormesh(
             plane.radii,
             plane.radii,
@@ -138,25 +142,18 @@ def _figure(planes: Sequence[Plane], plan: AttackPlan) -> Figure:
         surface.set_xlabel("steepest direction")
         surface.grid(visible=False)
     below[0].set_ylabel("random signs")
-    above[0].set_ylabel("scores")
+    steepest[0].set_ylabel("scores, steepest direction")
+    random[0].set_ylabel("scores, random signs")
     figure.colorbar(image, ax=list(below), label="lead of another action")
     figure.supxlabel(f"epsilon [{plan.unit}]", fontsize=9)
     legend_below(figure, columns=4)
     return figure
 
 
-def _draw_rays(axes: Axes, plane: Plane) -> None:
-    """A color per action, solid along the steepest direction and dashed along random signs."""
-    for action in range(plane.scores.shape[-1]):
-        color = COLORS[action % len(COLORS)]
-        axes.plot(plane.radii, plane.ray(True)[:, action], color=color, label=f"action {action}, steepest direction")
-        axes.plot(
-            plane.radii,
-            plane.ray(False)[:, action],
-            color=color,
-            linestyle="--",
-            linewidth=1.0,
-            label=f"action {action}, random signs",
-        )
+def _draw_ray(axes: Axes, plane: Plane, across: bool) -> None:
+    """Draw the scores of up to five actions along a line, those that are highest at the observation, by color."""
+    scores = plane.ray(across)  # [points, A]
+    highest = np.argsort(-scores[len(scores) // 2])[:MOST_LINES]
+    for action in sorted(highest.tolist()):
+        axes.plot(plane.radii, scores[:, action], color=COLORS[action % len(COLORS)], label=f"action {action}")
     axes.axvline(0.0, color=MUTED, linewidth=0.7)
-    axes.set_title(f"State {plane.state}")

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlkit.adversarial import PGD, Transfer, distill, sweep
-from rlkit.figure_style import in_style, legend_below, svg
-from rlkit.plotting import Curve, draw_curves
+from rlkit.figure_style import svg
+from rlkit.plotting import Curve, curve_panels
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, Picture, ReportTable
@@ -93,15 +93,12 @@ def _table(found: list[SubstituteAttack], plan: AttackPlan) -> ReportTable:
     )
 
 
-@in_style
 def _figure(found: list[SubstituteAttack], plan: AttackPlan) -> Figure:
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    axes = figure.add_subplot()
     curves = {
         f"epsilon {epsilon:g}": Curve([each.queries for each in found], np.array([each.returns[i] for each in found]))
         for i, epsilon in enumerate(plan.epsilons)
     }
-    draw_curves(axes, curves, "queries that the substitute is fitted to", "return")
-    axes.set_xscale("log")
-    legend_below(figure)
+    figure = curve_panels([("", curves)], "queries that the substitute is fitted to", "return")
+    for axes in figure.axes:
+        axes.set_xscale("log")
     return figure

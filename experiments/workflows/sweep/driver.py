@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from rlkit.statistics import mean_interval
 
 from ...report.ledger import Cell, ReportTable, RunRecord
+from ..evaluate import possible_returns, within_limits
 from .executors import Ended, Executor
 from .experiment import Batch, PlannedRun, batch_id
 from .progress import ProgressLog, progress_log, sweep_progress
@@ -38,7 +40,8 @@ class SweepDriver:
         self, sweep: SweepLedger, executor: Executor, tell: Callable[[str], None], log: ProgressLog | None = None
     ) -> None:
         self.sweep, self.executor, self.tell, self.log = sweep, executor, tell, log
-        self._queue: deque[Batch] = deque(sweep.experiment.batches)
+        batches = (split_rows(batch, executor.parts) for batch in sweep.experiment.batches)
+        self._queue: deque[Batch] = deque(chain.from_iterable(batches))
         self._running: dict[SweepAttempt, Batch] = {}
         self._losses: Counter[str] = Counter()
         self._reached: dict[str, int] = {}  # batch -> steps of its newest checkpoint at the last loss
@@ -125,6 +128,13 @@ class SweepDriver:
             self.log.add(progress, elapsed)
 
 
+def split_rows(batch: Batch, parts: int) -> Iterator[Batch]:
+    """Cut a batch into at most so many parts, whose numbers of rows differ by one at most."""
+    parts = min(parts, len(batch))
+    cuts = [len(batch) * part // parts for part in range(parts + 1)]
+    return (batch[first:end] for first, end in pairwise(cuts))
+
+
 def drive(
     sweep: SweepLedger,
     executor: Executor,
@@ -161,8 +171,11 @@ def sweep_record(sweep: SweepLedger, states: dict[str, RunState]) -> RunRecord:
         records = [sweep.result(run.id) if states[run.id].state == "done" else None for run in runs]
         found = [record for record in records if record is not None]
         returns = np.array([record["results"]["mean_return"] for record in found], dtype=np.float64)
-        mean = mean_interval(returns) if len(found) else None
         first = runs[0]
+        mean = None
+        if len(found):
+            limits = possible_returns(first.configuration["env"], first.configuration["env_kwargs"])
+            mean = within_limits(mean_interval(returns), limits)
         settings = tuple(_cell_of(first.settings.get(name)) for name in varied)
         cpu = float(sum(record["cost"]["cpu_seconds"] for record in found))
         rows.append((first.agent, first.environment, *settings, len(found), len(runs) - len(found), mean, cpu))

@@ -23,8 +23,8 @@ from ..train import ALGORITHMS, Training, usual_preset
 
 NEEDED = ("question", "hypothesis", "agents", "environments", "seeds", "steps")
 OPTIONAL = ("name", "settings", "episodes", "first_episode", "rows", "checkpoint_every", "backend", "device", "engine")
-OF_AGENT = ("algo", "name", "preset", "num_envs", "set", "settings")
-OF_ENVIRONMENT = ("env", "name", "env_kwargs")
+OF_AGENT = ("name", "preset", "num_envs", "set", "settings")
+OF_ENVIRONMENT = ("name", "env_kwargs")
 ROWS = 64  # of a batch at most, unless the experiment says so
 MOST_RUNS = 100_000
 MOST_BYTES = 2**20  # of a file
@@ -45,8 +45,7 @@ class PlannedRun(NamedTuple):
     @property
     def cell(self) -> str:
         """The run's place in the grid without the seed, as a text."""
-        values = [f"{name}={json.dumps(value)}" for name, value in self.settings.items()]
-        return " ".join((self.agent, "on", self.environment, *values))
+        return _cell_name(self.agent, self.environment, self.settings)
 
     @property
     def seed(self) -> int:
@@ -75,6 +74,15 @@ class Experiment:
         return str(self.runs[0].configuration["device"])
 
 
+class GridCell(NamedTuple):
+    """All seeds of one agent in one environment with one value of every setting, as the file says it."""
+
+    agent: str  # names
+    environment: str
+    settings: Mapping[str, Any]  # that vary in the grid
+    training: Training  # of all seeds; presets are not written out
+
+
 class _GridAgent(NamedTuple):
     name: str
     algo: str
@@ -99,7 +107,8 @@ def read_experiment(path: Path) -> Experiment:
     """
     given, text = read_toml(path, "an experiment")
     if "name" not in given:
-        given["name"], text = path.stem, f'name = "{path.stem}"\n{text}'  # so that the text alone says everything
+        given["name"] = name_of(path.stem, "the experiment, which is that of its file unless there is a key name,")
+        text = f'name = "{path.stem}"\n{text}'  # so that the text alone says everything
     return experiment_of(given, text)
 
 
@@ -139,6 +148,38 @@ def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:
     refuse_other_keys(given, NEEDED, OPTIONAL, "the experiment")
     name = name_of(given.get("name"), "the experiment")
     question, hypothesis = (_said(given[key], key) for key in ("question", "hypothesis"))
+    cells = cells_of(given)
+    evaluation = {"episodes": count_of(given.get("episodes", 100), "episodes")}
+    if "first_episode" in given:  # else that of every evaluation
+        evaluation["first_episode"] = count_of(given["first_episode"], "first_episode")
+    rows = count_of(given.get("rows", ROWS), "rows")
+    every = given.get("checkpoint_every")
+    runs: list[PlannedRun] = []
+    together: dict[str, list[PlannedRun]] = {}  # by what must agree within a batch
+    for cell in cells:
+        configuration, per_row = _resolved(cell, evaluation)
+        for seed in cell.training.seeds:
+            each = {**configuration, "seed": seed}
+            run = PlannedRun(run_id(each), cell.agent, cell.environment, cell.settings, each)
+            runs.append(run)
+            together.setdefault(_alike(configuration, per_row), []).append(run)
+    _refuse_equal(runs)
+    batches = tuple(
+        tuple(alike[first : first + rows]) for alike in together.values() for first in range(0, len(alike), rows)
+    )
+    checkpoint_every = None if every is None else count_of(every, "checkpoint_every")
+    return Experiment(name, question, hypothesis, tuple(runs), batches, checkpoint_every, text)
+
+
+def cells_of(given: Mapping[str, Any]) -> list[GridCell]:
+    """Return the cells of an experiment's grid, without resolving presets: no agent is made.
+
+    Args:
+        given: the keys of the file.
+
+    Raises:
+        ValueError: as ``experiment_of``, but for what an agent refuses.
+    """
     varied = _varied(given.get("settings", {}), "settings")
     agents = [_agent(entry, varied) for entry in _entries(given["agents"], "agents", "algo")]
     environments = [_environment(entry) for entry in _entries(given["environments"], "environments", "env")]
@@ -149,34 +190,28 @@ def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:
     cells = sum(math.prod(map(len, agent.varied.values())) for agent in agents) * len(environments)
     if cells * len(seeds) > MOST_RUNS:
         raise ValueError(f"the grid has {cells * len(seeds):,} runs, at most {MOST_RUNS:,} are possible: split it")
-    common = {
+    common: dict[str, Any] = {
         "steps": count_of(given["steps"], "steps"),
         "backend": _text(given.get("backend", "auto"), "backend"),
         "device": _text(given.get("device", "cpu"), "device"),
         "engine": _text(given.get("engine", "auto"), "engine"),
     }
-    evaluation = {"episodes": count_of(given.get("episodes", 100), "episodes")}
-    if "first_episode" in given:  # else that of every evaluation
-        evaluation["first_episode"] = count_of(given["first_episode"], "first_episode")
-    rows = count_of(given.get("rows", ROWS), "rows")
-    every = given.get("checkpoint_every")
-    runs: list[PlannedRun] = []
-    together: dict[str, list[PlannedRun]] = {}  # by what must agree within a batch
+    made: list[GridCell] = []
     for agent, environment in itertools.product(agents, environments):
         for values in itertools.product(*agent.varied.values()):
             settings = dict(zip(agent.varied, values, strict=True))
-            configuration, per_row = _resolved(agent, environment, settings, seeds, common, evaluation)
-            for seed in seeds:
-                each = {**configuration, "seed": seed}
-                run = PlannedRun(run_id(each), agent.name, environment.name, settings, each)
-                runs.append(run)
-                together.setdefault(_alike(configuration, per_row), []).append(run)
-    _refuse_equal(runs)
-    batches = tuple(
-        tuple(alike[first : first + rows]) for alike in together.values() for first in range(0, len(alike), rows)
-    )
-    checkpoint_every = None if every is None else count_of(every, "checkpoint_every")
-    return Experiment(name, question, hypothesis, tuple(runs), batches, checkpoint_every, text)
+            training = Training(
+                env=environment.env,
+                algo=agent.algo,
+                seeds=seeds,
+                preset=agent.preset or usual_preset(agent.algo, environment.env),
+                hyperparameters={**agent.fixed, **settings},
+                env_kwargs=environment.env_kwargs,
+                num_envs=agent.num_envs,
+                **common,
+            )
+            made.append(GridCell(agent.name, environment.name, settings, training))
+    return made
 
 
 def run_id(configuration: Mapping[str, Any]) -> str:
@@ -217,40 +252,23 @@ def batch_training(configurations: Sequence[Mapping[str, Any]]) -> Training:
     )
 
 
-def _resolved(
-    agent: _GridAgent,
-    environment: _GridEnvironment,
-    settings: Mapping[str, Any],
-    seeds: tuple[int, ...],
-    common: Mapping[str, Any],
-    evaluation: Mapping[str, int],
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _resolved(cell: GridCell, evaluation: Mapping[str, int]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The configuration of a cell without its seed, and the hyper-parameters that may differ by row."""
-    cell = PlannedRun("", agent.name, environment.name, settings, {}).cell
-    training = Training(
-        env=environment.env,
-        algo=agent.algo,
-        seeds=seeds,
-        preset=agent.preset or usual_preset(agent.algo, environment.env),
-        hyperparameters={**agent.fixed, **settings},
-        env_kwargs=environment.env_kwargs,
-        num_envs=agent.num_envs,
-        **common,
-    )
+    name, training = _cell_name(cell.agent, cell.environment, cell.settings), cell.training
     try:
-        made = replace(with_preset(training), seeds=seeds[:1]).make_agent()
+        made = replace(with_preset(training), seeds=training.seeds[:1]).make_agent()
     except ValueError as error:
-        raise ValueError(f"{cell}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
     hyperparameters, per_row = asdict(made.config), made.per_row_names()
-    for name in per_row:
-        if isinstance(hyperparameters[name], tuple):
+    for number in per_row:
+        if isinstance(hyperparameters[number], tuple):
             raise ValueError(
-                f"{cell}: {name} is {hyperparameters[name]}, and a run has one number: vary it in settings"
+                f"{name}: {number} is {hyperparameters[number]}, and a run has one number: vary it in settings"
             )
     configuration = {
-        "algorithm": agent.algo,
-        "environment": environment.env,
-        "env_kwargs": dict(environment.env_kwargs),
+        "algorithm": training.algo,
+        "environment": training.env,
+        "env_kwargs": dict(training.env_kwargs),
         "backend": training.backend,
         "device": str(made.device),
         "engine": made.engine.name,
@@ -262,8 +280,13 @@ def _resolved(
     try:
         plain: dict[str, Any] = json.loads(json.dumps(configuration))  # as a file gives it back
     except TypeError as error:
-        raise ValueError(f"{cell}: only numbers, texts, truth values, lists and tables: {error}") from error
+        raise ValueError(f"{name}: only numbers, texts, truth values, lists and tables: {error}") from error
     return plain, per_row
+
+
+def _cell_name(agent: str, environment: str, settings: Mapping[str, Any]) -> str:
+    """A place in the grid as a text."""
+    return " ".join((agent, "on", environment, *(f"{name}={json.dumps(value)}" for name, value in settings.items())))
 
 
 def _alike(configuration: Mapping[str, Any], per_row: Sequence[str]) -> str:
@@ -305,10 +328,16 @@ def _entries(given: Any, key: str, main: str) -> list[Mapping[str, Any]]:
     return [{main: each} if isinstance(each, str) else each for each in given]
 
 
+def _called(kind: str, given: Mapping[str, Any], main: str) -> str:
+    """An entry of a list by its name, or by its main key, for messages."""
+    name = given.get("name", given.get(main))
+    return f"an {kind}" if name is None else f"the {kind} {str(name)!r}"
+
+
 def _agent(given: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> _GridAgent:
-    where = f"the agent {str(given.get('name', given.get('algo')))!r}"
-    refuse_unknown(given, OF_AGENT, where)
-    algo = _text(given.get("algo"), f"algo of {where}")
+    where = _called("agent", given, "algo")
+    refuse_other_keys(given, ("algo",), OF_AGENT, where)
+    algo = _text(given["algo"], f"algo of {where}")
     if algo not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algo!r}: {_nearest(algo, ALGORITHMS)}")
     fixed = table_of(given.get("set", {}), f"set of {where}")
@@ -331,9 +360,9 @@ def _agent(given: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> _Gr
 
 
 def _environment(given: Mapping[str, Any]) -> _GridEnvironment:
-    where = f"the environment {str(given.get('name', given.get('env')))!r}"
-    refuse_unknown(given, OF_ENVIRONMENT, where)
-    env = _text(given.get("env"), f"env of {where}")
+    where = _called("environment", given, "env")
+    refuse_other_keys(given, ("env",), OF_ENVIRONMENT, where)
+    env = _text(given["env"], f"env of {where}")
     name = name_of(given["name"], where) if "name" in given else env
     return _GridEnvironment(name, env, table_of(given.get("env_kwargs", {}), f"env_kwargs of {where}"))
 

@@ -63,6 +63,12 @@ class ModuleVictim:
         """S, one row per module."""
         return len(self.modules)
 
+    @property
+    def device(self) -> torch.device:
+        """The device of observations: that of the first parameter, or the CPU where there is none."""
+        parameter = next(self.modules[0].parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
     def scores(self, obs: Given) -> Tensor:
         """Return the modules' outputs, ``[S, B, *observation] -> [S, B, A]``, differentiable.
 

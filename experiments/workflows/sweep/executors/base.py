@@ -22,6 +22,8 @@ class Executor(ABC):
     Use it in a ``with`` block, whose end stops what still runs.
     """
 
+    parts = 1  # into which the driver cuts the rows of a batch
+
     def __enter__(self) -> Self:
         """Begin."""
         return self
