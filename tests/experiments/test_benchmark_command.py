@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ import pytest
 from rlkit.adversarial import FGSM, robustness_curve
 from rlkit.agents import DQN, PPO
 from rlkit.experiments.cli import main
-from rlkit.experiments.workflows.benchmark import submission
-from rlkit.experiments.workflows.victim_zoo import commitment_of, hidden_seed, read_zoo
+from rlkit.experiments.report import ledger
+from rlkit.experiments.report.ledger import RunRecord
+from rlkit.experiments.workflows.benchmark import Submission, benchmark, submission
+from rlkit.experiments.workflows.defense import DefenseSettings
+from rlkit.experiments.workflows.train import Training
+from rlkit.experiments.workflows.victim_zoo import commitment_of, hidden_seed, make_zoo, read_zoo, with_defenses
 
 SECRET = "a secret of many letters"
 SETTINGS = ("--num-envs", "2", "--set", "net_arch=(8,)", "n_steps=32", "batch_size=32")
@@ -124,6 +129,50 @@ def test_settings_of_an_attack_are_read() -> None:
     assert named.fit is not None
     attack = named.fit(None, None, 0.1)
     assert (attack.steps, attack.restarts) == (3, 2)
-    for text in ("pgd:steps", "pgd:speed=3", "lookahead:steps=3"):
+    for text in ("pgd:steps", "pgd:steps=many", "pgd:speed=3", "lookahead:steps=3"):
         with pytest.raises(ValueError, match="is no attack with settings"):
             submission(text)
+
+
+def test_every_algorithm_is_trained_plain_and_with_the_defenses_that_serve_it() -> None:
+    plain = [Training("CartPole-v1", algo, (0, 1), 64, "sb3") for algo in ("dqn", "ppo", "tabularq")]
+    defenses = ("radial:epsilon=0.4,strength=0.25,ramp=0.5", "sa_ppo_kl:epsilon=0.2", "sa_dqn_hinge:epsilon=0.1")
+    found = with_defenses(plain, defenses)
+    assert list(found) == ["dqn", "dqn-radial", "dqn-sa_dqn_hinge", "ppo", "ppo-radial", "ppo-sa_ppo_kl", "tabularq"]
+    scale = (0.44, 0.33, 0.037, 0.23)
+    assert found["ppo-radial"].defense == DefenseSettings("radial", (0.4,), (0.25,), scale, 0.5)
+    assert found["ppo-sa_ppo_kl"].defense == DefenseSettings("sa_ppo_kl", (0.2,), (), scale)
+    assert replace(found["ppo-radial"], defense=None) == found["ppo"]
+    for text, words in (
+        ("speed:epsilon=0.1", "defense must be one of"),
+        ("radial:strength=1", "is no defense with its numbers, as radial:epsilon=0.4,ramp=0.5"),
+        ("radial:epsilon=0.1,speed=2", "is no defense with its numbers"),
+        ("radial:epsilon=-1", "is no defense with its numbers"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            with_defenses(plain, [text])
+    with pytest.raises(ValueError, match=r"sa_ppo_kl:epsilon=0\.2 defends none of dqn"):
+        with_defenses(plain[:1], defenses[1:2])
+
+
+def test_the_recipe_of_a_given_policy_is_that_of_its_run_folder(tmp_path: Path) -> None:
+    for name in ("run", "file", "out"):
+        (tmp_path / name).mkdir()
+    agent = PPO("CartPole-v1", seeds=[7], device="cpu", net_arch=(8,))
+    agent.save(tmp_path / "run" / "agent.safetensors")
+    agent.save(tmp_path / "file" / "other.safetensors")
+    ledger.write(RunRecord("train", "a title", {"steps_per_seed": 64}, {}), tmp_path / "run")
+    make_zoo(tmp_path / "out", {}, [tmp_path / "run", tmp_path / "file" / "other.safetensors"])
+    assert read_zoo(tmp_path / "out").recipes == {"run": {"steps_per_seed": 64}, "other": None}
+
+
+@pytest.mark.slow
+def test_a_submission_is_fitted_once_to_every_victim_and_epsilon(zoo: Path) -> None:
+    fits = []
+
+    def fit(subject, threat, epsilon):
+        fits.append((subject.algorithm, epsilon))
+        return FGSM()
+
+    benchmark(read_zoo(zoo), [Submission("mine", "", fit)], episodes=1, epsilons=(0.1, 0.4), nodes=1)
+    assert fits == [(name, epsilon) for name in ("ppo", "given") for epsilon in (0.1, 0.4)]

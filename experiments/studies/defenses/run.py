@@ -178,8 +178,8 @@ def written(data: Path) -> Sequence[ReportTable]:
     known = rows.read(data / "defense-rows.csv", DefenseRow)
     made = tables(known, rows.read(data / "certified-rows.csv", CertifiedRow))
     masking = rows.read(data / "masking-rows.csv", MaskingRow)
-    if masking:
-        made = (*made, masking_table(masking, known), adversary_table(masking))
+    found = (masking_table(masking, known), adversary_table(masking))
+    made = (*made, *(table for table in found if table.rows))
     write_tables(made, data)
     write_bytes(data / "defenses.svg", svg(figure(known)))
     return made
