@@ -30,6 +30,7 @@ TEST_SEEDS = list(range(800, 810))
 MEMORY = "memory"  # the arm that must solve a task for the task to count
 
 Rates = dict[tuple[str, str], float]  # by arm and task
+Limits = tuple[float, float] | None  # least and greatest return that is possible
 
 
 def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
@@ -129,9 +130,6 @@ def goal_of(run: PlannedRun) -> float:
     threshold = gymnasium.spec(training.env).reward_threshold
     assert threshold is not None
     return threshold
-
-
-Limits = tuple[float, float] | None  # least and greatest return that is possible
 
 
 def limits_of(experiment: Experiment) -> dict[str, Limits]:
