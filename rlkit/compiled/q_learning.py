@@ -345,7 +345,7 @@ def descend_rows(
         log: to write into.
     """
     work = update_memory(learner, memory, u.shape[2])
-    iteration = np.int64(0)  # for a literal 0 the row's updates would be compiled a second time
+    iteration: Any = np.int64(0)  # for a literal 0 the row's updates would be compiled a second time
     for s in range(first, last):
         descend_row(s, iteration, learner, scaling, schedules, memory, priority, added, u, log, work)
 
