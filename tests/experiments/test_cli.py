@@ -552,7 +552,7 @@ def test_wide_tables_fit_the_terminal(
     estimate = Estimate(487.5, 321.25, 653.75, 8, 0.95, "Student t")
     attacks = ("natural", "sign noise", "FGSM", "PGD-20")
     rows = tuple(("rlkit DQN", name, 0.5, estimate, estimate, 1.0, estimate) for name in attacks)
-    screen = Console(width=width, file=io.StringIO())
+    screen = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
     monkeypatch.setattr(terminal, "_console", lambda: screen)
     table = ReportTable("attacks", "Return against epsilon", columns, rows)
     terminal.show_table(table)
