@@ -231,6 +231,7 @@ class TestOrder:
                 assert torch.equal(one.attack.witness[0], every.attack.witness[row])
                 assert torch.equal(one.attack.choice[:, 0], every.attack.choice[:, row])
 
+    @pytest.mark.slow
     def test_states_that_are_never_visited_need_not_be_decided(self):
         """The refinement asks where the lower bound's adversary goes, so an unreachable state stays coarse."""
         world = problem(5)

@@ -382,6 +382,7 @@ def test_the_bounds_hold_in_rationals():
     assert (found.upper - found.lower < 1e-12).all()
 
 
+@pytest.mark.slow
 def test_discounted_bounds_hold_in_rationals():
     """Every stationary adversary of a victim that samples, solved by elimination in fractions."""
     rng = np.random.default_rng(1)

@@ -47,6 +47,7 @@ def known(agent: TabularQ | DQN | A2C, env: str = LAKE, **env_kwargs: str) -> Ex
     return exact
 
 
+@pytest.mark.slow
 def test_the_optimum_itself_is_recognized() -> None:
     agent = tabular()
     exact = known(agent)

@@ -40,6 +40,7 @@ def small(env: str = "CartPole-v1", algo=PPO, **kwargs):
     return of_agent(agent, env, kwargs.get("env_kwargs", {}))
 
 
+@pytest.mark.slow
 def test_at_epsilon_zero_the_lattice_predicts_the_natural_value():
     worst = LatticeWorstCase(CartPole(), [Balance()], Threat().budget(0.0), points=7)
     still = LatticeWorstCase(CartPole(), [Balance()], Threat(scale=(0.0,)).budget(1.0), points=7)

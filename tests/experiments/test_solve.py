@@ -92,6 +92,7 @@ def test_a_saved_table_is_the_same_problem(tmp_path: Path, capsys: pytest.Captur
     assert results["step_limit"] == 100
 
 
+@pytest.mark.slow
 def test_a_probe_is_a_finite_problem(capsys: pytest.CaptureFixture[str]) -> None:
     assert solve(capsys, "rlkit/probe-delayed-reward", "--gamma", "0.5")["results"]["converged"] is True
 

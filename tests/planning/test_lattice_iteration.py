@@ -180,6 +180,7 @@ def test_whatever_takes_a_table_takes_a_map_and_a_lattice(name: str) -> None:
     assert interval_iteration(mdp, 1e-6).width <= 1e-6
 
 
+@pytest.mark.slow
 def test_a_lattice_too_large_for_a_table_is_swept_as_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     mdp = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
     assert "as its table" in solve(mdp, 0.9).reason

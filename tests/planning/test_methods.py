@@ -211,6 +211,7 @@ def test_every_method_agrees_on_toy_text(env_id: str) -> None:
         assert (solution.optimal_actions | ~reference.optimal_actions).all()
 
 
+@pytest.mark.slow
 def test_every_method_agrees_where_nothing_ends() -> None:
     table = without_structure(slippery(12, terminals=False).tabular)
     reference = policy_iteration(table, 0.999).value
