@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rlkit.statistics import mean_interval
-
 from ..report.ledger import Cell, ReportTable, RunRecord
 from ..workflows.attack import attack_plan, curve
-from ..workflows.evaluate import return_range, within_limits
+from ..workflows.evaluate import mean_return, return_range
 from ..workflows.policies import Subject
 from ..workflows.threat import threat_of
 from ..workflows.worst_case import sandwich_cells, worst_cases
@@ -52,7 +50,6 @@ def cartpole_row(subject: Subject, settings: Sandwiches) -> tuple[Cell, ...]:
     played = curve(subject, attack_plan(subject, ["lookahead"], threat), settings.episodes, threat.first_seed)
     limits = return_range(subject)
     attacked, natural = (
-        within_limits(mean_interval(returns.mean(axis=-1)), limits)
-        for returns in (played.returns[0, 0], played.natural)
+        mean_return(returns.mean(axis=-1), limits) for returns in (played.returns[0, 0], played.natural)
     )
     return "cart-pole", subject.name, settings.cartpole_epsilon, None, None, attacked, natural, None

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from rlkit.adversarial import Attack, RobustnessCurve, Threat, bracket, fall_bounds, strongest
 from rlkit.envs import CartPole, GridWorld, find_dynamics
-from rlkit.statistics import mean_interval
 
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, attack_plan, beside, curve, joined, played_curve
 from .cartpole.falls import CartPoleFalls
+from .evaluate import mean_return, return_range
 from .fitted_attacks import FITTED, GRID_BOXES, FittedAttacks
 from .named_settings import name_and_settings
 from .policies import Subject
@@ -129,7 +129,8 @@ def benchmark(
     reported = threat if secret is None else replace(threat, first_seed=hidden_seed(secret))
     found = {name: _victim(subject, reported, submissions, episodes, nodes) for name, subject in zoo.victims.items()}
     checked = _checked_claims(found, wanted, {} if claims is None else claims)
-    table = _table(found, reported, submissions)
+    limits = return_range(next(iter(zoo.victims.values())), reported.horizon)  # they play one task
+    table = _table(found, reported, submissions, limits)
     checklist = _checklist(zoo, found, submissions, episodes, secret, threat, checked)
     tables = (table, *(() if not checked else (_claim_table(checked),)), checklist)
     return RunRecord(
@@ -233,21 +234,30 @@ def _checked_claims(
     return checked
 
 
-def _table(found: Mapping[str, VictimResult], threat: Threat, submissions: Sequence[Submission]) -> ReportTable:
-    """One line for every victim and epsilon: means over training seeds."""
+def _table(
+    found: Mapping[str, VictimResult],
+    threat: Threat,
+    submissions: Sequence[Submission],
+    limits: tuple[float, float] | None,
+) -> ReportTable:
+    """One line for every victim and epsilon: means over training seeds.
+
+    Intervals are cut to ``limits``, the returns that are possible.
+    """
     rows: list[tuple[Cell, ...]] = []
     for name, each in found.items():
         means = each.attacked.returns.mean(axis=(-2, -1))  # [K, L]
+        natural = mean_return(each.attacked.natural.mean(axis=-1), limits)
         for i, epsilon in enumerate(threat.epsilons):
             best = int(means[:, i].argmin())
             rows.append(
                 (
                     name,
                     epsilon,
-                    None if each.lower is None else mean_interval(each.lower[i]),
-                    mean_interval(each.best.returns[0, i].mean(axis=-1)),
+                    None if each.lower is None else mean_return(each.lower[i], limits),
+                    mean_return(each.best.returns[0, i].mean(axis=-1), limits),
                     submissions[best].name,
-                    mean_interval(each.attacked.natural.mean(axis=-1)),
+                    natural,
                     round(float(each.attacked.queries[best, i]), 1),
                     round(float(each.attacked.seconds[best, i]), 2),
                     round(each.lower_seconds / len(threat.epsilons), 2),

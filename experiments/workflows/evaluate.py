@@ -36,7 +36,7 @@ class Played(NamedTuple):
     @property
     def mean_return(self) -> Estimate[float]:
         """The mean over seeds with Student's interval, cut to the returns that are possible."""
-        return within_limits(mean_interval(self.seed_means), self.limits)
+        return mean_return(self.seed_means, self.limits)
 
 
 def within_limits(estimate: Estimate[float], limits: tuple[float, float] | None) -> Estimate[float]:
@@ -48,6 +48,11 @@ def within_limits(estimate: Estimate[float], limits: tuple[float, float] | None)
         return estimate
     low, high = limits
     return estimate._replace(lower=min(max(estimate.lower, low), high), upper=max(min(estimate.upper, high), low))
+
+
+def mean_return(returns: NDArray[np.float64], limits: tuple[float, float] | None) -> Estimate[float]:
+    """The mean over seeds of returns ``[S]``; its interval is cut to ``limits``, the returns that are possible."""
+    return within_limits(mean_interval(returns), limits)
 
 
 def return_range(subject: Subject, horizon: int | None = None) -> tuple[float, float] | None:

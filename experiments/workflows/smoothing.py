@@ -25,12 +25,11 @@ from rlkit.adversarial import (
     strongest,
 )
 from rlkit.evaluation import rollout
-from rlkit.statistics import mean_interval
 from rlkit.types import Env
 
 from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import spread_curve
-from .evaluate import return_range
+from .evaluate import mean_return, return_range
 from .policies import Subject
 
 ATTACKS: tuple[Attack, ...] = (Noise("gaussian"), FGSM())
@@ -127,21 +126,21 @@ def with_smoothing(
     return replace(
         run,
         results={**run.results, "smoothing": _result(found, sigma, episodes)},
-        tables=(*run.tables, smoothing_table(found, sigma, threat)),
+        tables=(*run.tables, smoothing_table(found, sigma, threat, return_range(subject, threat.horizon))),
         notes=(*run.notes, note),
     )
 
 
-def smoothing_table(found: Smoothed, sigma: float, threat: Threat) -> ReportTable:
-    """Means over training seeds, a line for each total."""
+def smoothing_table(found: Smoothed, sigma: float, threat: Threat, limits: tuple[float, float] | None) -> ReportTable:
+    """Means over training seeds, a line for each total; intervals are cut to ``limits``, the possible returns."""
     attacked = found.attacked.returns[0].mean(axis=-1)  # [L, S]
-    natural = mean_interval(found.bounds.mean)
+    natural = mean_return(found.bounds.mean, limits)
     rows: list[tuple[Cell, ...]] = [
         (
             epsilon,
             epsilon / math.sqrt(found.horizon),
             float(found.bounds.lower[:, i].mean()),
-            mean_interval(attacked[i]),
+            mean_return(attacked[i], limits),
             natural,
             float(found.bounds.upper[:, i].mean()),
         )

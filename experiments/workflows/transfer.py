@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from rlkit.adversarial import Attack, Noise, RobustnessCurve, Threat, Transfer, robustness_curve
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.statistics import difference_interval, mean_interval, share_interval
+from rlkit.statistics import difference_interval, share_interval
 from rlkit.types import Env
 
 from ..report.ledger import Cell, ReportTable, RunRecord
-from .evaluate import return_range, within_limits
+from .evaluate import mean_return, return_range
 from .policies import Subject, backend_of
 from .threat import described, refuse_episode_budget
 
@@ -127,7 +127,7 @@ def _matrix(found: Transferred, i: int, threat: Threat, limits: Limits) -> Repor
     """Returns at one epsilon, a line for each source and a column for each target; natural play first."""
 
     def cells(returns: NDArray[np.float64]) -> tuple[Cell, ...]:
-        return tuple(within_limits(mean_interval(each), limits) for each in returns)
+        return tuple(mean_return(each, limits) for each in returns)
 
     rows: list[tuple[Cell, ...]] = [("none", *cells(found.natural))]
     rows += [(source, *cells(found.returns[number, :, i])) for number, source in enumerate(found.sources)]
@@ -144,7 +144,7 @@ def _all_rows(found: Transferred, threat: Threat, limits: Limits) -> ReportTable
                 returns = found.returns[number, j, i]
                 change = difference_interval(returns, found.natural[j], paired=True)
                 flips = share_interval(found.flips[number, j, i])
-                mean = within_limits(mean_interval(returns), limits)
+                mean = mean_return(returns, limits)
                 rows.append((source, target, epsilon, mean, change, flips))
     columns = ("attack on", "target", "epsilon", "return", "change", "share of actions flipped")
     return ReportTable("transfer", f"Transfer, {described(threat)}", columns, tuple(rows))

@@ -19,7 +19,7 @@ from ..report.ledger import Cell, ReportTable, RunRecord
 from .attack import ATTACKS, AttackPlan
 from .bracket import BOXES, Sandwich, sandwich, without_rounding
 from .cartpole.falls import CartPoleFalls
-from .evaluate import return_range, within_limits
+from .evaluate import mean_return, return_range
 from .exact import exact_answer, is_pictured, map_panel
 from .policies import Subject
 from .threat import described, refuse_episode_budget
@@ -210,7 +210,7 @@ def sandwich_cells(found: Sandwich, limits: tuple[float, float] | None = None) -
     """
     returns = (found.certified, found.exact, found.best_attack, found.natural)
     closed = f"{int(found.bracket.closed.sum())} of {len(found.natural)} seeds"
-    return (*(within_limits(mean_interval(without_rounding(each)), limits) for each in returns), closed)
+    return (*(mean_return(without_rounding(each), limits) for each in returns), closed)
 
 
 def _distance_note(epsilon: float, found: Sandwich) -> str:

@@ -1,5 +1,6 @@
 """``rlkit zoo`` and ``rlkit benchmark``: digests, hidden starts, executed submissions, verified certificates."""
 
+import csv
 import hashlib
 import json
 from dataclasses import replace
@@ -92,6 +93,9 @@ def test_submissions_are_executed_on_the_starts_that_the_secret_gives(zoo: Path,
     assert {path.name for path in (tmp_path / "run").glob("*.csv")} == {
         "benchmark.csv", "certificates.csv", "checklist.csv",
     }  # fmt: skip
+    with (tmp_path / "run" / "benchmark.csv").open(encoding="utf-8") as file:
+        intervals = [float(row[f"{cell} lower"]) for row in csv.DictReader(file) for cell in ("upper", "natural")]
+    assert min(intervals) == 0.0  # two seeds of some ten steps: without a cut the intervals are wider than that
 
 
 @pytest.mark.slow

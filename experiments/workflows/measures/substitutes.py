@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from rlkit.adversarial import PGD, Transfer, distill, sweep
 from rlkit.figure_style import svg
 from rlkit.plotting import Curve, curve_panels
-from rlkit.statistics import difference_interval, mean_interval, share_interval
+from rlkit.statistics import difference_interval, share_interval
 
 from ...report.ledger import Cell, Picture, ReportTable
 from ..attack import AttackPlan, played_curve
+from ..evaluate import mean_return, return_range
 from ..fitted_attacks import fit_states
 from ..policies import Subject
 from .states import Measurement, natural_states
@@ -41,7 +42,7 @@ def substitutes(subject: Subject, plan: AttackPlan) -> Measurement:
     caption = "Mean return of every training seed under PGD on a substitute, against the queries that it is fitted to."
     return Measurement(
         results=[_result(each) for each in found],
-        tables=(_table(found, plan),),
+        tables=(_table(found, plan, return_range(subject, plan.threat.horizon)),),
         picture=Picture("substitutes", caption, svg(_figure(found, plan))),
         note=(
             "A substitute learns the policy's actions at natural observations and at random points near them, one "
@@ -80,13 +81,13 @@ def _result(found: SubstituteAttack) -> dict[str, Any]:
     return {name: value if isinstance(value, int) else value.tolist() for name, value in found._asdict().items()}
 
 
-def _table(found: list[SubstituteAttack], plan: AttackPlan) -> ReportTable:
+def _table(found: list[SubstituteAttack], plan: AttackPlan, limits: tuple[float, float] | None) -> ReportTable:
     rows: list[tuple[Cell, ...]] = []
     for each in found:
         for i, epsilon in enumerate(plan.epsilons):
             change = difference_interval(each.returns[i], each.natural, paired=True)
             shares = share_interval(each.agreement), share_interval(each.flips[i])
-            rows.append((each.queries, epsilon, *shares, mean_interval(each.returns[i]), change))
+            rows.append((each.queries, epsilon, *shares, mean_return(each.returns[i], limits), change))
     columns = ("queries", "epsilon", "agreement", "share of states that flip", "return", "change")
     return ReportTable(
         "substitutes", f"PGD on substitutes, in {plan.unit} (norm {plan.budget.norm})", columns, tuple(rows)

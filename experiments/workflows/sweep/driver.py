@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rlkit.statistics import mean_interval
-
 from ...report.ledger import Cell, ReportTable, RunRecord
-from ..evaluate import possible_returns, within_limits
+from ..evaluate import mean_return, possible_returns
 from .executors import Ended, Executor
 from .experiment import Batch, PlannedRun, batch_id
 from .progress import ProgressLog, progress_log, sweep_progress
@@ -175,7 +173,7 @@ def sweep_record(sweep: SweepLedger, states: dict[str, RunState]) -> RunRecord:
         mean = None
         if len(found):
             limits = possible_returns(first.configuration["environment"], first.configuration["env_kwargs"])
-            mean = within_limits(mean_interval(returns), limits)
+            mean = mean_return(returns, limits)
         settings = tuple(_cell_of(first.settings.get(name)) for name in varied)
         cpu = float(sum(record["cost"]["cpu_seconds"] for record in found))
         rows.append((first.agent, first.environment, *settings, len(found), len(runs) - len(found), mean, cpu))
