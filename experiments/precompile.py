@@ -12,10 +12,16 @@ CART_POLE, GRID = "CartPole-v1", "rlkit/GridWorld-v0"
 PPO: dict[str, Any] = {"n_steps": 16, "batch_size": 16}
 DQN: dict[str, Any] = {"learning_starts": 8, "batch_size": 8, "target_update_interval": 16}
 Training = tuple[str, str, dict[str, Any]]  # algorithm, environment, hyper-parameters
-SHARED: tuple[Training, ...] = (("A2C", CART_POLE, {}),)  # what others call: steps, networks, optimizers
-OTHERS: tuple[tuple[Training, ...], ...] = (  # those of each process; the two share little
-    (("DQN", CART_POLE, DQN), ("DQN", GRID, DQN)),
-    (("PPO", CART_POLE, PPO), ("PPO", GRID, PPO), ("REINFORCE", CART_POLE, {}), ("REINFORCE", GRID, {})),
+PARTS: tuple[tuple[Training, ...], ...] = (  # of two processes; the third begins when most of the first is compiled
+    (("DQN", CART_POLE, DQN),),
+    (
+        ("A2C", CART_POLE, {}),
+        ("PPO", CART_POLE, PPO),
+        ("PPO", GRID, PPO),
+        ("REINFORCE", CART_POLE, {}),
+        ("REINFORCE", GRID, {}),
+    ),
+    (("DQN", GRID, DQN),),
 )
 STEPS = 64
 
@@ -24,27 +30,23 @@ def train_briefly(trainings: tuple[Training, ...]) -> None:
     """Train agents for a few steps and step their environments once, which compiles what they call."""
     import rlkit.agents
 
+    gc.disable()  # a compiler makes millions of objects, and none is large
     for algorithm, env, hyperparameters in trainings:
         agent = getattr(rlkit.agents, algorithm)(env, device="cpu", **hyperparameters).learn(STEPS)
         agent.env.step(agent.act(agent.env.obs))
 
 
 def main() -> int:
-    """Compile what is shared, then the rest in two processes; where numba is not installed there is nothing to do."""
+    """Compile in two processes; where numba is not installed there is nothing to do."""
     from rlkit.compiled.jit import COMPILED
 
     if not COMPILED:
         print("numba is not installed: agents run on torch")
         return 0
-    import torch
-
-    torch.set_num_threads(1)  # threads of torch would not survive the fork
-    gc.disable()  # a compiler makes millions of objects, and none is large
     began = time.perf_counter()
     print("compiling the engine's loops once, for this and later processes", flush=True)
-    train_briefly(SHARED)
     with ProcessPoolExecutor(2) as pool:
-        list(pool.map(train_briefly, OTHERS))
+        list(pool.map(train_briefly, PARTS))
     print(f"compiled in {time.perf_counter() - began:.0f} s")
     return 0
 
