@@ -71,7 +71,7 @@ def possible_returns(env: str, env_kwargs: Mapping[str, Any], horizon: int | Non
         return None
     if env == "Acrobot-v1" and not env_kwargs:
         return -float(steps), 0.0
-    if isinstance(dynamics, CartPole) and not env_kwargs:
+    if isinstance(dynamics, CartPole) and not dynamics.sutton_barto_reward:
         return 0.0, float(steps)
     if isinstance(dynamics, GridWorld):
         happens = dynamics.mdp.probability > 0

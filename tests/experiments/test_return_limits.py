@@ -55,6 +55,7 @@ GRID = "rlkit/GridWorld-v0"
         (GRID, {"map": "sutton-barto-5x5"}, 3, (-3.0, 30.0)),
         ("CartPole-v1", {}, None, (0.0, 500.0)),
         ("CartPole-v1", {}, 7, (0.0, 7.0)),
+        ("CartPole-v1", {"half_length": 1.0}, None, (0.0, 500.0)),
         ("CartPole-v1", {"sutton_barto_reward": True}, 7, None),
         ("Acrobot-v1", {}, 7, (-7.0, 0.0)),
     ],

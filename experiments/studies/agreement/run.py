@@ -16,10 +16,10 @@ from rlkit.agents import Agent
 from rlkit.envs import GridWorld
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.planning import backward_induction, evaluate_finite, solve, start_value
-from rlkit.statistics import mean_interval, share_interval
+from rlkit.statistics import share_interval
 
 from ...report.ledger import Cell, ReportTable
-from ...workflows.evaluate import play
+from ...workflows.evaluate import mean_return, play, possible_returns
 from ...workflows.exact import all_scores, finite_problem
 from ...workflows.sweep.experiment import Batch, Experiment
 from ...workflows.train import Training, train
@@ -146,11 +146,13 @@ def agreement_table(experiment: Experiment, known: Sequence[AgreementRow]) -> Re
 def world_table(known: Sequence[WorldRow]) -> ReportTable:
     """Return the returns in every world, beside those of the unchanged world's exact policy and the optimum."""
     lines: list[tuple[Cell, ...]] = []
+    configurations = {run.cell: run.configuration for part in CASES for run in part.experiment.runs}
     for cell, world in dict.fromkeys((row.cell, row.world) for row in known):
         of = [row for row in known if (row.cell, row.world) == (cell, world)]
         earned = np.array([row.earned for row in of])
         least = float(earned.min(axis=0))
-        lines.append((cell, world, len(of), mean_interval(earned), least, of[0].kept, of[0].optimum))
+        limits = possible_returns(configurations[cell]["environment"], configurations[cell]["env_kwargs"])
+        lines.append((cell, world, len(of), mean_return(earned, limits), least, of[0].kept, of[0].optimum))
     columns = ("policies", "world", "seeds", "mean return", "least", "exact policy of the unchanged", "optimum")
     return ReportTable("worlds", "Greedy returns in changed worlds", columns, tuple(lines))
 

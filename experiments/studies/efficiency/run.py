@@ -13,9 +13,10 @@ from scipy.stats import mannwhitneyu
 
 from rlkit.figure_style import svg
 from rlkit.plotting import Curve, learning_curves
-from rlkit.statistics import holm, mean_interval, median_interval, share_interval
+from rlkit.statistics import holm, median_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
+from ...workflows.evaluate import mean_return, possible_returns
 from ...workflows.policies import RLKIT, SB3
 from ..common import rows
 from ..common.outcomes import steps_to
@@ -96,9 +97,10 @@ def stability_table(
     for case in cases:
         lost, final = shares_lost(curves[case.name], SOLVED), of_case(known, case.tuned.name)
         greedy = np.array([row.greedy for row in final])
-        sampled = [row.sampled for row in final if row.sampled is not None]
+        sampled = np.array([row.sampled for row in final if row.sampled is not None])
+        limits = possible_returns(case.tuned.training.env, case.tuned.training.env_kwargs)
         unsolved = int((greedy < SOLVED).sum(axis=0))
-        means = mean_interval(greedy), mean_interval(sampled) if sampled else None
+        means = mean_return(greedy, limits), mean_return(sampled, limits) if len(sampled) else None
         lines.append((case.name, len(lost), share_interval(lost), *means, float(greedy.min(axis=0)), unsolved))
     columns = ("agent", "seeds at 475", "share of later log rows below 475", "final greedy", "final sampled",
                "least greedy", "seeds below 475")  # fmt: skip

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from rlkit.figure_style import in_style, panels, svg
 from rlkit.plotting import strips
-from rlkit.statistics import difference_interval, mean_interval
+from rlkit.statistics import difference_interval
 
 from ...report import terminal
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...report.text import slug_in_words
 from ...workflows.compare import SB3Job, SB3Process, hyperparameter_table, require_sb3, sb3_job_for, sb3_subject
-from ...workflows.evaluate import possible_returns
+from ...workflows.evaluate import mean_return, possible_returns
 from ...workflows.policies import RLKIT, SB3
 from ...workflows.train import Training
 from ..common import rows
@@ -72,12 +73,13 @@ def sb3_score(name: str, training: Training, job: SB3Job) -> Score:
 def difference_table(known: Sequence[Score]) -> ReportTable:
     """Mean returns of both libraries and their difference (rlkit minus stable-baselines3) by case and policy."""
     lines: list[tuple[Cell, ...]] = []
+    possible = limits()
     for case in dict.fromkeys(row.case for row in known):
         for kind in ("greedy", "sampled"):
             x, y = (earned(known, case, maker, kind) for maker in (RLKIT, SB3))
             if x and y:
-                seeds = f"{len(x)}, {len(y)}"
-                lines.append((case, kind, seeds, mean_interval(x), mean_interval(y), difference_interval(x, y)))
+                means = (mean_return(np.array(each), possible.get(case)) for each in (x, y))
+                lines.append((case, kind, f"{len(x)}, {len(y)}", *means, difference_interval(x, y)))
     columns = ("case", "actions", "seeds", RLKIT, SB3, "difference")
     return ReportTable("matched", "Mean final return over seeds, with 95 % intervals", columns, tuple(lines))
 
@@ -88,11 +90,16 @@ def earned(known: Sequence[Score], case: str, maker: str, kind: str) -> list[flo
     return [value for value in values if value is not None]
 
 
+def limits() -> dict[str, tuple[float, float] | None]:
+    """Return the least and the largest return that is possible, by case."""
+    return {case.name: possible_returns(case.training.env, case.training.env_kwargs) for case in CASES}
+
+
 @in_style
 def picture(known: Sequence[Score]) -> Figure:
     """Every seed of both libraries, a panel per case."""
     cases = list(dict.fromkeys(row.case for row in known))
-    possible = {case.name: possible_returns(case.training.env, case.training.env_kwargs) for case in CASES}
+    possible = limits()
     figure, places = panels(len(cases), PANELS, (3.4, 3.2))
     for panel, case in zip(places, cases, strict=True):
         groups = {

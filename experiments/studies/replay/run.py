@@ -13,11 +13,11 @@ from scipy.stats import mannwhitneyu
 
 from rlkit.figure_style import in_style, panels, svg
 from rlkit.plotting import strips
-from rlkit.statistics import difference_interval, holm, mean_interval
+from rlkit.statistics import difference_interval, holm
 
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...report.text import slug_in_words
-from ...workflows.evaluate import possible_returns
+from ...workflows.evaluate import mean_return, possible_returns
 from ...workflows.sweep.experiment import Experiment, PlannedRun, batch_training, experiment_of
 from ..common import rows
 from ..common.outcomes import OutcomeRow, finite_of, optimum_of, train_and_score
@@ -94,13 +94,14 @@ def outcome_table(part: Part, rates: Rates, found: Sequence[tuple[str, str, floa
     p_values = dict(zip(others, holm(raw), strict=True))
     runs = {run.environment: run for run in part.experiment.runs}  # one of each task
     goal = {task: goal_of(runs[task]) for task in dict.fromkeys(task for task, _ in cells)}
+    limits = limits_of(part.experiment)
     lines: list[tuple[Cell, ...]] = []
     for task, arm in cells:
         values = earned[task, arm]
         gap = None if arm == MEMORY else difference_interval(values, earned[task, MEMORY])
         p = p_values.get((task, arm))
         solving = sum(value >= goal[task] for value in values)
-        mean, median = mean_interval(values), float(np.median(values))
+        mean, median = mean_return(np.array(values), limits[task]), float(np.median(values))
         lines.append((task, arm, rates[arm, task], len(values), mean, median, solving, gap, p))
     columns = (
         "task",

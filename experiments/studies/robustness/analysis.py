@@ -17,7 +17,8 @@ from rlkit.statistics import difference_interval, mean_interval, share_interval
 
 from ...report.ledger import Cell, ReportTable
 from ...report.text import slug_in_words
-from .settings import ATTACKS
+from ...workflows.evaluate import mean_return, possible_returns
+from .settings import ATTACKS, CASES
 
 PANELS = 3  # side by side
 
@@ -48,12 +49,13 @@ def returns(known: Sequence[AttackRow], epsilon: float) -> NDArray[np.float64]:
 def curve_table(known: Sequence[AttackRow]) -> ReportTable:
     """Natural return first, then every attack at every epsilon, with intervals over training seeds."""
     lines: list[tuple[Cell, ...]] = []
+    possible = {case.name: possible_returns(case.task.env, case.task.env_kwargs) for case in CASES}
     for case, maker in dict.fromkeys((row.case, row.maker) for row in known):
         for attack in (NATURAL, *ATTACKS):
             own = rows_of(known, case, maker, attack)
             for epsilon in sorted({row.epsilon for row in own}):
                 flips = share_interval([row.flip_rate for row in own if row.epsilon == epsilon])
-                lines.append((case, maker, attack, epsilon, mean_interval(returns(own, epsilon)), flips))
+                lines.append((case, maker, attack, epsilon, mean_return(returns(own, epsilon), possible[case]), flips))
     columns = ("case", "maker", "attack", "epsilon", "return", "share of actions flipped")
     return ReportTable(
         "returns", "Mean return over seeds against epsilon in units of the task's scale", columns, tuple(lines)

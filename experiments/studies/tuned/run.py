@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from rlkit.figure_style import svg
 from rlkit.plotting import learning_curves
-from rlkit.statistics import mean_interval, median_interval, proportion_interval
+from rlkit.statistics import median_interval, proportion_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
+from ...workflows.evaluate import mean_return, possible_returns
 from ..common import rows
 from ..common.scores import Point, Score, curve, of_case, train_missing
 from ..common.study import Study, StudyOptions
@@ -35,6 +36,7 @@ def verdict(cases: Sequence[TunedCase], known: Sequence[Score]) -> ReportTable:
     for case in cases:
         seeds = of_case(known, case.name)
         returns = np.array([row.greedy for row in seeds])
+        limits = possible_returns(case.training.env, case.training.env_kwargs)
         for target in case.targets if seeds else ():
             lines.append(
                 (
@@ -42,7 +44,7 @@ def verdict(cases: Sequence[TunedCase], known: Sequence[Score]) -> ReportTable:
                     f"{case.training.algo} on {case.training.env}",
                     case.training.steps,
                     len(seeds),
-                    mean_interval(returns),
+                    mean_return(returns, limits),
                     median_interval(returns),
                     proportion_interval(returns >= target.level),
                     ", ".join(f"{row.seed}: {row.greedy:g}" for row in seeds if row.greedy < target.level) or None,
