@@ -27,7 +27,7 @@ MUTANTS = [
     Mutant(
         "a terminal state keeps its bootstrap",
         "rlkit/losses.py",
-        "return reward + torch.where(terminated, 0.0, gamma * next_q.amax(dim=-1))",
+        "return reward + (gamma * next_q.amax(dim=-1)).masked_fill(terminated, 0.0)",
         "return reward + gamma * next_q.amax(dim=-1)",
         ("test_losses.py::test_q_learning_target_by_hand_and_a_terminals_successor_never_leaks",),
     ),
@@ -118,8 +118,8 @@ MUTANTS = [
     Mutant(
         "A2C's value loss is half the squared error",
         "agents/a2c.py",
-        "(value - target).square()",
-        "0.5 * (value - target).square()",
+        "squared_difference(value, target), ent_coef",
+        "0.5 * squared_difference(value, target), ent_coef",
         ("agents/test_gradients.py::test_the_derivatives_of_a2cs_loss",),
     ),
     Mutant(
@@ -140,7 +140,7 @@ MUTANTS = [
     Mutant(
         "a return bootstraps from a terminal state",
         "rlkit/returns.py",
-        "bootstrap = torch.where(terminated, 0.0, next_value)",
+        "bootstrap = next_value.masked_fill(terminated, 0.0)",
         "bootstrap = next_value",
         ("test_returns.py::test_what_follows_an_end_never_leaks",),
     ),
@@ -161,8 +161,8 @@ MUTANTS = [
     Mutant(
         "a time limit loses its bootstrap in the advantages",
         "rlkit/returns.py",
-        "torch.where(terminated, 0.0, next_value) - value",
-        "torch.where(terminated | truncated, 0.0, next_value) - value",
+        "next_value.masked_fill(terminated, 0.0) - value",
+        "next_value.masked_fill(terminated | truncated, 0.0) - value",
         ("test_returns.py::test_what_follows_an_end_never_leaks",),
     ),
     Mutant(
@@ -198,8 +198,8 @@ MUTANTS = [
     Mutant(
         "RMSprop adds epsilon under the root",
         "rlkit/nn/optim.py",
-        "self.second.sqrt().add_(self.eps))",
-        "self.second.add(self.eps).sqrt())",
+        "self.second.sqrt().add_(self.eps), value=-1.0",
+        "self.second.add(self.eps).sqrt(), value=-1.0",
         ("agents/test_actor_critic.py::test_rmsprop_on_rows_is_torchs_on_each_row",),
     ),
     Mutant(
@@ -224,10 +224,10 @@ MUTANTS = [
         ("agents/test_seeds.py::test_a_nan_stays_in_its_row_and_stops_it[reward-a reward-A2C]",),
     ),
     Mutant(
-        "an infinite gradient does not freeze its row",
+        "an infinite loss does not freeze its row",
         "agents/core/training_state.py",
-        "self.active &= number.abs() < math.inf",
-        "self.active &= number.abs() <= math.inf",
+        "finite = loss < math.inf",
+        "finite = loss <= math.inf",
         ("agents/test_agent.py::test_an_infinite_loss_is_named_even_if_its_gradient_is_clipped",),
     ),
     # DQN and replay
@@ -255,7 +255,7 @@ MUTANTS = [
     Mutant(
         "epsilon is not 1 before learning starts",
         "agents/dqn.py",
-        "torch.where(timesteps < self.config.learning_starts, 1.0, scheduled)",
+        "scheduled.masked_fill(timesteps < self.config.learning_starts, 1.0)",
         "scheduled",
         ("agents/test_dqn.py::test_before_learning_starts_every_action_is_random",),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class InProcess:
 
     parts = 1
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, gpus: Sequence[int] = ()) -> None:
         self.submitted: list[SweepAttempt] = []
         self._ended: list[Ended] = []
 

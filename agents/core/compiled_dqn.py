@@ -12,8 +12,8 @@ from torch import Tensor
 from rlkit.compiled.layout import AdamArrays, MLPArrays, PriorityArrays, ReplayArrays, TransitionArrays
 from rlkit.compiled.learn import blocks
 from rlkit.compiled.q_learning import (
+    CollectArrays,
     EpsilonGreedy,
-    Experience,
     Exploration,
     QArrays,
     QLearning,
@@ -140,7 +140,7 @@ class DQNIteration:
         def loop(numbers: Any, running: Any, policy: Any, _: Any, explore: Any, noise: Any) -> SegmentArrays:
             segment = SegmentArrays.empty(running.state, len(explore))
             steps = observed(segment, replay.obs.dtype)
-            experience = Experience(numbers, running, policy, explore, noise, segment, steps, replay)
+            experience = CollectArrays(numbers, running, policy, explore, noise, segment, steps, replay)
             for first, last in blocks(agent.num_seeds, self.work * count * max(updates, 1)):
                 iterate_rows(first, last, experience, *learning)
             return segment

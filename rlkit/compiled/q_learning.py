@@ -73,7 +73,7 @@ class UpdateLog(NamedTuple):
     gradient_norm: Floats  # before clipping
 
 
-class Experience(NamedTuple):
+class CollectArrays(NamedTuple):
     """How K iterations of T steps are played and stored."""
 
     numbers: Any  # of the dynamics
@@ -354,7 +354,7 @@ def descend_rows(
 def iterate_rows(
     first: int,
     last: int,
-    experience: Experience,
+    experience: CollectArrays,
     learner: QLearning,
     scaling: Scaling,
     schedules: Schedules,

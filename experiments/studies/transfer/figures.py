@@ -68,7 +68,7 @@ def universal_figure(known: Sequence[Offset]) -> Figure:
     """
     sources = [source for source in settings.FITTED_ON if any(row.source == source for row in known)]
     epsilons = sorted({row.epsilon for row in known})
-    colors = dict(zip(settings.SHOWN_TO, COLORS, strict=True))
+    colors = dict(zip(settings.SHOWN_TO, COLORS, strict=False))
     lines = list(product(epsilons, portions(settings.SHOWN_TO)))
     drawn = Figure(figsize=(7.0, 0.7 + 1.7 * len(lines)), layout="constrained")
     panels = drawn.subplots(len(lines), len(sources), sharex=True, sharey=True, squeeze=False)
