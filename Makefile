@@ -11,7 +11,7 @@ TWO := -n 2 --dist worksteal
 .PHONY: help demo test quick lint types docs bench mutants endurance ray clean
 help:
 	@echo "make demo    train, check against the exact answer, compare with stable-baselines3, attack, report (about 8 minutes)"
-	@echo "make test    lint, types, quick and slow tests (30 minutes)"
+	@echo "make test    lint, types, quick and slow tests (20 minutes)"
 	@echo "make quick   the quick tests (90 seconds)"
 	@echo "make endurance 200 kills while saving, trainings of a million steps, full and read-only disks, thousands of problems (45 minutes)"
 	@echo "make mutants change important lines and check that the tests notice (5 minutes)"
