@@ -58,7 +58,7 @@ def test_presets_for_an_environment():
     ("algorithm", "steps", "seeds", "least"), [(DQN, 100_000, 2, 2), (A2C, 300_000, 4, 3), (REINFORCE, 300_000, 4, 3)]
 )
 def test_the_tuned_preset_solves_cartpole(algorithm, steps, seeds, least):
-    """That of PPO does in ``tests/test_readme.py``, with each of four seeds."""
+    """That of PPO does in ``tests/test_docs.py``, with each of four seeds of the quickstart."""
     agent = algorithm("CartPole-v1", seeds=range(50, 50 + seeds), device="cpu", preset="tuned").learn(steps)
     returns = agent.evaluate(100).mean(axis=1)
     assert (returns >= 475).sum() >= least, returns
