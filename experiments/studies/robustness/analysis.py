@@ -55,7 +55,8 @@ def curve_table(known: Sequence[AttackRow]) -> ReportTable:
             own = rows_of(known, case, maker, attack)
             for epsilon in sorted({row.epsilon for row in own}):
                 flips = share_interval([row.flip_rate for row in own if row.epsilon == epsilon])
-                lines.append((case, maker, attack, epsilon, mean_return(returns(own, epsilon), possible.get(case)), flips))
+                mean = mean_return(returns(own, epsilon), possible.get(case))
+                lines.append((case, maker, attack, epsilon, mean, flips))
     columns = ("case", "maker", "attack", "epsilon", "return", "share of actions flipped")
     return ReportTable(
         "returns", "Mean return over seeds against epsilon in units of the task's scale", columns, tuple(lines)
