@@ -160,7 +160,7 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(settings, tmp_path):
 
 @functools.cache
 def undisturbed(engine, exponent):
-    """What a training keeps in which nothing diverges."""
+    """Return ``kept`` of a training in which nothing diverges."""
     return kept(poisoned("nothing", engine, exponent).learn(STEPS))
 
 

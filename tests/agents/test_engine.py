@@ -212,7 +212,7 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(algorithm, tmp_path):
 
 @functools.cache
 def undisturbed(algorithm):
-    """What a training keeps in which nothing diverges."""
+    """Return ``kept`` of a training in which nothing diverges."""
     return kept(trained(algorithm, range(3), Poisoned("nothing"), engine="compiled"))
 
 

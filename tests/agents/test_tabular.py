@@ -241,3 +241,12 @@ def test_components_are_the_digits_of_a_state():
     Grid.observation_space = spaces.MultiDiscrete([10_000, 10_000, 1])
     with pytest.raises(ValueError, match="has 100,000,000 states, too many for a table: use DQN"):
         TabularQ(Grid, device="cpu")
+
+
+@pytest.mark.parametrize("target", [float("inf"), float("-inf"), float("nan")])
+def test_a_target_that_is_not_finite_stops_its_row_whatever_its_sign(target):
+    agent = TabularQ(GridWorld("cliff"), seeds=2, num_envs=2, device="cpu")
+    transition, targets = agent.play()
+    targets[1] = target
+    agent.update(transition, targets)
+    assert agent.active.tolist() == [True, False]
