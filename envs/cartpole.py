@@ -30,7 +30,7 @@ class Constants(NamedTuple):
 
 
 class _Tensors(NamedTuple):
-    """What a step in torch reads, on a device."""
+    """The constant tensors of a step in torch, on one device."""
 
     one: torch.Tensor  # []
     pushes: torch.Tensor  # [2], by action: push over moment, in units of gravity
@@ -183,7 +183,7 @@ class CartPole:
         return next_state, (next_state.abs() > tensors.limits).any(dim=-1)
 
     def _tensors_for(self, state: torch.Tensor) -> _Tensors:
-        """What a step in torch reads beside the state, where the state is."""
+        """Return the constant tensors of a step, on the device of the state."""
         place = (state.device, state.dtype)
         if place not in self._tensors:
             c = self._constants[state.dtype]

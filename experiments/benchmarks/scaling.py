@@ -1,4 +1,6 @@
-"""What a seed costs beside others, and two processes at once: ``python -m rlkit.experiments.benchmarks.scaling``.
+"""The cost of a seed by how many train together, and the gain of two processes.
+
+``python -m rlkit.experiments.benchmarks.scaling`` prints both tables.
 
 The first table has the CPU time of one thread for an environment step of one seed, where S seeds train as one
 computation. The second has the gain of two processes over one, by the clock: both train the same agents at once, on one

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 class Slider(NamedTuple):
-    """What one slider of a panel moves."""
+    """A slider of a panel: its name and its positions."""
 
     name: str  # with its unit
     positions: tuple[float, ...]

@@ -87,7 +87,7 @@ class CollectArrays(NamedTuple):
 
 
 class UpdateMemory(NamedTuple):
-    """What one update after another is computed in: a minibatch, its values, and the derivatives of its loss."""
+    """Arrays that every update writes over: a minibatch, its values, and the derivatives of its loss."""
 
     batch: replay.MinibatchArrays
     h: Floats  # outputs of the layers

@@ -176,7 +176,7 @@ class ReplayBuffer:
         return Transition(**start, reward=reward, **end), gamma[:, None] ** length
 
     def number(self, u: Tensor) -> Tensor:
-        """Choose stored transitions at uniform numbers ``[S, M]``; theirs count from the first one ever added."""
+        """Choose stored transitions at uniform numbers ``[S, M]``; they are numbered from the first ever added."""
         size = self.added.clamp(max=self.capacity)
         return self.added - size + (u * size).long()
 

@@ -126,7 +126,7 @@ class LocalExecutor(Executor):
 
 
 def _names(gpus: Sequence[int]) -> list[str]:
-    """What CUDA calls the GPUs of these numbers; those that this process sees count from 0."""
+    """Return CUDA's names of GPUs by their numbers, which count from 0 the GPUs that this process sees."""
     seen = os.environ.get(VISIBLE)
     if not gpus or seen is None:
         return [str(gpu) for gpu in gpus]
