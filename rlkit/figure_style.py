@@ -32,6 +32,7 @@ PANEL = (4.6, 3.2)  # inches
 PANELS_PER_ROW = 2
 LEGEND_HANDLE, LEGEND_LETTER = 0.6, 0.066  # inches of a legend's line and gaps, and of a letter
 DPI = 110
+ALIASED = "states can look alike"  # label of the mark at ``aliasing_epsilon``
 
 LegendPlace = Literal["outside upper center", "outside lower center"]
 

@@ -176,14 +176,14 @@ def test_the_summary_of_an_attack_is_the_least_return_at_the_largest_epsilon() -
 def test_the_summary_of_a_sweep_is_the_cell_with_the_highest_return() -> None:
     cells = [
         {"cell": name, "return": mean_interval([value] * seeds)}
-        for name, value, seeds in (("a", 1.0, 12), ("b", 2.0, 9))
+        for name, value, seeds in (("a", 1.0, 12), ("tabularq on lake learning_rate=0.1 gamma=0.9", 2.0, 9))
     ]
     results = {"runs": 24, "done": 21, "failed": 2, "damaged": 1, "missing": 0, "cells": [*cells, {"cell": "c"}]}
     told = summary_of(RunRecord("sweep", "title", {"question": "Which?"}, results))
     assert told.question == "Which?"
-    assert (
-        told.answer
-        == "Highest mean return: b with 2 [2, 2] (mean over 9 seeds, 95% interval, Student t), of 3 settings."
+    assert told.answer == (
+        "Highest mean return: Q-learning on lake, learning rate 0.1, gamma 0.9 with 2 [2, 2] (mean over 9 seeds, 95% "
+        "interval, Student t), of 3 settings."
     )
     lost, few = told.warnings
     assert lost == "3 of 24 runs have no result."
