@@ -44,10 +44,13 @@ const up = column();
 by_return.click();
 const down = column();
 const attacked = move(other, 1), both = move(slider, 0), begin = move(other, 0);
+const records = [...document.querySelectorAll("details.record")], folded = records.filter(each => !each.open).length;
+dispatchEvent(new Event("beforeprint"));
 document.body.insertAdjacentHTML("beforeend", "<pre id='probe'></pre>");
 document.querySelector("#probe").textContent = JSON.stringify({
   before, up, down, last, attacked, both, begin,
   said: [...document.querySelectorAll(".panel output")].map(each => each.textContent),
+  records: [records.length, folded, records.filter(each => each.open).length],
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   broken: [...document.querySelectorAll("nav a")].filter(link => !document.querySelector(link.hash)).length,
   images: [...document.images].every(image => image.naturalWidth > 0),
@@ -293,6 +296,8 @@ def test_in_a_browser_tables_sort_panels_move_and_nothing_is_cut(run: RunRecord,
         moved = [found[name] for name in ("last", "attacked", "both", "begin")]
         assert moved == ["0.500", "0.375", "0.0625", "0.125"]
         assert found["said"] == ["environment steps 10", "epsilon 0"]
+        count, folded, opened = found["records"]
+        assert count == folded == opened > 0  # a printed page shows the settings and the origin
         assert found["overflow"] <= 0
         assert found["broken"] == 0
         assert found["images"]
