@@ -22,6 +22,7 @@ StudyName = Literal[
     "efficiency",
     "agreement",
     "overestimation",
+    "networks",
     "power",
     "equivalence",
 ]
