@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from rlkit.experiments.studies.networks import run as study
@@ -15,10 +16,11 @@ def found_with(flips: dict[str, float]) -> study.Found:
     """Ten seeds of each network; returns fall with epsilon, the same share of actions is flipped at each."""
     known = [
         NetworkRow(run.cell, run.seed, "best", epsilon, earned + run.seed % 10, flips[run.agent])
-        for run in study.CASES[0].experiment.runs
+        for part in study.CASES
+        for run in part.experiment.runs
         for epsilon, earned in zip(EPSILONS, EARNED[run.agent], strict=True)
     ]
-    return study.by_epsilon(study.CASES[0], known)
+    return study.by_epsilon(known)
 
 
 def test_the_decisive_epsilon_is_where_multilayer_perceptrons_lose_half() -> None:
@@ -37,6 +39,13 @@ def test_differences_are_those_from_multilayer_perceptrons_at_the_same_epsilon()
     assert lines["rbf", 0.2][6].value == pytest.approx(140.0)
     assert lines["linear", 0.2][7].value == pytest.approx(0.1)
     assert lines["rbf", 0.4][4] == 99.0  # the least
+
+
+def test_curves_have_a_row_per_epsilon_and_a_column_per_seed() -> None:
+    drawn = study.curves(found_with({"mlp": 0.4, "linear": 0.5, "rbf": 0.1}), "earned")
+    assert list(drawn) == ["mlp", "linear", "rbf"]
+    assert list(drawn["rbf"].x) == list(EPSILONS)
+    np.testing.assert_array_equal(drawn["rbf"].y, np.add.outer(EARNED["rbf"], np.arange(10)))
 
 
 def test_nothing_is_tested_where_nothing_is_lost() -> None:

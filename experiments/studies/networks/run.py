@@ -9,20 +9,23 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from rlkit.adversarial import NATURAL, robustness_curve
+from rlkit.figure_style import svg
+from rlkit.plotting import Curve
 from rlkit.statistics import difference_interval, holm, mean_interval, share_interval
 
-from ...report.ledger import Cell, ReportTable
+from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.sweep.experiment import Batch
 from ...workflows.train import Training, train
 from ..common import rows
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, RunRow, parts, train_missing_runs
-from ..common.tasks import CARTPOLE
+from ..common.tasks import CARTPOLE, SCALE_UNIT
 from ..robustness.settings import ATTACKS, BEST, EPISODES
+from .figure import robustness_figure
 
-CASES = parts(__file__, "cartpole")
+CASES = parts(__file__, "mlp", "linear", "rbf")
 MLP = "mlp"  # the network that the others are compared with
-MEASURES = ("earned", "flips")
+MEASURES = {"earned": "return", "flips": "share of steps with a flipped action"}
 
 Found = dict[tuple[str, float], list["NetworkRow"]]  # by network and epsilon
 
@@ -42,7 +45,10 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     file = options.data / "networks.csv"
     for part in cases:
         train_missing_runs(part.experiment, file, NetworkRow, measure)
-    found = by_epsilon(CASES[0], rows.read(file, NetworkRow))
+    found = by_epsilon(rows.read(file, NetworkRow))
+    if found:
+        quantities = {label: curves(found, name) for name, label in MEASURES.items()}
+        write_bytes(options.data / "networks.svg", svg(robustness_figure(quantities, SCALE_UNIT)))
     return outcome_table(found), test_table(found)
 
 
@@ -71,9 +77,9 @@ def measure(batch: Batch, training: Training) -> list[NetworkRow]:
     ]
 
 
-def by_epsilon(part: Part, known: Sequence[NetworkRow]) -> Found:
-    """Return the rows of an experiment by network and epsilon."""
-    networks = {run.cell: run.agent for run in part.experiment.runs}
+def by_epsilon(known: Sequence[NetworkRow]) -> Found:
+    """Return the rows by network and epsilon."""
+    networks = {run.cell: part.name for part in CASES for run in part.experiment.runs}
     found: Found = {}
     for row in known:
         found.setdefault((networks[row.cell], row.epsilon), []).append(row)
@@ -86,7 +92,7 @@ def outcome_table(found: Found) -> ReportTable:
     for (network, epsilon), of in found.items():
         earned, flips = (column(of, name) for name in MEASURES)
         gaps = (None, None)
-        if network != MLP:
+        if network != MLP and (MLP, epsilon) in found:
             gaps = tuple(difference_interval(column(of, n), column(found[MLP, epsilon], n)) for n in MEASURES)
         lines.append((network, epsilon, len(of), mean_interval(earned), min(earned), share_interval(flips), *gaps))
     columns = ("network", "epsilon", "seeds", "return", "least", "flips", "return minus mlp", "flips minus mlp")
@@ -110,6 +116,14 @@ def test_table(found: Found) -> ReportTable:
         lines += [(*cell, epsilon, p) for cell, p in zip(cells, p_values, strict=True)]
     title = "Against multilayer perceptrons, where these lose half of their return"
     return ReportTable("networks-tests", title, ("network", "measure", "epsilon", "p"), tuple(lines))
+
+
+def curves(found: Found, name: str) -> dict[str, Curve]:
+    """Return one number by network: epsilons ``[T]`` and the number ``[T, S]``."""
+    levels: dict[str, dict[float, list[float]]] = {}
+    for (network, epsilon), of in found.items():
+        levels.setdefault(network, {})[epsilon] = column(of, name)
+    return {network: Curve(list(at), np.array(list(at.values()))) for network, at in levels.items()}
 
 
 def column(of: Sequence[NetworkRow], name: str) -> list[float]:
