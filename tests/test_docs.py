@@ -72,6 +72,14 @@ def test_every_formula_leads_to_its_function(built):
 
 
 @pytest.mark.slow
+def test_formulas_are_drawn_by_the_browser_without_a_network(built):
+    page = (built / "formulas.html").read_text(encoding="utf-8")
+    assert page.count("<math ") > 10
+    assert "\N{PRIME}" in page  # s' has no apostrophe
+    assert not re.findall(r'<(?:script|link)[^>]* (?:src|href)="https?:', page)
+
+
+@pytest.mark.slow
 def test_a_command_in_a_text_leads_to_its_help(built):
     page = (built / "manual" / "attacks.html").read_text(encoding="utf-8")
     assert 'href="../reference/commands.html#rlkit-attack"' in page

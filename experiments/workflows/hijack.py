@@ -28,7 +28,7 @@ from rlkit.adversarial import (
 )
 from rlkit.envs import GridWorld, RewardOverride
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.figure_style import PANEL, in_style, legend_below, mark_epsilon, panels, portions, svg
+from rlkit.figure_style import ALIASED, PANEL, in_style, legend_below, mark_epsilon, panels, portions, svg
 from rlkit.plotting import Curve, Reference, draw_curves
 from rlkit.statistics import mean_interval, share_interval
 from rlkit.types import Env, Policy
@@ -211,6 +211,6 @@ def _figure(
         shown = {name: curves[name] for name in names}
         draw_curves(axes, shown, f"epsilon [{unit}]", "attacker's return", references=levels, marker="o")
         if mark is not None:
-            mark_epsilon(axes, mark, "one state looks like another")
+            mark_epsilon(axes, mark, ALIASED)
     legend_below(figure)
     return figure

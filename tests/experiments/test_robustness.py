@@ -26,7 +26,7 @@ from rlkit.experiments.workflows.attack import aliasing
 from rlkit.experiments.workflows.compare import sb3_job_for
 from rlkit.experiments.workflows.policies import RLKIT, SB3
 from rlkit.experiments.workflows.train import Training
-from rlkit.figure_style import svg
+from rlkit.figure_style import ALIASED, svg
 
 TINY = Training(
     "CartPole-v1", "ppo", (0, 1), 256, None, {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "net_arch": (16,)}
@@ -94,10 +94,10 @@ def test_tables_and_figure() -> None:
     assert order.rows[0][5].value == pytest.approx(-5.0)
     drawn = figure(KNOWN, aliasing=0.5)
     panel = drawn.axes[0]
-    assert [line.get_label() for line in panel.lines] == ["sign noise", "FGSM", "PGD-20", "states read alike"]
+    assert [line.get_label() for line in panel.lines] == ["sign noise", "FGSM", "PGD-20", ALIASED]
     assert panel.lines[0].get_ydata().tolist() == [11.0, pytest.approx(np.mean([8.0, 9.0, 9.5]))]
     assert svg(drawn).startswith(b"<?xml")
-    assert "states read alike" not in [line.get_label() for line in figure(KNOWN, aliasing=None).axes[0].lines]
+    assert ALIASED not in [line.get_label() for line in figure(KNOWN, aliasing=None).axes[0].lines]
 
 
 # The margin and the cross-entropy
