@@ -49,6 +49,8 @@ def test_a_small_study_is_trained_once_and_tabled(
     for name, value in vars(study).copy().items():  # the module's names of its parts
         if value in study.CASES:
             monkeypatch.setattr(study, name, parts[study.CASES.index(value)])
+        elif isinstance(value, tuple) and value and set(value) <= set(study.CASES):
+            monkeypatch.setattr(study, name, tuple(parts[study.CASES.index(each)] for each in value))
     monkeypatch.setattr(study, "CASES", parts)
     for name in ("EPISODES", "MEMBERS"):
         monkeypatch.setattr(study, name, 2, raising=False)
