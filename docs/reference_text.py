@@ -203,11 +203,11 @@ def commands() -> str:
 
 
 def help_of(command: str) -> str:
-    """Return the text of ``rlkit COMMAND --help`` at 110 columns, without a terminal."""
+    """Return the text of ``rlkit COMMAND --help`` at 88 columns, without a terminal."""
     from rlkit.experiments.cli import main
 
     printed = io.StringIO()
-    with mock.patch.dict(os.environ, {"NO_COLOR": "1", "COLUMNS": "110"}), contextlib.redirect_stdout(printed):
+    with mock.patch.dict(os.environ, {"NO_COLOR": "1", "COLUMNS": "88"}), contextlib.redirect_stdout(printed):
         if code := main([command, "--help"]):
             raise RuntimeError(f"rlkit {command} --help ended with {code}")
     return "\n".join(line.rstrip() for line in ANSI.sub("", printed.getvalue()).strip("\n").split("\n"))
