@@ -45,11 +45,13 @@ def test_a_small_study_is_trained_once_and_tabled(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parts = tuple(small(part, tmp_path, steps) for part in study.CASES)
+    smaller = {part: small(part, tmp_path, steps) for part in study.CASES}
+    parts = tuple(smaller.values())
     for name, value in vars(study).copy().items():  # the module's names of its parts
-        if value in study.CASES:
-            monkeypatch.setattr(study, name, parts[study.CASES.index(value)])
-    monkeypatch.setattr(study, "CASES", parts)
+        if isinstance(value, Part):
+            monkeypatch.setattr(study, name, smaller[value])
+        elif isinstance(value, tuple) and value and all(each in smaller for each in value):
+            monkeypatch.setattr(study, name, tuple(smaller[part] for part in value))
     for name in ("EPISODES", "MEMBERS"):
         monkeypatch.setattr(study, name, 2, raising=False)
     coarse = solved(lattice.POLE, points=5, tolerance=1e-6)
