@@ -138,7 +138,7 @@ def bar_epsilon(known: Sequence[DefenseRow], comparison: Comparison) -> float | 
     return next((each for each in EPSILONS if own and np.median(under_attack(own, each)) <= most), None)
 
 
-def tested_epsilon(known: Sequence[DefenseRow], comparison: Comparison) -> float:
+def epsilon_of_tests(known: Sequence[DefenseRow], comparison: Comparison) -> float:
     """The epsilon at which defenses are tested: that of the bar, or the largest if plain policies meet none."""
     return bar_epsilon(known, comparison) or EPSILONS[-1]
 
@@ -158,7 +158,7 @@ def probabilities(known: Sequence[DefenseRow], cases: Sequence[DefenseCase]) -> 
     for case in cases:
         own, plain = of_case(known, case.name), of_case(known, str(case.twin))
         if own and plain:
-            epsilon = tested_epsilon(known, case.comparison)
+            epsilon = epsilon_of_tests(known, case.comparison)
             found[case.name] = sign_flip_test(under_attack(own, epsilon) - under_attack(plain, epsilon))
     return found
 
@@ -203,7 +203,7 @@ def bar_table(known: Sequence[DefenseRow], comparison: Comparison) -> ReportTabl
     """
     cases = [case for case in CASES if case.comparison is comparison and case.twin is not None]
     p, q = probabilities(known, cases), corrected(known, family(comparison))
-    epsilon, bar = tested_epsilon(known, comparison), bar_epsilon(known, comparison)
+    epsilon, bar = epsilon_of_tests(known, comparison), bar_epsilon(known, comparison)
     optimum, lines = comparison.optimum, []
     for case in (case for case in cases if case.name in p):
         own, plain = of_case(known, case.name), of_case(known, str(case.twin))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,10 +20,8 @@ from rlkit.adversarial import certified_radius
 from rlkit.envs import GridWorld, find_dynamics
 from rlkit.statistics import difference_interval, holm, mean_interval, median_interval, sign_flip_test
 
-from ...report import terminal
 from ...report.ledger import Cell, ReportTable
 from ...workflows.policies import Subject
-from ..common import rows
 from .settings import PLAIN, DefenseCase
 
 IN_ORDER = (PLAIN, "J1", "J2", "two_lip")  # by the hypothesis, from the shortest distance to the longest
@@ -50,10 +47,8 @@ class DistanceRow:
     error: float  # share of states at which one within ``FIXED`` changes it
 
 
-def measure_distances(file: Path, case: DefenseCase, subject: Subject) -> None:
-    """Enclose the distances at every state that does not end the episode, if there is no row of the case."""
-    if case.name in {row.case for row in rows.read(file, DistanceRow)}:
-        return
+def distance_rows(case: DefenseCase, subject: Subject) -> list[DistanceRow]:
+    """Enclose the distances at every state that does not end the episode."""
     world = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     assert isinstance(world, GridWorld)
     states = torch.from_numpy(np.array(world.observations())[~world.mdp.ended])
@@ -67,8 +62,7 @@ def measure_distances(file: Path, case: DefenseCase, subject: Subject) -> None:
             medians = float(np.median(certified[s])), float(np.median(achieved[s]))
             error = float((achieved[s] <= FIXED).mean())
             found.append(DistanceRow(case.name, case.defense, seed, norm, *medians, error))
-    rows.append(file, found)
-    terminal.say(f"{case.name}: distances")
+    return found
 
 
 def by_defense(known: Sequence[DistanceRow], norm: str) -> dict[str, list[DistanceRow]]:

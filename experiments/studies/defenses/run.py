@@ -35,7 +35,7 @@ from .analysis import (
 )
 from .attacks import MAX_BOXES as GRID_BOXES
 from .attacks import attackers_of, outcomes
-from .input_gradients import IN_ORDER, DistanceRow, distance_table, measure_distances, order_table
+from .input_gradients import IN_ORDER, DistanceRow, distance_rows, distance_table, order_table
 from .masking import MaskingRow, adversary_table, complete, masking_table, measure_masking, of_masked
 from .settings import (
     CASES,
@@ -150,6 +150,14 @@ def enclose(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     terminal.say(f"{case.name}: enclosed")
 
 
+def measure_distances(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
+    """Enclose the distances to a change of the action on a grid, if there is no row of the case."""
+    if case.name in {row.case for row in rows.read(file, DistanceRow)}:
+        return
+    rows.append(file, distance_rows(case, subject_of(case, of, folder)))
+    terminal.say(f"{case.name}: distances")
+
+
 def mask(case: DefenseCase, of: Rows, options: StudyOptions) -> None:
     """Ask whether the gradients of a defended case mislead, if rows are missing."""
     file = options.data / "masking-rows.csv"
@@ -195,38 +203,37 @@ def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportT
             attackers = [name for name, each in attackers_of(case.comparison.task).items() if each.fitted == fitted]
             of[case.name] = of.get(case.name) or tune(case, options)
             measure(file, case, TEST, of[case.name], options.models / case.name, attackers, EPSILONS)
-            written(options.data)
+            tabulated(options.data)
     on_grid = [case for case in cases if case.comparison.task is GRID]
     for case in on_grid:
         enclose(options.data / "bounds-rows.csv", case, of[case.name], options.models / case.name)
     for case in (case for case in on_grid if case.defense in IN_ORDER):
-        subject = subject_of(case, of[case.name], options.models / case.name)
-        measure_distances(options.data / "distance-rows.csv", case, subject)
+        measure_distances(options.data / "distance-rows.csv", case, of[case.name], options.models / case.name)
     on_cartpole = [case for case in cases if case.comparison.task is CARTPOLE]
     for case in (case for case in on_cartpole if case.twin is not None):
         mask(case, of[case.name], options)
-        written(options.data)
+        tabulated(options.data)
     for case in on_cartpole:
         certify(options.data / "certified-rows.csv", case, of[case.name], options.models / case.name)
-    return written(options.data)
+    write_bytes(options.data / "defenses.svg", svg(figure(rows.read(file, DefenseRow))))
+    return tabulated(options.data)
 
 
-def written(data: Path) -> Sequence[ReportTable]:
-    """Write the tables and the figure of all rows, and return the tables."""
+def tabulated(data: Path) -> Sequence[ReportTable]:
+    """Write the tables of all rows, and return them."""
     known = rows.read(data / "defense-rows.csv", DefenseRow)
-    made = tables(known, rows.read(data / "certified-rows.csv", CertifiedRow))
     masking = rows.read(data / "masking-rows.csv", MaskingRow)
     distances = rows.read(data / "distance-rows.csv", DistanceRow)
-    found = (
+    further = (
         bound_table(rows.read(data / "bounds-rows.csv", BoundRow)),
         distance_table(distances),
         order_table(distances),
         masking_table(masking, known),
         adversary_table(masking),
     )
-    made = (*made, *(table for table in found if table.rows))
+    made = (*tables(known, rows.read(data / "certified-rows.csv", CertifiedRow)), *further)
+    made = tuple(table for table in made if table.rows)
     write_tables(made, data)
-    write_bytes(data / "defenses.svg", svg(figure(known)))
     return made
 
 
