@@ -11,7 +11,7 @@ from foreign_envs import MaskedCartPole
 from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import DQN, resume
-from rlkit.agents.core import compiled_dqn
+from rlkit.agents.core import compiled_dqn, compiled_iterations
 from rlkit.envs import CartPole, GridWorld
 
 pytestmark = needs_numba
@@ -225,7 +225,7 @@ def of_one_row_of_the_log(seeds=2, steps=720, env="CartPole-v1", **settings):
 )
 def test_iterations_made_at_once_are_to_the_bit_those_made_one_by_one(settings, monkeypatch):
     together, counts = of_one_row_of_the_log(**settings)
-    monkeypatch.setattr(compiled_dqn, "AHEAD", 1)
+    monkeypatch.setattr(compiled_iterations, "AHEAD", 1)
     alone, ones = of_one_row_of_the_log(**settings)
     assert max(count for count, updates in counts if updates) > 2
     assert {count for count, updates in ones if updates} == {1}
