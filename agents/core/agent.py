@@ -216,7 +216,7 @@ class Agent(NetworkPolicy):
     def iterations(self, total_timesteps: int, every: int | None = None) -> Iterator[int]:
         """``training`` that yields after every iteration, so that a caller can stop or write a checkpoint there.
 
-        The compiled engine makes several short iterations of DQN at once, for a fraction of a second at most.
+        The compiled engine makes several iterations at once, for a fraction of a second at most.
         Arguments and errors as of ``training``.
         """
         self._begin(total_timesteps, every)

@@ -136,13 +136,16 @@ class ActorCriticIteration:
 
     def learn(self, played: Transition) -> None:
         """Learn from a segment that was played."""
-        agent, learner = self.agent, self.learner([self.agent.progress_remaining])
-        action = played.action.flatten(1, 2).contiguous().numpy()
-        features, next_features = features_of(agent, played.obs), features_of(agent, played.next_obs)
-        segments = OnPolicySegments(features, next_features, action, mask_of(agent, played), rewards_of(played))
-        for first, last in blocks(agent.num_seeds, self.work):
+        learner, segments = self.learner([self.agent.progress_remaining]), self.segments(played)
+        for first, last in blocks(self.agent.num_seeds, self.work):
             learn_rows(first, last, learner, segments)
         self.write_log(learner.log)
+
+    def segments(self, played: Transition) -> OnPolicySegments:
+        """Return the arrays of a segment."""
+        agent, action = self.agent, played.action.flatten(1, 2).contiguous().numpy()
+        features = features_of(agent, played.obs), features_of(agent, played.next_obs)
+        return OnPolicySegments(*features, action, mask_of(agent, played), rewards_of(played))
 
     def learner(self, remaining: Sequence[float]) -> OnPolicyLearner:
         """Return what the next K iterations read and write, when so much of training remains in each."""

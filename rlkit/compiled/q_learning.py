@@ -64,6 +64,7 @@ class Schedules(NamedTuple):
     rate: Floats  # learning rate, [K, S]
     beta: NDArray[np.float64]  # exponent of the importance weights, [K, S]
     deviation: NDArray[np.float64]  # of returns, by which rewards are divided, [S, 1]; [S, 0] where they are not
+    share: Floats  # by which the target network moves, [K, n + 1, S]: before the updates, and after each of them
 
 
 class UpdateLog(NamedTuple):
@@ -260,6 +261,17 @@ def update_memory(learner: QLearning, memory: ReplayArrays, size: int) -> Update
 
 
 @compiled
+def move_target(learner: QLearning, s: int, share: float) -> None:
+    """Move the target network of row s by a share of the way to the online network, as ``torch.lerp``."""
+    target, online = learner.target.advantage.flat[s], learner.online.advantage.flat[s]
+    if share > 0.0:
+        rest = target.dtype.type(1) - share
+        for i in range(len(target)):
+            way = online[i] - target[i]
+            target[i] = target[i] + share * way if share < 0.5 else online[i] - rest * way
+
+
+@compiled
 def descend_row(
     s: int,
     k: int,
@@ -273,7 +285,7 @@ def descend_row(
     log: UpdateLog,
     work: UpdateMemory,
 ) -> None:
-    """Make the n updates of row s in iteration k, each on a minibatch of its own.
+    """Make the n updates of row s in iteration k, each on a minibatch of its own, and move its target network.
 
     Arguments as of ``descend_rows``, with ``update_memory``.
     """
@@ -319,6 +331,7 @@ def descend_row(
         if not abs(log.loss[k, s, n]) < np.inf:  # NaN compares false
             learner.unsound[s] |= learner.active[s]
             learner.active[s] = False
+        move_target(learner, s, schedules.share[k, n + 1, s])
 
 
 @compiled
@@ -367,6 +380,7 @@ def _learn(learner: Any, s: int, k: int, play: PlayArrays, begin: int, end: int,
             copy(segment.next_state[s, t, b], steps.next_obs[s, t, b])
     before, after = learner.added + begin * copies, learner.added + end * copies
     replay.store_with_priority(learner.ring, learner.priority, s, before, steps, begin, end)
+    move_target(learner.learning, s, learner.schedules.share[k, 0, s])
     stored = learner.memory, learner.priority, after, learner.u
     descend_row(s, k, learner.learning, learner.scaling, learner.schedules, *stored, learner.log, work)
 
