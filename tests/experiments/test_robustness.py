@@ -21,6 +21,7 @@ from rlkit.experiments.studies.robustness import run, settings
 from rlkit.experiments.studies.robustness.analysis import AttackRow, curve_table, figure, order_table, rows_of
 from rlkit.experiments.studies.robustness.objectives import Pair, objective_table, pairs
 from rlkit.experiments.studies.robustness.settings import CASES, RobustnessCase, names_of
+from rlkit.experiments.studies.tuned import settings as tuned
 from rlkit.experiments.workflows.attack import aliasing
 from rlkit.experiments.workflows.compare import sb3_job_for
 from rlkit.experiments.workflows.policies import RLKIT, SB3
@@ -154,6 +155,18 @@ def test_objectives_are_compared_once_and_tabled(small: None, tmp_path: Path, mo
     (line,) = objective_table([replace(low, regret_margin=7.0), replace(high, regret_margin=6.0)]).rows
     assert line[:4] == ("cartpole-tiny", RLKIT, "FGSM", 0.5)
     assert (line[5].value, line[7].value, line[8].value) == pytest.approx((0.3, 6.5, 2.5))
+
+
+def test_a_case_trains_in_the_environment_of_its_task_and_has_the_seeds_of_all() -> None:
+    for case in CASES:
+        for training in (case.training, case.sb3_training):
+            assert (training.env, training.env_kwargs, training.seeds) == (
+                case.task.env, case.task.env_kwargs, settings.SEEDS
+            )  # fmt: skip
+    of_task = {case.name for case in CASES if case.training is not case.sb3_training}
+    assert of_task == {"cartpole-dqn", "cartpole-a2c", "cartpole-ppo"}
+    first = next(case.training for case in tuned.CASES if case.name == "dqn-first")
+    assert CASES[0].training.hyperparameters == first.hyperparameters
 
 
 @pytest.mark.slow
