@@ -71,6 +71,11 @@ def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defe
                 assert len(training.defense.terms()) == 1
     tests = [case for case in CASES if case.tested and case.comparison.primary]
     assert len(tests) * 2 / 1024 < 0.05  # the smallest p of ten pairs survives Holm's correction
+    assert "grid-dqn-plain-equal" in {case.name for case in CASES}
+    equal = settings.EQUAL
+    assert not equal.tested
+    given = equal.training([(equal.given, 5)])
+    assert given.hyperparameters == {**settings.GRID_DQN.hyperparameters, "gamma": (0.99,), "learning_rate": (0.002,)}
     assert settings.LONGER.training([(FIRST.configurations[PLAIN][0], 5)]).steps == 8 * FIRST.steps
 
 

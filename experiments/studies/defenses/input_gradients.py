@@ -22,8 +22,9 @@ from rlkit.statistics import difference_interval, holm, mean_interval, median_in
 
 from ...report.ledger import Cell, ReportTable
 from ...workflows.policies import Subject
-from .settings import PLAIN, DefenseCase
+from .settings import EQUAL, PLAIN, DefenseCase
 
+COMPARED = "grid-dqn"  # the comparison whose arms these are
 IN_ORDER = (PLAIN, "J1", "J2", "two_lip")  # by the hypothesis, from the shortest distance to the longest
 NORMS: tuple[Literal["2"], Literal["inf"]] = ("2", "inf")
 LARGEST = 1.6  # distance that is searched, in units of the task's scale
@@ -39,7 +40,7 @@ class DistanceRow:
     """Distances of one seed's policy to the nearest change of its greedy action, over all states of the grid."""
 
     case: str
-    defense: str
+    defense: str  # the arm's name within its comparison
     seed: int
     norm: str
     certified: float  # median over states of the bound from below
@@ -61,15 +62,15 @@ def distance_rows(case: DefenseCase, subject: Subject) -> list[DistanceRow]:
         for s, seed in enumerate(subject.seeds):
             medians = float(np.median(certified[s])), float(np.median(achieved[s]))
             error = float((achieved[s] <= FIXED).mean())
-            found.append(DistanceRow(case.name, case.defense, seed, norm, *medians, error))
+            found.append(DistanceRow(case.name, case.arm, seed, norm, *medians, error))
     return found
 
 
 def by_defense(known: Sequence[DistanceRow], norm: str) -> dict[str, list[DistanceRow]]:
-    """The rows of a norm by defense, in the order of the hypothesis, each sorted by seed."""
+    """The rows of a norm by arm, in the order of the hypothesis and then ``EQUAL``, each sorted by seed."""
     found = {
         name: sorted((row for row in known if (row.norm, row.defense) == (norm, name)), key=lambda row: row.seed)
-        for name in IN_ORDER
+        for name in (*IN_ORDER, EQUAL.arm)
     }
     return {name: own for name, own in found.items() if own}
 

@@ -35,12 +35,13 @@ from .analysis import (
 )
 from .attacks import MAX_BOXES as GRID_BOXES
 from .attacks import attackers_of, outcomes
-from .input_gradients import IN_ORDER, DistanceRow, distance_rows, distance_table, order_table
+from .input_gradients import COMPARED, IN_ORDER, DistanceRow, distance_rows, distance_table, order_table
 from .masking import MaskingRow, adversary_table, complete, masking_table, measure_masking, of_masked
 from .settings import (
     CASES,
     CEILING,
     EPSILONS,
+    EQUAL,
     LINEAR,
     REPORTED_ON,
     TUNING_EPSILON,
@@ -172,11 +173,14 @@ def mask(case: DefenseCase, of: Rows, options: StudyOptions) -> None:
 def tune(case: DefenseCase, options: StudyOptions) -> Rows:
     """Compare the configurations on the tuning seeds, and return the rows to test: every test seed with the best one.
 
-    The choice is written once and read from then on. A policy made by hand is a single row.
+    The choice is written once and read from then on; a case with a given configuration has none. A policy made by hand
+    is a single row.
     """
     seeds = case.comparison.seeds
     if not case.defense:
         return [(Configuration(), seeds[0])]
+    if case.given is not None:
+        return [(case.given, seed) for seed in seeds]
     file, choices = options.data / "defense-rows.csv", options.data / "chosen-rows.csv"
     tuned = next(each for each in CASES if each.name == (case.chosen_in or case.name))
     frozen = {row.case: row.configuration for row in rows.read(choices, ChosenRow)}
@@ -207,7 +211,7 @@ def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportT
     on_grid = [case for case in cases if case.comparison.task is GRID]
     for case in on_grid:
         enclose(options.data / "bounds-rows.csv", case, of[case.name], options.models / case.name)
-    for case in (case for case in on_grid if case.defense in IN_ORDER):
+    for case in (case for case in cases if case.comparison.name == COMPARED and case.arm in (*IN_ORDER, EQUAL.arm)):
         measure_distances(options.data / "distance-rows.csv", case, of[case.name], options.models / case.name)
     on_cartpole = [case for case in cases if case.comparison.task is CARTPOLE]
     for case in (case for case in on_cartpole if case.twin is not None):

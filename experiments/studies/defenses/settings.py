@@ -103,11 +103,17 @@ class DefenseCase(NamedTuple):
     twin: str | None = None  # the plain case with the same seeds
     longer: int = 1  # times the environment steps of the others
     chosen_in: str = ""  # the case whose configuration is used; its own by default
+    given: Configuration | None = None  # used without a choice
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
         """What is chosen from; empty for the hand-made policies."""
         return self.comparison.configurations[self.defense] if self.defense else ()
+
+    @property
+    def arm(self) -> str:
+        """Its name within the comparison."""
+        return self.name.removeprefix(f"{self.comparison.name}-")
 
     @property
     def tested(self) -> bool:
@@ -168,10 +174,18 @@ FIRST = COMPARISONS[0]  # the smaller one, of PPO on the cart-pole
 EQUAL_GRADIENTS = 8
 LONGER = DefenseCase("ppo-plain-longer", FIRST, PLAIN, longer=EQUAL_GRADIENTS, chosen_in="ppo-plain")  # no defense
 
+GRID_DQN = next(each for each in COMPARISONS if each.name == "grid-dqn")
+EQUAL = DefenseCase(  # plain training with the hyper-parameters that all defenses were given; no defense
+    "grid-dqn-plain-equal",
+    GRID_DQN,
+    PLAIN,
+    given=Configuration(numbers=tuple((name, GRID_DQN.hyperparameters[name]) for name in ("gamma", "learning_rate"))),
+)
+
 CASES = (
     DefenseCase(FLOOR, FIRST),
     DefenseCase(CEILING, FIRST),
-    *cases_of(FIRST),
+    *(case for comparison in COMPARISONS for case in cases_of(comparison)),
     LONGER,
-    *(case for comparison in COMPARISONS[1:] for case in cases_of(comparison)),
+    EQUAL,
 )
