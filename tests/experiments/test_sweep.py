@@ -60,6 +60,15 @@ def test_a_setting_of_one_agent_leaves_the_other_alone() -> None:
     ]
 
 
+def test_steps_of_an_agent_replace_those_of_the_experiment() -> None:
+    longer = {**SMALL["agents"][0], "name": "longer", "steps": 400}
+    made = experiment_of({**SMALL, "agents": [*SMALL["agents"], longer]})
+    assert {(run.agent, run.configuration["steps"]) for run in made.runs} == {("tabularq", 300), ("longer", 400)}
+    assert [len(batch) for batch in made.batches] == [4, 4]
+    with pytest.raises(ValueError, match="steps of the agent 'longer' must be an integer at least 1, got 0"):
+        experiment_of({**SMALL, "agents": [{**longer, "steps": 0}]})
+
+
 def test_the_id_is_of_what_is_said_and_not_of_how(tmp_path: Path) -> None:
     (tmp_path / "lake.toml").write_text(f"steps = 300\n{TOML}", encoding="utf-8")
     backwards = "\n".join(reversed([*TOML.strip().splitlines(), "steps = 300"]))
