@@ -32,7 +32,7 @@ from rlkit.experiments.studies.defenses.analysis import (
     under_attack,
 )
 from rlkit.experiments.studies.defenses.attacks import ATTACKERS, GRID_ATTACKERS, by_hand, constant, ready
-from rlkit.experiments.studies.defenses.input_gradients import DistanceRow, distance_table, order_table, verdict
+from rlkit.experiments.studies.defenses.input_gradients import DistanceRow, distance_table, order_table
 from rlkit.experiments.studies.defenses.run import hand_made
 from rlkit.experiments.studies.defenses.settings import (
     CASES,
@@ -332,7 +332,6 @@ def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypa
 )
 def test_an_order_is_judged_by_all_its_steps(third, judged):
     ones = np.ones(10)
-    assert verdict([ones, ones, np.array(third)]) == judged
     medians = {PLAIN: np.zeros(10), "J1": ones, "J2": 2 * ones, "two_lip": 2 * ones + third}
     known = [
         DistanceRow(f"grid-dqn-{name}", name, s, norm, 0.9 * float(each[s]), float(each[s]), 0.5)
@@ -351,6 +350,10 @@ def test_an_order_is_judged_by_all_its_steps(third, judged):
     assert distance_table(known).rows[1][:2] == ("2", "J1")
     assert distance_table(known).rows[1][2].value == 1.0
     assert order_table(known[:20]).rows == ()  # without J2 and 2-Lip there is no order
+    reversed_first = [replace(each, defense="plain-equal", achieved=1.5) for each in known if each.defense == PLAIN]
+    lines = order_table([*known, *reversed_first]).rows
+    assert [line[1] for line in lines[:6:3]] == ["J1 over plain", "J1 over plain-equal"]
+    assert [line[-1] for line in lines[:6:3]] == [judged, "refuted"]
 
 
 def test_the_corner_of_the_largest_lead_is_that_of_the_weights_signs():
