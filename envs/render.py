@@ -5,6 +5,7 @@ Images are drawn off screen; only ``Window`` opens one.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -255,6 +256,8 @@ def _map_image(grid: DrawnGrid, tile_size: int) -> NDArray[np.uint8]:
 def _write_values(axes: Axes, grid: DrawnGrid, values: NDArray[np.float64], image: Any) -> None:
     """The number of every state at the foot of its tile; the letter where there is no value, nothing where blank."""
     blank = np.ma.getmaskarray(image.get_array())  # [rows, columns]
+    largest = float(np.nanmax(np.abs(values), initial=0.0))
+    decimals = max(2 - math.floor(math.log10(largest)), 0) if largest > 0 else 2  # the largest number has three digits
     for (row, column), number in zip(grid.tile_of, values, strict=True):
         if np.isnan(number):
             letter = str(grid.letters[row, column])
@@ -262,7 +265,7 @@ def _write_values(axes: Axes, grid: DrawnGrid, values: NDArray[np.float64], imag
         elif not blank[row, column]:
             red, green, blue, _ = image.cmap(image.norm(number))
             color = ON_LIGHT if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else ON_DARK
-            axes.text(column, row + 0.36, f"{number:#.3g}", ha="center", va="center", color=color, fontsize=7)
+            axes.text(column, row + 0.36, f"{number:z.{decimals}f}", ha="center", va="center", color=color, fontsize=7)
 
 
 def _action_weights(policy: ArrayLike, num_states: int, num_actions: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import atexit
 import difflib
 import inspect
 import io
+import logging
 import os
 import re
 import shlex
@@ -130,6 +131,7 @@ def _run(args: Sequence[str] | None) -> int:
             return _failed(f"{unknown_command(first)}; rlkit --help lists the commands", MISUSED)
         command = COMMANDS[first]
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
+        logging.getLogger("rlkit").setLevel(logging.ERROR if "--quiet" in arguments else logging.NOTSET)
         with command_line.running(arguments):
             return parsed(command, f"rlkit {first}", arguments[1:])()
     except SystemExit as end:  # help, or an argument that the parser does not know

@@ -31,7 +31,9 @@ MOST_LINES = 5  # of a panel; more are drawn as small multiples
 PANEL = (4.6, 3.2)  # inches
 PANELS_PER_ROW = 2
 LEGEND_HANDLE, LEGEND_LETTER = 0.6, 0.066  # inches of a legend's line and gaps, and of a letter
+NARROWEST, WIDER = 1.2, 0.4  # points: of the last of several lines in a panel, and of each more than of the next
 DPI = 110
+ALIASED = "states can look alike"  # label of the mark at ``aliasing_epsilon``
 
 LegendPlace = Literal["outside upper center", "outside lower center"]
 
@@ -100,6 +102,13 @@ def portions(names: Sequence[str], most: int = MOST_LINES) -> list[list[str]]:
     """Divide names into as few groups of at most ``most`` as possible, of nearly equal sizes, in order."""
     groups = -(-len(names) // most)
     return [list(part) for part in np.array_split(np.array(names, dtype=object), groups)] if groups else []
+
+
+def line_widths(count: int) -> list[float]:
+    """Return widths of ``count`` lines, the first widest, so that equal lines drawn over each other are all seen."""
+    if count == 1:
+        return [STYLE["lines.linewidth"]]
+    return [NARROWEST + WIDER * after for after in reversed(range(count))]
 
 
 def legend_below(figure: Figure, columns: int = 2) -> None:

@@ -15,7 +15,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from rlkit.figure_style import COLORS, DASHES, MOST_LINES, MUTED, in_style, legend_below, mark_epsilon, panels, portions
+from rlkit.figure_style import (
+    COLORS,
+    DASHES,
+    MOST_LINES,
+    MUTED,
+    in_style,
+    legend_below,
+    line_widths,
+    mark_epsilon,
+    panels,
+    portions,
+)
 from rlkit.statistics import mean_interval
 
 SEEDS_FOR_BAND = 3  # fewest seeds for which an interval is drawn
@@ -141,7 +152,8 @@ def draw_curves(
 
     A gap of a seed (NaN) is filled with its last value. The mean begins where every seed has a value. Intervals are
     clipped to the range of the data. Below three seeds no interval is drawn, and the legend says so: the interval of
-    two seeds is 13 times as wide as their distance. The caller draws the legend.
+    two seeds is 13 times as wide as their distance. The first line is the widest, so that equal ones are all seen. The
+    caller draws the legend.
 
     Args:
         axes: axes to draw on.
@@ -160,15 +172,15 @@ def draw_curves(
         raise ValueError("curves must hold at least one curve, got none")
     if len(curves) > MOST_LINES:
         raise ValueError(f"a panel shows at most {MOST_LINES} curves, got {len(curves)}: draw several panels")
-    for (name, curve), color in zip(curves.items(), COLORS, strict=False):
-        _draw_seeds(axes, name, curve, color if colors is None else colors[name], marker)
+    for (name, curve), color, width in zip(curves.items(), COLORS, line_widths(len(curves)), strict=False):
+        _draw_seeds(axes, name, curve, color if colors is None else colors[name], marker, width)
     for reference, style in zip(references, cycle(DASHES), strict=False):
         axes.axhline(reference.level, color=MUTED, linewidth=1.1, linestyle=style, label=reference.label)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.margins(x=0.01)
 
 
-def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) -> None:
+def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str, width: float) -> None:
     """Draw seeds, mean and interval of one curve."""
     x, y = np.asarray(curve.x, dtype=np.float64), filled_forward(curve.y)
     if y.ndim != 2 or x.shape != y.shape[:1]:
@@ -181,7 +193,7 @@ def _draw_seeds(axes: Axes, name: str, curve: Curve, color: str, marker: str) ->
         return
     mean = mean_interval(y[complete], axis=1)
     label = f"{name}, {_spread(num_seeds)}"
-    axes.plot(x[complete], mean.value, color=color, marker=marker, label=label)
+    axes.plot(x[complete], mean.value, color=color, marker=marker, linewidth=width, label=label)
     if num_seeds >= SEEDS_FOR_BAND:
         least, greatest = np.nanmin(y, axis=None), np.nanmax(y, axis=None)
         lower, upper = np.maximum(mean.lower, least), np.minimum(mean.upper, greatest)

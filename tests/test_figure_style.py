@@ -52,6 +52,13 @@ def test_portions_keep_order_and_are_of_nearly_equal_sizes(count: int, most: int
     assert not sizes or max(sizes) <= min(most, min(sizes) + 1)
 
 
+def test_equal_curves_are_all_seen_because_each_line_is_narrower_than_the_one_below_it() -> None:
+    axes = learning_curves({name: Curve([0, 1], np.zeros((2, 3))) for name in "abc"}).axes[0]
+    widths = [line.get_linewidth() for line in axes.lines if line.get_label()[0] != "_"]
+    assert len(widths) == 3
+    assert widths[0] > widths[1] > widths[2]
+
+
 def test_more_than_five_curves_are_drawn_in_several_panels_with_one_legend() -> None:
     curves = {f"agent {i}": Curve([0, 1], np.full((2, 3), float(i))) for i in range(7)}
     figure = learning_curves(curves)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import sys
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -132,13 +132,15 @@ def _obstacle(agent: Agent, module: str) -> str:
 
 
 def announce_compilation(what: str, algorithm: str) -> None:
-    """Say on a terminal that loops are compiled for the first time on this machine, once for each name."""
+    """Say that loops are compiled for the first time on this machine, once for each name.
+
+    The message goes to the logger "rlkit", which writes to the standard error unless told otherwise.
+    """
     from rlkit.compiled.jit import CACHE
 
     marker = None if CACHE is None else CACHE / f"{what}.announced"
     if marker is not None and not marker.exists():
-        if sys.stderr.isatty():
-            sys.stderr.write(f"compiling the loops of {algorithm} once, for half a minute\n")
+        logging.getLogger("rlkit").warning("compiling the loops of %s once, for about half a minute", algorithm)
         with contextlib.suppress(OSError):
             marker.touch()
 

@@ -18,7 +18,7 @@ from .grid_panel import GridPanel
 from .latex import as_latex
 from .ledger import Cell, Picture, ReportTable, RunRecord, flattened, record, to_json, write_csv, write_text
 from .summary import all_warnings, seeds_of, settings_of, summary_of
-from .text import LONGEST_TABLE, as_text, in_words, numeric_columns, setting_text
+from .text import LONGEST_TABLE, as_text, headers, in_words, numeric_columns, setting_text
 
 SCRIPTS = ("tables.js", "panels.js")  # files of this package that are written into the page
 MIME = {"svg": "image/svg+xml", "png": "image/png"}
@@ -100,6 +100,7 @@ def render(
         words=in_words,
         embedded=embedded,
         heading=heading,
+        headers=headers,
         numeric=numeric_columns,
         sort_key=sort_key,
         summary=summary_of,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .ledger import ReportTable, write_text
-from .text import as_text, numeric_columns
+from .text import as_text, headers, numeric_columns
 
 ESCAPED = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -28,7 +28,7 @@ def as_latex(table: ReportTable) -> str:
         rf"\caption{{{escaped(title)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        " & ".join(map(escaped, table.columns)) + r" \\",
+        " & ".join(map(escaped, headers(table))) + r" \\",
         r"\midrule",
         *(" & ".join(map(escaped, row)) + r" \\" for row in rows),
         r"\bottomrule",

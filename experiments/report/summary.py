@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
@@ -129,7 +130,8 @@ def _of_sweep(run: RunRecord) -> Summary:
     if not known:
         return Summary(question, "No run has a result yet.")
     best = max(known, key=lambda cell: cell["return"].value)
-    answer = f"Highest mean return: {best['cell']} with {_with_seeds(best['return'])}, of {len(cells)} settings."
+    where = cell_in_words(best["cell"])
+    answer = f"Highest mean return: {where} with {_with_seeds(best['return'])}, of {len(cells)} settings."
     lost = sum(run.results.get(state, 0) for state in ("failed", "damaged", "missing"))
     few = min(cell["return"].n for cell in known)
     warnings = [f"{lost} of {run.results.get('runs')} runs have no result."] if lost else []
@@ -173,6 +175,13 @@ def all_warnings(runs: Sequence[RunRecord]) -> list[str]:
     for title, warning in found:
         titles.setdefault(warning, []).append(title)
     return [f"{', '.join(dict.fromkeys(names))}: {warning}" for warning, names in titles.items()]
+
+
+def cell_in_words(cell: str) -> str:
+    """A cell of a sweep as people say it: "tabularq on lake gamma=0.9" is "Q-learning on lake, gamma 0.9"."""
+    agent, on, rest = cell.partition(" on ")
+    settings = re.sub(r" (\w+)=", lambda found: f", {in_words(found[1])} ", rest)
+    return f"{in_words(agent)}{on}{settings}"
 
 
 def settings_of(run: RunRecord) -> tuple[dict[str, Any], dict[str, Mapping[str, Any]]]:

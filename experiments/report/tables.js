@@ -20,3 +20,8 @@ for (const button of document.querySelectorAll("th button")) {
     table.tBodies[0].append(...rows);
   });
 }
+
+// A printed page shows settings, command and versions.
+addEventListener("beforeprint", () => {
+  for (const record of document.querySelectorAll("details.record")) record.open = true;
+});

@@ -30,7 +30,7 @@ from rich.text import Text
 from rlkit.agents import Agent, progress
 
 from .ledger import ReportTable, RunRecord
-from .text import LONGEST_TABLE, as_text, column_widths, fitting_columns, numeric_columns, wrapped_header
+from .text import LONGEST_TABLE, as_text, column_widths, fitting_columns, headers, numeric_columns, wrapped_header
 
 Watch = Callable[[Agent, Iterator[int], int], Iterator[int]]  # shows progress while steps pass through
 
@@ -40,7 +40,7 @@ NEXT_COMMANDS = {  # by kind of run
     "train": "rlkit attack {folder} --out {folder}-attack, or rlkit watch {folder} --mode gif --out {name}.gif",
     "attack": "open {folder}/report.html",
     "solve": f"{REPORT_COMMAND}, or a policy beside it: rlkit train",
-    "sweep": "rlkit report {folder}, or rlkit rerun {folder}",
+    "sweep": f"{REPORT_COMMAND}, or rlkit rerun {{folder}}",
     "tune": "rlkit train --algo ALGO --env ENV --preset {folder}/preset.json, with those of the search",
 }
 
@@ -73,16 +73,17 @@ def show_table(table: ReportTable, plain: bool = False) -> None:
         for line in (title, *("\t".join(row) for row in (table.columns, *rows)), ""):
             print(line)
         return
-    widths, numeric = column_widths(table.columns, rows, console.width), numeric_columns(table)
+    names = headers(table)
+    widths, numeric = column_widths(names, rows, console.width), numeric_columns(table)
     columns = fitting_columns(widths, rows, console.width)
     drawn = RichTable(title=title, **LOOK)
     for i in columns:
         justify: Literal["left", "right"] = "right" if numeric[i] else "left"
-        drawn.add_column(Text(wrapped_header(table.columns[i], widths[i])), justify=justify, no_wrap=numeric[i])
+        drawn.add_column(Text(wrapped_header(names[i], widths[i])), justify=justify, no_wrap=numeric[i])
     for row in rows:
         drawn.add_row(*(Text(row[i]) for i in columns))
     console.print(drawn)
-    left_out = [name for i, name in enumerate(table.columns) if i not in columns]
+    left_out = [name for i, name in enumerate(names) if i not in columns]
     if left_out:
         say(f"Left out at {console.width} characters: {', '.join(left_out)} (--plain and --out have them).")
     console.print()

@@ -160,6 +160,11 @@ def as_text(table: ReportTable) -> tuple[str, list[list[str]]]:
     return f"{table.title} ({ONE_SEED})" if alone else table.title, rows
 
 
+def headers(table: ReportTable) -> list[str]:
+    """The names of the columns in words."""
+    return [in_words(column) for column in table.columns]
+
+
 def fitting_columns(widths: Sequence[int], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """The columns, by number, that fit into ``width`` characters: those that identify a row, then from the left."""
     keys = identifying_columns(rows)

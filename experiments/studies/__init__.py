@@ -23,6 +23,7 @@ StudyName = Literal[
     "agreement",
     "overestimation",
     "ensembles",
+    "networks",
     "power",
     "equivalence",
 ]

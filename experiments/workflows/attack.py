@@ -42,12 +42,12 @@ from rlkit.adversarial import (
 from rlkit.checkpoint import load_tensors, save_tensors
 from rlkit.envs import GridWorld, find_dynamics
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.figure_style import svg
+from rlkit.figure_style import ALIASED, svg
 from rlkit.plotting import Curve, Reference, robustness_curves
 
 from ..report.continued import KEPT
 from ..report.ledger import Cell, Picture, ReportTable, RunRecord
-from .evaluate import return_range, within_limits
+from .evaluate import differences, return_range, within_limits
 from .fitted_attacks import FITTED, WITHOUT_WEIGHTS, FittedAttacks
 from .policies import AGENT_FILE, Subject, backend_of
 
@@ -438,7 +438,13 @@ def attack_run(
     curves = {subject.name: each for subject, each in zip(subjects, measured, strict=True)}
     limits = return_range(first, plan.threat.horizon)
     points = {
-        name: [point._replace(mean_return=within_limits(point.mean_return, limits)) for point in each.points()]
+        name: [
+            point._replace(
+                mean_return=within_limits(point.mean_return, limits),
+                change=within_limits(point.change, differences(limits)),
+            )
+            for point in each.points()
+        ]
         for name, each in curves.items()
     }
     found_by = dict(zip(curves, [None] * len(curves) if checks is None else checks, strict=True))
@@ -540,7 +546,7 @@ def curve_picture(measured: Mapping[str, RobustnessCurve], plan: AttackPlan) -> 
     policies = {
         policy: {name: _curve(each, k) for k, name in enumerate(each.attacks)} for policy, each in measured.items()
     }
-    mark = None if plan.aliasing is None else Reference("states can look alike", plan.aliasing)
+    mark = None if plan.aliasing is None else Reference(ALIASED, plan.aliasing)
     figure = robustness_curves(policies, xlabel=f"epsilon [{plan.unit}]", mark=mark)
     caption = "Mean return over training seeds under each attack; epsilon 0 is the natural return."
     return Picture("attacks", caption, svg(figure))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rlkit.adversarial import Victim
 from rlkit.envs import CartPole, GridWorld, find_dynamics
 from rlkit.evaluation import EVALUATION_SEED, rollout
-from rlkit.statistics import ONE_SEED, Estimate, mean_interval
+from rlkit.statistics import ONE_SEED, Estimate, difference_interval, mean_interval
 from rlkit.types import Env
 
 from ..report.ledger import ReportTable, RunRecord
@@ -53,6 +53,18 @@ def within_limits(estimate: Estimate[float], limits: tuple[float, float] | None)
 def mean_return(returns: NDArray[np.float64], limits: tuple[float, float] | None) -> Estimate[float]:
     """The mean over seeds of returns ``[S]``; its interval is cut to ``limits``, the returns that are possible."""
     return within_limits(mean_interval(returns), limits)
+
+
+def differences(limits: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The least and the largest difference of two returns within ``limits``."""
+    return None if limits is None else (limits[0] - limits[1], limits[1] - limits[0])
+
+
+def return_difference(
+    x: NDArray[np.float64], y: NDArray[np.float64], limits: tuple[float, float] | None, paired: bool = False
+) -> Estimate[float]:
+    """The mean of returns ``x [S]`` minus that of ``y``; its interval is cut to what ``limits`` of returns allow."""
+    return within_limits(difference_interval(x, y, paired=paired), differences(limits))
 
 
 def return_range(subject: Subject, horizon: int | None = None) -> tuple[float, float] | None:

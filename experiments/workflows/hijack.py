@@ -8,7 +8,7 @@ or also the optimum of that reward on a lattice of states.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from rlkit.adversarial import (
 )
 from rlkit.envs import GridWorld, RewardOverride
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.figure_style import PANEL, in_style, legend_below, mark_epsilon, panels, portions, svg
+from rlkit.figure_style import ALIASED, PANEL, in_style, legend_below, mark_epsilon, panels, portions, svg
 from rlkit.plotting import Curve, Reference, draw_curves
 from rlkit.statistics import mean_interval, share_interval
 from rlkit.types import Env, Policy
@@ -128,14 +128,13 @@ def hijack_run(
 ) -> RunRecord:
     """The record: intervals over training seeds; the first row is without attack."""
 
-    def row(name: str, epsilon: float | None, followed: HijackedEpisodes) -> tuple[Any, ...]:
-        returns, shares = _per_seed(followed)
-        return (name, epsilon, mean_interval(returns), share_interval(shares))
-
-    rows = (
-        row("natural", 0.0, natural),
-        *(row(name, e, each) for name, cells in played.items() for e, each in zip(epsilons, cells, strict=True)),
-    )
+    cells = [("natural", 0.0, *_per_seed(natural))]  # attempt, epsilon, returns [S], shares [S]
+    cells += [
+        (name, epsilon, *_per_seed(each))
+        for name, every in played.items()
+        for epsilon, each in zip(epsilons, every, strict=True)
+    ]
+    rows = tuple((name, e, mean_interval(returns), share_interval(shares)) for name, e, returns, shares in cells)
     best = {name: float(_per_seed(each)[0].mean(axis=0)) for name, each in own.items()}
     itself = ", ".join(f"{level:.4g} ({name})" for name, level in best.items())
     columns = ("attempt", "epsilon", "attacker's return", "share of steps with the attacker's action")
@@ -166,7 +165,17 @@ def hijack_run(
         results={
             "seeds": list(subject.seeds),
             "attackers_own_return": best,
-            "attempts": [dict(zip(("attempt", "epsilon", "return", "followed"), each, strict=True)) for each in rows],
+            "attempts": [
+                {
+                    "attempt": name,
+                    "epsilon": epsilon,
+                    "return": mean,
+                    "followed": share,
+                    "seed_returns": returns.tolist(),
+                    "seed_followed": shares.tolist(),
+                }
+                for (name, epsilon, mean, share), (_, _, returns, shares) in zip(rows, cells, strict=True)
+            ],
         },
         tables=(ReportTable("hijack", f"Return of the attacker, epsilon in {unit} (norm {norm})", columns, rows),),
         pictures=(Picture("hijack", f"The attacker's return: {goal.description}.", svg(figure)),),
@@ -202,6 +211,6 @@ def _figure(
         shown = {name: curves[name] for name in names}
         draw_curves(axes, shown, f"epsilon [{unit}]", "attacker's return", references=levels, marker="o")
         if mark is not None:
-            mark_epsilon(axes, mark, "one state looks like another")
+            mark_epsilon(axes, mark, ALIASED)
     legend_below(figure)
     return figure

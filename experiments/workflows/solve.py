@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from rlkit.envs import GridWorld, find_dynamics
+from rlkit.envs.gridtable import ACTIONS
 from rlkit.envs.maps import MAPS
 from rlkit.envs.render import DrawnGrid, draw_values
 from rlkit.figure_style import svg
@@ -294,8 +295,9 @@ def _summary(numbers: Mapping[str, Any], gamma: float) -> ReportTable:
 
 
 def _state_table(problem: Problem, solution: Solution) -> ReportTable:
-    """Value, bounds and optimal actions of every state."""
+    """Value, bounds and optimal actions of every state in which there is something to choose; on a map in words."""
     mdp = problem.mdp
+    names = ACTIONS if problem.grid is not None else tuple(map(str, range(mdp.num_actions)))
     places = problem.grid.tile_of.tolist() if problem.grid is not None else [(None, None)] * mdp.num_states
     rows = tuple(
         (
@@ -304,9 +306,9 @@ def _state_table(problem: Problem, solution: Solution) -> ReportTable:
             float(solution.value[state]),
             float(solution.lower[state]),
             float(solution.upper[state]),
-            " ".join(map(str, np.flatnonzero(solution.optimal_actions[state]).tolist())),
+            " ".join(names[action] for action in np.flatnonzero(solution.optimal_actions[state])),
         )
-        for state in range(mdp.num_states)
+        for state in np.flatnonzero(~mdp.ended).tolist()
     )
     columns = ("state", "row", "column", "value", "lower", "upper", "optimal actions")
     return ReportTable("values", "Value of every state", columns, rows, digits=6)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from rlkit.adversarial import Attack, Noise, RobustnessCurve, Threat, Transfer, robustness_curve
 from rlkit.evaluation import EVALUATION_SEED
-from rlkit.statistics import difference_interval, share_interval
+from rlkit.statistics import share_interval
 from rlkit.types import Env
 
 from ..report.ledger import Cell, ReportTable, RunRecord
-from .evaluate import mean_return, return_range
+from .evaluate import mean_return, return_difference, return_range
 from .policies import Subject, backend_of
 from .threat import described, refuse_episode_budget
 
@@ -142,7 +142,7 @@ def _all_rows(found: Transferred, threat: Threat, limits: Limits) -> ReportTable
         for j, target in enumerate(found.targets):
             for i, epsilon in enumerate(found.epsilons):
                 returns = found.returns[number, j, i]
-                change = difference_interval(returns, found.natural[j], paired=True)
+                change = return_difference(returns, found.natural[j], limits, paired=True)
                 flips = share_interval(found.flips[number, j, i])
                 mean = mean_return(returns, limits)
                 rows.append((source, target, epsilon, mean, change, flips))

@@ -256,7 +256,10 @@ def test_the_command_writes_table_and_figure(
         *((name, epsilon) for name in names for epsilon in (0.0, 0.1)),
     ]
     assert all(a["return"]["value"] == attempts[0]["return"]["value"] for a in attempts if a["epsilon"] == 0.0)
-    assert all(a["return"]["n"] == len(out["results"]["seeds"]) for a in attempts)
+    for a in attempts:
+        assert a["return"]["n"] == len(a["seed_returns"]) == len(a["seed_followed"]) == len(out["results"]["seeds"])
+        assert a["return"]["value"] == pytest.approx(np.mean(a["seed_returns"]))
+        assert a["followed"]["value"] == pytest.approx(np.mean(a["seed_followed"]))
     assert out["settings"]["aliasing_epsilon"] == (None if policy == "pole" else pytest.approx(1 / 16))
     assert (tmp_path / "a" / "hijack.svg").exists()
     assert (tmp_path / "a" / "hijack.csv").exists()

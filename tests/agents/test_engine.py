@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib.util
+import logging
 import subprocess
 import sys
 
@@ -16,8 +17,10 @@ from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
 from rlkit.agents.core import compiled_iterations, compiled_on_policy
+from rlkit.agents.core.compiled_engine import announce_compilation
 from rlkit.compiled.jit import COMPILED
 from rlkit.envs import CartPole
+from rlkit.experiments.cli import main
 
 pytestmark = needs_numba
 
@@ -369,3 +372,14 @@ def test_files_name_the_engine_rows_keep_it_and_policies_do_not(tmp_path):
 def test_the_presence_of_numba_is_what_the_tests_take_it_for():
     assert (importlib.util.find_spec("numba") is not None) == COMPILED
     assert DQN("CartPole-v1", device="cpu").engine.name in ("torch", "compiled")
+
+
+def test_a_first_compilation_is_announced_once_and_quiet_commands_are_silent(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr("rlkit.compiled.jit.CACHE", tmp_path)
+    for _ in range(2):
+        announce_compilation("ppo float32 BatchedEnv", "PPO")
+    assert caplog.messages == ["compiling the loops of PPO once, for about half a minute"]
+    assert main(["status", str(tmp_path), "--quiet"]) != 0
+    assert not logging.getLogger("rlkit").isEnabledFor(logging.WARNING)
+    assert main(["status", str(tmp_path)]) != 0
+    assert logging.getLogger("rlkit").isEnabledFor(logging.WARNING)

@@ -752,7 +752,12 @@ def test_a_blank_tile_has_neither_color_nor_number(blank: bool) -> None:
     figure = draw_values(grid, [0.0, 1e-15, 2.0, 0.0], limits=(0.0, 2.0), blank=blank)
     (_, image), texts = figure.axes[0].images, [text.get_text() for text in figure.axes[0].texts]
     assert image.get_array().mask[0].tolist() == [blank, blank, False, True]
-    assert texts == (["2.00", "G"] if blank else ["0.00", "1.00e-15", "2.00", "G"])
+    assert texts == (["2.00", "G"] if blank else ["0.00", "0.00", "2.00", "G"])
+
+
+def test_numbers_of_a_map_have_the_same_decimals() -> None:
+    figure = draw_values(GridWorld(["S...G"]), [0.144, 0.0607, -1e-9, -0.05, 0.0])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.144", "0.061", "0.000", "-0.050", "G"]
 
 
 @pytest.mark.slow

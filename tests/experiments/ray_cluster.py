@@ -34,7 +34,7 @@ class KillingExecutor(RayExecutor):
             if not self.killed and beat is not None and runs_below(beat["process"], self.doomed):
                 self.killed = beat["process"]
                 self.cluster.remove_node(self.doomed, allow_graceful=False)
-        return super().wait(0.1)
+        return super().wait(0.02)
 
 
 def runs_below(process: int, node: object) -> bool:

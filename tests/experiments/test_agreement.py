@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from rlkit.envs import GridWorld
+from rlkit.envs import CartPole, GridWorld
+from rlkit.experiments.studies.agreement import lattice
 from rlkit.experiments.studies.agreement import run as study
 from rlkit.experiments.studies.agreement.states import after_random_action, agreement, occupancy
+from rlkit.experiments.workflows.cartpole.reference import GreedyPolicy, solved
 from rlkit.planning import solve
 
 CORRIDOR = GridWorld(["S..G"], max_steps=10).mdp
@@ -67,3 +70,63 @@ def test_changed_worlds_change_the_slip_and_one_number_of_the_cart_pole() -> Non
     assert worlds["unchanged"] == {}
     assert worlds["half_length x 0.5"] == {"half_length": 0.25}
     assert worlds["force x 2"] == {"force": 20.0}
+
+
+PHYSICS = CartPole()
+
+
+class Signs:
+    """Pushes towards the side to which a number leans: 1 where the weighted sum of the state is positive."""
+
+    def __init__(self, *weights: float) -> None:
+        self.weights = torch.tensor(weights)
+
+    def act(self, obs: torch.Tensor, deterministic: bool = True) -> torch.Tensor:
+        """``[S, n, 4] -> [S, n]``."""
+        return (obs @ self.weights > 0).long()
+
+
+BALANCER = Signs(0.1, 0.3, 3.0, 0.5)
+OPPOSITE = Signs(-0.1, -0.3, -3.0, -0.5)
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch):
+    reference = solved(PHYSICS, points=7, tolerance=1e-6)
+    monkeypatch.setattr(lattice, "reference", lambda: reference)
+    return reference
+
+
+def test_actions_are_compared_where_they_matter(coarse) -> None:
+    state = np.random.default_rng(1).uniform(-0.2, 0.2, (1, 200, 4))
+    q = coarse.q_at(state)[0]
+    matters = np.abs(q[:, 1] - q[:, 0]) >= lattice.MARGIN
+    assert 20 < matters.sum(axis=0) < 180
+    assert lattice.share_alike(GreedyPolicy(coarse), state) == [1.0]
+    (right,), (wrong,) = (lattice.share_alike(policy, state) for policy in (BALANCER, OPPOSITE))
+    assert right > 0.9
+    assert right + wrong == pytest.approx(1.0)
+    best = q.argmax(axis=-1)
+    mistaken = np.flatnonzero(matters & (BALANCER.act(torch.as_tensor(state).float())[0].numpy() != best))
+    assert lattice.share_alike(BALANCER, state, ~np.isin(np.arange(200), mistaken)[None]) == [1.0]
+    assert lattice.share_alike(BALANCER, state, np.zeros((1, 200), bool)) == [None]
+
+
+def test_a_pole_is_balanced_or_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lattice, "LIMIT", 200)
+    state = np.array([[[0.0, 0.0, 0.02, 0.0], [2.39, 3.0, 0.0, 0.0]]])
+    assert lattice.balances(BALANCER, state).tolist() == [[True, False]]
+    assert lattice.balances(OPPOSITE, state).tolist() == [[False, False]]
+
+
+def test_random_actions_of_a_row_depend_on_its_seed_alone() -> None:
+    state = np.random.default_rng(2).uniform(-0.02, 0.02, (2, 50, 4))
+    state[:, 0, 2:] = 0.2, 3.0  # falls at once
+    moved, up = lattice.after_random_actions(state, [5, 6])
+    for row, seed in enumerate([5, 6]):
+        alone, alone_up = lattice.after_random_actions(state[row : row + 1], [seed])
+        np.testing.assert_array_equal(alone[0], moved[row])
+        np.testing.assert_array_equal(alone_up[0], up[row])
+    assert not up[:, 0].any()
+    assert up.mean() > 0.8
+    assert not np.array_equal(moved[0], lattice.after_random_actions(state[:1], [6])[0][0])

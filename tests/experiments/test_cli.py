@@ -309,7 +309,9 @@ def test_solve_gives_frozen_lakes_published_value(tmp_path: Path, capsys: pytest
     twin = run_json(capsys, "solve", "frozenlake-4x4", "--out", str(tmp_path / "lake"))
     assert twin["results"]["start_value"] == pytest.approx(results["start_value"], abs=1e-9)
     assert (tmp_path / "lake" / "values.svg").read_bytes().startswith(b"<?xml")
-    assert len((tmp_path / "lake" / "values.csv").read_text(encoding="utf-8").splitlines()) == 1 + 16
+    _, *states = (tmp_path / "lake" / "values.csv").read_text(encoding="utf-8").splitlines()
+    assert len(states) == 16 - 5  # four holes and the goal end the episode
+    assert (states[1].split(",")[-1], states[5].split(",")[-1]) == ("up", "left right")
 
 
 @pytest.mark.slow

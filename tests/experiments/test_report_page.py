@@ -44,10 +44,13 @@ const up = column();
 by_return.click();
 const down = column();
 const attacked = move(other, 1), both = move(slider, 0), begin = move(other, 0);
+const records = [...document.querySelectorAll("details.record")], folded = records.filter(each => !each.open).length;
+dispatchEvent(new Event("beforeprint"));
 document.body.insertAdjacentHTML("beforeend", "<pre id='probe'></pre>");
 document.querySelector("#probe").textContent = JSON.stringify({
   before, up, down, last, attacked, both, begin,
   said: [...document.querySelectorAll(".panel output")].map(each => each.textContent),
+  records: [records.length, folded, records.filter(each => each.open).length],
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   broken: [...document.querySelectorAll("nav a")].filter(link => !document.querySelector(link.hash)).length,
   images: [...document.images].every(image => image.naturalWidth > 0),
@@ -176,14 +179,14 @@ def test_the_summary_of_an_attack_is_the_least_return_at_the_largest_epsilon() -
 def test_the_summary_of_a_sweep_is_the_cell_with_the_highest_return() -> None:
     cells = [
         {"cell": name, "return": mean_interval([value] * seeds)}
-        for name, value, seeds in (("a", 1.0, 12), ("b", 2.0, 9))
+        for name, value, seeds in (("a", 1.0, 12), ("tabularq on lake learning_rate=0.1 gamma=0.9", 2.0, 9))
     ]
     results = {"runs": 24, "done": 21, "failed": 2, "damaged": 1, "missing": 0, "cells": [*cells, {"cell": "c"}]}
     told = summary_of(RunRecord("sweep", "title", {"question": "Which?"}, results))
     assert told.question == "Which?"
-    assert (
-        told.answer
-        == "Highest mean return: b with 2 [2, 2] (mean over 9 seeds, 95% interval, Student t), of 3 settings."
+    assert told.answer == (
+        "Highest mean return: Q-learning on lake, learning rate 0.1, gamma 0.9 with 2 [2, 2] (mean over 9 seeds, 95% "
+        "interval, Student t), of 3 settings."
     )
     lost, few = told.warnings
     assert lost == "3 of 24 runs have no result."
@@ -293,6 +296,8 @@ def test_in_a_browser_tables_sort_panels_move_and_nothing_is_cut(run: RunRecord,
         moved = [found[name] for name in ("last", "attacked", "both", "begin")]
         assert moved == ["0.500", "0.375", "0.0625", "0.125"]
         assert found["said"] == ["environment steps 10", "epsilon 0"]
+        count, folded, opened = found["records"]
+        assert count == folded == opened > 0  # a printed page shows the settings and the origin
         assert found["overflow"] <= 0
         assert found["broken"] == 0
         assert found["images"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlkit.agents import TabularQ
-from rlkit.experiments.workflows.evaluate import return_range, within_limits
+from rlkit.experiments.workflows.evaluate import return_difference, return_range, within_limits
 from rlkit.experiments.workflows.policies import Subject, of_agent
-from rlkit.statistics import Estimate
+from rlkit.statistics import Estimate, difference_interval
 
 
 def subject(env: str, **env_kwargs: Any) -> Subject:
@@ -41,6 +42,16 @@ def test_both_ends_of_an_interval_are_cut_to_what_is_possible(
 def test_no_interval_is_made_of_the_limits_for_one_seed() -> None:
     estimate = Estimate(1.0, float("nan"), float("nan"), 1, 0.95, "t")
     assert within_limits(estimate, (-10.0, 10.0)) is estimate
+
+
+def test_a_difference_is_cut_to_what_the_limits_of_returns_allow() -> None:
+    x, y = np.array([0.0, 0.0, 9.0]), np.array([0.0, 10.0, 10.0])
+    assert return_difference(x, y, None).lower < -11.0
+    found = return_difference(x, y, (-1.0, 10.0))
+    assert (found.value, found.lower) == (pytest.approx(-11 / 3), -11.0)
+    assert found.upper == return_difference(x, y, None).upper < 11.0
+    assert return_difference(y, x, (-1.0, 10.0)).upper == 11.0
+    assert return_difference(x, y, None, paired=True) == difference_interval(x, y, paired=True)
 
 
 GRID = "rlkit/GridWorld-v0"

@@ -21,11 +21,12 @@ from rlkit.experiments.studies.robustness import run, settings
 from rlkit.experiments.studies.robustness.analysis import AttackRow, curve_table, figure, order_table, rows_of
 from rlkit.experiments.studies.robustness.objectives import Pair, objective_table, pairs
 from rlkit.experiments.studies.robustness.settings import CASES, RobustnessCase, names_of
+from rlkit.experiments.studies.tuned import settings as tuned
 from rlkit.experiments.workflows.attack import aliasing
 from rlkit.experiments.workflows.compare import sb3_job_for
 from rlkit.experiments.workflows.policies import RLKIT, SB3
 from rlkit.experiments.workflows.train import Training
-from rlkit.figure_style import svg
+from rlkit.figure_style import ALIASED, svg
 
 TINY = Training(
     "CartPole-v1", "ppo", (0, 1), 256, None, {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "net_arch": (16,)}
@@ -93,10 +94,10 @@ def test_tables_and_figure() -> None:
     assert order.rows[0][5].value == pytest.approx(-5.0)
     drawn = figure(KNOWN, aliasing=0.5)
     panel = drawn.axes[0]
-    assert [line.get_label() for line in panel.lines] == ["sign noise", "FGSM", "PGD-20", "states read alike"]
+    assert [line.get_label() for line in panel.lines] == ["sign noise", "FGSM", "PGD-20", ALIASED]
     assert panel.lines[0].get_ydata().tolist() == [11.0, pytest.approx(np.mean([8.0, 9.0, 9.5]))]
     assert svg(drawn).startswith(b"<?xml")
-    assert "states read alike" not in [line.get_label() for line in figure(KNOWN, aliasing=None).axes[0].lines]
+    assert ALIASED not in [line.get_label() for line in figure(KNOWN, aliasing=None).axes[0].lines]
 
 
 # The margin and the cross-entropy
@@ -154,6 +155,18 @@ def test_objectives_are_compared_once_and_tabled(small: None, tmp_path: Path, mo
     (line,) = objective_table([replace(low, regret_margin=7.0), replace(high, regret_margin=6.0)]).rows
     assert line[:4] == ("cartpole-tiny", RLKIT, "FGSM", 0.5)
     assert (line[5].value, line[7].value, line[8].value) == pytest.approx((0.3, 6.5, 2.5))
+
+
+def test_a_case_trains_in_the_environment_of_its_task_and_has_the_seeds_of_all() -> None:
+    for case in CASES:
+        for training in (case.training, case.sb3_training):
+            assert (training.env, training.env_kwargs, training.seeds) == (
+                case.task.env, case.task.env_kwargs, settings.SEEDS
+            )  # fmt: skip
+    of_task = {case.name for case in CASES if case.training is not case.sb3_training}
+    assert of_task == {"cartpole-dqn", "cartpole-a2c", "cartpole-ppo"}
+    first = next(case.training for case in tuned.CASES if case.name == "dqn-first")
+    assert CASES[0].training.hyperparameters == first.hyperparameters
 
 
 @pytest.mark.slow

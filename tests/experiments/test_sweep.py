@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_a_setting_of_one_agent_leaves_the_other_alone() -> None:
         "tabularq on rlkit/GridWorld-v0 power=1.0",
         "sarsa on rlkit/GridWorld-v0",
     ]
+
+
+def test_steps_of_an_agent_replace_those_of_the_experiment() -> None:
+    longer = {**SMALL["agents"][0], "name": "longer", "steps": 400}
+    made = experiment_of({**SMALL, "agents": [*SMALL["agents"], longer]})
+    assert {(run.agent, run.configuration["steps"]) for run in made.runs} == {("tabularq", 300), ("longer", 400)}
+    assert [len(batch) for batch in made.batches] == [4, 4]
+    with pytest.raises(ValueError, match="steps of the agent 'longer' must be an integer at least 1, got 0"):
+        experiment_of({**SMALL, "agents": [{**longer, "steps": 0}]})
 
 
 def test_the_id_is_of_what_is_said_and_not_of_how(tmp_path: Path) -> None:
@@ -154,7 +164,12 @@ def test_what_an_experiment_needs_is_said(tmp_path: Path, capsys: pytest.Capture
     assert main(["sweep", str(tmp_path / "none.toml")]) == 2
     assert "there is no file" in capsys.readouterr().err
     assert main(["status", str(tmp_path)]) == 2
-    assert "holds no sweep.json" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("holds no sweep.json: give the folder of a sweep\n")
+    (tmp_path / "search" / "round-0-rung-1").mkdir(parents=True)
+    (tmp_path / "search" / "round-0-rung-1" / "sweep.json").touch()
+    assert main(["status", str(tmp_path / "search")]) == 2
+    assert f"such as {tmp_path / 'search' / 'round-0-rung-1'}" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "search")
     assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
     (tmp_path / "a <b>.toml").write_text(f"steps = 300\n{TOML}", encoding="utf-8")
     assert main(["sweep", str(tmp_path / "a <b>.toml")]) == 2

@@ -43,7 +43,7 @@ def said_by(program: str, folder: Path, settings: Mapping[str, str]) -> dict[str
 def test_a_ray_cluster_that_loses_a_node_loses_no_run_and_trains_none_twice(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     file = tmp_path / "experiment.toml"
-    file.write_text(f"steps = 1500\ncheckpoint_every = 100\nrows = 1\n{TOML}", encoding="utf-8")
+    file.write_text(f"steps = 3000\ncheckpoint_every = 50\nrows = 1\n{TOML}", encoding="utf-8")
     said = said_by("ray_cluster.py", tmp_path, RAY)
     assert said["finished"]
     assert said["places"] == 2  # of the nodes, as many as tasks in flight

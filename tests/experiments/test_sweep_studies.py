@@ -18,13 +18,18 @@ from rlkit.experiments.studies.common.outcomes import OutcomeRow, optimum_of, st
 from rlkit.experiments.studies.common.sweeps import by_cell, train_missing_runs, with_rows
 from rlkit.experiments.studies.ensembles import run as ensembles
 from rlkit.experiments.studies.grids import settings as grids
+from rlkit.experiments.studies.matched import settings as matched
+from rlkit.experiments.studies.networks import run as networks
 from rlkit.experiments.studies.overestimation import run as overestimation
 from rlkit.experiments.studies.replay import run as replay
+from rlkit.experiments.studies.robustness import settings as robustness
+from rlkit.experiments.studies.transfer import settings as transfer
 from rlkit.experiments.studies.tuned import settings as tuned
 from rlkit.experiments.workflows.sweep.experiment import batch_training, experiment_of
 
-STUDIES = (baselines, ablations, agreement, ensembles, overestimation, replay)
-PARTS = [*(part for study in STUDIES for part in study.CASES), *grids.PARTS, *tuned.PARTS]
+STUDIES = (baselines, ablations, agreement, ensembles, networks, overestimation, replay)
+PARTS = [*(part for study in STUDIES for part in study.CASES), *grids.PARTS, *matched.PARTS, *tuned.PARTS]
+PARTS += [*robustness.PARTS, robustness.SB3_PART, *transfer.EXPERIMENTS]
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.folder.name}-{part.name}")

@@ -11,7 +11,7 @@ from rlkit.figure_style import INK, in_style, panels, svg
 from rlkit.statistics import median_interval, wilson_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
-from ...report.text import in_words, slug_in_words
+from ...report.text import cell_text, in_words, slug_in_words
 from ...workflows.sweep.experiment import Experiment, PlannedRun
 from ..common import rows
 from ..common.outcomes import OutcomeRow, optimum_of, train_and_score
@@ -56,7 +56,7 @@ def label_of(run: PlannedRun) -> str:
 def label_in_words(run: PlannedRun) -> str:
     """Return the name of a variant as people say it."""
     return ", ".join(
-        (slug_in_words(run.agent), *(f"{in_words(name)} {value:g}" for name, value in run.settings.items()))
+        (slug_in_words(run.agent), *(f"{in_words(name)} {cell_text(value)}" for name, value in run.settings.items()))
     )
 
 

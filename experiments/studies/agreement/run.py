@@ -21,15 +21,24 @@ from rlkit.statistics import share_interval
 from ...report.ledger import Cell, ReportTable
 from ...workflows.evaluate import mean_return, play, possible_returns
 from ...workflows.exact import all_scores, finite_problem
-from ...workflows.sweep.experiment import Batch, Experiment
+from ...workflows.sweep.experiment import Batch
 from ...workflows.train import Training, train
 from ..common import rows
 from ..common.study import Study, StudyOptions
-from ..common.sweeps import Part, RunRow, parts, train_missing_runs, with_rows
+from ..common.sweeps import Part, RunRow, by_cell, parts, train_missing_runs, with_rows
+from .lattice import LatticeShares, lattice_shares
 from .states import agreement
 
-GRIDS, CARTPOLE = CASES = parts(__file__, "grids", "cartpole")
-SLIPS = {"four-rooms": (0.0, 0.1, 0.3), "frozenlake-4x4": (2 / 3, 0.0, 0.4, 0.8)}  # the maps' own are 4/9 and 2/3
+MAPS = parts(__file__, "grids", "deterministic")
+(CARTPOLE,) = parts(__file__, "cartpole")
+LATTICE = parts(__file__, "lattice-ppo", "lattice-a2c")
+CASES = (*MAPS, CARTPOLE, *LATTICE)
+SLIPS = {  # the maps' own are 4/9, 2/3, 0 and 0
+    "four-rooms": (0.0, 0.1, 0.3),
+    "frozenlake-4x4": (2 / 3, 0.0, 0.4, 0.8),
+    "cliff": (0.0, 0.1, 0.3),
+    "four-rooms-corner": (0.0, 0.1, 0.3),
+}
 EPISODES = 20  # of a changed cart-pole
 FACTORS = (0.5, 2.0)
 NUMBERS = ("half_length", "pole_mass", "cart_mass", "force")
@@ -46,6 +55,16 @@ class AgreementRow(RunRow):
 
 
 @dataclass(frozen=True)
+class LatticeRow(RunRow):
+    """How often one policy's action is the lattice's; see ``LatticeShares``."""
+
+    visited: float | None
+    perturbed: float | None
+    everywhere: float | None
+    balanced: float
+
+
+@dataclass(frozen=True)
 class WorldRow(RunRow):
     """The return of one policy in one world."""
 
@@ -57,13 +76,17 @@ class WorldRow(RunRow):
 
 def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, measure them, and table agreement and changed worlds."""
-    shares, worlds = options.data / "agreement.csv", options.data / "worlds.csv"
-    if GRIDS in cases:
-        train_missing_runs(GRIDS.experiment, shares, AgreementRow, partial(measure_grid, worlds=worlds))
-    if CARTPOLE in cases:
-        train_missing_runs(CARTPOLE.experiment, worlds, WorldRow, measure_cartpole)
+    shares, lattice, worlds = (options.data / f"{name}.csv" for name in ("agreement", "lattice", "worlds"))
+    for part in cases:
+        if part in MAPS:
+            train_missing_runs(part.experiment, shares, AgreementRow, partial(measure_grid, worlds=worlds))
+        elif part == CARTPOLE:
+            train_missing_runs(part.experiment, worlds, WorldRow, measure_cartpole)
+        else:
+            train_missing_runs(part.experiment, lattice, LatticeRow, measure_lattice)
     return (
-        agreement_table(GRIDS.experiment, rows.read(shares, AgreementRow)),
+        agreement_table(rows.read(shares, AgreementRow)),
+        lattice_table(rows.read(lattice, LatticeRow)),
         world_table(rows.read(worlds, WorldRow)),
     )
 
@@ -131,9 +154,15 @@ def returns_in(agent: Agent, training: Training, env_kwargs: dict[str, float]) -
     return play(agent, env).seed_means
 
 
-def agreement_table(experiment: Experiment, known: Sequence[AgreementRow]) -> ReportTable:
+def measure_lattice(batch: Batch, training: Training) -> list[LatticeRow]:
+    """Train runs on the cart-pole, and compare their actions with those of the lattice."""
+    agent = train(training, training.make_agent()).agent
+    return [LatticeRow(run.cell, run.seed, *of) for run, of in zip(batch, lattice_shares(agent), strict=True)]
+
+
+def agreement_table(known: Sequence[AgreementRow]) -> ReportTable:
     """Return the shares of optimal actions by agent and map."""
-    found = with_rows(experiment, known)
+    found = [pair for part in MAPS for pair in with_rows(part.experiment, known)]
     lines: list[tuple[Cell, ...]] = []
     for place in dict.fromkeys((run.environment, run.agent) for run, _ in found):
         of = [row for run, row in found if (run.environment, run.agent) == place]
@@ -141,6 +170,19 @@ def agreement_table(experiment: Experiment, known: Sequence[AgreementRow]) -> Re
         lines.append((*place, len(of), *shares))
     columns = ("map", "agent", "seeds", "visited states", "after one random action", "all states")
     return ReportTable("agreement", "Share of states whose greedy action is optimal", columns, tuple(lines))
+
+
+def lattice_table(known: Sequence[LatticeRow]) -> ReportTable:
+    """Return the shares of the lattice's actions, and of its balanced states, by agent."""
+    lines: list[tuple[Cell, ...]] = []
+    for cell, of in ((cell, of) for part in LATTICE for cell, of in by_cell(part.experiment, known).items()):
+        numbers = (
+            [getattr(row, name) for row in of if getattr(row, name) is not None] for name in LatticeShares._fields
+        )
+        lines.append((cell, len(of), *(share_interval(column) if column else None for column in numbers)))
+    columns = ("policies", "seeds", "visited states", "after ten random actions", "random states", "balanced")
+    title = "Share of states, of those where the action matters, whose greedy action is the lattice's"
+    return ReportTable("lattice", title, columns, tuple(lines))
 
 
 def world_table(known: Sequence[WorldRow]) -> ReportTable:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from rlkit.figure_style import in_style, panels, svg
 from rlkit.plotting import strips
-from rlkit.statistics import difference_interval
+from rlkit.statistics import difference_interval, equivalence_test
 
 from ...report import terminal
 from ...report.ledger import Cell, ReportTable, write_bytes
@@ -73,15 +73,24 @@ def sb3_score(name: str, training: Training, job: SB3Job) -> Score:
 def difference_table(known: Sequence[Score]) -> ReportTable:
     """Mean returns of both libraries and their difference (rlkit minus stable-baselines3) by case and policy."""
     lines: list[tuple[Cell, ...]] = []
-    possible = limits()
+    possible, margins = limits(), {case.name: case.margin for case in CASES}
     for case in dict.fromkeys(row.case for row in known):
         for kind in ("greedy", "sampled"):
             x, y = (earned(known, case, maker, kind) for maker in (RLKIT, SB3))
             if x and y:
                 means = (mean_return(np.array(each), possible.get(case)) for each in (x, y))
-                lines.append((case, kind, f"{len(x)}, {len(y)}", *means, difference_interval(x, y)))
-    columns = ("case", "actions", "seeds", RLKIT, SB3, "difference")
+                margin = margins.get(case)
+                answer = None if margin is None else answer_of(x, y, margin)
+                lines.append((case, kind, f"{len(x)}, {len(y)}", *means, difference_interval(x, y), margin, answer))
+    columns = ("case", "actions", "seeds", RLKIT, SB3, "difference", "margin", "within the margin")
     return ReportTable("matched", "Mean final return over seeds, with 95 % intervals", columns, tuple(lines))
+
+
+def answer_of(x: Sequence[float], y: Sequence[float], margin: float) -> str:
+    """Return "equivalent", "different" or "undecided" by two one-sided tests; without any spread nothing is decided."""
+    if np.ptp(x) == np.ptp(y) == 0.0:
+        return "undecided"
+    return equivalence_test(x, y, margin=margin).answer
 
 
 def earned(known: Sequence[Score], case: str, maker: str, kind: str) -> list[float]:

@@ -1,17 +1,18 @@
-"""What both libraries train, as data."""
+"""What both libraries train: the cells of the experiments in this folder, and the seeds of stable-baselines3."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from ...workflows.sweep.experiment import GridCell
 from ...workflows.train import Training
+from ..common.sweeps import parts
 
-SEEDS = tuple(range(30))
-SB3_SEEDS = tuple(range(10))
-
-
-# the zoo normalizes observations and rewards; here nothing is normalized
-PLAIN = {"normalize_observations": False, "normalize_rewards": False}
+PARTS = parts(__file__, "cartpole", "acrobot")
+SB3_COUNT = 10  # seeds of stable-baselines3, which train one after another
+ALL_SB3 = ("cartpole-ppo", "cartpole-ppo-short", "cartpole-a2c-short")  # cases in which it has as many as rlkit
+MARGINS: Mapping[str, float] = {"cartpole": 25.0, "acrobot": 20.0}  # largest difference of no interest, by environment
 
 
 class MatchedCase(NamedTuple):
@@ -19,23 +20,14 @@ class MatchedCase(NamedTuple):
 
     name: str
     training: Training  # of rlkit, all seeds as one computation
-    sb3_seeds: tuple[int, ...] = SB3_SEEDS  # of stable-baselines3, one after another
+    sb3_seeds: tuple[int, ...]
+    margin: float  # largest difference of mean returns that is of no interest
 
 
-CASES = (
-    MatchedCase("cartpole-dqn", Training("CartPole-v1", "dqn", SEEDS, 50_000, "rl-zoo")),
-    MatchedCase("cartpole-ppo", Training("CartPole-v1", "ppo", SEEDS, 100_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS),
-    MatchedCase("cartpole-a2c", Training("CartPole-v1", "a2c", SEEDS, 500_000, "rl-zoo", num_envs=8)),
-    # after the zoo's budgets every seed may have the greatest possible return; these budgets end before that
-    MatchedCase(
-        "cartpole-ppo-short", Training("CartPole-v1", "ppo", SEEDS, 25_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS
-    ),
-    MatchedCase(
-        "cartpole-a2c-short", Training("CartPole-v1", "a2c", SEEDS, 50_000, "rl-zoo", num_envs=8), sb3_seeds=SEEDS
-    ),
-    # the zoo's own settings with smaller budgets, so that not every seed has learned to swing up
-    MatchedCase("acrobot-dqn", Training("Acrobot-v1", "dqn", SEEDS, 100_000, "rl-zoo")),
-    MatchedCase("acrobot-ppo", Training("Acrobot-v1", "ppo", SEEDS, 1_000_000, "rl-zoo", num_envs=16)),
-    MatchedCase("acrobot-dqn-short", Training("Acrobot-v1", "dqn", SEEDS, 25_000, "rl-zoo", {"net_arch": (64, 64)})),
-    MatchedCase("acrobot-ppo-short", Training("Acrobot-v1", "ppo", SEEDS, 100_000, "rl-zoo", PLAIN, num_envs=16)),
-)
+def matched(cell: GridCell) -> MatchedCase:
+    """Return the case of a cell; stable-baselines3 has all of its seeds, or the first ``SB3_COUNT``."""
+    name, seeds = f"{cell.environment}-{cell.agent}", cell.training.seeds
+    return MatchedCase(name, cell.training, seeds if name in ALL_SB3 else seeds[:SB3_COUNT], MARGINS[cell.environment])
+
+
+CASES = tuple(matched(cell) for part in PARTS for cell in part.cells)

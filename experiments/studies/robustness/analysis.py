@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlkit.adversarial import NATURAL
-from rlkit.figure_style import COLORS, in_style, legend_below, mark_epsilon, panels
+from rlkit.figure_style import ALIASED, COLORS, in_style, legend_below, line_widths, mark_epsilon, panels
 from rlkit.plotting import SINGLE
 from rlkit.statistics import difference_interval, mean_interval, share_interval
 
@@ -86,12 +86,12 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
 
     Args:
         known: rows of one task.
-        aliasing: the epsilon from which states read alike, marked in every panel; None for none.
+        aliasing: the epsilon from which states can look alike, marked in every panel; None for none.
     """
     policies = list(dict.fromkeys((row.case, row.maker) for row in known))
     drawn, places = panels(len(policies), PANELS, (2.4, 1.9) if len(policies) > 1 else SINGLE, sharex=True, sharey=True)
     for panel, (case, maker) in zip(places, policies, strict=True):
-        for attack, color in zip(ATTACKS, COLORS, strict=False):
+        for attack, color, width in zip(ATTACKS, COLORS, line_widths(len(ATTACKS)), strict=False):
             own = rows_of(known, case, maker, attack)
             if own:
                 epsilons = [0.0, *sorted({row.epsilon for row in own})]
@@ -103,10 +103,10 @@ def figure(known: Sequence[AttackRow], aliasing: float | None) -> Figure:
                     np.maximum(mean.lower, found.min(axis=None)),
                     np.minimum(mean.upper, found.max(axis=None)),
                 )
-                panel.plot(epsilons, mean.value, color=color, marker="o", markersize=3, linewidth=1.3, label=attack)
+                panel.plot(epsilons, mean.value, color=color, marker="o", markersize=3, linewidth=width, label=attack)
                 panel.fill_between(epsilons, lower, upper, color=color, alpha=0.12, linewidth=0)
         if aliasing is not None:
-            mark_epsilon(panel, aliasing, "states read alike")
+            mark_epsilon(panel, aliasing, ALIASED)
         panel.set_title(f"{slug_in_words(case)}, {maker}", fontsize=8)
     drawn.supxlabel("epsilon [scale of the task]", fontsize=9)
     drawn.supylabel("return", fontsize=9)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rlkit.adversarial import PGD, DeepFool
 
 from ...workflows.policies import RLKIT, SB3
 from ...workflows.train import Training
+from ..common.sweeps import parts
 from ..common.tasks import ACROBOT, CARTPOLE, Task
 from ..robustness import settings as robustness
 
 SEEDS = robustness.SEEDS
+EXPERIMENTS = parts(__file__, "variants")  # of PPO; the other policies are those of the study robustness
+VARIANTS = {cell.agent: cell.training for part in EXPERIMENTS for cell in part.cells}
 
 
 class Kept(NamedTuple):
@@ -35,37 +37,22 @@ def of_robustness(name: str, task: Task, algorithm: str, maker: str, network: st
     )
 
 
-def ppo(variant: str, steps: int, network: str, hyperparameters: Mapping[str, Any]) -> Kept:
+def ppo(variant: str, network: str) -> Kept:
     """PPO of rlkit on the cart-pole with another network or settings other than the tuned ones."""
-    training = Training(CARTPOLE.env, "ppo", SEEDS, steps, "tuned", hyperparameters, num_envs=None)
-    folder = f"cartpole-ppo-{variant.replace(' ', '-')}"
-    return Kept(f"PPO {variant}", CARTPOLE, RLKIT, "PPO", network, folder, training)
+    agent = variant.replace(" ", "-")
+    return Kept(f"PPO {variant}", CARTPOLE, RLKIT, "PPO", network, f"cartpole-ppo-{agent}", VARIANTS[agent])
 
 
 TANH = "64-64 tanh"
-RELU: Mapping[str, Any] = {"activation": "relu"}
-# as many updates as with 20 epochs of whole batches, in a quarter of the time
-WIDE: Mapping[str, Any] = {**RELU, "net_arch": (256, 256), "batch_size": 64, "n_epochs": 5}
-# a linear value is no baseline on cart-pole: whole returns instead, over longer stretches
-LINEAR: Mapping[str, Any] = {
-    "network": "linear",
-    "learning_rate": 1e-2,
-    "target_kl": None,
-    "n_steps": 256,
-    "batch_size": 2048,
-    "gamma": 0.99,
-    "gae_lambda": 1.0,
-}
-RBF: Mapping[str, Any] = {"network": "rbf", "network_kwargs": {"centers": 128}, "learning_rate": 5e-3}
 
 KEPT = (
-    ppo("linear", 200_000, "linear", LINEAR),
-    ppo("RBF", 100_000, "RBF", RBF),
-    ppo("64-64", 100_000, "64-64", RELU),
-    ppo("256-256", 100_000, "256-256", WIDE),
+    ppo("linear", "linear"),
+    ppo("RBF", "RBF"),
+    ppo("64-64", "64-64"),
+    ppo("256-256", "256-256"),
     of_robustness("PPO", CARTPOLE, "PPO", RLKIT, TANH),
-    ppo("gamma 0.95", 100_000, TANH, {"gamma": 0.95}),
-    ppo("rate 3e-4", 100_000, TANH, {"learning_rate": 3e-4}),
+    ppo("gamma 0.95", TANH),
+    ppo("rate 3e-4", TANH),
     of_robustness("A2C", CARTPOLE, "A2C", RLKIT, TANH),
     of_robustness("DQN", CARTPOLE, "DQN", RLKIT, "128-128"),
     of_robustness("SB3 PPO", CARTPOLE, "PPO", SB3, TANH),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...workflows.train import Training
 from ..common.sweeps import parts
@@ -46,4 +46,3 @@ TARGETS: Mapping[str, tuple[Target, ...]] = {
 }
 TRAININGS = {cell.agent: cell.training for part in PARTS for cell in part.cells}
 CASES = tuple(TunedCase(name, TRAININGS[name], targets) for name, targets in TARGETS.items())
-FIRST_DQN_CARTPOLE: Mapping[str, Any] = TRAININGS["dqn-first"].hyperparameters  # of other studies too

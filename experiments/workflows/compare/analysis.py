@@ -13,11 +13,11 @@ import rlkit.sb3
 from rlkit.figure_style import svg
 from rlkit.plotting import Curve, learning_curves
 from rlkit.sb3 import SB3Policy
-from rlkit.statistics import Estimate, difference_interval, mean_interval
+from rlkit.statistics import Estimate, mean_interval
 
 from ...report.ledger import Cell, Picture, ReportTable, RunRecord
 from ...report.text import cell_text
-from ..evaluate import Played, played_by
+from ..evaluate import Played, played_by, return_difference
 from ..policies import Subject, backend_of, of_agent, of_models
 from ..train import KeptTraining, Training, TrainingResult, Watch, train_and_save
 from .sb3_job import HYPERPARAMETER_MAPS, Config, SB3Job, sb3_job_for
@@ -100,7 +100,7 @@ def comparison_run(comparison: Comparison) -> RunRecord:
     training, job, trained = comparison.training, comparison.job, comparison.trained
     agent, results = trained.agent, comparison.results
     rlkit_played, sb3_played = comparison.rlkit_played, comparison.sb3_played
-    difference = difference_interval(rlkit_played.seed_means, sb3_played.seed_means)
+    difference = return_difference(rlkit_played.seed_means, sb3_played.seed_means, rlkit_played.limits)
     rlkit_cpu = trained.cpu_seconds / agent.num_seeds
     sb3_cpu = mean_interval([result.cpu_seconds for result in results]).value
     numbers: dict[str, Any] = {

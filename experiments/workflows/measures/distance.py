@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rlkit.adversarial import Attack, DeepFool, DistanceCurve, distance_curve
-from rlkit.figure_style import svg
+from rlkit.figure_style import ALIASED, svg
 from rlkit.plotting import Curve, Reference, curve_panels
 from rlkit.statistics import mean_interval
 
@@ -77,5 +77,5 @@ def _table(curves: Sequence[DistanceCurve], plan: AttackPlan) -> ReportTable:
 def _figure(curves: Sequence[DistanceCurve], plan: AttackPlan) -> Figure:
     fine = tuple(np.linspace(0.0, max(plan.epsilons), POINTS).tolist())
     shares = {each.attack: Curve(fine, each._replace(epsilons=fine).flipped) for each in curves}
-    mark = None if plan.aliasing is None else Reference("states can look alike", plan.aliasing)
+    mark = None if plan.aliasing is None else Reference(ALIASED, plan.aliasing)
     return curve_panels([("", shares)], f"epsilon [{plan.unit}]", "share of states that flip", mark=mark)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from rlkit.adversarial import PGD, Transfer, distill, sweep
 from rlkit.figure_style import svg
 from rlkit.plotting import Curve, curve_panels
-from rlkit.statistics import difference_interval, share_interval
+from rlkit.statistics import share_interval
 
 from ...report.ledger import Cell, Picture, ReportTable
 from ..attack import AttackPlan, played_curve
-from ..evaluate import mean_return, return_range
+from ..evaluate import mean_return, return_difference, return_range
 from ..fitted_attacks import fit_states
 from ..policies import Subject
 from .states import Measurement, natural_states
@@ -85,7 +85,7 @@ def _table(found: list[SubstituteAttack], plan: AttackPlan, limits: tuple[float,
     rows: list[tuple[Cell, ...]] = []
     for each in found:
         for i, epsilon in enumerate(plan.epsilons):
-            change = difference_interval(each.returns[i], each.natural, paired=True)
+            change = return_difference(each.returns[i], each.natural, limits, paired=True)
             shares = share_interval(each.agreement), share_interval(each.flips[i])
             rows.append((each.queries, epsilon, *shares, mean_return(each.returns[i], limits), change))
     columns = ("queries", "epsilon", "agreement", "share of states that flip", "return", "change")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...report.ledger import Cell, ReportTable, RunRecord
+from ...report.text import in_words
 from ..evaluate import mean_return, possible_returns
 from .executors import Ended, Executor
 from .experiment import Batch, PlannedRun, batch_id
@@ -176,7 +177,9 @@ def sweep_record(sweep: SweepLedger, states: dict[str, RunState]) -> RunRecord:
             mean = mean_return(returns, limits)
         settings = tuple(_cell_of(first.settings.get(name)) for name in varied)
         cpu = float(sum(record["cost"]["cpu_seconds"] for record in found))
-        rows.append((first.agent, first.environment, *settings, len(found), len(runs) - len(found), mean, cpu))
+        rows.append(
+            (in_words(first.agent), first.environment, *settings, len(found), len(runs) - len(found), mean, cpu)
+        )
         results.append(
             {
                 "cell": cell,

@@ -23,7 +23,7 @@ from ..train import ALGORITHMS, Training, usual_preset
 
 NEEDED = ("question", "hypothesis", "agents", "environments", "seeds", "steps")
 OPTIONAL = ("name", "settings", "episodes", "first_episode", "rows", "checkpoint_every", "backend", "device", "engine")
-OF_AGENT = ("name", "preset", "num_envs", "set", "settings")
+OF_AGENT = ("name", "preset", "num_envs", "steps", "set", "settings")
 OF_ENVIRONMENT = ("name", "env_kwargs")
 ROWS = 64  # of a batch at most, unless the experiment says so
 MOST_RUNS = 100_000
@@ -88,6 +88,7 @@ class _GridAgent(NamedTuple):
     algo: str
     preset: str | None
     num_envs: int | None
+    steps: int | None  # None: those of the experiment
     fixed: Mapping[str, Any]
     varied: Mapping[str, Sequence[Any]]
 
@@ -190,8 +191,8 @@ def cells_of(given: Mapping[str, Any]) -> list[GridCell]:
     cells = sum(math.prod(map(len, agent.varied.values())) for agent in agents) * len(environments)
     if cells * len(seeds) > MOST_RUNS:
         raise ValueError(f"the grid has {cells * len(seeds):,} runs, at most {MOST_RUNS:,} are possible: split it")
+    steps = count_of(given["steps"], "steps")
     common: dict[str, Any] = {
-        "steps": count_of(given["steps"], "steps"),
         "backend": _text(given.get("backend", "auto"), "backend"),
         "device": _text(given.get("device", "cpu"), "device"),
         "engine": _text(given.get("engine", "auto"), "engine"),
@@ -204,6 +205,7 @@ def cells_of(given: Mapping[str, Any]) -> list[GridCell]:
                 env=environment.env,
                 algo=agent.algo,
                 seeds=seeds,
+                steps=agent.steps or steps,
                 preset=agent.preset or usual_preset(agent.algo, environment.env),
                 hyperparameters={**agent.fixed, **settings},
                 env_kwargs=environment.env_kwargs,
@@ -348,12 +350,16 @@ def _agent(given: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> _Gr
     for name in fixed:
         if name in varied or name in own:
             raise ValueError(f"{name} is set to {fixed[name]!r} by {where} and varied in settings: keep one")
-    preset, num_envs = given.get("preset"), given.get("num_envs")
+    preset = given.get("preset")
+    num_envs, steps = (
+        None if given.get(key) is None else count_of(given[key], f"{key} of {where}") for key in ("num_envs", "steps")
+    )
     return _GridAgent(
         name_of(given.get("name", algo), where),
         algo,
         None if preset is None else _text(preset, f"preset of {where}"),
-        None if num_envs is None else count_of(num_envs, f"num_envs of {where}"),
+        num_envs,
+        steps,
         fixed,
         {**varied, **own},
     )
