@@ -299,9 +299,8 @@ def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypa
     tiny = grid._replace(steps=1100, seeds=(0,), tuning_seeds=(5,), configurations=few)
     cases = cases_of(tiny)
     for module in (run, analysis):
-        monkeypatch.setattr(module, "CASES", cases)
-        monkeypatch.setattr(module, "EPSILONS", (0.2,))
-    monkeypatch.setattr(analysis, "COMPARISONS", (tiny,))
+        for name, value in {"CASES": cases, "EPSILONS": (0.2,), "COMPARISONS": (tiny,)}.items():
+            monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(input_gradients, "HALVINGS", 3)
     monkeypatch.setattr(input_gradients, "MAX_BOXES", 256)
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
@@ -318,6 +317,7 @@ def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypa
     assert [(each.case, each.configuration) for each in frozen] == [
         (case.name, of_case(known, case.name)[0].configuration) for case in cases
     ]
+    assert (tmp_path / "rows" / "grid-dqn.svg").is_file()
     distances = rows.read(tmp_path / "rows" / "distance-rows.csv", DistanceRow)
     assert len(distances) == 2 * 2  # norms
     assert all(row.certified <= row.achieved + 1e-9 for row in distances)

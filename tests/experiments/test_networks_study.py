@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rlkit.adversarial import FGSM
 from rlkit.experiments.studies.networks import run as study
 from rlkit.experiments.studies.networks.run import NetworkRow
 from rlkit.experiments.workflows.sweep.experiment import batch_training
@@ -60,6 +61,7 @@ def test_nothing_is_tested_where_nothing_is_lost() -> None:
 @pytest.mark.slow
 def test_every_policy_plays_without_attack_and_at_every_epsilon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "EPISODES", 2)
+    monkeypatch.setattr(study, "ATTACKS", {study.BEST: FGSM()})
     monkeypatch.setattr(study, "CARTPOLE", study.CARTPOLE._replace(epsilons=(0.1, 1.6)))
     linear = next(part for part in study.CASES if part.name == "linear")
     batch = linear.experiment.batches[0][:2]
