@@ -13,7 +13,7 @@ copyright = author
 release = rlkit.__version__
 extensions = [
     *("myst_nb", "sphinx_design", "sphinx.ext.autodoc", "sphinx.ext.napoleon"),
-    *("reference_text", "command_links", "notebook_files", "mathml"),
+    *("reference_text", "command_links", "notebook_files", "mathml", "whole_numbers"),
 ]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3

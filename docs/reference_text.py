@@ -22,6 +22,7 @@ from unittest import mock
 
 REQUEST = re.compile(r"^<!-- (?:api: (?P<module>[\w.]+)|(?P<all>modules|commands)) -->$", re.MULTILINE)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+HELP_WIDTH = 88  # characters
 COMMAND_PAGES = {  # where the manual explains a command, from the page of the commands
     "train": "../quickstart.md#train",
     "evaluate": "../quickstart.md#look",
@@ -203,11 +204,15 @@ def commands() -> str:
 
 
 def help_of(command: str) -> str:
-    """Return the text of ``rlkit COMMAND --help`` at 110 columns, without a terminal."""
+    """Return the text of ``rlkit COMMAND --help`` without a terminal, its paragraphs wrapped as a terminal does."""
     from rlkit.experiments.cli import main
 
     printed = io.StringIO()
-    with mock.patch.dict(os.environ, {"NO_COLOR": "1", "COLUMNS": "110"}), contextlib.redirect_stdout(printed):
+    with (
+        mock.patch.dict(os.environ, {"NO_COLOR": "1", "COLUMNS": str(HELP_WIDTH)}),
+        contextlib.redirect_stdout(printed),
+    ):
         if code := main([command, "--help"]):
             raise RuntimeError(f"rlkit {command} --help ended with {code}")
-    return "\n".join(line.rstrip() for line in ANSI.sub("", printed.getvalue()).strip("\n").split("\n"))
+    lines = ANSI.sub("", printed.getvalue()).strip("\n").split("\n")
+    return "\n".join(line.rstrip() if line.startswith(" ") else textwrap.fill(line, HELP_WIDTH) for line in lines)

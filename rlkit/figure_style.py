@@ -31,7 +31,7 @@ MOST_LINES = 5  # of a panel; more are drawn as small multiples
 PANEL = (4.6, 3.2)  # inches
 PANELS_PER_ROW = 2
 LEGEND_HANDLE, LEGEND_LETTER = 0.6, 0.066  # inches of a legend's line and gaps, and of a letter
-NARROWEST, WIDER = 1.4, 0.5  # points: of the last of several lines in a panel, and of each more than of the next
+NARROWEST, WIDER = 1.2, 0.4  # points: of the last of several lines in a panel, and of each more than of the next
 DPI = 110
 ALIASED = "states can look alike"  # label of the mark at ``aliasing_epsilon``
 

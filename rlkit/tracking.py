@@ -89,17 +89,23 @@ class EpisodeReturns:
         kinds = ("reward", "observation", "loss")
         self.unsound = {kind: torch.zeros(num_seeds, dtype=torch.bool, device=device) for kind in kinds}
 
-    def add(self, segment: Transition) -> None:
-        """Steps of every copy, ``[S, T, B, ...]`` each field."""
-        self._segments.append((segment.reward, segment.done, segment.next_obs))
-        self._kept += segment.reward.shape[1]
-        if self._kept >= FOLD:
-            self.fold()
+    def add(self, segment: Transition, each: int | None = None) -> None:
+        """Add steps of every copy, ``[S, T, B, ...]`` each field.
 
-    @property
-    def room(self) -> int:
-        """Steps until those kept are summed up; it does not matter for the sums in how many segments they come."""
-        return FOLD - self._kept
+        Args:
+            segment: the steps.
+            each: the sums are those of adding so many steps at a time, to the bit; None for all of them at once.
+        """
+        begin, steps, done = 0, segment.reward.shape[1], segment.done
+        each = each or steps
+        while begin < steps:
+            end = min(begin + -(-(FOLD - self._kept) // each) * each, steps)  # where they are summed, or the last
+            fields = (field[:, begin:end] for field in (segment.reward, done, segment.next_obs))
+            self._segments.append(tuple(fields))  # type: ignore[arg-type]
+            self._kept += end - begin
+            if self._kept >= FOLD:
+                self.fold()
+            begin = end
 
     def fold(self) -> None:
         """Sum the steps kept.

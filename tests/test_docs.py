@@ -79,6 +79,13 @@ def test_formulas_are_drawn_by_the_browser_without_a_network(built):
     assert not re.findall(r'<(?:script|link)[^>]* (?:src|href)="https?:', page)
 
 
+def test_numbers_of_a_table_stay_with_their_intervals(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    unbroken = importlib.import_module("whole_numbers").unbroken
+    assert unbroken("493 ± 15 of 124 [-91, 158]") == "493\xa0±\xa015 of 124\xa0[-91,\xa0158]"
+    assert unbroken("2 [see], 3 [S, B] and 1, 2") == "2 [see], 3 [S, B] and 1, 2"
+
+
 @pytest.mark.slow
 def test_a_command_in_a_text_leads_to_its_help(built):
     page = (built / "manual" / "attacks.html").read_text(encoding="utf-8")

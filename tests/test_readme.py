@@ -44,6 +44,16 @@ def test_every_file_named_is_there():
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+def test_every_link_leads_to_a_file_and_a_heading():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#([\w-]+))?\)", README)
+    assert len(links) > 8
+    for path, anchor in links:
+        assert (ROOT / path).exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
+
+
 def test_the_two_commands_are_targets():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in ("demo", "test"):

@@ -7,31 +7,28 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.compiled.layout import AdamArrays, MLPArrays, PriorityArrays, ReplayArrays, TransitionArrays
 from rlkit.compiled.learn import blocks
 from rlkit.compiled.q_learning import (
-    CollectArrays,
     EpsilonGreedy,
     Exploration,
     QArrays,
+    QLearner,
     QLearning,
     Schedules,
     UpdateLog,
     descend_rows,
-    iterate_rows,
     write_epsilons,
 )
 from rlkit.compiled.replay import store_rows
 from rlkit.compiled.rollout import CartPoleNumbers, SegmentArrays
 from rlkit.nn import MLP, Dueling
 from rlkit.replay import ReplayBuffer
-from rlkit.schedules import factor
 
-from .compiled_on_policy import scaling_of
-
-AHEAD = 2**32  # multiply-adds of the iterations that are made at once, unless one has more: a fraction of a second
+from .compiled_iterations import ends_of, iterate, iterations_until_row, note_divergences, scaling_of, scheduled
 
 
 def not_covered(agent: Any) -> str:
@@ -86,13 +83,11 @@ class DQNIteration:
         agent, steps = self.agent, self.agent.config.train_freq
         if self.numbers is None or agent.memory.replay is None:  # the first segment makes the memory
             agent.collect(steps)
-        elif not self.plain:
-            self.collect(steps)
-        elif (count := self.iterations_at_once()) > 0:
-            self.iterate(count, agent.updates_due(steps * agent.env.num_envs))
+        elif self.plain:
+            self.iterate(self.iterations_at_once(), agent.updates_due(steps * agent.env.num_envs))
             return
         else:
-            self.iterate(1, 0)
+            self.collect(steps)
         due = agent.updates_due()
         while due > 0:
             count = min(due, agent.updates_until_target())
@@ -100,77 +95,72 @@ class DQNIteration:
             due -= count
 
     def iterations_at_once(self) -> int:
-        """Return how many iterations one call of machine code can make; 0 if the next one has to be made in parts.
+        """Return how many iterations one call of machine code makes.
 
-        No row of the log, end of training or sum of returns falls into them, the target network stays as it is, and
-        all of them make as many updates.
+        No row of the log and no end of training falls into them, and all of them make as many updates.
         """
-        agent, state, config = self.agent, self.agent.training_state, self.agent.config
-        copies, steps = agent.env.num_envs, config.train_freq
-        now, each = state.timesteps, steps * copies
+        agent, config = self.agent, self.agent.config
+        each = config.train_freq * agent.env.num_envs
         updates = agent.updates_due(each)
-        counts: list[int] = [max(-(-(min(state.due, state.end) - now) // each), 1), max(state.returns.room // steps, 1)]
-        counts.append(max(AHEAD // (agent.num_seeds * self.work * max(updates, 1)), 1))
+        count = iterations_until_row(agent, config.train_freq, self.work * updates)
         if updates == 0 and config.gradient_steps != 0:
-            counts.append((config.learning_starts - now) // each)
-        if config.target_clock == "steps":
-            interval = max(config.target_update_interval // copies, 1)
-            counts.append((interval - now // copies % interval - 1) // steps)
-        elif updates > 0:
-            counts.append(agent.updates_until_target() // updates)
-        return min(counts)
+            count = min(count, (config.learning_starts - agent.num_timesteps) // each)
+        return count
 
     def iterate(self, count: int, updates: int) -> None:
-        """Make ``count`` iterations with ``updates`` updates each; a row makes all of them before the next row begins.
-
-        The target network is updated at the end if it is due.
-        """
+        """Make ``count`` iterations with ``updates`` updates each, in one call."""
         agent, state, memory, config = self.agent, self.agent.training_state, self.agent.memory, self.agent.config
-        steps, before, each = config.train_freq, state.timesteps, config.train_freq * memory.copies
-        ends = [before + (k + 1) * each for k in range(count)]  # timesteps after each iteration
+        steps, ends, added = config.train_freq, ends_of(agent, config.train_freq, count), int(memory.replay.added)
         epsilon = np.empty((count * steps, agent.num_seeds), self.dtype)
-        write_epsilons(self.exploration, before, memory.copies, state.end, epsilon)
-        policy = EpsilonGreedy(self.online, epsilon, config.single_coin, agent.num_actions)
+        write_epsilons(self.exploration, state.timesteps, memory.copies, state.end, epsilon)
         log, learned = self.empty_log(count, updates), agent.active.clone()
         replay, priority = self.stored.of(memory, count * steps)
         u = agent._sample.take(count * updates).numpy() if updates > 0 else self.no_numbers
-        schedules, added = self.schedules([state.remaining_at(end) for end in ends]), int(memory.replay.added)
-        learning = self.learner, scaling_of(agent), schedules, replay.as_bytes(), priority, added, u, log
+        schedules = self.schedules([state.remaining_at(end) for end in ends], self.target_ticks(ends, updates))
+        stored = replay, replay.as_bytes(), priority, added, u, log
 
-        def loop(numbers: Any, running: Any, policy: Any, _: Any, explore: Any, noise: Any) -> SegmentArrays:
-            segment = SegmentArrays.empty(running.state, len(explore))
-            steps = observed(segment, replay.obs.dtype)
-            experience = CollectArrays(numbers, running, policy, explore, noise, segment, steps, replay)
-            for first, last in blocks(agent.num_seeds, self.work * count * max(updates, 1)):
-                iterate_rows(first, last, experience, *learning)
-            return segment
+        def learner(segment: SegmentArrays) -> QLearner:
+            learning = self.learner, scaling_of(agent), schedules
+            return QLearner(*learning, *stored, observed(segment, replay.obs.dtype))
 
-        agent.record(agent.env.play(self.numbers, policy, learning[1], agent.explore.take(count * steps), loop))
+        policy = EpsilonGreedy(self.online, epsilon, config.single_coin, agent.num_actions)
+        iterate(agent, self.numbers, policy, count, steps, self.work * updates, learner)
         memory.wrote(count * steps)
         state.means.extend_repeatedly(epsilon=torch.from_numpy(epsilon[steps - 1 :: steps, :, None]))
-        agent.count_steps(count * steps)
         if updates > 0:
-            self.note_divergences(learned, log, ends)
+            finite = np.isfinite(log.loss) & np.isfinite(log.gradient_norm)  # [K, S, n]
+            note_divergences(agent, learned, finite.all(axis=2), ends)
             state.means.extend_repeatedly(**tensors_of(log))
-            agent.count_updates(count * updates)
+            agent._updates += count * updates
 
-    def note_divergences(self, learned: Tensor, log: UpdateLog, ends: list[int]) -> None:
-        """Note when rows that ``learned [S]`` stopped: at the end of the first iteration with a number not finite."""
-        for row in torch.nonzero(learned & ~self.agent.active)[:, 0].tolist():
-            finite = np.isfinite(log.loss[:, row]) & np.isfinite(log.gradient_norm[:, row])
-            self.agent.training_state.diverged_at[row] = ends[int(finite.all(axis=1).argmin())]
+    def target_ticks(self, ends: list[int], updates: int) -> NDArray[np.int64]:
+        """Return how often the target network moves in K iterations, ``[K, n + 1]``: before the updates, after each.
 
-    def schedules(self, remaining: list[float]) -> Schedules:
-        """Return the numbers of updates when so much of training remains, for each of K iterations."""
+        Args:
+            ends: the timesteps after each iteration.
+            updates: n.
+        """
+        agent, config = self.agent, self.agent.config
+        copies, interval, ticks = agent.env.num_envs, config.target_update_interval, np.zeros((len(ends), updates + 1))
+        if config.target_clock == "steps":
+            interval, after = max(interval // copies, 1), np.array(ends) // copies
+            ticks[:, 0] = after // interval - (after - config.train_freq) // interval
+        else:
+            after = agent._updates + np.arange(1, len(ends) * updates + 1).reshape(len(ends), updates)
+            ticks[:, 1:] = after % interval == 0
+        return ticks.astype(np.int64)
+
+    def schedules(self, remaining: list[float], ticks: NDArray[np.int64]) -> Schedules:
+        """Return the numbers of K iterations when so much of training remains, with the target network's moves."""
         agent, per_row = self.agent, self.agent.per_row
-        factors = [factor(agent.config.learning_rate_schedule, 1.0 - left) for left in remaining]
-        rate = per_row.learning_rate * torch.tensor(factors, dtype=agent.dtype)[:, None]
+        rate = scheduled(per_row.learning_rate, agent.config.learning_rate_schedule, remaining)
         if agent.memory.priorities is None:
             beta = torch.ones(len(remaining), agent.num_seeds, dtype=torch.float64)
         else:
             beta = agent.memory.betas(torch.tensor(remaining, dtype=agent.dtype)[:, None]).double()
         deviation = self.no_deviation if agent.normalizer is None else agent.normalizer.reward_deviation().numpy()
-        return Schedules(rate.numpy(), beta.numpy(), np.ascontiguousarray(deviation))
+        share = 1.0 - (1.0 - per_row.tau) ** torch.from_numpy(ticks)[..., None]
+        return Schedules(rate, beta.numpy(), np.ascontiguousarray(deviation), share.numpy())
 
     def empty_log(self, iterations: int, updates: int) -> UpdateLog:
         """Return arrays for the numbers of updates."""
@@ -196,7 +186,8 @@ class DQNIteration:
         u = agent._sample.take(count)  # [n, S, M]
         if memory.latest:
             u = memory.latest_numbers(*u.shape).view(agent.num_seeds, count, -1).transpose(0, 1).contiguous()
-        scaling, schedules = scaling_of(agent), self.schedules([agent.progress_remaining])
+        stays = np.zeros((1, count + 1), np.int64)
+        scaling, schedules = scaling_of(agent), self.schedules([agent.progress_remaining], stays)
         replay, priority = self.stored.of(memory, 0)
         log = self.empty_log(1, count)
         numbers = replay.as_bytes(), priority, int(memory.replay.added), u.numpy()

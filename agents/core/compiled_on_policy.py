@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.compiled.layout import AdamArrays, MLPArrays, RMSpropArrays
-from rlkit.compiled.learn import Descent, Rewards, blocks, descend_rows, prepare_rows
-from rlkit.compiled.losses import OnPolicyBatch
-from rlkit.compiled.rollout import Scaling
+from rlkit.compiled.learn import (
+    ActorCriticArrays,
+    OnPolicyLearner,
+    OnPolicyLog,
+    OnPolicyPlan,
+    OnPolicySegments,
+    Rewards,
+    blocks,
+    learn_rows,
+)
 from rlkit.nn import Adam
 from rlkit.types import Transition
 
+from .compiled_iterations import ends_of, iterate, iterations_until_row, note_divergences, scaling_of, scheduled
 from .hyperparameters import PerRowNumbers
 
 
@@ -41,16 +49,6 @@ class Player:
         u = agent.explore.take(steps)[..., 0]
         recorded: Transition = agent.recorded(agent.env.play(self.numbers, self.policy, scaling_of(agent), u))
         return recorded
-
-
-def scaling_of(agent: Any) -> Scaling:
-    """Return what normalizes the features of an agent."""
-    normalizer = agent.normalizer
-    if normalizer is None or not normalizer.of_observations:
-        nothing = np.empty((agent.num_seeds, 0))
-        return Scaling(nothing, nothing, 0.0)
-    mean, inverse, clip = normalizer.scaling()
-    return Scaling(mean.contiguous().numpy(), inverse.contiguous().numpy(), clip)
 
 
 def features_of(agent: Any, obs: Tensor) -> NDArray[Any]:
@@ -80,59 +78,81 @@ def rewards_of(played: Transition) -> Rewards:
 
 
 class ActorCriticIteration:
-    """The views of an agent with an ``ActorCritic``, and one iteration on them.
+    """The views of an agent with an ``ActorCritic``, and iterations on them.
 
-    A subclass defines ``numbers`` of the loss, ``order`` of the transitions, and the iteration.
+    A subclass defines the minibatches, the numbers of the loss, and what is logged.
     """
+
+    passes, size = 1, 0  # over each batch, and transitions of a minibatch; 0: all
 
     def __init__(self, agent: Any) -> None:
         self.agent = agent
-        networks, optimizer = agent.actor_critic, agent.optimizer
-        self.policy = MLPArrays.of(networks.policy, networks.flat)
-        self.value = MLPArrays.of(networks.value, networks.flat)
-        self.optimizer = AdamArrays.of(optimizer) if isinstance(optimizer, Adam) else RMSpropArrays.of(optimizer)
-        self.play = Player(agent, self.policy)
-        self.per_row = views_of(agent.per_row)
-        self.per_row.setdefault("target_kl", np.full(agent.num_seeds, np.inf, self.policy.flat.dtype))
-        self.active = agent.active.numpy()
+        networks, optimizer, per_row = agent.actor_critic, agent.optimizer, views_of(agent.per_row)
+        policy, value = (MLPArrays.of(part, networks.flat) for part in (networks.policy, networks.value))
+        self.play, self.per_row, self.dtype = Player(agent, policy), per_row, policy.flat.dtype
+        self.arrays = ActorCriticArrays(
+            policy,
+            value,
+            AdamArrays.of(optimizer) if isinstance(optimizer, Adam) else RMSpropArrays.of(optimizer),
+            per_row["gamma"],
+            per_row["gae_lambda"],
+            per_row["max_grad_norm"],
+            per_row.get("target_kl", np.full(agent.num_seeds, np.inf, self.dtype)),
+            agent.config.normalize_advantage,
+            agent.active.numpy(),
+        )
+        self.count = agent.config.n_steps * agent.env.num_envs  # N
+        self.size = self.size or self.count
+        self.work = 3 * (self.passes + 1) * self.count * policy.flat.shape[1]  # multiply-adds of a row, or a few more
 
-    def numbers(self) -> Any:
-        """Return the numbers of the loss, see ``rlkit.compiled.losses``."""
+    def numbers(self, remaining: Sequence[float]) -> Any:
+        """Return the numbers of the loss in K iterations, see ``rlkit.compiled.losses``."""
         raise NotImplementedError
 
     def order(self, count: int) -> NDArray[np.int64]:
-        """Return the transitions of each minibatch out of ``count``, ``[S, n, M]``."""
+        """Return the partitions of each row's batch for ``count`` iterations, ``[K E, S, N]``; none: by time."""
+        return np.empty((0, self.agent.num_seeds, self.count), np.int64)
+
+    def measures_kl(self, count: int) -> NDArray[np.bool_]:
+        """Return in which of the next ``count`` iterations KL(pi before, pi after) is measured, ``[K]``."""
+        return np.zeros(count, np.bool_)
+
+    def write_log(self, log: OnPolicyLog) -> None:
+        """Log K iterations."""
         raise NotImplementedError
 
-    def learn(self, played: Transition) -> tuple[Tensor, Tensor]:
-        """Learn from a segment; return the losses, their parts and norms ``[S, n, 7]``, and explained variances."""
-        batch, explained = self.prepared(played)
-        return torch.from_numpy(self.descended(batch)), torch.from_numpy(explained)
+    def __call__(self) -> None:
+        """Play ``n_steps`` steps of every copy and learn from them; several times where that can be one call."""
+        agent, steps = self.agent, self.agent.config.n_steps
+        if self.play.numbers is None or agent.normalizer is not None:
+            self.learn(self.play(steps))
+            return
+        count = iterations_until_row(agent, steps, self.work)
+        ends, learned = ends_of(agent, steps, count), agent.active.clone()
+        learner = self.learner([agent.training_state.remaining_at(end) for end in ends])
+        iterate(agent, self.play.numbers, self.arrays.policy, count, steps, self.work, lambda _: learner)
+        note_divergences(agent, learned, np.isfinite(learner.log.losses[..., -1]).all(axis=2), ends)
+        self.write_log(learner.log)
 
-    def prepared(self, played: Transition) -> tuple[OnPolicyBatch, NDArray[Any]]:
-        """Return what a segment teaches, and the explained variance ``[S]``."""
-        agent, dtype = self.agent, self.policy.flat.dtype
-        features = features_of(agent, played.obs)
-        rows, count, _ = features.shape
-        action = played.action.flatten(1, 2).contiguous().numpy()
-        old_log_p, old_value, advantage, target = np.empty((4, rows, count), dtype)
-        batch = OnPolicyBatch(features, action, mask_of(agent, played), old_log_p, old_value, advantage, target)
-        explained, per_row = np.empty(rows, dtype), self.per_row
-        discounts = per_row["gamma"], per_row["gae_lambda"]
-        arrays = rewards_of(played), features_of(agent, played.next_obs), *discounts, batch, explained
-        for first, last in blocks(rows, 2 * count * self.policy.flat.shape[1]):
-            prepare_rows(first, last, self.policy, self.value, *arrays)
-        return batch, explained
+    def learn(self, played: Transition) -> None:
+        """Learn from a segment that was played."""
+        learner, segments = self.learner([self.agent.progress_remaining]), self.segments(played)
+        for first, last in blocks(self.agent.num_seeds, self.work):
+            learn_rows(first, last, learner, segments)
+        self.write_log(learner.log)
 
-    def descended(self, batch: OnPolicyBatch) -> NDArray[Any]:
-        """Descend the loss of every minibatch; return the losses, their parts and the norms, ``[S, n, 7]``."""
-        state, config, order = self.agent.training_state, self.agent.config, self.order(batch.action.shape[1])
-        rows, updates, size = order.shape
-        rate = state.scheduled(self.agent.per_row.learning_rate, config.learning_rate_schedule).numpy()
-        limits = self.per_row["max_grad_norm"], self.per_row["target_kl"]
-        descent = Descent(rate, *limits, config.normalize_advantage)
-        losses = np.empty((rows, updates, 7), self.policy.flat.dtype)
-        arrays = self.numbers(), descent, self.policy, self.value, self.optimizer, batch, order, self.active, losses
-        for first, last in blocks(rows, 3 * updates * size * self.policy.flat.shape[1]):
-            descend_rows(first, last, *arrays)
-        return losses
+    def segments(self, played: Transition) -> OnPolicySegments:
+        """Return the arrays of a segment."""
+        agent, action = self.agent, played.action.flatten(1, 2).contiguous().numpy()
+        features = features_of(agent, played.obs), features_of(agent, played.next_obs)
+        return OnPolicySegments(*features, action, mask_of(agent, played), rewards_of(played))
+
+    def learner(self, remaining: Sequence[float]) -> OnPolicyLearner:
+        """Return what the next K iterations read and write, when so much of training remains in each."""
+        agent, count, rows = self.agent, len(remaining), self.agent.num_seeds
+        rate = scheduled(agent.per_row.learning_rate, agent.config.learning_rate_schedule, remaining)
+        numbers, order, measures_kl = self.numbers(remaining), self.order(count), self.measures_kl(count)
+        plan = OnPolicyPlan(numbers, rate, order, self.passes, self.size, measures_kl)
+        losses = np.empty((count, rows, self.passes * self.count // self.size, 7), self.dtype)
+        log = OnPolicyLog(losses, *np.empty((2, count, rows), self.dtype))
+        return OnPolicyLearner(self.arrays, plan, log)

@@ -31,6 +31,7 @@ class BenchmarkCase(NamedTuple):
     target: float | None  # of the median ratio
 
 
+LONG = 500_000  # environment steps of a seed in a whole training, over which the start of a process is spread
 SIZES = ((64, 8192), (1024, 4096), (16384, 256))  # copies and steps of the stepping cases
 
 CASES = (
@@ -154,10 +155,11 @@ def shaped(name: str, changed: dict[str, Any], seeds: int, steps: int) -> Work:
 
 
 def _learning(agent: Agent, steps: int) -> Work:
-    """Train an agent; a step of every seed counts."""
+    """Train an agent, with rows of the log as far apart as in ``LONG`` steps; a step of every seed counts."""
 
     def work() -> int:
-        return agent.learn(steps).num_timesteps * agent.num_seeds
+        *_, timesteps = agent.training(steps, every=LONG // 100)
+        return timesteps * agent.num_seeds
 
     return work
 

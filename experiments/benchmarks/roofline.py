@@ -5,7 +5,8 @@
 An update of a minibatch has a number of operations and a least number of bytes to move: the minibatch is read,
 parameters and moments are read and written. Their ratio and the machine's peak rates, of a large matrix product and of
 a sum of large arrays, give the roof (Williams, Waterman & Patterson 2009). Times are CPU seconds of one thread. The
-compiled DQN plays, stores and updates in one call, so its updates have all of that in them.
+compiled engine makes whole iterations in one call, so its parts are measured by calls of their own, and "rest" is what
+an iteration of a training takes beyond them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ import numpy as np
 import torch
 
 from rlkit.agents import Agent, EngineName
+from rlkit.compiled.learn import learn_rows
+from rlkit.compiled.threads import one_blas_thread
 from rlkit.figure_style import COLORS, INK, in_style, legend_below, panels, svg
+from rlkit.nn import flush_denormals
 
 from .engine import BEFORE, CASES, ENGINES
 from .growth import least_seconds
@@ -37,31 +41,21 @@ class Shape(NamedTuple):
     networks: tuple[tuple[int, ...], ...]
     forwards: int  # of every network
     updates: int  # of one iteration
-    parts: dict[EngineName, dict[str, str]]  # of an iteration: what methods do, by their names
+    parts: dict[str, str]  # of an iteration on torch: what methods do, by their names
 
+
+ACTOR_CRITIC = ((4, 64, 64, 2), (4, 64, 64, 1))
 
 SHAPES = {
-    "ppo": Shape(
-        128,
-        ((4, 64, 64, 2), (4, 64, 64, 1)),
-        1,
-        16,
-        {
-            "compiled": {"play": "play", "prepared": "advantages", "descended": "updates"},
-            "torch": {"play": "play", "experience": "advantages", "update": "updates"},
-        },
-    ),
-    "dqn": Shape(
-        128,
-        ((4, 120, 84, 2),),
-        2,  # of the target network too
-        1,
-        {  # compiled, an iteration is one call, unless the target network moves
-            "compiled": {"iterate": "updates", "update": "updates"},
-            "torch": {"collect": "play", "update": "updates"},
-        },
-    ),
+    "ppo": Shape(128, ACTOR_CRITIC, 1, 16, {"play": "play", "experience": "advantages", "update": "updates"}),
+    # the forward pass of the target network too
+    "dqn": Shape(128, ((4, 120, 84, 2),), 2, 1, {"collect": "play", "update": "updates"}),
+    "a2c": Shape(20, ACTOR_CRITIC, 1, 1, {"play": "play", "update": "updates"}),
+    # a step of the policy and ten of the value function
+    "reinforce": Shape(512, (ACTOR_CRITIC[0], *[ACTOR_CRITIC[1]] * 10), 1, 1, {"play": "play", "update": "updates"}),
 }
+DRAWN = ("ppo", "dqn")
+BLOCK = 64  # updates of DQN, or steps, that are measured together
 
 
 def layers(shape: Shape) -> list[tuple[int, int]]:
@@ -137,16 +131,51 @@ def iteration_parts(name: str, engine: EngineName, seeds: int, steps: int | None
     case, shape = CASES[name], SHAPES[name]
     agent: Agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", engine=engine, **case.settings)
     agent.learn(case.before or BEFORE * agent.config.n_steps * agent.env.num_envs)
-    watch, before = Stopwatch(), agent.num_timesteps
-    for method, part in shape.parts[engine].items():
-        watch.watch(agent.engine._iteration if engine == "compiled" else agent, method, part)  # type: ignore[attr-defined]
-    watch.watch(agent, "iteration", "rest")
-    agent.learn(steps or case.steps)
-    per_iteration = agent.env.num_envs * (agent.config.n_steps if name == "ppo" else agent.config.train_freq)
-    iterations = (agent.num_timesteps - before) // per_iteration
-    parts = {part: seconds for part, seconds in watch.seconds.items() if part != "rest"}
-    parts["rest"] = watch.seconds["rest"] - sum(parts.values())
-    return {part: 1e6 * seconds / iterations / seeds for part, seconds in parts.items()}
+    per_iteration = agent.env.num_envs * (agent.config.train_freq if name == "dqn" else agent.config.n_steps)
+    measured = steps or case.steps
+    iterations = -(-measured // per_iteration)
+    if engine == "torch":
+        watch = Stopwatch()
+        for method, part in shape.parts.items():
+            watch.watch(agent, method, part)
+        watch.watch(agent, "iteration", "rest")
+        agent.learn(measured)
+        parts = {part: seconds / iterations for part, seconds in watch.seconds.items()}
+        whole = parts.pop("rest")
+    else:
+        whole = least_seconds(lambda: list(agent.training(measured, every=measured)), 3) / iterations
+        parts = compiled_parts(name, agent)
+    parts["rest"] = whole - sum(parts.values())
+    return {part: 1e6 * seconds / seeds for part, seconds in parts.items()}
+
+
+def compiled_parts(name: str, agent: Any, repeats: int = 7) -> dict[str, float]:
+    """Seconds of the parts of an iteration of all seeds on the compiled engine, each measured alone."""
+    iteration = agent.engine._iteration
+    with torch.no_grad(), one_blas_thread(), flush_denormals():
+        if name == "dqn":
+            collect = least_seconds(lambda: iteration.collect(BLOCK * agent.config.train_freq), repeats)
+            return {"play": collect / BLOCK, "updates": least_seconds(lambda: iteration.update(BLOCK), repeats) / BLOCK}
+        steps = agent.config.n_steps
+        blocks = max(BLOCK // steps, 1)
+        played = iteration.play(steps)
+        play = least_seconds(lambda: iteration.play(blocks * steps), repeats) / blocks
+        if name == "reinforce":
+            weights = iteration.weights(played)
+            parts = {"play": play, "advantages": least_seconds(lambda: iteration.weights(played), repeats)}
+
+            def learn() -> None:
+                iteration.descend_policy(played, weights)
+                iteration.fit_value(played, weights)
+
+            return {**parts, "updates": least_seconds(learn, repeats)}
+        segments, learner = iteration.segments(played), iteration.learner([1.0])
+        without = learner._replace(log=learner.log._replace(losses=learner.log.losses[:, :, :0].copy()))
+        advantages, everything = (
+            least_seconds(lambda each=each: learn_rows(0, agent.num_seeds, each, segments), repeats)  # type: ignore[misc]
+            for each in (without, learner)
+        )
+        return {"play": play, "advantages": advantages, "updates": everything - advantages}
 
 
 Found = dict[tuple[str, int, EngineName], dict[str, float]]
@@ -155,11 +184,12 @@ Found = dict[tuple[str, int, EngineName], dict[str, float]]
 @in_style
 def draw(found: Found, products: dict[str, float], roof: tuple[float, float], path: Path) -> None:
     """Draw the roofline, and a panel of shares of an iteration for each algorithm."""
-    figure, (plot, *places) = panels(1 + len(SHAPES), 1 + len(SHAPES), (3.6, 3.0))
+    shapes = {name: SHAPES[name] for name in DRAWN}
+    figure, (plot, *places) = panels(1 + len(shapes), 1 + len(shapes), (3.6, 3.0))
     peak, bandwidth = roof
     intensity = np.geomspace(0.5, 300, 50)
     plot.loglog(intensity, np.minimum(peak, bandwidth * intensity) / 1e9, color=INK, lw=1)
-    for (name, shape), color, side in zip(SHAPES.items(), COLORS, ("right", "left"), strict=False):
+    for (name, shape), color, side in zip(shapes.items(), COLORS, ("right", "left"), strict=False):
         x = operations(shape) / least_bytes(shape)
         plot.plot(x, operations(shape) / products[name] / 1e9, "_", ms=14, color=color)
         for (of, seeds, engine), parts in found.items():
@@ -169,7 +199,7 @@ def draw(found: Found, products: dict[str, float], roof: tuple[float, float], pa
                 plot.plot(x, rate, "o" if seeds == 1 else "s", color=color, markerfacecolor=fill)
         plot.annotate(name.upper(), (x, peak / 1e9), (0, 3), textcoords="offset points", ha=side, color=color)
     plot.set(xlabel="operations per byte", ylabel="billion operations per second", title="an update")
-    for axes, (name, shape) in zip(places, SHAPES.items(), strict=True):
+    for axes, (name, shape) in zip(places, shapes.items(), strict=True):
         draw_shares(
             axes, {key[1:]: parts for key, parts in found.items() if key[0] == name}, products[name] * shape.updates
         )
@@ -212,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found: Found = {}
     for name, shape in SHAPES.items():
         for seeds in SEEDS:
-            for engine in ENGINES:
+            for engine in ENGINES if name in DRAWN else ENGINES[:1]:
                 parts = found[name, seeds, engine] = iteration_parts(name, engine, seeds, options.steps)
                 cells = [
                     f"{parts[part]:,.0f}" if part in parts else "" for part in ("play", "advantages", "updates", "rest")

@@ -16,9 +16,8 @@ from ..report.ledger import ReportTable, to_json, versions, write_text
 from ..report.terminal import say, show_table
 from ..report.text import as_text
 from ..workflows.threads import one_thread_environment
-from .cases import CASES, BenchmarkCase, missing
+from .cases import CASES, LONG, BenchmarkCase, missing
 
-LONG = 500_000  # environment steps of a seed, over which the start of a process is spread
 JAX_ON_ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",

@@ -32,6 +32,7 @@ def rerun(
     from ..cli import main
     from ..report import ledger
     from ..workflows.rerun import arguments_of, differences
+    from ..workflows.sweep.sweep_ledger import SWEEP
 
     output = Output(json=json)
     before = ledger.read(folder)
@@ -39,6 +40,8 @@ def rerun(
     if "--trust" in command and not trust:
         raise ValueError(f"{folder} was written by a command with --trust: if you trust its files, pass --trust")
     again = folder.with_name(f"{folder.name}-again") if out is None else out
+    if any((again / name).exists() for name in (ledger.RECORD, SWEEP)):
+        raise ValueError(f"{again} holds a run already: choose another folder with --out")
     command = [*command, "--out", str(again)]
     output.tell(f"rlkit {shlex.join(command)}")
     code = main([*command, "--json"] if json else command)

@@ -29,7 +29,8 @@ def status(folder: Positional[Path], traceback: bool = False, json: Json = False
 
     sweep = SweepLedger(folder)
     states = sweep.states()
-    total, progress = counts(states), sweep_progress(sweep)
+    total = counts(states)
+    progress = sweep_progress(sweep)._replace(done=total["done"])  # damaged results do not count
     if json:
         runs = [{**run._asdict(), **states[run.id]._asdict()} for run in sweep.experiment.runs]
         now = progress._asdict()

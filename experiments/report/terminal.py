@@ -40,7 +40,7 @@ NEXT_COMMANDS = {  # by kind of run
     "train": "rlkit attack {folder} --out {folder}-attack, or rlkit watch {folder} --mode gif --out {name}.gif",
     "attack": "open {folder}/report.html",
     "solve": f"{REPORT_COMMAND}, or a policy beside it: rlkit train",
-    "sweep": "rlkit report {folder}, or rlkit rerun {folder}",
+    "sweep": f"{REPORT_COMMAND}, or rlkit rerun {{folder}}",
     "tune": "rlkit train --algo ALGO --env ENV --preset {folder}/preset.json, with those of the search",
 }
 

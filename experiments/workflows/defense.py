@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from rlkit.adversarial import Budget, Curriculum, make_defense
 from rlkit.types import Term
@@ -20,6 +22,7 @@ class DefenseSettings:
         strength: weight of the defense; empty for its default.
         scale: unit of epsilon, one number per feature or one for all; empty for raw units.
         ramp: fraction of training over which epsilon grows from 0.
+        numbers: further numbers of the defense by name, such as ``limit``.
     """
 
     name: str
@@ -27,6 +30,7 @@ class DefenseSettings:
     strength: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     ramp: float = 0.0
+    numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def terms(self) -> tuple[Term, ...]:
         """Return the terms of the loss.
@@ -36,7 +40,12 @@ class DefenseSettings:
         """
         epsilon = torch.tensor(self.epsilon, dtype=torch.float64)[:, None]
         scale = torch.tensor(self.scale or (1.0,), dtype=torch.float64)
-        strength = torch.tensor(self.strength, dtype=torch.float64) if self.strength else None
-        if strength is not None and len(strength) == 1:
-            strength = strength[0]
-        return (make_defense(self.name, Budget(epsilon, scale=scale), strength, Curriculum(end=self.ramp)),)
+        strength = _one_or_each(self.strength) if self.strength else None
+        further = {name: _one_or_each(each) for name, each in self.numbers.items()}
+        return (make_defense(self.name, Budget(epsilon, scale=scale), strength, Curriculum(end=self.ramp), **further),)
+
+
+def _one_or_each(numbers: tuple[float, ...]) -> Tensor:
+    """One number for all seeds, ``[]``, or one for each, ``[S]``."""
+    given = torch.tensor(numbers, dtype=torch.float64)
+    return given[0] if len(given) == 1 else given

@@ -1,7 +1,8 @@
-"""Derivatives of the losses of ``rlkit.agents`` by the outputs of the networks, one transition at a time.
+"""Derivatives of the losses of ``rlkit.agents`` by the outputs of the networks, one minibatch at a time.
 
 The losses are stated in the algorithms' own files. A slope has the name of its loss, is chosen by the type of its
-numbers, and equals what autograd makes of the loss. Letters: S seeds, N transitions, A actions.
+numbers, and equals what autograd makes of the loss. Letters: K iterations, S seeds, M transitions, A actions. Loops
+read arrays by all their indices: a view of every transition would cost more than its arithmetic.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .jit import compiled, implementation, of
+from .jit import compiled, implementation, inlined, of
 from .layout import Flags, Floats, Integers
 
 POLICY, VALUE, ENTROPY, KL, CLIPPED = range(5)  # parts of a loss, summed over a minibatch
 
 
 class OnPolicyBatch(NamedTuple):
-    """What a segment teaches, ``[S, N, ...]``."""
+    """Transitions of one row and what they teach, ``[M, ...]``."""
 
-    features: Floats  # [S, N, D]
+    features: Floats  # [M, D]
     action: Integers
-    mask: Flags  # [S, N, A], the allowed actions; [S, 0, A] where all are
+    mask: Flags  # [M, A], the allowed actions; [0, A] where all are
     old_log_p: Floats  # log pi_old(a|s)
     old_value: Floats
     advantage: Floats
@@ -30,13 +31,13 @@ class OnPolicyBatch(NamedTuple):
 
 
 class PPONumbers(NamedTuple):
-    """The hyper-parameters in PPO's loss, ``[S]`` each."""
+    """The hyper-parameters in PPO's loss."""
 
-    clip_range: Floats
-    clip_range_vf: Floats
+    clip_range: Floats  # [K, S]
+    clip_range_vf: Floats  # [K, S]
     limits_value: bool  # whether clip_range_vf is used
-    ent_coef: Floats
-    vf_coef: Floats
+    ent_coef: Floats  # [S]
+    vf_coef: Floats  # [S]
 
 
 class A2CNumbers(NamedTuple):
@@ -46,26 +47,37 @@ class A2CNumbers(NamedTuple):
     vf_coef: Floats
 
 
-@compiled
-def log_softmax(logits: Floats, allowed: Flags, log_p: Floats) -> Any:
-    """Write log softmax over the allowed actions, ``[A]`` each; return the entropy.
+@inlined
+def allows(mask: Flags, m: int, a: int) -> bool:
+    """Return whether ``mask [M, A]`` allows an action; ``[0, A]`` allows all."""
+    return len(mask) == 0 or mask[m, a]
 
-    ``allowed`` may be empty: then all are. An action that is not allowed has the lowest finite number.
+
+@compiled
+def log_softmax(logits: Floats, mask: Flags, log_p: Floats, entropy: Floats) -> None:
+    """Write log softmax over the allowed actions, ``[M, A]``, and its entropy, ``[M]``.
+
+    An action that is not allowed has the lowest finite number.
+
+    Args:
+        logits: ``[M, A]``.
+        mask: the allowed actions, ``[M, A]``; ``[0, A]`` where all are.
+        log_p, entropy: to write into.
     """
-    f = logits.dtype.type
-    masked, lowest = len(allowed) > 0, f(np.finfo(logits.dtype).min)
-    largest, total, entropy = lowest, f(0), f(0)
-    for a in range(len(logits)):
-        if not masked or allowed[a]:
-            largest = logits[a] if not logits[a] <= largest else largest  # NaN stays
-    for a in range(len(logits)):
-        if not masked or allowed[a]:
-            total += math.exp(logits[a] - largest)
-    log_total = largest + math.log(total)
-    for a in range(len(logits)):
-        log_p[a] = lowest if masked and not allowed[a] else logits[a] - log_total
-        entropy -= math.exp(log_p[a]) * log_p[a]
-    return entropy
+    f, lowest = logits.dtype.type, logits.dtype.type(np.finfo(logits.dtype).min)
+    for m in range(len(logits)):
+        largest, total, mean = lowest, f(0), f(0)
+        for a in range(logits.shape[1]):
+            if allows(mask, m, a):
+                largest = logits[m, a] if not logits[m, a] <= largest else largest  # NaN stays
+        for a in range(logits.shape[1]):
+            if allows(mask, m, a):
+                total += math.exp(logits[m, a] - largest)
+        log_total = largest + math.log(total)
+        for a in range(logits.shape[1]):
+            log_p[m, a] = logits[m, a] - log_total if allows(mask, m, a) else lowest
+            mean -= math.exp(log_p[m, a]) * log_p[m, a]
+        entropy[m] = mean
 
 
 @compiled
@@ -76,86 +88,91 @@ def clamp(x: float, low: float, high: float) -> float:
 
 
 @compiled
-def policy_slope(log_p: Floats, entropy: float, action: int, by_log_p: float, ent_coef: float, out: Floats) -> None:
-    """Write the derivative by the logits ``[A]`` of a function of log pi(a) less ``ent_coef`` times the entropy.
+def policy_slope(
+    log_p: Floats, entropy: Floats, action: Integers, by_log_p: Floats, ent_coef: float, out: Floats
+) -> None:
+    """Write the derivative by the logits ``[M, A]`` of functions of log pi(a) less ``ent_coef`` times the entropy.
 
     Args:
-        log_p: log pi, ``[A]``.
-        entropy: of pi.
-        action: a.
-        by_log_p: the function's derivative by log pi(a).
+        log_p: log pi, ``[M, A]`` or more.
+        entropy: of pi, ``[M]``.
+        action: a, ``[M]``.
+        by_log_p: the functions' derivatives by log pi(a), ``[M]``.
         ent_coef: of the entropy.
-        out: ``[A]``.
+        out: ``[M, A]``.
     """
     f = log_p.dtype.type
-    for k in range(len(log_p)):
-        p = math.exp(log_p[k])
-        out[k] = by_log_p * ((f(1) if k == action else f(0)) - p) + ent_coef * p * (log_p[k] + entropy)
+    for m in range(len(out)):
+        for a in range(out.shape[1]):
+            p = math.exp(log_p[m, a])
+            by_logit = by_log_p[m] * ((f(1) if a == action[m] else f(0)) - p)
+            out[m, a] = by_logit + ent_coef * p * (log_p[m, a] + entropy[m])
 
 
 def slope(
     numbers: Any,
+    k: int,
     s: int,
     batch: OnPolicyBatch,
-    i: int,
-    advantage: float,
     logits: Floats,
-    value: float,
+    value: Floats,
     log_p: Floats,
-    parts: Any,
-) -> float:
-    """Replace the logits of a transition by the loss's derivatives by them; return that by the value.
+    entropy: Floats,
+    parts: Floats,
+) -> None:
+    """Replace the outputs of the networks by the derivatives of the loss, a mean over M, by them.
 
     Args:
         numbers: of the loss.
-        s, i: row and number of the transition.
-        batch: its transitions.
-        advantage: A, normalized if it is to be.
-        logits: ``[A]``, overwritten.
-        value: V(s).
-        log_p: ``[A]``, to write log pi into.
-        parts: ``[5]``, to which the parts of the loss are added.
+        k, s: iteration and row.
+        batch: the minibatch, whose advantages are replaced by the loss's derivatives by log pi(a|s).
+        logits: ``[M, A]``, overwritten.
+        value: V(s), ``[M, 1]``, overwritten.
+        log_p, entropy: ``[M, A]`` and ``[M]``, to write log pi and its entropy into.
+        parts: ``[5]``, to which the parts of the loss are added, summed over M.
     """
     raise NotImplementedError
 
 
 @implementation(slope, of(PPONumbers))
-def ppo_loss(numbers: Any, s: Any, batch: Any, i: Any, advantage: Any, logits: Any, value: Any, log_p: Any, parts: Any):  # type: ignore[no-untyped-def]
+def ppo_loss(numbers: Any, k: Any, s: Any, batch: Any, logits: Any, value: Any, log_p: Any, entropy: Any, parts: Any):  # type: ignore[no-untyped-def]
     """-min(r A, clip(r) A) - ent_coef H + vf_coef (V - R)^2, see ``rlkit.agents.ppo``."""
-    f = logits.dtype.type
-    clip, action = numbers.clip_range[s], batch.action[s, i]
-    entropy = log_softmax(logits, batch.mask[s, i] if batch.mask.shape[1] else batch.mask[s].reshape(-1), log_p)
-    log_ratio = log_p[action] - batch.old_log_p[s, i]
-    ratio = math.exp(log_ratio)
-    bound = clamp(ratio, f(1) - clip, f(1) + clip) * advantage
-    clipped = ratio * advantage > bound
-    by_log_p = f(0) if clipped else -ratio * advantage
-    change, error = value - batch.old_value[s, i], value - batch.target[s, i]
-    by_value = f(2) * error
-    if numbers.limits_value:
-        limit = numbers.clip_range_vf[s]
-        error = batch.old_value[s, i] + clamp(change, -limit, limit) - batch.target[s, i]
-        by_value = f(0) if abs(change) > limit else f(2) * error
-    policy_slope(log_p, entropy, action, by_log_p, numbers.ent_coef[s], logits)
-    parts[POLICY] -= bound if clipped else ratio * advantage
-    parts[VALUE] += error * error
-    parts[ENTROPY] += entropy
-    parts[KL] += (ratio - f(1)) - log_ratio
-    parts[CLIPPED] += abs(ratio - f(1)) > clip
-    return numbers.vf_coef[s] * by_value
+    f, size = logits.dtype.type, logits.dtype.type(len(logits))
+    clip, limit = numbers.clip_range[k, s], numbers.clip_range_vf[k, s]
+    log_softmax(logits, batch.mask, log_p, entropy)
+    for m in range(len(logits)):
+        log_ratio, advantage = log_p[m, batch.action[m]] - batch.old_log_p[m], batch.advantage[m]
+        ratio = math.exp(log_ratio)
+        bound = clamp(ratio, f(1) - clip, f(1) + clip) * advantage
+        clipped = ratio * advantage > bound
+        batch.advantage[m] = f(0) if clipped else -ratio * advantage / size
+        change, error = value[m, 0] - batch.old_value[m], value[m, 0] - batch.target[m]
+        by_value = f(2) * error
+        if numbers.limits_value:
+            error = batch.old_value[m] + clamp(change, -limit, limit) - batch.target[m]
+            by_value = f(0) if abs(change) > limit else f(2) * error
+        value[m, 0] = numbers.vf_coef[s] * by_value / size
+        parts[POLICY] -= bound if clipped else ratio * advantage
+        parts[VALUE] += error * error
+        parts[ENTROPY] += entropy[m]
+        parts[KL] += (ratio - f(1)) - log_ratio
+        parts[CLIPPED] += abs(ratio - f(1)) > clip
+    policy_slope(log_p, entropy, batch.action, batch.advantage, numbers.ent_coef[s] / size, logits)
 
 
 @implementation(slope, of(A2CNumbers))
-def a2c_loss(numbers: Any, s: Any, batch: Any, i: Any, advantage: Any, logits: Any, value: Any, log_p: Any, parts: Any):  # type: ignore[no-untyped-def]
+def a2c_loss(numbers: Any, k: Any, s: Any, batch: Any, logits: Any, value: Any, log_p: Any, entropy: Any, parts: Any):  # type: ignore[no-untyped-def]
     """-A log pi(a|s) - ent_coef H + vf_coef (V - R)^2, see ``rlkit.agents.a2c``."""
-    f = logits.dtype.type
-    action, error = batch.action[s, i], value - batch.target[s, i]
-    entropy = log_softmax(logits, batch.mask[s, i] if batch.mask.shape[1] else batch.mask[s].reshape(-1), log_p)
-    policy_slope(log_p, entropy, action, -advantage, numbers.ent_coef[s], logits)
-    parts[POLICY] -= advantage * log_p[action]
-    parts[VALUE] += error * error
-    parts[ENTROPY] += entropy
-    return numbers.vf_coef[s] * f(2) * error
+    f, size = logits.dtype.type, logits.dtype.type(len(logits))
+    log_softmax(logits, batch.mask, log_p, entropy)
+    for m in range(len(logits)):
+        advantage, error = batch.advantage[m], value[m, 0] - batch.target[m]
+        batch.advantage[m] = -advantage / size
+        value[m, 0] = numbers.vf_coef[s] * f(2) * error / size
+        parts[POLICY] -= advantage * log_p[m, batch.action[m]]
+        parts[VALUE] += error * error
+        parts[ENTROPY] += entropy[m]
+    policy_slope(log_p, entropy, batch.action, batch.advantage, numbers.ent_coef[s] / size, logits)
 
 
 @compiled

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from . import mlp, optim, replay
 from .arrays import copy, shift
+from .iterations import PlayArrays, learn, workspace
 from .jit import compiled, implementation, of
 from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays, PriorityArrays, ReplayArrays, TransitionArrays
 from .losses import dqn_loss
-from .rollout import RunningArrays, Scaling, SegmentArrays, act, normalize, play_row, scratch
+from .rollout import Scaling, act, normalize, scratch
 
 CLIP = 10.0  # of normalized rewards, as in rlkit.nn.normalization
 
@@ -63,6 +64,7 @@ class Schedules(NamedTuple):
     rate: Floats  # learning rate, [K, S]
     beta: NDArray[np.float64]  # exponent of the importance weights, [K, S]
     deviation: NDArray[np.float64]  # of returns, by which rewards are divided, [S, 1]; [S, 0] where they are not
+    share: Floats  # by which the target network moves, [K, n + 1, S]: before the updates, and after each of them
 
 
 class UpdateLog(NamedTuple):
@@ -73,17 +75,19 @@ class UpdateLog(NamedTuple):
     gradient_norm: Floats  # before clipping
 
 
-class CollectArrays(NamedTuple):
-    """How K iterations of T steps are played and stored."""
+class QLearner(NamedTuple):
+    """What K iterations of Q-learning read and write; see ``descend_rows``."""
 
-    numbers: Any  # of the dynamics
-    running: RunningArrays
-    policy: EpsilonGreedy
-    u: NDArray[np.float64]  # uniform numbers of the actions, [K T, S, B, 2]
-    noise: NDArray[np.float64]  # of the transitions, [K T, S, B, w]
-    segment: SegmentArrays  # to write the steps into, [S, K T, B, ...]
-    steps: TransitionArrays  # the same with observations, which are states in another dtype, or the states themselves
-    ring: ReplayArrays  # to store them in
+    learning: QLearning
+    scaling: Scaling
+    schedules: Schedules
+    ring: ReplayArrays  # to store steps in
+    memory: ReplayArrays  # the same, ``as_bytes``
+    priority: PriorityArrays
+    added: int  # transitions that were added to each row before
+    u: NDArray[np.float64]  # [K n, S, M]
+    log: UpdateLog
+    steps: TransitionArrays  # of the segment, with observations: the states in another dtype, or the states themselves
 
 
 class UpdateMemory(NamedTuple):
@@ -257,6 +261,17 @@ def update_memory(learner: QLearning, memory: ReplayArrays, size: int) -> Update
 
 
 @compiled
+def move_target(learner: QLearning, s: int, share: float) -> None:
+    """Move the target network of row s by a share of the way to the online network, as ``torch.lerp``."""
+    target, online = learner.target.advantage.flat[s], learner.online.advantage.flat[s]
+    if share > 0.0:
+        rest = target.dtype.type(1) - share
+        for i in range(len(target)):
+            way = online[i] - target[i]
+            target[i] = target[i] + share * way if share < 0.5 else online[i] - rest * way
+
+
+@compiled
 def descend_row(
     s: int,
     k: int,
@@ -270,7 +285,7 @@ def descend_row(
     log: UpdateLog,
     work: UpdateMemory,
 ) -> None:
-    """Make the n updates of row s in iteration k, each on a minibatch of its own.
+    """Make the n updates of row s in iteration k, each on a minibatch of its own, and move its target network.
 
     Arguments as of ``descend_rows``, with ``update_memory``.
     """
@@ -316,6 +331,7 @@ def descend_row(
         if not abs(log.loss[k, s, n]) < np.inf:  # NaN compares false
             learner.unsound[s] |= learner.active[s]
             learner.active[s] = False
+        move_target(learner, s, schedules.share[k, n + 1, s])
 
 
 @compiled
@@ -350,44 +366,23 @@ def descend_rows(
         descend_row(s, iteration, learner, scaling, schedules, memory, priority, added, u, log, work)
 
 
-@compiled
-def iterate_rows(
-    first: int,
-    last: int,
-    experience: CollectArrays,
-    learner: QLearning,
-    scaling: Scaling,
-    schedules: Schedules,
-    memory: ReplayArrays,
-    priority: PriorityArrays,
-    added: int,
-    u: NDArray[np.float64],
-    log: UpdateLog,
-) -> None:
-    """Make K iterations of rows ``first .. last``: play T steps of every copy, store them, make n updates.
+@implementation(workspace, of(QLearner), reassociated=False)
+def _workspace(learner: Any, play: Any) -> Any:
+    return update_memory(learner.learning, learner.memory, learner.u.shape[2])
 
-    A row makes all its iterations before the next row begins, so its parameters and moments stay in the cache.
 
-    Args:
-        experience: how steps are played and stored.
-        others: as of ``descend_rows``; ``memory`` has the bytes of ``experience.ring``, and ``added`` counts what was
-            added before.
-    """
-    e, iterations = experience, len(schedules.rate)
-    steps, copies = len(e.u) // iterations, e.running.state.shape[1]
-    work = update_memory(learner, memory, u.shape[2])
-    x, h = scratch(e.policy, copies)
-    fresh = np.empty(e.running.width)
-    for s in range(first, last):
-        for k in range(iterations):
-            begin, end = k * steps, (k + 1) * steps
-            play_row(s, begin, end, e.numbers, e.running, e.policy, scaling, e.u, e.noise, e.segment, x, h, fresh)
-            for t in range(begin, end):
-                for b in range(copies):
-                    copy(e.segment.state[s, t, b], e.steps.obs[s, t, b])
-                    copy(e.segment.next_state[s, t, b], e.steps.next_obs[s, t, b])
-            replay.store_with_priority(e.ring, priority, s, added + begin * copies, e.steps, begin, end)
-            descend_row(s, k, learner, scaling, schedules, memory, priority, added + end * copies, u, log, work)
+@implementation(learn, of(QLearner), reassociated=False)
+def _learn(learner: Any, s: int, k: int, play: PlayArrays, begin: int, end: int, work: Any) -> None:
+    steps, segment, copies = learner.steps, play.segment, learner.steps.reward.shape[2]
+    for t in range(begin, end):
+        for b in range(copies):
+            copy(segment.state[s, t, b], steps.obs[s, t, b])
+            copy(segment.next_state[s, t, b], steps.next_obs[s, t, b])
+    before, after = learner.added + begin * copies, learner.added + end * copies
+    replay.store_with_priority(learner.ring, learner.priority, s, before, steps, begin, end)
+    move_target(learner.learning, s, learner.schedules.share[k, 0, s])
+    stored = learner.memory, learner.priority, after, learner.u
+    descend_row(s, k, learner.learning, learner.scaling, learner.schedules, *stored, learner.log, work)
 
 
 @compiled

@@ -5,7 +5,6 @@ Letters: S seeds, T steps, B copies, A actions, P parameters.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from .arrays import copy
 from .jit import compiled, reassociated
 from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays
-from .learn import Rewards, variance
+from .learn import Rewards, explained_variance, kl_divergence
 from .losses import log_softmax, policy_slope
 from .mlp import backward, forward, room, widest
 from .optim import descend
@@ -162,11 +161,12 @@ def descend_policy_rows(
         log: loss, entropy, KL(pi before, pi after), norm of the gradient and its variance, ``[S, 5]``, to write into.
     """
     _, copies, steps, _ = played.features.shape
-    layers, tanh, dtype, masked = policy.layers, policy.tanh, policy.flat.dtype, played.mask.shape[2] > 0
+    layers, tanh, dtype = policy.layers, policy.tanh, policy.flat.dtype
     f, actions, size = dtype.type, layers[-1, 1], policy.flat.shape[1]
     h, work = np.empty(room(layers, steps), dtype), np.empty((2, steps * widest(layers)), dtype)
     log_p, entropy = np.empty((copies, steps, actions), dtype), np.empty(steps, dtype)
-    gradient, g, after = np.zeros((copies, size), dtype), np.zeros(size, dtype), np.empty(actions, dtype)
+    after, by_log_p = np.empty((steps, actions), dtype), np.empty(steps, dtype)
+    gradient, g = np.zeros((copies, size), dtype), np.zeros(size, dtype)
     score, bonus = (np.zeros((copies, size), dtype), np.zeros(size, dtype)) if descent.optimal else (gradient, g)
     product, square = np.empty(copies, dtype), np.empty(copies, dtype)
     for s in range(first, last):
@@ -175,30 +175,27 @@ def descend_policy_rows(
         for b in range(copies):
             x = played.features[s, b]
             d = forward(p, layers, tanh, x, h)
+            log_softmax(d, played.mask[s, b], log_p[b], entropy)
             for t in range(steps):
-                allowed = played.mask[s, b, t] if masked else played.mask[s, b].reshape(-1)
-                entropy[t] = log_softmax(d[t], allowed, log_p[b, t])
                 log[s, 0] -= played.weight[s, b, t] * log_p[b, t, played.action[s, b, t]] / f(steps * copies)
                 log[s, 1] += entropy[t] / f(steps * copies)
-            for t in range(steps):  # -w log pi, and -H where it is not subtracted from
-                by_log_p, bonus_coef = -played.weight[s, b, t] / f(steps), ent_coef / f(steps)
-                bonus_coef = f(0) if descent.optimal else bonus_coef
-                policy_slope(log_p[b, t], entropy[t], played.action[s, b, t], by_log_p, bonus_coef, d[t])
+                by_log_p[t] = -played.weight[s, b, t] / f(steps)
+            bonus_coef = f(0) if descent.optimal else ent_coef / f(steps)  # where -H is not subtracted from
+            policy_slope(log_p[b], entropy, played.action[s, b], by_log_p, bonus_coef, d)
             backward(p, layers, tanh, x, h, d, gradient[b], work)
             if descent.optimal:
                 for t in range(steps):
-                    by_log_p = f(-1) / f(steps) if played.counted[s, b, t] else f(0)
-                    policy_slope(log_p[b, t], entropy[t], played.action[s, b, t], by_log_p, f(0), d[t])
+                    by_log_p[t] = f(-1) / f(steps) if played.counted[s, b, t] else f(0)
+                policy_slope(log_p[b], entropy, played.action[s, b], by_log_p, f(0), d)
                 backward(p, layers, tanh, x, h, d, score[b], work)
         if descent.optimal:
             subtract_optimal(gradient, score, product, square)
+            by_log_p[:] = 0
             for b in range(copies):
                 x = played.features[s, b]
                 d = forward(p, layers, tanh, x, h)
-                for t in range(steps):
-                    allowed = played.mask[s, b, t] if masked else played.mask[s, b].reshape(-1)
-                    pure = log_softmax(d[t], allowed, log_p[b, t])
-                    policy_slope(log_p[b, t], pure, 0, f(0), ent_coef / f(steps), d[t])
+                log_softmax(d, played.mask[s, b], log_p[b], entropy)
+                policy_slope(log_p[b], entropy, played.action[s, b], by_log_p, ent_coef / f(steps), d)
                 backward(p, layers, tanh, x, h, d, bonus, work)
                 for i in range(size):
                     gradient[b, i] += bonus[i]
@@ -206,12 +203,8 @@ def descend_policy_rows(
         log[s, 3] = descend(optimizer, s, p, g, descent.learning_rate[s], descent.max_grad_norm[s], active, True)
         for b in range(copies):
             d = forward(p, layers, tanh, played.features[s, b], h)
-            for t in range(steps):
-                allowed = played.mask[s, b, t] if masked else played.mask[s, b].reshape(-1)
-                log_softmax(d[t], allowed, after)
-                for a in range(actions):
-                    prob = math.exp(log_p[b, t, a])
-                    log[s, 2] += prob * (log_p[b, t, a] - after[a]) / f(steps * copies)
+            log_softmax(d, played.mask[s, b], after, entropy)
+            log[s, 2] += kl_divergence(log_p[b], after) / f(copies)
 
 
 @compiled
@@ -243,7 +236,7 @@ def fit_value_rows(
     """
     count, dtype = features.shape[1], value.flat.dtype
     h, work = np.empty(room(value.layers, count), dtype), np.empty((2, count * widest(value.layers)), dtype)
-    g, before, nothing = np.zeros(value.flat.shape[1], dtype), np.empty(count, dtype), np.zeros(count, dtype)
+    g, before = np.zeros(value.flat.shape[1], dtype), np.empty(count, dtype)
     f = dtype.type
     for s in range(first, last):
         p = value.flat[s]
@@ -255,7 +248,7 @@ def fit_value_rows(
                 for i in range(count):
                     loss += (before[i] - target[s, i]) ** 2
                 log[s, 0] = loss / count
-                log[s, 1] = 1.0 - variance(target[s], before) / variance(target[s], nothing)
+                log[s, 1] = explained_variance(before, target[s])
             for i in range(count):
                 d[i, 0] = f(2) * (d[i, 0] - target[s, i]) / f(count)
             backward(p, value.layers, value.tanh, features[s], h, d, g, work)

@@ -27,6 +27,7 @@ from rlkit.adversarial import (
     applicability_table,
     interval_bounds,
     lipschitz_bound,
+    make_defense,
     overlap,
     provocable,
     table_lipschitz,
@@ -599,6 +600,8 @@ REFUSED = [
     (lambda: CARDQN(0.1, loss="min"), "loss must be one of huber, squared"),
     (lambda: Distillation(mlp(4, 3), 0.0), "temperature must be positive"),
     (lambda: WeightDecay(math.inf), "strength must be finite"),
+    (lambda: make_defense("radial", 0.1, limit=1.0), "radial has no number 'limit': it has none"),
+    (lambda: make_defense("two_lip", 0.1, limit=1.0), "two_lip has no number 'limit': it has lipschitz, method, step"),
 ]
 
 
@@ -624,6 +627,14 @@ def test_numbers_of_other_rows_or_features_are_refused():
         ValueError, match="SADQNHinge needs action values and the scores are logits: use a defense of pol"
     ):
         SADQNHinge(0.1)(network, features, targets._replace(advantage=targets.target))
+
+
+def test_a_defense_by_name_has_its_further_numbers_of_every_row():
+    network, features = mlp(4, 3), numbers(2, 7, 4)
+    targets, limit = targets_of(network, features, squared_loss), torch.tensor([0.1, 1e6])
+    made = make_defense("lipschitz_hinge", 0.1, 2.0, limit=limit)(network, features, targets)
+    torch.testing.assert_close(made, LipschitzHinge(0.1, 2.0, limit=limit)(network, features, targets))
+    assert (made > 0).tolist() == [True, False]
 
 
 # The table

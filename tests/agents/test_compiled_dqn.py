@@ -11,7 +11,7 @@ from foreign_envs import MaskedCartPole
 from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import DQN, resume
-from rlkit.agents.core import compiled_dqn
+from rlkit.agents.core import compiled_dqn, compiled_iterations
 from rlkit.envs import CartPole, GridWorld
 
 pytestmark = needs_numba
@@ -225,7 +225,7 @@ def of_one_row_of_the_log(seeds=2, steps=720, env="CartPole-v1", **settings):
 )
 def test_iterations_made_at_once_are_to_the_bit_those_made_one_by_one(settings, monkeypatch):
     together, counts = of_one_row_of_the_log(**settings)
-    monkeypatch.setattr(compiled_dqn, "AHEAD", 1)
+    monkeypatch.setattr(compiled_iterations, "AHEAD", 1)
     alone, ones = of_one_row_of_the_log(**settings)
     assert max(count for count, updates in counts if updates) > 2
     assert {count for count, updates in ones if updates} == {1}
@@ -235,16 +235,15 @@ def test_iterations_made_at_once_are_to_the_bit_those_made_one_by_one(settings, 
 
 
 @pytest.mark.slow
-def test_an_iteration_in_which_the_target_network_moves_is_made_in_parts():
-    _, counts = of_one_row_of_the_log(1)
-    assert counts[:3] == [(11, 0), (1, 0), (3, 0)]  # torch made the first; theta- moves after 52 steps; 64 are random
-    step, moves = 4, 0
-    for count, updates in counts:
-        ends = range(step + 4, step + 4 * count + 4, 4)
-        moved = sum(end // 50 - (end - 4) // 50 for end in ends)
-        assert moved == 0 or (count, updates) == (1, 0)
-        step, moves = ends[-1], moves + moved
-    assert (step, moves) == (720, 14)
+@pytest.mark.parametrize("settings", [{}, {"target_clock": "updates", "target_update_interval": 4}], ids=str)
+def test_the_target_network_moves_within_a_call_as_on_the_torch_engine(settings):
+    settings = {"seeds": 3, "num_envs": 2, "tau": [1.0, 0.7, 0.3], "_dtype": torch.float64, **OFTEN, **settings}
+    theirs = DQN("CartPole-v1", device="cpu", engine="torch", **settings)
+    ours, counts = of_one_row_of_the_log(steps=160, **settings)
+    list(theirs.training(160, every=160))
+    assert max(count for count, updates in counts if updates) * OFTEN["train_freq"] * 2 > 4 * 24  # timesteps of 4 moves
+    assert_alike(ours, theirs)
+    assert not torch.equal(ours.target_network.flat, ours.network.flat)
 
 
 @pytest.mark.slow

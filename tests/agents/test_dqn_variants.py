@@ -223,7 +223,7 @@ def test_one_coin_for_all_copies_or_one_for_each():
 
 def test_the_target_network_counts_updates_if_asked_to():
     agent = DQN("CartPole-v1", device="cpu", target_clock="updates", target_update_interval=5, learning_starts=8,
-                train_freq=8, gradient_steps=7, batch_size=4)  # fmt: skip
+                train_freq=8, gradient_steps=7, batch_size=4, engine="torch")  # fmt: skip
     moved = []
     move = agent._update_target
     agent._update_target = lambda ticks: (moved.append((agent._updates, ticks)), move(ticks))

@@ -16,6 +16,7 @@ from source_tree import ROOT
 from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
+from rlkit.agents.core import compiled_iterations, compiled_on_policy
 from rlkit.agents.core.compiled_engine import announce_compilation
 from rlkit.compiled.jit import COMPILED
 from rlkit.envs import CartPole
@@ -171,17 +172,15 @@ def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
 
 PROGRAM = """
 from rlkit.agents import DQN, PPO
-from rlkit.compiled.learn import descend_rows, prepare_rows
-from rlkit.compiled.q_learning import iterate_rows
-from rlkit.compiled.rollout import play_rows
+from rlkit.compiled.iterations import iterate_rows
 for seeds, ent_coef, clip_range_vf in ((1, 0.0, None), (3, [0.0, 0.1, 0.2], 0.2)):
     settings = {"n_steps": 32, "batch_size": 16, "ent_coef": ent_coef, "clip_range_vf": clip_range_vf}
     PPO("CartPole-v1", seeds=seeds, device="cpu", engine="compiled", **settings).learn(64)
 for double, priority_exponent in ((False, 0.0), (True, [0.0, 0.6])):
     settings = {"double": double, "priority_exponent": priority_exponent, "learning_starts": 8, "batch_size": 8}
     DQN("CartPole-v1", seeds=2, device="cpu", engine="compiled", **settings).learn(32)
-for loop in (descend_rows, prepare_rows, play_rows, iterate_rows):
-    print(len(loop.signatures), sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))
+stats = iterate_rows.stats
+print(len(iterate_rows.signatures), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 
 
@@ -191,7 +190,7 @@ def test_another_process_compiles_nothing_and_options_do_not_make_more_machine_c
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
         )
-    assert done.stdout.split() == ["1", "1", "0"] * 4
+    assert done.stdout.split() == ["2", "2", "0"]  # one machine code for an algorithm
 
 
 @pytest.mark.slow
@@ -211,6 +210,56 @@ def test_a_resumed_run_is_to_the_bit_the_run_that_went_on(algorithm, tmp_path):
     resumed.learn(resumed.timesteps_left)
     for row in range(3):
         assert_same_run(resumed, row, whole, row)
+
+
+def of_one_row_of_the_log(algorithm, monkeypatch, ahead=None, **settings):
+    """Train without a row of the log before the end; return the agent and how many iterations were made at once."""
+    counts, iterate = [], compiled_on_policy.iterate
+    settings = {"env": "CartPole-v1", "seeds": 2, **SMALL[algorithm], **settings}
+
+    def counted(agent, numbers, policy, count, *others):
+        counts.append(count)
+        iterate(agent, numbers, policy, count, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled_on_policy, "iterate", counted)
+        if ahead is not None:
+            patch.setattr(compiled_iterations, "AHEAD", ahead)
+        agent = algorithm(settings.pop("env"), device="cpu", engine="compiled", **settings)
+        list(agent.training(STEPS, every=STEPS))
+    return agent, counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        (PPO, {"learning_rate_schedule": "linear", "clip_range_schedule": "linear", "num_envs": 2}),
+        (PPO, {"env": "rlkit/GridWorld-v0", "batch_size": 24, "target_kl": [1e-4, 1.0]}),
+        (A2C, {"learning_rate_schedule": "linear"}),
+    ],
+    ids=str,
+)
+def test_iterations_made_at_once_are_to_the_bit_those_made_one_by_one(algorithm, settings, monkeypatch):
+    together, counts = of_one_row_of_the_log(algorithm, monkeypatch, **settings)
+    alone, ones = of_one_row_of_the_log(algorithm, monkeypatch, ahead=1, **settings)
+    assert (len(counts), set(ones)) == (1, {1})
+    assert counts[0] == len(ones) > 10
+    for row in range(2):
+        assert_same_run(together, row, alone, row)
+    assert "kl" in together.history or algorithm is PPO
+
+
+@pytest.mark.slow
+def test_a_row_stops_at_the_end_of_the_iteration_in_which_it_diverged(monkeypatch):
+    found = []
+    for ahead in (None, 1):
+        settings = {"learning_rate": [1e-3, 1e25], "max_grad_norm": 1e9}
+        with pytest.warns(RuntimeWarning, match="seed 1 diverged"):
+            agent, _ = of_one_row_of_the_log(PPO, monkeypatch, ahead, **settings)
+        found.append(agent.training_state.diverged_at.tolist())
+    assert found[0] == found[1]
+    assert -1 == found[0][0] < found[0][1] < STEPS // 2
 
 
 @functools.cache

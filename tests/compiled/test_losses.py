@@ -19,23 +19,18 @@ S, M, A = 2, 60, 4
 
 
 class Case(NamedTuple):
-    """A minibatch and the outputs of networks."""
+    """Minibatches of S rows and the outputs of networks."""
 
-    batch: OnPolicyBatch
+    batches: list[OnPolicyBatch]
     experience: Experience
     logits: Tensor
     value: Tensor
 
 
 @compiled
-def slopes(numbers, batch, logits, value, by_logits, by_value, parts):
-    """The derivatives of the sum over M of every row's loss."""
-    log_p = np.empty(logits.shape[2])
-    for s in range(logits.shape[0]):
-        for i in range(logits.shape[1]):
-            by_logits[s, i] = logits[s, i]
-            out = by_logits[s, i]
-            by_value[s, i] = slope(numbers, s, batch, i, batch.advantage[s, i], out, value[s, i], log_p, parts[s])
+def slopes(numbers, k, s, batch, logits, value, parts):
+    """The derivatives of the loss of row s by logits and value, in their place."""
+    slope(numbers, k, s, batch, logits, value, np.empty_like(logits), np.empty(len(logits)), parts)
 
 
 def case(masked: bool) -> Case:
@@ -53,15 +48,16 @@ def case(masked: bool) -> Case:
     allowed = mask if masked else None
     experience = Experience(torch.zeros(S, M, 1), action, old, old_value, advantage, target, allowed)
     seen = mask.numpy() if masked else np.empty((S, 0, A), np.bool_)
-    fields = (tensor.numpy() for tensor in (old, old_value, advantage, target))
-    batch = OnPolicyBatch(np.zeros((S, M, 1)), action.numpy(), seen, *fields)
-    return Case(batch, experience, logits, value)
+    fields = [np.zeros((S, M, 1)), action.numpy(), seen, *(x.numpy() for x in (old, old_value, advantage, target))]
+    return Case([OnPolicyBatch(*(field[s] for field in fields)) for s in range(S)], experience, logits, value)
 
 
 def derivatives(numbers, given: Case):
-    by_logits, by_value, parts = np.empty((S, M, A)), np.empty((S, M)), np.zeros((S, 5))
-    slopes(numbers, given.batch, given.logits.numpy(), given.value.numpy(), by_logits, by_value, parts)
-    return by_logits / M, by_value / M, parts / M
+    by_logits, by_value, parts = given.logits.numpy().copy(), given.value.numpy().copy(), np.zeros((S, 5))
+    for s, batch in enumerate(given.batches):
+        own = batch._replace(advantage=batch.advantage.copy())  # which is overwritten
+        slopes(numbers, np.int64(1), s, own, by_logits[s], by_value[s, :, None], parts[s])
+    return by_logits, by_value, parts / M
 
 
 def assert_slopes(numbers, given: Case, loss):
@@ -84,9 +80,8 @@ def test_ppo(masked, clip_range_vf, ent_coef):
     limit = None if clip_range_vf is None else torch.tensor(clip_range_vf).double()
     ent = torch.tensor(ent_coef).double()
     given = case(masked)
-    numbers = PPONumbers(
-        clip.numpy(), (clip if limit is None else limit).numpy(), limit is not None, ent.numpy(), vf_coef.numpy()
-    )
+    ranges = (torch.stack([x, x]).numpy() * [[9.0], [1.0]] for x in (clip, clip if limit is None else limit))
+    numbers = PPONumbers(*ranges, limit is not None, ent.numpy(), vf_coef.numpy())  # those of the second iteration
     assert_slopes(numbers, given, lambda x, v: ppo_loss(x, v, given.experience, clip, limit, ent, vf_coef))
     ratio = (torch.log_softmax(given.logits, -1).gather(2, given.experience.action[..., None])[..., 0]).exp()
     assert ratio.numel() == S * M  # some are clipped above, some below, and some are not
@@ -109,13 +104,13 @@ def test_an_action_that_is_not_allowed_has_no_probability_and_no_slope():
     given = case(masked=True)
     ones = np.ones(S)
     by_logits, _, _ = derivatives(A2CNumbers(ones, ones), given)
-    forbidden = ~given.batch.mask
+    forbidden = np.stack([~batch.mask for batch in given.batches])
     assert forbidden.any()
     assert (by_logits[forbidden] == 0.0).all()
-    log_p = np.empty(A)
-    entropy = log_softmax(np.array([1.0, 5.0, -2.0, 1.0]), np.array([True, False, False, True]), log_p)
-    assert entropy == pytest.approx(np.log(2.0), rel=1e-15)
-    np.testing.assert_array_equal(np.exp(log_p)[[1, 2]], 0.0)
+    log_p, entropy = np.empty((1, A)), np.empty(1)
+    log_softmax(np.array([[1.0, 5.0, -2.0, 1.0]]), np.array([[True, False, False, True]]), log_p, entropy)
+    assert entropy[0] == pytest.approx(np.log(2.0), rel=1e-15)
+    np.testing.assert_array_equal(np.exp(log_p)[0, [1, 2]], 0.0)
 
 
 @pytest.mark.parametrize("place", ["logits", "value"])
@@ -123,7 +118,7 @@ def test_what_is_not_a_number_reaches_the_slope(place):
     given = case(masked=False)
     (given.logits[0, 0] if place == "logits" else given.value[0])[:1] = torch.nan
     ones = np.ones(S)
-    numbers = PPONumbers(0.2 * ones, 0.2 * ones, True, ones, ones)
+    numbers = PPONumbers(np.full((2, S), 0.2), np.full((2, S), 0.2), True, ones, ones)
     by_logits, by_value, _ = derivatives(numbers, given)
     assert np.isnan(by_logits[0, 0]).all() if place == "logits" else np.isnan(by_value[0, 0])
     assert np.isfinite(by_logits[1]).all()

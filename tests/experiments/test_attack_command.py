@@ -97,10 +97,10 @@ def test_costs_are_counted() -> None:
 
 
 def test_a_table_for_latex_is_escaped_and_aligned() -> None:
-    table = ReportTable("t", "50 % of #1", ("a_b", "x"), (("p&q", 1.5), ("r", mean_interval([1.0, 3.0]))))
+    table = ReportTable("t", "50 % of #1", ("learning_rate", "x"), (("p_&q", 1.5), ("r", mean_interval([1.0, 3.0]))))
     lines = as_latex(table).splitlines()
     assert lines[1] == r"\caption{50 \% of \#1}"
     assert lines[2] == r"\begin{tabular}{lr}"
-    assert lines[4] == r"a\_b & x \\"
-    assert lines[6] == r"p\&q & 1.5 \\"
+    assert lines[4] == r"learning rate & x \\"
+    assert lines[6] == r"p\_\&q & 1.5 \\"
     assert lines[7].startswith("r & 2 [")

@@ -171,7 +171,8 @@ def test_an_iteration_is_cut_into_parts():
         parts = roofline.iteration_parts("ppo", engine, 2, 512)
         assert list(parts) == ["play", "advantages", "updates", "rest"]
         assert all(microseconds > 0 for microseconds in parts.values())
-    assert list(roofline.iteration_parts("dqn", "compiled", 2, 512)) == ["updates", "rest"]  # one call has all
+    assert list(roofline.iteration_parts("dqn", "compiled", 2, 512)) == ["play", "updates", "rest"]
+    assert list(roofline.iteration_parts("reinforce", "compiled", 2, 512)) == ["play", "advantages", "updates", "rest"]
 
 
 @pytest.mark.slow

@@ -8,61 +8,112 @@ import torch
 
 from rlkit.adversarial import APPLICABILITY, PGD, Budget, ModuleVictim, RobustnessCurve, ValueAware
 from rlkit.adversarial import strongest as strongest_of_curves
+from rlkit.envs import GridWorld
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
-from rlkit.experiments.studies.defenses import analysis, attacks, masking, run, settings
+from rlkit.experiments.studies.common.tasks import GRID
+from rlkit.experiments.studies.defenses import analysis, attacks, input_gradients, masking, run, settings
 from rlkit.experiments.studies.defenses.analysis import (
     NATURAL,
     TEST,
     TUNING,
+    BoundRow,
     CertifiedRow,
+    ChosenRow,
     DefenseRow,
     bar_epsilon,
     bar_table,
     chosen_configuration,
+    corrected,
+    epsilon_of_tests,
+    family,
     of_case,
     strongest,
     under_attack,
 )
-from rlkit.experiments.studies.defenses.attacks import ATTACKERS, by_hand, constant, ready
+from rlkit.experiments.studies.defenses.attacks import ATTACKERS, GRID_ATTACKERS, by_hand, constant, ready
+from rlkit.experiments.studies.defenses.input_gradients import DistanceRow, distance_table, order_table
 from rlkit.experiments.studies.defenses.run import hand_made
-from rlkit.experiments.studies.defenses.settings import CASES, CEILING, FLOOR, PLAIN, Configuration
+from rlkit.experiments.studies.defenses.settings import (
+    CASES,
+    CEILING,
+    COMPARISONS,
+    FIRST,
+    FLOOR,
+    PLAIN,
+    cases_of,
+    product_of,
+)
+from rlkit.planning import backward_induction
 
 PPO_PLAIN = next(case for case in CASES if case.name == "ppo-plain")
 RADIAL = next(case for case in CASES if case.name == "ppo-radial")
 
 
-def test_every_defense_has_as_many_configurations_and_differs_from_plain_in_the_defense_alone():
-    trained = [case for case in CASES if case.algo]
-    for algo, by_name in settings.CONFIGURATIONS.items():
-        assert len(by_name) - 1 <= 6
-        assert all(len(set(map(str, each))) == 4 for each in by_name.values())
-        for name in by_name.keys() - {PLAIN}:
-            served = APPLICABILITY[name]
-            assert served.values if algo == "dqn" else served.policies
-    for case in trained:
-        training = case.training([(each, seed) for each in case.configurations for seed in (5, 6)])
-        assert training.seeds == (5, 6) * 4
-        assert (training.defense is None) == (case.defense == PLAIN)
-        assert all(len(values) == 8 for values in training.hyperparameters.values())
-        if training.defense is not None:
-            assert training.defense.terms()
-            assert training.defense.epsilon[::2] == tuple(each.epsilon for each in case.configurations)
-        assert training.steps == settings.STEPS[case.algo] * (8 if case is settings.LONGER else 1)
-    assert not set(settings.SEEDS) & set(settings.TUNING_SEEDS)
+def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defense_alone():
+    for comparison in COMPARISONS:
+        served = "values" if comparison.algo == "dqn" else "policies"
+        assert next(iter(comparison.configurations)) == PLAIN
+        assert set(comparison.exploratory) < set(comparison.configurations)
+        assert len(set(comparison.configurations) - {PLAIN, *comparison.exploratory}) <= 6
+        assert all(getattr(APPLICABILITY[name], served) for name in comparison.configurations if name != PLAIN)
+        assert not set(comparison.seeds) & set(comparison.tuning_seeds)
+        assert len(comparison.tuning_seeds) == (3 if comparison.primary else 2)
+        for case in cases_of(comparison):
+            assert len(set(map(str, case.configurations))) == (8 if comparison.primary else 4)
+            training = case.training([(each, seed) for each in case.configurations[:2] for seed in (5, 6)])
+            assert training.seeds == (5, 6) * 2
+            assert training.steps == comparison.steps
+            assert (training.defense is None) == (case.defense == PLAIN)
+            if training.defense is not None:
+                assert training.hyperparameters == comparison.hyperparameters
+                assert training.defense.epsilon[::2] == tuple(each.epsilon for each in case.configurations[:2])
+                assert len(training.defense.terms()) == 1
+    tests = [case for case in CASES if case.tested and case.comparison.primary]
+    assert len(tests) * 2 / 1024 < 0.05  # the smallest p of ten pairs survives Holm's correction
+    assert "grid-dqn-plain-equal" in {case.name for case in CASES}
+    equal = settings.EQUAL
+    assert not equal.tested
+    given = equal.training([(equal.given, 5)])
+    assert given.hyperparameters == {**settings.GRID_DQN.hyperparameters, "gamma": (0.99,), "learning_rate": (0.002,)}
+    assert settings.LONGER.training([(FIRST.configurations[PLAIN][0], 5)]).steps == 8 * FIRST.steps
+
+
+def test_configurations_are_the_products_of_a_table():
+    assert list(map(str, product_of({"epsilon": [0.1, 0.2], "strength": 0.5}))) == [
+        "epsilon 0.1, strength 0.5",
+        "epsilon 0.2, strength 0.5",
+    ]
+    assert list(map(str, product_of({"limit": [1, 2], "strength": 0.1}))) == [
+        "strength 0.1, limit 1",
+        "strength 0.1, limit 2",
+    ]
+    assert [str(each) for each in FIRST.configurations["sa_ppo_kl"]] == [
+        f"epsilon {epsilon:g}, strength {strength:g}"
+        for epsilon, strength in ((0.2, 0.3), (0.4, 0.3), (0.4, 1), (0.4, 3))
+    ]
+
+
+def test_the_grids_optimum_is_that_of_its_table():
+    world = GridWorld(**GRID.env_kwargs)
+    best = world.mdp.start @ backward_induction(world.mdp, world.mdp.max_steps).value[0]
+    assert settings.OPTIMUM[GRID.name] == pytest.approx(best, abs=1e-12)
 
 
 def test_longer_training_has_the_configuration_of_plain_training_and_no_part_in_the_bar(tmp_path, monkeypatch):
     known = kept_rows([250.0] * 10)
     known += [replace(each, case=settings.LONGER.name) for each in of_case(known, "ppo-plain")]
-    assert [line[0] for line in bar_table(known, [PPO_PLAIN, RADIAL, settings.LONGER]).rows] == ["ppo-radial"]
+    assert [line[0] for line in bar_table(known, FIRST).rows] == ["ppo-radial"]
     tuned = row("ppo-plain", NATURAL, 0.0, 5, 500.0, stage=TUNING, configuration=str(PPO_PLAIN.configurations[1]))
     rows.append(tmp_path / "defense-rows.csv", [tuned])
     monkeypatch.setattr(run, "measure", lambda *given: None)
     chosen = run.tune(settings.LONGER, StudyOptions(tmp_path))
     assert [(configuration, seed) for configuration, seed in chosen] == [
-        (PPO_PLAIN.configurations[1], seed) for seed in settings.SEEDS
+        (PPO_PLAIN.configurations[1], seed) for seed in FIRST.seeds
     ]
+    better = replace(tuned, selected=501.0, earned=501.0, configuration=str(PPO_PLAIN.configurations[2]))
+    rows.append(tmp_path / "defense-rows.csv", [better])
+    assert run.tune(settings.LONGER, StudyOptions(tmp_path)) == chosen  # a choice is frozen
 
 
 @pytest.mark.slow
@@ -138,9 +189,12 @@ def test_the_configuration_is_the_most_robust_of_those_that_keep_the_natural_ret
         for seed in range(3)
         for place, (attack, epsilon) in enumerate(((NATURAL, 0.0), ("PGD", settings.TUNING_EPSILON)))
     ]
-    assert chosen_configuration(known, "ppo-radial") == "strong"
+    assert chosen_configuration(known, RADIAL) == "strong"
     only = [each for each in known if each.configuration == "lazy"]
-    assert chosen_configuration(only, "ppo-radial") == "lazy"
+    assert chosen_configuration(only, RADIAL) == "lazy"
+    equal = [replace(each, configuration="higher") for each in known if each.configuration == "strong"]
+    equal = [replace(each, selected=490.0, earned=490.0) if each.attack == NATURAL else each for each in equal]
+    assert chosen_configuration([*known, *equal], RADIAL) == "higher"
 
 
 def kept_rows(left, natural=500.0, at=0.2):
@@ -167,34 +221,51 @@ def kept_rows(left, natural=500.0, at=0.2):
 )
 def test_the_bar(left, natural, verdict):
     known = kept_rows(left, natural)
-    assert bar_epsilon(known, "ppo-plain") == 0.2
-    (line,) = bar_table(known, [PPO_PLAIN, RADIAL]).rows
-    found = dict(zip(bar_table(known, [PPO_PLAIN, RADIAL]).columns, line, strict=True))
+    assert bar_epsilon(known, FIRST) == 0.2
+    (line,) = bar_table(known, FIRST).rows
+    found = dict(zip(bar_table(known, FIRST).columns, line, strict=True))
     assert found["bar"] == verdict
     assert found["epsilon"] == 0.2
     assert found["plain median"] == 90.0
     assert found["seeds above plain"] == sum(each > 90 for each in left)
 
 
-def test_the_bar_is_corrected_over_all_defenses():
+def test_the_bar_is_corrected_over_all_defenses_of_the_family_those_that_were_not_run_too():
     known = kept_rows([250.0] * 10)
     other = [replace(each, case="ppo-sa_ppo_kl") for each in of_case(known, "ppo-radial")]
-    cases = [PPO_PLAIN, RADIAL, RADIAL._replace(name="ppo-sa_ppo_kl")]
-    assert [line[-2:] for line in bar_table([*known, *other], cases).rows] == [(2 / 1024, 4 / 1024)] * 2
-    assert bar_table(kept_rows([250.0] * 10, at=9.0), cases[:2]).rows == ()  # plain policies never fail
+    assert [case.defense for case in family(FIRST)] == ["radial", "sa_ppo_kl", "gaussian_augmentation"]
+    assert [line[-2:] for line in bar_table([*known, *other], FIRST).rows] == [(2 / 1024, 6 / 1024)] * 2
+    never = kept_rows([250.0] * 10, at=9.0)  # plain policies never fail: the largest epsilon, and no bar
+    assert epsilon_of_tests(never, FIRST) == 0.4
+    assert [line[8] for line in bar_table(never, FIRST).rows] == ["no bar"]
+
+
+def test_the_primary_comparisons_are_one_family_without_their_exploratory_arms():
+    grid = next(each for each in COMPARISONS if each.name == "grid-dqn")
+    cases = family(grid)
+    assert {case.comparison.name for case in cases} == {each.name for each in COMPARISONS if each.primary}
+    assert not {"grid-dqn-J1", "grid-dqn-J2", "grid-dqn-two_lip", "ppo-radial"} & {case.name for case in cases}
+    known = [
+        row(case, attack, epsilon, seed, value if epsilon else 0.7)
+        for case, value in (("grid-dqn-plain", -4.0), ("grid-dqn-radial", 0.5), ("grid-dqn-J1", 0.6))
+        for seed in range(10)
+        for attack, epsilon in ((NATURAL, 0.0), ("worst case", 0.1))
+    ]
+    assert corrected(known, cases) == {"grid-dqn-radial": pytest.approx(len(cases) * 2 / 1024)}
+    assert [line[-1] for line in bar_table(known, grid).rows] == [pytest.approx(len(cases) * 2 / 1024), None]
 
 
 @pytest.mark.slow
 def test_cases_are_measured_once(tmp_path, monkeypatch):
-    small = {"SEEDS": (0, 1), "TUNING_SEEDS": (5,), "SELECTED_ON": 1, "REPORTED_ON": 1, "CERTIFIED_STATES": 2}
+    tiny = FIRST._replace(steps=300, seeds=(0, 1), tuning_seeds=(5,))
+    cases = [case._replace(comparison=tiny) for case in CASES if case.name in (FLOOR, "ppo-plain", "ppo-radial")]
     quick = {"value-aware, by hand": ready(ValueAware(by_hand, PGD(1, every_action=False)))}
-    trained = {"ADVERSARIES": 1, "ADVERSARY_STEPS": (1024,)}
-    for module in (run, attacks, masking):
-        for name, value in {**small, **trained, "ATTACKERS": quick}.items():
+    small = {"SELECTED_ON": 1, "REPORTED_ON": 1, "CERTIFIED_STATES": 2, "ADVERSARIES": 1, "ADVERSARY_STEPS": (1024,)}
+    in_place = {"ATTACKERS": quick, "CASES": cases, "COMPARISONS": (tiny,), "FIRST": tiny}
+    for module in (run, analysis, attacks, masking):
+        for name, value in {**small, **in_place}.items():
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(settings, "STEPS", {"ppo": 300})
-    cases = [case for case in CASES if case.name in (FLOOR, "ppo-plain", "ppo-radial")]
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
     found = run.run(cases, options)
     assert [line[0] for line in found[0].rows] == [case.name for case in cases]
@@ -204,7 +275,7 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     fewest = [each.earned for each in of_case(known, FLOOR)]
     assert len({*fewest}) == 1  # whatever is shown
     assert fewest[0] < 12
-    assert {each.configuration for each in of_case(known, "ppo-radial")} == {chosen_configuration(known, "ppo-radial")}
+    assert {each.configuration for each in of_case(known, "ppo-radial")} == {chosen_configuration(known, cases[2])}
     certified = rows.read(tmp_path / "rows" / "certified-rows.csv", CertifiedRow)
     assert all(each.certified + each.changed + each.undecided == pytest.approx(1.0) for each in certified)
     assert {each.certified for each in certified if each.case == FLOOR} == {1.0}
@@ -218,8 +289,71 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "rlkit_policy", None)
     assert run.run(cases, options) == found
     assert set(ATTACKERS) > set(quick)
-    assert Configuration() in {Configuration(*each.configurations[0][:2]) for each in CASES if each.defense == PLAIN}
     assert analysis.figure(known).axes
+
+
+@pytest.mark.slow
+def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypatch):
+    grid = next(each for each in COMPARISONS if each.name == "grid-dqn")
+    few = {name: grid.configurations[name][:2] for name in (PLAIN, "J1")}
+    tiny = grid._replace(steps=1100, seeds=(0,), tuning_seeds=(5,), configurations=few)
+    cases = cases_of(tiny)
+    for module in (run, analysis):
+        for name, value in {"CASES": cases, "EPSILONS": (0.2,), "COMPARISONS": (tiny,)}.items():
+            monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(input_gradients, "HALVINGS", 3)
+    monkeypatch.setattr(input_gradients, "MAX_BOXES", 256)
+    options = StudyOptions(tmp_path / "rows", tmp_path / "models")
+    found = run.run(cases, options)
+    known = rows.read(tmp_path / "rows" / "defense-rows.csv", DefenseRow)
+    bounds = rows.read(tmp_path / "rows" / "bounds-rows.csv", BoundRow)
+    assert len(known) == 2 * (2 + 1) * (1 + len(GRID_ATTACKERS))  # tuning seeds and test seeds
+    for case in cases:
+        own = {(row.attack, row.seed): row.earned for row in of_case(known, case.name)}
+        for bound in (each for each in bounds if each.case == case.name):
+            assert bound.attained == pytest.approx(own["worst case", bound.seed], abs=1e-6)
+            assert bound.certified <= min(own[name, bound.seed] for name in (NATURAL, *GRID_ATTACKERS)) + 1e-9
+    frozen = rows.read(tmp_path / "rows" / "chosen-rows.csv", ChosenRow)
+    assert [(each.case, each.configuration) for each in frozen] == [
+        (case.name, of_case(known, case.name)[0].configuration) for case in cases
+    ]
+    assert (tmp_path / "rows" / "grid-dqn.svg").is_file()
+    distances = rows.read(tmp_path / "rows" / "distance-rows.csv", DistanceRow)
+    assert len(distances) == 2 * 2  # norms
+    assert all(row.certified <= row.achieved + 1e-9 for row in distances)
+    by_norm = {(row.case, row.norm): row for row in distances}
+    assert all(by_norm[case.name, "inf"].certified <= by_norm[case.name, "2"].achieved for case in cases)
+    monkeypatch.setattr(run, "rlkit_policy", None)
+    assert run.run(cases, options) == found
+
+
+@pytest.mark.parametrize(
+    ("third", "judged"), [([1.0] * 10, "supported"), ([-1.0] * 10, "refuted"), ([1.0, -1.0] * 5, "undecided")]
+)
+def test_an_order_is_judged_by_all_its_steps(third, judged):
+    ones = np.ones(10)
+    medians = {PLAIN: np.zeros(10), "J1": ones, "J2": 2 * ones, "two_lip": 2 * ones + third}
+    known = [
+        DistanceRow(f"grid-dqn-{name}", name, s, norm, 0.9 * float(each[s]), float(each[s]), 0.5)
+        for name, each in medians.items()
+        for s in reversed(range(10))
+        for norm in input_gradients.NORMS
+    ]
+    lines = order_table(known).rows
+    assert [line[:2] for line in lines[:3]] == [
+        ("2", "J1 over plain"),
+        ("2", "J2 over J1"),
+        ("2", "two_lip over J2"),
+    ]
+    assert {line[-1] for line in lines} == {judged}
+    assert [line[2].value for line in lines[:3]] == pytest.approx([1.0, 1.0, np.mean(third)])
+    assert distance_table(known).rows[1][:2] == ("2", "J1")
+    assert distance_table(known).rows[1][2].value == 1.0
+    assert order_table(known[:20]).rows == ()  # without J2 and 2-Lip there is no order
+    reversed_first = [replace(each, defense="plain-equal", achieved=1.5) for each in known if each.defense == PLAIN]
+    lines = order_table([*known, *reversed_first]).rows
+    assert [line[1] for line in lines[:6:3]] == ["J1 over plain", "J1 over plain-equal"]
+    assert [line[-1] for line in lines[:6:3]] == [judged, "refuted"]
 
 
 def test_the_corner_of_the_largest_lead_is_that_of_the_weights_signs():
@@ -256,7 +390,7 @@ def test_adversaries_are_trained_until_a_doubling_changes_less_than_two_percent(
     lines = masking.adversary_table(known).rows
     assert [line[3] for line in lines] == [None, pytest.approx(-2 / 3), pytest.approx(-0.015)]
     assert [line[4].value for line in lines] == [299.0, 99.0, 97.5]
-    assert not set(masking.adversary_seeds(settings.SEEDS, 0)) & {*settings.SEEDS, *settings.TUNING_SEEDS}
+    assert not set(masking.adversary_seeds(FIRST.seeds, 0)) & {*FIRST.seeds, *FIRST.tuning_seeds}
     attacks_known = [replace(known[0], attack=name, steps=0) for name in (masking.CORNERS, masking.TRANSFERRED)]
     assert masking.complete([*known, *attacks_known])
     assert not masking.complete([*known, attacks_known[0]])

@@ -85,3 +85,5 @@ def test_a_sweep_runs_again_from_its_own_folder(
     assert f"The results are those in {folder}" in capsys.readouterr().out
     one, other = ledger.read(folder), ledger.read(tmp_path / "out-again")
     assert one.title == other.title == "lake: Which learning rate is best?"
+    assert main(["rerun", str(folder)]) == 2
+    assert capsys.readouterr().err.endswith("out-again holds a run already: choose another folder with --out\n")

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,12 @@ def test_what_an_experiment_needs_is_said(tmp_path: Path, capsys: pytest.Capture
     assert main(["sweep", str(tmp_path / "none.toml")]) == 2
     assert "there is no file" in capsys.readouterr().err
     assert main(["status", str(tmp_path)]) == 2
-    assert "holds no sweep.json" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("holds no sweep.json: give the folder of a sweep\n")
+    (tmp_path / "search" / "round-0-rung-1").mkdir(parents=True)
+    (tmp_path / "search" / "round-0-rung-1" / "sweep.json").touch()
+    assert main(["status", str(tmp_path / "search")]) == 2
+    assert f"such as {tmp_path / 'search' / 'round-0-rung-1'}" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "search")
     assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
     (tmp_path / "a <b>.toml").write_text(f"steps = 300\n{TOML}", encoding="utf-8")
     assert main(["sweep", str(tmp_path / "a <b>.toml")]) == 2

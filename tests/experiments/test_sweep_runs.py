@@ -199,6 +199,7 @@ def test_a_damaged_result_is_named_and_neither_used_nor_replaced(
     assert main(["status", str(folder), "--json"]) == 1
     status = json.loads(capsys.readouterr().out)
     assert status["counts"] == {"done": 3, "running": 0, "failed": 0, "damaged": 1, "missing": 0}
+    assert status["progress"]["done"] == 3
     other = folder / "runs" / sweep.experiment.runs[1].id / "DONE"
     done.unlink()
     done.write_bytes(other.read_bytes())  # whole, and of another run

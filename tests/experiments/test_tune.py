@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_sweep import LAKE, InProcess
@@ -15,7 +16,7 @@ from rlkit.experiments.workflows.sweep import executors as executors_module
 from rlkit.experiments.workflows.sweep.experiment import experiment_of
 from rlkit.experiments.workflows.sweep.sweep_ledger import SweepLedger
 from rlkit.experiments.workflows.train import Training
-from rlkit.experiments.workflows.tune import search_of
+from rlkit.experiments.workflows.tune import Trial, search_of, tuning_record
 
 SEARCH = {
     **LAKE,
@@ -67,6 +68,13 @@ def frozen(folder: Path) -> Path:
     path = folder / "preset.json"
     PresetFile("tabularq", LAKE["env"], 3, {"learning_rate": 0.25, "gamma": 0.9}, (1000, 1001), {}).write(path)
     return path
+
+
+def test_the_intervals_of_a_search_are_cut_to_possible_returns() -> None:
+    trial = Trial(0, 0, {"learning_rate": 0.1}, [(0.0, 1.0)])
+    tuning = SimpleNamespace(search=search_of(SEARCH), trials=[trial])
+    (row,) = tuning_record(tuning, trial).tables[0].rows
+    assert row[2][:3] == (0.5, 0.0, 1.0)  # of two seeds, from -5.9 to 6.9 without limits
 
 
 def test_a_preset_file_is_for_its_task_and_never_for_its_tuning_seeds(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rlkit.envs import GridWorld
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.common.tasks import GRID
+from rlkit.experiments.studies.worst_case import attacks as study_attacks
 from rlkit.experiments.studies.worst_case import run, settings
 from rlkit.experiments.studies.worst_case.analysis import (
     OPTIMAL,
@@ -103,12 +104,14 @@ def test_every_attack_and_timing_is_at_or_above_the_worst_case(tmp_path, monkeyp
 
     for name, value in {"attacks": quick, "timings": few, "EPSILONS": (0.2,), "MAX_BOXES": 4096}.items():
         monkeypatch.setattr(run, name, value)
+    monkeypatch.setattr(study_attacks, "LEARNED_STEPS", 1024)
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
     found = run.run([tiny], options)
     bounds = rows.read(tmp_path / "rows" / run.BOUNDS, BoundRow)
     known = rows.read(tmp_path / "rows" / run.ATTACKED, AttackedRow)
     assert len(bounds) == 2 * 2
-    assert len(known) == 2 * (3 + 3 * (2 + 1))
+    assert len(known) == 2 * (3 + 3 * (2 + 1) + 1)
+    assert [row.seed for row in known if row.attack == run.LEARNED] == [0, 1]
     worst = {(row.seed, row.limit): row for row in bounds}
     for row in known:
         assert row.earned >= worst[row.seed, row.limit].lower - 1e-9

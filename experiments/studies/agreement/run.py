@@ -29,7 +29,10 @@ from ..common.sweeps import Part, RunRow, by_cell, parts, train_missing_runs, wi
 from .lattice import LatticeShares, lattice_shares
 from .states import agreement
 
-GRIDS, DETERMINISTIC, CARTPOLE, LATTICE = CASES = parts(__file__, "grids", "deterministic", "cartpole", "lattice")
+MAPS = parts(__file__, "grids", "deterministic")
+(CARTPOLE,) = parts(__file__, "cartpole")
+LATTICE = parts(__file__, "lattice-ppo", "lattice-a2c")
+CASES = (*MAPS, CARTPOLE, *LATTICE)
 SLIPS = {  # the maps' own are 4/9, 2/3, 0 and 0
     "four-rooms": (0.0, 0.1, 0.3),
     "frozenlake-4x4": (2 / 3, 0.0, 0.4, 0.8),
@@ -75,7 +78,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, measure them, and table agreement and changed worlds."""
     shares, lattice, worlds = (options.data / f"{name}.csv" for name in ("agreement", "lattice", "worlds"))
     for part in cases:
-        if part in (GRIDS, DETERMINISTIC):
+        if part in MAPS:
             train_missing_runs(part.experiment, shares, AgreementRow, partial(measure_grid, worlds=worlds))
         elif part == CARTPOLE:
             train_missing_runs(part.experiment, worlds, WorldRow, measure_cartpole)
@@ -159,7 +162,7 @@ def measure_lattice(batch: Batch, training: Training) -> list[LatticeRow]:
 
 def agreement_table(known: Sequence[AgreementRow]) -> ReportTable:
     """Return the shares of optimal actions by agent and map."""
-    found = [pair for part in (GRIDS, DETERMINISTIC) for pair in with_rows(part.experiment, known)]
+    found = [pair for part in MAPS for pair in with_rows(part.experiment, known)]
     lines: list[tuple[Cell, ...]] = []
     for place in dict.fromkeys((run.environment, run.agent) for run, _ in found):
         of = [row for run, row in found if (run.environment, run.agent) == place]
@@ -172,7 +175,7 @@ def agreement_table(known: Sequence[AgreementRow]) -> ReportTable:
 def lattice_table(known: Sequence[LatticeRow]) -> ReportTable:
     """Return the shares of the lattice's actions, and of its balanced states, by agent."""
     lines: list[tuple[Cell, ...]] = []
-    for cell, of in by_cell(LATTICE.experiment, known).items():
+    for cell, of in ((cell, of) for part in LATTICE for cell, of in by_cell(part.experiment, known).items()):
         numbers = (
             [getattr(row, name) for row in of if getattr(row, name) is not None] for name in LatticeShares._fields
         )

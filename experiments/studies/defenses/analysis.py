@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlkit.figure_style import COLORS, MUTED, PANEL, in_style, legend_below, panels, portions
+from rlkit.figure_style import COLORS, MOST_LINES, MUTED, PANEL, in_style, legend_below, panels, portions
 from rlkit.plotting import SINGLE
 from rlkit.statistics import difference_interval, holm, median_interval, sign_flip_test
 
@@ -19,12 +19,15 @@ from .settings import (
     BROKEN,
     CASES,
     CEILING,
+    COMPARISONS,
     EPSILONS,
+    FIRST,
     FLOOR,
     KEPT,
     PLAIN,
     SOLVED,
     TUNING_EPSILON,
+    Comparison,
     DefenseCase,
 )
 
@@ -61,6 +64,26 @@ class CertifiedRow:
     undecided: float
 
 
+@dataclass(frozen=True)
+class ChosenRow:
+    """The configuration of a case that is tested, frozen before it is."""
+
+    case: str
+    configuration: str
+
+
+@dataclass(frozen=True)
+class BoundRow:
+    """The worst case of one seed's policy on a grid, between a certified bound and what an adversary attains."""
+
+    case: str
+    seed: int
+    epsilon: float
+    certified: float
+    attained: float
+    undecided: int  # pairs of state and action
+
+
 def of_case(known: Sequence[DefenseRow], case: str, stage: str = TEST) -> list[DefenseRow]:
     """The rows of a case in one stage."""
     return [row for row in known if (row.case, row.stage) == (case, stage)]
@@ -88,35 +111,76 @@ def under_attack(own: Sequence[DefenseRow], epsilon: float) -> Floats:
     return np.array([row.earned for row in strongest(own, epsilon)])
 
 
-def chosen_configuration(known: Sequence[DefenseRow], case: str) -> str:
+def chosen_configuration(known: Sequence[DefenseRow], case: DefenseCase) -> str:
     """Return the configuration whose median under the strongest attack is highest on the tuning seeds.
 
-    It is chosen among those whose median natural return is at least 475, or among all if there is none.
+    It is chosen among those whose median natural return is at least ``SOLVED`` of the optimum, or among all if there is
+    none; of equal ones it is that of the highest mean natural return, and then the first.
     """
-    own = of_case(known, case, TUNING)
+    own = of_case(known, case.name, TUNING)
     by_name: dict[str, list[DefenseRow]] = {}
     for row in own:
         by_name.setdefault(row.configuration, []).append(row)
-    solved = [name for name, each in by_name.items() if np.median(natural_returns(each)) >= SOLVED]
-    return max(solved or by_name, key=lambda name: float(np.median(under_attack(by_name[name], TUNING_EPSILON))))
+    enough = SOLVED * case.comparison.optimum
+    solved = [name for name, each in by_name.items() if np.median(natural_returns(each)) >= enough]
+
+    def worth(name: str) -> tuple[float, float]:
+        each = by_name[name]
+        return float(np.median(under_attack(each, TUNING_EPSILON))), float(natural_returns(each).mean())
+
+    return max(solved or by_name, key=worth)
 
 
-def bar_epsilon(known: Sequence[DefenseRow], plain: str) -> float | None:
-    """Return the smallest epsilon at which plain policies have a median of at most 100, None if there is none."""
-    own = of_case(known, plain)
-    return next((each for each in EPSILONS if own and np.median(under_attack(own, each)) <= BROKEN), None)
+def bar_epsilon(known: Sequence[DefenseRow], comparison: Comparison) -> float | None:
+    """The smallest epsilon at which plain policies keep at most ``BROKEN`` of the optimum in the median, if any."""
+    own = of_case(known, f"{comparison.name}-{PLAIN}")
+    most = BROKEN * comparison.optimum
+    return next((each for each in EPSILONS if own and np.median(under_attack(own, each)) <= most), None)
+
+
+def epsilon_of_tests(known: Sequence[DefenseRow], comparison: Comparison) -> float:
+    """The epsilon at which defenses are tested: that of the bar, or the largest if plain policies meet none."""
+    return bar_epsilon(known, comparison) or EPSILONS[-1]
+
+
+def family(comparison: Comparison) -> tuple[DefenseCase, ...]:
+    """The defenses whose tests are corrected together: of all primary comparisons, or of one that is not primary."""
+    return tuple(
+        case
+        for case in CASES
+        if case.tested and (case.comparison is comparison or (comparison.primary and case.comparison.primary))
+    )
+
+
+def probabilities(known: Sequence[DefenseRow], cases: Sequence[DefenseCase]) -> dict[str, float]:
+    """The p-values of cases with rows, by name: each against its plain twin, exact under random signs, two-sided."""
+    found = {}
+    for case in cases:
+        own, plain = of_case(known, case.name), of_case(known, str(case.twin))
+        if own and plain:
+            epsilon = epsilon_of_tests(known, case.comparison)
+            found[case.name] = sign_flip_test(under_attack(own, epsilon) - under_attack(plain, epsilon))
+    return found
+
+
+def corrected(known: Sequence[DefenseRow], cases: Sequence[DefenseCase]) -> dict[str, float]:
+    """The p-values of a family corrected by Holm, by name; a test that was not run counts as one with p = 1."""
+    found = probabilities(known, cases)
+    by_case = holm([found.get(case.name, 1.0) for case in cases])
+    return {case.name: p for case, p in zip(cases, by_case, strict=True) if case.name in found}
 
 
 def tables(known: Sequence[DefenseRow], certified: Sequence[CertifiedRow]) -> tuple[ReportTable, ...]:
     """All tables of the study, from the rows that there are; that of certificates only if there are some."""
-    present = [case for case in CASES if of_case(known, case.name)]
-    return (
-        return_table(known, present),
-        bar_table(known, present),
-        attack_table(known, present),
-        tuning_table(known),
-        *([certified_table(certified)] if certified else []),
-    )
+    found: list[ReportTable] = []
+    for comparison in COMPARISONS:
+        present = [case for case in CASES if case.comparison is comparison and of_case(known, case.name)]
+        tuning = tuning_table(known, comparison)
+        made = (return_table(known, present), bar_table(known, comparison), attack_table(known, present), tuning)
+        prefix = "" if comparison is FIRST else f"{comparison.name}-"
+        found += [each._replace(name=prefix + each.name, title=f"{comparison.name}: {each.title}") for each in made
+                  if each.rows]  # fmt: skip
+    return (*found, *([certified_table(certified)] if certified else []))
 
 
 def return_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:
@@ -131,35 +195,35 @@ def return_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) ->
     return ReportTable("defenses", "Median return under the strongest attack, by epsilon", columns, tuple(lines))
 
 
-def bar_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:
+def bar_table(known: Sequence[DefenseRow], comparison: Comparison) -> ReportTable:
     """Compare every defense with plain training, seed by seed, at the smallest epsilon at which plain policies fail.
 
-    The test is exact for the mean of paired differences under random signs, two-sided, and corrected by Holm over all
-    defenses of the table.
+    The test is exact for the mean of paired differences under random signs, two-sided, and corrected by Holm over its
+    ``family``. Exploratory defenses have no corrected value.
     """
-    lines: list[list[Cell]] = []
-    probabilities: list[float] = []
-    for case in (case for case in present if case.twin is not None):
-        epsilon = bar_epsilon(known, str(case.twin))
-        if epsilon is None:
-            continue
+    cases = [case for case in CASES if case.comparison is comparison and case.twin is not None]
+    p, q = probabilities(known, cases), corrected(known, family(comparison))
+    epsilon, bar = epsilon_of_tests(known, comparison), bar_epsilon(known, comparison)
+    optimum, lines = comparison.optimum, []
+    for case in (case for case in cases if case.name in p):
         own, plain = of_case(known, case.name), of_case(known, str(case.twin))
         left, of_plain = under_attack(own, epsilon), under_attack(plain, epsilon)
         natural = natural_returns(own)
-        above, solved = int((left > of_plain).sum()), int((natural >= SOLVED).sum())
-        met = np.median(left) >= KEPT and above >= ABOVE * len(left) and solved >= NATURAL_KEPT * len(left)
-        probabilities.append(sign_flip_test(left - of_plain))
+        above, solved = int((left > of_plain).sum()), int((natural >= SOLVED * optimum).sum())
+        met = np.median(left) >= KEPT * optimum and above >= ABOVE * len(left) and solved >= NATURAL_KEPT * len(left)
         loss = difference_interval(natural, natural_returns(plain), paired=True)
         gain = difference_interval(left, of_plain, paired=True)
-        lines.append([case.name, epsilon, float(np.median(of_plain)), median_interval(left), above, solved, loss, gain,
-                      "met" if met else "not met"])  # fmt: skip
-    corrected = holm(probabilities)
+        verdict = "no bar" if bar is None else "met" if met else "not met"
+        lines.append((case.name, epsilon, float(np.median(of_plain)), median_interval(left), above, solved, loss, gain,
+                      verdict, p[case.name], q.get(case.name)))  # fmt: skip
     columns = (
-        "policy", "epsilon", "plain median", "median", "seeds above plain", "seeds with natural >= 475",
-        "natural minus plain", "attacked minus plain", "bar", "p", "p by Holm",
+        "policy", "epsilon", "plain median", "median", "seeds above plain",
+        f"seeds with natural >= {SOLVED * optimum:.4g}", "natural minus plain", "attacked minus plain", "bar", "p",
+        "p by Holm",
     )  # fmt: skip
-    done = tuple((*line, p, q) for line, p, q in zip(lines, probabilities, corrected, strict=True))
-    return ReportTable("bar", "The bar: defended against plain policies under the strongest attack", columns, done)
+    return ReportTable(
+        "bar", "The bar: defended against plain policies under the strongest attack", columns, tuple(lines)
+    )
 
 
 def attack_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:
@@ -176,18 +240,30 @@ def attack_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) ->
     return ReportTable("attacks", "Median return under every attack", columns, tuple(lines))
 
 
-def tuning_table(known: Sequence[DefenseRow]) -> ReportTable:
+def tuning_table(known: Sequence[DefenseRow], comparison: Comparison) -> ReportTable:
     """Tabulate every configuration on the tuning seeds, and which was chosen."""
     lines: list[tuple[Cell, ...]] = []
-    for case in CASES:
+    for case in (case for case in CASES if case.comparison is comparison):
         own = of_case(known, case.name, TUNING)
         for name in dict.fromkeys(row.configuration for row in own):
             each = [row for row in own if row.configuration == name]
             natural, left = natural_returns(each), under_attack(each, TUNING_EPSILON)
-            chosen = "chosen" if name == chosen_configuration(known, case.name) else ""
+            chosen = "chosen" if name == chosen_configuration(known, case) else ""
             lines.append((case.name, name, len(natural), float(np.median(natural)), float(np.median(left)), chosen))
     columns = ("policy", "configuration", "seeds", NATURAL, f"{TUNING_EPSILON:g}", "")
     return ReportTable("tuning", "Medians on the tuning seeds under the strongest attack", columns, tuple(lines))
+
+
+def bound_table(bounds: Sequence[BoundRow]) -> ReportTable:
+    """Tabulate the certified bound and the attained worst case, medians over seeds, and the largest gap."""
+    lines: list[tuple[Cell, ...]] = []
+    for case, epsilon in dict.fromkeys((row.case, row.epsilon) for row in bounds):
+        own = [row for row in bounds if (row.case, row.epsilon) == (case, epsilon)]
+        certified, attained = np.array([[row.certified, row.attained] for row in own]).T
+        gap = float((attained - certified).max())
+        lines.append((case, epsilon, median_interval(certified), median_interval(attained), gap, len(own)))
+    columns = ("policy", "epsilon", "certified", "worst case", "largest gap", "seeds")
+    return ReportTable("bounds", "Exact worst case on the grid, medians over seeds", columns, tuple(lines))
 
 
 def certified_table(certified: Sequence[CertifiedRow]) -> ReportTable:
@@ -204,38 +280,40 @@ def certified_table(certified: Sequence[CertifiedRow]) -> ReportTable:
 
 
 @in_style
-def figure(known: Sequence[DefenseRow]) -> Figure:
+def figure(known: Sequence[DefenseRow], comparison: Comparison = FIRST) -> Figure:
     """Draw the median under the strongest attack against epsilon with its interval.
 
-    A panel has up to five cases of an algorithm, and the two hand-made policies as levels.
+    A panel has plain training and up to four other cases, on the cart-pole also the two hand-made policies as levels.
     """
-    present = {case.name: case for case in CASES if of_case(known, case.name)}
-    trained = [case for case in present.values() if case.algo]
-    colors = {case.name: COLORS[place % len(COLORS)] for place, case in enumerate(trained)}
-    algos = list(dict.fromkeys(case.algo for case in trained))
-    groups = [(algo, part) for algo in algos for part in portions([case.name for case in trained if case.algo == algo])]
-    drawn, places = panels(max(len(groups), 1), size=SINGLE if len(groups) < 2 else PANEL, sharey=True)
-    for axes, (algo, names) in zip(places, groups or [("", [])], strict=True):
+    trained = [case for case in CASES if case.comparison is comparison and case.defense and of_case(known, case.name)]
+    plain = {case.name for case in trained if case.defense == PLAIN}
+    first = [case.name for case in trained if case.arm == PLAIN]
+    groups = portions([case.name for case in trained if case.arm != PLAIN], MOST_LINES - 1) or [[]]
+    drawn, places = panels(len(groups), size=SINGLE if len(groups) == 1 else PANEL, sharey=True)
+    for axes, names in zip(places, groups, strict=True):
         for name, style in ((CEILING, "-."), (FLOOR, ":")):
-            if name in present:
+            if comparison.task is FIRST.task and of_case(known, name):
                 levels = _medians(known, name)[0]
                 axes.plot(range(len(levels)), levels, color=MUTED, linestyle=style, lw=1.1, label=slug_in_words(name))
-        for place, name in enumerate(names):
+        for place, name in enumerate([*first, *names]):
             value, lower, upper = _medians(known, name)
             axes.errorbar(
-                np.arange(len(value)) + 0.06 * (place - 0.5 * (len(names) - 1)),
+                np.arange(len(value)) + 0.06 * (place - 0.5 * len(names)),
                 value,
                 (value - lower, upper - value),
-                color=colors[name],
-                linestyle="--" if present[name].defense == PLAIN else "-",
+                color=COLORS[place],
+                linestyle="--" if name in plain else "-",
                 label=slug_in_words(name),
                 capsize=2,
             )
-        axes.axhline(KEPT, color=MUTED, linewidth=0.8, label="median that a defense needs")
+        axes.axhline(KEPT * comparison.optimum, color=MUTED, linewidth=0.8, label="median that a defense needs")
         axes.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])
-        axes.set(xlabel="epsilon [scale of the task]", title=algo.upper())
-    places[0].set_ylabel("median return under the strongest attack")
-    legend_below(drawn)
+        axes.set_xlabel("epsilon [scale of the task]")
+        if len(groups) > 1:
+            axes.legend(loc="lower left", fontsize=7)
+    places[0].set(ylabel="median under the strongest attack", title=slug_in_words(comparison.name))
+    if len(groups) == 1:
+        legend_below(drawn)
     return drawn
 
 

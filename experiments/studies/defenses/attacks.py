@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.adversarial import (
@@ -15,17 +17,25 @@ from rlkit.adversarial import (
     Budget,
     Noise,
     RobustnessCurve,
+    Threat,
     ValueAware,
+    attacked_value,
+    bracket,
     robustness_curve,
 )
+from rlkit.envs import GridWorld, find_dynamics
 
 from ...workflows.fitted_attacks import learned, lookahead
 from ...workflows.policies import Subject
-from .settings import EPSILONS, LINEAR, REPORTED_ON, SELECTED_ON, THREAT
+from ..common.tasks import CARTPOLE, GRID, Task
+from .settings import EPSILONS, LINEAR, REPORTED_ON, SELECTED_ON
 
 PROVOKE = PGD(3, every_action=False)
 FITTED_EPSILONS = (0.2, 0.4)  # of attacks that take minutes to fit
 LEARNED_STEPS = 20_000  # environment steps of a learned adversary, per seed
+MAX_BOXES = 2**15  # of verification, per state of a grid
+
+Floats = NDArray[np.float64]
 
 
 def by_hand(obs: Tensor) -> Tensor:
@@ -46,19 +56,41 @@ def constant(action: int) -> ActionValues:
 class Attacker(NamedTuple):
     """An attack, the epsilons at which it is used, and whether it is fitted to each of them."""
 
-    fit: Callable[[Subject, Budget], Attack]
+    fit: Callable[[Subject, Budget, Threat], Attack]
     epsilons: tuple[float, ...] = EPSILONS
-    fitted: bool = False  # those that are choose no configurations
+    fitted: bool = False
+    tunes: bool = True  # whether configurations are chosen by it too
 
 
-def played(subject: Subject, attack: Attack, epsilons: Sequence[float]) -> RobustnessCurve:
+class Outcome(NamedTuple):
+    """Mean returns of S policies at one epsilon, 0 for no attack; an exact expectation is both of them."""
+
+    epsilon: float
+    selected: Floats  # [S], on the episodes on which attacks are selected
+    earned: Floats  # [S], on the other ones
+
+
+def outcomes(subject: Subject, threat: Threat, attack: Attack, epsilons: Sequence[float]) -> list[Outcome]:
+    """Returns without attack and under one attack: exact expectations on a grid, means over episodes elsewhere."""
+    world = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    if isinstance(world, GridWorld):
+        exact = [attacked_value(world, subject.policy, attack, threat.budget(each)).start for each in (0.0, *epsilons)]
+        return [Outcome(epsilon, each, each) for epsilon, each in zip((0.0, *epsilons), exact, strict=True)]
+    curve = played(subject, threat, attack, epsilons)
+    return [
+        Outcome(epsilon, each[:, :SELECTED_ON].mean(axis=1), each[:, SELECTED_ON:].mean(axis=1))
+        for epsilon, each in zip((0.0, *epsilons), (curve.natural, *curve.returns[0]), strict=True)
+    ]
+
+
+def played(subject: Subject, threat: Threat, attack: Attack, epsilons: Sequence[float]) -> RobustnessCurve:
     """Play the episodes of the selection and then those of the report, without attack and under one attack."""
     return robustness_curve(
         subject.policy,
-        lambda episodes: subject.make_env(episodes, THREAT.first_seed),
+        lambda episodes: subject.make_env(episodes, threat.first_seed),
         attack,
         epsilons,
-        THREAT.budget(),
+        threat.budget(),
         SELECTED_ON + REPORTED_ON,
         seeds=subject.seeds,
     )
@@ -66,25 +98,37 @@ def played(subject: Subject, attack: Attack, epsilons: Sequence[float]) -> Robus
 
 def ready(attack: Attack) -> Attacker:
     """An attack without a fit."""
-    return Attacker(lambda subject, budget: attack)
+    return Attacker(lambda subject, budget, threat: attack)
 
 
-def lattice(subject: Subject, budget: Budget) -> Attack:
-    """Provoke the action of the lowest value under the worst case on a lattice of states."""
-    return lookahead(subject, budget, THREAT)
-
-
-def adversary(subject: Subject, budget: Budget) -> Attack:
+def adversary(subject: Subject, budget: Budget, threat: Threat) -> Attack:
     """Train an adversary on this policy that chooses at every step which action to provoke, or none."""
-    return learned(subject, budget, THREAT, LEARNED_STEPS)
+    return learned(subject, budget, threat, LEARNED_STEPS)
 
 
+def worst_case(subject: Subject, budget: Budget, threat: Threat) -> Attack:
+    """Find the adversary that attains a grid's exact worst case, but for what verification leaves open."""
+    world = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    return bracket(world, subject.policy, budget, max_boxes=MAX_BOXES).attack
+
+
+# "value-aware, lattice" provokes the action of the lowest value under the worst case on a lattice of states
 ATTACKERS: Mapping[str, Attacker] = {
     "noise": ready(Noise("sign")),
     "PGD": ready(PGD(10)),
     "value-aware, by hand": ready(ValueAware(by_hand, PROVOKE, "value-aware, by hand")),
     "provoke left": ready(ValueAware(constant(0), PROVOKE, "provoke left")),
     "provoke right": ready(ValueAware(constant(1), PROVOKE, "provoke right")),
-    "value-aware, lattice": Attacker(lattice, FITTED_EPSILONS, fitted=True),
-    "learned": Attacker(adversary, FITTED_EPSILONS[:1], fitted=True),
+    "value-aware, lattice": Attacker(lookahead, FITTED_EPSILONS, fitted=True, tunes=False),
+    "learned": Attacker(adversary, FITTED_EPSILONS[:1], fitted=True, tunes=False),
 }
+GRID_ATTACKERS: Mapping[str, Attacker] = {
+    "noise": ready(Noise("sign")),
+    "PGD": ready(PGD(10)),
+    "worst case": Attacker(worst_case, fitted=True),
+}
+
+
+def attackers_of(task: Task) -> Mapping[str, Attacker]:
+    """The attacks in a task."""
+    return {CARTPOLE.name: ATTACKERS, GRID.name: GRID_ATTACKERS}[task.name]

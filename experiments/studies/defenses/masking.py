@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.adversarial import Access, Attack, Budget, Transfer, ValueAware, Victim, scores_of
+from rlkit.adversarial import Access, Attack, Budget, Threat, Transfer, ValueAware, Victim, scores_of
 from rlkit.statistics import difference_interval, mean_interval, median_interval
 
 from ...report import terminal
@@ -27,8 +27,8 @@ from ...workflows.fitted_attacks import learned_longer
 from ...workflows.policies import Subject
 from ..common import rows
 from .analysis import TEST, DefenseRow, of_case
-from .attacks import PROVOKE, by_hand, played
-from .settings import ADVERSARIES, ADVERSARY_STEPS, MASKING_EPSILON, SELECTED_ON, SETTLED, THREAT
+from .attacks import PROVOKE, by_hand, outcomes
+from .settings import ADVERSARIES, ADVERSARY_STEPS, MASKING_EPSILON, SETTLED
 
 GRADIENTS = "value-aware, by hand"  # of ``attacks.ATTACKERS``: it provokes by the gradients of the policy itself
 CORNERS, TRANSFERRED, LEARNED = "by hand, corners", "by hand, made on the plain twin", "learned"
@@ -99,7 +99,7 @@ def complete(own: Sequence[MaskingRow]) -> bool:
     )
 
 
-def measure_masking(file: Path, case: str, subject: Subject, plain: Victim) -> None:
+def measure_masking(file: Path, case: str, subject: Subject, threat: Threat, plain: Victim) -> None:
     """Measure what is missing of a defended case: attacks without gradients, then adversaries trained longer.
 
     The adversaries' steps double until the last doubling changes the mean return by less than ``SETTLED``, or all
@@ -109,11 +109,12 @@ def measure_masking(file: Path, case: str, subject: Subject, plain: Victim) -> N
         file: of the rows.
         case: its name.
         subject: the defended policy.
+        threat: of the task.
         plain: the plain policies of the same seeds.
     """
 
     def add(attack: Attack, name: str, steps: int = 0, adversary: int = 0) -> None:
-        earned = played(subject, attack, [MASKING_EPSILON]).returns[0, 0, :, SELECTED_ON:].mean(axis=-1)
+        earned = outcomes(subject, threat, attack, [MASKING_EPSILON])[1].earned
         row = (name, steps, adversary, MASKING_EPSILON)
         rows.append(
             file, [MaskingRow(case, seed, *row, float(each)) for seed, each in zip(subject.seeds, earned, strict=True)]
@@ -127,7 +128,7 @@ def measure_masking(file: Path, case: str, subject: Subject, plain: Victim) -> N
     learned = {(row.steps, row.adversary) for row in of_masked(file, case)}
     left = [n for n in ADVERSARY_STEPS if not all((n, k) in learned for k in range(ADVERSARIES))]
     trained = [
-        learned_longer(subject, THREAT.budget(MASKING_EPSILON), left, adversary_seeds(subject.seeds, k))
+        learned_longer(subject, threat.budget(MASKING_EPSILON), left, adversary_seeds(subject.seeds, k))
         for k in range(ADVERSARIES)
     ]
     for steps in left:

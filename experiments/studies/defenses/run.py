@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from rlkit.adversarial import ModuleVictim, certified_action_rate, visited
+from rlkit.adversarial import ModuleVictim, bracket, certified_action_rate, visited
+from rlkit.envs import find_dynamics
 from rlkit.figure_style import svg
 
 from ...report import terminal
@@ -18,21 +19,35 @@ from ...workflows.policies import RLKIT, Subject
 from ..common import rows
 from ..common.policy_cache import rlkit_policy
 from ..common.study import Study, StudyOptions
-from ..common.tasks import CARTPOLE
-from .analysis import NATURAL, TEST, TUNING, CertifiedRow, DefenseRow, chosen_configuration, figure, tables
-from .attacks import ATTACKERS, Attacker, played
+from ..common.tasks import CARTPOLE, GRID
+from .analysis import (
+    NATURAL,
+    TEST,
+    TUNING,
+    BoundRow,
+    CertifiedRow,
+    ChosenRow,
+    DefenseRow,
+    bound_table,
+    chosen_configuration,
+    figure,
+    of_case,
+    tables,
+)
+from .attacks import MAX_BOXES as GRID_BOXES
+from .attacks import attackers_of, outcomes
+from .input_gradients import COMPARED, IN_ORDER, DistanceRow, distance_rows, distance_table, order_table
 from .masking import MaskingRow, adversary_table, complete, masking_table, measure_masking, of_masked
 from .settings import (
     CASES,
     CEILING,
+    COMPARISONS,
     EPSILONS,
+    EQUAL,
+    FIRST,
     LINEAR,
     REPORTED_ON,
-    SEEDS,
-    SELECTED_ON,
-    THREAT,
     TUNING_EPSILON,
-    TUNING_SEEDS,
     Configuration,
     DefenseCase,
 )
@@ -55,35 +70,33 @@ def hand_made(name: str) -> ModuleVictim:
 
 def subject_of(case: DefenseCase, of: Rows, folder: Path) -> Subject:
     """The policy of a case, by hand or trained, with the environment that it is evaluated in."""
-    policy: Any = hand_made(case.name) if not case.algo else rlkit_policy(case.training(of), folder)
+    task = case.comparison.task
+    policy: Any = rlkit_policy(case.training(of), folder) if case.defense else hand_made(case.name)
     seeds = [seed for _, seed in of]
 
     def environments(episodes: int, first_seed: int) -> Any:
-        return CARTPOLE.environments(len(seeds), episodes, first_seed)
+        return task.environments(len(seeds), episodes, first_seed)
 
-    return Subject(policy, RLKIT, case.algo, tuple(seeds), CARTPOLE.env, {}, environments)
+    algo = case.comparison.algo if case.defense else ""
+    return Subject(policy, RLKIT, algo, tuple(seeds), task.env, task.env_kwargs, environments)
 
 
 def attacked(
     subject: Subject, case: DefenseCase, stage: str, of: Rows, name: str, epsilons: Sequence[float]
 ) -> list[DefenseRow]:
     """Return the rows of a case without attack and under one attack, at every epsilon at which it is used."""
-    attacker: Attacker = ATTACKERS[name]
+    threat, attacker = case.comparison.threat, attackers_of(case.comparison.task)[name]
     used = [epsilon for epsilon in epsilons if epsilon in attacker.epsilons]
     together = [[epsilon] for epsilon in used] if attacker.fitted else [used]
     found: list[DefenseRow] = []
     for group in together:
-        curve = played(subject, attacker.fit(subject, THREAT.budget(group[0])), group)
-        returns_of = [(NATURAL, 0.0, curve.natural)] if not found else []
-        returns_of += [(name, epsilon, curve.returns[0, place]) for place, epsilon in enumerate(group)]
+        natural, *under = outcomes(subject, threat, attacker.fit(subject, threat.budget(group[0]), threat), group)
+        labelled = [*([(NATURAL, natural)] if not found else []), *((name, each) for each in under)]
         found += [
-            DefenseRow(
-                case.name, stage, str(configuration), seed, label, epsilon,
-                float(each[:SELECTED_ON].mean()), float(each[SELECTED_ON:].mean()),
-            )
-            for label, epsilon, returns in returns_of
-            for (configuration, seed), each in zip(of, returns, strict=True)
-        ]  # fmt: skip
+            DefenseRow(case.name, stage, str(configuration), seed, label, each.epsilon, float(selected), float(earned))
+            for label, each in labelled
+            for (configuration, seed), selected, earned in zip(of, each.selected, each.earned, strict=True)
+        ]
     return found
 
 
@@ -113,15 +126,40 @@ def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     """Decide at natural states of every seed which actions can be provoked, if there is no row of the case."""
     if case.name in {row.case for row in rows.read(file, CertifiedRow)}:
         return
-    subject = subject_of(case, of, folder)
-    obs = visited(subject.policy, subject.make_env(REPORTED_ON, THREAT.first_seed), CERTIFIED_STATES)
+    subject, threat = subject_of(case, of, folder), case.comparison.threat
+    obs = visited(subject.policy, subject.make_env(REPORTED_ON, threat.first_seed), CERTIFIED_STATES)
     found = []
     for epsilon in EPSILONS:
-        rates = certified_action_rate(subject.policy, obs, THREAT.budget(epsilon), max_boxes=MAX_BOXES)
+        rates = certified_action_rate(subject.policy, obs, threat.budget(epsilon), max_boxes=MAX_BOXES)
         for s, (_, seed) in enumerate(of):
             found.append(CertifiedRow(case.name, seed, epsilon, *(float(rate[s]) for rate in rates)))
     rows.append(file, found)
     terminal.say(f"{case.name}: certified")
+
+
+def enclose(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
+    """Bound the exact worst case of a grid's policies from below, if there is no row of the case."""
+    if case.name in {row.case for row in rows.read(file, BoundRow)}:
+        return
+    subject, threat = subject_of(case, of, folder), case.comparison.threat
+    world = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
+    found = []
+    for epsilon in EPSILONS:
+        each = bracket(world, subject.policy, threat.budget(epsilon), max_boxes=GRID_BOXES)
+        start = each.at_start()
+        for s, (_, seed) in enumerate(of):
+            bounds = float(start["lower"][s]), float(start["upper"][s])
+            found.append(BoundRow(case.name, seed, epsilon, *bounds, int(each.undecided[s])))
+    rows.append(file, found)
+    terminal.say(f"{case.name}: enclosed")
+
+
+def measure_distances(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
+    """Enclose the distances to a change of the action on a grid, if there is no row of the case."""
+    if case.name in {row.case for row in rows.read(file, DistanceRow)}:
+        return
+    rows.append(file, distance_rows(case, subject_of(case, of, folder)))
+    terminal.say(f"{case.name}: distances")
 
 
 def mask(case: DefenseCase, of: Rows, options: StudyOptions) -> None:
@@ -131,57 +169,82 @@ def mask(case: DefenseCase, of: Rows, options: StudyOptions) -> None:
         return
     plain = next(each for each in CASES if each.name == case.twin)
     twin = subject_of(plain, tune(plain, options), options.models / plain.name)
-    measure_masking(file, case.name, subject_of(case, of, options.models / case.name), twin.policy)
+    threat = case.comparison.threat
+    measure_masking(file, case.name, subject_of(case, of, options.models / case.name), threat, twin.policy)
 
 
 def tune(case: DefenseCase, options: StudyOptions) -> Rows:
     """Compare the configurations on the tuning seeds, and return the rows to test: every test seed with the best one.
 
-    A policy made by hand is a single row.
+    The choice is written once and read from then on; a case with a given configuration has none. A policy made by hand
+    is a single row.
     """
-    if not case.algo:
-        return [(Configuration(), SEEDS[0])]
-    file = options.data / "defense-rows.csv"
+    seeds = case.comparison.seeds
+    if not case.defense:
+        return [(Configuration(), seeds[0])]
+    if case.given is not None:
+        return [(case.given, seed) for seed in seeds]
+    file, choices = options.data / "defense-rows.csv", options.data / "chosen-rows.csv"
     tuned = next(each for each in CASES if each.name == (case.chosen_in or case.name))
-    of = [(each, seed) for each in tuned.configurations for seed in TUNING_SEEDS]
-    attackers = [name for name, attacker in ATTACKERS.items() if not attacker.fitted]
-    measure(file, tuned, TUNING, of, options.models / f"{tuned.name}-tuning", attackers, (TUNING_EPSILON,))
-    name = chosen_configuration(rows.read(file, DefenseRow), tuned.name)
-    return [(next(each for each in tuned.configurations if str(each) == name), seed) for seed in SEEDS]
+    frozen = {row.case: row.configuration for row in rows.read(choices, ChosenRow)}
+    if tuned.name not in frozen:
+        of = [(each, seed) for each in tuned.configurations for seed in case.comparison.tuning_seeds]
+        attackers = [name for name, attacker in attackers_of(case.comparison.task).items() if attacker.tunes]
+        measure(file, tuned, TUNING, of, options.models / f"{tuned.name}-tuning", attackers, (TUNING_EPSILON,))
+        frozen[tuned.name] = chosen_configuration(rows.read(file, DefenseRow), tuned)
+        rows.append(choices, [ChosenRow(tuned.name, frozen[tuned.name])])
+    return [(next(each for each in tuned.configurations if str(each) == frozen[tuned.name]), seed) for seed in seeds]
 
 
 def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportTable]:
     """Measure the cases as far as rows are missing, and return the tables of all rows.
 
-    All cases are attacked by what needs no fit first, then by the attacks that are fitted. Then defended policies are
-    attacked without their gradients and by adversaries trained longer, and all are certified.
+    All cases are attacked by what needs no fit first, then by the attacks that are fitted. On the cart-pole, defended
+    policies are then attacked without their gradients and by adversaries trained longer, and all are certified. On
+    grids the worst case is enclosed, and distances of the penalties of input gradients are measured.
     """
     file = options.data / "defense-rows.csv"
     of: dict[str, Rows] = {}
     for fitted in (False, True):
-        attackers = [name for name, attacker in ATTACKERS.items() if attacker.fitted == fitted]
         for case in cases:
+            attackers = [name for name, each in attackers_of(case.comparison.task).items() if each.fitted == fitted]
             of[case.name] = of.get(case.name) or tune(case, options)
             measure(file, case, TEST, of[case.name], options.models / case.name, attackers, EPSILONS)
-            written(options.data)
-    for case in cases:
-        if case.twin is not None:
-            mask(case, of[case.name], options)
-            written(options.data)
-    for case in cases:
+            tabulated(options.data)
+    on_grid = [case for case in cases if case.comparison.task is GRID]
+    for case in on_grid:
+        enclose(options.data / "bounds-rows.csv", case, of[case.name], options.models / case.name)
+    for case in (case for case in cases if case.comparison.name == COMPARED and case.arm in (*IN_ORDER, EQUAL.arm)):
+        measure_distances(options.data / "distance-rows.csv", case, of[case.name], options.models / case.name)
+    on_cartpole = [case for case in cases if case.comparison.task is CARTPOLE]
+    for case in (case for case in on_cartpole if case.twin is not None):
+        mask(case, of[case.name], options)
+        tabulated(options.data)
+    for case in on_cartpole:
         certify(options.data / "certified-rows.csv", case, of[case.name], options.models / case.name)
-    return written(options.data)
+    known = rows.read(file, DefenseRow)
+    for comparison in COMPARISONS:
+        if any(of_case(known, case.name) for case in CASES if case.comparison is comparison):
+            name = "defenses" if comparison is FIRST else comparison.name
+            write_bytes(options.data / f"{name}.svg", svg(figure(known, comparison)))
+    return tabulated(options.data)
 
 
-def written(data: Path) -> Sequence[ReportTable]:
-    """Write the tables and the figure of all rows, and return the tables."""
+def tabulated(data: Path) -> Sequence[ReportTable]:
+    """Write the tables of all rows, and return them."""
     known = rows.read(data / "defense-rows.csv", DefenseRow)
-    made = tables(known, rows.read(data / "certified-rows.csv", CertifiedRow))
     masking = rows.read(data / "masking-rows.csv", MaskingRow)
-    found = (masking_table(masking, known), adversary_table(masking))
-    made = (*made, *(table for table in found if table.rows))
+    distances = rows.read(data / "distance-rows.csv", DistanceRow)
+    further = (
+        bound_table(rows.read(data / "bounds-rows.csv", BoundRow)),
+        distance_table(distances),
+        order_table(distances),
+        masking_table(masking, known),
+        adversary_table(masking),
+    )
+    made = (*tables(known, rows.read(data / "certified-rows.csv", CertifiedRow)), *further)
+    made = tuple(table for table in made if table.rows)
     write_tables(made, data)
-    write_bytes(data / "defenses.svg", svg(figure(known)))
     return made
 
 

@@ -1,20 +1,20 @@
-"""The defenses, the trainings and the attacks, as data; fixed before anything was measured on the test seeds."""
+"""The comparisons, the trainings and the epsilons, as data; fixed before anything was measured on the test seeds."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from itertools import product
 from typing import Any, NamedTuple
 
+from rlkit.adversarial import Threat
+
 from ...workflows.defense import DefenseSettings
 from ...workflows.train import Training
-from ..common.tasks import CARTPOLE, THREATS
+from ..common.tasks import CARTPOLE, GRID, THREATS, Task
 
-TUNING_SEEDS = (2000, 2001)  # every choice was made on these
-SEEDS = tuple(range(210, 220))  # no number here was chosen on them
-STEPS = {"ppo": 40_000}  # environment steps per seed, the same with and without a defense
 RAMP = 0.5  # of training, over which epsilon grows
-THREAT = THREATS["CartPole-v1"]
 EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale
 TUNING_EPSILON = 0.4  # at which configurations are compared
 SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selected, and other ones that are reported
@@ -24,9 +24,10 @@ ADVERSARIES = 3  # trained afresh on every defended policy
 ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000)  # of their training, until a doubling changes nothing
 SETTLED = 0.02  # relative change of the mean return that counts as nothing
 
-SOLVED = 475.0  # natural return that a policy needs
-BROKEN = 100.0  # the bar is set at the smallest epsilon at which plain policies earn no more
-KEPT = 250.0  # median that a defense needs there
+OPTIMUM = {CARTPOLE.name: 500.0, GRID.name: 0.7053082191780823}  # largest expected return of an episode
+SOLVED = 0.95  # share of the optimum that a policy needs without an attack
+BROKEN = 0.2  # the bar is set at the smallest epsilon at which plain policies keep no larger share
+KEPT = 0.5  # share of the optimum that a defense needs there in the median
 
 PLAIN, FLOOR, CEILING = "plain", "constant pushes", "linear policy"
 LINEAR = (0.1, 0.3, 3.0, 0.5)  # pushes right where its product with the observation is positive; it balances
@@ -37,73 +38,154 @@ class Configuration(NamedTuple):
 
     epsilon: float = 0.0  # of the defense, in units of the task's scale
     strength: float = 0.0  # of the defense
-    hyperparameters: tuple[tuple[str, float], ...] = ()  # of the algorithm, in place of the preset's
+    numbers: tuple[tuple[str, float], ...] = ()  # others of the defense, or hyper-parameters in place of the preset's
 
     def __str__(self) -> str:
-        """For example ``epsilon 0.4, strength 1, gamma 0.98``; plain training has no epsilon and no strength."""
-        own = (("epsilon", self.epsilon), ("strength", self.strength)) if self.epsilon else ()
-        return ", ".join(f"{name} {value:g}" for name, value in (*own, *self.hyperparameters))
+        """For example ``epsilon 0.4, strength 1``; what is 0 is left out, and plain training has ``gamma 0.98``."""
+        own = (("epsilon", self.epsilon), ("strength", self.strength))
+        return ", ".join(f"{name} {value:g}" for name, value in (*(each for each in own if each[1]), *self.numbers))
 
 
-# four of every defense, plain training included; the preset's gamma and entropy bonus are among those of plain training
-CONFIGURATIONS: Mapping[str, Mapping[str, tuple[Configuration, ...]]] = {
-    "ppo": {
-        PLAIN: tuple(
-            Configuration(hyperparameters=(("gamma", gamma), ("ent_coef", bonus)))
-            for gamma, bonus in product((0.98, 0.99), (0.0, 0.01))
-        ),
-        "radial": tuple(Configuration(*each) for each in product((0.2, 0.4), (0.25, 1.0))),
-        "sa_ppo_kl": tuple(Configuration(*each) for each in ((0.2, 0.3), (0.4, 0.3), (0.4, 1.0), (0.4, 3.0))),
-        "gaussian_augmentation": tuple(Configuration(*each) for each in product((0.4, 0.8), (0.5, 1.0))),
-    },
-}
+class Comparison(NamedTuple):
+    """An agent in a task, trained plainly and with several defenses, as a table of ``comparisons.toml`` says."""
+
+    name: str
+    task: Task
+    algo: str
+    steps: int  # environment steps per seed, the same with and without a defense
+    tuning_seeds: tuple[int, ...]  # every choice was made on these
+    seeds: tuple[int, ...]  # no number was chosen on these
+    hyperparameters: Mapping[str, Any]  # in place of the preset's, the same for all
+    configurations: Mapping[str, tuple[Configuration, ...]]  # of plain training and every defense, plain first
+    primary: bool = False  # its tests belong to the primary comparison
+    exploratory: tuple[str, ...] = ()  # defenses of it that have no part in the tests
+
+    @property
+    def threat(self) -> Threat:
+        """The committed threat of the task."""
+        return THREATS[self.task.env]
+
+    @property
+    def optimum(self) -> float:
+        """The largest expected return of an episode."""
+        return OPTIMUM[self.task.name]
+
+    def training(self, defense: str, rows: Sequence[tuple[Configuration, int]], longer: int = 1) -> Training:
+        """The training of rows, a configuration and a seed each, as one computation: only these numbers differ."""
+        chosen = [configuration for configuration, _ in rows]
+        names = [name for name, _ in chosen[0].numbers]
+        varied = {name: tuple(dict(each.numbers)[name] for each in chosen) for name in names}
+        terms = None
+        if defense != PLAIN:
+            strength = tuple(each.strength for each in chosen) if chosen[0].strength else ()
+            terms = DefenseSettings(
+                defense, tuple(each.epsilon for each in chosen), strength, self.task.scale, RAMP, varied
+            )
+        return Training(
+            self.task.env,
+            self.algo,
+            tuple(seed for _, seed in rows),
+            longer * self.steps,
+            "tuned",
+            {**self.hyperparameters, **(varied if terms is None else {})},
+            self.task.env_kwargs,
+            None,
+            defense=terms,
+        )
 
 
 class DefenseCase(NamedTuple):
-    """One way to train; no configurations for the two hand-made policies."""
+    """One way to train, or one of the two hand-made policies."""
 
     name: str
-    algo: str = ""
-    defense: str = ""  # of ``APPLICABILITY``, or "plain"
+    comparison: Comparison
+    defense: str = ""  # of ``APPLICABILITY``, or "plain"; empty for the hand-made policies
     twin: str | None = None  # the plain case with the same seeds
     longer: int = 1  # times the environment steps of the others
     chosen_in: str = ""  # the case whose configuration is used; its own by default
+    given: Configuration | None = None  # used without a choice
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
         """What is chosen from; empty for the hand-made policies."""
-        return CONFIGURATIONS[self.algo][self.defense] if self.algo else ()
+        return self.comparison.configurations[self.defense] if self.defense else ()
+
+    @property
+    def arm(self) -> str:
+        """Its name within the comparison."""
+        return self.name.removeprefix(f"{self.comparison.name}-")
+
+    @property
+    def tested(self) -> bool:
+        """Whether it is a defense that is tested against plain training."""
+        return self.twin is not None and self.defense not in self.comparison.exploratory
 
     def training(self, rows: Sequence[tuple[Configuration, int]]) -> Training:
-        """The training of rows, a configuration and a seed each, as one computation: only these numbers differ."""
-        chosen = [configuration for configuration, _ in rows]
-        names = [name for name, _ in chosen[0].hyperparameters]
-        varied = {name: tuple(dict(each.hyperparameters)[name] for each in chosen) for name in names}
-        defense = None
-        if self.defense != PLAIN:
-            numbers = tuple(each.epsilon for each in chosen), tuple(each.strength for each in chosen)
-            defense = DefenseSettings(self.defense, *numbers, CARTPOLE.scale, RAMP)
-        kwargs: dict[str, Any] = {"preset": "tuned", "num_envs": None, "defense": defense}
-        seeds = tuple(seed for _, seed in rows)
-        return Training(
-            CARTPOLE.env,
-            self.algo,
-            seeds,
-            self.longer * STEPS[self.algo],
-            hyperparameters=varied,
-            **kwargs,
+        """The training of rows, a configuration and a seed each, as one computation."""
+        return self.comparison.training(self.defense, rows, self.longer)
+
+
+def product_of(numbers: Mapping[str, Any]) -> tuple[Configuration, ...]:
+    """All configurations of a table that has a number, or a list of numbers, for every name."""
+    lists = [value if isinstance(value, list) else [value] for value in numbers.values()]
+    found = []
+    for values in product(*lists):
+        each = dict(zip(numbers, values, strict=True))
+        found.append(Configuration(each.pop("epsilon", 0.0), each.pop("strength", 0.0), tuple(each.items())))
+    return tuple(found)
+
+
+def comparison_of(name: str, table: Mapping[str, Any]) -> Comparison:
+    """The comparison of a table; a list of tables of numbers stands for the products of each."""
+    fields = dict(table)
+    task = {task.name: task for task in (CARTPOLE, GRID)}[fields.pop("task")]
+    configurations = {
+        defense: tuple(
+            each for part in (numbers if isinstance(numbers, list) else [numbers]) for each in product_of(part)
         )
+        for defense, numbers in fields.pop("configurations").items()
+    }
+    hyperparameters = {key: tuple(value) if isinstance(value, list) else value
+                       for key, value in fields.pop("hyperparameters", {}).items()}  # fmt: skip
+    lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
+    return Comparison(name, task, hyperparameters=hyperparameters, configurations=configurations, **{**fields, **lists})
 
 
-def cases_of(algo: str) -> tuple[DefenseCase, ...]:
-    """Plain training and all defenses of an algorithm."""
-    names = {name: f"{algo}-{name}" for name in CONFIGURATIONS[algo]}
-    return tuple(DefenseCase(case, algo, name, None if name == PLAIN else names[PLAIN]) for name, case in names.items())
+def comparisons() -> tuple[Comparison, ...]:
+    """The comparisons of ``comparisons.toml``, in its order."""
+    text = (files(__package__) / "comparisons.toml").read_text(encoding="utf-8")
+    return tuple(comparison_of(name, table) for name, table in tomllib.loads(text).items())
 
+
+def cases_of(comparison: Comparison) -> tuple[DefenseCase, ...]:
+    """Plain training and all defenses of a comparison."""
+    names = {defense: f"{comparison.name}-{defense}" for defense in comparison.configurations}
+    return tuple(
+        DefenseCase(case, comparison, defense, None if defense == PLAIN else names[PLAIN])
+        for defense, case in names.items()
+    )
+
+
+COMPARISONS = comparisons()
+FIRST = COMPARISONS[0]  # the smaller one, of PPO on the cart-pole
 
 # one minibatch of SA-PPO's divergence costs eight evaluations of a gradient: the loss, five steps of ascent, and the
 # divergence at two observations
 EQUAL_GRADIENTS = 8
-LONGER = DefenseCase("ppo-plain-longer", "ppo", PLAIN, longer=EQUAL_GRADIENTS, chosen_in="ppo-plain")  # no defense
+LONGER = DefenseCase("ppo-plain-longer", FIRST, PLAIN, longer=EQUAL_GRADIENTS, chosen_in="ppo-plain")  # no defense
 
-CASES = (DefenseCase(FLOOR), DefenseCase(CEILING), *cases_of("ppo"), LONGER)
+GRID_DQN = next(each for each in COMPARISONS if each.name == "grid-dqn")
+EQUAL = DefenseCase(  # plain training with the hyper-parameters that all defenses were given; no defense
+    "grid-dqn-plain-equal",
+    GRID_DQN,
+    PLAIN,
+    given=Configuration(numbers=tuple((name, GRID_DQN.hyperparameters[name]) for name in ("gamma", "learning_rate"))),
+)
+
+CASES = (
+    DefenseCase(FLOOR, FIRST),
+    DefenseCase(CEILING, FIRST),
+    *(case for comparison in COMPARISONS for case in cases_of(comparison)),
+    LONGER,
+    EQUAL,
+)

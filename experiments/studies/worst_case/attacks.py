@@ -32,10 +32,12 @@ from rlkit.envs import GridWorld
 from rlkit.planning import evaluate_finite, q_backup
 from rlkit.types import Env
 
+from ...workflows.fitted_attacks import learned
 from ...workflows.policies import Subject
 from .settings import SHARE, THREAT
 
 PROVOKE = PGD(20, every_action=False)
+LEARNED_STEPS = 20_000  # environment steps of a learned adversary, per seed
 SHARE_EPISODES = 20  # natural episodes per seed, on which the thresholds of timings are measured
 
 
@@ -106,6 +108,11 @@ def attacks(world: GridWorld, subject: Subject) -> Mapping[str, Attack]:
         "best by margin": best,
         "value-aware": ValueAware(StateTable(world, q), PROVOKE),
     }
+
+
+def adversary(subject: Subject, epsilon: float) -> Attack:
+    """Train an adversary on every policy that chooses in each state which action to provoke, or none."""
+    return learned(subject, THREAT.budget(epsilon), THREAT, LEARNED_STEPS)
 
 
 def timings(world: GridWorld, subject: Subject) -> Mapping[str, Timing]:

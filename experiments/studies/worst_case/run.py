@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +29,12 @@ from ..common.policy_cache import rlkit_policy
 from ..common.study import Study, StudyOptions
 from ..common.tasks import GRID
 from .analysis import OPTIMAL, UNLIMITED, WORST, AttackedRow, BoundRow, Floats, tables
-from .attacks import attacks, natural_actions, timings
+from .attacks import adversary, attacks, natural_actions, timings
 from .settings import ATTACKS_LEFT, CASES, EPSILONS, MAX_BOXES, THREAT, WorstCaseCase
 
 TIMED = ("PGD-20", "value-aware")  # attacks that are tried with every timing, beside the worst case
 ALWAYS = "always"
+LEARNED = "learned"  # the attack by an adversary trained on each policy
 BOUNDS, ATTACKED = "bounds-rows.csv", "attacked-rows.csv"
 
 
@@ -57,14 +58,25 @@ def run(cases: Sequence[WorstCaseCase], options: StudyOptions) -> Sequence[Repor
 
 
 def run_case(case: WorstCaseCase, folder: Path, data: Path) -> None:
-    """Measure the epsilons of a case that have no rows; the rows of each are added when it is done."""
-    known = {row.epsilon for row in rows.read(data / ATTACKED, AttackedRow) if row.case == case.name}
-    bounded = {row.epsilon for row in rows.read(data / BOUNDS, BoundRow) if row.case == case.name}
-    missing = [epsilon for epsilon in EPSILONS if epsilon not in known]
-    if not missing:
+    """Measure the epsilons of a case that have no rows, then the adversaries to be trained that have none."""
+    own = [row for row in rows.read(data / ATTACKED, AttackedRow) if row.case == case.name]
+    known = {(row.epsilon, row.attack == LEARNED) for row in own}
+    missing, untrained = ([each for each in EPSILONS if (each, trained) not in known] for trained in (False, True))
+    if not missing and not untrained:
         return
     world, subject = find_dynamics(GRID.env, env_kwargs=dict(GRID.env_kwargs)), subject_of(case, folder)
     assert isinstance(world, GridWorld)
+    if missing:
+        measure(case, missing, world, subject, data)
+    for epsilon in untrained:
+        trained = returns_at_every_step(world, subject, THREAT.budget(epsilon), {LEARNED: adversary(subject, epsilon)})
+        rows.append(data / ATTACKED, attacked_rows(case, epsilon, trained))
+        terminal.say(f"{case.name}: learned adversaries, epsilon {epsilon:g}")
+
+
+def measure(case: WorstCaseCase, missing: Sequence[float], world: GridWorld, subject: Subject, data: Path) -> None:
+    """Bracket the worst case at epsilons without rows and evaluate every attack; rows are added epsilon by epsilon."""
+    bounded = {row.epsilon for row in rows.read(data / BOUNDS, BoundRow) if row.case == case.name}
     made, rules = attacks(world, subject), timings(world, subject)
     for epsilon in missing:
         budget = THREAT.budget(epsilon)
@@ -77,14 +89,7 @@ def run_case(case: WorstCaseCase, folder: Path, data: Path) -> None:
             *returns_at_every_step(world, subject, budget, made),
             *returns_of_timings(world, subject, budget, made, rules, unlimited),
         ]
-        rows.append(
-            data / ATTACKED,
-            [
-                AttackedRow(case.name, seed, epsilon, each.limit, each.attack, each.timing, float(earned))
-                for each in found
-                for seed, earned in zip(subject.seeds, each.earned, strict=True)
-            ],
-        )
+        rows.append(data / ATTACKED, attacked_rows(case, epsilon, found))
         terminal.say(f"{case.name}: epsilon {epsilon:g}")
 
 
@@ -110,6 +115,15 @@ def bound_rows(case: WorstCaseCase, epsilon: float, found: Bracket) -> list[Boun
     return [
         BoundRow(case.name, seed, epsilon, limit, float(natural), float(lower), float(upper), int(undecided))
         for seed, natural, lower, upper, undecided in zip(case.training.seeds, *columns, strict=True)
+    ]
+
+
+def attacked_rows(case: WorstCaseCase, epsilon: float, found: Iterable[Returns]) -> list[AttackedRow]:
+    """The rows of returns, one per seed."""
+    return [
+        AttackedRow(case.name, seed, epsilon, each.limit, each.attack, each.timing, float(earned))
+        for each in found
+        for seed, earned in zip(case.training.seeds, each.earned, strict=True)
     ]
 
 

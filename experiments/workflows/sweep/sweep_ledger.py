@@ -157,7 +157,9 @@ class SweepLedger:
         self.folder = folder
         path = folder / SWEEP
         if not path.is_file():
-            raise FileNotFoundError(f"{folder} holds no {SWEEP}: give the folder of a sweep")
+            inside = sorted(each.parent.name for each in folder.glob(f"*/{SWEEP}"))
+            there = f", such as {folder / inside[-1]}" if inside else ""
+            raise FileNotFoundError(f"{folder} holds no {SWEEP}: give the folder of a sweep{there}")
         saved = _checked(path)
         try:
             self.experiment = _experiment(saved)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from rlkit.optional_packages import require
-from rlkit.statistics import Estimate, mean_interval
+from rlkit.statistics import Estimate
 
 from ...report.ledger import Cell, ReportTable, RunRecord
+from ..evaluate import mean_return, possible_returns
 from ..preset_file import PresetFile
 from ..sweep.experiment import Experiment, experiment_of
 from ..sweep.sweep_ledger import SweepLedger
@@ -201,12 +202,13 @@ def _by_values(trials: Sequence[Trial]) -> Iterator[tuple[list[str], dict[str, A
 def tuning_record(tuning: Tuning, best: Trial | None) -> RunRecord:
     """The record of a finished search: every trial with its returns, and the best one."""
     search = tuning.search
+    limits = possible_returns(search.env, search.env_kwargs)
     rows: list[tuple[Cell | Estimate[float], ...]] = []
     for trial in sorted(tuning.trials, key=_rank, reverse=True):
         values = (
             value if isinstance(value, str | int | float) else json.dumps(value) for value in trial.values.values()
         )
-        means = [mean_interval(np.array(returns)) for returns in trial.returns]
+        means = [mean_return(np.array(returns), limits) for returns in trial.returns]
         missing = [None] * (search.rungs - len(means))
         state = "failed" if trial.failed else "pruned" if missing else "finished"
         rows.append((trial.number, *values, *means, *missing, state))

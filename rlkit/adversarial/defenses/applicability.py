@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 from rlkit.types import Term
@@ -51,7 +51,11 @@ APPLICABILITY: dict[str, Applicability] = {
 
 
 def make_defense(
-    name: str, budget: Budget | ByRow, strength: ByRow | None = None, curriculum: Curriculum | None = None
+    name: str,
+    budget: Budget | ByRow,
+    strength: ByRow | None = None,
+    curriculum: Curriculum | None = None,
+    **numbers: ByRow,
 ) -> Term:
     """Make a defense by its name in ``APPLICABILITY``.
 
@@ -60,23 +64,28 @@ def make_defense(
         budget: as of ``Defense``; its norm becomes that of the defense where this has one.
         strength: weight; None for the default of the defense.
         curriculum: how epsilon grows over training; None for all of it from the start.
+        **numbers: further numbers of the defense, such as ``limit`` of the Lipschitz hinge.
 
     Raises:
         ValueError: an unknown name, a defense that needs a teacher, weight decay without a strength, or numbers that
-            the defense refuses.
+            the defense does not have or refuses.
     """
     if name not in APPLICABILITY:
         raise ValueError(f"defense must be one of {', '.join(APPLICABILITY)}, got {name!r}")
     defense = APPLICABILITY[name].defense
     if defense is Distillation:
         raise ValueError("distillation needs a teacher: pass terms=[Distillation(teacher)] to the agent")
+    known = {each.name for each in fields(defense)} - {"budget", "strength", "curriculum"}
+    for number in numbers:
+        if number not in known:
+            raise ValueError(f"{name} has no number {number!r}: it has {', '.join(sorted(known)) or 'none'}")
     if defense is WeightDecay:
         if strength is None:
             raise ValueError("weight_decay needs a strength, such as 1e-4")
         return WeightDecay(strength)
     if isinstance(budget, Budget) and hasattr(defense, "norm"):
         budget = replace(budget, norm=defense.norm)
-    settings = {} if strength is None else {"strength": strength}
+    settings = numbers if strength is None else {"strength": strength, **numbers}
     made: Term = defense(budget, curriculum=curriculum, **settings)
     return made
 

@@ -1,0 +1,37 @@
+"""Numbers of tables that no line break parts from their intervals: ``493 ± 15`` and ``124 [91, 158]``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+# the space before or after ±, the one before an interval, and the one within it
+GAP = re.compile(r"(?<=\d) (?=±)|(?<=±) (?=\d)|(?<=\d) (?=\[[-\d.]+,)|(?<=\d,) (?=[-\d.]+\])")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Connect this module to Sphinx."""
+    app.add_post_transform(WholeNumbers)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def unbroken(text: str) -> str:
+    """Replace the spaces between a number and its interval by spaces at which no line breaks."""
+    return GAP.sub("\N{NO-BREAK SPACE}", text)
+
+
+class WholeNumbers(SphinxPostTransform):
+    """Keep numbers and their intervals on one line in the cells of tables."""
+
+    default_priority = 700
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace the texts of a page's tables."""
+        for cell in list(self.document.findall(nodes.entry)):
+            for text in list(cell.findall(nodes.Text)):
+                if (whole := unbroken(text.astext())) != text.astext():
+                    text.parent.replace(text, nodes.Text(whole))
