@@ -40,6 +40,7 @@ def test_margins_are_five_percent_of_the_range_of_returns():
     assert {case.name.partition("-")[0]: case.margin for case in CASES} == {"cartpole": 25.0, "acrobot": 20.0}
     (line,) = difference_table([replace(row, case="acrobot-dqn", sampled=None) for row in ROWS]).rows
     assert line[-2:] == (20.0, "equivalent")
+    assert run.limits()["acrobot-dqn"] == (-500.0, 0.0)
 
 
 def test_the_picture_has_a_panel_per_case_and_a_strip_per_side():
