@@ -20,7 +20,7 @@ from rlkit.experiments.cli import main
 from rlkit.experiments.commands import study as command
 from rlkit.experiments.stopping import Stopped
 from rlkit.experiments.studies import NAMES
-from rlkit.experiments.studies.agreement.run import AgreementRow, WorldRow
+from rlkit.experiments.studies.agreement.run import AgreementRow, LatticeRow, WorldRow
 from rlkit.experiments.studies.baselines.variance import VarianceRow
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.outcomes import OutcomeRow
@@ -32,6 +32,7 @@ from rlkit.experiments.studies.ensembles.run import MemberRow
 from rlkit.experiments.studies.grids import run as grids
 from rlkit.experiments.studies.grids.run import GridRow
 from rlkit.experiments.studies.grids.settings import GridCase
+from rlkit.experiments.studies.networks.run import NetworkRow
 from rlkit.experiments.studies.overestimation.run import ValueRow
 from rlkit.experiments.studies.power.run import PowerRow
 from rlkit.experiments.studies.robustness.analysis import AttackRow
@@ -44,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
 KINDS |= dict.fromkeys(("arms-tuning", "arms", "reuse-tuning", "reuse", "baselines", "ablations"), OutcomeRow)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
-KINDS |= {"ensembles": MemberRow, "overestimation": ValueRow}
+KINDS |= {"ensembles": MemberRow, "overestimation": ValueRow, "networks": NetworkRow, "lattice": LatticeRow}
 KINDS |= {"defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 
@@ -62,8 +63,10 @@ def test_every_study_has_cases_a_readme_with_its_command_and_results() -> None:
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_the_rows_that_are_kept_can_be_read(name: str) -> None:
-    (path,) = (ROOT / "results").glob(f"*/{name}.csv")
-    assert rows.read(path, KINDS[name])
+    paths = list((ROOT / "results").glob(f"*/{name}.csv"))
+    assert paths
+    for path in paths:
+        assert rows.read(path, KINDS[name])
 
 
 def test_curves_that_are_kept_can_be_read() -> None:

@@ -124,7 +124,7 @@ def test_table(found: Found) -> ReportTable:
         networks = [network for network, level in found if network != MLP and level == epsilon]
         cells = [(network, name) for network in networks for name in MEASURES]
         sides = [[column(found[each, epsilon], name) for each in (network, MLP)] for network, name in cells]
-        p_values = holm([float(mannwhitneyu(*pair).pvalue) for pair in sides])
+        p_values = holm([float(mannwhitneyu(x, y).pvalue) for x, y in sides])
         lines += [(*cell, epsilon, p) for cell, p in zip(cells, p_values, strict=True)]
     title = "Against multilayer perceptrons, where these lose half of their return"
     return ReportTable("networks-tests", title, ("network", "measure", "epsilon", "p"), tuple(lines))
