@@ -12,6 +12,7 @@ from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
 from rlkit.experiments.studies.power import run as power
 from rlkit.experiments.studies.power.settings import CLAIMS, COUNTS
+from rlkit.statistics import welch_test
 
 X, Y = np.array([0.0, 1.0, 2.0, 5.0]), np.array([1.0, 1.5, 2.5])
 
@@ -49,9 +50,14 @@ def test_the_claims_are_resampled_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert power.run(CLAIMS[:2], StudyOptions(tmp_path)) == (table,)
 
 
-def test_the_committed_rows_support_the_hypothesis() -> None:
+def test_the_committed_rows_refute_the_hypothesis() -> None:
     known = rows.read(Path("results/power/power.csv"), power.PowerRow)
     assert {row.claim for row in known} == {claim.name for claim in CLAIMS}
     three = [row.opposite > 0.1 for row in known if row.seeds == 3]
     assert sum(three) >= len(three) / 2
-    assert max(row.significantly_opposite for row in known) < 0.025
+    (ten,) = (
+        row for row in known if (row.claim, row.seeds) == ("A2C acts better greedily than sampled, short runs", 10)
+    )
+    claim = next(claim for claim in CLAIMS if claim.name == ten.claim)
+    assert welch_test(power.returns_of(claim.x), power.returns_of(claim.y)) < 0.05  # with all seeds
+    assert ten.opposite > 0.05
