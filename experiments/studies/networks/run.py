@@ -93,7 +93,7 @@ def outcome_table(found: Found) -> ReportTable:
     limits = possible_returns(CARTPOLE.env, CARTPOLE.env_kwargs)
     for (network, epsilon), of in found.items():
         earned, flips = (np.array(column(of, name)) for name in MEASURES)
-        gaps = (None, None)
+        gaps: tuple[Cell, ...] = (None, None)
         if network != MLP and (MLP, epsilon) in found:
             gaps = tuple(difference_interval(column(of, n), column(found[MLP, epsilon], n)) for n in MEASURES)
         lines.append(
