@@ -55,7 +55,7 @@ SHAPES = {
     "reinforce": Shape(512, (ACTOR_CRITIC[0], *[ACTOR_CRITIC[1]] * 10), 1, 1, {"play": "play", "update": "updates"}),
 }
 DRAWN = ("ppo", "dqn")
-BLOCK = 64  # updates of DQN that are measured together
+BLOCK = 64  # updates of DQN, or steps, that are measured together
 
 
 def layers(shape: Shape) -> list[tuple[int, int]]:
@@ -131,19 +131,21 @@ def iteration_parts(name: str, engine: EngineName, seeds: int, steps: int | None
     case, shape = CASES[name], SHAPES[name]
     agent: Agent = case.algorithm("CartPole-v1", seeds=seeds, device="cpu", engine=engine, **case.settings)
     agent.learn(case.before or BEFORE * agent.config.n_steps * agent.env.num_envs)
-    watch, before, measured = Stopwatch(), agent.num_timesteps, steps or case.steps
+    per_iteration = agent.env.num_envs * (agent.config.train_freq if name == "dqn" else agent.config.n_steps)
+    measured = steps or case.steps
+    iterations = -(-measured // per_iteration)
     if engine == "torch":
+        watch = Stopwatch()
         for method, part in shape.parts.items():
             watch.watch(agent, method, part)
-    watch.watch(agent, "iteration", "rest")
-    list(agent.training(measured, every=measured))
-    per_iteration = agent.env.num_envs * (agent.config.train_freq if name == "dqn" else agent.config.n_steps)
-    iterations = (agent.num_timesteps - before) // per_iteration
-    parts = {part: seconds / iterations for part, seconds in watch.seconds.items()}
-    rest = parts.pop("rest")
-    if engine == "compiled":
+        watch.watch(agent, "iteration", "rest")
+        agent.learn(measured)
+        parts = {part: seconds / iterations for part, seconds in watch.seconds.items()}
+        whole = parts.pop("rest")
+    else:
+        whole = least_seconds(lambda: list(agent.training(measured, every=measured)), 3) / iterations
         parts = compiled_parts(name, agent)
-    parts["rest"] = rest - sum(parts.values())
+    parts["rest"] = whole - sum(parts.values())
     return {part: 1e6 * seconds / seeds for part, seconds in parts.items()}
 
 
@@ -154,8 +156,10 @@ def compiled_parts(name: str, agent: Any, repeats: int = 7) -> dict[str, float]:
         if name == "dqn":
             collect = least_seconds(lambda: iteration.collect(BLOCK * agent.config.train_freq), repeats)
             return {"play": collect / BLOCK, "updates": least_seconds(lambda: iteration.update(BLOCK), repeats) / BLOCK}
-        played = iteration.play(agent.config.n_steps)
-        play = least_seconds(lambda: iteration.play(agent.config.n_steps), repeats)
+        steps = agent.config.n_steps
+        blocks = max(BLOCK // steps, 1)
+        played = iteration.play(steps)
+        play = least_seconds(lambda: iteration.play(blocks * steps), repeats) / blocks
         if name == "reinforce":
             weights = iteration.weights(played)
             parts = {"play": play, "advantages": least_seconds(lambda: iteration.weights(played), repeats)}
