@@ -27,6 +27,7 @@ from rlkit.experiments.studies.common.outcomes import OutcomeRow
 from rlkit.experiments.studies.common.policy_cache import rlkit_policy
 from rlkit.experiments.studies.common.scores import Point, Score
 from rlkit.experiments.studies.common.study import StudyOptions
+from rlkit.experiments.studies.defenses import analysis as defenses
 from rlkit.experiments.studies.defenses.analysis import DefenseRow
 from rlkit.experiments.studies.ensembles.run import MemberRow
 from rlkit.experiments.studies.grids import run as grids
@@ -46,7 +47,8 @@ KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRo
 KINDS |= dict.fromkeys(("arms-tuning", "arms", "reuse-tuning", "reuse", "baselines", "ablations"), OutcomeRow)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
 KINDS |= {"ensembles": MemberRow, "overestimation": ValueRow, "networks": NetworkRow, "lattice": LatticeRow}
-KINDS |= {"defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
+KINDS |= {"defense-rows": DefenseRow, "defenses/bounds-rows": defenses.BoundRow}
+KINDS |= {"worst_case/bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 
 
@@ -63,10 +65,8 @@ def test_every_study_has_cases_a_readme_with_its_command_and_results() -> None:
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_the_rows_that_are_kept_can_be_read(name: str) -> None:
-    paths = list((ROOT / "results").glob(f"*/{name}.csv"))
-    assert paths
-    for path in paths:
-        assert rows.read(path, KINDS[name])
+    (path,) = (ROOT / "results").glob(f"**/{name}.csv")
+    assert rows.read(path, KINDS[name])
 
 
 def test_curves_that_are_kept_can_be_read() -> None:
