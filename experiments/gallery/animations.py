@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +60,15 @@ def learning_frames(grid: DrawnGrid, panel: GridPanel) -> list[NDArray[np.uint8]
     ]
 
 
-def attacked_frames(subject: Subject, tampering: Tampering, steps: int, every: int = 1) -> list[NDArray[np.uint8]]:
+def attacked_frames(subject: Subject, tampering: Tampering, steps: int) -> list[NDArray[np.uint8]]:
     """Play the first evaluation episode of the first seed, with the truth beside what the policy is shown.
 
     Args:
         subject: the policy.
         tampering: the attack.
         steps: most steps.
-        every: steps from one frame to the next.
     """
-    frames: Iterator[Any] = (frame.image for frame in watch(subject, "gif", max_steps=steps, tampering=tampering))
-    return list(islice(frames, None, None, every))
+    return [frame.image for frame in watch(subject, "gif", max_steps=steps, tampering=tampering)]
 
 
 @in_style
@@ -84,7 +81,7 @@ def _map_frame(
     return figure_image(figure)
 
 
-def write_small_gif(path: Path, frames: Frames, width: int = 480, fps: float = 8.0) -> None:
+def write_small_gif(path: Path, frames: Frames, width: int = 720, fps: float = 8.0) -> None:
     """Write an animation of at most ``width`` pixels across in few colors, whole or not at all.
 
     The last frame is shown for two seconds.

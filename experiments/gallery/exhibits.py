@@ -209,9 +209,9 @@ def animations(models: Models) -> Iterator[AnimationExhibit]:
     frames = learning_frames(GridWorld(LAKE), panel)
     yield AnimationExhibit("learning", "Eight seeds of Q-learning learn a grid", code, frames)
     code = "rlkit.experiments.gallery.animations.attacked_frames"
-    shown = attacked_frames(models.pole, tampering_of(models.pole, "fgsm", POLE_EPSILON, None, "inf"), 200, every=2)
+    shown = attacked_frames(models.pole, tampering_of(models.pole, "fgsm", POLE_EPSILON, None, "inf"), 200)
     yield AnimationExhibit(
-        "attacked-cart-pole", "An attacked cart-pole: truth, and what the policy sees", code, shown, 16.0
+        "attacked-cart-pole", "An attacked cart-pole: truth, and what the policy sees", code, shown, 6.0
     )
     frames = attacked_frames(models.grid, worst_adversary(models.grid), 40)
     yield AnimationExhibit(

@@ -32,7 +32,7 @@ from rlkit.experiments.studies.defenses.analysis import (
     under_attack,
 )
 from rlkit.experiments.studies.defenses.attacks import ATTACKERS, GRID_ATTACKERS, by_hand, constant, ready
-from rlkit.experiments.studies.defenses.input_gradients import DistanceRow, distance_table, order_table, verdict
+from rlkit.experiments.studies.defenses.input_gradients import DistanceRow, distance_table, order_table
 from rlkit.experiments.studies.defenses.run import hand_made
 from rlkit.experiments.studies.defenses.settings import (
     CASES,
@@ -299,9 +299,8 @@ def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypa
     tiny = grid._replace(steps=1100, seeds=(0,), tuning_seeds=(5,), configurations=few)
     cases = cases_of(tiny)
     for module in (run, analysis):
-        monkeypatch.setattr(module, "CASES", cases)
-        monkeypatch.setattr(module, "EPSILONS", (0.2,))
-    monkeypatch.setattr(analysis, "COMPARISONS", (tiny,))
+        for name, value in {"CASES": cases, "EPSILONS": (0.2,), "COMPARISONS": (tiny,)}.items():
+            monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(input_gradients, "HALVINGS", 3)
     monkeypatch.setattr(input_gradients, "MAX_BOXES", 256)
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
@@ -318,6 +317,7 @@ def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypa
     assert [(each.case, each.configuration) for each in frozen] == [
         (case.name, of_case(known, case.name)[0].configuration) for case in cases
     ]
+    assert (tmp_path / "rows" / "grid-dqn.svg").is_file()
     distances = rows.read(tmp_path / "rows" / "distance-rows.csv", DistanceRow)
     assert len(distances) == 2 * 2  # norms
     assert all(row.certified <= row.achieved + 1e-9 for row in distances)
@@ -332,7 +332,6 @@ def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypa
 )
 def test_an_order_is_judged_by_all_its_steps(third, judged):
     ones = np.ones(10)
-    assert verdict([ones, ones, np.array(third)]) == judged
     medians = {PLAIN: np.zeros(10), "J1": ones, "J2": 2 * ones, "two_lip": 2 * ones + third}
     known = [
         DistanceRow(f"grid-dqn-{name}", name, s, norm, 0.9 * float(each[s]), float(each[s]), 0.5)
@@ -351,6 +350,10 @@ def test_an_order_is_judged_by_all_its_steps(third, judged):
     assert distance_table(known).rows[1][:2] == ("2", "J1")
     assert distance_table(known).rows[1][2].value == 1.0
     assert order_table(known[:20]).rows == ()  # without J2 and 2-Lip there is no order
+    reversed_first = [replace(each, defense="plain-equal", achieved=1.5) for each in known if each.defense == PLAIN]
+    lines = order_table([*known, *reversed_first]).rows
+    assert [line[1] for line in lines[:6:3]] == ["J1 over plain", "J1 over plain-equal"]
+    assert [line[-1] for line in lines[:6:3]] == [judged, "refuted"]
 
 
 def test_the_corner_of_the_largest_lead_is_that_of_the_weights_signs():

@@ -89,11 +89,11 @@ def test_attacked_episodes_show_the_truth_beside_what_is_seen() -> None:
     subject = of_agent(agent, "rlkit/GridWorld-v0", GRID)
     worst = worst_adversary(subject)
     seen = {
-        epsilon: attacked_frames(subject, Tampering(Noise(), replace(worst.budget, epsilon=epsilon)), 9, every=3)
+        epsilon: attacked_frames(subject, Tampering(Noise(), replace(worst.budget, epsilon=epsilon)), 9)
         for epsilon in (0.0, 0.3)
     }
     shown = {**seen, "worst": attacked_frames(subject, worst, 9)}
-    assert 1 <= len(seen[0.3]) <= 4  # the start, and every third of nine steps
+    assert 1 <= len(seen[0.3]) <= 10  # the start, and at most nine steps
     differing = {}
     for name, frames in shown.items():
         images = [frame[CAPTION_HEIGHT:] for frame in frames]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from rlkit.adversarial import FGSM
 from rlkit.experiments.studies.networks import run as study
 from rlkit.experiments.studies.networks.run import NetworkRow
+from rlkit.experiments.workflows.sweep.experiment import batch_training
 
 EARNED = {"mlp": (500.0, 300.0, 240.0, 9.0), "linear": (500.0, 300.0, 241.0, 9.0), "rbf": (500.0, 400.0, 380.0, 99.0)}
 EPSILONS = (0.0, 0.1, 0.2, 0.4)
@@ -52,3 +56,19 @@ def test_nothing_is_tested_where_nothing_is_lost() -> None:
     found = {key: of for key, of in found_with({"mlp": 0.0, "linear": 0.0, "rbf": 0.0}).items() if key[1] < 0.2}
     assert study.decisive(found) is None
     assert study.test_table(found).rows == ()
+
+
+@pytest.mark.slow
+def test_every_policy_plays_without_attack_and_at_every_epsilon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "EPISODES", 2)
+    monkeypatch.setattr(study, "ATTACKS", {study.BEST: FGSM()})
+    monkeypatch.setattr(study, "CARTPOLE", study.CARTPOLE._replace(epsilons=(0.1, 1.6)))
+    linear = next(part for part in study.CASES if part.name == "linear")
+    batch = linear.experiment.batches[0][:2]
+    rows = study.measure(batch, replace(batch_training([run.configuration for run in batch]), steps=4096))
+    assert [(row.attack, row.epsilon) for row in rows[::2]] == [("natural", 0.0), ("best", 0.1), ("best", 1.6)]
+    assert [row.seed for row in rows] == [run.seed for run in batch] * 3
+    assert [row.flips for row in rows[:2]] == [0.0, 0.0]
+    for natural, weak, strong in zip(rows[:2], rows[2:4], rows[4:], strict=True):
+        assert 0.0 < weak.flips < strong.flips <= 1.0
+        assert natural.earned > strong.earned

@@ -32,7 +32,7 @@ def small(part: Part, folder: Path, steps: int) -> Part:
     ("study", "steps", "lines", "files"),
     [
         (ablations, 1024, (4, 4), {"ablations.csv", "lakes.svg", "cliff.svg"}),
-        (agreement, 512, (8, 2, 35), {"agreement.csv", "lattice.csv", "worlds.csv"}),
+        (agreement, 512, (8, 2, 17), {"agreement.csv", "lattice.csv", "worlds.csv"}),
         (ensembles, 1280, (4,), {"ensembles.csv"}),
         (overestimation, 1280, (6,), {"overestimation.csv"}),
     ],
@@ -54,6 +54,7 @@ def test_a_small_study_is_trained_once_and_tabled(
             monkeypatch.setattr(study, name, tuple(smaller[part] for part in value))
     for name in ("EPISODES", "MEMBERS"):
         monkeypatch.setattr(study, name, 2, raising=False)
+    monkeypatch.setattr(agreement, "SLIPS", dict.fromkeys(agreement.SLIPS, (0.1,)))
     coarse = solved(lattice.POLE, points=5, tolerance=1e-6)
     monkeypatch.setattr(lattice, "reference", lambda: coarse)
     monkeypatch.setattr(lattice, "random_states", lambda: coarse.mdp.lattice.points(300, 330))

@@ -106,4 +106,4 @@ def balances(policy: Policy, state: Floats) -> Bools:
 
 def actions(policy: Policy, state: Floats) -> NDArray[np.int64]:
     """Return the greedy actions in states ``[S, n, 4]``."""
-    return np.asarray(policy.act(torch.as_tensor(state, dtype=torch.float32)).cpu().numpy())
+    return np.asarray(policy.act(torch.from_numpy(state.astype(np.float32))).cpu().numpy())

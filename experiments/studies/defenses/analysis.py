@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlkit.figure_style import COLORS, MUTED, PANEL, in_style, legend_below, panels, portions
+from rlkit.figure_style import COLORS, MOST_LINES, MUTED, PANEL, in_style, legend_below, panels, portions
 from rlkit.plotting import SINGLE
 from rlkit.statistics import difference_interval, holm, median_interval, sign_flip_test
 
@@ -280,28 +280,25 @@ def certified_table(certified: Sequence[CertifiedRow]) -> ReportTable:
 
 
 @in_style
-def figure(known: Sequence[DefenseRow]) -> Figure:
+def figure(known: Sequence[DefenseRow], comparison: Comparison = FIRST) -> Figure:
     """Draw the median under the strongest attack against epsilon with its interval.
 
-    A panel has up to five cases of a comparison, and on the cart-pole the two hand-made policies as levels.
+    A panel has plain training and up to four other cases, on the cart-pole also the two hand-made policies as levels.
     """
-    trained = [case for case in CASES if case.defense and of_case(known, case.name)]
-    groups = [
-        (comparison, part)
-        for comparison in COMPARISONS
-        for part in portions([case.name for case in trained if case.comparison is comparison])
-    ]
-    drawn, places = panels(max(len(groups), 1), size=SINGLE if len(groups) < 2 else PANEL)
+    trained = [case for case in CASES if case.comparison is comparison and case.defense and of_case(known, case.name)]
     plain = {case.name for case in trained if case.defense == PLAIN}
-    for axes, (comparison, names) in zip(places, groups or [(FIRST, [])], strict=True):
+    first = [case.name for case in trained if case.arm == PLAIN]
+    groups = portions([case.name for case in trained if case.arm != PLAIN], MOST_LINES - 1) or [[]]
+    drawn, places = panels(len(groups), size=SINGLE if len(groups) == 1 else PANEL, sharey=True)
+    for axes, names in zip(places, groups, strict=True):
         for name, style in ((CEILING, "-."), (FLOOR, ":")):
             if comparison.task is FIRST.task and of_case(known, name):
                 levels = _medians(known, name)[0]
                 axes.plot(range(len(levels)), levels, color=MUTED, linestyle=style, lw=1.1, label=slug_in_words(name))
-        for place, name in enumerate(names):
+        for place, name in enumerate([*first, *names]):
             value, lower, upper = _medians(known, name)
             axes.errorbar(
-                np.arange(len(value)) + 0.06 * (place - 0.5 * (len(names) - 1)),
+                np.arange(len(value)) + 0.06 * (place - 0.5 * len(names)),
                 value,
                 (value - lower, upper - value),
                 color=COLORS[place],
@@ -311,9 +308,12 @@ def figure(known: Sequence[DefenseRow]) -> Figure:
             )
         axes.axhline(KEPT * comparison.optimum, color=MUTED, linewidth=0.8, label="median that a defense needs")
         axes.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])
-        axes.set(xlabel="epsilon [scale of the task]", title=slug_in_words(comparison.name))
-        axes.set_ylabel("median return under the strongest attack")
-    legend_below(drawn)
+        axes.set_xlabel("epsilon [scale of the task]")
+        if len(groups) > 1:
+            axes.legend(loc="lower left", fontsize=7)
+    places[0].set(ylabel="median under the strongest attack", title=slug_in_words(comparison.name))
+    if len(groups) == 1:
+        legend_below(drawn)
     return drawn
 
 

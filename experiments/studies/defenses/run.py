@@ -31,6 +31,7 @@ from .analysis import (
     bound_table,
     chosen_configuration,
     figure,
+    of_case,
     tables,
 )
 from .attacks import MAX_BOXES as GRID_BOXES
@@ -40,8 +41,10 @@ from .masking import MaskingRow, adversary_table, complete, masking_table, measu
 from .settings import (
     CASES,
     CEILING,
+    COMPARISONS,
     EPSILONS,
     EQUAL,
+    FIRST,
     LINEAR,
     REPORTED_ON,
     TUNING_EPSILON,
@@ -219,7 +222,11 @@ def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportT
         tabulated(options.data)
     for case in on_cartpole:
         certify(options.data / "certified-rows.csv", case, of[case.name], options.models / case.name)
-    write_bytes(options.data / "defenses.svg", svg(figure(rows.read(file, DefenseRow))))
+    known = rows.read(file, DefenseRow)
+    for comparison in COMPARISONS:
+        if any(of_case(known, case.name) for case in CASES if case.comparison is comparison):
+            name = "defenses" if comparison is FIRST else comparison.name
+            write_bytes(options.data / f"{name}.svg", svg(figure(known, comparison)))
     return tabulated(options.data)
 
 

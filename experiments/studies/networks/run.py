@@ -11,9 +11,10 @@ from scipy.stats import mannwhitneyu
 from rlkit.adversarial import NATURAL, robustness_curve
 from rlkit.figure_style import svg
 from rlkit.plotting import Curve
-from rlkit.statistics import difference_interval, holm, mean_interval, share_interval
+from rlkit.statistics import difference_interval, holm, share_interval
 
 from ...report.ledger import Cell, ReportTable, write_bytes
+from ...workflows.evaluate import mean_return, possible_returns
 from ...workflows.sweep.experiment import Batch
 from ...workflows.train import Training, train
 from ..common import rows
@@ -89,12 +90,23 @@ def by_epsilon(known: Sequence[NetworkRow]) -> Found:
 def outcome_table(found: Found) -> ReportTable:
     """Return a line per network and epsilon: returns, flips, and the differences from multilayer perceptrons."""
     lines: list[tuple[Cell, ...]] = []
+    limits = possible_returns(CARTPOLE.env, CARTPOLE.env_kwargs)
     for (network, epsilon), of in found.items():
-        earned, flips = (column(of, name) for name in MEASURES)
+        earned, flips = (np.array(column(of, name)) for name in MEASURES)
         gaps = (None, None)
         if network != MLP and (MLP, epsilon) in found:
             gaps = tuple(difference_interval(column(of, n), column(found[MLP, epsilon], n)) for n in MEASURES)
-        lines.append((network, epsilon, len(of), mean_interval(earned), min(earned), share_interval(flips), *gaps))
+        lines.append(
+            (
+                network,
+                epsilon,
+                len(of),
+                mean_return(earned, limits),
+                float(earned.min(axis=0)),
+                share_interval(flips),
+                *gaps,
+            )
+        )
     columns = ("network", "epsilon", "seeds", "return", "least", "flips", "return minus mlp", "flips minus mlp")
     return ReportTable("networks", "Returns and flipped actions under the best attack", columns, tuple(lines), 3)
 
