@@ -69,14 +69,20 @@ def test_means_of_several_iterations_are_to_the_bit_those_of_one_after_another()
     assert together.read()["loss"].tolist() == alone.read()["loss"].tolist()
 
 
-def test_the_room_of_returns_is_what_is_left_until_they_are_summed():
-    returns, nothing = EpisodeReturns(1, 1, torch.device("cpu")), torch.zeros(1, 10, 1)
-    room = []
-    for _ in range(26):
-        room.append(returns.room)
-        returns.add(Transition(nothing, nothing, nothing, nothing, nothing > 0, nothing > 0))
-    assert room == [FOLD - 10 * count for count in range(26)]
-    assert returns.room == FOLD  # 260 steps were summed
+@pytest.mark.parametrize("each", [1, 7, 100, 128, 300])
+def test_returns_of_several_segments_are_to_the_bit_those_of_one_after_another(each):
+    generator, count = torch.Generator().manual_seed(each), 4 * FOLD // each + 1
+    reward, nothing = torch.randn(2, count * each, 3, generator=generator), torch.zeros(2, count * each, 3)
+    done = torch.rand(2, count * each, 3, generator=generator) < 0.02
+    steps = Transition(nothing, nothing, reward, nothing, done, done)
+    together, alone = (EpisodeReturns(2, 3, torch.device("cpu")) for _ in range(2))
+    together.add(steps, each)
+    for begin in range(0, count * each, each):
+        alone.add(Transition(*(field[:, begin : begin + each] for field in steps[:6])))
+    assert together._kept == alone._kept
+    one, other = together.state_dict(), alone.state_dict()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert together.read()["episode_return"].tolist() == alone.read()["episode_return"].tolist()
 
 
 @pytest.mark.parametrize("steps", [3, 300])  # before and after rewards were summed

@@ -24,7 +24,8 @@ class A2CIteration(ActorCriticIteration):
 
     def measures_kl(self, count: int) -> NDArray[np.bool_]:
         """See ``ActorCriticIteration``; every ``KL_EVERY`` updates."""
-        return (self.agent._updates + np.arange(count)) % KL_EVERY == 0
+        measures: NDArray[np.bool_] = (self.agent._updates + np.arange(count)) % KL_EVERY == 0
+        return measures
 
     def write_log(self, log: OnPolicyLog) -> None:
         """Log the updates, and count them."""

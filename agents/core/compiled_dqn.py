@@ -117,11 +117,11 @@ class DQNIteration:
         replay, priority = self.stored.of(memory, count * steps)
         u = agent._sample.take(count * updates).numpy() if updates > 0 else self.no_numbers
         schedules = self.schedules([state.remaining_at(end) for end in ends], self.target_ticks(ends, updates))
-        stored = replay, replay.as_bytes(), priority, added, u, log
+        learning, memory_bytes = (self.learner, scaling_of(agent), schedules), replay.as_bytes()
 
         def learner(segment: SegmentArrays) -> QLearner:
-            learning = self.learner, scaling_of(agent), schedules
-            return QLearner(*learning, *stored, observed(segment, replay.obs.dtype))
+            steps = observed(segment, replay.obs.dtype)
+            return QLearner(*learning, replay, memory_bytes, priority, added, u, log, steps)
 
         policy = EpsilonGreedy(self.online, epsilon, config.single_coin, agent.num_actions)
         iterate(agent, self.numbers, policy, count, steps, self.work * updates, learner)

@@ -30,8 +30,9 @@ def iterations_until_row(agent: Any, steps: int, work: int) -> int:
         work: multiply-adds of the updates in an iteration of one row.
     """
     state, each = agent.training_state, steps * agent.env.num_envs
-    until = -(-(min(state.due, state.end) - state.timesteps) // each)
-    return max(min(until, AHEAD // (agent.num_seeds * (work + STEP * each))), 1)
+    until: int = -(-(min(state.due, state.end) - state.timesteps) // each)
+    fitting: int = AHEAD // (agent.num_seeds * (work + STEP * each))
+    return max(min(until, fitting), 1)
 
 
 def ends_of(agent: Any, steps: int, count: int) -> list[int]:
@@ -69,13 +70,13 @@ def iterate(
     agent.record(agent.env.play(numbers, policy, scaling_of(agent), u, loop), steps)
 
 
-def note_divergences(agent: Any, learned: Tensor, finite: NDArray[np.bool_], ends: list[int]) -> None:
+def note_divergences(agent: Any, learned: Tensor, finite: Any, ends: list[int]) -> None:
     """Note when rows stopped that have learned until now: at the end of the first iteration with a number not finite.
 
     Args:
         agent: the agent.
         learned: which rows learned before the iterations, ``[S]``.
-        finite: whether all numbers of an iteration were finite, ``[K, S]``.
+        finite: whether all numbers of an iteration were finite, ``[K, S]`` bool.
         ends: the timesteps after each iteration.
     """
     for row in torch.nonzero(learned & ~agent.active)[:, 0].tolist():

@@ -20,18 +20,20 @@ from rlkit.experiments.cli import main
 from rlkit.experiments.commands import study as command
 from rlkit.experiments.stopping import Stopped
 from rlkit.experiments.studies import NAMES
-from rlkit.experiments.studies.agreement.run import AgreementRow, WorldRow
+from rlkit.experiments.studies.agreement.run import AgreementRow, LatticeRow, WorldRow
 from rlkit.experiments.studies.baselines.variance import VarianceRow
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.outcomes import OutcomeRow
 from rlkit.experiments.studies.common.policy_cache import rlkit_policy
 from rlkit.experiments.studies.common.scores import Point, Score
 from rlkit.experiments.studies.common.study import StudyOptions
+from rlkit.experiments.studies.defenses import analysis as defenses
 from rlkit.experiments.studies.defenses.analysis import DefenseRow
 from rlkit.experiments.studies.ensembles.run import MemberRow
 from rlkit.experiments.studies.grids import run as grids
 from rlkit.experiments.studies.grids.run import GridRow
 from rlkit.experiments.studies.grids.settings import GridCase
+from rlkit.experiments.studies.networks.run import NetworkRow
 from rlkit.experiments.studies.overestimation.run import ValueRow
 from rlkit.experiments.studies.power.run import PowerRow
 from rlkit.experiments.studies.robustness.analysis import AttackRow
@@ -44,8 +46,9 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRow, "rows": AttackRow, "pairs": Pair}
 KINDS |= dict.fromkeys(("arms-tuning", "arms", "reuse-tuning", "reuse", "baselines", "ablations"), OutcomeRow)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
-KINDS |= {"ensembles": MemberRow, "overestimation": ValueRow}
-KINDS |= {"defense-rows": DefenseRow, "bounds-rows": BoundRow, "attacked-rows": AttackedRow}
+KINDS |= {"ensembles": MemberRow, "overestimation": ValueRow, "networks": NetworkRow, "lattice": LatticeRow}
+KINDS |= {"defense-rows": DefenseRow, "defenses/bounds-rows": defenses.BoundRow}
+KINDS |= {"worst_case/bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 
 
@@ -62,7 +65,7 @@ def test_every_study_has_cases_a_readme_with_its_command_and_results() -> None:
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_the_rows_that_are_kept_can_be_read(name: str) -> None:
-    (path,) = (ROOT / "results").glob(f"*/{name}.csv")
+    (path,) = (ROOT / "results").glob(f"**/{name}.csv")
     assert rows.read(path, KINDS[name])
 
 

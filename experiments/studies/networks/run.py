@@ -93,7 +93,7 @@ def outcome_table(found: Found) -> ReportTable:
     limits = possible_returns(CARTPOLE.env, CARTPOLE.env_kwargs)
     for (network, epsilon), of in found.items():
         earned, flips = (np.array(column(of, name)) for name in MEASURES)
-        gaps = (None, None)
+        gaps: tuple[Cell, ...] = (None, None)
         if network != MLP and (MLP, epsilon) in found:
             gaps = tuple(difference_interval(column(of, n), column(found[MLP, epsilon], n)) for n in MEASURES)
         lines.append(
@@ -124,7 +124,7 @@ def test_table(found: Found) -> ReportTable:
         networks = [network for network, level in found if network != MLP and level == epsilon]
         cells = [(network, name) for network in networks for name in MEASURES]
         sides = [[column(found[each, epsilon], name) for each in (network, MLP)] for network, name in cells]
-        p_values = holm([float(mannwhitneyu(*pair).pvalue) for pair in sides])
+        p_values = holm([float(mannwhitneyu(x, y).pvalue) for x, y in sides])
         lines += [(*cell, epsilon, p) for cell, p in zip(cells, p_values, strict=True)]
     title = "Against multilayer perceptrons, where these lose half of their return"
     return ReportTable("networks-tests", title, ("network", "measure", "epsilon", "p"), tuple(lines))
