@@ -19,6 +19,8 @@ from ..report.text import cell_text
 from .exact import FINAL_WORK, exact_of, exact_part
 from .policies import Subject, backend_of
 
+ACROBOT_STEPS = 500  # the time limit that gymnasium registers
+
 
 class Played(NamedTuple):
     """E episodes of each of S seeds; episode e starts from the same state for all of them."""
@@ -77,12 +79,12 @@ def possible_returns(env: str, env_kwargs: Mapping[str, Any], horizon: int | Non
 
     On a map the last step alone may enter an end.
     """
+    if env == "Acrobot-v1" and not env_kwargs:
+        return -float(horizon or ACROBOT_STEPS), 0.0
     dynamics = find_dynamics(env, env_kwargs=dict(env_kwargs))
     steps = horizon or getattr(dynamics, "max_steps", None)
     if steps is None:
         return None
-    if env == "Acrobot-v1" and not env_kwargs:
-        return -float(steps), 0.0
     if isinstance(dynamics, CartPole) and not dynamics.sutton_barto_reward:
         return 0.0, float(steps)
     if isinstance(dynamics, GridWorld):

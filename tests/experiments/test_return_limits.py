@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -68,6 +69,7 @@ GRID = "rlkit/GridWorld-v0"
         ("CartPole-v1", {}, 7, (0.0, 7.0)),
         ("CartPole-v1", {"half_length": 1.0}, None, (0.0, 500.0)),
         ("CartPole-v1", {"sutton_barto_reward": True}, 7, None),
+        ("Acrobot-v1", {}, None, (-float(gymnasium.spec("Acrobot-v1").max_episode_steps or 0), 0.0)),
         ("Acrobot-v1", {}, 7, (-7.0, 0.0)),
     ],
 )

@@ -24,7 +24,7 @@ from ...workflows.train import Training
 from ..common import rows
 from ..common.scores import Score, missing, of_case, scores, train_missing
 from ..common.study import MAKERS, Study, StudyOptions
-from .settings import CASES, EPISODE_STEPS, MatchedCase
+from .settings import CASES, MatchedCase
 
 LABELS = {RLKIT: RLKIT, SB3: "stable-\nbaselines3"}
 PANELS = 4  # side by side
@@ -101,7 +101,7 @@ def earned(known: Sequence[Score], case: str, maker: str, kind: str) -> list[flo
 
 def limits() -> dict[str, tuple[float, float] | None]:
     """Return the least and the largest return that is possible, by case."""
-    return {case.name: possible_returns(case.training.env, case.training.env_kwargs, EPISODE_STEPS) for case in CASES}
+    return {case.name: possible_returns(case.training.env, case.training.env_kwargs) for case in CASES}
 
 
 @in_style

@@ -12,7 +12,6 @@ from ..common.sweeps import parts
 PARTS = parts(__file__, "cartpole", "acrobot")
 SB3_COUNT = 10  # seeds of stable-baselines3, which train one after another
 ALL_SB3 = ("cartpole-ppo", "cartpole-ppo-short", "cartpole-a2c-short")  # cases in which it has as many as rlkit
-EPISODE_STEPS = 500  # at most, in both environments
 MARGINS: Mapping[str, float] = {"cartpole": 25.0, "acrobot": 20.0}  # largest difference of no interest, by environment
 
 
