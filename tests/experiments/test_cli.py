@@ -167,6 +167,7 @@ def test_a_defense_is_trained_with_and_recorded(tmp_path: Path, capsys: pytest.C
         "strength": [0.5],
         "scale": [0.44, 0.33, 0.037, 0.23],
         "ramp": 0.25,
+        "numbers": {},
     }
     header, *_, last = (tmp_path / "a" / "training.csv").read_text(encoding="utf-8").splitlines()
     logged = dict(zip(header.split(","), last.split(","), strict=True))

@@ -17,10 +17,10 @@ from rlkit.experiments.studies.defenses.analysis import (
     NATURAL,
     TEST,
     TUNING,
-    BoundRow,
     CertifiedRow,
     ChosenRow,
     DefenseRow,
+    WorstCaseRow,
     bar_epsilon,
     bar_table,
     chosen_configuration,
@@ -306,7 +306,7 @@ def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypa
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
     found = run.run(cases, options)
     known = rows.read(tmp_path / "rows" / "defense-rows.csv", DefenseRow)
-    bounds = rows.read(tmp_path / "rows" / "bounds-rows.csv", BoundRow)
+    bounds = rows.read(tmp_path / "rows" / "bounds-rows.csv", WorstCaseRow)
     assert len(known) == 2 * (2 + 1) * (1 + len(GRID_ATTACKERS))  # tuning seeds and test seeds
     for case in cases:
         own = {(row.attack, row.seed): row.earned for row in of_case(known, case.name)}

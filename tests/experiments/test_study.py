@@ -47,7 +47,7 @@ KINDS = {"matched": Score, "tuned": Score, "equivalence": Score, "grids": GridRo
 KINDS |= dict.fromkeys(("arms-tuning", "arms", "reuse-tuning", "reuse", "baselines", "ablations"), OutcomeRow)
 KINDS |= {"variance": VarianceRow, "power": PowerRow, "agreement": AgreementRow, "worlds": WorldRow}
 KINDS |= {"ensembles": MemberRow, "overestimation": ValueRow, "networks": NetworkRow, "lattice": LatticeRow}
-KINDS |= {"defense-rows": DefenseRow, "defenses/bounds-rows": defenses.BoundRow}
+KINDS |= {"defense-rows": DefenseRow, "defenses/bounds-rows": defenses.WorstCaseRow}
 KINDS |= {"worst_case/bounds-rows": BoundRow, "attacked-rows": AttackedRow}
 KINDS |= {f"{part.name}-rows": part.row for part in PARTS}
 

@@ -27,8 +27,8 @@ from .settings import (
     PLAIN,
     SOLVED,
     TUNING_EPSILON,
-    Comparison,
     DefenseCase,
+    DefenseComparison,
 )
 
 NATURAL = "natural"
@@ -73,7 +73,7 @@ class ChosenRow:
 
 
 @dataclass(frozen=True)
-class BoundRow:
+class WorstCaseRow:
     """The worst case of one seed's policy on a grid, between a certified bound and what an adversary attains."""
 
     case: str
@@ -131,19 +131,19 @@ def chosen_configuration(known: Sequence[DefenseRow], case: DefenseCase) -> str:
     return max(solved or by_name, key=worth)
 
 
-def bar_epsilon(known: Sequence[DefenseRow], comparison: Comparison) -> float | None:
+def bar_epsilon(known: Sequence[DefenseRow], comparison: DefenseComparison) -> float | None:
     """The smallest epsilon at which plain policies keep at most ``BROKEN`` of the optimum in the median, if any."""
     own = of_case(known, f"{comparison.name}-{PLAIN}")
     most = BROKEN * comparison.optimum
     return next((each for each in EPSILONS if own and np.median(under_attack(own, each)) <= most), None)
 
 
-def epsilon_of_tests(known: Sequence[DefenseRow], comparison: Comparison) -> float:
+def epsilon_of_tests(known: Sequence[DefenseRow], comparison: DefenseComparison) -> float:
     """The epsilon at which defenses are tested: that of the bar, or the largest if plain policies meet none."""
     return bar_epsilon(known, comparison) or EPSILONS[-1]
 
 
-def family(comparison: Comparison) -> tuple[DefenseCase, ...]:
+def family(comparison: DefenseComparison) -> tuple[DefenseCase, ...]:
     """The defenses whose tests are corrected together: of all primary comparisons, or of one that is not primary."""
     return tuple(
         case
@@ -195,7 +195,7 @@ def return_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) ->
     return ReportTable("defenses", "Median return under the strongest attack, by epsilon", columns, tuple(lines))
 
 
-def bar_table(known: Sequence[DefenseRow], comparison: Comparison) -> ReportTable:
+def bar_table(known: Sequence[DefenseRow], comparison: DefenseComparison) -> ReportTable:
     """Compare every defense with plain training, seed by seed, at the smallest epsilon at which plain policies fail.
 
     The test is exact for the mean of paired differences under random signs, two-sided, and corrected by Holm over its
@@ -240,7 +240,7 @@ def attack_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) ->
     return ReportTable("attacks", "Median return under every attack", columns, tuple(lines))
 
 
-def tuning_table(known: Sequence[DefenseRow], comparison: Comparison) -> ReportTable:
+def tuning_table(known: Sequence[DefenseRow], comparison: DefenseComparison) -> ReportTable:
     """Tabulate every configuration on the tuning seeds, and which was chosen."""
     lines: list[tuple[Cell, ...]] = []
     for case in (case for case in CASES if case.comparison is comparison):
@@ -254,7 +254,7 @@ def tuning_table(known: Sequence[DefenseRow], comparison: Comparison) -> ReportT
     return ReportTable("tuning", "Medians on the tuning seeds under the strongest attack", columns, tuple(lines))
 
 
-def bound_table(bounds: Sequence[BoundRow]) -> ReportTable:
+def bound_table(bounds: Sequence[WorstCaseRow]) -> ReportTable:
     """Tabulate the certified bound and the attained worst case, medians over seeds, and the largest gap."""
     lines: list[tuple[Cell, ...]] = []
     for case, epsilon in dict.fromkeys((row.case, row.epsilon) for row in bounds):
@@ -280,7 +280,7 @@ def certified_table(certified: Sequence[CertifiedRow]) -> ReportTable:
 
 
 @in_style
-def figure(known: Sequence[DefenseRow], comparison: Comparison = FIRST) -> Figure:
+def figure(known: Sequence[DefenseRow], comparison: DefenseComparison = FIRST) -> Figure:
     """Draw the median under the strongest attack against epsilon with its interval.
 
     A panel has plain training and up to four other cases, on the cart-pole also the two hand-made policies as levels.

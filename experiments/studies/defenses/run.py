@@ -24,10 +24,10 @@ from .analysis import (
     NATURAL,
     TEST,
     TUNING,
-    BoundRow,
     CertifiedRow,
     ChosenRow,
     DefenseRow,
+    WorstCaseRow,
     bound_table,
     chosen_configuration,
     figure,
@@ -91,10 +91,10 @@ def attacked(
     found: list[DefenseRow] = []
     for group in together:
         natural, *under = outcomes(subject, threat, attacker.fit(subject, threat.budget(group[0]), threat), group)
-        labelled = [*([(NATURAL, natural)] if not found else []), *((name, each) for each in under)]
+        labeled = [*([(NATURAL, natural)] if not found else []), *((name, each) for each in under)]
         found += [
             DefenseRow(case.name, stage, str(configuration), seed, label, each.epsilon, float(selected), float(earned))
-            for label, each in labelled
+            for label, each in labeled
             for (configuration, seed), selected, earned in zip(of, each.selected, each.earned, strict=True)
         ]
     return found
@@ -139,7 +139,7 @@ def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
 
 def enclose(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     """Bound the exact worst case of a grid's policies from below, if there is no row of the case."""
-    if case.name in {row.case for row in rows.read(file, BoundRow)}:
+    if case.name in {row.case for row in rows.read(file, WorstCaseRow)}:
         return
     subject, threat = subject_of(case, of, folder), case.comparison.threat
     world = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
@@ -149,7 +149,7 @@ def enclose(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
         start = each.at_start()
         for s, (_, seed) in enumerate(of):
             bounds = float(start["lower"][s]), float(start["upper"][s])
-            found.append(BoundRow(case.name, seed, epsilon, *bounds, int(each.undecided[s])))
+            found.append(WorstCaseRow(case.name, seed, epsilon, *bounds, int(each.undecided[s])))
     rows.append(file, found)
     terminal.say(f"{case.name}: enclosed")
 
@@ -236,7 +236,7 @@ def tabulated(data: Path) -> Sequence[ReportTable]:
     masking = rows.read(data / "masking-rows.csv", MaskingRow)
     distances = rows.read(data / "distance-rows.csv", DistanceRow)
     further = (
-        bound_table(rows.read(data / "bounds-rows.csv", BoundRow)),
+        bound_table(rows.read(data / "bounds-rows.csv", WorstCaseRow)),
         distance_table(distances),
         order_table(distances),
         masking_table(masking, known),

@@ -46,7 +46,7 @@ class Configuration(NamedTuple):
         return ", ".join(f"{name} {value:g}" for name, value in (*(each for each in own if each[1]), *self.numbers))
 
 
-class Comparison(NamedTuple):
+class DefenseComparison(NamedTuple):
     """An agent in a task, trained plainly and with several defenses, as a table of ``comparisons.toml`` says."""
 
     name: str
@@ -98,7 +98,7 @@ class DefenseCase(NamedTuple):
     """One way to train, or one of the two hand-made policies."""
 
     name: str
-    comparison: Comparison
+    comparison: DefenseComparison
     defense: str = ""  # of ``APPLICABILITY``, or "plain"; empty for the hand-made policies
     twin: str | None = None  # the plain case with the same seeds
     longer: int = 1  # times the environment steps of the others
@@ -135,7 +135,7 @@ def product_of(numbers: Mapping[str, Any]) -> tuple[Configuration, ...]:
     return tuple(found)
 
 
-def comparison_of(name: str, table: Mapping[str, Any]) -> Comparison:
+def comparison_of(name: str, table: Mapping[str, Any]) -> DefenseComparison:
     """The comparison of a table; a list of tables of numbers stands for the products of each."""
     fields = dict(table)
     task = {task.name: task for task in (CARTPOLE, GRID)}[fields.pop("task")]
@@ -148,16 +148,18 @@ def comparison_of(name: str, table: Mapping[str, Any]) -> Comparison:
     hyperparameters = {key: tuple(value) if isinstance(value, list) else value
                        for key, value in fields.pop("hyperparameters", {}).items()}  # fmt: skip
     lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
-    return Comparison(name, task, hyperparameters=hyperparameters, configurations=configurations, **{**fields, **lists})
+    return DefenseComparison(
+        name, task, hyperparameters=hyperparameters, configurations=configurations, **{**fields, **lists}
+    )
 
 
-def comparisons() -> tuple[Comparison, ...]:
+def comparisons() -> tuple[DefenseComparison, ...]:
     """The comparisons of ``comparisons.toml``, in its order."""
     text = (files(__package__) / "comparisons.toml").read_text(encoding="utf-8")
     return tuple(comparison_of(name, table) for name, table in tomllib.loads(text).items())
 
 
-def cases_of(comparison: Comparison) -> tuple[DefenseCase, ...]:
+def cases_of(comparison: DefenseComparison) -> tuple[DefenseCase, ...]:
     """Plain training and all defenses of a comparison."""
     names = {defense: f"{comparison.name}-{defense}" for defense in comparison.configurations}
     return tuple(
