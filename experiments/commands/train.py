@@ -34,7 +34,7 @@ def train(
         backend: Implementation of the environment: auto uses rlkit's own CartPole-v1; gymnasium uses gymnasium's.
         episodes: Evaluation episodes per seed after training.
         tensorboard: Also write the log for TensorBoard, one run per seed, to the folder tensorboard below --out.
-        checkpoint_every: Environment steps per seed between two checkpoints.
+        checkpoint_every: Environment steps per seed between two checkpoints; a few more where iterations are joined.
         step_timeout: Time limit of a step of a gymnasium environment. The environments of a seed then step in a process
             of their own, which is killed when a step takes longer; the seed is frozen and the others go on.
         engine: compiled runs loops in machine code on the CPU, torch runs plain torch on any device; auto uses the
