@@ -41,7 +41,8 @@ def grid_rows(subject: Subject, settings: Sandwiches) -> list[tuple[Cell, ...]]:
     """A line for each epsilon, all columns exact."""
     threat = threat_of(subject, unit="raw", epsilons=settings.grid_epsilons)
     found = worst_cases(subject, attack_plan(subject, settings.grid_attacks, threat), settings.max_boxes)
-    return [("grid", subject.name, epsilon, *sandwich_cells(each)) for epsilon, each in found.items()]
+    limits = return_range(subject)
+    return [("grid", subject.name, epsilon, *sandwich_cells(each, limits)) for epsilon, each in found.items()]
 
 
 def cartpole_row(subject: Subject, settings: Sandwiches) -> tuple[Cell, ...]:
