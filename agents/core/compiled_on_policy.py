@@ -148,7 +148,7 @@ class ActorCriticIteration:
         return OnPolicySegments(*features, action, mask_of(agent, played), rewards_of(played))
 
     def learner(self, remaining: Sequence[float]) -> OnPolicyLearner:
-        """Return what the next K iterations read and write, when so much of training remains in each."""
+        """Return the arguments of the next K iterations, when so much of training remains in each."""
         agent, count, rows = self.agent, len(remaining), self.agent.num_seeds
         rate = scheduled(agent.per_row.learning_rate, agent.config.learning_rate_schedule, remaining)
         numbers, order, measures_kl = self.numbers(remaining), self.order(count), self.measures_kl(count)

@@ -186,9 +186,7 @@ def fall_table(found: dict[float, FallBounds], plan: AttackPlan) -> ReportTable:
     return ReportTable("falls", title, columns, rows)
 
 
-def sandwich_table(
-    found: dict[float, Sandwich], plan: AttackPlan, limits: tuple[float, float] | None = None
-) -> ReportTable:
+def sandwich_table(found: dict[float, Sandwich], plan: AttackPlan, limits: tuple[float, float] | None) -> ReportTable:
     """Means over training seeds, a line for each epsilon."""
     rows = tuple(
         (
@@ -203,7 +201,7 @@ def sandwich_table(
     return ReportTable("worst_case", title, COLUMNS, rows)
 
 
-def sandwich_cells(found: Sandwich, limits: tuple[float, float] | None = None) -> tuple[Cell, ...]:
+def sandwich_cells(found: Sandwich, limits: tuple[float, float] | None) -> tuple[Cell, ...]:
     """Means over training seeds of the four returns, and for how many seeds the worst case is exact.
 
     Intervals are cut to ``limits``, the returns that are possible.

@@ -1,4 +1,4 @@
-"""What an iteration of PPO and A2C learns from its segment, one row after another.
+"""Learning of PPO and A2C from the segment of an iteration, one row after another.
 
 One call does a bounded amount of work: Python loops over blocks of rows, so signals are handled in between. Letters:
 K iterations, S rows, N transitions of a segment, n minibatches of M of them, D features, A actions.
@@ -26,7 +26,7 @@ WORK = 2**27  # multiply-adds of one call, unless a single row has more: about 1
 
 
 class Rewards(NamedTuple):
-    """What the advantages of a segment are computed from, ``[S, T, B]``, or ``[T, B]`` of one row."""
+    """Rewards and ends of a segment, ``[S, T, B]``, or ``[T, B]`` of one row."""
 
     reward: Floats
     terminated: Flags
@@ -34,7 +34,7 @@ class Rewards(NamedTuple):
 
 
 class ActorCriticArrays(NamedTuple):
-    """What S rows learn, and how."""
+    """Networks, optimizers and hyper-parameters of S rows."""
 
     policy: MLPArrays
     value: MLPArrays  # shares ``flat`` with the policy
@@ -67,7 +67,7 @@ class OnPolicyLog(NamedTuple):
 
 
 class OnPolicyLearner(NamedTuple):
-    """What the iterations of PPO and A2C read and write."""
+    """Arguments of the iterations of PPO and A2C: networks, numbers of the updates, and the log to write into."""
 
     networks: ActorCriticArrays
     plan: OnPolicyPlan

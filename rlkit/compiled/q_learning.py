@@ -76,7 +76,7 @@ class UpdateLog(NamedTuple):
 
 
 class QLearner(NamedTuple):
-    """What K iterations of Q-learning read and write; see ``descend_rows``."""
+    """Arguments of K iterations of Q-learning; see ``descend_rows``."""
 
     learning: QLearning
     scaling: Scaling

@@ -238,12 +238,12 @@ def test_iterations_made_at_once_are_to_the_bit_those_made_one_by_one(settings, 
 @pytest.mark.parametrize("settings", [{}, {"target_clock": "updates", "target_update_interval": 4}], ids=str)
 def test_the_target_network_moves_within_a_call_as_on_the_torch_engine(settings):
     settings = {"seeds": 3, "num_envs": 2, "tau": [1.0, 0.7, 0.3], "_dtype": torch.float64, **OFTEN, **settings}
-    theirs = DQN("CartPole-v1", device="cpu", engine="torch", **settings)
-    ours, counts = of_one_row_of_the_log(steps=160, **settings)
-    list(theirs.training(160, every=160))
+    on_torch = DQN("CartPole-v1", device="cpu", engine="torch", **settings)
+    compiled, counts = of_one_row_of_the_log(steps=160, **settings)
+    list(on_torch.training(160, every=160))
     assert max(count for count, updates in counts if updates) * OFTEN["train_freq"] * 2 > 4 * 24  # timesteps of 4 moves
-    assert_alike(ours, theirs)
-    assert not torch.equal(ours.target_network.flat, ours.network.flat)
+    assert_alike(compiled, on_torch)
+    assert not torch.equal(compiled.target_network.flat, compiled.network.flat)
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_the_rounding_of_a_bound_is_shown_as_zero():
     certified, exact = np.array([-2e-13, -2e-13]), np.array([0.0, 1e-13])
     closed = SimpleNamespace(closed=np.array([True, True]))
     found = Sandwich(certified, exact, {"FGSM": np.array([0.25, 0.5])}, np.array([0.5, 0.5]), closed)
-    cells = [cell_text(cell) for cell in sandwich_cells(found)]
+    cells = [cell_text(cell) for cell in sandwich_cells(found, None)]
     assert cells[:2] == ["0 [0, 0]"] * 2
     assert cells[2].startswith("0.4 [")  # as many digits as its interval supports
     assert cells[3:] == ["0.5 [0.5, 0.5]", "2 of 2 seeds"]

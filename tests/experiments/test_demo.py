@@ -11,6 +11,7 @@ import signal
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,11 @@ import torch
 
 from rlkit.agents import A2C, DQN, REINFORCE, Agent, load
 from rlkit.experiments.cli import main
+from rlkit.experiments.demo import sandwich
 from rlkit.experiments.demo.settings import FULL, QUICK, Attacks, Demo, Sandwiches
 from rlkit.experiments.demo.table import Line, summary, with_cartpole_target, with_grid_target
+from rlkit.experiments.workflows.bracket import Sandwich
+from rlkit.experiments.workflows.policies import of_agent
 from rlkit.experiments.workflows.train import Training
 from rlkit.statistics import mean_interval, median_interval
 
@@ -51,6 +55,15 @@ def line_of(settings: Demo, task: str, returns: list[float]) -> Line:
         line = Line(task, "DQN", np.array(returns), median_interval(returns), "optimum", 0.8)
         return with_grid_target(line, settings)
     return with_cartpole_target(Line(task, "DQN", np.array(returns), mean_interval(returns)), settings)
+
+
+def test_intervals_of_the_worst_case_stay_within_possible_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    returns, bracket = np.array([0.0, 0.1, 0.9]), SimpleNamespace(closed=np.ones(3, np.bool_))
+    found = {0.05: Sandwich(returns, returns, {"FGSM": returns}, returns, bracket)}  # type: ignore[arg-type]
+    monkeypatch.setattr(sandwich, "worst_cases", lambda *arguments: found)
+    agent = A2C("rlkit/GridWorld-v0", seeds=3, device="cpu", env_kwargs={"map": "frozenlake-4x4"})
+    (row,) = sandwich.grid_rows(of_agent(agent, "rlkit/GridWorld-v0", {"map": "frozenlake-4x4"}), MINIATURE.sandwiches)
+    assert [(cell.lower, cell.upper) for cell in row[3:7]] == [(0.0, 1.0)] * 4  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What both libraries train: the cells of the experiments in this folder, and the seeds of stable-baselines3."""
+"""The trainings of both libraries: cells of the experiments in this folder, and seeds of stable-baselines3."""
 
 from __future__ import annotations
 
