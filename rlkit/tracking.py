@@ -89,21 +89,18 @@ class EpisodeReturns:
         kinds = ("reward", "observation", "loss")
         self.unsound = {kind: torch.zeros(num_seeds, dtype=torch.bool, device=device) for kind in kinds}
 
-    def add(self, segment: Transition, each: int | None = None) -> None:
+    def add(self, segment: Transition) -> None:
         """Add steps of every copy, ``[S, T, B, ...]`` each field.
 
-        Args:
-            segment: the steps.
-            each: the sums are those of adding so many steps at a time, to the bit; None for all of them at once.
+        Every ``FOLD`` steps are summed, so that the sums do not depend on how steps are cut into segments.
         """
         begin, steps, done = 0, segment.reward.shape[1], segment.done
-        each = each or steps
         while begin < steps:
-            end = min(begin + -(-(FOLD - self._kept) // each) * each, steps)  # where they are summed, or the last
+            end = min(begin + FOLD - self._kept, steps)
             fields = (field[:, begin:end] for field in (segment.reward, done, segment.next_obs))
             self._segments.append(tuple(fields))  # type: ignore[arg-type]
             self._kept += end - begin
-            if self._kept >= FOLD:
+            if self._kept == FOLD:
                 self.fold()
             begin = end
 

@@ -76,7 +76,7 @@ def test_returns_of_several_segments_are_to_the_bit_those_of_one_after_another(e
     done = torch.rand(2, count * each, 3, generator=generator) < 0.02
     steps = Transition(nothing, nothing, reward, nothing, done, done)
     together, alone = (EpisodeReturns(2, 3, torch.device("cpu")) for _ in range(2))
-    together.add(steps, each)
+    together.add(steps)
     for begin in range(0, count * each, each):
         alone.add(Transition(*(field[:, begin : begin + each] for field in steps[:6])))
     assert together._kept == alone._kept

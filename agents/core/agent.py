@@ -343,18 +343,14 @@ class Agent(NetworkPolicy):
 
     # Experience
 
-    def record(self, batch: Transition, each: int | None = None) -> None:
+    def record(self, batch: Transition) -> None:
         """Count and log the segment ``[S, T, B, ...]`` just played, and update the moments of the normalizer.
-
-        Args:
-            batch: the segment.
-            each: how many of its steps an iteration played; None for all.
 
         Raises:
             FaultyEnvironmentError: no row is left that learns, the last because of its environment.
         """
         self.training_state.advance(batch.reward.shape[1] * self.training_state.num_envs)
-        self.training_state.returns.add(batch, each)
+        self.training_state.returns.add(batch)
         self.training_state.freeze(getattr(self.env, "faults", {}))
         if self.normalizer is not None:
             features = encode(batch.obs, self.observation_space)

@@ -67,7 +67,7 @@ def iterate(
 
     u = agent.explore.take(count * steps)
     u = u if agent.scores_are_values else u[..., 0]
-    agent.record(agent.env.play(numbers, policy, scaling_of(agent), u, loop), steps)
+    agent.record(agent.env.play(numbers, policy, scaling_of(agent), u, loop))
 
 
 def note_divergences(agent: Any, learned: Tensor, finite: Any, ends: list[int]) -> None:
