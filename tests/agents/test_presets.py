@@ -55,7 +55,7 @@ def test_presets_for_an_environment():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("algorithm", "steps", "seeds", "least"), [(DQN, 100_000, 2, 2), (A2C, 300_000, 4, 3), (REINFORCE, 300_000, 4, 3)]
+    ("algorithm", "steps", "seeds", "least"), [(DQN, 50_000, 2, 2), (A2C, 300_000, 4, 3), (REINFORCE, 300_000, 4, 3)]
 )
 def test_the_tuned_preset_solves_cartpole(algorithm, steps, seeds, least):
     """That of PPO does in ``tests/test_docs.py``, with each of four seeds of the quickstart."""
