@@ -132,7 +132,7 @@ def _run(args: Sequence[str] | None) -> int:
         command = COMMANDS[first]
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
         logging.getLogger("rlkit").setLevel(logging.ERROR if "--quiet" in arguments else logging.NOTSET)
-        with command_line.running(arguments):
+        with command_line.running(arguments, main):
             return parsed(command, f"rlkit {first}", arguments[1:])()
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED

@@ -1,4 +1,4 @@
-"""The structure, read from the code: arrows point down and there are no circles."""
+"""The structure, read from the code: arrows point down and there are no circles, not even of types or in functions."""
 
 import ast
 import re
@@ -31,21 +31,19 @@ def tree_of(source: Path) -> ast.Module:
 
 
 @cache
-def imports(source: Path) -> list[tuple[str, bool]]:
-    """(rlkit module, at the top level) for every import of this package in a file."""
-    tree = tree_of(source)
+def imports(source: Path) -> list[str]:
+    """The rlkit module of every import of this package in a file, those inside functions and for types included."""
     name = module_name(source)
     package = name if source.name == "__init__.py" else name.rpartition(".")[0]
     found = []
-    for node in ast.walk(tree):
-        top = any(node is statement for statement in tree.body)
+    for node in ast.walk(tree_of(source)):
         if isinstance(node, ast.Import):
-            found += [(alias.name, top) for alias in node.names]
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package.rsplit(".", node.level - 1)[0] if node.level else ""
             module = ".".join(filter(None, (base, node.module)))
-            found += [(module, top)] + [(f"{module}.{alias.name}", top) for alias in node.names]
-    return [(module, top) for module, top in found if module.split(".")[0] == "rlkit"]
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return [module for module in found if module.split(".")[0] == "rlkit"]
 
 
 MODULES = {module_name(source): source for source in source_files()}
@@ -58,7 +56,7 @@ COMMAND_LINE = Path("rlkit/__main__.py")  # python -m rlkit, the one file of rlk
 def test_arrows_point_down():
     for source in source_files():
         if source != COMMAND_LINE:
-            above = {module for module, _ in imports(source) if folder_of(module) not in ALLOWED[source.parts[0]]}
+            above = {module for module in imports(source) if folder_of(module) not in ALLOWED[source.parts[0]]}
             assert not above, f"{source} imports {above}"
 
 
@@ -88,7 +86,7 @@ def test_inner_folders_are_reached_through_their_package():
         package = package_of(module_name(source))
         if source.parts[:2] == ("experiments", "benchmarks"):
             continue  # what is timed are the insides
-        for module, _ in imports(source):
+        for module in imports(source):
             if package_of(module) in PACKAGES - {package, "rlkit"}:
                 assert not INNER & set(module.split(".")[2:]), f"{source} reaches into {module}"
 
@@ -97,7 +95,7 @@ def test_agents_call_two_things_of_envs():
     names = set()
     for source in source_files():
         if source.parts[0] == "agents":
-            names |= {module for module, _ in imports(source) if module.startswith("rlkit.envs")}
+            names |= {module for module in imports(source) if module.startswith("rlkit.envs")}
             text = (ROOT / source).read_text(encoding="utf-8")
             names |= set(re.findall(r"rlkit\.envs\.\w+", text))
     assert names <= {"rlkit.envs", *(f"rlkit.envs.{name}" for name in ("make", "registered_id", "Dynamics"))}, names
@@ -106,18 +104,16 @@ def test_agents_call_two_things_of_envs():
 @pytest.mark.slow
 def test_there_are_no_circles():
     arrows = {
-        name: {module for module, top in imports(source) if top and module in MODULES and module != name}
+        name: {module for module in imports(source) if module in MODULES and module != name}
         for name, source in MODULES.items()
     }
-    # a package's __init__ gathers its modules; a module that asks its own package for a name is a circle
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:
         assert name not in path, " -> ".join((*path[path.index(name) :], name))
         if name not in done:
             for next_name in sorted(arrows[name]):
-                if not next_name.startswith(f"{name}.") or not path:
-                    visit(next_name, (*path, name))
+                visit(next_name, (*path, name))
             done.add(name)
 
     for name in sorted(arrows):

@@ -11,17 +11,14 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 
 from rlkit.compiled.threads import one_blas_thread
 from rlkit.nn import MLP, ActorCritic, Dueling
 
-from .torch_engine import Engine, TorchEngine
-
-if TYPE_CHECKING:
-    from .agent import Agent
+from .torch_engine import Engine, TorchEngine, TrainableAgent
 
 EngineName = Literal["auto", "compiled", "torch"]
 
@@ -65,7 +62,7 @@ class CompiledEngine:
         self._iteration: Callable[[], None] | None = None
         self._flats: tuple[int, ...] = ()
 
-    def iteration(self, agent: Agent) -> None:
+    def iteration(self, agent: TrainableAgent) -> None:
         """Collect one batch of experience and learn from it."""
         flats = tuple(network.flat.data_ptr() for network in agent.networks.values())
         if self._iteration is None or flats != self._flats:  # networks may be placed in other memory
@@ -85,7 +82,7 @@ class CompiledEngine:
         return self.name
 
 
-def choose_engine(agent: Agent, wanted: str) -> Engine:
+def choose_engine(agent: TrainableAgent, wanted: str) -> Engine:
     """Return the engine of an agent whose networks are made.
 
     Args:
@@ -108,7 +105,7 @@ def choose_engine(agent: Agent, wanted: str) -> Engine:
     return TorchEngine(reason)
 
 
-def _obstacle(agent: Agent, module: str) -> str:
+def _obstacle(agent: TrainableAgent, module: str) -> str:
     """Return why an agent cannot run on the compiled engine, "" if it can."""
     if not module:
         return f"{type(agent).__name__} has no compiled form"

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from rlkit.checkpoint import TensorFile, load_header, load_tensors, part, save_tensors
-from rlkit.types import Env, Term
+from rlkit.types import Term
 
 from .compiled_engine import EngineName, choose_engine
 from .env_source import EnvSource, Source
 from .file_checks import refuse_imports, refuse_impossible_state, refuse_large_demands
 from .hyperparameters import as_given
-from .terms import Terms
-from .torch_engine import Engine
+from .torch_engine import Engine, TrainableAgent
 from .training_state import CutEpisode, HasParameters, TrainingState
 
 POLICY, CHECKPOINT = "a policy (agent.save)", "a run (agent.checkpoint)"  # the kinds of file
@@ -43,28 +42,19 @@ OF_ANY_SIZE = (
 MOST_COPIES = 2**31  # environments per seed that a file may name
 
 
-class TrainedAgent(Protocol):
+class TrainedAgent(TrainableAgent, Protocol):
     """The parts of an agent that a file holds, and how an agent is made from them."""
 
     engine: Engine
     seeds: tuple[int, ...]
     source: Source
     training_state: TrainingState
-    terms: Terms
-    env: Env
     config: Any
-    normalizer: Any
-    device: torch.device
 
     def __init__(self, env: EnvSource, **settings: Any) -> None: ...
 
     def drop_episodes(self, copies: Tensor) -> None:
         """Forget the running episodes of ``copies [S, B]`` bool."""
-        ...
-
-    @property
-    def networks(self) -> Mapping[str, HasParameters]:
-        """By name, what has parameters."""
         ...
 
     @property
@@ -134,7 +124,7 @@ def read_run(
             "was made with, in their order"
         )
     try:
-        agent.engine = choose_engine(agent, engine or header.engine)  # type: ignore[arg-type]
+        agent.engine = choose_engine(agent, engine or header.engine)
     except ValueError as error:
         raise ValueError(f"{path} is a run on engine {header.engine!r}: {error}") from error
     state = {name: tensor.to(agent.device) for name, tensor in file.tensors.items()}

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from .agent import Agent
+import torch
+
+from rlkit.types import Env
+
+from .terms import Terms
+from .training_state import HasParameters
+
+
+class TrainableAgent(Protocol):
+    """The parts of an agent that an engine uses."""
+
+    device: torch.device
+    dtype: torch.dtype
+    env: Env
+    normalizer: Any
+    terms: Terms
+
+    @property
+    def networks(self) -> Mapping[str, HasParameters]:
+        """By name, what has parameters."""
+        ...
+
+    def torch_iteration(self) -> None:
+        """Collect one batch of experience and learn from it, in plain torch."""
+        ...
 
 
 class Engine(Protocol):
@@ -14,7 +38,7 @@ class Engine(Protocol):
     name: str  # "torch" or "compiled"
     reason: str  # why it is not the compiled one; "" for that
 
-    def iteration(self, agent: Agent) -> None:
+    def iteration(self, agent: TrainableAgent) -> None:
         """Collect one batch of experience and learn from it; several times if none ends with a row of the log."""
         ...
 
@@ -31,7 +55,7 @@ class TorchEngine:
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
-    def iteration(self, agent: Agent) -> None:
+    def iteration(self, agent: TrainableAgent) -> None:
         """Collect one batch of experience and learn from it."""
         agent.torch_iteration()
 

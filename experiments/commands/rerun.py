@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
+from .. import command_line
 from .options import DONE, Json, Output, unset
 
 
@@ -29,7 +30,6 @@ def rerun(
         out: Folder of the new results.
         trust: Allow a command with --trust, which can run any code of the files that it names.
     """
-    from ..cli import main
     from ..report import ledger
     from ..workflows.rerun import arguments_of, differences
     from ..workflows.sweep.sweep_ledger import SWEEP
@@ -44,7 +44,7 @@ def rerun(
         raise ValueError(f"{again} holds a run already: choose another folder with --out")
     command = [*command, "--out", str(again)]
     output.tell(f"rlkit {shlex.join(command)}")
-    code = main([*command, "--json"] if json else command)
+    code = command_line.run([*command, "--json"] if json else command)
     if code != DONE or not (again / ledger.RECORD).is_file():
         return code
     found = differences(before.results, ledger.read(again).results)

@@ -21,11 +21,18 @@ TRAIN = ("train", "--algo", "tabularq", *LAKE, "--seeds", "2", "--steps", "100",
 def test_the_arguments_of_a_command_are_kept_without_its_place() -> None:
     given = ["train", "--out", "runs/a", "--seeds", "2", "--out=runs/b", "--resume", "--json", "--overwrite"]
     assert command_line.kept(given) == ("train", "--seeds", "2")
-    with command_line.running(given):
-        with command_line.running(["solve", "4x4"]):
+    with command_line.running(given, main):
+        with command_line.running(["solve", "4x4"], main):
             assert command_line.arguments() == ("solve", "4x4")
         assert command_line.arguments() == ("train", "--seeds", "2")
     assert command_line.arguments() == ()
+
+
+def test_another_command_runs_on_the_command_line_of_the_running_one() -> None:
+    with command_line.running(["rerun", "runs/a"], len):
+        assert command_line.run(["train", "--seeds", "2"]) == 3
+    with pytest.raises(RuntimeError, match="no command runs"):
+        command_line.run(["train"])
 
 
 def test_differences_are_named_and_times_are_none() -> None:
