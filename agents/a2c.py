@@ -16,6 +16,7 @@ stable-baselines3's A2C, so equal settings define the same algorithm in both lib
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,11 @@ def a2c_loss(
     return actor_critic_loss(log_p, policy_loss, squared_difference(value, target), ent_coef, vf_coef)
 
 
+def kl_is_due(update: Any) -> Any:
+    """Return whether KL(pi before, pi after) is logged at the update of this number; elementwise for an array."""
+    return update % KL_EVERY == 0
+
+
 class A2C(OnPolicyAgent):
     """A2C on the seed axis; see ``Agent`` for the arguments and ``A2CConfig`` for the hyper-parameters."""
 
@@ -90,7 +96,7 @@ class A2C(OnPolicyAgent):
 
     def branch(self) -> bool:
         """See ``Agent``: whether KL is logged."""
-        return self._updates % KL_EVERY == 0
+        return bool(kl_is_due(self._updates))
 
     @torch.no_grad()
     def update(self, batch: Transition) -> None:
@@ -117,7 +123,7 @@ class A2C(OnPolicyAgent):
         losses, gradient = self.differentiate(forward, loss, targets, self.optimizer.gradient)
         learning_rate = self.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
         norm = self.gradient_step(self.optimizer, gradient, learning_rate, per_row.max_grad_norm)
-        if self._updates % KL_EVERY == 0:
+        if kl_is_due(self._updates):
             before, after = (
                 log_softmax(mask_logits(scores, mask)) for scores in (logits, self.actor_critic.policy(features))
             )

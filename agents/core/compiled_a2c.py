@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rlkit.compiled.learn import OnPolicyLog
 from rlkit.compiled.losses import A2CNumbers
 
-from ..a2c import KL_EVERY
+from ..a2c import kl_is_due
 from .compiled_on_policy import ActorCriticIteration
 
 
@@ -24,7 +24,7 @@ class A2CIteration(ActorCriticIteration):
 
     def measures_kl(self, count: int) -> NDArray[np.bool_]:
         """See ``ActorCriticIteration``; every ``KL_EVERY`` updates."""
-        measures: NDArray[np.bool_] = (self.agent._updates + np.arange(count)) % KL_EVERY == 0
+        measures: NDArray[np.bool_] = kl_is_due(self.agent._updates + np.arange(count))
         return measures
 
     def write_log(self, log: OnPolicyLog) -> None:
