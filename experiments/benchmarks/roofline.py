@@ -5,24 +5,29 @@
 An update of a minibatch has a number of operations and a least number of bytes to move: the minibatch is read,
 parameters and moments are read and written. Their ratio and the machine's peak rates, of a large matrix product and of
 a sum of large arrays, give the roof (Williams, Waterman & Patterson 2009). Times are CPU seconds of one thread. The
-compiled engine makes whole iterations in one call, so its parts are measured by calls of their own, and "rest" is what
-an iteration of a training takes beyond them.
+compiled engine makes whole iterations in one call. What these calls take is measured in a training and "rest" is what
+the training takes beyond them. The calls are divided by repeating one of them from the same state, without its updates
+and with its steps alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
 from rlkit.agents import Agent, EngineName
-from rlkit.compiled.learn import learn_rows
+from rlkit.agents.core import compiled_iterations
+from rlkit.compiled.iterations import PlayArrays, iterate_rows
+from rlkit.compiled.q_learning import QLearner
+from rlkit.compiled.rollout import play_rows
 from rlkit.compiled.threads import one_blas_thread
 from rlkit.figure_style import COLORS, INK, in_style, legend_below, panels, svg
 from rlkit.nn import flush_denormals
@@ -54,8 +59,9 @@ SHAPES = {
     # a step of the policy and ten of the value function
     "reinforce": Shape(512, (ACTOR_CRITIC[0], *[ACTOR_CRITIC[1]] * 10), 1, 1, {"play": "play", "update": "updates"}),
 }
+# of an iteration of REINFORCE on the compiled engine, which is no single call
+REINFORCE_PARTS = {"play": "play", "weights": "advantages", "descend_policy": "updates", "fit_value": "updates"}
 DRAWN = ("ppo", "dqn")
-BLOCK = 64  # updates of DQN, or steps, that are measured together
 
 
 def layers(shape: Shape) -> list[tuple[int, int]]:
@@ -113,7 +119,10 @@ class Stopwatch:
 
     def watch(self, owner: Any, method: str, part: str) -> None:
         """Time the calls of a method of an object from now on."""
-        called: Callable[..., Any] = getattr(owner, method)
+        setattr(owner, method, self.timed(getattr(owner, method), part))
+
+    def timed(self, called: Callable[..., Any], part: str) -> Callable[..., Any]:
+        """Return a function that times its calls."""
         self.seconds.setdefault(part, 0.0)
 
         def timed(*args: Any, **named: Any) -> Any:
@@ -123,7 +132,7 @@ class Stopwatch:
             finally:
                 self.seconds[part] += time.process_time() - began
 
-        setattr(owner, method, timed)
+        return timed
 
 
 def iteration_parts(name: str, engine: EngineName, seeds: int, steps: int | None = None) -> dict[str, float]:
@@ -135,47 +144,128 @@ def iteration_parts(name: str, engine: EngineName, seeds: int, steps: int | None
     measured = steps or case.steps
     iterations = -(-measured // per_iteration)
     if engine == "torch":
-        watch = Stopwatch()
-        for method, part in shape.parts.items():
-            watch.watch(agent, method, part)
-        watch.watch(agent, "iteration", "rest")
-        agent.learn(measured)
-        parts = {part: seconds / iterations for part, seconds in watch.seconds.items()}
-        whole = parts.pop("rest")
+        parts = parts_by_methods(agent, agent, shape.parts, measured)
+    elif name == "reinforce":
+        parts = parts_by_methods(agent, agent.engine._iteration, REINFORCE_PARTS, measured)  # type: ignore[attr-defined]
     else:
-        whole = least_seconds(lambda: list(agent.training(measured, every=measured)), 3) / iterations
-        parts = compiled_parts(name, agent)
-    parts["rest"] = whole - sum(parts.values())
-    return {part: 1e6 * seconds / seeds for part, seconds in parts.items()}
+        parts = parts_by_calls(agent, measured)
+    return {part: 1e6 * seconds / iterations / seeds for part, seconds in parts.items()}
 
 
-def compiled_parts(name: str, agent: Any, repeats: int = 7) -> dict[str, float]:
-    """Seconds of the parts of an iteration of all seeds on the compiled engine, each measured alone."""
-    iteration = agent.engine._iteration
+def train(agent: Agent, steps: int) -> None:
+    """Train with one row of the log, at the end."""
+    for _ in agent.training(steps, every=steps):
+        pass
+
+
+def parts_by_methods(agent: Agent, owner: Any, methods: dict[str, str], steps: int) -> dict[str, float]:
+    """Seconds of a training by part, and the rest of it: of methods that do not call each other.
+
+    Args:
+        agent: which trains.
+        owner: of the methods.
+        methods: the part that each of them is of.
+        steps: environment steps of a seed.
+    """
+    watch = Stopwatch()
+    for method, part in methods.items():
+        watch.watch(owner, method, part)
+    watch.watch(agent, "iteration", "rest")
+    train(agent, steps)
+    parts = watch.seconds
+    parts["rest"] -= sum(seconds for part, seconds in parts.items() if part != "rest")
+    return parts
+
+
+def parts_by_calls(agent: Agent, steps: int, repeats: int = 7) -> dict[str, float]:
+    """Seconds of a training by part, and the rest of it, where one call plays and learns for several iterations.
+
+    What such calls take is measured in the training, and the rest is outside them. A call is then repeated from the
+    same state without its updates, and with its steps alone: differences give the parts of it.
+    """
+    taken = []
+    for _ in range(3):
+        watch = Stopwatch()
+        watch.watch(agent, "iteration", "whole")
+        with patch.object(compiled_iterations, "iterate_rows", watch.timed(iterate_rows, "calls")):
+            train(agent, steps)
+        del vars(agent)["iteration"]
+        taken.append((watch.seconds["whole"], watch.seconds["calls"]))
+    whole, in_calls = min(taken)
+    recorder = CallRecorder()
+    with patch.object(compiled_iterations, "iterate_rows", recorder):
+        train(agent, steps)
     with torch.no_grad(), one_blas_thread(), flush_denormals():
-        if name == "dqn":
-            collect = least_seconds(lambda: iteration.collect(BLOCK * agent.config.train_freq), repeats)
-            return {"play": collect / BLOCK, "updates": least_seconds(lambda: iteration.update(BLOCK), repeats) / BLOCK}
-        steps = agent.config.n_steps
-        blocks = max(BLOCK // steps, 1)
-        played = iteration.play(steps)
-        play = least_seconds(lambda: iteration.play(blocks * steps), repeats) / blocks
-        if name == "reinforce":
-            weights = iteration.weights(played)
-            parts = {"play": play, "advantages": least_seconds(lambda: iteration.weights(played), repeats)}
+        nested = recorder.nested_seconds(repeats)
+    outermost = [seconds * in_calls / nested["updates"] for seconds in nested.values()]
+    parts = dict(zip(nested, np.diff(outermost, prepend=0.0).tolist(), strict=True))
+    return {**parts, "rest": whole - in_calls}
 
-            def learn() -> None:
-                iteration.descend_policy(played, weights)
-                iteration.fit_value(played, weights)
 
-            return {**parts, "updates": least_seconds(learn, repeats)}
-        segments, learner = iteration.segments(played), iteration.learner([1.0])
-        without = learner._replace(log=learner.log._replace(losses=learner.log.losses[:, :, :0].copy()))
-        advantages, everything = (
-            least_seconds(lambda each=each: learn_rows(0, agent.num_seeds, each, segments), repeats)  # type: ignore[misc]
-            for each in (without, learner)
-        )
-        return {"play": play, "advantages": advantages, "updates": everything - advantages}
+class CallRecorder:
+    """Keeps the longest of the calls that make iterations, and what its arrays held before it, to repeat it."""
+
+    def __init__(self) -> None:
+        self.iterations = 0
+        self.rows: list[tuple[int, int]] = []  # the call's blocks of them
+
+    def __call__(self, first: int, last: int, iterations: int, play: PlayArrays, learner: Any) -> None:
+        """Make the iterations of rows ``first .. last``, as ``iterate_rows``."""
+        if first == 0 and iterations >= self.iterations:
+            self.iterations, self.play, self.learner, self.rows = iterations, play, learner, []
+            self.held = [(array, array.copy()) for array in arrays_of((play, learner)) if array.flags.writeable]
+        if learner is self.learner:
+            self.rows.append((first, last))
+        iterate_rows(first, last, iterations, play, learner)
+
+    def restore(self) -> None:
+        """Bring every array back to what it held."""
+        for array, held in self.held:
+            array[...] = held
+
+    def repeat(self, learner: Any) -> None:
+        """Make the iterations again with a learner; None plays their steps alone."""
+        for first, last in self.rows:
+            if learner is None:
+                play_rows(first, last, *self.play)
+            else:
+                iterate_rows(first, last, self.iterations, self.play, learner)
+
+    def nested_seconds(self, repeats: int) -> dict[str, float]:
+        """CPU seconds of the call up to the end of each part, the least of several repetitions.
+
+        DQN's "play" is to play and to store.
+        """
+        learners = {"play": None, "advantages": without_updates(self.learner), "updates": self.learner}
+        if isinstance(self.learner, QLearner):
+            learners["play"] = learners.pop("advantages")
+        return {part: self._least_seconds(learner, repeats) for part, learner in learners.items()}
+
+    def _least_seconds(self, learner: Any, repeats: int) -> float:
+        taken = []
+        for _ in range(repeats + 1):  # the first compiles and is not counted
+            self.restore()
+            began = time.process_time()
+            self.repeat(learner)
+            taken.append(time.process_time() - began)
+        return min(taken[1:])
+
+
+def without_updates(learner: Any) -> Any:
+    """Return a learner that makes as many updates as its log has room for: none."""
+    log = learner.log
+    if isinstance(learner, QLearner):
+        return learner._replace(log=type(log)(*(numbers[:, :, :0].copy() for numbers in log)))
+    return learner._replace(log=log._replace(losses=log.losses[:, :, :0].copy()))
+
+
+def arrays_of(arguments: Any) -> Iterator[np.ndarray]:
+    """Yield the arrays in tuples of tuples."""
+    if isinstance(arguments, np.ndarray):
+        yield arguments
+    elif isinstance(arguments, tuple):
+        for each in arguments:
+            yield from arrays_of(each)
 
 
 Found = dict[tuple[str, int, EngineName], dict[str, float]]

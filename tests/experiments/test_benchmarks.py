@@ -5,11 +5,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 from finite_problems import needs_numba
 
 from rlkit.agents import DQN
+from rlkit.agents.core import compiled_iterations
+from rlkit.compiled.threads import one_blas_thread
 from rlkit.envs import CartPole
-from rlkit.experiments.benchmarks import checkpoints, cold, roofline, run, scaling, verification
+from rlkit.experiments.benchmarks import checkpoints, cold, engine, roofline, run, scaling, verification
 from rlkit.experiments.benchmarks.cases import CASES, SIDES, BenchmarkCase, prepared
 from rlkit.experiments.benchmarks.run import (
     Repetition,
@@ -21,6 +24,7 @@ from rlkit.experiments.benchmarks.run import (
     ratio_table,
     record,
 )
+from rlkit.nn import flush_denormals
 
 TINY = BenchmarkCase("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"copies": 3, "steps": 20}, 1.0)
 
@@ -167,12 +171,36 @@ def test_the_work_of_an_update_is_counted():
 @pytest.mark.slow
 @needs_numba
 def test_an_iteration_is_cut_into_parts():
-    for engine in ("compiled", "torch"):
-        parts = roofline.iteration_parts("ppo", engine, 2, 512)
-        assert list(parts) == ["play", "advantages", "updates", "rest"]
-        assert all(microseconds > 0 for microseconds in parts.values())
-    assert list(roofline.iteration_parts("dqn", "compiled", 2, 512)) == ["play", "updates", "rest"]
-    assert list(roofline.iteration_parts("reinforce", "compiled", 2, 512)) == ["play", "advantages", "updates", "rest"]
+    whole = ["play", "advantages", "updates", "rest"]
+    cases = {("ppo", "compiled"): whole, ("ppo", "torch"): whole, ("a2c", "compiled"): whole}
+    cases |= {("reinforce", "compiled"): whole, ("dqn", "compiled"): ["play", "updates", "rest"]}
+    for (name, by), names in cases.items():
+        parts = roofline.iteration_parts(name, by, 2, 512)
+        assert list(parts) == names
+        assert parts["rest"] > 0  # the parts are measured inside the whole
+
+
+@pytest.mark.slow
+@needs_numba
+@pytest.mark.parametrize("name", ["ppo", "a2c", "dqn"])
+def test_a_call_of_iterations_is_repeated_from_the_same_state(name, monkeypatch):
+    case, recorder = engine.CASES[name], roofline.CallRecorder()
+    agent = case.algorithm("CartPole-v1", seeds=2, device="cpu", engine="compiled", **case.settings)
+    monkeypatch.setattr(compiled_iterations, "iterate_rows", recorder)
+    agent.learn(case.before or 2048)
+    recorder.iterations = 0
+    roofline.train(agent, 2 * agent.env.num_envs * (agent.config.train_freq if name == "dqn" else agent.config.n_steps))
+    network = agent.network if name == "dqn" else agent.actor_critic
+    after = network.flat.clone()
+    assert (recorder.iterations, recorder.rows[0][0], recorder.rows[-1][1]) == (2, 0, 2)
+    with torch.no_grad(), one_blas_thread(), flush_denormals():
+        recorder.restore()
+        before = network.flat.clone()
+        assert not torch.equal(before, after)
+        for learner, expected in ((recorder.learner, after), (roofline.without_updates(recorder.learner), before)):
+            recorder.restore()
+            recorder.repeat(learner)
+            assert torch.equal(network.flat, expected)
 
 
 @pytest.mark.slow
