@@ -23,6 +23,7 @@ from torch import Tensor
 
 from rlkit.exploration import mask_logits
 from rlkit.losses import (
+    entropy,
     explained_variance,
     kl_divergence,
     log_probability,
@@ -129,5 +130,11 @@ class A2C(OnPolicyAgent):
             )
             self.training_state.means.add(kl=kl_divergence(before, after).mean(dim=1))
         self._updates += 1
-        variance = explained_variance(value, target)
-        self.training_state.means.add(losses, gradient_norm=norm, explained_variance=variance)
+        self.training_state.means.add(
+            loss=losses.loss,
+            policy_loss=losses.policy_loss,
+            value_loss=losses.value_loss,
+            entropy=entropy(losses.log_p).mean(dim=1),
+            gradient_norm=norm,
+            explained_variance=explained_variance(value, target),
+        )

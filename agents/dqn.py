@@ -28,7 +28,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlkit.exploration import allowed_action, any_per_step, exploration, linear_schedule, mask_logits
+from rlkit.devices import integers
+from rlkit.exploration import all_per_step, allowed_action, any_per_step, exploration, linear_schedule, mask_logits
 from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error
 from rlkit.nn import MLP, Adam, Dueling
 from rlkit.replay import Memory, as_observed, as_stored
@@ -141,15 +142,15 @@ class DQN(Agent):
         self.training_state.means.add(epsilon=epsilons[-1])
         explores, random = exploration(epsilons[..., None], u, self.num_actions)
         taken = []
-        for t, (some_explore, some_do_not) in enumerate(
-            zip(any_per_step(explores), any_per_step(~explores), strict=True)
+        for t, (some_explore, all_explore) in enumerate(
+            zip(any_per_step(explores), all_per_step(explores), strict=True)
         ):
             mask = self.env.action_mask
-            if some_do_not:
+            if not all_explore:
                 action = mask_logits(self.scores(self.env.obs), mask).argmax(dim=-1)
             if some_explore:
                 chosen = random[t] if mask is None else allowed_action(u[t, ..., 1], mask)
-                action = torch.where(explores[t], chosen, action) if some_do_not else chosen
+                action = chosen if all_explore else torch.where(explores[t], chosen, action)
             taken.append(self.env.step(action))
         return taken
 
@@ -223,7 +224,7 @@ class DQN(Agent):
         """Return the probability of a random action at each of the next steps, ``[T, S]``."""
         per_row = self.per_row
         copies, now = self.env.num_envs, self.training_state.now
-        timesteps = now + torch.arange(0, steps * copies, copies, device=self.device)[:, None]
+        timesteps = now + integers(0, steps * copies, copies, self.device)[:, None]
         scheduled = linear_schedule(
             timesteps.to(torch.float32) / max(self.training_state.end, 1),
             per_row.exploration_fraction,

@@ -16,7 +16,7 @@ stable-baselines3's PPO, so equal settings define the same algorithm in both lib
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from rlkit.exploration import mask_logits
 from rlkit.losses import (
     clipped_squared,
     clipped_surrogate,
+    entropy,
     explained_variance,
     log_probability,
     log_softmax,
@@ -42,6 +43,8 @@ from .core.minibatches import split
 from .core.on_policy import OnPolicyAgent, actor_critic_loss, flat_action_mask
 from .presets import PPO_PRESETS
 
+LOGGED_AT_ONCE = 32  # updates whose log is computed at once
+
 
 class Experience(NamedTuple):
     """A batch or minibatch, ``[S, M, ...]``."""
@@ -56,14 +59,20 @@ class Experience(NamedTuple):
 
 
 class PPOLosses(NamedTuple):
-    """The loss, its parts, and how far the policy is from the old one, ``[S]`` each, named as they are logged."""
+    """The loss and its parts, ``[S]`` each, and the policy, of which entropy and change are logged."""
 
     loss: Tensor
     policy_loss: Tensor
     value_loss: Tensor
-    entropy: Tensor
-    approx_kl: Tensor  # mean of (r - 1) - log r, an estimate of KL(pi_old, pi) (Schulman 2020)
-    clip_fraction: Tensor
+    log_p: Tensor  # log pi, [S, M, A]
+    log_ratio: Tensor  # log r, [S, M]
+
+
+class Update(NamedTuple):
+    """What is logged of an update."""
+
+    losses: PPOLosses
+    gradient_norm: Tensor  # [S]
 
 
 def ppo_loss(
@@ -83,17 +92,23 @@ def ppo_loss(
         batch: the minibatch.
         clip_range, clip_range_vf, ent_coef, vf_coef: ``[S]``; None omits the clipping of V, or the bonus.
     """
-    clip_range = clip_range[:, None]
     log_p = log_softmax(mask_logits(logits, batch.action_mask))
     log_ratio = log_probability(log_p, batch.action) - batch.old_log_p  # [S, M]
-    surrogate = clipped_surrogate(log_ratio, batch.advantage, clip_range)
+    surrogate = clipped_surrogate(log_ratio, batch.advantage, clip_range[:, None])
     clip_value = None if clip_range_vf is None else clip_range_vf[:, None]
     error = clipped_squared(value, batch.old_value, batch.target, clip_value)
-    with torch.no_grad():
-        distance = log_ratio.exp() - 1.0  # r - 1
-        approx_kl = (distance - log_ratio).mean(dim=1)
-        clip_fraction = (distance.abs() > clip_range).mean(dim=1, dtype=distance.dtype)
-    return PPOLosses(*actor_critic_loss(log_p, surrogate, error, ent_coef, vf_coef), approx_kl, clip_fraction)
+    return PPOLosses(*actor_critic_loss(log_p, surrogate, error, ent_coef, vf_coef), log_ratio)
+
+
+def approximate_kl(log_ratio: Tensor) -> Tensor:
+    """Estimate KL(pi_old, pi) by the mean of (r - 1) - log r (Schulman 2020), ``[..., M] -> [...]``."""
+    return ((log_ratio.exp() - 1.0) - log_ratio).mean(dim=-1)
+
+
+def clip_fraction(log_ratio: Tensor, clip_range: Tensor) -> Tensor:
+    """Return the fraction of ratios that are farther than ``clip_range [S]`` from 1, ``[..., S, M] -> [..., S]``."""
+    distance = (log_ratio.exp() - 1.0).abs()
+    return (distance > clip_range[:, None]).mean(dim=-1, dtype=distance.dtype)
 
 
 class PPO(OnPolicyAgent):
@@ -124,8 +139,15 @@ class PPO(OnPolicyAgent):
         batch = self.experience(self.play(self.config.n_steps))
         self.training_state.means.add(explained_variance=explained_variance(batch.old_value, batch.target))
         going_on = None  # [S], False once the policy has moved too far from this batch's; None: everywhere True
+        updates: list[Update] = []
         for minibatch in self.minibatches(batch):
-            going_on = self.update(minibatch, going_on)
+            going_on, update = self.update(minibatch, going_on)
+            updates.append(update)
+            if len(updates) == LOGGED_AT_ONCE:
+                self.record_updates(updates)
+                updates.clear()
+        if updates:
+            self.record_updates(updates)
 
     @torch.no_grad()
     def experience(self, batch: Transition) -> Experience:
@@ -158,8 +180,12 @@ class PPO(OnPolicyAgent):
         return minibatch._replace(advantage=standardized(advantage)) if self.config.normalize_advantage else minibatch
 
     @torch.no_grad()
-    def update(self, batch: Experience, going_on: Tensor | None) -> Tensor | None:
-        """Make one gradient step of every row in ``going_on [S]`` bool, and return those that continue; None: all."""
+    def update(self, batch: Experience, going_on: Tensor | None) -> tuple[Tensor | None, Update]:
+        """Make one gradient step of every row in ``going_on [S]`` bool; None: of all.
+
+        Returns:
+            the rows that continue, and what is logged.
+        """
         config, per_row, scheduled = self.config, self.per_row, self.training_state.scheduled
         limited = config.clip_range_vf is not None
         loss = partial(
@@ -174,9 +200,29 @@ class PPO(OnPolicyAgent):
         targets = Targets(batch.action, batch.target, batch.advantage, batch.action_mask)
         losses, gradient = self.differentiate(forward, loss, targets, self.optimizer.gradient)
         if self._target_kl is not None:
-            near = ~(losses.approx_kl > 1.5 * self._target_kl)
+            near = ~(approximate_kl(losses.log_ratio) > 1.5 * self._target_kl)
             going_on = near if going_on is None else going_on & near
         learning_rate = scheduled(per_row.learning_rate, config.learning_rate_schedule)
         norm = self.gradient_step(self.optimizer, gradient, learning_rate, per_row.max_grad_norm, going_on)
-        self.training_state.means.add(losses, gradient_norm=norm)
-        return going_on
+        return going_on, Update(losses, norm)
+
+    @torch.no_grad()
+    def record_updates(self, updates: Sequence[Update]) -> None:
+        """Log updates of one iteration; what is computed for the log is computed for all of them at once."""
+        per_row, state = self.per_row, self.training_state
+        log_p = torch.stack([update.losses.log_p for update in updates])  # [n, S, M, A]
+        log_ratio = torch.stack([update.losses.log_ratio for update in updates])  # [n, S, M]
+        clip_range = state.scheduled(per_row.clip_range, self.config.clip_range_schedule)
+        measured = zip(
+            entropy(log_p).mean(dim=-1), approximate_kl(log_ratio), clip_fraction(log_ratio, clip_range), strict=True
+        )
+        for (losses, norm), (mean_entropy, approx_kl, clipped) in zip(updates, measured, strict=True):
+            state.means.add(
+                loss=losses.loss,
+                policy_loss=losses.policy_loss,
+                value_loss=losses.value_loss,
+                entropy=mean_entropy,
+                approx_kl=approx_kl,
+                clip_fraction=clipped,
+                gradient_norm=norm,
+            )

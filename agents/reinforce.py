@@ -25,6 +25,7 @@ from torch import Tensor
 
 from rlkit.arrays import Given
 from rlkit.baselines import MovingAverage, leave_one_out_mean, optimal_constant, time_dependent_mean
+from rlkit.devices import constant
 from rlkit.exploration import mask_logits
 from rlkit.losses import (
     entropy,
@@ -137,24 +138,24 @@ class REINFORCE(OnPolicyAgent):
 
     def returns(self, batch: Transition) -> Tensor:
         """Compute the return G of every step, ``[S, T, B]``."""
-        bootstrap = torch.zeros_like(batch.reward)
-        if self.config.unfinished == "bootstrap":
-            bootstrap = self._value_of(batch.next_obs)
+        bootstrapped = self.config.unfinished == "bootstrap"
+        bootstrap = self._value_of(batch.next_obs) if bootstrapped else torch.zeros_like(batch.reward)
         gamma = self.per_row.gamma[:, None]
         return discounted_returns(batch.reward, bootstrap, batch.terminated, batch.truncated, gamma)
 
     def weights(self, batch: Transition, returns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the weights of the scores, which steps count, and steps since the start, ``[S, T, B]`` each."""
         config, weight = self.config, returns
-        step = steps_since_start(batch.done, self._before)
-        self._before = (step[:, -1] + 1).masked_fill(batch.done[:, -1], 0)
+        done = batch.done
+        step = steps_since_start(done, self._before)
+        self._before = (step[:, -1] + 1).masked_fill(done[:, -1], 0)
         if config.discount_states:
             weight = self.per_row.gamma[:, None, None] ** step * weight
         if config.returns == "whole":
-            weight = episode_returns(weight, batch.done)
-        drop = config.unfinished == "drop"
-        counted = ends_by_terminating(batch.terminated, batch.truncated) if drop else torch.ones_like(batch.terminated)
-        return weight, counted, step
+            weight = episode_returns(weight, done)
+        if config.unfinished == "drop":
+            return weight, ends_by_terminating(batch.terminated, batch.truncated), step
+        return weight, constant(1.0, torch.bool, done.device).expand_as(done), step
 
     def baseline(self, batch: Transition, weight: Tensor, counted: Tensor, step: Tensor) -> Tensor:
         """Compute the baseline of every weight, broadcastable to ``[S, T, B]``; 0 for "optimal", see ``gradients``.
@@ -183,7 +184,8 @@ class REINFORCE(OnPolicyAgent):
         """Compute the gradient of the loss (minus the return) by copy, with the policy and the loss."""
         seeds, copies = self.num_seeds, self.env.num_envs
         weight, counted, step = self.weights(batch, returns)
-        weight = torch.where(counted, weight - self.baseline(batch, weight, counted, step), 0.0)
+        zero = constant(0.0, weight.dtype, weight.device)
+        weight = torch.where(counted, weight - self.baseline(batch, weight, counted, step), zero)
 
         # every copy is a row of its own: the gradient of its mean over time is its own
         forward = Forward(self.policy.repeated(copies), by_copy(self.features(batch.obs)))

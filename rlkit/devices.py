@@ -27,3 +27,10 @@ def constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return a number as a tensor ``[]``, made once because making it launches an operation; it must not be written."""
     with torch.inference_mode(False):
         return torch.full((), number, dtype=dtype, device=device)
+
+
+@cache
+def integers(start: int, stop: int, step: int, device: torch.device) -> Tensor:
+    """Return ``start, start + step, ...`` below ``stop``, made once as ``constant`` is; it must not be written."""
+    with torch.inference_mode(False):
+        return torch.arange(start, stop, step, device=device)

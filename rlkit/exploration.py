@@ -51,6 +51,11 @@ def any_per_step(chosen: Tensor) -> list[bool]:
     return chosen.flatten(1).any(dim=1).tolist() if chosen.device.type == "cpu" else [True] * len(chosen)
 
 
+def all_per_step(chosen: Tensor) -> list[bool]:
+    """Return at which steps all copies are chosen, ``[T, S, B]`` bool -> T; off the CPU all False, to avoid a wait."""
+    return chosen.flatten(1).all(dim=1).tolist() if chosen.device.type == "cpu" else [False] * len(chosen)
+
+
 def allowed_action(u: Tensor, mask: Tensor) -> Tensor:
     """Choose one of the allowed actions uniformly: u ``[...]``, mask ``[..., A]`` bool -> ``[...]`` int64.
 
@@ -98,8 +103,8 @@ def categorical(logits: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor
         actions ``[...]`` int64: the number of actions whose cumulative probability is at most u.
     """
     probabilities = torch.softmax(mask_logits(logits, mask), dim=-1)
-    if mask is None and logits.shape[-1] == 2:
-        return (probabilities[..., 0] <= u).long()  # the same with fewer operations
+    if mask is None and logits.shape[-1] == 2:  # the same with fewer operations
+        return torch.le(probabilities[..., 0], u, out=torch.empty_like(u, dtype=torch.int64))
     cumulative = probabilities.cumsum(dim=-1)
     if mask is None:
         # rounding cannot make an action A

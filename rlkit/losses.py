@@ -45,8 +45,7 @@ def squared(error: Tensor) -> Tensor:
 
 def huber(error: Tensor, delta: float = 1.0) -> Tensor:
     """Half the square up to ``delta``, linear with slope ``delta`` beyond it, elementwise (Huber 1964)."""
-    zero = constant(0.0, error.dtype, error.device).expand_as(error)
-    loss: Tensor = nn.functional.huber_loss(error, zero, reduction="none", delta=delta)
+    loss: Tensor = nn.functional.huber_loss(error, _zero(error).expand_as(error), reduction="none", delta=delta)
     return loss
 
 
@@ -79,7 +78,7 @@ def entropy(log_p: Tensor) -> Tensor:
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p, q) = sum_a p (log p - log q) in nats, ``[..., A] -> [...]``; an action of probability 0 under p adds 0."""
-    return torch.where(log_p > -math.inf, log_p.exp() * (log_p - log_q), 0.0).sum(dim=-1)
+    return torch.where(log_p > -math.inf, log_p.exp() * (log_p - log_q), _zero(log_p)).sum(dim=-1)
 
 
 def log_probability(log_p: Tensor, action: Tensor) -> Tensor:
@@ -99,14 +98,13 @@ def policy_gradient_loss(log_p: Tensor, weight: Tensor) -> Tensor:
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> Tensor:
     """PPO's -min(r A, clip(r, 1 - c, 1 + c) A) (Schulman et al. 2017, equation 7) of log r, elementwise.
 
-    Where the second is smaller the objective is a constant. There r is not evaluated for autograd: were it to overflow,
+    Where the second is smaller the loss is a constant. There r is not evaluated for autograd: were it to overflow,
     its derivative would be 0 times infinity.
     """
-    ratio = log_ratio.detach().exp()
-    bound = ratio.clamp(1.0 - clip_range, 1.0 + clip_range) * advantage
-    clipped = ratio * advantage > bound
-    gain = log_ratio.masked_fill(clipped, 0.0).exp() * advantage
-    return -torch.where(clipped, bound, gain)
+    ratio, cost = log_ratio.detach().exp(), -advantage
+    bound = ratio.clamp(1.0 - clip_range, 1.0 + clip_range) * cost
+    clipped = ratio * cost < bound
+    return torch.where(clipped, bound, cost) * log_ratio.masked_fill(clipped, 0.0).exp()
 
 
 def clipped_squared(value: Tensor, old_value: Tensor, target: Tensor, clip_range: Tensor | None) -> Tensor:
@@ -131,3 +129,7 @@ def standardized(advantage: Tensor) -> Tensor:
 def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
     """1 - Var(target - prediction) / Var(target) over the last axis, ``[..., M] -> [...]``."""
     return 1.0 - (target - prediction).var(dim=-1, correction=0) / target.var(dim=-1, correction=0)
+
+
+def _zero(like: Tensor) -> Tensor:
+    return constant(0.0, like.dtype, like.device)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .devices import constant, integers
+
 Discount = Tensor | float
 
 
@@ -46,12 +48,11 @@ def gae(
     discounted return less V(s_t), lambda = 0 the temporal difference.
     """
     delta = reward + _time(gamma) * next_value.masked_fill(terminated, 0.0) - value  # [S, T, B]
-    decay = torch.where(terminated | truncated, 0.0, _time(gamma * gae_lambda))
-    following = torch.zeros_like(delta[:, 0])  # [S, B]
-    advantages = []
-    for delta_t, decay_t in zip(delta.unbind(1)[::-1], decay.expand_as(delta).unbind(1)[::-1], strict=True):
-        following = torch.addcmul(delta_t, decay_t, following)
-        advantages.append(following)
+    zero = constant(0.0, delta.dtype, delta.device)
+    decay = torch.where(terminated | truncated, zero, _time(gamma * gae_lambda)).expand_as(delta)
+    advantages = [delta[:, -1]]
+    for delta_t, decay_t in zip(delta.unbind(1)[-2::-1], decay.unbind(1)[-2::-1], strict=True):
+        advantages.append(torch.addcmul(delta_t, decay_t, advantages[-1]))
     return torch.stack(advantages[::-1], dim=1)
 
 
@@ -77,7 +78,7 @@ def steps_since_start(done: Tensor, before: Tensor) -> Tensor:
         done: whether the episode ended at a step.
         before: steps of the running episode before the segment, ``[S, B]``.
     """
-    times = torch.arange(done.shape[1], device=done.device)[:, None]
+    times = integers(0, done.shape[1], 1, done.device)[:, None]
     # the episode of a step began after the latest end, or before the segment
     at_first = -before[:, None]
     after_ends = torch.where(done[:, :-1], times[1:], at_first)

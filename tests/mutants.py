@@ -55,8 +55,8 @@ MUTANTS = [
     Mutant(
         "the entropy bonus is a penalty",
         "agents/core/on_policy.py",
-        "policy - ent_coef * mean_entropy",
-        "policy + ent_coef * mean_entropy",
+        "policy - ent_coef * entropy(",
+        "policy + ent_coef * entropy(",
         ("agents/test_gradients.py::test_the_derivatives_of_a2cs_loss",),
     ),
     Mutant(
@@ -69,8 +69,8 @@ MUTANTS = [
     Mutant(
         "PPO takes the larger of the two objectives",
         "rlkit/losses.py",
-        "clipped = ratio * advantage > bound",
-        "clipped = ratio * advantage < bound",
+        "clipped = ratio * cost < bound",
+        "clipped = ratio * cost > bound",
         ("agents/test_actor_critic.py::test_the_clipped_surrogate_by_hand",),
     ),
     Mutant(
@@ -83,8 +83,8 @@ MUTANTS = [
     Mutant(
         "PPO's clipped objective keeps its derivative",
         "rlkit/losses.py",
-        "gain = log_ratio.masked_fill(clipped, 0.0).exp() * advantage\n    return -torch.where(clipped, bound, gain)",
-        "gain = log_ratio.exp() * advantage\n    return -torch.where(clipped, bound + gain - gain.detach(), gain)",
+        "return torch.where(clipped, bound, cost) * log_ratio.masked_fill(clipped, 0.0).exp()",
+        "loss = cost * log_ratio.exp()\n    return torch.where(clipped, bound + loss - loss.detach(), loss)",
         ("agents/test_actor_critic.py::test_the_clipped_surrogate_by_hand",),
     ),
     Mutant(
@@ -125,8 +125,8 @@ MUTANTS = [
     Mutant(
         "PPO stops at target_kl instead of 1.5 target_kl",
         "agents/ppo.py",
-        "losses.approx_kl > 1.5 * self._target_kl",
-        "losses.approx_kl > self._target_kl",
+        "approximate_kl(losses.log_ratio) > 1.5 * self._target_kl",
+        "approximate_kl(losses.log_ratio) > self._target_kl",
         ("agents/test_actor_critic.py::test_ppo_stops_above_one_and_a_half_times_the_target",),
     ),
     # Returns and advantages
@@ -154,8 +154,8 @@ MUTANTS = [
     Mutant(
         "generalized advantages run on beyond a time limit",
         "rlkit/returns.py",
-        "decay = torch.where(terminated | truncated, 0.0,",
-        "decay = torch.where(terminated, 0.0,",
+        "decay = torch.where(terminated | truncated, zero,",
+        "decay = torch.where(terminated, zero,",
         ("test_returns.py::test_gae_is_the_weighted_mean_of_n_step_advantages",),
     ),
     Mutant(

@@ -59,12 +59,12 @@ def flat_action_mask(batch: Transition) -> Tensor | None:
 
 
 class Losses(NamedTuple):
-    """The loss and its parts, ``[S]`` each, named as they are logged."""
+    """The loss and its parts, ``[S]`` each, named as they are logged, and the policy, whose entropy is logged too."""
 
     loss: Tensor
     policy_loss: Tensor
     value_loss: Tensor
-    entropy: Tensor
+    log_p: Tensor  # log pi, [S, M, A]
 
 
 def actor_critic_loss(
@@ -78,7 +78,5 @@ def actor_critic_loss(
         ent_coef, vf_coef: ``[S]``; None omits the entropy bonus.
     """
     policy, value = policy_loss.mean(dim=1), value_loss.mean(dim=1)
-    if ent_coef is None:
-        return Losses(policy + vf_coef * value, policy, value, entropy(log_p.detach()).mean(dim=1))
-    mean_entropy = entropy(log_p).mean(dim=1)
-    return Losses(policy - ent_coef * mean_entropy + vf_coef * value, policy, value, mean_entropy)
+    with_bonus = policy if ent_coef is None else policy - ent_coef * entropy(log_p).mean(dim=1)
+    return Losses(with_bonus + vf_coef * value, policy, value, log_p)

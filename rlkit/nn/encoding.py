@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+
+from rlkit.devices import integers
 
 
 def encode(obs: Tensor, space: spaces.Space) -> Tensor:
@@ -44,13 +45,8 @@ def one_hot(number: Tensor, start: int, count: int) -> Tensor:
     """
     if number.device.type == "cpu":
         return nn.functional.one_hot(number.long() - start, count).to(torch.float32)
-    return (number[..., None] == _range(start, count, number.device)).to(torch.float32)
-
-
-@cache
-def _range(start: int, count: int, device: torch.device) -> Tensor:
-    """``start, start + 1, ...``, made once: making it launches an operation."""
-    return torch.arange(start, start + count, device=device)
+    code = torch.empty(*number.shape, count, device=number.device)
+    return torch.eq(number[..., None], integers(start, start + count, 1, number.device), out=code)
 
 
 def _is_of_bytes(space: spaces.Space) -> bool:

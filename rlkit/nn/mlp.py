@@ -14,6 +14,8 @@ from typing import Any, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
+from rlkit.devices import constant
+
 from .convolution import ChannelsFirst, ChannelsLast, Convolution, ConvolutionLayer
 from .initialization import initial_numbers, orthogonal, uniform_linear
 from .layers import Activation, Layer, activation_backward, as_stored, is_stored_out_first
@@ -121,8 +123,9 @@ class MLP:
                 activation = "none" if i == len(shapes) - 1 else self.activation
                 self._layers.append(Layer(own, n_in, n_out, activation))
             start = stop
+        rows, width = self.flat.shape
+        self._padding = constant(0.0, self.flat.dtype, self.flat.device).expand(rows, width - start)
         # weight [S, in, out] and bias [S, 1, out] of each layer in turn, as leaves for autograd
-        self._padding = torch.zeros_like(self.flat[:, start:])
         self.parameters = [t.detach().requires_grad_() for layer in self._layers for t in (layer.weight, layer.bias)]
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -147,14 +148,22 @@ class Adam:
         same = active & (learning_rate == learning_rate[0]) & (self.steps == self.steps[0])
         return bool(same.all())
 
-    def _fused(self, row: tuple[Tensor, ...], gradient: Tensor, rate: Tensor | float) -> None:
-        """Step a row: its parameters, two moments, number of steps and whether it is idle."""
+    def _fused(
+        self, row: tuple[Tensor, ...], gradient: Tensor, rate: Tensor | float, weight_decay: float = 0.0
+    ) -> None:
+        """Step a row: its parameters, two moments, number of steps and whether it is idle; AdamW with a decay."""
         (parameters, first, second, steps, idle), (beta1, beta2) = row, self.betas
-        torch._fused_adam_(
+        kernel = torch._fused_adamw_ if weight_decay else torch._fused_adam_
+        kernel(
             (parameters,), (gradient,), (first,), (second,), (), (steps,),
-            lr=rate, beta1=beta1, beta2=beta2, eps=self.eps, weight_decay=0.0, amsgrad=False, maximize=False,
+            lr=rate, beta1=beta1, beta2=beta2, eps=self.eps, weight_decay=weight_decay, amsgrad=False, maximize=False,
             found_inf=idle,
         )  # fmt: skip
+
+    @cached_property
+    def _direction(self) -> Tensor:
+        """Minus the direction of the last step that all rows took together, ``[S, P]``."""
+        return torch.zeros_like(self.parameters)
 
     def _step_together(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """Torch's fused kernel on all rows at once, for a device: those that still learn have taken as many steps.
@@ -163,10 +172,10 @@ class Adam:
         """
         self.steps += 1.0
         gradient = torch.where(active[:, None], gradient, self._zero)
-        # at rate 1 from 0 the kernel gives minus the direction of every row
-        direction = torch.zeros_like(self.parameters)
-        self._fused((direction, self.first, self.second, self.steps[0], self._idle[0]), gradient, 1.0)
-        self.parameters.addcmul_(direction, (learning_rate * active)[:, None])
+        # at rate 1 and decay 1 the kernel writes minus the direction of every row over that of the step before
+        moments = self.first, self.second
+        self._fused((self._direction, *moments, self.steps[0], self._idle[0]), gradient, 1.0, weight_decay=1.0)
+        self.parameters.addcmul_(self._direction, (learning_rate * active)[:, None])
 
     def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """The same in operations over all rows, each after its own number of steps."""

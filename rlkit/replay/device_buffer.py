@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from rlkit.devices import integers
 from rlkit.types import Transition
 
 from .buffer import TERMINATED, TRUNCATED, ReplayBuffer
@@ -29,8 +30,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         """Store steps of every copy, ``[S, T, B, ...]`` each field, over the oldest."""
         count = segment.reward.shape[1] * self._copies
         kept = min(count, self.capacity)
-        position = (self.added + torch.arange(count - kept, count, device=self.added.device)) % self.capacity
-        flags = segment.terminated.view(torch.uint8) + TRUNCATED * segment.truncated.view(torch.uint8)
+        position = (self.added + integers(count - kept, count, 1, self.added.device)) % self.capacity
+        flags = segment.terminated.view(torch.uint8).add(segment.truncated.view(torch.uint8), alpha=TRUNCATED)
         for name, ring in self._fields.items():
             values = (flags if name == "flags" else getattr(segment, name)).flatten(1, 2)  # [S, T B, ...]
             ring.index_copy_(1, position, values[:, count - kept :].to(ring.dtype))

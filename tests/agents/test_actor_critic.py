@@ -83,7 +83,8 @@ def test_an_update_of_ppo_is_stable_baselines3s(settings):
         np.testing.assert_allclose(experience.target[0], reference.rollout_buffer.returns[:, 0], atol=1e-8)
         going_on = torch.tensor([True])
         for minibatch in agent.minibatches(experience):
-            going_on = agent.update(minibatch, going_on)
+            going_on, update = agent.update(minibatch, going_on)
+            agent.record_updates([update])
         assert bool(going_on) == ("target_kl" not in settings)
         reference.train()
         torch.testing.assert_close(parameters(agent), their_parameters(reference), atol=1e-6, rtol=0.0)
@@ -98,7 +99,7 @@ def test_ppo_stops_above_one_and_a_half_times_the_target():
     batch = agent.experience(agent.play(8))
     log_ratio = torch.tensor([[0.1], [0.2], [0.3]])  # (r - 1) - log r is 0.005, 0.021 and 0.050
     batch = batch._replace(old_log_p=batch.old_log_p - log_ratio)
-    assert agent.update(batch, torch.ones(3, dtype=torch.bool)).tolist() == [True, True, False]
+    assert agent.update(batch, torch.ones(3, dtype=torch.bool))[0].tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("algorithm", [A2C, PPO])

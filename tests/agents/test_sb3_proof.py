@@ -49,7 +49,7 @@ def test_fifty_updates_of_ppo_are_stable_baselines3s(monkeypatch):
         monkeypatch.setattr(np.random, "permutation", lambda size, orders=orders: next(orders))
         going_on = torch.tensor([True])
         for minibatch in agent.minibatches(agent.experience(batch)):
-            going_on = agent.update(minibatch, going_on)
+            going_on, _ = agent.update(minibatch, going_on)
         reference.train()
         torch.testing.assert_close(parameters(agent), their_parameters(reference), **TOLERANCE)
     assert (parameters(agent) - first).abs().max() > 0.01

@@ -9,9 +9,10 @@ from finite_problems import needs_numba
 from torch import Tensor
 
 from rlkit.agents.a2c import a2c_loss
-from rlkit.agents.ppo import Experience, ppo_loss
+from rlkit.agents.ppo import Experience, approximate_kl, clip_fraction, ppo_loss
 from rlkit.compiled.jit import compiled
 from rlkit.compiled.losses import A2CNumbers, OnPolicyBatch, PPONumbers, log_softmax, slope
+from rlkit.losses import entropy
 
 pytestmark = [needs_numba, pytest.mark.slow]
 
@@ -60,16 +61,17 @@ def derivatives(numbers, given: Case):
     return by_logits, by_value, parts / M
 
 
-def assert_slopes(numbers, given: Case, loss):
-    """The slopes are autograd of ``loss``, and the parts are those that it returns."""
+def assert_slopes(numbers, given: Case, loss, change=lambda losses: ()):
+    """The slopes are autograd of ``loss``, and the parts are those that are logged."""
     logits, value = given.logits.clone().requires_grad_(), given.value.clone().requires_grad_()
     losses = loss(logits, value)
     losses.loss.sum().backward()
     by_logits, by_value, parts = derivatives(numbers, given)
     np.testing.assert_allclose(by_logits, logits.grad.numpy(), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(by_value, value.grad.numpy(), rtol=1e-12, atol=1e-15)
-    for i, part in enumerate(losses[1:]):
-        np.testing.assert_allclose(parts[:, i], part.detach().numpy(), rtol=1e-11, err_msg=losses._fields[1 + i])
+    logged = losses.policy_loss, losses.value_loss, entropy(losses.log_p).mean(dim=1), *change(losses)
+    for i, part in enumerate(logged):
+        np.testing.assert_allclose(parts[:, i], part.detach().numpy(), rtol=1e-11, err_msg=str(i))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -82,7 +84,11 @@ def test_ppo(masked, clip_range_vf, ent_coef):
     given = case(masked)
     ranges = (torch.stack([x, x]).numpy() * [[9.0], [1.0]] for x in (clip, clip if limit is None else limit))
     numbers = PPONumbers(*ranges, limit is not None, ent.numpy(), vf_coef.numpy())  # those of the second iteration
-    assert_slopes(numbers, given, lambda x, v: ppo_loss(x, v, given.experience, clip, limit, ent, vf_coef))
+
+    def change(losses):
+        return approximate_kl(losses.log_ratio), clip_fraction(losses.log_ratio, clip)
+
+    assert_slopes(numbers, given, lambda x, v: ppo_loss(x, v, given.experience, clip, limit, ent, vf_coef), change)
     ratio = (torch.log_softmax(given.logits, -1).gather(2, given.experience.action[..., None])[..., 0]).exp()
     assert ratio.numel() == S * M  # some are clipped above, some below, and some are not
     fraction = derivatives(numbers, given)[2][:, 4]
