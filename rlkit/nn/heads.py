@@ -139,11 +139,6 @@ class ActorCritic:
 
         return logits, values[..., 0], pullback
 
-    def values(self, x: Tensor) -> Tensor:
-        """V of features, ``[S, M, D] -> [S, M]``, without gradients."""
-        with torch.no_grad():
-            return self.value(x)[..., 0]
-
 
 def can_stack(policy: MLP, value: MLP) -> bool:
     """Whether a policy and its value function have equal hidden layers, and nothing but layers."""

@@ -207,7 +207,7 @@ class MLP:
 
     def _activations(self, x: Tensor) -> list[Tensor]:
         """Compute the input of the first layer and the output of every layer, without gradients."""
-        minibatch, x = x.shape[1], x.detach()  # numpy's products take no tensors that require gradients
+        minibatch, x = x.shape[1], x.detach()  # activations are computed in place
         activations = [x if self.basis is None else self.basis(x)]
         for layer in self._layers:
             activations.append(layer.output(activations[-1], minibatch))
