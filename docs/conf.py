@@ -1,5 +1,6 @@
 """Sphinx settings: `make docs` builds the pages into docs/_build."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ html_css_files = ["rlkit.css"]
 
 # the notebooks of tutorials/ run while the pages are built; an error or a warning in one fails the build
 nb_execution_mode = "auto"
+os.environ["JUPYTER_COLUMNS"] = "96"  # characters of a table that a notebook prints: a line of the narrow page
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
