@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -40,11 +40,12 @@ class Estimate(NamedTuple, Generic[Value]):
 
         Numbers have the decimals that the interval supports: half its width has two significant digits.
         """
+        numbers = cast("tuple[float, float, float]", self[:3])
         single = isinstance(self.value, int | float)
         if not self.has_interval:
-            value = number_text(self.value) if single else str(self.value)
+            value = number_text(numbers[0]) if single else str(self.value)
             return f"{value} ({ONE_SEED if self.n == 1 else 'no interval'})"
-        value, lower, upper = interval_numbers(*self[:3]) if single else map(str, self[:3])
+        value, lower, upper = interval_numbers(*numbers) if single else map(str, numbers)
         return f"{value} [{lower}, {upper}]"
 
 
