@@ -1,5 +1,6 @@
 """Sphinx settings: `make docs` builds the pages into docs/_build."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ extensions = [
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 source_suffix = {".md": "myst-nb"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute"]  # what a build leaves beside the sources
 
 html_math_renderer = "mathml"
 html_theme = "furo"
@@ -28,6 +29,7 @@ html_css_files = ["rlkit.css"]
 
 # the notebooks of tutorials/ run while the pages are built; an error or a warning in one fails the build
 nb_execution_mode = "auto"
+os.environ["JUPYTER_COLUMNS"] = "96"  # characters of a table that a notebook prints: a line of the narrow page
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True

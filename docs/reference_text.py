@@ -204,7 +204,7 @@ def commands() -> str:
 
 
 def help_of(command: str) -> str:
-    """Return the text of ``rlkit COMMAND --help`` without a terminal, its paragraphs wrapped as a terminal does."""
+    """Return the text of ``rlkit COMMAND --help`` without a terminal, its example wrapped as a terminal does."""
     from rlkit.experiments.cli import main
 
     printed = io.StringIO()

@@ -9,15 +9,12 @@ from __future__ import annotations
 import atexit
 import difflib
 import inspect
-import io
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import NoReturn
 
@@ -47,6 +44,7 @@ from .commands.transfer import transfer
 from .commands.tune import tune
 from .commands.watch import watch
 from .commands.zoo import zoo
+from .parser_text import errors_in_one_line, help_that_fits, joined_lines
 from .stopping import FinishedRun, Stopped, stop_signals
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -70,8 +68,6 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "study": study,
     "demo": demo,
 }
-FRAME = " -─│╭╮╰╯"  # what the parser draws around its messages
-LONGEST = 400  # characters of a message of the parser
 LOOK = (FlagCreatePairsOff, OmitArgPrefixes)
 
 OVERVIEW = """\
@@ -163,24 +159,8 @@ def parsed(command: Callable[..., int], name: str, arguments: Sequence[str]) -> 
     def with_arguments(*given: object, **options: object) -> Callable[[], int]:
         return partial(command, *given, **options)
 
-    with errors_in_one_line():
+    with errors_in_one_line(), help_that_fits():
         return tyro.cli(with_arguments, prog=name, args=arguments, config=LOOK)
-
-
-@contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Turn what the parser says before it ends the process into a ValueError of one line; help passes."""
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            yield
-    except AssertionError as error:  # of its own arguments, such as an unknown shell
-        raise ValueError(str(error)) from error
-    except SystemExit as end:
-        if not end.code:
-            raise
-        lines = [line.strip(FRAME) for line in said.getvalue().splitlines()]
-        raise ValueError(" ".join(" ".join(lines).split())[:LONGEST]) from None
 
 
 def continuing(arguments: Sequence[str]) -> str:
@@ -201,12 +181,6 @@ def unknown_command(name: str) -> str:
         return "no command given"
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     return f"unknown command {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
-
-
-def joined_lines(docstring: str) -> str:
-    """A docstring whose paragraphs and argument descriptions are one line each, so that the parser can wrap them."""
-    hanging = re.sub(r"\n {8,}(?=\S)", " ", docstring)
-    return re.sub(r"(?<=[^\n:])\n(?=\S)", " ", hanging)
 
 
 def _foreseen() -> tuple[type[Exception], ...]:

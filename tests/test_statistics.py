@@ -38,7 +38,7 @@ def test_mean_interval_by_hand() -> None:
     assert estimate.value == 2.0
     assert interval(estimate) == pytest.approx((2 - half, 2 + half))
     assert (estimate.n, estimate.confidence, estimate.method) == (3, 0.95, "Student t")
-    assert str(estimate) == "2 [-0.4841, 4.484]"
+    assert str(estimate) == "2.0 [-0.5, 4.5]"
 
 
 def test_a_share_is_never_below_nothing_or_above_all() -> None:
@@ -254,8 +254,8 @@ def test_an_estimate_of_one_seed_is_printed_without_an_interval() -> None:
         assert str(estimate) == "3 (one seed: no interval)"
     assert str(difference_interval([5.0], [1.0, 3.0])) == "3 (one seed: no interval)"
     assert str(share_interval([0.3])) == "0.3 (one seed: no interval)"
-    assert str(proportion_interval([True])) == "1 [0.025, 1]"
-    assert str(mean_interval([1.0, 2.0])) == "1.5 [-4.853, 7.853]"
+    assert str(proportion_interval([True])) == "1.00 [0.03, 1.00]"
+    assert str(mean_interval([1.0, 2.0])) == "1.5 [-4.9, 7.9]"
     assert "inf" not in str(mean_interval([[3.0, 4.0]], axis=0))
     assert mean_interval([[3.0, 4.0], [4.0, 3.0]], axis=0).has_interval
 

@@ -45,7 +45,7 @@ def test_one_seed_has_an_interval_that_is_printed() -> None:
     assert estimate.has_interval
     assert 0.0 < estimate.lower < estimate.upper < 1.0
     assert bounded_mean_interval([0.5], 0.0, 1.0)[1:3] == (0.0, 1.0)  # at 95 % one value says nothing
-    assert str(bounded_mean_interval([0.5], 0.0, 1.0)) == "0.5 [0, 1]"
+    assert str(bounded_mean_interval([0.5], 0.0, 1.0)) == "0.50 [0.00, 1.00]"
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95])

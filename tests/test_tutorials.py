@@ -12,6 +12,7 @@ from notebook_files import as_notebook, tutorials
 
 PAGES = tutorials(ROOT / "docs")
 IDS = [page.stem for page in PAGES]
+CODE_COLUMNS = 96
 
 
 def cells(page: Path) -> list[str]:
@@ -37,6 +38,11 @@ def test_a_notebook_has_code_questions_and_no_link_to_a_page(page):
     assert ".md)" not in text
     assert ".ipynb" not in text
     assert f'href="{page.stem}.ipynb"' in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_lines_of_code_fit_a_page_of_800_pixels(page):
+    assert [line for cell in cells(page) for line in cell.splitlines() if len(line) > CODE_COLUMNS] == []
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ def unset(metavar: str, default: str) -> Any:
 
 Json = Annotated[bool, arg(name="json", help="Print one JSON object on the standard output and nothing else there.")]
 Pairs = Annotated[tuple[str, ...], unset("NAME=VALUE ...", "none")]
+Paths = Annotated[Positional[tuple[Path, ...]], unset("[PATH ...]", "none")]
 Device = Annotated[str, arg(metavar="DEVICE", help="Where to compute: cpu, cuda, or auto (a GPU if there is one).")]
 
 
@@ -214,7 +215,7 @@ class PoliciesOptions:
             the task's committed scale, else raw ones.
     """
 
-    policies: Positional[tuple[Path, ...]]
+    policies: Paths
     env: Annotated[str | None, unset("ID", "the one of training")] = None
     env_kwargs: Pairs = ()
     algo: Annotated[tuple[str, ...], unset("{" + ",".join(get_args(SB3ModelAlgorithm)) + "} ...", "none")] = ()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tyro.conf import Positional
-
-from .options import DONE, Json, print_json
+from .options import DONE, Json, Paths, print_json
 
 
 def report(
-    runs: Positional[tuple[Path, ...]],
+    runs: Paths,
     out: Path = Path("report.html"),
     title: str = "Results",
     json: Json = False,

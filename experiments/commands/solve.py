@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from .options import INTERRUPTED, Output, Pairs, PolicyOptions, pairs, unset
 
 
 def solve(
-    problem: Positional[str],
+    problem: Annotated[Positional[str], arg(metavar="PROBLEM")],
     output: Output,
     env_kwargs: Pairs = (),
     gamma: float = 0.99,

@@ -7,18 +7,19 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from ..studies import StudyName
+from ..studies import NAMES, StudyName
 from .options import DONE, Json, print_json, unset
 
 Maker = Literal["rlkit", "stable-baselines3"]
+STUDIES = f"Study: {', '.join(NAMES)}. experiments/studies/STUDY/README.md describes it."
 
 
 def study(
-    name: Positional[StudyName],
-    cases: Positional[tuple[str, ...]] = (),
-    data: Annotated[Path | None, unset("FOLDER", "results/NAME")] = None,
+    name: Annotated[Positional[StudyName], arg(metavar="STUDY", help=STUDIES)],
+    cases: Annotated[Positional[tuple[str, ...]], unset("[CASE ...]", "all")] = (),
+    data: Annotated[Path | None, unset("FOLDER", "results/STUDY")] = None,
     models: Annotated[Path | None, unset("FOLDER", "runs/robustness")] = None,
     makers: Annotated[tuple[Maker, ...] | None, unset("{rlkit,stable-baselines3} ...", "both")] = None,
     json: Json = False,
@@ -31,8 +32,8 @@ def study(
     Example: rlkit study matched cartpole-ppo
 
     Args:
-        name: Study; experiments/studies/NAME/README.md describes it.
-        cases: Cases to measure; all by default.
+        name: One of the studies.
+        cases: Cases to measure.
         data: Folder of rows, tables and figures.
         models: Folder of trained policies (robustness, worst_case, transfer, defenses); missing ones are trained and
             saved there.

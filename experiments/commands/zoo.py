@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional
-
-from .options import DONE, Algorithm, Json, TrainingOptions, at_least_one, print_json, unset
+from .options import DONE, Algorithm, Json, Paths, TrainingOptions, at_least_one, print_json, unset
 
 
 def zoo(
     out: Path,
     training: TrainingOptions,
-    policies: Positional[tuple[Path, ...]] = (),
+    policies: Paths = (),
     algos: tuple[Algorithm, ...] = ("dqn", "ppo"),
     defenses: Annotated[tuple[str, ...], unset("NAME:epsilon=FLOAT,strength=FLOAT,ramp=FLOAT ...", "none")] = (),
     secret: Annotated[str | None, unset("TEXT", "random")] = None,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
 from rlkit.statistics import Estimate
+from rlkit.statistics.estimate import number_text
 
 from .ledger import RunRecord
-from .text import cell_text, in_words, number_text, setting_text
+from .text import cell_text, in_words, setting_text
 
 FEW_SEEDS = 10  # with fewer, the worst intervals of committed returns cover less than half of their nominal level
 LONGEST_ANSWER = 300  # characters of a note that answers

@@ -90,15 +90,20 @@ def show_table(table: ReportTable, plain: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """One line of text, wrapped at the width of a terminal; a pipe gets it whole."""
+    """One line of text, wrapped at the width of a terminal or notebook; a pipe gets it whole."""
     console = _console()
-    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    console.print(text, markup=False, highlight=False, soft_wrap=not _has_width(console))
 
 
 def _console() -> Console:
     """Made at every use: the standard output may have been replaced since. Tables in a pipe have 200 characters."""
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if _has_width(console) else Console(width=200)
+
+
+def _has_width(console: Console) -> bool:
+    """Whether people read it where a line has a width: in a terminal or a notebook."""
+    return console.is_terminal or console.is_jupyter
 
 
 def watch(quiet: bool = False) -> Watch | None:

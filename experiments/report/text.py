@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlkit.statistics import ONE_SEED, Estimate
+from rlkit.statistics.estimate import decimals_of, fixed_text, interval_numbers, number_text
 
 from .ledger import Cell, ReportTable, plain
 
 LONGEST_TABLE = 40  # rows shown in full on a terminal; a page folds longer ones
 WIDEST_TEXT = 40  # characters of a text column; longer texts are wrapped at spaces
 GAP = 2  # characters between two columns of a terminal
-INTERVAL_DIGITS = 2  # significant digits of half an interval; more would be noise
-MOST_DECIMALS = 8
 COMPARABLE = 1000.0  # largest ratio of numbers in a column that are shown with the same decimals
 
 # names of settings and results; every other key is shown with spaces for underscores
@@ -71,31 +70,11 @@ def cell_text(cell: Any, digits: int = 4) -> str:
         return "yes" if cell else "no"
     if isinstance(cell, Estimate):
         if cell.has_interval:
-            return interval_text(cell, digits)
+            value, lower, upper = interval_numbers(cell.value, cell.lower, cell.upper, digits)
+            return f"{value} [{lower}, {upper}]"
         value = number_text(cell.value, digits)
         return f"{value} ({ONE_SEED if cell.n == 1 else 'no interval'})"
     return number_text(cell, digits) if isinstance(cell, int | float) else str(cell)
-
-
-def interval_text(estimate: Estimate[float], digits: int = 4) -> str:
-    """An estimate with as many decimals as its interval supports: half its width has two significant digits."""
-    half = (estimate.upper - estimate.lower) / 2
-    if not 0 < half < math.inf:
-        value, lower, upper = (number_text(number, digits) for number in estimate[:3])
-    else:
-        decimals = decimals_of(half, INTERVAL_DIGITS)
-        value, lower, upper = (fixed_text(number, decimals) for number in estimate[:3])
-    return f"{value} [{lower}, {upper}]"
-
-
-def fixed_text(number: float, decimals: int) -> str:
-    """A number with so many decimals; zero has no sign."""
-    return f"{round(number, decimals) + 0.0:.{decimals}f}"
-
-
-def decimals_of(number: float, digits: int) -> int:
-    """How many decimals show ``digits`` significant digits of a number that is not zero."""
-    return min(max(digits - 1 - math.floor(math.log10(abs(number))), 0), MOST_DECIMALS)
 
 
 def column_decimals(cells: Sequence[Any], digits: int) -> int | None:
@@ -124,13 +103,6 @@ def slug_in_words(slug: str) -> str:
     return " ".join(map(in_words, slug.split("-")))
 
 
-def number_text(number: float, digits: int = 4) -> str:
-    """Integers whole, others with so many significant digits."""
-    if isinstance(number, int) or (number.is_integer() and abs(number) < 1e6):
-        return str(int(number))
-    return f"{number:.{digits}g}"
-
-
 def setting_text(value: Any) -> str:
     """A setting as one line."""
     return value if isinstance(value, str) else json.dumps(plain(value))
@@ -157,10 +129,11 @@ def as_text(table: ReportTable) -> tuple[str, list[list[str]]]:
     def shown(cell: Cell, decimals: int | None) -> str:
         if decimals is not None and isinstance(cell, float):
             return fixed_text(cell, decimals)
-        return cell_text(cell.value if alone and isinstance(cell, Estimate) else cell, table.digits)
+        return cell_text(cell, table.digits)
 
-    decimals = [column_decimals([row[i] for row in table.rows], table.digits) for i in range(len(table.columns))]
-    rows = [[shown(cell, places) for cell, places in zip(row, decimals, strict=True)] for row in table.rows]
+    cells = [[cell.value if alone and isinstance(cell, Estimate) else cell for cell in row] for row in table.rows]
+    decimals = [column_decimals([row[i] for row in cells], table.digits) for i in range(len(table.columns))]
+    rows = [[shown(cell, places) for cell, places in zip(row, decimals, strict=True)] for row in cells]
     return f"{table.title} ({ONE_SEED})" if alone else table.title, rows
 
 

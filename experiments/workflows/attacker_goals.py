@@ -31,6 +31,7 @@ class AttackerGoal(NamedTuple):
     description: str
     policies: Mapping[str, Policy]  # one or more of the attacker's, by name
     dynamics: Dynamics  # the victim's environment with the attacker's reward
+    most: float | None  # largest return of an episode; the least is 0
 
     @property
     def policy(self) -> Policy:
@@ -87,7 +88,8 @@ def _side_of_the_track(pole: CartPole, toward: str, points: int | None) -> Attac
     policies: dict[str, Policy] = {"controller": SetPoint(side * SET_POINT)}
     if points is not None:
         policies["lattice"] = GreedyPolicy(solved(pole, points, GAMMA, TOLERANCE, paid_by=world))
-    return AttackerGoal(description, policies, world)
+    most = None if pole.max_steps is None else float(pole.max_steps)
+    return AttackerGoal(description, policies, world, most)
 
 
 def _goal_of_the_grid(grid: GridWorld, toward: str) -> AttackerGoal:
@@ -107,4 +109,5 @@ def _goal_of_the_grid(grid: GridWorld, toward: str) -> AttackerGoal:
         return 1.0 * (reached[tile] & terminated)
 
     policy = TablePolicy(grid.observations().copy(), solve(description, GAMMA).policy)
-    return AttackerGoal(f"share of episodes that end at {toward}", {"optimum": policy}, RewardOverride(grid, reward))
+    share = f"share of episodes that end at {toward}"
+    return AttackerGoal(share, {"optimum": policy}, RewardOverride(grid, reward), 1.0)

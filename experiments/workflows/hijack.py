@@ -30,11 +30,12 @@ from rlkit.envs import GridWorld, RewardOverride
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.figure_style import ALIASED, PANEL, in_style, legend_below, mark_epsilon, panels, portions, svg
 from rlkit.plotting import Curve, Reference, draw_curves
-from rlkit.statistics import mean_interval, share_interval
+from rlkit.statistics import share_interval
 from rlkit.types import Env, Policy
 
 from ..report.ledger import Picture, ReportTable, RunRecord
 from .attacker_goals import AttackerGoal, attacker_goal_of
+from .evaluate import mean_return
 from .policies import Subject
 from .threat import NormName, Unit, threat_of
 
@@ -134,7 +135,8 @@ def hijack_run(
         for name, every in played.items()
         for epsilon, each in zip(epsilons, every, strict=True)
     ]
-    rows = tuple((name, e, mean_interval(returns), share_interval(shares)) for name, e, returns, shares in cells)
+    limits = None if goal.most is None else (0.0, goal.most)
+    rows = tuple((name, e, mean_return(returns, limits), share_interval(shares)) for name, e, returns, shares in cells)
     best = {name: float(_per_seed(each)[0].mean(axis=0)) for name, each in own.items()}
     itself = ", ".join(f"{level:.4g} ({name})" for name, level in best.items())
     columns = ("attempt", "epsilon", "attacker's return", "share of steps with the attacker's action")

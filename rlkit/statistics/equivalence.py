@@ -34,7 +34,7 @@ class Equivalence(NamedTuple):
         return "different" if beyond else "undecided"
 
     def __str__(self) -> str:
-        """For example ``2.1 [-8.4, 12.6], margin 25: equivalent (p = 0.0031)``."""
+        """For example ``2 [-8, 13], margin 25: equivalent (p = 0.0031)``."""
         return f"{self.difference}, margin {self.margin:g}: {self.answer} (p = {self.p_value:.2g})"
 
 

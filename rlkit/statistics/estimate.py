@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+import math
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 Value = TypeVar("Value")
 
 ONE_SEED = "one seed: no interval"
+INTERVAL_DIGITS = 2  # significant digits of half an interval; more would be noise
+MOST_DECIMALS = 8
 HOLDS_FOR_ONE = ("Clopper-Pearson", "Wilson", "DKW", "Hoeffding")  # first words of methods that need no spread
 
 
@@ -33,8 +36,47 @@ class Estimate(NamedTuple, Generic[Value]):
         return known and bool(np.isfinite(width).all())
 
     def __str__(self) -> str:
-        """For example ``481.2 [475.0, 487.4]``, or ``481.2 (one seed: no interval)``."""
-        numbers = [f"{number:.4g}" if isinstance(number, float) else str(number) for number in self[:3]]
-        if self.has_interval:
-            return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
-        return f"{numbers[0]} ({ONE_SEED if self.n == 1 else 'no interval'})"
+        """For example ``481.2 [475.0, 487.4]``, or ``481.2 (one seed: no interval)``.
+
+        Numbers have the decimals that the interval supports: half its width has two significant digits.
+        """
+        numbers = cast("tuple[float, float, float]", self[:3])
+        single = isinstance(self.value, int | float)
+        if not self.has_interval:
+            value = number_text(numbers[0]) if single else str(self.value)
+            return f"{value} ({ONE_SEED if self.n == 1 else 'no interval'})"
+        value, lower, upper = interval_numbers(*numbers) if single else map(str, numbers)
+        return f"{value} [{lower}, {upper}]"
+
+
+def interval_numbers(value: float, lower: float, upper: float, digits: int = 4) -> tuple[str, str, str]:
+    """Write an estimate and its interval with equal decimals: half the width has two significant digits.
+
+    Args:
+        value: the estimate.
+        lower: lower end of the interval.
+        upper: upper end of the interval.
+        digits: significant digits where the width is zero or not finite.
+    """
+    half = (upper - lower) / 2
+    if not 0 < half < math.inf:
+        return number_text(value, digits), number_text(lower, digits), number_text(upper, digits)
+    decimals = decimals_of(half, INTERVAL_DIGITS)
+    return fixed_text(value, decimals), fixed_text(lower, decimals), fixed_text(upper, decimals)
+
+
+def number_text(number: float, digits: int = 4) -> str:
+    """Write integers whole, others with so many significant digits."""
+    if isinstance(number, int) or (number.is_integer() and abs(number) < 1e6):
+        return str(int(number))
+    return f"{number:.{digits}g}"
+
+
+def fixed_text(number: float, decimals: int) -> str:
+    """Write a number with so many decimals; zero has no sign."""
+    return f"{round(number, decimals) + 0.0:.{decimals}f}"
+
+
+def decimals_of(number: float, digits: int) -> int:
+    """Count the decimals that show ``digits`` significant digits of a number that is not zero."""
+    return min(max(digits - 1 - math.floor(math.log10(abs(number))), 0), MOST_DECIMALS)

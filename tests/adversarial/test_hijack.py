@@ -260,6 +260,7 @@ def test_the_command_writes_table_and_figure(
         assert a["return"]["n"] == len(a["seed_returns"]) == len(a["seed_followed"]) == len(out["results"]["seeds"])
         assert a["return"]["value"] == pytest.approx(np.mean(a["seed_returns"]))
         assert a["followed"]["value"] == pytest.approx(np.mean(a["seed_followed"]))
+        assert 0 <= a["return"]["lower"] <= a["return"]["upper"] <= (500 if policy == "pole" else 1)
     assert out["settings"]["aliasing_epsilon"] == (None if policy == "pole" else pytest.approx(1 / 16))
     assert (tmp_path / "a" / "hijack.svg").exists()
     assert (tmp_path / "a" / "hijack.csv").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from rlkit.agents import DQN, PPO, load
 from rlkit.evaluation import evaluate_policy
 from rlkit.experiments.cli import COMMANDS, main
 from rlkit.experiments.commands.options import Algorithm, DefenseName, SB3ModelAlgorithm, SharedAlgorithm
+from rlkit.experiments.parser_text import HelpScreen, wrapped
 from rlkit.experiments.report import terminal
 from rlkit.experiments.report.ledger import ReportTable
 from rlkit.experiments.report.text import cell_text
@@ -95,6 +97,75 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert f"Example: rlkit {command} " in text
     assert "--json" in text
+
+
+@pytest.mark.parametrize("width", [80, 110])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_wrapped_by_words_and_examples_are_not(
+    command: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    description, _, _ = (inspect.getdoc(COMMANDS[command]) or "").partition("\n\nArgs:")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in description.split("\n\n")]
+    shown = said.split("\n\n")[1 : 1 + len(paragraphs)]  # after the usage
+    assert [" ".join(paragraph.split()) for paragraph in shown] == paragraphs
+    assert paragraphs[-1] in said.splitlines()  # the example, in one line
+    long = [line for line in said.splitlines() if len(line.rstrip()) > width]
+    assert set(long) <= {paragraphs[-1]}
+
+
+def test_help_keeps_the_colors_of_a_terminal() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = HelpScreen(Terminal())
+    assert screen.isatty()
+    assert not HelpScreen(io.StringIO()).isatty()
+    bold = "\x1b[1musage:\x1b[0m rlkit\n"
+    assert wrapped(bold, 12) == bold  # colors take no room
+    assert wrapped("usage: rlkit\n\none two\n", 6) == "usage:\nrlkit\n\none\ntwo\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ("sweep", "x.toml", "--executor", "foo"),
+            "invalid choice 'foo' for argument '--executor'. Expected one of local, ray, slurm. "
+            "For full helptext, run rlkit sweep --help",
+        ),
+        (
+            ("export", "runs/x", "--to", "disk"),
+            "invalid choice 'disk' for argument '--to'. Expected one of wandb, mlflow. "
+            "For full helptext, run rlkit export --help",
+        ),
+        (("train", "--eggs"), "Unrecognized options: --eggs For full helptext, run rlkit train --help"),
+        (
+            ("train", "--seeds", "x"),
+            "Error parsing --seeds: invalid literal for int() with base 10: 'x' "
+            "For full helptext, see rlkit train --help",
+        ),
+        (
+            ("status",),
+            "Missing from rlkit status: PATH Folder of the sweep. (required) "
+            "For full helptext, run: rlkit status --help",
+        ),
+    ],
+)
+def test_what_the_parser_refuses_is_said_once_and_without_frames_or_colors(
+    given: tuple[str, ...],
+    said: str,
+    terminal: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert misuse(capsys, *given) == f"rlkit: {said}\n"
 
 
 @pytest.mark.slow
@@ -420,7 +491,7 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert "transition table" in misuse(capsys, "solve", "Acrobot-v1")
     assert "epsilon" in misuse(capsys, "attack", policy, "--epsilons=-1", "--episodes", "1")
     assert "did you mean 'fgsm'" in misuse(capsys, "attack", policy, "--attacks", "fgms", "--episodes", "1")
-    assert "Invalid choice" in misuse(capsys, "attack", policy, "--norm", "3", "--episodes", "1")
+    assert "invalid choice" in misuse(capsys, "attack", policy, "--norm", "3", "--episodes", "1")
     assert "another environment" in misuse(capsys, "attack", policy, "--env", "Acrobot-v1", "--episodes", "1")
     assert "--row must be 0 to 2" in misuse(capsys, "watch", policy, "--mode", "gif", "--row", "3")
     assert "holds no run.json" in misuse(capsys, "report", ".")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import re
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from rlkit.experiments.cli import main
 from rlkit.experiments.command_line import kept
+from rlkit.experiments.report import terminal
 from rlkit.experiments.report.ledger import ReportTable, RunRecord
 from rlkit.experiments.report.terminal import StageLines, going_on, next_step, say
-from rlkit.experiments.report.text import as_text, column_decimals, fitting_columns, in_words, interval_text
+from rlkit.experiments.report.text import as_text, cell_text, column_decimals, fitting_columns, in_words
 from rlkit.statistics import Estimate
 
 
@@ -31,12 +34,12 @@ from rlkit.statistics import Estimate
     ],
 )
 def test_an_interval_decides_how_many_decimals_are_shown(value: float, lower: float, upper: float, text: str) -> None:
-    assert interval_text(Estimate(value, lower, upper, 8, 0.95, "Student t")) == text
+    assert cell_text(Estimate(value, lower, upper, 8, 0.95, "Student t")) == text
 
 
 @given(st.floats(-1e5, 1e5), st.floats(1e-5, 1e5))
 def test_half_an_interval_has_two_significant_digits(value: float, half: float) -> None:
-    shown = interval_text(Estimate(value, value - half, value + half, 8, 0.95, "Student t"))
+    shown = cell_text(Estimate(value, value - half, value + half, 8, 0.95, "Student t"))
     number, lower, upper = shown.replace("[", "").replace("]", "").replace(",", "").split()
     decimals = {len(part.partition(".")[2]) for part in (number, lower, upper)}
     assert len(decimals) == 1
@@ -52,6 +55,20 @@ def test_a_column_of_numbers_has_one_number_of_decimals() -> None:
     assert column_decimals([1, 0.5], 4) is None  # counts are whole
     assert as_text(ReportTable("a", "Title", ("x",), ((-0.004,), (3.99,)), digits=3))[1] == [["0.00"], ["3.99"]]
     assert column_decimals([0.0, math.nan], 4) is None
+
+
+def test_values_of_one_seed_have_the_decimals_of_their_column() -> None:
+    returns = [Estimate(value, -math.inf, math.inf, 1, 0.95, "Student t") for value in (156.5, 96.0, 77.5)]
+    title, rows = as_text(ReportTable("attacks", "Return", ("return",), tuple((each,) for each in returns)))
+    assert title == "Return (one seed: no interval)"
+    assert rows == [["156.5"], ["96.0"], ["77.5"]]
+
+
+def test_a_notebook_shows_tables_of_its_own_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert terminal._console().width == 200  # of a pipe
+    monkeypatch.setenv("JUPYTER_COLUMNS", "96")
+    monkeypatch.setattr(terminal, "Console", partial(Console, force_jupyter=True))
+    assert terminal._console().width == 96
 
 
 def test_columns_that_name_a_row_are_never_left_out() -> None:
