@@ -27,7 +27,7 @@ Frames = Sequence[NDArray[np.uint8]]  # [H, W, 3] each, of one size
 
 
 def value_iteration_frames(grid: DrawnGrid, gamma: float, sweeps: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """Draw the values and the greedy policy after numbers of sweeps of value iteration from zero.
+    """Draw the values and the greedy policy after numbers of sweeps of value iteration from zero; zeros are blank.
 
     Args:
         grid: the map.
@@ -39,9 +39,11 @@ def value_iteration_frames(grid: DrawnGrid, gamma: float, sweeps: Sequence[int])
         values.append(bellman(grid.mdp, values[-1], gamma))
     last = values[-1][~grid.mdp.ended]
     limits = min(float(last.min(axis=0)), 0.0), max(float(last.max(axis=0)), 0.0)
+    policies = [greedy(q_backup(grid.mdp, values[k], gamma)) for k in sweeps]
+    titles = ["after 1 sweep" if k == 1 else f"after {k} sweeps" for k in sweeps]
     return [
-        _map_frame(grid, values[k], greedy(q_backup(grid.mdp, values[k], gamma)), limits, f"after {k} sweeps")
-        for k in sweeps
+        _map_frame(grid, values[k], policy, limits, title, blank=True)
+        for k, policy, title in zip(sweeps, policies, titles, strict=True)
     ]
 
 
@@ -73,11 +75,16 @@ def attacked_frames(subject: Subject, tampering: Tampering, steps: int) -> list[
 
 @in_style
 def _map_frame(
-    grid: DrawnGrid, value: NDArray[Any], policy: NDArray[Any], limits: tuple[float, float], title: str
+    grid: DrawnGrid,
+    value: NDArray[Any],
+    policy: NDArray[Any],
+    limits: tuple[float, float],
+    title: str,
+    blank: bool = False,
 ) -> NDArray[np.uint8]:
     rows, columns = grid.letters.shape
     figure = Figure(figsize=(TILE * columns + 1.0, TILE * rows + 0.5), dpi=100, layout="constrained")
-    draw_values(grid, value, policy, axes=figure.add_subplot(), limits=limits, title=title)
+    draw_values(grid, value, policy, axes=figure.add_subplot(), limits=limits, title=title, blank=blank)
     return figure_image(figure)
 
 

@@ -49,12 +49,12 @@ def test_the_page_names_files_code_and_commands_that_exist() -> None:
 def test_frames_of_value_iteration_show_the_values_after_that_many_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[np.ndarray, str]] = []
     monkeypatch.setattr(
-        animations, "_map_frame", lambda grid, value, policy, limits, title: drawn.append((value, title))
+        animations, "_map_frame", lambda grid, value, policy, limits, title, blank: drawn.append((value, title))
     )
     grid, gamma = GridWorld(LAKE), 0.9
     sweeps = [0, 1, 10, 200]
     value_iteration_frames(grid, gamma, sweeps)
-    assert [title for _, title in drawn] == [f"after {k} sweeps" for k in sweeps]
+    assert [title for _, title in drawn] == ["after 0 sweeps", "after 1 sweep", "after 10 sweeps", "after 200 sweeps"]
     best = solve(grid.mdp, gamma).value
     for k, (value, _) in zip(sweeps, drawn, strict=True):
         assert np.abs(value - best).max(axis=0) <= gamma**k * np.abs(best).max(axis=0) + 1e-8  # a contraction
