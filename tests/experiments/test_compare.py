@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -244,6 +245,14 @@ def test_the_sb3_model_is_what_stable_baselines3_trains_in_this_process(compared
     there = rlkit.sb3.load(compared / "sb3-seed0.zip", "DQN", trust=True).models[0]
     for ours, theirs in zip(here.q_net.parameters(), there.q_net.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_training_of_stable_baselines3_leaves_no_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    make_model(sb3_job_for(TRAINING, DQNConfig(), (0,)), 0).learn(8)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ import stable_baselines3
 import torch
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
@@ -70,6 +71,7 @@ def make_model(job: SB3Job, seed: int) -> DQN | A2C | PPO:
         device="cpu",
         **arguments,
     )
+    model.set_logger(Logger(None, []))  # without one, each training leaves an empty folder in that of temporary files
     return model
 
 
