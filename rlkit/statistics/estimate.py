@@ -12,6 +12,7 @@ Value = TypeVar("Value")
 ONE_SEED = "one seed: no interval"
 INTERVAL_DIGITS = 2  # significant digits of half an interval; more would be noise
 MOST_DECIMALS = 8
+ROUNDING = 1e-6  # half widths that are smaller, relative to the ends, are rounding and decide nothing
 HOLDS_FOR_ONE = ("Clopper-Pearson", "Wilson", "DKW", "Hoeffding")  # first words of methods that need no spread
 
 
@@ -56,10 +57,10 @@ def interval_numbers(value: float, lower: float, upper: float, digits: int = 4) 
         value: the estimate.
         lower: lower end of the interval.
         upper: upper end of the interval.
-        digits: significant digits where the width is zero or not finite.
+        digits: significant digits where the width is zero, not finite, or no more than rounding.
     """
     half = (upper - lower) / 2
-    if not 0 < half < math.inf:
+    if not ROUNDING * max(abs(lower), abs(upper)) < half < math.inf:
         return number_text(value, digits), number_text(lower, digits), number_text(upper, digits)
     decimals = decimals_of(half, INTERVAL_DIGITS)
     return fixed_text(value, decimals), fixed_text(lower, decimals), fixed_text(upper, decimals)
