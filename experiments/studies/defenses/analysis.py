@@ -286,7 +286,7 @@ def figure(known: Sequence[DefenseRow], comparison: DefenseComparison = FIRST) -
     A panel has plain training and up to four other cases, on the cart-pole also the two hand-made policies as levels.
     """
     trained = [case for case in CASES if case.comparison is comparison and case.defense and of_case(known, case.name)]
-    plain = {case.name for case in trained if case.defense == PLAIN}
+    by_name = {case.name: case for case in trained}
     first = [case.name for case in trained if case.arm == PLAIN]
     groups = portions([case.name for case in trained if case.arm != PLAIN], MOST_LINES - 1) or [[]]
     drawn, places = panels(len(groups), size=SINGLE if len(groups) == 1 else PANEL, sharey=True)
@@ -295,22 +295,22 @@ def figure(known: Sequence[DefenseRow], comparison: DefenseComparison = FIRST) -
             if comparison.task is FIRST.task and of_case(known, name):
                 levels = _medians(known, name)[0]
                 axes.plot(range(len(levels)), levels, color=MUTED, linestyle=style, lw=1.1, label=slug_in_words(name))
-        for place, name in enumerate([*first, *names]):
-            value, lower, upper = _medians(known, name)
+        for place, case in enumerate(by_name[name] for name in [*first, *names]):
+            value, lower, upper = _medians(known, case.name)
             axes.errorbar(
                 np.arange(len(value)) + 0.06 * (place - 0.5 * len(names)),
                 value,
                 (value - lower, upper - value),
                 color=COLORS[place],
-                linestyle="--" if name in plain else "-",
-                label=slug_in_words(name),
+                linestyle="--" if case.defense == PLAIN else "-",
+                label=slug_in_words(case.arm),
                 capsize=2,
             )
         axes.axhline(KEPT * comparison.optimum, color=MUTED, linewidth=0.8, label="median that a defense needs")
         axes.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])
         axes.set_xlabel("epsilon [scale of the task]")
         if len(groups) > 1:
-            axes.legend(loc="lower left", fontsize=7)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=7)
     places[0].set(ylabel="median under the strongest attack", title=slug_in_words(comparison.name))
     if len(groups) == 1:
         legend_below(drawn)
