@@ -34,6 +34,7 @@ from .settings import (
 NATURAL = "natural"
 TUNING, TEST = "tuning", "test"
 ABOVE, NATURAL_KEPT = 0.9, 0.8  # shares of seeds that the bar asks for
+WITH_LEGEND = PANEL[0], PANEL[1] + 0.8  # inches of a panel that has its own legend below
 
 Floats = NDArray[np.float64]
 
@@ -289,7 +290,7 @@ def figure(known: Sequence[DefenseRow], comparison: DefenseComparison = FIRST) -
     by_name = {case.name: case for case in trained}
     first = [case.name for case in trained if case.arm == PLAIN]
     groups = portions([case.name for case in trained if case.arm != PLAIN], MOST_LINES - 1) or [[]]
-    drawn, places = panels(len(groups), size=SINGLE if len(groups) == 1 else PANEL, sharey=True)
+    drawn, places = panels(len(groups), size=SINGLE if len(groups) == 1 else WITH_LEGEND, sharey=True)
     for axes, names in zip(places, groups, strict=True):
         for name, style in ((CEILING, "-."), (FLOOR, ":")):
             if comparison.task is FIRST.task and of_case(known, name):
