@@ -43,7 +43,7 @@ from .core.minibatches import split
 from .core.on_policy import OnPolicyAgent, actor_critic_loss, flat_action_mask
 from .presets import PPO_PRESETS
 
-LOGGED_AT_ONCE = 32  # updates whose log is computed at once
+LOGGED_AT_ONCE = 32  # updates whose log is computed together; their policies are kept until then
 
 
 class Experience(NamedTuple):
@@ -69,7 +69,7 @@ class PPOLosses(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What is logged of an update."""
+    """The numbers of an update that are logged."""
 
     losses: PPOLosses
     gradient_norm: Tensor  # [S]

@@ -1,4 +1,4 @@
-"""What the parser of arguments says, for people: help that fits the terminal, and errors of one line."""
+"""Texts of the argument parser, made readable: help fits the terminal, and an error is one line."""
 
 from __future__ import annotations
 

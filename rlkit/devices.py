@@ -29,8 +29,17 @@ def constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.full((), number, dtype=dtype, device=device)
 
 
-@cache
 def integers(start: int, stop: int, step: int, device: torch.device) -> Tensor:
-    """Return ``start, start + step, ...`` below ``stop``, made once as ``constant`` is; it must not be written."""
+    """Return ``start, start + step, ...`` below ``stop``; it must not be written.
+
+    Off the CPU it is made once, as ``constant`` is. On the CPU, where lengths of segments vary, none is kept.
+    """
+    if device.type == "cpu":
+        return torch.arange(start, stop, step)
+    return _kept_integers(start, stop, step, device)
+
+
+@cache
+def _kept_integers(start: int, stop: int, step: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.arange(start, stop, step, device=device)

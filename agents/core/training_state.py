@@ -163,7 +163,8 @@ class TrainingState:
 
     def record_divergences(self) -> None:
         """Remember the step of the rows that have stopped since this was last called."""
-        self.diverged_at.masked_fill_((self.diverged_at < 0) > self.active, self.timesteps)
+        stopped = (self.diverged_at < 0) > self.active  # not recorded yet, and no longer active, in one operation less
+        self.diverged_at.masked_fill_(stopped, self.timesteps)
 
     def divergences(self, networks: Mapping[str, HasParameters]) -> tuple[Divergence, ...]:
         """The rows that stopped learning, with the step and what was not finite."""

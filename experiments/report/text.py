@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlkit.statistics import ONE_SEED, Estimate
-from rlkit.statistics.estimate import decimals_of, fixed_text, interval_numbers, number_text
+from rlkit.statistics.estimate import decimals_of, fixed_text, number_text
 
 from .ledger import Cell, ReportTable, plain
 
@@ -69,11 +69,7 @@ def cell_text(cell: Any, digits: int = 4) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, Estimate):
-        if cell.has_interval:
-            value, lower, upper = interval_numbers(cell.value, cell.lower, cell.upper, digits)
-            return f"{value} [{lower}, {upper}]"
-        value = number_text(cell.value, digits)
-        return f"{value} ({ONE_SEED if cell.n == 1 else 'no interval'})"
+        return cell.text(digits)
     return number_text(cell, digits) if isinstance(cell, int | float) else str(cell)
 
 

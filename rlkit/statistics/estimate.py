@@ -37,16 +37,21 @@ class Estimate(NamedTuple, Generic[Value]):
         return known and bool(np.isfinite(width).all())
 
     def __str__(self) -> str:
-        """For example ``481.2 [475.0, 487.4]``, or ``481.2 (one seed: no interval)``.
+        """For example ``481.2 [475.0, 487.4]``, or ``481.2 (one seed: no interval)``."""
+        return self.text()
 
-        Numbers have the decimals that the interval supports: half its width has two significant digits.
+    def text(self, digits: int = 4) -> str:
+        """Write the estimate and its interval with the decimals that the interval supports.
+
+        Args:
+            digits: significant digits where the interval decides nothing; see ``interval_numbers``.
         """
         numbers = cast("tuple[float, float, float]", self[:3])
         single = isinstance(self.value, int | float)
         if not self.has_interval:
-            value = number_text(numbers[0]) if single else str(self.value)
+            value = number_text(numbers[0], digits) if single else str(self.value)
             return f"{value} ({ONE_SEED if self.n == 1 else 'no interval'})"
-        value, lower, upper = interval_numbers(*numbers) if single else map(str, numbers)
+        value, lower, upper = interval_numbers(*numbers, digits) if single else map(str, numbers)
         return f"{value} [{lower}, {upper}]"
 
 
