@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.exploration import epsilon_greedy, linear_schedule
+from rlkit.exploration import all_per_step, any_per_step, epsilon_greedy, linear_schedule
 
 
 def test_epsilon_greedy_by_hand():
@@ -30,3 +30,9 @@ def test_linear_schedule_at_every_step():
     values = [linear_schedule(step, total, start, end).tolist() for step in range(6)]
     assert [v[0] for v in values] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     assert [v[1] for v in values] == [0.5] * 6
+
+
+def test_steps_at_which_any_and_all_copies_are_chosen():
+    chosen = torch.tensor([[[True, True]], [[True, False]], [[False, False]]])  # [T, S, B]
+    assert any_per_step(chosen) == [True, True, False]
+    assert all_per_step(chosen) == [True, False, False]
