@@ -145,7 +145,7 @@ def _destination(board: Board, letter: str, tile: Tile) -> int:
     sentence = f"tile {letter!r} at row {row}, column {column} carries the agent to {tile.to!r}"
     places = np.argwhere(board.letters == tile.to) if isinstance(tile.to, str) else np.array([tile.to])
     if len(places) != 1:
-        raise ValueError(f"{sentence}, which stands {len(places)} times on the map: name a place (row, column)")
+        raise ValueError(f"{sentence}, which occurs {len(places)} times on the map: name a place (row, column)")
     place = (int(places[0][0]), int(places[0][1]))
     if not _is_open(board, place):
         raise ValueError(f"{sentence}, which is a wall or outside the map: name a tile that can be entered")

@@ -242,7 +242,7 @@ def _parsed(path: Path, text: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
-            raise ValueError(f"{max(names, key=names.count)!r} stands twice")
+            raise ValueError(f"{max(names, key=names.count)!r} occurs twice")
         return dict(pairs)
 
     def refuse(constant: str) -> Any:

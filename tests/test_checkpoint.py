@@ -206,7 +206,7 @@ def test_a_name_that_stands_twice_is_refused_though_all_else_is_right(path):
     def repeat(header):
         return f'{json.dumps(header)[:-1]}, "__metadata__": {json.dumps(header["__metadata__"])}}}'.encode()
 
-    with pytest.raises(ValueError, match="'__metadata__' stands twice"):
+    with pytest.raises(ValueError, match="'__metadata__' occurs twice"):
         load_header(rewritten(path, repeat), ["a policy"])
 
 

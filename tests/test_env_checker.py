@@ -231,7 +231,7 @@ def test_the_row_of_a_faulty_copy_is_frozen_and_the_others_go_on(algorithm: type
     assert len(warned) == 1
     message = str(warned[0].message)
     assert message.startswith("seed 5 was frozen at step 1")
-    assert "because of its environment, and the other seeds went on: Walk raised KeyError: 'boom' at step 17" in message
+    assert "and the other seeds continued: Walk raised KeyError: 'boom' at step 17" in message
     assert "episode 2, seed 5 (row 1), copy 0" in message
     assert agent.active.tolist() == [True, False, True]
     for name, network in agent.networks.items():

@@ -108,7 +108,7 @@ class Agent(NetworkPolicy):
         self.device = usable_device(device)
         self.terms = Terms(terms, self.seeds, self.device)
         if self.terms.names and not self.takes_terms:
-            raise ValueError(f"{type(self).__name__} descends no loss that terms could be added to: use DQN")
+            raise ValueError(f"{type(self).__name__} has no loss to which terms could be added: use DQN")
         self.preset = preset
         self.source = Source(env, backend, dict(env_kwargs or {}), self.device, step_timeout)
         suggested = of_preset(self.presets, preset, self.source.id)

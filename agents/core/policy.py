@@ -152,7 +152,7 @@ class ScoredPolicy:
         if allowed.shape not in (shape, shape[1:]):
             raise ValueError(f"action_masks has shape {allowed.shape}, expected {shape}: one number per action")
         if not allowed.any(axis=-1).all():
-            raise ValueError("action_masks allows no action somewhere: one at least must be True")
+            raise ValueError("action_masks allows no action for some observation: at least one entry must be True")
         return torch.tensor(np.broadcast_to(allowed, shape)[None], device=self.device)
 
     def evaluate(self, episodes: int = 100, deterministic: bool = True, seed: int = EVALUATION_SEED) -> np.ndarray:

@@ -11,28 +11,28 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ARGUMENTS: Mapping[str, str] = {  # of a constructor
-    "policy": "network says what reads the observations ('mlp', 'cnn', ...), net_arch its hidden widths",
-    "policy_kwargs": "net_arch, activation, network and network_kwargs are hyper-parameters of their own",
+    "policy": "network names the kind of network ('mlp', 'cnn', ...), and net_arch gives its hidden widths",
+    "policy_kwargs": "net_arch, activation, network and network_kwargs are separate hyper-parameters",
     "seed": "pass seeds=[seed], or seeds=8 for the seeds 0 to 7",
     "n_envs": "pass num_envs",
-    "verbose": "learn(..., progress_bar=True) shows how far it is, and history is the log",
+    "verbose": "learn(..., progress_bar=True) shows progress, and history is the log",
     "tensorboard_log": "history is the log, and `rlkit train --tensorboard` writes it for TensorBoard",
     "stats_window_size": "history holds the mean return of the episodes since its last row",
     "optimize_memory_usage": "leave it out, and lower buffer_size if memory is short",
-    "replay_buffer_class": "priority_exponent=0.6 samples by priority, replay=False does without a buffer",
-    "replay_buffer_kwargs": "buffer_size, priority_exponent and priority_beta are hyper-parameters of their own",
-    "rollout_buffer_class": "leave it out: a batch is the segment just played",
-    "rollout_buffer_kwargs": "leave it out: n_steps and gae_lambda are hyper-parameters of their own",
+    "replay_buffer_class": "priority_exponent=0.6 samples by priority, and replay=False uses no buffer",
+    "replay_buffer_kwargs": "buffer_size, priority_exponent and priority_beta are separate hyper-parameters",
+    "rollout_buffer_class": "leave it out: a batch is the newest segment",
+    "rollout_buffer_kwargs": "leave it out: n_steps and gae_lambda are separate hyper-parameters",
     "use_sde": "leave it out: it explores continuous actions, and actions here are Discrete",
     "sde_sample_freq": "leave it out: it explores continuous actions, and actions here are Discrete",
 }
 OF_LEARN: Mapping[str, str] = {
-    "callback": "what it does stands in a loop: for timesteps in agent.training(total_timesteps, every=1000): ...",
+    "callback": "write its code in a loop: for timesteps in agent.training(total_timesteps, every=1000): ...",
     "log_interval": "agent.training(total_timesteps, every=1000) logs, and yields, every 1000 steps",
     "tb_log_name": ARGUMENTS["tensorboard_log"],
-    "reset_num_timesteps": "learn again goes on where it was; a new agent begins anew",
+    "reset_num_timesteps": "a second learn continues the training; make a new agent to start again",
 }
-ORDER = "the environment comes first and alone, everything else has a name: DQN('CartPole-v1', seeds=8)"
+ORDER = "the environment is the only positional argument, all others need a name: DQN('CartPole-v1', seeds=8)"
 
 
 def of_value(name: str, value: object, others: Mapping[str, object]) -> str:
@@ -43,7 +43,7 @@ def of_value(name: str, value: object, others: Mapping[str, object]) -> str:
         others: the known hyper-parameters.
     """
     if callable(value) and f"{name}_schedule" in others:
-        return f": pass the number that it starts from, and {name}_schedule='linear' or another of the schedules"
+        return f": pass the number at the start, and {name}_schedule='linear' or another schedule"
     if isinstance(value, tuple) and value[1:] in (("step",), ("episode",)):
         return ": pass the number alone; it counts steps, not episodes"
     return ""

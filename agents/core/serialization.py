@@ -169,7 +169,7 @@ def _drop_cut_episodes(path: str | Path, agent: TrainedAgent, cut: Mapping[tuple
     agent.training_state.cut += tuple(CutEpisode(agent.seeds[row], copy, step) for row, copy in cut)
     (row, copy), differs = next(iter(cut.items()))
     warnings.warn(
-        f"{path}: {len(cut)} of {copies.numel()} running episodes could not be brought back and were dropped; these "
+        f"{path}: {len(cut)} of {copies.numel()} running episodes could not be restored and were dropped; these "
         f"copies begin their next episode, and agent.resumed_at_boundary lists them. Their environment depends on more "
         f"than its seed and its actions: of seed {agent.seeds[row]}, copy {copy}, {differs}",
         RuntimeWarning,

@@ -48,8 +48,8 @@ class EnvironmentFault(Divergence):
 
     def __str__(self) -> str:
         return (
-            f"seed {self.seed} was frozen at step {self.step} because of its environment, and the other seeds went on: "
-            f"{self.what}"
+            f"seed {self.seed} was frozen at step {self.step} because of its environment, and the other seeds "
+            f"continued: {self.what}"
         )
 
 

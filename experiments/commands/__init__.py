@@ -1,4 +1,4 @@
-"""The commands of ``rlkit``, a file each: its options, what ``--help`` says of it, and how it calls the rest.
+"""The commands of ``rlkit``, one file each: its options, its help text, and the calls that do its work.
 
-They import what they need when they run, so that ``--help`` is quick.
+A command imports its packages when it runs, so that ``--help`` is quick.
 """

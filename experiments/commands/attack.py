@@ -32,11 +32,11 @@ def attack(
     attacker; docs/manual/attacks.md describes it.
 
     The table starts with the natural return, without attack, on the same episodes. A failed attack proves nothing about
-    the policy; a checklist warns of attacks that are suspiciously weak. The last sentence says how far the strongest
-    attack is from the worst case, or that nothing is known. Several policies are attacked alike, in one table.
+    the policy; a checklist warns of attacks that seem too weak. The last sentence says how far the strongest attack is
+    from the worst case, or that the worst case is not known. One table may hold several policies.
 
-    With --out every finished attack is kept in the folder; after a stop the same command with --resume goes on with the
-    others.
+    With --out every finished attack is saved in the folder. After a stop, the same command with --resume continues with
+    the other attacks.
 
     Example: rlkit attack runs/dqn-CartPole-v1 --attacks noise fgsm --epsilons 0.1 0.5 1
     --measures distance saliency sections --out runs/attack
@@ -44,10 +44,11 @@ def attack(
     Args:
         attacks: Attacks to run: noise (random signs of full size), uniform or gaussian (other noise), fgsm (one
             gradient step), pgd (20 gradient steps), search (random search on scores), boundary (decision-based), best
-            (the best of several at every step), deepfool, square; fitted to the policy: lookahead (provokes the action
-            of the lowest value), tree (plans through the simulator, CartPole-v1 only), learned (an adversary trained
-            by PPO), universal (one offset for all observations), substitute (PGD on an imitation of its actions).
-        episodes: Episodes per training seed; as many others select the strongest attack.
+            (the best of several at every step), deepfool, square; fitted to the policy: lookahead (tries to cause the
+            action of the lowest value), tree (plans through the simulator, CartPole-v1 only), learned (an adversary
+            trained by PPO), universal (one offset for all observations), substitute (PGD on an imitation of its
+            actions).
+        episodes: Episodes per training seed; the strongest attack is selected on the same number of other episodes.
         timing: Steps to attack: always (all), every (every n-th), random, strategic (strong preference for one action),
             value (high expected return), or critical (one wrong action is dangerous).
         share: Fraction of steps to attack (ignored for always). Thresholds are measured on natural episodes.
@@ -55,12 +56,12 @@ def attack(
             values (DQN).
         measures: Further measures at natural states: the distance to the nearest observation that changes the action
             (distance), the influence of every feature over an episode (saliency), scores along lines and planes of
-            observations (sections), and what attacks on imitations of the policy do that were fitted to 50 to 5,000
-            of its actions (substitutes).
+            observations (sections), and the effect of attacks that are computed on imitations of the policy, which are
+            fitted to 50 to 5,000 of its actions (substitutes).
         worst_case: On a grid world, also compute the exact worst case within the threat, between a certified bound and
             an adversary that attains it. On CartPole-v1, bound the fewest steps to a fall from five starts.
-        norms: Norms to attack in, rows beside rows at the same epsilons.
-        latex: Also write every table for LaTeX: with --out to files beside those for CSV, else to the terminal.
+        norms: Norms of the attack, in one table at the same epsilons.
+        latex: Also write every table for LaTeX: with --out to files next to the CSV files, else to the terminal.
     """
     from ..report import ledger, terminal
     from ..report.html import write_report
@@ -76,7 +77,7 @@ def attack(
     if norms and threat.norm is not None:
         raise ValueError("--norm gives one norm and --norms several: leave one of them out")
     if (len(policies.policies) > 1 or len(norms) > 1) and (measures or worst_case):
-        raise ValueError("--measures and --worst-case are of one policy in one norm: run them by themselves")
+        raise ValueError("--measures and --worst-case need a single policy and a single norm: run them separately")
     subjects = policies.load()
     subject = subjects[0]
     limits = threat.threat(subject, *subjects[1:])

@@ -24,21 +24,21 @@ def benchmark(
 ) -> int:
     """Execute submitted attacks on the victims of a zoo, verify certificates, and write one table and a checklist.
 
-    Nothing that is submitted is believed: attacks are executed here, and lower bounds are computed here. A submitted
-    certificate is verified if the bound computed here is as high, and refuted if an attack went below it. With --secret
-    the starts are those that the zoo committed to before submissions came in.
+    The command does not trust a submission: it executes every attack and computes every lower bound itself. A submitted
+    certificate is verified if the computed bound is at least as high, and refuted if an attack went below it. With
+    --secret the starts are those to which the zoo committed before there were submissions.
 
     Example: rlkit benchmark zoo --submissions pgd:steps=50 lookahead my_attack.py --trust --out runs/benchmark
 
     Args:
         zoo: Folder that rlkit zoo wrote.
-        submissions: Attacks: names as of rlkit attack, names with settings (pgd:steps=50,restarts=3), or Python files
+        submissions: Attacks: names as in rlkit attack, names with settings (pgd:steps=50,restarts=3), or Python files
             that define attack(victim, threat, epsilon).
         trust: Run submitted Python files, which can do anything.
-        secret: Text that the zoo committed to; it gives the hidden starts.
+        secret: Text to which the zoo committed; it determines the hidden starts.
         certificates: JSON file of lower bounds: victim, then epsilon, then one number for every seed.
-        episodes: Episodes per training seed; as many others select the strongest attack.
-        epsilons: Attack sizes, of those of the zoo's threat.
+        episodes: Episodes per training seed; the strongest attack is selected on the same number of other episodes.
+        epsilons: Attack sizes; each must be one of the zoo's threat.
         nodes: States verified per start of the cart-pole.
     """
     import torch

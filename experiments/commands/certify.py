@@ -20,19 +20,19 @@ def certify(
 ) -> int:
     """Certify the decisions of a policy: at which states can no observation within epsilon change its action?
 
-    The states are those of natural episodes. Every decision is certified, open, or refuted by an observation, by
-    splitting the ball with linear bounds until it is decided. It covers fully connected networks with relu or tanh, of
-    rlkit and of stable-baselines3, and floating observations.
+    The states are those of natural episodes. Verification splits the ball, with linear bounds, until every decision is
+    certified or refuted by an observation; an undecided one is open. It covers fully connected networks with relu or
+    tanh, of rlkit and of stable-baselines3, and floating observations.
 
-    With --smoothing the return of another policy is certified too: the one that sees its observations through Gaussian
-    noise, against attackers with one budget for a whole episode. Its table also shows an attack on it.
+    With --smoothing the command also certifies the return of the smoothed policy, which adds Gaussian noise to its
+    observations, against attackers with one budget for a whole episode. Its table also shows an attack on this policy.
 
     Example: rlkit certify runs/ppo-CartPole-v1 --epsilons 0.05 0.1 --out runs/certificates
 
     Args:
         states: States per training seed.
         max_boxes: Maximum boxes per state; a state that needs more stays open.
-        radius: Also enclose the distance to the nearest observation of another action.
+        radius: Also enclose the distance to the nearest observation that changes the action.
         smoothing: Standard deviation of the Gaussian noise of the smoothed policy, in the unit of epsilon; epsilons are
             then also l2 budgets of a whole episode.
         smoothing_episodes: Natural episodes of the smoothed policy per training seed.

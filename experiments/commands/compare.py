@@ -16,18 +16,18 @@ def compare(
 ) -> int:
     """Train rlkit and stable-baselines3 with equal hyper-parameters, and evaluate both on the same episodes.
 
-    Both train at the same time, each in its own process on one thread of the CPU. CPU seconds are of training alone.
+    Both train at the same time, each in its own process on one thread of the CPU. CPU seconds are those of training.
     The settings of both are printed before training starts. The default of --out is runs/compare-ENV.
 
-    A comparison that was stopped or killed goes on with --resume: rlkit from its newest checkpoint, stable-baselines3
-    with the seeds that are not finished. The models of finished seeds are opened, which can run code: continue only
-    comparisons of your own.
+    A comparison that was stopped or killed continues with --resume: rlkit from its newest checkpoint, stable-baselines3
+    with the unfinished seeds. The command then opens the models of finished seeds, which can run code: continue only
+    your own comparisons.
 
     Example: rlkit compare --env CartPole-v1 --seeds 8 --sb3-seeds 2 --steps 50000 --out runs/compare
 
     Args:
         algo: Algorithm.
-        sb3_seeds: Number of stable-baselines3 seeds, from the same first seed.
+        sb3_seeds: Number of seeds of stable-baselines3, from the same first seed.
         episodes: Evaluation episodes per seed.
     """
     from ..report import ledger, terminal

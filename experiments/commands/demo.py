@@ -13,17 +13,18 @@ def demo(
     resume: bool = False,
     json: Json = False,
 ) -> int:
-    """Run the main job: train, check against the exact answer, compare with stable-baselines3, attack, report.
+    """Run the main job: train, compare with the exact optimum and with stable-baselines3, attack, report.
 
-    A slippery grid world against its exact optimum, CartPole beside stable-baselines3, both under attack: at most
-    thirteen minutes on two cores. Exits with 1 if a target is missed. The first Ctrl-C or SIGTERM saves a checkpoint
-    and leaves; the second one leaves at once. The same command with --resume trains only what is not trained yet.
+    Agents on a slippery grid world are compared with the exact optimum, agents on CartPole-v1 with stable-baselines3,
+    and all of them are attacked. This takes at most thirteen minutes on two cores. The exit code is 1 if a target is
+    missed. The first Ctrl-C or SIGTERM saves a checkpoint and stops; the second one stops at once. The same command
+    with --resume trains only the agents that are not trained yet.
 
     Example: rlkit demo --out runs/demo
 
     Args:
-        out: Folder to write to; a demo in it is replaced.
-        quick: The same in seconds with far too little training and no targets: a test of the plumbing.
+        out: Folder of the results; an existing demo in it is replaced.
+        quick: Run the same steps in seconds, with very little training and no targets, as a test.
         resume: Continue the demo that was stopped or killed in the folder.
     """
     from ..demo import run_demo

@@ -13,13 +13,13 @@ from .options import DONE, Output
 def export(folder: Positional[Path], to: Literal["wandb", "mlflow"], project: str = "rlkit") -> int:
     """Copy a finished run to Weights & Biases or MLflow: settings, training log, results and tables.
 
-    Both take the account and the server from their own settings, such as WANDB_API_KEY and MLFLOW_TRACKING_URI.
+    Both read the account and the server from their own settings, such as WANDB_API_KEY and MLFLOW_TRACKING_URI.
 
     Example: rlkit export runs/cartpole --to mlflow
 
     Args:
         folder: Folder of a finished run.
-        to: Where to copy it.
+        to: Service to copy to.
         project: Project of Weights & Biases, or experiment of MLflow.
     """
     from ..workflows.export import finished_record, to_mlflow, to_wandb

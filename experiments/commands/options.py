@@ -208,7 +208,7 @@ class PoliciesOptions:
         policies: Run folders, policies of rlkit (.safetensors) or of stable-baselines3 (.zip), of one environment.
         env: Environment to play in; stable-baselines3 models need it.
         env_kwargs: Arguments of the environment of stable-baselines3 models.
-        algo: Algorithms of the stable-baselines3 models, in any case: one for all, or one for each in their order.
+        algo: Algorithms of the stable-baselines3 models, in upper or lower case: one for all, or one for each in order.
         trust: Open stable-baselines3 files, which can run any code when they are read.
         vec_normalize: The .pkl file of the VecNormalize of a single stable-baselines3 model; needs --trust.
         carrl: Let DQNs act on lower bounds of their values over observations within this epsilon (CARRL), in units of
@@ -236,7 +236,7 @@ class PoliciesOptions:
         if self.algo and len(self.algo) not in (1, len(zips)):
             raise ValueError(f"--algo names {len(self.algo)} algorithms for {len(zips)} stable-baselines3 models")
         if self.vec_normalize is not None and len(self.policies) > 1:
-            raise ValueError("--vec-normalize is of a single policy: leave it out, or attack that policy alone")
+            raise ValueError("--vec-normalize belongs to a single policy: leave it out, or attack that policy alone")
         algos = iter(self.algo if len(self.algo) == len(zips) else self.algo * len(zips))
         return [
             PolicyOptions(
@@ -287,10 +287,10 @@ class ThreatOptions:
         epsilons: Attack sizes.
         norm: Norm of the attack: inf bounds every feature separately; 2 and 1 bound all features together.
         attacks_per_episode: Maximum attacks per episode.
-        epsilon_per: Whether epsilon bounds every step by itself, or the l2 length of all offsets of an episode together
+        epsilon_per: Whether epsilon bounds every single step, or the l2 length of all offsets of an episode together
             (needs --norm 2).
         victim: Whether the policy plays its greedy actions or samples them.
-        first_seed: Seed of the first episode that is reported; the others follow by one.
+        first_seed: Seed of the first episode that is reported; the following episodes have the next numbers.
     """
 
     threat_file: Annotated[Path | None, arg(name="threat"), unset("FILE", "the task's")] = None
@@ -323,8 +323,8 @@ class ThreatOptions:
         )
         if others and found.unit == OWN_STD:
             raise ValueError(
-                "standard deviations of one policy's observations are no unit for several policies: give --unit raw, "
-                "or --threat with a scale"
+                "standard deviations of one policy's observations cannot be the unit of several policies: give --unit "
+                "raw, or --threat with a scale"
             )
         return found
 
@@ -335,7 +335,7 @@ class EvaluationOptions:
 
     Args:
         episodes: Episodes per training seed.
-        first_seed: Seed of the first episode; the others follow by one.
+        first_seed: Seed of the first episode; the following episodes have the next numbers.
     """
 
     episodes: int = 100
@@ -349,10 +349,10 @@ class TrainingOptions:
     Args:
         env: Environment: an id of gymnasium or rlkit, for example rlkit/GridWorld-v0.
         seeds: Number of training seeds.
-        first_seed: First training seed; the others follow by one.
+        first_seed: First training seed; the following seeds are the next numbers.
         steps: Environment steps per seed.
-        preset: Hyper-parameters to start from: tuned, rl-zoo, sb3 (the defaults of stable-baselines3), or the file
-            preset.json that rlkit tune has written.
+        preset: Hyper-parameters to start from: tuned, rl-zoo, sb3 (the defaults of stable-baselines3), or a file
+            preset.json of rlkit tune.
         set: Hyper-parameters to change. A list such as learning_rate=1e-3,2e-3 gives every seed its own value.
         env_kwargs: Arguments of the environment, for example map=frozenlake-8x8 slip=0.2.
         num_envs: Copies of the environment per seed.
@@ -408,7 +408,7 @@ class ExecutorOptions:
         executor: local: worker processes of this machine; ray: tasks of a Ray cluster; slurm: jobs of SLURM.
         workers: Batches that train at the same time.
         cpus: CPUs of a batch (ray).
-        gpus: GPUs of a batch (ray); a part of one lets batches share it.
+        gpus: GPUs of a batch (ray); a fraction lets batches share a GPU.
         gpu_ids: GPUs of this machine, for example 0 1 (local): one worker each, and the rows of a batch are split
             between them.
         address: Address of the Ray cluster.
@@ -457,7 +457,7 @@ class ExecutorOptions:
         if self.executor != "local":
             raise ValueError("--gpu-ids is an option of --executor local: leave it out")
         if self.workers is not None:
-            raise ValueError("--gpu-ids begins one worker for each GPU: leave --workers out")
+            raise ValueError("--gpu-ids starts one worker for each GPU: leave --workers out")
         if not device.startswith("cuda"):
             raise ValueError(f'--gpu-ids is for runs on GPUs, and these are on {device}: write device = "cuda"')
 

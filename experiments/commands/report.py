@@ -14,11 +14,11 @@ def report(
     title: str = "Results",
     json: Json = False,
 ) -> int:
-    """Combine runs in one self-contained HTML page, with the same numbers as CSV, JSON and LaTeX files beside it.
+    """Combine runs in one self-contained HTML page, and write the same numbers as CSV, JSON and LaTeX files.
 
     Runs of one environment are compared: learning curves in one figure, and tests of the differences of their returns
-    (paired by training seed where the seeds are the same, else Welch's), corrected by Holm. Runs that crashed, were
-    stopped or are damaged are listed with the reason, and the others are shown.
+    (paired by training seed where the seeds are the same, else Welch's), corrected by Holm. Crashed, stopped and
+    damaged runs are listed with the reason.
 
     Example: rlkit report runs/cartpole runs/attack --out report.html
 

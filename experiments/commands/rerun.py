@@ -18,17 +18,17 @@ def rerun(
     trust: bool = False,
     json: Json = False,
 ) -> int:
-    """Run the command that wrote a folder once more, into another folder, and compare the results.
+    """Run the command that wrote a folder again, into another folder, and compare the results.
 
-    The command is in run.json. Relative paths in it are those of the current folder. A sweep is taken from the folder
-    itself.
+    The command is in run.json. Relative paths in it are relative to the current folder. The experiment of a sweep is
+    read from the folder itself.
 
     Example: rlkit rerun runs/cartpole
 
     Args:
         folder: Folder with the run.json of a command.
         out: Folder of the new results.
-        trust: Allow a command with --trust, which can run any code of the files that it names.
+        trust: Allow a command with --trust, which can run any code in the files that it names.
     """
     from ..report import ledger
     from ..workflows.rerun import arguments_of, differences
@@ -51,5 +51,5 @@ def rerun(
     if found:
         output.tell(f"The results differ from those in {folder}: {', '.join(found)}.")
     else:
-        output.tell(f"The results are those in {folder}; times are not compared.")
+        output.tell(f"The results equal those in {folder}; times are not compared.")
     return code

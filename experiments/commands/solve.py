@@ -38,7 +38,7 @@ def solve(
     value of every state is saved as CSV and JSON, and as a figure if the problem is a map. CartPole-v1 is solved on a
     lattice of its states, with a figure of the states from which the pole can be balanced.
 
-    After Ctrl-C the solution so far is printed and saved; its bounds hold. A lattice is given up without a solution.
+    After Ctrl-C the solution so far is printed and saved; its bounds hold. A lattice ends without a solution.
 
     Example: rlkit solve frozenlake-8x8 --gamma 0.99 --out runs/lake
 

@@ -10,7 +10,7 @@ from .options import DONE, FAILED, Json, Output, print_json
 
 
 def status(folder: Positional[Path], traceback: bool = False, json: Json = False) -> int:
-    """Tell which runs of a sweep are done, running, failed or missing, how fast it is and how long the rest may take.
+    """Show which runs of a sweep are done, running, failed or missing, its speed, and the time left.
 
     The sweep may run on another machine. A run counts as running while its process writes a heartbeat. The exit code
     is 1 if a run failed or a result is damaged.

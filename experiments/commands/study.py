@@ -26,8 +26,8 @@ def study(
 ) -> int:
     """Run a study: measure every case that has no row yet, then make its tables and figures from all rows.
 
-    A study may take hours. The first Ctrl-C or SIGTERM saves a checkpoint and leaves; the second one leaves at once.
-    The same command goes on: rows are kept, and a training of rlkit continues from its newest checkpoint.
+    A study may take hours. The first Ctrl-C or SIGTERM saves a checkpoint and stops; the second one stops at once.
+    The same command continues: rows are kept, and a training of rlkit continues from its newest checkpoint.
 
     Example: rlkit study matched cartpole-ppo
 
@@ -37,7 +37,7 @@ def study(
         data: Folder of rows, tables and figures.
         models: Folder of trained policies (robustness, worst_case, transfer, defenses); missing ones are trained and
             saved there.
-        makers: Whose policies to measure (matched, robustness).
+        makers: Libraries whose policies are measured (matched, robustness).
     """
     import torch
 

@@ -20,17 +20,17 @@ def sweep(
 ) -> int:
     """Run an experiment: train and evaluate every agent in every environment with every setting and seed.
 
-    Seeds, and settings that differ only in numbers a row can have for itself, train as one computation. The first
-    Ctrl-C or SIGTERM saves checkpoints and leaves; the second one leaves at once. The same command with --resume
-    continues, and several of them may work at one folder. Runs that fail are named, and the others finish; the exit
-    code is then 1.
+    All seeds train as one computation, together with settings that differ only in numbers that may differ by row. The
+    first Ctrl-C or SIGTERM saves checkpoints and stops; the second one stops at once. The same command with --resume
+    continues, and several such commands may work on one folder. If a run fails, the command names it, the others
+    finish, and the exit code is 1.
 
     Example: rlkit sweep experiment.toml --out runs/learning-rates
 
     Args:
-        file: TOML file of the experiment; its keys are in the chapter "Experiments" of the documentation.
+        file: TOML file of the experiment; the page "Experiments" of the documentation describes its keys.
         out: Folder of the results.
-        resume: Continue the sweep in the folder: run what has no result.
+        resume: Continue the sweep in the folder: run only the runs without a result.
         tensorboard: Also write the progress and the log of every run for TensorBoard, to the folder tensorboard below
             --out.
     """

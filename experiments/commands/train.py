@@ -24,7 +24,7 @@ def train(
     """Train several seeds of an agent as one computation, save them as one file, and evaluate their greedy policies.
 
     Writes agent.safetensors, training.csv, run.json and a figure to --out (default: runs/ALGO-ENV), and checkpoints
-    during training. The first Ctrl-C or SIGTERM saves a checkpoint and leaves; the second one leaves at once. The same
+    during training. The first Ctrl-C or SIGTERM saves a checkpoint and stops; the second one stops at once. The same
     command with --resume continues a run that was stopped or killed, and ends with the same numbers.
 
     Example: rlkit train --env CartPole-v1 --seeds 8 --steps 50000 --set learning_rate=1e-3 --out runs/cartpole
@@ -34,11 +34,12 @@ def train(
         backend: Implementation of the environment: auto uses rlkit's own CartPole-v1; gymnasium uses gymnasium's.
         episodes: Evaluation episodes per seed after training.
         tensorboard: Also write the log for TensorBoard, one run per seed, to the folder tensorboard below --out.
-        checkpoint_every: Environment steps per seed between two checkpoints; a few more where iterations are joined.
-        step_timeout: Time limit of a step of a gymnasium environment. The environments of a seed then step in a process
-            of their own, which is killed when a step takes longer; the seed is frozen and the others go on.
-        engine: compiled runs loops in machine code on the CPU, torch runs plain torch on any device; auto uses the
-            compiled one where it covers the agent. A resumed run keeps its engine unless told.
+        checkpoint_every: Environment steps per seed between two checkpoints; slightly more where one call makes several
+            iterations.
+        step_timeout: Time limit of a step of a gymnasium environment. The environments of a seed then run in a separate
+            process, which is killed when a step takes longer; the seed is frozen and the other seeds continue.
+        engine: compiled runs loops in machine code on the CPU; torch runs plain torch on any device; auto uses the
+            compiled engine where it covers the agent. A resumed run keeps its engine unless this option is given.
     """
     from rlkit.optional_packages import require
 

@@ -14,10 +14,11 @@ def transfer(
     attack: Literal["fgsm", "pgd", "deepfool"] = "pgd",
     episodes: int = 20,
 ) -> int:
-    """Attack every policy with observations computed on every other one: returns and changed actions.
+    """Attack every policy with observations that are computed on every other policy: returns and changed actions.
 
-    The matrix has a line for each policy that the attack is computed on and a column for each that plays. Policies need
-    the same environment and the same number of training seeds; row s of a target meets the attack on row s of a source.
+    The matrix has a line for each policy on which the attack is computed (source) and a column for each policy that
+    plays (target). Policies need the same environment and the same number of training seeds; row s of a target plays
+    under the attack on row s of a source.
 
     Example: rlkit transfer runs/dqn runs/ppo --epsilons 0.2 0.4 --out runs/transfer
 

@@ -23,15 +23,15 @@ def tune(
 ) -> int:
     """Search hyper-parameters with Optuna, and freeze the best into a file that --preset reads.
 
-    The configurations of a round train as rows of one computation where they differ only in numbers a row can have for
-    itself. Only the best of them train on with more steps. The seeds and the starts of episodes are those of a tuning
-    set: commands that read the preset refuse its seeds. The first Ctrl-C or SIGTERM saves checkpoints and leaves; the
-    same command with --resume continues.
+    The configurations of a round train as rows of one computation where they differ only in numbers that may differ by
+    row. Only the best of them train again with more steps. Tuning has its own seeds and its own starts of episodes:
+    commands that read the preset refuse its seeds. The first Ctrl-C or SIGTERM saves checkpoints and stops; the same
+    command with --resume continues.
 
     Example: rlkit tune search.toml --out runs/search
 
     Args:
-        file: TOML file of the search; its keys are in the chapter "Experiments" of the documentation.
+        file: TOML file of the search; the page "Experiments" of the documentation describes its keys.
         out: Folder of the results and of preset.json.
         resume: Continue the search in the folder.
     """

@@ -23,7 +23,7 @@ def watch(
 ) -> int:
     """Watch one training seed of a policy play: in a window, as text, or as an animation in a file.
 
-    The episodes are the first ones of rlkit evaluate. Under --attack the animation shows the true state next to the
+    The episodes are the first episodes of rlkit evaluate. With --attack the animation shows the true state next to the
     observation that the policy receives (cart-pole and grid worlds).
 
     Example: rlkit watch runs/dqn-CartPole-v1 --mode gif --attack fgsm --epsilon 0.5 --out cartpole.gif

@@ -20,19 +20,19 @@ def zoo(
 ) -> int:
     """Make a zoo of victims for rlkit benchmark: train plain and defended policies, add given ones, write all digests.
 
-    The folder holds one .safetensors file a victim and zoo.json: the SHA-256 of every file, how it was made, the
-    threat, and a digest of the secret from which hidden test starts follow. The secret is printed and not written:
-    keep it until submissions are in.
+    The folder holds one .safetensors file for each victim and zoo.json: the SHA-256 of every file, how it was made, the
+    threat, and a digest of the secret. The secret determines the hidden test starts. It is printed and not written to a
+    file: keep it until all submissions are in.
 
     Example: rlkit zoo --algos ppo --defenses radial:epsilon=0.4,ramp=0.5 sa_ppo_kl:epsilon=0.4 --seeds 10 --out zoo
 
     Args:
         out: Folder of the zoo.
         policies: Policies of rlkit to add; their folder or file names them.
-        algos: Algorithms to train, plain and with every defense that serves them.
+        algos: Algorithms to train, without a defense and with every defense that applies to them.
         defenses: Defenses of rlkit train with their numbers: epsilon in units of the threat's scale, the strength, and
             the fraction of training over which epsilon grows (ramp).
-        secret: Text that gives the hidden starts, of at least 16 characters.
+        secret: Text of at least 16 characters that determines the hidden starts.
         overwrite: Replace the zoo that --out already holds.
     """
     from ..report import ledger, terminal
@@ -49,5 +49,5 @@ def zoo(
     if json:
         print_json({"folder": str(out), "secret": kept, "commitment": commitment_of(kept)})
     else:
-        print(f"written to {out}\nsecret (it is written nowhere; keep it): {kept}")
+        print(f"written to {out}\nsecret (not saved in any file; keep it): {kept}")
     return DONE

@@ -97,10 +97,10 @@ def grid_result(training: Training, trained: TrainingResult, known: GridExact, c
             *mistakes_picture(exact, found),
         ),
         notes=(
-            f"Returns here are exact: each seed's greedy policy is evaluated in the very table that the simulator "
-            f"samples, for episodes of at most {known.horizon} steps. The optimum under that limit comes from "
-            f"backward induction (rounding error below {known.error_bound:.1g}); it may depend on the steps "
-            "left, which a learned policy does not see.",
+            f"Returns here are exact: each seed's greedy policy is evaluated in the table that the simulator "
+            f"samples, for episodes of at most {known.horizon} steps. The optimum under this limit comes from "
+            f"backward induction (rounding error below {known.error_bound:.1g}). Its actions may depend on the number "
+            "of steps left, which a learned policy does not observe.",
         ),
     )
     return GridResult(run, exact.optimum, found.returns, median)

@@ -17,14 +17,14 @@ COLUMNS = ("task", "agent", "epsilon", "certified", "worst case", "best attack",
 NOTE = (
     "Certified <= worst case <= best attack <= natural. On the grid all four are exact expectations: the certified "
     "bound holds against every adversary, and an adversary attains the worst case. On the cart-pole nothing is "
-    "certified here; the best attack provokes the action of the lowest value, by the worst case on a lattice of states."
+    "certified here; the best attack tries to cause the action of the lowest value in the worst case on a lattice."
 )
 
 
 def sandwich_run(rows: Sequence[tuple[Cell, ...]], settings: Sandwiches) -> RunRecord:
     """The record of the lines of both tasks."""
     title = (
-        "How bad can it get? Mean return over seeds; epsilon in units of one-hot observations on the grid and of the "
+        "The worst case: mean return over seeds; epsilon in units of one-hot observations on the grid and of the "
         "committed scale on the cart-pole"
     )
     return RunRecord(

@@ -75,7 +75,7 @@ def _of_attack(run: RunRecord) -> Summary:
     """Of policies under attack: the natural return and the least one that an attack left at the largest epsilon."""
     curves = run.results.get("curves")
     question = (
-        f"Which return does {run.settings.get('algorithm', 'the policy')} keep under attacks on what it observes?"
+        f"Which return does {run.settings.get('algorithm', 'the policy')} keep under attacks on its observations?"
     )
     if not isinstance(curves, Mapping):
         return Summary(question, "See the tables.")
@@ -91,20 +91,22 @@ def _of_attack(run: RunRecord) -> Summary:
     for name, several in found.items() if isinstance(found, Mapping) else ():
         warnings += [f"{name}: {each['message']}." for each in several]
     if not {"worst_case", "falls"} & set(run.results):
-        warnings.append("No worst case was computed: a stronger attack may leave less.")
+        warnings.append("No worst case was computed: a stronger attack may lower the return further.")
     return Summary(question, f"{'; '.join(parts)}.", tuple(warnings))
 
 
 def _of_solution(run: RunRecord) -> Summary:
     """Of an exact solution."""
     results = run.results
-    question = f"What is the start of {run.settings.get('environment')} worth at gamma {run.settings.get('gamma')}?"
+    question = (
+        f"What is the value of {run.settings.get('environment')} at gamma {run.settings.get('gamma')}, from the start?"
+    )
     names = [f"start_{name}" for name in ("value", "lower", "upper")]
     if not all(isinstance(results.get(name), float) for name in names):
         return _of_any(run)
     value, lower, upper = (results[name] for name in names)
     answer = f"{value:.6g}; proven to lie between {lower:.11g} and {upper:.11g}."
-    warnings = () if results.get("finished", True) else ("Interrupted: the bounds hold, and could be closer.",)
+    warnings = () if results.get("finished", True) else ("Interrupted: the bounds hold, but may be wide.",)
     return Summary(question, answer, warnings)
 
 

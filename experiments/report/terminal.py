@@ -39,7 +39,7 @@ REPORT_COMMAND = "rlkit report {folder} --out {folder}/report.html"
 NEXT_COMMANDS = {  # by kind of run
     "train": "rlkit attack {folder} --out {folder}-attack, or rlkit watch {folder} --mode gif --out {name}.gif",
     "attack": "open {folder}/report.html",
-    "solve": f"{REPORT_COMMAND}, or a policy beside it: rlkit train",
+    "solve": f"{REPORT_COMMAND}, or train a policy to compare: rlkit train",
     "sweep": f"{REPORT_COMMAND}, or rlkit rerun {{folder}}",
     "tune": "rlkit train --algo ALGO --env ENV --preset {folder}/preset.json, with those of the search",
 }

@@ -71,11 +71,11 @@ ATTACKS: dict[str, Attack] = {
 ACCESSES: tuple[Access, ...] = get_args(Access)  # from least to most
 NOTE = (
     "Intervals are over training seeds; an attack that fails proves nothing. Queries are observations at which an "
-    "attack asks the policy; CPU seconds hold the fit of an attack, whose queries are not counted."
+    "attack asks the policy. CPU seconds include the fit of an attack; queries do not."
 )
 STRONGEST_NOTE = (
-    "The attack called strongest is selected for every seed and epsilon on other episodes, among all attacks of the "
-    "table at this epsilon or a smaller one, and no attack."
+    "The strongest attack is selected for every seed and epsilon on other episodes. The candidates are all attacks of "
+    "the table at this epsilon or a smaller one, and no attack."
 )
 SPREADS = 3  # ways to divide an epsilon of an episode over its steps
 CHECKED_STATES = 100  # of natural episodes of every seed, at which the checklist is run
@@ -489,8 +489,9 @@ def attack_run(
 def alike_note(epsilon: float) -> str:
     """Explain the dotted line in a curve."""
     return (
-        f"From epsilon {epsilon:.4g} on, half the smallest distance between two states, one state can look like "
-        "another, and no policy can act optimally in both. A column of the table gives epsilon relative to this value."
+        f"Epsilon {epsilon:.4g} is half the smallest distance between two states. From it on, two states can be shown "
+        "as the same observation, and no policy can act optimally in both. A column of the table gives epsilon "
+        "relative to this value."
     )
 
 

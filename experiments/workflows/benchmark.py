@@ -30,9 +30,10 @@ from .victim_zoo import Zoo, commitment_of, hidden_seed
 
 VERIFIED, REFUTED, OPEN = "verified", "refuted", "not verified"
 NOTE = (
-    "Lower: no attack within the threat leaves less; on CartPole-v1 from the starts of these episodes, on grids in "
-    "expectation; empty where nothing is certified. Upper: the submission that leaves least, selected for every "
-    "seed and epsilon on public episodes and executed on those reported. Seconds are of CPU time."
+    "Lower: the certified lower bound of the return under every attack within the threat; on CartPole-v1 for the "
+    "starts of these episodes, on grids in expectation; empty where nothing is certified. Upper: the return under the "
+    "strongest submission, selected for every seed and epsilon on public episodes and executed on the reported ones. "
+    "Seconds are CPU seconds."
 )
 Floats = NDArray[np.float64]
 Fit = Callable[[Subject, Threat, float], Attack]  # victim, threat, epsilon -> the attack

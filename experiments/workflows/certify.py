@@ -28,9 +28,9 @@ EPISODES = 10  # natural ones of every training seed, whose states are decided
 HALVINGS = 12  # of the interval of a radius
 QUANTILES = (0.1, 0.5, 0.9)  # of the radii of every seed
 NOTE = (
-    "Certified: no observation within epsilon changes the greedy action, rounding included. Changed: one is known that "
-    "does. Open: neither. Each decision is certified; the states are those of natural episodes, a sample, so intervals "
-    "are over training seeds. A certificate at natural states says nothing about states that an attack leads to."
+    "Certified: no observation within epsilon changes the greedy action, rounding included. Changed: an observation "
+    "that changes it was found. Open: undecided. The states are a sample from natural episodes; intervals are over "
+    "training seeds. A certificate at natural states says nothing about states that are reached under attack."
 )
 
 

@@ -364,11 +364,11 @@ def mistakes_picture(exact: Exact, found: ExactValues) -> tuple[Picture, ...]:
     share, cost = found.suboptimal_probability.mean(axis=0), found.regret.mean(axis=0).clip(min=0)
     top = max(float(cost.max(axis=0)), 1e-12)
     wrong: dict[str, Any] = {"title": "Where seeds choose a wrong action", "label": "share of seeds"}
-    lost: dict[str, Any] = {"title": "What that loses from there", "label": f"mean regret at gamma {solution.gamma:g}"}
+    lost: dict[str, Any] = {"title": "Loss from each state", "label": f"mean regret at gamma {solution.gamma:g}"}
     draw_values(grid, share, solution.optimal_actions, axes=left, limits=(0, 1), blank=True, **wrong)
     draw_values(grid, cost, axes=right, limits=(0, top), blank=True, **lost)
     caption = (
-        "Where greedy policies go wrong: the share of seeds whose action is not optimal (arrows are the optimal "
+        "Errors of the greedy policies: the share of seeds whose action is not optimal (arrows are the optimal "
         "actions), and the mean regret of the seeds from each state."
     )
     return (Picture("mistakes", caption, svg(figure)),)

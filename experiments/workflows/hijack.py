@@ -141,13 +141,13 @@ def hijack_run(
     itself = ", ".join(f"{level:.4g} ({name})" for name, level in best.items())
     columns = ("attempt", "epsilon", "attacker's return", "share of steps with the attacker's action")
     notes = [
-        f"The attacker's reward: {goal.description}. Its own policy, if it could act itself, gets {itself}. Intervals "
-        "are over training seeds."
+        f"The attacker's reward: {goal.description}. The attacker's own policy would earn {itself} if it acted itself. "
+        "Intervals are over training seeds."
     ]
     if mark is not None:
         notes.append(
             f"Half the smallest distance between the observations of two states is {mark:.4g} {unit} (norm {norm}): "
-            "beyond it one state can look like another."
+            "beyond it two states can be shown as the same observation."
         )
     figure = _figure(epsilons, unit, natural, played, best, mark)
     return RunRecord(

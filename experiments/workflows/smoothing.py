@@ -36,11 +36,11 @@ ATTACKS: tuple[Attack, ...] = (Noise("gaussian"), FGSM())
 ATTACKED_EPISODES = 50
 ALPHA = 0.05  # of the certificates of all seeds together
 NOTE = (
-    "Certified, at most and natural are of the smoothed policy, which sees its observations through Gaussian noise of "
-    "{sigma:g} units, and say nothing about the policy without it. Certified: no attacker whose offsets of an episode "
-    "have a total l2 length of epsilon leaves less in expectation; it holds for all seeds together with probability "
-    "{level:.0%} over the {episodes} sampled episodes of each (Kumar, Levine & Feizi 2022). Attacked is the attack "
-    "that leaves least on other episodes."
+    "All columns concern the smoothed policy, which adds Gaussian noise of {sigma:g} units to its observations, and "
+    "say nothing about the policy without noise. Certified and at most: bounds of the expected return under every "
+    "attacker whose offsets of an episode have a total l2 length of at most epsilon; they hold for all seeds together "
+    "with probability {level:.0%} over the {episodes} sampled episodes of each (Kumar, Levine & Feizi 2022). Attacked: "
+    "the return under the strongest attack, selected on other episodes."
 )
 
 

@@ -166,7 +166,7 @@ def answer(
     try:
         if gamma != 1:
             return Answer(solve_mdp(problem.mdp, gamma, tolerance, method, device), limited)
-        reason = "without discounting a small change of values proves nothing; bounds from both sides do"
+        reason = "without discounting a small change of values proves nothing, but bounds from both sides do"
         return Answer(replace(interval_iteration(problem.mdp, tolerance), reason=reason), limited)
     except SolverInterrupted as stopped:
         return Answer(stopped.solution, limited, finished=False)
@@ -265,10 +265,10 @@ def _proof_note(proof: Proof | None, numbers: Mapping[str, Any]) -> tuple[str, .
     """A sentence about the proof."""
     if proof is None:
         return ()
-    own = "the policy found is optimal" if proof.holds else "the policy found is optimal but for rounding in the table"
+    own = "the policy found is optimal" if proof.holds else "the policy found is optimal up to rounding in the table"
     return (
         f"Proved in rational arithmetic ({proof.arithmetic}): {own}; the bounds "
-        f"{'enclose' if proof.encloses else 'DO NOT enclose'} the optimum in every state; the start is worth "
+        f"{'enclose' if proof.encloses else 'DO NOT enclose'} the optimum in every state; the value of the start is "
         f"{numbers['proved_start_value']}.",
     )
 

@@ -318,7 +318,7 @@ class KeptTraining:
         try:
             self.checkpoints.save(so_far.agent, {"spent": spent._asdict(), "exact": exact})
         except OSError as error:
-            text = f"no checkpoint at step {so_far.agent.num_timesteps:,}, the run goes on without it: {error}"
+            text = f"no checkpoint at step {so_far.agent.num_timesteps:,}, the run continues without it: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         self.cpu_seconds_of_saving += time.process_time() - began
 

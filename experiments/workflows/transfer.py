@@ -20,10 +20,10 @@ from .threat import described, refuse_episode_budget
 
 NOISE = "sign noise"
 NOTE = (
-    "An attack is computed on the source and shown to the target, whose row s meets the attack on the source's row s. "
-    "On the diagonal source and target are one. Return is the target's, with every step attacked; change is its "
-    "difference to the natural return, paired by seed. Sign noise of the same size needs no source. More flips are not "
-    "more harm."
+    "An attack is computed on the source and shown to the target; row s of the target plays under the attack on row s "
+    "of the source. On the diagonal, source and target are the same policy. The return is that of the target with "
+    "every step attacked. The change is its difference to the natural return, paired by seed. Sign noise of the same "
+    "size needs no source. More changed actions need not do more harm."
 )
 
 
@@ -56,7 +56,7 @@ def transferred(subjects: Sequence[Subject], threat: Threat, attack: Attack, epi
     refuse_episode_budget(threat, "transfer is")
     counts = [len(subject.seeds) for subject in subjects]
     if len(subjects) < 2 or len(set(counts)) > 1:
-        raise ValueError(f"transfer needs at least two policies of one number of seeds, got policies of {counts} seeds")
+        raise ValueError(f"transfer needs at least two policies with equal numbers of seeds, got {counts} seeds")
     attacks: dict[str, Attack] = {NOISE: Noise("sign")}
     attacks |= {subject.name: Transfer(attack, subject.policy) for subject in subjects}
     curves = [[_played(target, each, threat, episodes) for target in subjects] for each in attacks.values()]

@@ -132,7 +132,7 @@ def make_zoo(
     commitment = commitment_of(secret)
     sources = [path / AGENT_FILE if path.is_dir() else path for path in given]
     if any(source.suffix == ".zip" for source in sources):
-        raise ValueError("stable-baselines3 models are no victims of a zoo, which holds policies that run no code")
+        raise ValueError("stable-baselines3 models cannot be victims of a zoo: their files can run code")
     opened = [open_policy(source) for source in sources]
     names = list(trainings)
     names += [path.stem if path == source else path.name for path, source in zip(given, sources, strict=True)]

@@ -26,12 +26,14 @@ from .threat import described, refuse_episode_budget
 
 NOTE = (
     "Certified <= worst case <= best attack <= natural, all four in exact expectation over the start distribution. The "
-    "certified bound holds for every adversary within the threat; an adversary that attains the worst case is known. "
-    "Where both are equal, the worst case is exact. Best attack is the least of all attacks of the table and none."
+    "certified bound holds for every adversary within the threat, and an adversary was found that attains the worst "
+    "case. Where both are equal, the worst case is exact. Best attack is the lowest return under the attacks of the "
+    "table and without attack."
 )
 FALL_NOTE = (
-    "At least: no adversary within the threat makes the policy fall sooner, from the starts of the first episodes. At "
-    "most: a sequence of observations that does was executed. Where both are equal, the fewest steps are exact."
+    "At least: no adversary within the threat makes the policy fall in fewer steps, from the starts of the first "
+    "episodes. At most: the steps of an executed sequence of observations that makes it fall. Where both are equal, "
+    "the fewest steps are exact."
 )
 STARTS, NODES = 5, 2_000  # starts per seed, and states verified from each in either search
 COLUMNS = (
@@ -121,8 +123,8 @@ def with_distance(run: RunRecord) -> RunRecord:
         last = [point for point in points if point["attack"] == STRONGEST][-1]
         ends.append(f"{last['mean_return'].value:.4g} of {points[0]['mean_return'].value:.4g} ({name})")
     words = (
-        f"At the largest epsilon the strongest attack leaves {', '.join(ends)}. Nothing is known about how far it is "
-        "from the worst case: no lower bound was computed (--worst-case computes one for grid worlds and CartPole-v1)."
+        f"At the largest epsilon the return under the strongest attack is {', '.join(ends)}. Its distance to the worst "
+        "case is not known: no lower bound was computed (--worst-case computes one for grid worlds and CartPole-v1)."
     )
     return replace(run, notes=(*run.notes, words))
 
@@ -216,8 +218,9 @@ def _distance_note(epsilon: float, found: Sandwich) -> str:
     returns = (found.best_attack, found.exact, found.certified, found.best_attack - found.exact)
     best, exact, certified, far = map(without_rounding, returns)
     return (
-        f"Epsilon {epsilon:g}: the best attack leaves {best.mean():.4g}, {exact.mean():.4g} can be attained, and "
-        f"{certified.mean():.4g} is certain (means over seeds; largest distance {far.max():.4g})."
+        f"Epsilon {epsilon:g}: the return is {best.mean():.4g} under the best attack and {exact.mean():.4g} under the "
+        f"worst adversary found; the certified lower bound is {certified.mean():.4g} (means over seeds; largest "
+        f"distance {far.max():.4g})."
     )
 
 

@@ -57,7 +57,9 @@ class RadialBasis:
         device: torch.device | str = "cpu",
     ) -> None:
         if centers < 1 or centers % ALIGNMENT:
-            raise ValueError(f"centers must be a positive multiple of {ALIGNMENT}, got {centers}: rows are equal then")
+            raise ValueError(
+                f"centers must be a positive multiple of {ALIGNMENT}, got {centers}: only then rows are equal"
+            )
         if not width > 0.0:
             raise ValueError(f"width must be above 0, got {width}")
         features = len(low)

@@ -131,11 +131,11 @@ def _chosen(mdp: Problem, gamma: float, tolerance: float) -> Solution:
             reason = f"a map of {grid.open.shape[0]} x {grid.open.shape[1]} tiles: swept without a table"
             return replace(stencil_iteration(grid, gamma, tolerance, STENCIL_SWEEPS), reason=reason)
         continuing = extents(mdp).continuation_low >= CONTINUING
-        reason = "no episode ends: all values move together, and the bounds see through that"
+        reason = "no episode ends: all values rise together, which does not widen the bounds"
         if not continuing:
-            reason = "episodes end: values spread from the endings, Gauss-Seidel sweeps carry them along"
+            reason = "episodes end: values spread from the terminal states, and Gauss-Seidel sweeps spread them fastest"
             if COMPILED and _many_without_reward(mdp) and gamma <= SHORT_SIGHTED:
-                reason = "many states, few rewards, a short view: work follows the values that still move"
+                reason = "many states, few rewards, a short horizon: only states whose values still change are updated"
                 return replace(prioritized_sweeping(mdp, gamma, tolerance), reason=reason)
         if _narrow(as_table(mdp)):
             sweeps = max(60, STATES_SWEPT_IN_A_SOLVE // mdp.num_states)
@@ -160,7 +160,7 @@ def _continued(table: TabularMDP, gamma: float, tolerance: float, partial: Solut
         reason = f"{tried}: its policy was improved with exact evaluations"
     else:
         solution = inexact_policy_iteration(table, gamma, tolerance, initial=partial.value)
-        reason = f"{tried}, and the factors of its policy's system would be large: a Krylov method went on from there"
+        reason = f"{tried}, and the factors of its policy's system would be large: a Krylov method continued"
     return replace(solution, reason=reason, seconds=time.perf_counter() - began)
 
 
@@ -170,13 +170,13 @@ def _on_lattice(mdp: LatticeMDP, gamma: float, tolerance: float) -> Solution:
     outcomes = mdp.fraction[0].size * 2 ** len(mdp.lattice.shape)
     by_cells = COMPILED and extents(mdp).continuation_low < CONTINUING
     if by_cells and outcomes > SMALL_LATTICE_TABLE:
-        reason = f"a lattice of {size} points: swept as its cells, without a table"
+        reason = f"a lattice of {size} points: its cells are swept without a table"
         return replace(lattice_iteration(mdp, gamma, tolerance), reason=reason)
     if outcomes <= LARGEST_LATTICE_TABLE:
         solution = _chosen(mdp.tabular, gamma, tolerance)
         return replace(solution, reason=f"a lattice of {size} points, as its table: {solution.reason}")
     solution = device_iteration(mdp, gamma, tolerance)
-    return replace(solution, reason=f"a lattice of {size} points, too large for a table: swept as its cells")
+    return replace(solution, reason=f"a lattice of {size} points, too large for a table: its cells are swept")
 
 
 def _exact(mdp: Problem, gamma: float, tolerance: float, start: Solution | None) -> Solution:

@@ -256,7 +256,7 @@ def test_a_table_begins_the_next_episode_with_an_action_of_its_own(tmp_path):
 
     agent = TabularQ(maker, seeds=[1], num_envs=8, device="cpu", algorithm="sarsa").learn(96)
     agent.checkpoint(tmp_path / "run.safetensors")
-    with pytest.warns(RuntimeWarning, match="running episodes could not be brought back"):
+    with pytest.warns(RuntimeWarning, match="running episodes could not be restored"):
         again = TabularQ.resume(tmp_path / "run.safetensors", env=maker, device="cpu")
     for _, copy, step in again.resumed_at_boundary:
         assert (again.env.obs[0, copy], step) == (0, 96)  # where an episode begins

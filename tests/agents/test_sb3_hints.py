@@ -42,7 +42,7 @@ def test_a_policy_before_the_environment_is_answered():
         ({"seed": 0}, "unknown hyper-parameter 'seed' of DQN: pass seeds=\\[seed\\]"),
         ({"n_envs": 4}, "pass num_envs"),
         ({"policy_kwargs": {}}, "net_arch, activation, network"),
-        ({"policy": "MlpPolicy"}, "network says what reads the observations"),
+        ({"policy": "MlpPolicy"}, "network names the kind of network"),
         ({"verbose": 1}, "progress_bar=True"),
         ({"tensorboard_log": "logs"}, "rlkit train --tensorboard"),
         ({"learning_rate": lambda remaining: 1e-3}, "pass the number that it starts from, and learning_rate_schedule="),
@@ -62,10 +62,10 @@ def test_arguments_of_other_names_and_forms_are_answered(argument, message):
 @pytest.mark.parametrize(
     ("arguments", "named", "message"),
     [
-        ((), {"callback": print}, r"callback: what it does stands in a loop: for timesteps in agent\.training"),
-        ((print,), {}, r"callback: what it does stands in a loop: for timesteps in agent\.training"),
+        ((), {"callback": print}, r"callback: write its code in a loop: for timesteps in agent\.training"),
+        ((print,), {}, r"callback: write its code in a loop: for timesteps in agent\.training"),
         ((), {"log_interval": 4}, "every=1000"),
-        ((), {"reset_num_timesteps": False}, "goes on where it was"),
+        ((), {"reset_num_timesteps": False}, "continues the training"),
         ((), {"callbak": print}, "unexpected keyword argument 'callbak'$"),
     ],
 )

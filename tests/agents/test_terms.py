@@ -317,7 +317,7 @@ def test_what_is_no_sequence_of_named_functions_is_refused():
 
 
 def test_a_table_takes_no_terms():
-    with pytest.raises(ValueError, match="TabularQ descends no loss that terms could be added to"):
+    with pytest.raises(ValueError, match="TabularQ has no loss to which terms could be added"):
         TabularQ("FrozenLake-v1", device="cpu", terms=[WeightDecay(1.0)])
 
 

@@ -80,7 +80,7 @@ def test_files_that_do_not_fit_leave_the_old_ones_and_a_command_on_a_full_disk_e
     assert (tmp_path / "policy").read_bytes() == before
     assert told["code"] == 2
     *warning, sentence = told["said"].splitlines()
-    assert "no checkpoint at step 256, the run goes on without it" in warning[0]
+    assert "no checkpoint at step 256, the run continues without it" in warning[0]
     assert sentence.startswith("rlkit: ")
     assert "File too large" in sentence
     assert "was not written" in sentence

@@ -253,7 +253,7 @@ def test_predict_takes_masks_as_sb3_contribs_does():
         assert (agent.predict(obs, deterministic=deterministic, action_masks=only[2])[0] == 5).all()  # of all
     with pytest.raises(ValueError, match=r"action_masks has shape \(4, 5\), expected \(4, 6\)"):
         agent.predict(obs, action_masks=only[:, :5])
-    with pytest.raises(ValueError, match="action_masks allows no action somewhere"):
+    with pytest.raises(ValueError, match="action_masks allows no action for some observation"):
         agent.predict(obs, action_masks=only * [[1], [1], [0], [1]])
 
 

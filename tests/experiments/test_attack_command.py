@@ -50,8 +50,8 @@ def test_several_policies_and_norms_are_one_table(pole: Path, tmp_path: Path, ca
     latex = (tmp_path / "run" / "attacks.tex").read_text(encoding="utf-8")
     assert latex.count(r" \\") == len(lines)
     last = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["notes"][-1]
-    assert last.startswith("At the largest epsilon the strongest attack leaves")
-    assert "Nothing is known about how far it is from the worst case" in last
+    assert last.startswith("At the largest epsilon the return under the strongest attack is")
+    assert "Its distance to the worst case is not known" in last
 
 
 @pytest.mark.slow
@@ -60,11 +60,11 @@ def test_what_differs_between_policies_is_refused(pole: Path, tmp_path: Path, ca
     DQN("Acrobot-v1", device="cpu", net_arch=(8,)).save(tmp_path / "other.safetensors")
     for arguments, words in (
         (("attack", both[0], str(tmp_path / "other.safetensors")), "policies that are compared play one environment"),
-        (("attack", *both, "--unit", "std"), "are no unit for several policies"),
-        (("attack", *both, "--worst-case"), "--measures and --worst-case are of one policy in one norm"),
+        (("attack", *both, "--unit", "std"), "cannot be the unit of several policies"),
+        (("attack", *both, "--worst-case"), "--measures and --worst-case need a single policy and a single norm"),
         (("attack", both[0], "--norm", "2", "--norms", "inf"), "--norm gives one norm and --norms several"),
         (("attack",), "name at least one policy"),
-        (("attack", *both, "--vec-normalize", "file.pkl"), "--vec-normalize is of a single policy"),
+        (("attack", *both, "--vec-normalize", "file.pkl"), "--vec-normalize belongs to a single policy"),
         (("attack", *both, "--algo", "dqn", "ppo"), "--algo names 2 algorithms for 0 stable-baselines3 models"),
     ):
         assert main([*arguments]) == 2

@@ -141,6 +141,6 @@ def test_measures_need_an_epsilon_and_a_known_name(
     agent.save(tmp_path / "agent.safetensors")
     args = ["attack", str(tmp_path / "agent.safetensors"), "--unit", "raw", "--episodes", "1", "--attacks", "noise"]
     assert main([*args, "--epsilons", "0", "--measures", "distance"]) == 2
-    assert "look as far as the largest epsilon, got [0.0]: add one above 0" in capsys.readouterr().err
+    assert "need an epsilon above 0, got [0.0]: add one" in capsys.readouterr().err
     assert main([*args, "--epsilons", "0.1", "--measures", "distances"]) == 2
     assert "distances" in capsys.readouterr().err

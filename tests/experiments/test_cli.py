@@ -259,7 +259,7 @@ def test_options_of_defenses_that_do_not_fit_are_refused(capsys: pytest.CaptureF
     assert "weight_decay needs a strength" in misuse(capsys, "train", "--defense", "weight_decay")
     assert "epsilon must be finite" in misuse(capsys, "train", "--defense", "J1", "--defense-epsilon=-1")
     table = ("--algo", "tabularq", "--env", "FrozenLake-v1", "--defense", "J1", "--defense-epsilon", "1")
-    assert "TabularQ descends no loss" in misuse(capsys, "train", *table)
+    assert "TabularQ has no loss to which terms could be added" in misuse(capsys, "train", *table)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,7 @@ def test_the_summary_of_an_attack_is_the_least_return_at_the_largest_epsilon() -
     ]
     told = summary_of(RunRecord("attack", "title", {}, {"curves": {"DQN": points}}))
     assert told.answer == "DQN: 500 [500, 500] without attack, 30 [30, 30] under fgsm at epsilon 0.2."
-    assert told.warnings == ("No worst case was computed: a stronger attack may leave less.",)
+    assert told.warnings == ("No worst case was computed: a stronger attack may lower the return further.",)
 
 
 def test_the_summary_of_a_sweep_is_the_cell_with_the_highest_return() -> None:

@@ -55,7 +55,7 @@ def test_a_training_runs_again_with_the_same_results(tmp_path: Path, capsys: pyt
     assert main([*TRAIN, "--out", str(folder)]) == 0
     assert ledger.read(folder).arguments == TRAIN
     assert main(["rerun", str(folder)]) == 0
-    assert f"The results are those in {folder}" in capsys.readouterr().out
+    assert f"The results equal those in {folder}" in capsys.readouterr().out
     assert ledger.read(tmp_path / "lake-again").arguments == TRAIN
     assert main(["rerun", str(folder)]) == 2
     assert "holds a run already" in capsys.readouterr().err
@@ -89,7 +89,7 @@ def test_a_sweep_runs_again_from_its_own_folder(
     assert main(["sweep", str(file), "--out", str(folder)]) == 0
     file.unlink()
     assert main(["rerun", str(folder)]) == 0
-    assert f"The results are those in {folder}" in capsys.readouterr().out
+    assert f"The results equal those in {folder}" in capsys.readouterr().out
     one, other = ledger.read(folder), ledger.read(tmp_path / "out-again")
     assert one.title == other.title == "lake: Which learning rate is best?"
     assert main(["rerun", str(folder)]) == 2

@@ -35,9 +35,7 @@ def test_the_diagonal_is_the_attack_itself_and_epsilon_0_is_natural() -> None:
         assert (found.returns[0, j] == own.returns[0].mean(axis=-1)).all()
         assert (found.returns[1 + j, j] == own.returns[1].mean(axis=-1)).all()
     assert (found.flips[1, 0, 1] >= found.flips[2, 0, 1] - 1e-12).all()  # FGSM on the policy itself is the worst corner
-    with pytest.raises(
-        ValueError, match="at least two policies of one number of seeds, got policies of \\[2, 1\\] seeds"
-    ):
+    with pytest.raises(ValueError, match="at least two policies with equal numbers of seeds, got \\[2, 1\\] seeds"):
         transferred([subjects[0], of_agent(linear(1), "CartPole-v1", {})], THREAT, FGSM(), 3)
 
 

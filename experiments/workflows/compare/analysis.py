@@ -145,8 +145,8 @@ def comparison_run(comparison: Comparison) -> RunRecord:
         pictures=(_picture(comparison),),
         notes=(
             f"Both have equal hyper-parameters, step budgets and evaluation episodes ({numbers['episodes']} per seed, "
-            "greedy policy at the end of training). CPU seconds are of training alone, each library in its own process "
-            "on one thread, both at the same time.",
+            "greedy policy at the end of training). CPU seconds are those of training. Each library has its own "
+            "process with one thread, and both run at the same time.",
             difference_note(comparison, difference),
         ),
     )

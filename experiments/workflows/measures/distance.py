@@ -35,7 +35,8 @@ def distance(subject: Subject, plan: AttackPlan) -> Measurement:
         picture=Picture("distance", caption, svg(_figure(curves, plan))),
         note=(
             f"Adversarial distance is the smallest epsilon found that changes the action, at {obs.shape[1]} states of "
-            f"{EPISODES} natural episodes of every training seed: an upper bound, as something nearer may be there."
+            f"{EPISODES} natural episodes of every training seed: an upper bound, because a nearer observation may "
+            "exist."
         ),
     )
 

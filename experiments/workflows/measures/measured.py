@@ -41,7 +41,7 @@ def with_measures(run: RunRecord, subject: Subject, plan: AttackPlan, names: Seq
     if not names:
         return run
     if not max(plan.epsilons, default=0.0) > 0:
-        raise ValueError(f"--measures look as far as the largest epsilon, got {list(plan.epsilons)}: add one above 0")
+        raise ValueError(f"--measures need an epsilon above 0, got {list(plan.epsilons)}: add one")
     found = {name: MEASURES[name](subject, plan) for name in dict.fromkeys(names)}
     return replace(
         run,

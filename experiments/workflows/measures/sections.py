@@ -48,16 +48,16 @@ def sections(subject: Subject, plan: AttackPlan) -> Measurement:
     planes = drawn_planes(subject, plan, obs, u)
     caption = (
         f"Training seed {subject.seeds[0]} at {len(planes)} states. Above: scores of the actions along the steepest "
-        "direction, and along random signs. Below: the lead of another action over the plane of both; a line where it "
-        "begins."
+        "direction, and along random signs. Below: the lead of another action over the plane of both directions; the "
+        "line is where this lead begins."
     )
     return Measurement(
         results={"flips": [dict(zip(table.columns, row, strict=True)) for row in table.rows]},
         tables=(table, _rays(planes), _points(planes)),
         picture=Picture("sections", caption, svg(_figure(planes, plan))),
         note=(
-            f"Sections are of {obs.shape[1]} states of {EPISODES} natural episodes of every training seed, in the "
-            "direction of the margin's gradient and in one of random signs; a linear policy flips where predicted."
+            f"The shares are over {obs.shape[1]} states of {EPISODES} natural episodes of every training seed, along "
+            "the gradient of the margin and along random signs. A linear policy changes its action where predicted."
         ),
     )
 

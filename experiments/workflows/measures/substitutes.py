@@ -46,8 +46,9 @@ def substitutes(subject: Subject, plan: AttackPlan) -> Measurement:
         picture=Picture("substitutes", caption, svg(_figure(found, plan))),
         note=(
             "A substitute learns the policy's actions at natural observations and at random points near them, one "
-            "answer for each query, and PGD on it is shown to the policy. Flips are at natural states, returns of "
-            f"{EPISODES} episodes of every seed. The attacker asks nothing while it attacks."
+            "action for each query. PGD is computed on the substitute and shown to the policy. Changed actions are "
+            f"counted at natural states; returns are means of {EPISODES} episodes of every seed. The attack itself "
+            "makes no queries."
         ),
     )
 

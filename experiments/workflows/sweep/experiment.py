@@ -235,7 +235,7 @@ def batch_training(configurations: Sequence[Mapping[str, Any]]) -> Training:
     first = configurations[0]
     for other in configurations:
         if {**other, "seed": 0, "hyperparameters": 0} != {**first, "seed": 0, "hyperparameters": 0}:
-            raise ValueError("runs that differ in more than numbers of a row cannot train as one computation")
+            raise ValueError("runs that differ in more than seeds and numbers of a row cannot train as one computation")
     hyperparameters = {}
     for name, value in first["hyperparameters"].items():
         values = [each["hyperparameters"][name] for each in configurations]

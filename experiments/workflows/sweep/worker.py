@@ -87,14 +87,14 @@ def continued(training: Training, attempt: SweepAttempt, every: int | None = Non
         try:
             os.link(path, own)
         except OSError as error:  # removed meanwhile
-            print(f"{path} was not taken: {error}")
+            print(f"{path} was not used: {error}")
             continue
         try:
             kept = KeptTraining(
                 fresh, attempt.folder, every, resume=True, engine=training.engine, short_seconds=SHORT_SECONDS
             )
         except ValueError as error:
-            print(f"{path} was not taken: {error}")
+            print(f"{path} was not used: {error}")
             own.unlink()
             continue
         print(f"continued at step {kept.agent.num_timesteps}")

@@ -218,7 +218,7 @@ def tuning_record(tuning: Tuning, best: Trial | None) -> RunRecord:
     )
     trials = [{"values": trial.values, "returns": trial.returns, "failed": trial.failed} for trial in tuning.trials]
     note = (
-        "The return of the best trial is the greatest of many and therefore too good; train its preset on other seeds."
+        "The return of the best trial is the greatest of many and therefore too high; train its preset on other seeds."
     )
     return RunRecord(
         kind="tune",

@@ -129,7 +129,7 @@ def robust_optimum(
     if not classes.any(axis=1).all():
         raise ValueError(f"nothing can be shown in state {int(np.flatnonzero(~classes.any(axis=1))[0])}")
     if not table.available.all():
-        raise ValueError("states have different actions, of which a policy of observations cannot know")
+        raise ValueError("states have different actions, which a policy that sees observations alone cannot know")
     game = _Game(table, np.unique(classes[:, classes.any(axis=0)], axis=1), steps, gamma)
     found, bound, nodes = _branch_and_bound(game, max_nodes)
     deterministic = float(game.worst(found[None])[0])

@@ -202,4 +202,4 @@ def verify_distinct(observations: Tensor) -> None:
     if (count > 1).any():
         first = int(count[state].argmax())
         alike = (state == state[first]).nonzero().flatten().tolist()
-        raise ValueError(f"states {alike[:4]} look alike: an attack on observations cannot tell them apart")
+        raise ValueError(f"states {alike[:4]} have equal observations: attacks on observations cannot distinguish them")

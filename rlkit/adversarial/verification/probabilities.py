@@ -89,8 +89,7 @@ def probability_bounds(
     asked, true, limit, _, _ = posed(victim, obs, budget)
     if getattr(asked, "scores_are_values", False):
         raise ValueError(
-            f"the scores of {name_of(asked)} are action values, of which no sampled policy follows: use "
-            "reachable_actions"
+            f"the scores of {name_of(asked)} are action values, which define no sampled policy: use reachable_actions"
         )
     parts = [_bounds(problem, tolerance, max_boxes) for problem in pose_problems(asked, true, limit)]
     return ProbabilityBounds(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))

@@ -110,7 +110,7 @@ def test_one_action_has_probability_one() -> None:
 
 
 def test_what_has_no_sampled_policy_is_refused() -> None:
-    with pytest.raises(ValueError, match="action values, of which no sampled policy follows"):
+    with pytest.raises(ValueError, match="action values, which define no sampled policy"):
         probability_bounds(DQN("CartPole-v1"), normal(1, 3, 4), Budget(0.1))
     victim, obs = ModuleVictim(network(2, 4, 2)), normal(1, 3, 2)
     for tolerance in (0.0, 1.0, -1.0):
