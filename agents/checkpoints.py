@@ -61,7 +61,7 @@ class Checkpoints:
         checkpoints.save(agent)
 
     Args:
-        folder: of the run; the checkpoints are written to the folder ``checkpoints`` below it.
+        folder: folder of the run; the checkpoints are written to the folder ``checkpoints`` below it.
         keep_last: newest checkpoints to keep. With 2, a newest one that is damaged loses little.
         keep_best: checkpoints with the greatest mean training return to keep in addition.
         every_steps: environment steps per seed between two checkpoints; None decides by time. The compiled engine makes
@@ -108,7 +108,7 @@ class Checkpoints:
         return sorted(int(each["timesteps"]) for each in found if each is not None)
 
     def path(self, timesteps: int) -> Path:
-        """Return the file of the checkpoint after so many timesteps."""
+        """Return the file of the checkpoint after this number of timesteps."""
         return self.folder / f"{timesteps}.safetensors"
 
     def due(self, timesteps: int) -> bool:
@@ -124,7 +124,7 @@ class Checkpoints:
 
         Args:
             agent: the run.
-            notes: what belongs to it, as JSON; ``newest`` returns it.
+            notes: data of the caller, as JSON; ``newest`` returns it.
 
         Returns:
             the file.

@@ -67,7 +67,7 @@ def dqn_loss(q: Tensor, batch: Regression, loss: Callable[[Tensor], Tensor]) -> 
     Args:
         q: ``[S, M, A]``.
         batch: the minibatch.
-        loss: of an error, elementwise.
+        loss: loss of an error, elementwise.
     """
     error = td_error(q, batch.action, batch.target)
     each = loss(error) if batch.importance is None else batch.importance * loss(error)
@@ -156,7 +156,7 @@ class DQN(Agent):
 
     @torch.no_grad()
     def update(self, count: int = 1) -> None:
-        """Make ``count`` gradient steps of every row, each on a minibatch of its own.
+        """Make ``count`` gradient steps of every row, each on its own minibatch.
 
         The memory and theta- do not change during them, so all minibatches and targets are computed at once.
         """

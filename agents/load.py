@@ -49,7 +49,7 @@ def resume(
     """Read the run that ``agent.checkpoint`` wrote, of any algorithm; see ``Agent.resume``.
 
     Args:
-        path, env, device: as of ``load``.
+        path, env, device: as in ``load``.
         terms: those that the run was made with, in their order.
         engine: None for that of the run; see ``Agent.resume``.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # every agent imports this package, and attacks only where on
 
 
 class AdversaryDynamics(DynamicsWrapper):
-    """Dynamics whose agent is an attacker: it sees the truth, acts by ``moves`` and earns minus the victim's reward.
+    """Dynamics of an attacker: it sees true observations, acts by ``moves`` and earns minus the victim's reward.
 
     This is the problem of ``rlkit.adversarial.AdversaryEnv`` as pure functions: ``rlkit.envs.make``, ``DynamicsEnv``,
     ``DynamicsVectorEnv`` and every agent take it as it is. A victim of S > 1 rows plays row by row against the S seeds
@@ -23,9 +23,9 @@ class AdversaryDynamics(DynamicsWrapper):
 
     Args:
         dynamics: the victim's environment.
-        victim: acts greedily on what it is shown.
-        moves: what an action does; rlkit's agents need discrete ones.
-        budget: what ``moves`` may spend.
+        victim: the victim, which acts greedily on the shown observations.
+        moves: effect of an action; rlkit's agents need discrete actions.
+        budget: budget of ``moves``.
 
     Raises:
         ValueError: observations that the budget does not fit; in ``transition``, a victim of another number of rows.

@@ -173,7 +173,7 @@ class BatchedEnv:
         There are none for some dynamics, without restarts, and in torch.
 
         Args:
-            dtype: of the policy's features.
+            dtype: dtype of the policy's features.
         """
         if not self._restart or self._in_torch or isinstance(self._noise, GymnasiumNoise):
             return None
@@ -194,9 +194,9 @@ class BatchedEnv:
         It equals ``step`` after ``step``, up to rounding.
 
         Args:
-            numbers: of these dynamics.
-            policy: as of ``rlkit.compiled.rollout.act``.
-            scaling: of its features.
+            numbers: numbers of these dynamics.
+            policy: as in ``rlkit.compiled.rollout.act``.
+            scaling: scaling of its features.
             u: uniform numbers of the actions, ``[T, S, B, ...]``.
             loop: what plays, with the arguments of ``rlkit.compiled.rollout.play``; None for that function.
 
@@ -366,7 +366,7 @@ class GymnasiumNoise:
         self.initial()
 
     def initial(self) -> Tensor:
-        """``[S, B, initial_noise]``: from the seeds, however often it is asked."""
+        """``[S, B, initial_noise]``: from the seeds, the same at every call."""
         self._generators = [[np_random(seed)[0] for seed in row] for row in self._seeds]
         self._used = self.STEPS
         return self._draw(self._dynamics.initial_noise)

@@ -48,8 +48,8 @@ class CartPole:
     Args:
         cart_mass: kg.
         pole_mass: kg.
-        half_length: of the pole, m.
-        force: of a push, N.
+        half_length: half length of the pole, m.
+        force: force of a push, N.
         gravity: m/s^2.
         time_step: s.
         sutton_barto_reward: the reward of Sutton & Barto (2018, example 3.4).

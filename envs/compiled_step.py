@@ -20,8 +20,8 @@ class CompiledStep:
         dynamics: the environments, whose constants are numbers.
         numbers: the constants of ``dynamics``.
         begun: how many episodes each copy has begun, ``[S, B]``; counted on in place.
-        keys: of the numbers of first states, ``[S, B, 2]``.
-        width: how many of them a first state takes.
+        keys: keys of the numbers of first states, ``[S, B, 2]``.
+        width: number of them that a first state takes.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class CompiledStep:
             state: ``[S, B, k]``, left as it is.
             elapsed: steps of the episode so far ``[S, B]``, counted on in place.
             action: ``[S, B]``.
-            noise: of the transitions, ``[S, B, w]``.
+            noise: noise of the transitions, ``[S, B, w]``.
 
         Returns:
             how many episodes have ended; the states ``[2, S, B, k]``, successors first, then the same with the first

@@ -80,7 +80,7 @@ class DynamicsWrapper:
     """Dynamics that answer as ``dynamics`` do; a subclass overrides what it changes.
 
     Args:
-        dynamics: what is wrapped.
+        dynamics: dynamics to wrap.
     """
 
     def __init__(self, dynamics: Dynamics) -> None:

@@ -27,8 +27,8 @@ def numbers_of(dynamics: Dynamics, state_dtype: Any, dtype: torch.dtype) -> Step
 
     Args:
         dynamics: a cart-pole or a finite MDP.
-        state_dtype: of a cart-pole's states.
-        dtype: of a table's features.
+        state_dtype: dtype of a cart-pole's states.
+        dtype: dtype of a table's features.
     """
     if isinstance(dynamics, CartPole) and keeps(CartPole, dynamics):
         exact = dynamics.constants(np.dtype("float64"))

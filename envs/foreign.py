@@ -46,12 +46,12 @@ class ForeignEnv:
         device: where tensors live; the environments themselves run on the CPU.
         restart: begin a new episode in the step that ends one. Without it a finished copy stays as it ended: its
             last observation and flags, reward 0.
-        noise: "stream" resets episode e of every copy with ``episode_seed(seed, copy, e)``; "gymnasium" resets
-            the first with ``seeds[s] + b`` and lets the environment's generator go on, as a vector environment does,
-            or without ``restart`` begins that one episode at every ``reset`` again, which ``repeats`` says.
-        freeze_rows: what follows a fault. Without it, an error. With it the row of the faulty copy is frozen and its
-            error kept in ``faults``, by row; the other rows go on as without it. The copies of a frozen row are not
-            stepped again: they show an element of the space and pay NaN. Once every row is frozen, an error.
+        noise: "stream" resets episode e of every copy with ``episode_seed(seed, copy, e)``; "gymnasium" resets the
+            first with ``seeds[s] + b`` and then continues the environment's generator, as a vector environment does.
+            Without ``restart`` every ``reset`` begins that one episode again, and ``repeats`` is True.
+        freeze_rows: whether a fault freezes its row instead of raising an error. The row of the faulty copy is frozen
+            and its error kept in ``faults``, by row; the other rows go on as without it. The copies of a frozen row are
+            not stepped again: they show an element of the space and pay NaN. Once every row is frozen, an error.
         step_timeout: seconds in which every ``reset`` and ``step`` must return. With it the copies of a row step in a
             process of their own (see ``rlkit.envs.worker``), which is killed when one of them takes longer: a fault.
             The numbers are the same. None: they step in this process.

@@ -60,7 +60,7 @@ class DynamicsEnv(gymnasium.Env[Any, Any]):
     """The dynamics as a ``gymnasium.Env``; ``info`` is always empty.
 
     An episode is truncated at ``dynamics.max_steps``, which ``spec.max_episode_steps`` reports. The spaces are
-    copies: seeding them leaves other environments of the same dynamics alone. Finite dynamics have gymnasium's table
+    copies: seeding them does not affect other environments of the same dynamics. Finite dynamics have gymnasium's table
     ``P`` of the toy-text environments, so ``TabularMDP.from_gymnasium`` reads them.
 
     Raises:
@@ -181,7 +181,7 @@ class DynamicsVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     observation is ``infos["final_obs"]``) and ``DISABLED`` (the caller resets with ``options={"reset_mask": ...}``).
 
     Args:
-        dynamics: what to simulate.
+        dynamics: dynamics to simulate.
         num_envs: copies.
         autoreset_mode: who restarts a finished copy and when; a member of ``AutoresetMode`` or its value.
         max_episode_steps: a time limit beside ``dynamics.max_steps``, the shorter one counts; None or -1 for none.
@@ -337,7 +337,7 @@ class DynamicsVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 class CopiesNoise:
     """Uniform numbers of one generator per copy, handed out in each generator's own order.
 
-    A call of numpy's generator costs a microsecond whatever it draws, so every copy draws a block ahead. How many
+    A call of numpy's generator costs a microsecond for any number of draws, so every copy draws a block ahead. How many
     numbers each of its requests takes does not change the sequence: ``random(2)`` after ``random(3)`` is
     ``random(5)``, which is what keeps a copy equal to the serial environment.
     """

@@ -38,7 +38,7 @@ def _is_letter(character: str) -> bool:
 
 @dataclass(frozen=True)
 class Tile:
-    """What a letter on the map stands for.
+    """The meaning of a letter on the map.
 
     Without ``to`` the reward is paid on entry, and ``terminal=True`` ends the episode there. With ``to``, a place
     (row, column) or a character that stands once on the map, the tile carries the agent there: with

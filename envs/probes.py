@@ -27,7 +27,7 @@ class Probe(TabularDynamics):
     Args:
         name: the idea.
         successor, reward, terminated: of every state and action, ``[N, A]``.
-        features: what is seen of every state, ``[N, D]`` in [-1, 1].
+        features: observation of every state, ``[N, D]`` in [-1, 1].
         q: optimal action values in closed form, gamma -> ``[N, A]``.
         start: probability of starting in a state, ``[N]``; uniform over all states if None.
         max_steps: time limit.
@@ -118,7 +118,7 @@ def action_observation_reward() -> Probe:
 def truncation(steps: int = 5) -> Probe:
     """An endless task of reward 1 that a time limit cuts after ``steps``: Q = 1 / (1 - gamma) all the same.
 
-    The agent cannot see the time, and the cut is no part of the problem: a target must go on bootstrapping there.
+    The agent cannot see the time, and the cut is no part of the problem: a target must continue to bootstrap there.
     Taking it for an ending gives, with every step sampled alike, 1 / (1 - gamma (steps - 1) / steps).
 
     Raises:

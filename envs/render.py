@@ -98,7 +98,7 @@ class Window:
         self._on_screen = type(self._figure.canvas).required_interactive_framework is not None
 
     def show(self, image: NDArray[np.uint8], seconds: float = 0.1) -> None:
-        """Show an image ``[H, W, 3]`` for at least so many seconds.
+        """Show an image ``[H, W, 3]`` for at least this number of seconds.
 
         Raises:
             RuntimeError: the window was closed by ``close``.

@@ -14,8 +14,8 @@ class RewardOverride(DynamicsWrapper):
 
     Args:
         dynamics: the world.
-        reward: of state ``[..., k]``, action ``[...]``, next state ``[..., k]`` and terminated ``[...]`` -> ``[...]``
-            floating.
+        reward: reward of state ``[..., k]``, action ``[...]``, next state ``[..., k]`` and terminated ``[...]`` ->
+            ``[...]`` floating.
     """
 
     def __init__(self, dynamics: Dynamics, reward: Reward) -> None:

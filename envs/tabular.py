@@ -1,6 +1,6 @@
 """Any finite MDP as an environment that samples the very table its exact solution is computed from.
 
-A finite MDP has no dynamics of its own: a step looks up the cumulative probabilities of (state, action) and
+A finite MDP needs no separate dynamics: a step looks up the cumulative probabilities of (state, action) and
 inverts them at the uniform number u, the textbook inverse-transform method (Devroye 1986, section III.2).
 """
 

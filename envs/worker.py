@@ -1,4 +1,4 @@
-"""Environments in a process of their own, which is killed when one of them does not answer in time.
+"""Environments in a separate process, which is killed when one of them does not answer in time.
 
 The process is forked from a server that has imported rlkit, or spawned where there are no such servers, so a script
 whose environments step in workers needs ``if __name__ == "__main__":``, as those that use multiprocessing do. The

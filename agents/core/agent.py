@@ -55,7 +55,7 @@ class Agent(NetworkPolicy):
         backend: "auto" replaces a gymnasium id by rlkit's own implementation (CartPole-v1); "gymnasium" never does.
         env_kwargs: arguments of the environment's constructor.
         step_timeout: seconds that a step of a foreign environment may take. With it the environments of a seed step in
-            a process of their own, which is killed when one takes longer, and the seed is frozen. None: no limit.
+            a separate process, which is killed when one takes longer, and the seed is frozen. None: no limit.
         preset: named hyper-parameters to start from, see ``presets``; None means stable-baselines3's defaults. A
             preset is looked up by the environment's id; a ``Dynamics`` has the id of its class.
         terms: functions ``term(network, features, targets) -> [S]`` whose numbers are added to the loss of every
@@ -66,7 +66,7 @@ class Agent(NetworkPolicy):
         engine: "compiled" runs loops in machine code on the CPU, "torch" plain torch; both do the same arithmetic, and
             round differently. "auto" is the compiled one where it covers the agent: not for terms, convolutions, radial
             basis functions or an algorithm of one's own, and not without numba. ``agent.engine`` tells which it is.
-        _dtype: of the networks; float64 is for comparisons of the engines.
+        _dtype: dtype of the networks; float64 is for comparisons of the engines.
         hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
 
     Raises:
@@ -217,7 +217,7 @@ class Agent(NetworkPolicy):
         """``training`` that yields after every iteration, so that a caller can stop or write a checkpoint there.
 
         The compiled engine makes several iterations at once, for a fraction of a second at most.
-        Arguments and errors as of ``training``.
+        Arguments and errors as in ``training``.
         """
         self._begin(total_timesteps, every)
         return (self.num_timesteps for _ in self._iterations())
@@ -258,7 +258,7 @@ class Agent(NetworkPolicy):
         Args:
             forward: the outputs of the network that learns.
             loss: function of the outputs, see ``Forward.gradient``.
-            targets: what the terms may use.
+            targets: data that the terms may use.
             out: ``[S, P]``, to write the gradient into.
 
         Returns:
@@ -291,7 +291,7 @@ class Agent(NetworkPolicy):
         """Take one gradient step of every row that still learns; deactivate rows whose gradient is not finite.
 
         Args:
-            optimizer: of the parameters.
+            optimizer: optimizer of the parameters.
             gradient: ``[S, P]``; each row is clipped in place to its ``max_norm``.
             learning_rate, max_norm: ``[S]``.
             rows: the rows to step, ``[S]`` bool; None for all.
@@ -423,7 +423,7 @@ class Agent(NetworkPolicy):
 
         Args:
             path: the file.
-            notes: what the caller wants to read again with the run, as JSON; ``Checkpoints.newest`` returns it.
+            notes: data of the caller, as JSON; ``Checkpoints.newest`` returns it with the run.
 
         Raises:
             OSError: the file cannot be written.
@@ -463,10 +463,10 @@ class Agent(NetworkPolicy):
         partial return does not enter the log, and ``resumed_at_boundary`` lists it from then on.
 
         ``agent.learn(n)`` trains n more steps; ``agent.learn(agent.timesteps_left)`` completes an interrupted training.
-        Arguments and errors as of ``load``.
+        Arguments and errors as in ``load``.
 
         Args:
-            path, env, device: as of ``load``.
+            path, env, device: as in ``load``.
             terms: those that the run was made with, in their order.
             engine: None for that of the run; another one continues it with other rounding, not to the bit.
 

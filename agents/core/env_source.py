@@ -30,7 +30,7 @@ class Source(NamedTuple):
         return rlkit.envs.registered_id(self.env)
 
     def make(self, seeds: Sequence[int], num_envs: int, **options: Any) -> Env:
-        """Make ``num_envs`` copies for each of the seeds; arguments and errors as of ``rlkit.envs.make``."""
+        """Make ``num_envs`` copies for each of the seeds; arguments and errors as in ``rlkit.envs.make``."""
         return rlkit.envs.make(
             self.env,
             seeds=seeds,

@@ -34,12 +34,12 @@ def refuse_large_demands(
     """Refuse a header that asks for more than a file with such tensors can need.
 
     Args:
-        path: of the file.
+        path: path of the file.
         config: hyper-parameters.
         seeds: one per row.
         num_envs: copies of the environment per seed.
         env_kwargs: arguments of the environment's constructor, such as a map.
-        tensors: that the file holds.
+        tensors: tensors of the file.
 
     Raises:
         ValueError: larger networks, more copies of the environment or longer arguments than the tensors account for.
@@ -80,12 +80,12 @@ def refuse_impossible_state(
     """Refuse the state of a run that no training reaches, and that would fail later or far from here.
 
     Args:
-        path: of the file.
+        path: path of the file.
         state: its tensors.
         active: which rows learn.
-        num_actions: of the environment.
-        obs: what the environments show.
-        space: of the observations.
+        num_actions: number of actions of the environment.
+        obs: observations of the environments.
+        space: space of the observations.
 
     Raises:
         ValueError: a counter that is negative or too large, an action or an observation that there is not, or a number

@@ -48,8 +48,8 @@ def of_preset(presets: Presets, name: str | None, env: str | None) -> dict[str, 
     """Return the values of a preset for an environment; {} without a preset.
 
     Args:
-        presets: of the algorithm.
-        name: of the preset, or None.
+        presets: presets of the algorithm.
+        name: name of the preset, or None.
         env: id of the environment; None for one without an id.
 
     Raises:

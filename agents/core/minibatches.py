@@ -25,7 +25,7 @@ def blocks(updates: int, batch_size: int, independent: Callable[[], int]) -> Ite
     One call for several small minibatches costs less than one for each.
 
     Args:
-        updates: how many in all.
+        updates: total number of updates.
         batch_size: transitions of a minibatch.
         independent: how many of the updates to come do not need the result of one before; asked before every block.
     """

@@ -63,7 +63,7 @@ class ScoredPolicy:
             action_mask: the allowed actions, ``[S, B, A]`` bool; None for all.
 
         Raises:
-            ValueError: observations or a mask that do not fit, or a mask that allows no action somewhere.
+            ValueError: observations or a mask that do not fit, or a mask that allows no action for some observation.
         """
         with torch.no_grad():
             scores = self.scores(obs)

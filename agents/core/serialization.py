@@ -155,7 +155,7 @@ def _drop_cut_episodes(path: str | Path, agent: TrainedAgent, cut: Mapping[tuple
     """Let an agent forget the episodes that its environments could not bring back, and say so in one warning.
 
     Args:
-        path: of the run.
+        path: path of the run.
         agent: resumed from it.
         cut: (row, copy) -> what differed.
     """

@@ -38,7 +38,7 @@ class Terms:
     Args:
         terms: functions of (network, features, targets).
         seeds: one per row.
-        device: of the agent.
+        device: device of the agent.
 
     Raises:
         ValueError: what is no sequence of functions, or names that are equal or no identifiers.
@@ -66,11 +66,11 @@ class Terms:
         The gradient of a sum is the sum of gradients: a row whose terms have strength 0 keeps its gradient to the bit.
 
         Args:
-            gradient: of the loss, ``[S, P]``.
+            gradient: gradient of the loss, ``[S, P]``.
             network: whose parameters are learned; a term gets the policy of an ``ActorCritic``.
             features: ``[S, M, D]``.
             loss: function of the outputs of the network, as of ``Forward.gradient``.
-            targets: of the update.
+            targets: targets of the update.
 
         Returns:
             the numbers ``[S]`` of each term by ``term_NAME``.

@@ -114,7 +114,7 @@ class TrainingState:
         return self.remaining_at(self.timesteps)
 
     def remaining_at(self, timesteps: int) -> float:
-        """Return ``remaining`` after so many timesteps."""
+        """Return ``remaining`` after this number of timesteps."""
         return 1.0 - timesteps / self.end if self.end else 1.0
 
     @property

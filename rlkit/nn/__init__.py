@@ -1,6 +1,6 @@
-"""S neural networks of one shape, evaluated as one; their optimizers, and the normalization of what they read.
+"""S neural networks of one shape, evaluated as one; their optimizers, and the normalization of their inputs.
 
-The insides have modules of their own: ``layers``, ``matmul``, ``convolution``, ``rbf``, ``initialization``.
+The insides are separate modules: ``layers``, ``matmul``, ``convolution``, ``rbf``, ``initialization``.
 """
 
 from .architectures import Architecture, NetworkName

@@ -37,15 +37,15 @@ class Architecture:
     - ``"auto"``: "cnn" for images, which are Boxes of three axes, else "mlp".
 
     Args:
-        space: of the observations, Box or Discrete.
+        space: space of the observations, Box or Discrete.
         seeds: one integer per row.
-        network: which.
+        network: name of the kind, see above.
         net_arch: hidden widths of fully connected layers.
         activation: between layers, convolutions included.
         device: where the parameters live.
-        options: of the network, by name.
+        options: options of the network, by name.
         normalized: whether observations are normalized, and so exceed the space's bounds.
-        dtype: of the parameters.
+        dtype: dtype of the parameters.
 
     Raises:
         ValueError: an unknown network or option, or a space that the network cannot read.
@@ -100,7 +100,7 @@ class Architecture:
 
         Args:
             outputs: width of the output.
-            gain: of the output layer, for orthogonal weights, with sqrt(2) in the layers before as in
+            gain: gain of the output layer, for orthogonal weights, with sqrt(2) in the layers before as in
                 stable-baselines3; None for torch's default.
             network_index: number of the network within its agent; different ones draw different initial weights.
         """

@@ -1,7 +1,7 @@
 """Convolutions on the seed axis, as a matrix product of patches.
 
-A grouped convolution over S networks rounds differently for one network and for many. So the patches that a filter
-looks at are laid out as rows (im2col: Chellapilla, Puri & Simard 2006), and a convolution is the ``Layer`` of a
+A grouped convolution over S networks rounds differently for one network and for many. So the receptive fields of a
+filter are laid out as rows (im2col: Chellapilla, Puri & Simard 2006), and a convolution is the ``Layer`` of a
 perceptron on them.
 """
 
@@ -62,7 +62,7 @@ class Convolution(NamedTuple):
 def convolutions(shape: Sequence[int], layers: Sequence[Sequence[int]]) -> list[Convolution]:
     """Return successive convolutions of (filters, kernel, stride) each, on images of a shape.
 
-    The last axis of the shape is taken for the channels if it is the smallest of all, else the first.
+    The channels are the last axis of the shape if it is the smallest of all, else the first.
 
     Raises:
         ValueError: a shape without three axes, a layer that is not three positive numbers, filters that are not a

@@ -15,10 +15,10 @@ from rlkit.devices import integers
 def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     """Encode observations for a network: ``[..., *space.shape]`` -> ``[..., features]`` float.
 
-    Discrete becomes one-hot, MultiDiscrete the one-hot codes of its components side by side, as in stable-baselines3;
-    floating numbers of either are codes already, for example attacked ones, and stay. MultiBinary is cast. Boxes of
-    uint8 from 0 to 255 are divided by 255, in whatever dtype they are given, every other Box is flattened and cast.
-    The result is differentiable with respect to floating observations, so attacks pass through it.
+    Discrete observations become one-hot codes, and MultiDiscrete ones the one-hot codes of their components side by
+    side, as in stable-baselines3. Floating numbers of either are codes already, for example attacked ones, and do not
+    change. MultiBinary is cast. Boxes of uint8 from 0 to 255 are divided by 255 in any given dtype; every other Box is
+    flattened and cast. The result is differentiable with respect to floating observations, so attacks pass through it.
     """
     if isinstance(space, spaces.Discrete):
         if obs.is_floating_point():

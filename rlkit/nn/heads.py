@@ -22,7 +22,7 @@ class PullbackOfBoth(Protocol):
 class Dueling:
     """Q = V + A - mean_a A of a value's and an advantage's networks (Wang et al. 2016, equation 9): ``[S, M, A]``.
 
-    The streams share nothing, and their parameters become one matrix ``flat [S, P]``.
+    The streams share no parameters, and their parameters become one matrix ``flat [S, P]``.
 
     Args:
         advantage: gives ``[S, M, A]``.
@@ -86,7 +86,7 @@ class ActorCritic:
     """A policy's and a value's networks side by side, S of each; their parameters become one matrix ``flat [S, P]``.
 
     One optimizer step moves both and one norm clips both, as in stable-baselines3's ActorCriticPolicy. They share
-    nothing, whereas stable-baselines3's share their convolutions.
+    no parameters, whereas those of stable-baselines3 share their convolutions.
 
     Args:
         policy: gives logits ``[S, M, A]``.

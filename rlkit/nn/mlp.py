@@ -49,11 +49,11 @@ class MLP:
         seeds: one integer per row.
         activation: between the layers; the output is linear.
         device: where the parameters live.
-        gains: of every layer, for orthogonal weights and zero biases.
+        gains: gains of every layer, for orthogonal weights and zero biases.
         network_index: which of an agent's networks this is: networks of one agent draw from different streams.
         convolutions: the first layers, on a flat image.
         basis: fixed features of the input, before the learned layers.
-        dtype: of the parameters.
+        dtype: dtype of the parameters.
 
     Raises:
         ValueError: fewer than two sizes, a size below one, gains of another number than layers, or an unknown
@@ -235,7 +235,7 @@ class MLP:
         return twin
 
     def as_module(self, row: int) -> nn.Sequential:
-        """Row ``row`` as a plain torch module on features ``[M, in]``, with parameters of its own."""
+        """Row ``row`` as a plain torch module on features ``[M, in]``, with its own parameters."""
         modules: list[nn.Module] = [] if self.basis is None else [self.basis.as_module(row)]
         if self.convolutions:
             modules.append(ChannelsFirst(self.convolutions[0]))

@@ -120,7 +120,7 @@ class Normalizer:
         return moments.mean[:, :-1], (moments.variance[:, :-1] + TINY).rsqrt(), CLIP
 
     def reward_deviation(self) -> Tensor:
-        """Return what rewards are divided by, ``[S, 1]`` float64; ``[S, 0]`` where they are not."""
+        """Return the divisor of rewards, ``[S, 1]`` float64; ``[S, 0]`` where rewards are not normalized."""
         deviation = (self.moments.variance[:, -1:] + TINY).sqrt()
         return deviation if self.of_rewards else deviation[:, :0]
 
@@ -128,7 +128,7 @@ class Normalizer:
         """r / deviation of the return, clipped to +-10: ``[S, ...] -> [S, ...]``.
 
         Args:
-            reward: of steps, or sums of such.
+            reward: rewards of steps, or sums of rewards.
             summed: largest number of summed rewards; the limit is 10 times that.
         """
         if not self.of_rewards:

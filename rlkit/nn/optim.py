@@ -1,6 +1,6 @@
 """Optimizers over rows: S optimizers as elementwise operations on ``[S, P]``.
 
-Each row may have a learning rate of its own, is clipped by its own norm, and counts its own steps.
+Each row may have its own learning rate, is clipped by its own norm, and counts its own steps.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Adam:
         parameters: ``[S, P]``, updated in place.
         betas: decay of the two moments.
         eps: added to the root of the second moment.
-        pauses: whether a row may go on after steps that it sat out. Off the CPU it costs more operations.
+        pauses: whether a row may continue after steps in which it was not active. Off the CPU it costs more operations.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class RadialBasis:
     Args:
         low, high: bounds of every feature, ``[D]``; infinite where there are none.
         seeds: one integer per row.
-        centers: n, a multiple of 16: with others a row's last bits would depend on S.
+        centers: n, a multiple of 16; with other numbers a row's last bits would depend on S.
         width: standard deviation of a Gaussian in units of 2 n^(-1/D), the spacing of n points that fill [-1, 1]^D.
         device: where the centers live.
 

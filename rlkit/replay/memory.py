@@ -103,7 +103,7 @@ class Memory:
         """Minibatches side by side: uniform numbers ``u [count, S, M]`` -> fields ``[S, count M, ...]``.
 
         Args:
-            u: not read where the latest transitions are asked for.
+            u: not read if the latest transitions are sampled.
             remaining: fraction of training that remains, which determines beta.
         """
         assert self.replay is not None, "nothing is stored yet"

@@ -11,8 +11,8 @@ from torch import Tensor
 class Priorities:
     """Chances p_i^alpha / sum p^alpha of the slots of S replay rings, and the importance weights that correct for them.
 
-    A tree of two levels: slots in blocks of about the root of their number, and the blocks' sums. A choice adds up the
-    blocks, then the slots of one; on a device both are a few operations, whatever the capacity.
+    The tree has two levels: blocks of about the square root of the number of slots, and the sums of the blocks. A
+    choice adds up the blocks, then the slots of one block. On a device both are a few operations for any capacity.
 
     Args:
         capacity: slots of each ring.
