@@ -1,7 +1,7 @@
-"""Arrays in ``.npz`` files: what a file says of itself is checked before anything of it is unpacked.
+"""Arrays in ``.npz`` files: the headers of a file are checked before any array is unpacked.
 
-An ``.npz`` file is a zip archive of ``.npy`` files. Each of them names its dtype and shape, and the archive's directory
-their sizes, so the memory that a file would take is known from a few hundred bytes of it.
+An ``.npz`` file is a zip archive of ``.npy`` files. Each of them names its dtype and shape, and the directory of the
+archive names their sizes, so the memory that a file would take is known from its first few hundred bytes.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def load_arrays(
     """Read an ``.npz`` file. Nothing in it is executed.
 
     Args:
-        path: of the file.
-        names: that its arrays may have. They are numbers or texts.
-        required: those of the names that may not be missing.
-        max_bytes: that the arrays may take in memory; None means 64 MiB, or 100 times the size of the file if that is
-            more.
+        path: path of the file.
+        names: names that its arrays may have; the arrays are numbers or texts.
+        required: names that must not be missing.
+        max_bytes: bytes that the arrays may take in memory; None means 64 MiB, or 100 times the size of the file if
+            that is more.
 
     Raises:
         OSError: no such file.

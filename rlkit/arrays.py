@@ -26,8 +26,8 @@ def as_tensor(given: Given, name: str, device: torch.device | str | None = None,
 
     Args:
         given: numbers or booleans.
-        name: of the argument, for the message.
-        device: of the result; None leaves a tensor where it is.
+        name: name of the argument, for the message.
+        device: device of the result; None leaves a tensor where it is.
         double: convert floating arrays and lists to float64 instead.
 
     Raises:
@@ -49,15 +49,15 @@ def as_tensor(given: Given, name: str, device: torch.device | str | None = None,
 def as_observations(given: Given, policy: Any = None, name: str = "obs") -> Tensor:
     """Convert observations to ``[S, B, *observation]`` of a policy.
 
-    One observation and a batch ``[B, *observation]`` are repeated for every row of the policy. Which axes are an
-    observation's follows from ``policy.observation_space``. A policy without one is taken to have flat observations
-    ``[D]``; give it others as ``[S, B, *observation]``.
+    One observation and a batch ``[B, *observation]`` are repeated for every row of the policy.
+    ``policy.observation_space`` decides which axes belong to an observation. A policy without this attribute is assumed
+    to have flat observations ``[D]``; give it others as ``[S, B, *observation]``.
 
     Args:
         given: ``[*observation]``, ``[B, *observation]`` or ``[S, B, *observation]``; axes of time may stand between. Of
             an environment with Dict observations also a dictionary of such arrays.
         policy: asked for ``observation_space``, ``num_seeds`` and ``device``, as far as it has them; None for none.
-        name: of the argument, for the message.
+        name: name of the argument, for the message.
 
     Raises:
         ValueError: something else than numbers, another shape than the space's, or another number of rows than the
@@ -93,8 +93,8 @@ def as_actions(given: Given, obs: Tensor, name: str = "action") -> Tensor:
 
     Args:
         given: one integer for all, ``[B]`` or ``[S, B]``.
-        obs: what they are for.
-        name: of the argument, for the message.
+        obs: observations of these actions.
+        name: name of the argument, for the message.
 
     Raises:
         ValueError: something else than integers, another shape, or a negative one.
@@ -115,11 +115,11 @@ def as_action_mask(given: Given | None, scores: Tensor, name: str = "action_mask
 
     Args:
         given: booleans ``[A]``, ``[B, A]`` or ``[S, B, A]``.
-        scores: of the actions.
-        name: of the argument, for the message.
+        scores: scores of the actions.
+        name: name of the argument, for the message.
 
     Raises:
-        ValueError: another shape, or a mask that allows no action somewhere.
+        ValueError: another shape, or a mask that allows no action for some observation.
     """
     if given is None:
         return None
@@ -139,8 +139,8 @@ def as_uniforms(given: Given | None, obs: Tensor, name: str = "u") -> Tensor | N
 
     Args:
         given: ``[w]``, ``[B, w]`` or ``[S, B, w]``.
-        obs: what they are for.
-        name: of the argument, for the message.
+        obs: observations of these numbers.
+        name: name of the argument, for the message.
 
     Raises:
         ValueError: something else than numbers.

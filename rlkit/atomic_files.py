@@ -29,7 +29,7 @@ def whole_file(path: str | Path, durable: bool = True) -> Iterator[BufferedWrite
     """Open a file for writing that replaces ``path`` when the context ends without an error, and not before.
 
     Args:
-        path: of the file.
+        path: path of the file.
         durable: flush the file and its folder to the disk, so that the file outlives a loss of power.
 
     Raises:

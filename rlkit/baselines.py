@@ -17,8 +17,8 @@ def leave_one_out_mean(weight: Tensor, counted: Tensor) -> Tensor:
     (Kool, van Hoof & Welling 2019, for returns of whole episodes.)
 
     Args:
-        weight: what multiplies a step's score.
-        counted: which steps count, bool.
+        weight: weight of the score of each step.
+        counted: whether a step counts, bool.
     """
     total = torch.where(counted, weight, 0.0).sum(dim=1, keepdim=True)  # [S, 1, B]
     count = counted.sum(dim=1, keepdim=True)
@@ -31,8 +31,8 @@ def time_dependent_mean(weight: Tensor, counted: Tensor, step: Tensor, longest: 
     It is 0 where no other copy reached that step.
 
     Args:
-        weight: what multiplies a step's score.
-        counted: which steps count, bool.
+        weight: weight of the score of each step.
+        counted: whether a step counts, bool.
         step: steps of the episode before this one, int64, below ``longest``.
         longest: steps that an episode may have.
     """

@@ -115,7 +115,7 @@ def load_tensors(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, st
 
 
 def load_header(path: str | Path, kinds: Iterable[str], legacy: Mapping[str, str] | None = None) -> TensorFile:
-    """Read the kind and contents of a file, without its tensors; arguments and errors as of ``load_tensors``."""
+    """Read the kind and contents of a file, without its tensors; arguments and errors as in ``load_tensors``."""
     return _described(Path(path), kinds, legacy)[0]
 
 

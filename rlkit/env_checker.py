@@ -12,8 +12,9 @@
     terminated, truncated    a bool                                                                    fault
     info                     a dict                                                                    fault
 
-A fault is a ``FaultyEnvironmentError`` that names environment, step and copy. A Box whose bounds are too narrow is not
-one: LunarLander leaves its bounds in rare episodes (gymnasium's issue 752), and every agent can read such observations.
+A fault is a ``FaultyEnvironmentError`` that names environment, step and copy. A Box whose bounds are too narrow is no
+fault: LunarLander leaves its bounds in rare episodes (gymnasium's issue 752), and every agent can read such
+observations.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class EnvChecker:
     """The checks of the module's table for the copies of one environment.
 
     Args:
-        name: of the environment, for messages.
+        name: name of the environment, for messages.
         space: the observation space of one copy. The observations of spaces without numbers are not checked.
         locate: copy -> the words that say where it is, such as "step 3, copy 1"; None means all copies together.
     """

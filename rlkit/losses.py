@@ -63,8 +63,8 @@ def td_error(q: Tensor, action: Tensor, target: Tensor) -> Tensor:
 def log_softmax(logits: Tensor) -> Tensor:
     """log softmax over the last axis, ``[..., M, A]``, to the bit what torch gives.
 
-    For few actions torch's kernel of the CPU takes several times as long along the last axis as along the one before
-    it; where M fills whole vectors and A none both round alike.
+    For few actions torch's CPU kernel takes several times as long along the last axis as along the axis before it. Both
+    round alike where M fills whole vectors and A fills none.
     """
     if logits.shape[-2] % 16 or logits.shape[-1] >= 8 or logits.device.type != "cpu":
         return logits.log_softmax(dim=-1)
@@ -98,8 +98,8 @@ def policy_gradient_loss(log_p: Tensor, weight: Tensor) -> Tensor:
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> Tensor:
     """PPO's -min(r A, clip(r, 1 - c, 1 + c) A) (Schulman et al. 2017, equation 7) of log r, elementwise.
 
-    Where the second is smaller the loss is a constant. There r is not evaluated for autograd: were it to overflow,
-    its derivative would be 0 times infinity.
+    Where the second term is smaller, the loss is constant. There r is not evaluated for autograd, because its
+    derivative would be 0 times infinity if it overflowed.
     """
     ratio, cost = log_ratio.detach().exp(), -advantage
     bound = ratio.clamp(1.0 - clip_range, 1.0 + clip_range) * cost

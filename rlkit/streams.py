@@ -74,7 +74,7 @@ class Stream:
 
     Args:
         seeds: one integer per row.
-        purpose: what the numbers are for; different purposes never share numbers.
+        purpose: purpose of the numbers; different purposes never share numbers.
         width: numbers per step.
         copies: B, or None for one stream per seed without a copy axis.
         device: where the numbers are needed.
@@ -274,7 +274,7 @@ class DeviceEpisodeStarts:
     It draws enough for every copy to begin an episode at each of the next steps.
 
     Args:
-        seeds, width, copies: as of ``EpisodeStarts``.
+        seeds, width, copies: as in ``EpisodeStarts``.
         device: where the numbers are needed.
         first_state: function of the numbers of an episode, ``[..., width] -> [..., k]``, applied when they are drawn;
             None gives the numbers themselves.

@@ -161,8 +161,8 @@ class Starts(NamedTuple):
 class Policy(Protocol):
     """Anything that chooses actions for S x B observations.
 
-    One of a fixed number of rows has ``num_seeds``, and environments of as many rows. One that remembers its episode
-    is an ``EpisodicPolicy``, one that heeds which actions are allowed a ``MaskedPolicy``.
+    A policy with a fixed number of rows has ``num_seeds`` and needs environments with as many rows. A policy that
+    remembers its episode is an ``EpisodicPolicy``; a policy that obeys action masks is a ``MaskedPolicy``.
     """
 
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
@@ -218,7 +218,7 @@ class Network(Protocol):
 
 
 class Targets(NamedTuple):
-    """What the loss of an update compares the outputs with, and what else a term may use."""
+    """The targets of the loss of an update, and further data that a term may use."""
 
     action: Tensor  # taken, [S, M]
     target: Tensor  # y of action values, R of state values, G of REINFORCE: [S, M]

@@ -75,7 +75,7 @@ def expected_q(scores: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
     """Return ``-sum_a pi(a) q_a`` with ``pi = softmax(scores / temperature)``, ``[...]``.
 
     Args:
-        scores: of the shown observation, ``[..., A]``.
+        scores: scores of the shown observation, ``[..., A]``.
         q: action values of the *true* state, ``[..., A]``, because the action takes effect there. Values at the shown
             observation would measure what the victim believes, not what it gets.
         temperature: ``[..., 1]``, in units of the scores.

@@ -140,7 +140,8 @@ class Strategic:
 
     Args:
         threshold: in [0, 1]; ``at_share`` finds the one for a wanted fraction of steps.
-        temperature: of the softmax; None means 1, for a victim with ``scores_are_values = False`` such as A2C or PPO.
+        temperature: temperature of the softmax; None means 1, for a victim with ``scores_are_values = False`` such as
+            A2C or PPO.
 
     Raises:
         ValueError: threshold is outside [0, 1] or temperature is not positive; during an attack, the victim needs a
@@ -233,7 +234,7 @@ class CriticalPoint:
     Args:
         threshold: least increase of the danger, in units of ``danger``.
         model: observation and action -> next observation, deterministic.
-        danger: what the attacker wants to increase, such as the angle of the pole.
+        danger: quantity that the attacker wants to increase, such as the angle of the pole.
         steps: number of forced actions; A^steps sequences are tried.
         horizon: number of simulated steps, at least ``steps``.
 

@@ -14,10 +14,10 @@ from rlkit.types import Env, Transition, combined
 class ConcatEnv:
     """G environments of S x B copies as one of S x (G B): group g is copies ``g B`` to ``g B + B - 1``.
 
-    Made alike, they play the same episodes in every group, so a policy meets G treatments in one rollout.
+    Environments that are made alike play the same episodes in every group, so one rollout compares G treatments.
 
     Args:
-        groups: of the same spaces, rows and numbers of copies.
+        groups: environments with the same spaces, rows and numbers of copies.
 
     Raises:
         ValueError: no environment, or some that differ.
@@ -43,7 +43,7 @@ class ConcatEnv:
 
     @property
     def obs(self) -> Tensor:
-        """Present observations ``[S, G B, *observation]``."""
+        """The present observations, ``[S, G B, *observation]``."""
         return torch.cat([env.obs for env in self.groups], dim=1)
 
     @property

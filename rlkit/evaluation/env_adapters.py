@@ -212,11 +212,11 @@ class Elsewhere:
 
 
 class Resets:
-    """Where resets reach the monitors of the copies: it tells the end of an episode from the loss of a life.
+    """Records which resets reach the monitors of the copies, to distinguish the end of an episode from a lost life.
 
     A wrapper above a monitor may end an episode without the monitor's knowledge, so that infos report nothing. If the
     reset that follows reaches the monitor, the episode was over. If it does not, a life was lost, as under
-    stable-baselines3's ``EpisodicLifeEnv``, and the same episode goes on.
+    stable-baselines3's ``EpisodicLifeEnv``, and the same episode continues.
     """
 
     def __init__(self, copies: Sequence[Any]) -> None:

@@ -67,22 +67,23 @@ def evaluate_policy(
 
     Episode e starts from ``reset(seed=seed + e)`` for every model and every kind of environment, so results are
     reproducible and comparisons paired. A vector environment of n copies plays the episodes in waves of n. A batched
-    ``Env`` of rlkit is reset as often as needed and takes its noise from its own streams; one that was made for
-    evaluation has one episode a copy, and the first ``n_eval_episodes`` of them are played.
+    ``Env`` of rlkit is reset as often as needed and takes its noise from its own streams. An ``Env`` that was made for
+    evaluation has one episode per copy, and the first ``n_eval_episodes`` of them are played.
 
     Returns are sums of the rewards of ``env.step``. Under a ``Monitor`` (stable-baselines3) or
     ``RecordEpisodeStatistics`` (gymnasium) they are what the monitor reports at the end of an episode, as in
-    stable-baselines3. An end that no monitor reports is the end all the same if the episode was truncated, for example
+    stable-baselines3. An end that no monitor reports counts as an end if the episode was truncated, for example
     by a ``TimeLimit`` above the monitor, or if the reset that follows reaches the monitor; then the sums count.
-    Otherwise a life was lost (``EpisodicLifeEnv``) and the episode goes on. Where infos hold an ``"action_mask"``, a
-    model whose ``predict`` takes ``action_masks`` is given them, as by sb3-contrib.
+    Otherwise a life was lost (``EpisodicLifeEnv``) and the episode continues. Where infos hold an ``"action_mask"``, it
+    is passed to a model whose ``predict`` takes ``action_masks``, as in sb3-contrib.
 
-    Running normalizations are frozen meanwhile, and VecNormalize gives raw rewards. The wrappers inside the copies of
-    an ``AsyncVectorEnv`` or ``SubprocVecEnv`` cannot be seen: they go on, and an end that a monitor there does not
-    report is a lost life unless it is a truncation. Afterwards a ``gymnasium.Env`` has the random generator it had
-    before; a vector environment continues from the last seeds used here. Reset the environment before using it again.
+    Running normalizations are frozen during the evaluation, and VecNormalize gives raw rewards. The wrappers inside the
+    copies of an ``AsyncVectorEnv`` or ``SubprocVecEnv`` cannot be seen: they are not frozen, and an end that a monitor
+    there does not report is a lost life unless it is a truncation. Afterwards a ``gymnasium.Env`` has the random
+    generator it had before; a vector environment continues from the last seeds used here. Reset the environment before
+    using it again.
 
-    A callback finds the local variables that stable-baselines3's have: ``observations`` is what ``actions`` were
+    A callback finds the local variables of stable-baselines3's function: ``observations`` is what ``actions`` were
     chosen from, ``new_observations`` what followed; ``current_rewards`` and ``current_lengths`` are of the running
     episodes, ``episode_counts`` are the copies' finished ones, ``episode_rewards`` and ``episode_lengths`` lists of
     all finished ones. At the end of an episode a single ``gymnasium.Env`` has its last observation as
@@ -96,10 +97,10 @@ def evaluate_policy(
         deterministic: greedy actions.
         render: call ``env.render()`` after every step.
         callback: called with ``locals(), globals()`` for every running copy after every step.
-        reward_threshold: what the mean return of every seed must exceed.
+        reward_threshold: threshold that the mean return of every seed must exceed.
         return_episode_rewards: return every episode instead of the mean.
         warn: warn about capped episodes and about wrappers that change the rewards that are summed.
-        seed: of the first episode, 10,000 by default.
+        seed: seed of the first episode, 10,000 by default.
         max_steps: cap on an episode's steps; None means the environment's time limit, or 10,000 without one.
 
     Returns:

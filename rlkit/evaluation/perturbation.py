@@ -1,4 +1,4 @@
-"""What a rollout shows a policy instead of the truth."""
+"""Functions that change the observations of a policy during a rollout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Perturbation(Protocol):
     attacked: Tensor  # [S, B] bool, whether the last observations were shown changed
 
     def perturb(self, obs: Tensor) -> Tensor:
-        """Return what the policy is shown for the true ``obs [S, B, *observation]``, a copy, and set ``attacked``."""
+        """Return the observation to show for the true ``obs [S, B, *observation]``, a copy, and set ``attacked``."""
         ...
 
     def restart(self, ended: Tensor | None = None, /) -> None:

@@ -144,7 +144,7 @@ def walk(
 def choose(policy: Policy, obs: Tensor, deterministic: bool, mask: Tensor | None) -> Tensor:
     """Return the policy's actions ``[S, B]``; one that heeds masks chooses among those that ``mask [S, B, A]`` allows.
 
-    None allows every action. The policy is given copies, which it may change.
+    None allows every action. The policy receives copies, which it may change.
     """
     obs = obs.clone()
     if not heeds_masks(policy):
@@ -156,9 +156,9 @@ def choose(policy: Policy, obs: Tensor, deterministic: bool, mask: Tensor | None
 def observation_std(policy: Policy, env: Env, max_steps: int | None = None) -> Tensor:
     """Return the standard deviation of every observation feature over natural rollouts, ``[*observation]`` float64.
 
-    One greedy episode per copy is played; every step of every copy and seed has the same weight. In units of it an
-    attack budget means the same for a position as for an angular velocity. A feature that never varies has 0, which a
-    budget reads as "cannot be perturbed".
+    One greedy episode per copy is played; every step of every copy and seed has the same weight. In these units an
+    attack budget has the same meaning for a position and for an angular velocity. A feature that never varies has 0,
+    and a budget in this unit cannot change it.
 
     Args:
         policy: acts greedily.

@@ -110,8 +110,8 @@ def random_grid(
 ) -> GridMDP:
     """Draw a map with a goal of reward 1 in the last corner, and random holes and walls.
 
-    A move slips to one of its two sides with probability ``slip`` in all; 2/3 is that of gymnasium's FrozenLake. It is
-    a problem for solvers: the goal may be out of reach (``rlkit.envs.random_map`` draws maps to learn on).
+    A move slips to one of its two sides with probability ``slip`` in all; 2/3 is that of gymnasium's FrozenLake. The
+    problem is meant for solvers: the goal may be out of reach (``rlkit.envs.random_map`` draws maps to learn on).
 
     Args:
         rows: height of the map.

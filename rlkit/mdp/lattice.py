@@ -1,10 +1,10 @@
 """A continuous control problem on a lattice of its states, as a finite MDP.
 
-From a point of the lattice a step of the dynamics leads into some cell; its corners are the successors and the weights
-of multilinear interpolation their probabilities, as these are not negative and sum to one (Kushner & Dupuis 2001,
-"Numerical Methods for Stochastic Control Problems in Continuous Time", chapter 5; Munos & Moore 2002, "Variable
-Resolution Discretization in Optimal Control"). This finite problem is solved exactly. The distance
-of its values from those of the continuous problem is seen by solving finer lattices.
+From a point of the lattice a step of the dynamics leads into some cell. The corners of the cell are the successors, and
+the weights of multilinear interpolation are their probabilities, because they are not negative and sum to one (Kushner
+& Dupuis 2001, "Numerical Methods for Stochastic Control Problems in Continuous Time", chapter 5; Munos & Moore 2002,
+"Variable Resolution Discretization in Optimal Control"). This finite problem is solved exactly. Finer lattices show how
+far its values are from those of the continuous problem.
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ class LatticeMDP:
     """Deterministic dynamics on a lattice: states are its N points, and a step leads to the corners of a cell.
 
     ``step(state [M, d], action [M])`` gives the next states ``[M, d]``, the rewards ``[M]`` and whether the episode
-    ends there ``[M]``. Kept are each successor's cell and its place in it: about ``13 + 8 d`` bytes for a state and
-    action, where the table of ``2^d`` successors (``tabular``) takes ``29 * 2^d``. A next state outside the box counts
-    as the nearest one inside, so choose a box that holds all states of interest.
+    ends there ``[M]``. The cell of each successor and its place in the cell take about ``13 + 8 d`` bytes for a state
+    and action, where the table of ``2^d`` successors (``tabular``) takes ``29 * 2^d``. A next state outside the box
+    counts as the nearest one inside, so choose a box that holds all states of interest.
 
     Args:
         lattice: the points.
@@ -206,7 +206,7 @@ class LatticeMDP:
     def q_at(self, value: ArrayLike, state: ArrayLike, gamma: float) -> Floats:
         """Compute the action values of any states: ``[..., d]`` -> ``[..., A]``.
 
-        They are those of a true step of the dynamics, followed by ``value`` interpolated. The best action is that of
+        They follow from a true step of the dynamics and the interpolated ``value`` after it. The best action is that of
         the greedy policy of ``value`` in the continuous problem.
 
         Args:

@@ -40,9 +40,9 @@ class TabularMDP:
     two outcomes may share a successor and differ in reward or flag. Rows with fewer than K outcomes are padded with
     entries of probability 0 (and, in the tables made here, successor 0, reward 0, not terminated).
 
-    Which actions a state has may depend on the state: ``available [N, A]`` says which. The rows given for the others
-    are ignored, and those stored repeat the state's first available action, so that a simulator can step with
-    any action; their expected reward is minus infinity, so that no solver takes one.
+    States may have different actions: ``available [N, A]`` says which. Rows that are given for other actions are
+    ignored. The stored rows of these actions repeat the state's first available action, so that a simulator can step
+    with any action; their expected reward is minus infinity, so that no solver takes one.
 
     The arrays are copied, verified and read-only. Row sums are accepted within 1e-9 of one and kept as given. Where a
     large table has the same probabilities in every state, as that of a slippery map has, they are stored once. ``name``
@@ -395,7 +395,7 @@ class TabularMDP:
     def save(self, path: str | Path) -> None:
         """Write the table to a ``.npz`` file, exactly and without pickles; the suffix is added where it is missing.
 
-        The file appears whole: an error on the way, such as a full disk, leaves an older file of that name as it was.
+        The file is written whole: after an error, such as a full disk, an older file of this name is unchanged.
 
         Raises:
             OSError: the folder does not exist, or the file cannot be written.
@@ -418,9 +418,9 @@ class TabularMDP:
         """Read a ``.npz`` file that ``save`` wrote; the suffix may be left out. Nothing in the file is executed.
 
         Args:
-            path: of the file.
-            max_bytes: that its arrays may take in memory, which is known before they are unpacked; None means 64 MiB,
-                or 100 times the size of the file if that is more.
+            path: path of the file.
+            max_bytes: bytes that its arrays may take in memory, which is known before they are unpacked; None means 64
+                MiB, or 100 times the size of the file if that is more.
 
         Raises:
             ValueError: a file that is no ``.npz``, is damaged, lacks an array or takes more than ``max_bytes``, and

@@ -1,6 +1,6 @@
 """Exact solutions of finite MDPs, with certificates.
 
-``solve`` chooses a method; every method is a function of its own as well. ``q_backup``, ``bellman``, ``bellman_q`` and
+``solve`` chooses a method; every method is also a separate function. ``q_backup``, ``bellman``, ``bellman_q`` and
 ``greedy`` are the operators. ``regret``, ``q_error`` and ``suboptimal_probability`` compare learners with the optimum.
 A problem is a ``TabularMDP``, a ``GridMDP`` or a ``LatticeMDP``.
 """

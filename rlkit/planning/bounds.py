@@ -77,8 +77,8 @@ def doubt(size: Extents, value: Array, lower: Array, upper: Array, gamma: float)
 
     q is the computed backup of any ``value [N]``: that of ``lower [N]`` is smaller by at most ``gamma M max(value -
     lower)``, that of ``upper [N]`` larger by at most ``gamma M max(upper - value)``, M the greatest probability of
-    going on. An action falls out where its upper q-bound lies below the best lower one, both widened by their
-    rounding error: every optimal action stays (MacQueen 1967).
+    going on. An action is excluded where its upper q-bound lies below the best lower one, both widened by their
+    rounding error, so no optimal action is excluded (MacQueen 1967).
     """
     below = 0.0 if value is lower else max(span(value, lower)[1], 0.0)
     above = max(span(upper, value)[1], 0.0)

@@ -1,4 +1,4 @@
-"""From values to a certified solution: what was asked, what one backup proves, and the ways in which it can end."""
+"""From values to a certified solution: the task of a solver, the bounds from one backup, and the ends of a solve."""
 
 from __future__ import annotations
 
@@ -100,20 +100,20 @@ def conclude(
     work: int = 0,
     unit: str = "sweeps",
 ) -> Solution | None:
-    """End a solver's loop, in one of three ways, or return None if it is to go on.
+    """End a solver's loop in one of three ways, or return None if it must continue.
 
     1. The bounds are close enough: the solution.
     2. More iterations cannot bring them closer, because rounding keeps them apart: ValueError.
     3. No more iterations are allowed: NotConverged.
 
     Args:
-        task: what was asked.
-        certificate: what the current values prove.
+        task: the problem and the wanted tolerance.
+        certificate: the bounds that the current values prove.
         iterations: done so far, counted in ``unit``.
         settled: the values no longer change, or are known to change by rounding alone.
         limit_reached: the iteration limit is reached, or known to be too low.
         work: bytes of the method's own arrays.
-        unit: what an iteration is, for the message.
+        unit: name of an iteration, for the message.
 
     Raises:
         ValueError: the second case; the message names the smallest tolerance that can be certified.
@@ -129,7 +129,7 @@ def conclude(
 
 
 class SolverProgress:
-    """How far the solver is that runs within ``followed``; another thread may ask."""
+    """The progress of the solver that runs within ``followed``; another thread may read it."""
 
     def __init__(self) -> None:
         self._method = ""
@@ -154,9 +154,9 @@ _follower: ContextVar[SolverProgress | None] = ContextVar("follower", default=No
 
 @contextmanager
 def followed() -> Iterator[SolverProgress]:
-    """Within the context, solvers of this thread tell the progress that is yielded how far they are.
+    """Yield a progress that solvers of this thread update within the context.
 
-    Policy iteration, interval iteration and solvers on devices do not.
+    Policy iteration, interval iteration and solvers on devices do not update it.
     """
     progress = SolverProgress()
     token = _follower.set(progress)
@@ -170,11 +170,11 @@ def followed() -> Iterator[SolverProgress]:
 def kept_on_interrupt(task: SolverTask, so_far: Callable[[], tuple[Array, int]]) -> Iterator[None]:
     """Turn a ``KeyboardInterrupt`` into one that carries the solution so far, with its bounds; see also ``followed``.
 
-    Bounds follow from a backup of any values, those of an unfinished sweep included. It costs a few sweeps, so that a
-    problem of more than ``MOST_KEPT`` outcomes is left at once.
+    Bounds follow from a backup of any values, those of an unfinished sweep included. This costs a few sweeps, so
+    problems of more than ``MOST_KEPT`` outcomes end at once.
 
     Args:
-        task: what was asked.
+        task: the problem and the wanted tolerance.
         so_far: the current values ``[N]``, and the iterations done.
 
     Raises:

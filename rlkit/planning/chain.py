@@ -1,7 +1,7 @@
 """The Markov chain that a policy of actions makes of an MDP.
 
 ``scipy.sparse.csgraph`` and ``.linalg`` are imported where they are used, here and elsewhere in ``planning``: they load
-scipy.linalg, 10 MB that sweeps do without.
+scipy.linalg, 10 MB that sweeps do not need.
 """
 
 from __future__ import annotations

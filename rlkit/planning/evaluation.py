@@ -33,7 +33,7 @@ def evaluate(mdp: Problem, policy: ArrayLike, gamma: float) -> Array:
     ``[S, N]``.
 
     With gamma = 1 this is the expected total reward (Puterman 1994, chapter 7). It exists if the policy collects
-    nothing wherever it can go on for ever; those states have value 0.
+    no reward in states where it can continue for ever; those states have value 0.
 
     Args:
         mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.

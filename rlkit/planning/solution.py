@@ -1,4 +1,4 @@
-"""What a solver returns, and what it raises when it cannot return that."""
+"""The result of a solver, and the exception of a solve without one."""
 
 from __future__ import annotations
 

@@ -72,14 +72,14 @@ def interval_numbers(value: float, lower: float, upper: float, digits: int = 4) 
 
 
 def number_text(number: float, digits: int = 4) -> str:
-    """Write integers whole, others with so many significant digits."""
+    """Write integers whole, other numbers with this number of significant digits."""
     if isinstance(number, int) or (number.is_integer() and abs(number) < 1e6):
         return str(int(number))
     return f"{number:.{digits}g}"
 
 
 def fixed_text(number: float, decimals: int) -> str:
-    """Write a number with so many decimals; zero has no sign."""
+    """Write a number with this number of decimals; zero has no sign."""
     return f"{round(number, decimals) + 0.0:.{decimals}f}"
 
 

@@ -67,8 +67,8 @@ def welch_test(x: ArrayLike, y: ArrayLike, alternative: Alternative = "two-sided
     """Return the p-value of Welch's test that ``mean(x) = mean(y)``.
 
     ``t = (mean(x) - mean(y)) / sqrt(s_x²/n_x + s_y²/n_y)`` has Student's distribution with Satterthwaite's degrees of
-    freedom, nearly. It rejects at level alpha if and only if ``difference_interval`` at confidence ``1 - alpha`` leaves
-    zero out.
+    freedom, nearly. It rejects at level alpha if and only if ``difference_interval`` at confidence ``1 - alpha``
+    excludes zero.
 
     Args:
         x: first sample ``[n]``.

@@ -14,7 +14,7 @@ def interquartile_mean(scores: ArrayLike) -> float:
     ``floor(N / 4)`` of the N values are left out at either end, as in the package rliable. Runs of several tasks are
     pooled, so tasks of different scales are normalized first. It is less sensitive to single seeds than the mean, and
     uses more of them than the median. Its interval is that of ``bootstrap_interval(scores, interquartile_mean,
-    generator)``. A quarter of failed seeds does not change it: report failures beside it.
+    generator)``. A quarter of failed seeds does not change it, so report failures separately.
 
     Args:
         scores: N values in an array of any shape, such as ``[runs]`` or ``[runs, tasks]``.

@@ -7,12 +7,12 @@ from numpy.typing import ArrayLike
 
 
 def holm(probabilities: ArrayLike) -> list[float]:
-    """Return p-values corrected for several tests: rejecting where one is at most alpha errs anywhere at rate alpha.
+    """Return p-values corrected for several tests, so that any false rejection at level alpha has probability alpha.
 
-    The i-th smallest of m is multiplied by m + 1 - i, no value is below one that was smaller, and none is above 1.
+    The i-th smallest of m is multiplied by m + 1 - i. The order of the values is kept, and no value is above 1.
 
     Args:
-        probabilities: p-values ``[m]``; none give none.
+        probabilities: p-values ``[m]``; the result for an empty list is empty.
 
     Raises:
         ValueError: a value outside [0, 1].

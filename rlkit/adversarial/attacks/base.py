@@ -166,7 +166,7 @@ def execute(
 ) -> AttackResult:
     """Attack every observation once and evaluate the victim's action there.
 
-    Arguments and errors as of ``perturb``.
+    Arguments and errors as in ``perturb``.
 
     Warns:
         RuntimeWarning: the victim's greedy action is not deterministic, so that success is partly chance; or its scores

@@ -66,7 +66,7 @@ class Directions:
 
     Args:
         directions: ``[M, *observation]``, in units of the budget's scale; their lengths do not matter.
-        access: what the directions ask of the victim.
+        access: access to the victim that the directions need.
 
     Raises:
         ValueError: there is no direction, or one is not finite.
@@ -111,7 +111,7 @@ class Ball:
 
     Args:
         shape: shape of an observation.
-        access: what the offset asks of the victim.
+        access: access to the victim that the offset needs.
     """
 
     shape: tuple[int, ...]

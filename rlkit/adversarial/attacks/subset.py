@@ -26,7 +26,7 @@ def perturb_where(
     """Return ``perturb`` where ``now [S, B]`` is true and the true observation elsewhere: ``[S, B, *observation]``.
 
     The examples to attack are gathered into a batch as wide as the row that has most of them, and at least 16, because
-    matrix products of fewer observations round differently. Other arguments and errors as of ``perturb``.
+    matrix products of fewer observations round differently. Other arguments and errors as in ``perturb``.
     """
     most = int(now.sum(dim=1).amax(dim=0))
     if most == 0:

@@ -60,7 +60,7 @@ class Substitute:
     """Networks that imitate a victim, one per row, made by ``distill``; a victim with scores and gradients.
 
     Args:
-        network: of normalized observations, S rows.
+        network: network of normalized observations, S rows.
         mean: mean of the observations that it was fitted to, ``[S, 1, D]``.
         deviation: their standard deviation, ``[S, 1, D]``.
         queries: number of observations per row at which the victim was queried.

@@ -51,7 +51,7 @@ class TreeSearch:
 
     Args:
         dynamics: deterministic, with ``transition`` and ``observe`` on numpy arrays; observations are its states.
-        worth: what a victim is estimated to earn from a state on; it orders the beam alone.
+        worth: estimate of the return of a victim from a state on; it only orders the beam.
         provoke: the targeted attack; it needs no random numbers.
         beam: sequences kept per episode.
         depth: most steps that are planned at once.
@@ -279,9 +279,9 @@ def _note_ends(ended: list[list[_End]], total: NDArray[np.float64], depth: int, 
     """Replace ends by better ones of this depth.
 
     Args:
-        ended: of every copy; written.
+        ended: whether the episode of every copy has ended; written.
         total: returns ``[S, n, W, A]``, infinite where nothing ends.
-        depth: of the last step.
+        depth: depth of the last step.
         cut: whether the sequences go on and may still end lower, so that they replace every end.
     """
     actions = total.shape[-1]

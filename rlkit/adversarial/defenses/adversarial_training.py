@@ -23,9 +23,9 @@ class AdversarialTraining(Defense):
     One step is FGSM's, of the whole budget. More are projected gradient ascent from a random start.
 
     Args:
-        budget, strength, curriculum: as of ``Defense``. A strength of 1/2 weighs clean and attacked observations alike,
+        budget, strength, curriculum: as in ``Defense``. A strength of 1/2 weighs clean and attacked observations alike,
             1 leaves the attacked ones alone.
-        steps: of the ascent.
+        steps: steps of the ascent.
 
     Raises:
         ValueError: steps below 1.
@@ -60,7 +60,7 @@ class GaussianAugmentation(Defense):
     network it is weight decay of strength epsilon^2.
 
     Args:
-        budget, strength, curriculum: as of ``Defense``; the norm has no effect.
+        budget, strength, curriculum: as in ``Defense``; the norm has no effect.
 
     Source: Bishop 1995, "Training with noise is equivalent to Tikhonov regularization".
     """

@@ -60,8 +60,8 @@ def make_defense(
     """Make a defense by its name in ``APPLICABILITY``.
 
     Args:
-        name: of the defense.
-        budget: as of ``Defense``; its norm becomes that of the defense where this has one.
+        name: name of the defense.
+        budget: as in ``Defense``; its norm becomes that of the defense where this has one.
         strength: weight; None for the default of the defense.
         curriculum: how epsilon grows over training; None for all of it from the start.
         **numbers: further numbers of the defense, such as ``limit`` of the Lipschitz hinge.

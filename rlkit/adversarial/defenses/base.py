@@ -60,8 +60,8 @@ def by_row(number: ByRow, name: str, features: Tensor) -> Tensor:
 
     Args:
         number: one for all rows, or ``[S]``.
-        name: of the argument, for the message.
-        features: of the minibatch.
+        name: name of the argument, for the message.
+        features: features of the minibatch.
 
     Raises:
         ValueError: another count than one or S.
@@ -139,7 +139,7 @@ class Defense:
         Args:
             network: gives scores ``[S, M, A]`` of features.
             features: ``[S, M, D]``.
-            targets: of the update.
+            targets: targets of the update.
 
         Raises:
             ValueError: the agent is one that the defense does not serve, or a number per row has another count.
@@ -155,7 +155,7 @@ class Defense:
             network: gives scores ``[S, M, A]`` of features.
             features: ``[S, M, D]``, without a graph.
             budget: at this point of training.
-            targets: of the update.
+            targets: targets of the update.
         """
         raise NotImplementedError
 
@@ -163,7 +163,7 @@ class Defense:
         """Return the budget of features ``[S, M, D]`` at a point of training, with epsilon ``[S, 1]``.
 
         Args:
-            features: of the minibatch.
+            features: features of the minibatch.
             progress_remaining: from 1 to 0 over training.
 
         Raises:

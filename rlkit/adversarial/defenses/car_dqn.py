@@ -30,12 +30,12 @@ class CARDQN(Defense):
     ``min(d^2, |d|)`` for Huber's, with a slope that falls from 2 to 1 at 1.
 
     Args:
-        budget, strength, curriculum: as of ``Defense``.
+        budget, strength, curriculum: as in ``Defense``.
         temperature: lambda of the weights, in units of the loss; infinite for the mean.
         loss: the agent's ``loss``.
         method: "interval" bounds the error over the ball from above, "pgd" finds it by gradient
             ascent of the error and of its negative.
-        steps: of "pgd".
+        steps: steps of "pgd".
 
     Raises:
         ValueError: a temperature that is not positive, an unknown loss or method, or steps below 1; at the first update

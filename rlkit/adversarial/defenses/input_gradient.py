@@ -31,7 +31,7 @@ class InputGradientPenalty(Defense):
     robustness"). The error is O(step^2).
 
     Args:
-        budget, strength, curriculum: as of ``Defense``.
+        budget, strength, curriculum: as in ``Defense``.
         method: "backprop" or "difference".
         step: length of the difference, in units of the budget's scale.
 
@@ -112,7 +112,7 @@ class TwoLip(InputGradientPenalty):
     The maximum over data is a lower estimate of the Lipschitz constant of the loss. With lambda 0 this is ``J2``.
 
     Args:
-        budget, strength, curriculum, method, step: as of ``InputGradientPenalty``. ``strength`` multiplies both parts.
+        budget, strength, curriculum, method, step: as in ``InputGradientPenalty``. ``strength`` multiplies both parts.
         lipschitz: lambda, one for all rows or one per row ``[S]``.
 
     Raises:

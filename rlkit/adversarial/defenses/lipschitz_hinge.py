@@ -27,7 +27,7 @@ class LipschitzHinge(Defense):
 
     Args:
         budget: norm and scale of observations; epsilon and the curriculum are not used.
-        strength: as of ``Defense``.
+        strength: as in ``Defense``.
         curriculum: has no effect.
         limit: L0, one for all rows or one per row ``[S]``; ``table_lipschitz`` gives that of exact values.
         of: "weights" or "data".
@@ -67,7 +67,7 @@ def weights_lipschitz(network: Any, features: Tensor, budget: Budget) -> Tensor:
 
     Args:
         network: an ``MLP`` or a ``Dueling`` network.
-        features: of their shape and dtype, ``[S, M, D]``.
+        features: features with their shape and dtype, ``[S, M, D]``.
         budget: norm and scale.
 
     Raises:

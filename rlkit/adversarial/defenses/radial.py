@@ -27,7 +27,7 @@ class RADIAL(Defense):
     The published loss is ``kappa L + (1 - kappa) L_adv``, the same up to a factor for strength (1 - kappa) / kappa.
 
     Args:
-        budget, strength, curriculum: as of ``Defense``; strength 0.25 is the published kappa of 0.8.
+        budget, strength, curriculum: as in ``Defense``; strength 0.25 is the published kappa of 0.8.
 
     Raises:
         ValueError: at the first update, a network with convolutions or a radial basis.

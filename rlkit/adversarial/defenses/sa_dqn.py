@@ -38,11 +38,11 @@ class SADQNHinge(Defense):
     """``strength mean max(max_x' max_(b != a) Q(x', b) - Q(x', a), -margin)`` with a the greedy action at x.
 
     Args:
-        budget, strength, curriculum: as of ``Defense``.
+        budget, strength, curriculum: as in ``Defense``.
         margin: c, a lead of the greedy action that is enough, in units of action values.
         method: "interval" bounds the leads over the ball from above, "pgd" finds them by gradient
             ascent, one for each other action.
-        steps: of "pgd".
+        steps: steps of "pgd".
 
     Raises:
         ValueError: a margin that is negative, an unknown method or steps below 1; at the first update a policy, or with

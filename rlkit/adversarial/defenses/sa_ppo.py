@@ -25,8 +25,8 @@ class SAPPOKL(Defense):
     differentiated in both policies.
 
     Args:
-        budget, strength, curriculum: as of ``Defense``.
-        steps: of the ascent.
+        budget, strength, curriculum: as in ``Defense``.
+        steps: steps of the ascent.
 
     Raises:
         ValueError: steps below 1; at the first update an agent of action values.

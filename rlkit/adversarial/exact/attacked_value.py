@@ -60,12 +60,12 @@ def attacked_value(
         budget: a number is epsilon of the norm "inf" in raw units.
         gamma: discount in [0, 1].
         horizon: step limit; None for none, and for ``mdp.max_steps`` with gamma = 1.
-        observations: of every state, ``[N, *observation]``; None for the problem's own.
+        observations: observations of every state, ``[N, *observation]``; None for the problem's own.
         sampled: whether the victim samples from the softmax of its scores instead of acting greedily.
         timing: when to attack; None for always. Others need a step limit.
         attacks_per_episode: most attacks of an episode; None for no limit. It needs a step limit.
         target: actions ``[S, N]`` that the attack aims at; None for any other than the victim's own.
-        draws: of a random attack.
+        draws: number of draws of a random attack.
 
     Raises:
         ValueError: a timing or a limit of attacks without a step limit; a random timing other than ``AtRandom``;

@@ -103,7 +103,7 @@ def bracket(
         gamma: discount in [0, 1].
         horizon: step limit of an episode; None for none, and for ``mdp.max_steps`` with gamma = 1.
         attacks: most attacks of an episode; None for any number.
-        observations: of every state, ``[N, *observation]``; None for the problem's own.
+        observations: observations of every state, ``[N, *observation]``; None for the problem's own.
         sampled: whether the victim samples from the softmax of its scores instead of acting greedily.
         knows_draw: whether the adversary knows the number that a sampled action is drawn with before it chooses.
         tolerance: largest distance of the solver's bounds, in units of return.

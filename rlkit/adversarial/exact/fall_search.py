@@ -78,7 +78,7 @@ def fall_bounds(
         floor: a lower bound on the steps to a failure whatever the actions; None for 1. A wrong one breaks the bound.
         max_nodes: most states to verify per start, in either search.
         beam: states kept per start.
-        max_boxes: of the verification, per state.
+        max_boxes: maximum number of boxes of the verification, per state.
 
     Raises:
         ValueError: dynamics that draw noise, no step limit, starts that are not finite or not ``[B, k]``, limits below

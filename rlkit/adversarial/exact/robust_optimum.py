@@ -62,7 +62,7 @@ def observation_cells(observations: Given, budget: Budget | float) -> Flags:
 
     Args:
         observations: the observation of every state, ``[N, D]``.
-        budget: of the norm "inf"; a number is its epsilon in raw units.
+        budget: a budget with the norm "inf"; a number is its epsilon in raw units.
 
     Raises:
         ValueError: another norm, observations that are not finite vectors, or a grid of more than 200,000 points.
@@ -115,7 +115,7 @@ def robust_optimum(
         max_nodes: most partial policies that branch and bound evaluates.
         max_beliefs: most beliefs of the upper bound.
         trials: steps of the local search.
-        seed: of the local search.
+        seed: seed of the local search.
 
     Raises:
         ValueError: more than 12 states, shapes that disagree, a state in which nothing can be shown, no step limit.

@@ -152,7 +152,7 @@ class WorstCaseAdversary:
         found: the worst case, of one case.
 
     Raises:
-        ValueError: as of ``WorstCaseAttack``.
+        ValueError: as in ``WorstCaseAttack``.
     """
 
     def __init__(self, observations: Given, witness: Given, found: WorstCase) -> None:

@@ -78,7 +78,7 @@ def worst_case(
 
     Args:
         mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
-        choices: what the adversary can provoke.
+        choices: actions that the adversary can cause.
         gamma: discount in [0, 1].
         horizon: step limit of an episode; None for none, and for ``mdp.max_steps`` with gamma = 1.
         attacks: most attacks of an episode; None for any number. An attack that shows nothing new counts.
@@ -110,8 +110,8 @@ def induced_mdp(mdp: TabularMDP, choices: ProvokableChoices, row: int = 0, attac
 
     Args:
         mdp: the victim's problem.
-        choices: what the adversary can provoke.
-        row: of the victim.
+        choices: actions that the adversary can cause.
+        row: row of the victim.
         attacks: most attacks of an episode; None for any number.
 
     Raises:

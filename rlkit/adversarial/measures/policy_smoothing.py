@@ -98,8 +98,8 @@ def smoothed_return(
     equality for returns that are thresholds. Each probability is bounded from the sample, then shifted.
 
     Args:
-        returns: of independent episodes of the smoothed policy without attack, ``[..., n]``; batches are bounded each
-            by itself.
+        returns: returns of independent episodes of the smoothed policy without attack, ``[..., n]``; every batch is
+            bounded separately.
         sigma: standard deviation of its noise.
         totals: M sizes of an attack, the l2 length of all shifts of an episode, in the units of sigma.
         lowest, highest: no return lies outside, under any attack.

@@ -68,8 +68,8 @@ def relax(layers: TileLayers, center: Tensor, radius: Tensor) -> Relaxed:
     The bounds are the tighter of two: those of linear functions of the input (CROWN), and intervals.
 
     Args:
-        layers: of the tiles.
-        center: of the boxes, ``[T, D, TILE]``.
+        layers: layers of the tiles.
+        center: center of the boxes, ``[T, D, TILE]``.
         radius: half the lengths of their sides, likewise.
 
     Source: Zhang et al. 2018, "Efficient neural network robustness certification with general activation functions".
@@ -115,8 +115,8 @@ def bound_below(layers: TileLayers, relaxed: Relaxed, rows: Tensor) -> LinearBou
     """Bound linear combinations of scores from below on boxes.
 
     Args:
-        layers: of the tiles.
-        relaxed: of the boxes.
+        layers: layers of the tiles.
+        relaxed: linear bounds of the boxes.
         rows: weights of the scores in R combinations on every box, ``[T, A, R, TILE]``.
 
     The slopes of the bound are carried backward from the scores to the input. Combinations are bounded as such:

@@ -25,7 +25,7 @@ def local_lipschitz_bound(victim: Victim, obs: Given, budget: Budget | float) ->
     in interval arithmetic. The result is the dual norm of the largest magnitudes.
 
     Args:
-        victim: as of ``reachable_actions``, without trees.
+        victim: as in ``reachable_actions``, without trees.
         obs: true observations ``[S, B, *observation]``, floating.
         budget: norm, scale, mask, bounds and epsilon of the ball.
 
@@ -33,7 +33,7 @@ def local_lipschitz_bound(victim: Victim, obs: Given, budget: Budget | float) ->
         ``[S, B, A, A]`` float64: entry (b, a) bounds the change of ``score_b - score_a`` per epsilon.
 
     Raises:
-        ValueError: as of ``reachable_actions``.
+        ValueError: as in ``reachable_actions``.
     """
     problem = pose_problem(victim, obs, budget)
     return _bound_of(problem)
@@ -48,12 +48,12 @@ def local_margin_radius(victim: Victim, obs: Given, budget: Budget | float) -> T
     rounding error of the victim. ``margin_radius`` with constants from ``steepness`` is an estimate instead.
 
     Args:
-        victim: as of ``reachable_actions``, without trees.
+        victim: as in ``reachable_actions``, without trees.
         obs: true observations ``[S, B, *observation]``, floating.
         budget: norm, scale, mask, bounds and epsilon of the ball over which the bound holds.
 
     Raises:
-        ValueError: as of ``reachable_actions``.
+        ValueError: as in ``reachable_actions``.
 
     Source: Hein & Andriushchenko 2017, "Formal guarantees on the robustness of a classifier against adversarial
     manipulation", theorem 2.1.

@@ -72,7 +72,7 @@ def probability_bounds(
     sum exp at the box's center, from below less an eighth of the squared range of the differences.
 
     Args:
-        victim: as of ``reachable_actions``, with logits as scores; trees have none.
+        victim: as in ``reachable_actions``, with logits as scores; trees have none.
         obs: true observations ``[S, B, *observation]``, floating.
         budget: any norm, scale, mask and bounds; a number is epsilon of the norm "inf" in raw units.
         tolerance: largest gap between a bound and what is achieved, positive.
@@ -254,7 +254,7 @@ def _of_tangent(
         above: upper bounds of them.
         at_center: their values at the center.
         objective: ``sign log pi(a)`` at the center, ``[n]``.
-        sign: of the extremes, ``[n]``.
+        sign: sign of the extremes, ``[n]``.
         slack: for rounding, ``[n]``.
     """
     up, down = (above - at_center)[1:].amax(dim=0).relu(), (at_center - value)[1:].amax(dim=0).relu()

@@ -54,7 +54,7 @@ def pose_problems(victim: IsolatedVictim, obs: Tensor, budget: Budget) -> Iterat
     """Divide a verification into problems of at most ``TOGETHER`` observations of every row, whose boxes fit in memory.
 
     Raises:
-        ValueError: as of ``pose_problem``.
+        ValueError: as in ``pose_problem``.
     """
     stack = extract_layers(victim)
     for start in range(0, obs.shape[1], TOGETHER):
@@ -104,7 +104,7 @@ def answers(problem: VerificationProblem, question: Callable[[Tensor], Tensor], 
     The victim is asked in batches of one size, so that the answers of a row do not depend on the other rows.
 
     Args:
-        problem: whose victim is asked.
+        problem: problem with the victim.
         question: ``[S, ASKED, *observation] -> [S, ASKED, ...]``.
         shown: observations.
         owner: which true observation each one is shown for.

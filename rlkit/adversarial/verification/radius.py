@@ -50,12 +50,12 @@ def certified_radius(
     epsilon stays open, the two sides are searched apart.
 
     Args:
-        victim: as of ``reachable_actions``.
+        victim: as in ``reachable_actions``.
         obs: true observations ``[S, B, *observation]``, floating.
         budget: norm, scale, mask and bounds; its epsilon is the largest that is asked about.
         steps: number of halvings, 1 or more: the sides are at most epsilon / 2^steps apart, unless an
             epsilon stays open.
-        max_boxes: as of ``reachable_actions``, for every epsilon.
+        max_boxes: as in ``reachable_actions``, for every epsilon.
 
     Raises:
         ValueError: steps is below 1, or as of ``reachable_actions``.
@@ -105,13 +105,13 @@ def certified_action_rate(
     estimate from a sample: its interval belongs to the report.
 
     Args:
-        victim: as of ``reachable_actions``.
+        victim: as in ``reachable_actions``.
         obs: true observations ``[S, B, *observation]``, floating.
         budget: any norm, scale, mask and bounds; a number is epsilon of the norm "inf" in raw units.
         max_boxes: largest number of boxes per observation.
 
     Raises:
-        ValueError: as of ``reachable_actions``.
+        ValueError: as in ``reachable_actions``.
     """
     found = reachable_actions(victim, obs, as_budget(budget), max_boxes=max_boxes)
     changed = found.reachable.sum(dim=-1) > 1

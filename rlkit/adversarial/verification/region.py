@@ -112,7 +112,7 @@ def least(slopes: Tensor, low: Tensor, high: Tensor, balls: Balls | None) -> tup
     """Minimize linear functions over boxes, each intersected with its ball.
 
     Args:
-        slopes: of R functions on N boxes, ``[D, R, N]``.
+        slopes: slopes of R functions on N boxes, ``[D, R, N]``.
         low: lower corners ``[D, N]``.
         high: upper corners ``[D, N]``.
         balls: one for every box, or None.

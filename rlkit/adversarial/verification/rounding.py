@@ -29,7 +29,7 @@ def score_slack(stack: LayerStack, row: Tensor, low: Tensor, high: Tensor) -> Te
 
     Args:
         stack: the layers.
-        row: of every batch of boxes, ``[T]``.
+        row: row of every batch of boxes, ``[T]``.
         low: lower corners, ``[T, D, n]``.
         high: upper corners, ``[T, D, n]``.
 

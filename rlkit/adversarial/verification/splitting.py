@@ -78,7 +78,7 @@ def halved(boxes: Boxes, along: Tensor, balls: Balls | None, observation: Tensor
     """Split every box in the middle of one side and drop halves outside their ball.
 
     Args:
-        boxes: to be split.
+        boxes: boxes to split.
         along: the feature to split, ``[N]``.
         balls: one per observation, or None.
         observation: the observation of every owner; None if owners are observations.
@@ -111,7 +111,7 @@ def widest(boxes: Boxes, spread: Tensor) -> tuple[Tensor, Tensor]:
     """Choose the feature along which bounds vary most.
 
     Args:
-        boxes: to be split.
+        boxes: boxes to split.
         spread: change of the bounds over every side, ``[D, N]``.
 
     Returns:

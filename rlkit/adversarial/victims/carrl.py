@@ -33,7 +33,8 @@ class CARRL:
 
     Args:
         policy: gives action values; fully connected, see ``verification.extract_layers``.
-        budget: of the errors to act safely against; a number is epsilon of the norm "inf" in raw units.
+        budget: bound of the errors against which the policy acts safely; a number is epsilon of the norm "inf" in raw
+            units.
         bound: "interval" or "linear".
 
     Raises:

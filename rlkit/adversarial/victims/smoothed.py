@@ -88,7 +88,7 @@ class SmoothedPolicy:
         """Return actions ``[S, B]`` of observations ``[S, B, *observation]``.
 
         Args:
-            obs: what the smoothed policy is shown.
+            obs: observations that the smoothed policy receives.
             deterministic: False for the smoothed policy itself; True for the action of the highest mean score.
 
         Raises:

@@ -28,11 +28,11 @@ def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: in
     The lower bound is what the best policy of ``policy_iteration`` earns, with its proven error. The upper bound starts
     above the optimum and falls by backups, rounded upwards, that keep it above (Haddad & Monmege 2018; Baier et al.
     2017). A small change of values proves nothing here: backups have many fixed points where the agent can stay for
-    ever without reward (an end component). In such a component all states are worth the same, the best that leaves
+    ever without reward (an end component). In such a component all states have the same value, that of the best exit
     it, or nothing; taking that maximum after every backup makes the optimum the only fixed point, and the bounds meet.
 
     Rewards may have both signs, as long as no positive one can be collected for ever. Such problems are stochastic
-    shortest paths, where going on for ever is worth nothing in a component that pays nothing, and minus infinity
+    shortest paths, where continuing for ever has value 0 in a component without rewards, and minus infinity
     elsewhere (Bertsekas & Tsitsiklis 1991). ``iterations`` counts backups of the upper bound.
 
     Args:
