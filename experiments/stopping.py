@@ -23,7 +23,7 @@ class FinishedRun(Exception):
     """A run that is asked to continue and is finished already, with the settings that it is asked for.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,8 +35,8 @@ class Stopped(KeyboardInterrupt):
     """A signal stopped a command.
 
     Args:
-        number: of the signal.
-        message: how far the command was.
+        number: number of the signal.
+        message: progress of the command.
     """
 
     def __init__(self, number: int, message: str = "interrupted") -> None:

@@ -1,7 +1,7 @@
 """The folder of a run that can be continued: its settings, and what is kept of it while it runs.
 
 A command writes ``settings.json`` first, keeps finished parts in the folder ``checkpoints``, and writes ``run.json``
-last. With ``--resume`` the same command goes on with what is kept.
+last. With ``--resume`` the same command continues with what is kept.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def continued_folder(
     """Make the folder of a run, or open it again, and be its only writer until the ``with`` block ends.
 
     Args:
-        path: of the folder.
-        settings: what the outcome depends on.
+        path: path of the folder.
+        settings: settings on which the outcome depends.
         overwrite: replace the run that the folder holds, finished or not.
         resume: continue the run that was stopped there; a folder without one begins it.
 

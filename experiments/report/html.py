@@ -37,8 +37,8 @@ def write_report(
     Returns the four paths.
 
     Args:
-        path: of the HTML file; its folder is made if needed.
-        title: of the page.
+        path: path of the HTML file; its folder is made if needed.
+        title: title of the page.
         runs: one section each.
         headline: the first table; None for the natural returns of the runs.
         left_out: runs that could not be read, with the reasons.

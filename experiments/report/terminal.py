@@ -112,7 +112,7 @@ def watch(quiet: bool = False) -> Watch | None:
 
 
 def next_step(run: RunRecord, folder: Path | None) -> str:
-    """A command that goes on from a run, or how to keep it."""
+    """A next command for a run, or how to keep the run."""
     if folder is None:
         return "Next: --out FOLDER keeps this run with tables, figures and a record that rlkit report reads."
     there = shlex.quote(str(folder))
@@ -193,12 +193,12 @@ class StageLines:
 def going_on(
     name: str, done: Callable[[], str], quiet: bool = False, every: float = SECONDS_BETWEEN_LINES
 ) -> Iterator[None]:
-    """Show that work goes on whose end is not known: what is done, and the elapsed time.
+    """Show the progress of work of unknown length: what is done, and the elapsed time.
 
     On a terminal it is a line that is drawn again; elsewhere a line every 15 seconds. A thread writes it.
 
     Args:
-        name: of the work.
+        name: name of the work.
         done: tells how far it is; called in the thread.
         quiet: whether to show nothing.
         every: seconds between two lines of a pipe.

@@ -156,7 +156,7 @@ def attack_plan(subject: Subject, attacks: Sequence[str], threat: Threat, timing
 
 
 def needed_access(name: str) -> Access:
-    """The most that an attack asks of the policy, while it is fitted or used."""
+    """The access to the policy that an attack needs, while it is fitted or used."""
     if name in FITTED:
         return "actions" if name in WITHOUT_WEIGHTS else "gradients"
     return ATTACKS[name].access
@@ -174,9 +174,9 @@ class KeptCurves:
     """Finished attacks of a run, a file each, so that a run that is continued does not repeat them.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         tell: gets a sentence about every file that is damaged; its attack is repeated.
-        prefix: of the names of files, to keep policies and norms apart.
+        prefix: prefix of the names of files, to keep policies and norms apart.
     """
 
     KIND = "an attack on a policy (rlkit attack)"
@@ -252,7 +252,7 @@ def kept_curve(
 
 
 def beside(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
-    """Curves of one attack at different epsilons, in increasing order, as one."""
+    """Join curves of one attack at different epsilons, in increasing order."""
     together: dict[str, Any] = {
         field: np.concatenate([getattr(one, field) for one in curves], 1) for field in BY_ATTACK
     }

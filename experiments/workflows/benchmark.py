@@ -107,9 +107,9 @@ def benchmark(
 
     Args:
         zoo: with verified digests.
-        submissions: of different names.
+        submissions: submissions with different names.
         episodes: per training seed, reported; as many public ones select the strongest attack.
-        epsilons: of the threat's; None for all.
+        epsilons: some epsilons of the threat; None for all.
         secret: reveals the hidden starts; None for the public ones of the threat.
         claims: submitted certificates, ``{victim: {epsilon: [lower bound of every seed]}}``.
         nodes: states verified per start of the cart-pole, in either search.

@@ -105,10 +105,10 @@ def sandwich(
     Args:
         problem: a finite problem with observations, such as ``GridWorld``.
         victim: acts greedily, S rows.
-        budget: what the attacker may show.
+        budget: budget of the attacker.
         gamma: discount in [0, 1].
         horizon: step limit; None for none, and for that of the problem with gamma = 1.
-        attacks: to compare with.
+        attacks: attacks to compare with.
         attacks_per_episode: most attacks of an episode; None for any number.
         timings: rules of when to attack, each with every attack; for a limited number of attacks.
         sampled: whether the victim samples its actions instead of acting greedily.

@@ -17,7 +17,7 @@ class DefenseSettings:
     """A defense by its name, with one number for all seeds or one for each.
 
     Args:
-        name: of ``rlkit.adversarial.APPLICABILITY``.
+        name: a name in ``rlkit.adversarial.APPLICABILITY``.
         epsilon: in units of the scale.
         strength: weight of the defense; empty for its default.
         scale: unit of epsilon, one number per feature or one for all; empty for raw units.

@@ -81,9 +81,9 @@ def learned_longer(
 
     Args:
         subject: the policy under attack.
-        budget: of the attack.
+        budget: budget of the attack.
         steps: ascending numbers of environment steps per seed.
-        seeds: of the adversary's training, one for each of the subject's.
+        seeds: seeds of the adversary's training, one for each of the subject's.
 
     Raises:
         ValueError: an environment that rlkit has no dynamics of.

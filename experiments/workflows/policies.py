@@ -73,8 +73,8 @@ def open_policy(
     Args:
         path: the file or folder.
         env: environment id; None for the one that an rlkit agent was trained in.
-        env_kwargs: of the environment, for a stable-baselines3 model.
-        backend: of the environment, for a stable-baselines3 model; see ``rlkit.envs.make``.
+        env_kwargs: arguments of the environment, for a stable-baselines3 model.
+        backend: backend of the environment, for a stable-baselines3 model; see ``rlkit.envs.make``.
         algo: algorithm of a stable-baselines3 model, which its file does not name; "DQN", "A2C" or "PPO" in any case.
         trust: stable-baselines3 files hold pickled objects, which can run any code; True opens them.
         vec_normalize: the file of ``VecNormalize.save``, for a stable-baselines3 model trained with one.

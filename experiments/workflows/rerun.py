@@ -18,7 +18,7 @@ def arguments_of(run: RunRecord, folder: Path) -> list[str]:
 
     Args:
         run: its record.
-        folder: that holds it.
+        folder: folder that holds it.
 
     Raises:
         ValueError: the record has none, or is that of a command which makes no new results.

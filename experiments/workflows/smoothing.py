@@ -69,7 +69,7 @@ def smoothed(
         sigma: standard deviation of the noise, in units of the threat's scale.
         episodes: natural episodes per seed, from which the certificates follow.
         limits: least and largest return of an episode; None for those of the task.
-        attacks: to choose the strongest from, each over several numbers of steps.
+        attacks: attacks among which the strongest is chosen, each over several numbers of steps.
 
     Raises:
         ValueError: returns of unknown range, or see ``smoothed_return``.

@@ -252,7 +252,7 @@ class KeptTraining:
 
     Args:
         fresh: an untrained agent; trained if there is nothing to continue.
-        folder: of the run.
+        folder: folder of the run.
         every_steps: environment steps between two checkpoints; None decides by time.
         resume: whether to continue from the newest whole checkpoint, if there is one.
         engine: to continue on; None for that of the checkpoint.
@@ -435,9 +435,9 @@ def train_and_save(
     """Train, and write the policy and the log, also after a SIGINT or SIGTERM at the end of its iteration.
 
     Args:
-        training: what is trained.
+        training: the training.
         kept: the training, begun or continued.
-        folder: of the run.
+        folder: folder of the run.
         watch: shows the progress.
         of: end of the message of a stop, where others train too.
 

@@ -45,7 +45,7 @@ def transferred(subjects: Sequence[Subject], threat: Threat, attack: Attack, epi
     """Play every policy under the attack computed on every policy, and under noise.
 
     Args:
-        subjects: of one environment and one number of seeds, under different names.
+        subjects: subjects with one environment, equal numbers of seeds and different names.
         threat: limits of the attack.
         attack: computed on the sources.
         episodes: per training seed.

@@ -116,8 +116,8 @@ def make_zoo(
     """Train victims, copy those that are given, and write the manifest with all digests.
 
     Args:
-        folder: of the zoo, which exists.
-        trainings: of one environment, by the names of their victims.
+        folder: folder of the zoo, which exists.
+        trainings: trainings of one environment, by the names of their victims.
         given: policies of rlkit in the same environment; named after their file or folder.
         secret: from which hidden starts follow; None for a random one.
         watch: draws progress bars.

@@ -73,10 +73,10 @@ def solved(
 
     Args:
         dynamics: the cart-pole.
-        points: of every axis.
+        points: points of every axis.
         gamma: discount.
-        tolerance: of the lattice's optimum.
-        device: of torch; None for numpy.
+        tolerance: tolerance of the lattice's optimum.
+        device: torch device; None for numpy.
         paid_by: the same cart-pole with another reward (``rlkit.envs.RewardOverride``); None for its own.
 
     Raises:

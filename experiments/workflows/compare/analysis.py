@@ -49,7 +49,7 @@ def compare(
     """Train both at the same time, each in one process on one thread, and evaluate both on the same episodes.
 
     Args:
-        training: of rlkit; an algorithm that stable-baselines3 has too.
+        training: training of rlkit, with an algorithm that stable-baselines3 has too.
         sb3_seeds: of stable-baselines3; finished ones in the folder are not trained again if the run is continued.
         kept: the training of rlkit, begun or continued.
         folder: for the models and logs of both.

@@ -137,7 +137,7 @@ def sb3_job_for(training: Training, config: Config, seeds: tuple[int, ...]) -> S
     Args:
         training: the training.
         config: every hyper-parameter of its agent.
-        seeds: of stable-baselines3.
+        seeds: seeds of stable-baselines3.
 
     Raises:
         ValueError: an algorithm or a variant that stable-baselines3 does not have, a hyper-parameter with a value per

@@ -1,4 +1,4 @@
-"""Training stable-baselines3 in a process of its own, so that time and threads of both libraries stay apart."""
+"""Training stable-baselines3 in a separate process, so that time and threads of both libraries stay apart."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def require_sb3() -> None:
 
 
 class SB3Process:
-    """A training job of stable-baselines3 in a process of its own; leaving the ``with`` block ends it.
+    """A training job of stable-baselines3 in a separate process; leaving the ``with`` block ends it.
 
     Args:
-        job: what to train.
+        job: the training of stable-baselines3.
         folder: where models and costs are written; it must exist.
         resume: whether finished seeds in the folder are kept; otherwise they are trained again.
 
@@ -103,7 +103,7 @@ class SB3Process:
         return self._process.poll() is None
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the end, for at most so many seconds; whether the process has ended."""
+        """Wait for the end, for at most this number of seconds; whether the process has ended."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -128,7 +128,7 @@ class SweepDriver:
 
 
 def split_rows(batch: Batch, parts: int) -> Iterator[Batch]:
-    """Cut a batch into at most so many parts, whose numbers of rows differ by one at most."""
+    """Cut a batch into at most this number of parts, whose numbers of rows differ by one at most."""
     parts = min(parts, len(batch))
     cuts = [len(batch) * part // parts for part in range(parts + 1)]
     return (batch[first:end] for first, end in pairwise(cuts))

@@ -117,7 +117,7 @@ def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:
     """Read a TOML file of bounded size: its keys, and its text.
 
     Args:
-        path: of the file.
+        path: path of the file.
         what: the file describes, for messages.
 
     Raises:
@@ -140,7 +140,7 @@ def experiment_of(given: Mapping[str, Any], text: str = "") -> Experiment:
 
     Args:
         given: the keys of the file.
-        text: of the file, to be kept beside the results.
+        text: text of the file, which is saved with the results.
 
     Raises:
         ValueError: an unknown key (the nearest is named), a value of another type, an empty grid, one that contradicts

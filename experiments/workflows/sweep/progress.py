@@ -77,7 +77,7 @@ class _Scalars(Protocol):
 
 
 class ProgressLog:
-    """The progress of one driver: a JSON object a line in a file of its own, and scalars for TensorBoard.
+    """The progress of one driver: a JSON object a line in a separate file, and scalars for TensorBoard.
 
     Args:
         file: takes a line for each entry.

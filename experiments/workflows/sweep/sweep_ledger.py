@@ -146,7 +146,7 @@ class SweepLedger:
     """The ledger in a folder.
 
     Args:
-        folder: of the sweep.
+        folder: folder of the sweep.
 
     Raises:
         FileNotFoundError: the folder holds no sweep.
@@ -171,8 +171,8 @@ class SweepLedger:
         """Make the ledger of an experiment, or open it again.
 
         Args:
-            folder: of the sweep.
-            experiment: what is run.
+            folder: folder of the sweep.
+            experiment: the experiment to run.
             resume: continue the sweep that the folder holds; a folder without one begins it.
 
         Raises:
@@ -313,7 +313,7 @@ def commit(attempt: SweepAttempt, run: str, record: Mapping[str, Any]) -> bool:
     """Write the result of a run and make it the result, unless another attempt was first.
 
     Args:
-        attempt: whose result it is.
+        attempt: attempt of this result.
         run: the id.
         record: the result.
 

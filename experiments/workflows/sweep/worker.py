@@ -76,7 +76,7 @@ def continued(training: Training, attempt: SweepAttempt, every: int | None = Non
     A checkpoint of another attempt gets a second name in the folder of this one, so that the other may remove it.
 
     Args:
-        training: what is trained.
+        training: the training.
         attempt: at the batch.
         every: environment steps between two checkpoints; None decides by time.
     """
@@ -142,7 +142,7 @@ class Heartbeat:
     """Write the heartbeat of an attempt from a thread, within a ``with`` block.
 
     Args:
-        attempt: that runs.
+        attempt: attempt that runs.
     """
 
     def __init__(self, attempt: SweepAttempt) -> None:

@@ -53,7 +53,7 @@ class Tuning:
     goes on where it was stopped: finished sweeps are read, not run.
 
     Args:
-        search: what is searched.
+        search: the search.
         drive: runs a sweep.
 
     Raises:

@@ -17,7 +17,7 @@ class Ended(NamedTuple):
 
 
 class Executor(ABC):
-    """Runs attempts at the same time, each in a process of its own.
+    """Runs attempts at the same time, each in a separate process.
 
     Use it in a ``with`` block, whose end stops what still runs.
     """
@@ -44,7 +44,7 @@ class Executor(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Ended]:
-        """Wait until an attempt has ended, for at most so many seconds; those that have ended, each told once."""
+        """Wait at most ``seconds`` until an attempt has ended; return those that have ended, each once."""
 
     @abstractmethod
     def stop(self) -> None:

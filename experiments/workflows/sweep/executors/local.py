@@ -63,7 +63,7 @@ class LocalExecutor(Executor):
         self._busy[worker] = attempt
 
     def wait(self, seconds: float) -> list[Ended]:
-        """Wait for answers of workers, for at most so many seconds; a worker that has died is named."""
+        """Wait at most ``seconds`` for answers of workers; a worker that has died is named."""
         if not self._busy:
             time.sleep(seconds)
             return []

@@ -26,8 +26,8 @@ class RayExecutor(Executor):
         workers: tasks in flight at most; None for as many as the cluster has room for when this object begins.
         cpus: CPUs of each task.
         gpus: GPUs of each task; a part of one lets tasks share it.
-        address: of the cluster, as ``ray.init`` takes it; None for the one of the environment, else a new one on this
-            machine.
+        address: address of the cluster, as ``ray.init`` takes it; None for the one of the environment, else a new one
+            on this machine.
 
     Raises:
         ModuleNotFoundError: Ray is not installed.
@@ -78,7 +78,7 @@ class RayExecutor(Executor):
         self._tasks[self._task.remote(str(attempt.folder.absolute()))] = attempt
 
     def wait(self, seconds: float) -> list[Ended]:
-        """Wait until tasks have ended, for at most so many seconds; a task that Ray lost is named with its reason."""
+        """Wait at most ``seconds`` until tasks have ended; a task that Ray lost is named with its reason."""
         ray = _ray()
         if not self._tasks:
             time.sleep(seconds)

@@ -24,8 +24,8 @@ class SlurmExecutor(Executor):
     Args:
         folder: for the scripts and the output of the jobs; all machines see it.
         workers: jobs in the queue at most.
-        options: of the jobs as submitit names them, such as ``slurm_partition``, ``timeout_min``, ``cpus_per_task`` and
-            ``gpus_per_node``.
+        options: options of the jobs as submitit names them, such as ``slurm_partition``, ``timeout_min``,
+            ``cpus_per_task`` and ``gpus_per_node``.
         cluster: ``"slurm"``, or ``"local"`` for processes of this machine.
 
     Raises:
@@ -60,7 +60,7 @@ class SlurmExecutor(Executor):
         self._jobs[attempt] = self._executor.submit(attempt_in, str(attempt.folder.absolute()))
 
     def wait(self, seconds: float) -> list[Ended]:
-        """Wait until a job has ended, for at most so many seconds; the ledger tells it sooner than SLURM."""
+        """Wait at most ``seconds`` until a job has ended; the ledger reports it sooner than SLURM."""
         until = time.monotonic() + seconds
         while not (ended := self._ended()) and time.monotonic() < until:
             time.sleep(min(LOOK_SECONDS, seconds))
