@@ -614,7 +614,7 @@ class TestBadInput:
             bracket(WORLD.mdp, VICTIM, 0.1, observations=np.full((12, 2), np.nan, np.float32))
 
     def test_states_that_look_alike(self):
-        with pytest.raises(ValueError, match="look alike"):
+        with pytest.raises(ValueError, match="have equal observations"):
             bracket(WORLD.mdp, VICTIM, 0.1, observations=np.zeros((12, 2), np.float32))
 
     def test_a_victim_of_other_actions(self):

@@ -28,9 +28,9 @@ def test_an_environment_that_is_made_already_is_refused(make, made):
 
 
 def test_a_policy_before_the_environment_is_answered():
-    with pytest.raises(TypeError, match="environment comes first and alone"):
+    with pytest.raises(TypeError, match="environment is the only positional argument"):
         DQN("MlpPolicy", "CartPole-v1")
-    with pytest.raises(TypeError, match="environment comes first and alone"):
+    with pytest.raises(TypeError, match="environment is the only positional argument"):
         DQN("MlpPolicy", env="CartPole-v1", verbose=1)
     with pytest.raises(ValueError, match="unknown environment 'MlpPolicy': an agent's first argument is its environ"):
         DQN("MlpPolicy")
@@ -45,7 +45,7 @@ def test_a_policy_before_the_environment_is_answered():
         ({"policy": "MlpPolicy"}, "network names the kind of network"),
         ({"verbose": 1}, "progress_bar=True"),
         ({"tensorboard_log": "logs"}, "rlkit train --tensorboard"),
-        ({"learning_rate": lambda remaining: 1e-3}, "pass the number that it starts from, and learning_rate_schedule="),
+        ({"learning_rate": lambda remaining: 1e-3}, "pass the number at the start, and learning_rate_schedule="),
         ({"train_freq": (4, "step")}, r"got \(4, 'step'\): pass the number alone"),
         ({"train_freq": (1, "episode")}, "counts steps, not episodes"),
         ({"exploration_fraction": lambda remaining: 0.1}, "exploration_fraction must be a number .* got <function"),

@@ -438,7 +438,7 @@ def test_a_grid_says_where_states_read_alike(tmp_path: Path, capsys: pytest.Capt
     args = ("--unit", "raw", "--epsilons", "0.1", "0.25", "--attacks", "fgsm", "--episodes", "2")
     assert main(["attack", str(tmp_path / "grid.safetensors"), *args, "--out", str(tmp_path / "a")]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "From epsilon 0.1667 on" in said
+    assert "Epsilon 0.1667 is half the smallest distance" in said
     assert "no policy can act optimally in both" in said
     record = json.loads((tmp_path / "a" / "run.json").read_text(encoding="utf-8"))
     (table,) = record["tables"]

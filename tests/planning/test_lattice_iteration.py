@@ -191,7 +191,7 @@ def test_a_lattice_too_large_for_a_table_is_swept_as_its_cells(monkeypatch: pyte
         monkeypatch.setattr(portfolio, "LARGEST_LATTICE_TABLE", 39)
         fresh = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
         solution = solve(fresh, 0.9)
-        assert "swept as its cells" in solution.reason
+        assert "its cells are swept" in solution.reason
         assert solution.method == ("lattice iteration" if compiled else "device iteration")
         assert "tabular" not in vars(fresh)
         np.testing.assert_allclose(solution.value, right, rtol=0, atol=1e-9)
