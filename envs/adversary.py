@@ -45,7 +45,7 @@ class AdversaryDynamics(DynamicsWrapper):
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
         """Let the victim act on what ``action [..., *move]`` shows it: (next state, minus its reward, terminated).
 
-        Other arguments as of ``Dynamics.transition``.
+        Other arguments as in ``Dynamics.transition``.
         """
         lead = state.shape[:-1]
         true = _as_tensor(self.dynamics.observe(state))

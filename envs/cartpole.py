@@ -126,7 +126,7 @@ class CartPole:
         return self._constants[dtype]
 
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
-        """Take one Euler step: (next state, reward, terminated); arguments as of ``Dynamics.transition``.
+        """Take one Euler step: (next state, reward, terminated); arguments as in ``Dynamics.transition``.
 
         ``state`` is ``[..., 4]``, ``action`` ``[...]``; ``u`` is not used.
 

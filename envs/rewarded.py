@@ -23,6 +23,6 @@ class RewardOverride(DynamicsWrapper):
         self.reward = reward
 
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
-        """Step the inner dynamics and pay ``reward``; arguments as of ``Dynamics.transition``."""
+        """Step the inner dynamics and pay ``reward``; arguments as in ``Dynamics.transition``."""
         next_state, _, terminated = self.dynamics.transition(state, action, u)
         return next_state, self.reward(state, action, next_state, terminated), terminated

@@ -45,7 +45,7 @@ class Certificates(NamedTuple):
 def certify(
     subject: Subject, threat: Threat, states: int = 200, max_boxes: int = 10_000, radius: bool = True
 ) -> RunRecord:
-    """Decide at natural states of every training seed which actions an observation within the threat can provoke.
+    """Decide at natural states of every training seed which actions an observation within the threat can cause.
 
     Args:
         subject: the policy.

@@ -64,7 +64,7 @@ def lookahead(subject: Subject, budget: Budget, threat: Threat) -> Attack:
 def learned(subject: Subject, budget: Budget, threat: Threat, steps: int = LEARNED_STEPS) -> Attack:
     """Train an adversary by PPO on the attacker's decision problem, one per seed, all side by side.
 
-    It chooses which action to provoke, or to leave the observation as it is (Sun et al. 2022).
+    It chooses which action to cause, or to leave the observation as it is (Sun et al. 2022).
 
     Raises:
         ValueError: an environment that rlkit has no dynamics of.
@@ -117,7 +117,7 @@ def substitute(subject: Subject, budget: Budget, threat: Threat) -> Attack:
 
 
 def tree(subject: Subject, budget: Budget, threat: Threat) -> Attack:
-    """Plan through the cart-pole's own equations which actions to provoke; nothing is fitted.
+    """Plan through the cart-pole's own equations which actions to cause; nothing is fitted.
 
     Raises:
         ValueError: another environment, which is not deterministic or whose observations are not its states.

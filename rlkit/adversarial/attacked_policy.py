@@ -46,7 +46,7 @@ class AttackedPolicy:
         attack: chooses the observations to show.
         budget: bounds the difference between shown and true observations; a number is epsilon of the norm "inf".
         seeds: one integer per row; None for ``policy.seeds``, or 0, 1, ... where the policy has none.
-        target: true observations ``[S, B, *observation]`` -> the actions ``[S, B]`` int64 that the victim shall choose,
+        target: true observations ``[S, B, *observation]`` -> the actions ``[S, B]`` int64 that the attack aims at,
             for example another policy's ``act``; None for any other action than its own.
         timing: when to attack; None for always.
         attacks_per_episode: maximum attacks per episode; None for no limit.

@@ -48,7 +48,7 @@ class AttackedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         budget: bounds the difference between shown and true observations.
         timing: when to attack; None for always.
         attacks_per_episode: maximum attacks per episode; None for no limit.
-        target: true observations ``[1, 1, *observation]`` -> actions ``[1, 1]`` that the victim shall choose; None for
+        target: true observations ``[1, 1, *observation]`` -> actions ``[1, 1]`` that the attack aims at; None for
             any other than its own.
         draw: an observation -> a picture ``[H, W, 3]``; None renders the environment itself.
 

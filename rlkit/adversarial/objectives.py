@@ -208,7 +208,7 @@ def pose(
         victim: passed to the objective.
         obs: true observations ``[S, B, *observation]``.
         scores: scores of the victim at ``obs``, ``[S, B, A]``.
-        target: actions ``[S, B]`` that the victim shall choose; None for any other than its own.
+        target: target actions ``[S, B]``; None for any action other than the victim's own.
 
     Raises:
         ValueError: a target is given and the objective has no targeted form, or a target is not an action.

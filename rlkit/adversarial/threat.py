@@ -51,8 +51,8 @@ class Threat:
             flat observations.
         low, high: bounds of shown observations, one number or one per feature; empty for none.
         attacks_per_episode: most steps of an episode that may be attacked; None for no limit.
-        epsilon_per: "step" if epsilon bounds every shown observation by itself. "episode" if it bounds the l2 length of
-            all offsets of an episode together, ``sqrt(sum_t |z_t|^2) <= epsilon``; then the norm must be "2". A
+        epsilon_per: "step" if epsilon bounds every shown observation separately. "episode" if it bounds the l2 length
+            of all offsets of an episode together, ``sqrt(sum_t |z_t|^2) <= epsilon``; then the norm must be "2". A
             per-step epsilon costs ``epsilon sqrt(T)`` of such a budget in T steps.
         knows: what the adversary knows. "state" is the true state. "step" allows it to depend on the step of the
             episode. "weights" gives it the scores and gradients of the policy; without them it sees actions. "draw" is

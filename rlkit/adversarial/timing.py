@@ -61,7 +61,7 @@ class Always:
     noise_width = 0
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Return true everywhere; arguments as of ``Timing.when``."""
+        """Return true everywhere; arguments as in ``Timing.when``."""
         return torch.ones_like(step, dtype=torch.bool)
 
 
@@ -88,7 +88,7 @@ class Every:
         return f"every {self.n} steps"
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Attack where the step is a multiple of n; arguments as of ``Timing.when``."""
+        """Attack where the step is a multiple of n; arguments as in ``Timing.when``."""
         return step % self.n == 0
 
 
@@ -113,7 +113,7 @@ class AtRandom:
         return f"at random {self.probability:g}"
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None) -> Tensor:
-        """Attack where u is below the probability; arguments as of ``Timing.when``."""
+        """Attack where u is below the probability; arguments as in ``Timing.when``."""
         assert u is not None
         return u[..., 0] < self.probability
 
@@ -177,7 +177,7 @@ class Strategic:
         return preference_gap(victim.scores(obs), 1.0 if self.temperature is None else self.temperature)
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Attack where the gap exceeds the threshold; arguments as of ``Timing.when``."""
+        """Attack where the gap exceeds the threshold; arguments as in ``Timing.when``."""
         return self.urgency(victim, obs) > self.threshold
 
 
@@ -219,7 +219,7 @@ class ValueGuided:
         )
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Attack where the value exceeds the threshold; arguments as of ``Timing.when``."""
+        """Attack where the value exceeds the threshold; arguments as in ``Timing.when``."""
         return self.urgency(victim, obs) > self.threshold
 
 
@@ -282,7 +282,7 @@ class CriticalPoint:
         return obs
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Attack where the increase exceeds the threshold; arguments as of ``Timing.when``."""
+        """Attack where the increase exceeds the threshold; arguments as in ``Timing.when``."""
         return self.urgency(victim, obs) > self.threshold
 
 
@@ -292,7 +292,7 @@ def attack_now(
 ) -> Tensor:
     """Decide at which examples to attack, ``[S, B]`` bool: where ``timing`` says so and an attack is left.
 
-    Other arguments as of ``Timing.when``.
+    Other arguments as in ``Timing.when``.
 
     Raises:
         ValueError: u has another shape than ``[S, B, noise_width]``, or the victim lacks what the timing needs.

@@ -110,7 +110,7 @@ def walk(
     """Yield the steps of a rollout until every copy has finished an episode or the cap is reached.
 
     The ``restart`` of the perturbation and of an ``EpisodicPolicy`` is called without argument before the first step,
-    and with the copies that ended, ``[S, B]`` bool, after every step. Arguments as of ``rollout``.
+    and with the copies that ended, ``[S, B]`` bool, after every step. Arguments as in ``rollout``.
 
     Raises:
         ValueError: see ``rollout``.

@@ -31,7 +31,7 @@ class LatticeWorstCase:
         dynamics: the cart-pole.
         victims: one policy per row.
         budget: bounds the observations that are shown.
-        provoke: the targeted attack that tells which actions can be provoked at a point of the lattice.
+        provoke: the targeted attack that tells which actions can be caused at a point of the lattice.
         points: points of every axis.
     """
 
@@ -61,5 +61,5 @@ class LatticeWorstCase:
 
 
 def lattice_attack(dynamics: CartPole, victims: list[Victim], budget: Budget, points: int = POINTS) -> ValueAware:
-    """Return the attack that provokes the action of the lowest value on the lattice."""
+    """Return the attack that causes the action of the lowest value on the lattice."""
     return ValueAware(LatticeWorstCase(dynamics, victims, budget, PROVOKE, points), PROVOKE, "value-aware, lattice")

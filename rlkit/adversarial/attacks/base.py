@@ -38,7 +38,7 @@ class Attack(Protocol):
 
     @property
     def access(self) -> Access:
-        """The most that ``propose`` asks of the victim: nothing, actions, scores or gradients."""
+        """The access to the victim that ``propose`` needs: nothing, actions, scores or gradients."""
         ...
 
     def noise_width(self, num_features: int) -> int:
@@ -53,7 +53,7 @@ class Attack(Protocol):
             obs: true observations ``[S, B, *observation]``.
             budget: bounds the difference between shown and true observations.
             u: uniforms on [0, 1) ``[S, B, noise_width]``; None where none are needed.
-            target: actions ``[S, B]`` that the victim shall choose; None for any other than its own.
+            target: target actions ``[S, B]``; None for any action other than the victim's own.
         """
         ...
 
@@ -85,7 +85,7 @@ def perturb(
         budget: bounds the difference between shown and true observations; a number is epsilon of the norm "inf" in raw
             units.
         u: uniforms on [0, 1) ``[S, B, attack.noise_width(D)]``; None for an attack that needs none.
-        target: actions ``[S, B]`` int64 that the victim shall choose; None for any other than its own greedy one.
+        target: target actions ``[S, B]`` int64; None for any action other than the victim's own greedy one.
 
     Raises:
         ValueError: the observations do not fit the budget (``Budget.check``), u or target has another shape, a target
@@ -151,7 +151,7 @@ def posed(
 
 
 def achieved(action: Tensor, own: Tensor, target: Tensor | None) -> Tensor:
-    """Decide whether an action is the target, or another than the victim's own at the truth: ``[S, B]`` all."""
+    """Decide whether an action is the target, or differs from the victim's own action: ``[S, B]`` all."""
     return action != own if target is None else action == target
 
 

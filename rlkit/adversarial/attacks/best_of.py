@@ -26,8 +26,8 @@ def worth(victim: Victim, shown: Tensor, own: Tensor, target: Tensor | None) -> 
     Args:
         victim: queried once.
         shown: observations ``[S, B, *observation]``.
-        own: the victim's actions at the truth, ``[S, B]``.
-        target: actions that the victim shall choose; None for any other than ``own``.
+        own: the victim's actions at the true observation, ``[S, B]``.
+        target: actions that the attack aims at; None for any other than ``own``.
     """
     if not hasattr(victim, "scores"):
         return achieved(victim.act(shown, True), own, target).float()
@@ -66,7 +66,7 @@ class BestOf:
 
     @property
     def access(self) -> Access:
-        """The most that one of the attacks asks for; at least actions, which compare them."""
+        """The access that the most demanding attack needs; at least actions, which compare them."""
         levels = get_args(Access)
         return max(("actions", *(attack.access for attack in self.attacks)), key=levels.index)
 
@@ -77,7 +77,7 @@ class BestOf:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """Return the best proposal, projected into the budget, or the truth; arguments as of ``Attack.propose``."""
+        """Return the best projected proposal, or the true observation; arguments as in ``Attack.propose``."""
         own = victim.act(obs, True)
         best = Best(obs, worth(victim, obs, own, target))
         used = 0

@@ -25,18 +25,18 @@ MIXTURES = (0.25, 0.5, 1.0)  # how far a direction turns towards the normal's in
 class Boundary:
     """Follow the decision boundary towards the true observation, from actions alone.
 
-    The attack follows random rays from the truth to a point where the action differs, and bisects back to the boundary.
-    It keeps the nearest point. Each round estimates the normal of the boundary there, as ``mean of (label - mean label)
-    direction`` over random points around it. It then tries rays that are turned in parts towards the direction that is
-    steepest along that normal in the budget's norm; for a flat boundary this is the shortest way. Points beyond epsilon
-    are searched too, because the shortest way may start from them.
+    The attack follows random rays from the true observation to a point where the action differs, and bisects back to
+    the boundary. It keeps the nearest point. Each round estimates the normal of the boundary there, as ``mean of (label
+    - mean label) direction`` over random points around it. It then tries rays that are turned in parts towards the
+    direction that is steepest along that normal in the budget's norm; for a flat boundary this is the shortest way.
+    Points beyond epsilon are searched too, because the shortest way may start from them.
 
     Args:
         rays: number of first rays.
         directions: number of points around the boundary point that estimate the normal.
         rounds: number of rounds after the first rays.
         halvings: bisections of every ray.
-        radius: distance of the points around, as a share of the distance to the truth.
+        radius: distance of the points around, as a share of the distance to the true observation.
 
     Raises:
         ValueError: rays, directions, rounds or halvings is below 1, or radius is not positive.
@@ -72,7 +72,7 @@ class Boundary:
     def propose(
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """Return the nearest successful point, or else the truth; arguments as of ``Attack.propose``."""
+        """Return the nearest successful point, or else the true observation; arguments as in ``Attack.propose``."""
         assert u is not None
         own = victim.act(obs, True)
         numbers = u.chunk(self.rays + self.directions, dim=-1)  # [S, B, D] each
@@ -94,7 +94,7 @@ class Boundary:
 
 
 class _Rays(NamedTuple):
-    """Queries of the victim at points on rays from the truth."""
+    """Queries of the victim at points on rays from the true observation."""
 
     victim: Policy
     obs: Tensor  # [S, B, *observation], the truth

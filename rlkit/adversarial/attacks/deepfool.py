@@ -26,7 +26,7 @@ from .best import Best
 
 @dataclass(frozen=True)
 class DeepFool:
-    """Step to the nearest boundary of the linearized victim, then bisect back towards the truth.
+    """Step to the nearest boundary of the linearized victim, then bisect back towards the true observation.
 
     Each step leads to the point where, to first order, the nearest other action (or the target) ties with the greedy
     one. Its length is ``(score_a - score_b) / |scale (grad score_b - grad score_a)|_q`` along the steepest direction,
@@ -36,7 +36,7 @@ class DeepFool:
     Args:
         steps: maximum number of steps.
         overshoot: share of the length by which a step goes beyond the boundary.
-        halvings: bisections between the truth and the point found.
+        halvings: bisections between the true observation and the point found.
 
     Raises:
         ValueError: steps is below 1, halvings is negative, or overshoot is not positive.
@@ -70,7 +70,7 @@ class DeepFool:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Return the nearest successful point, or the last one tried; arguments as of ``Attack.propose``."""
+        """Return the nearest successful point, or the last one tried; arguments as in ``Attack.propose``."""
         unit = replace(budget, epsilon=1.0)
         scores, pullback = linearize(victim, obs)
         x, own = obs, scores.argmax(dim=-1)
@@ -119,7 +119,7 @@ def second_to(scores: Tensor, action: Tensor) -> Tensor:
 def bisect_to_boundary(
     victim: Policy, obs: Tensor, found: Tensor, own: Tensor, target: Tensor | None, halvings: int
 ) -> Tensor:
-    """Bisect between the truth and ``found`` for a nearer point that still succeeds, from actions alone.
+    """Bisect between the true observation and ``found`` for a nearer point that still succeeds, from actions alone.
 
     Where ``found`` is no success, it is returned as it is.
 
@@ -127,7 +127,7 @@ def bisect_to_boundary(
         victim: queried once per halving, and once at ``found``.
         obs: true observations ``[S, B, *observation]``.
         found: observations of the same shape, at which an attack may have succeeded.
-        own: the victim's actions at the truth, ``[S, B]``.
+        own: the victim's actions at the true observation, ``[S, B]``.
         target: actions that count as success; None for any other than ``own``.
         halvings: number of bisections.
 

@@ -20,7 +20,8 @@ class FGSM:
 
     The result is ``x + epsilon scale sign(grad J)`` for the norm "inf", ``x + epsilon scale (scale grad J) / |scale
     grad J|_2`` for "2", and for "1" a step on the feature of the largest ``|scale grad J|``. J is the objective. The
-    step maximizes J if J is linear. With the objective "kl", whose gradient at the truth is zero, it has no effect.
+    step maximizes J if J is linear. With the objective "kl", whose gradient at the true observation is zero, it has no
+    effect.
 
     Args:
         objective: what to increase.
@@ -50,7 +51,7 @@ class FGSM:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Return ``obs`` plus the steepest offset; arguments as of ``Attack.propose``."""
+        """Return ``obs`` plus the steepest offset; arguments as in ``Attack.propose``."""
         _, _, gradient = at_truth(find_objective(self.objective), victim, obs, target)
         return obs + budget.steepest(obs, budget.movable(obs, gradient))
 
@@ -65,12 +66,12 @@ class PGD:
     There are ``restarts`` starts, and A - 2 more with ``every_action``:
 
     - The first start is FGSM's step of the whole budget. The margin is the largest of A - 1 differences ``score_b -
-      score_a``, with a the greedy action. FGSM follows the difference that is largest at the truth, but another one may
-      change sign nearer. With ``every_action``, each action b other than a has its own start, which takes the steepest
-      step of its own difference and ascends that difference. For a linear victim the best of them is exact. This holds
-      for the objective "margin" without a target; with two actions it makes no difference.
+      score_a``, with a the greedy action. FGSM follows the difference that is largest at the true observation, but
+      another one may change sign nearer. With ``every_action``, each action b other than a has its own start, which
+      takes the steepest step of its own difference and ascends that difference. For a linear victim the best of them is
+      exact. This holds for the objective "margin" without a target; with two actions it makes no difference.
     - The other starts are random points of the ball and ascend the objective. All starts are random if the objective is
-      flat at the truth.
+      flat at the true observation.
 
     The objective reached is at least FGSM's with the same objective, unless two actions tie for second place at the
     truth. The cost is ``1 + steps starts`` queries.
@@ -123,7 +124,7 @@ class PGD:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """Return the best point visited; arguments as of ``Attack.propose``."""
+        """Return the best point visited; arguments as in ``Attack.propose``."""
         objective = find_objective(self.objective)
         scores, pullback = linearize(victim, obs)
         goal = pose(objective, victim, obs, scores, target)

@@ -1,12 +1,12 @@
 """Learned adversaries: the attacker's choice of observations as a decision problem.
 
 For a fixed victim, the environment with the victim inside is a Markov decision process of the attacker. The attacker
-sees the true observation, its action decides what the victim is shown, and its reward is minus the victim's. An optimal
-policy of it is the strongest attack on observations within the budget. Any agent can be trained on it; the harm that
-the trained adversary does is a lower bound of the possible harm.
+sees the true observation, its action decides which observation the victim receives, and its reward is minus the
+victim's. An optimal policy of it is the strongest attack on observations within the budget. Any agent can be trained on
+it; the harm that the trained adversary does is a lower bound of the possible harm.
 
 An ``AdversaryActions`` defines the actions of the adversary: a direction of the offset (``Directions``), a point of the
-budget's ball (``Ball``), or an action that the victim shall choose (``TargetAction``).
+budget's ball (``Ball``), or an action that the attack aims at (``TargetAction``).
 
 Sources: Zhang et al. 2021, "Robust reinforcement learning on state observations with learned optimal adversary", for
 perturbations; Sun et al. 2022, "Who is the strongest enemy? Towards optimal and efficient evasion attacks in deep RL",
@@ -45,7 +45,7 @@ class AdversaryActions(Protocol):
 
     @property
     def access(self) -> Access:
-        """The most that ``show`` asks of the victim."""
+        """The access to the victim that ``show`` needs."""
         ...
 
     def show(self, victim: Victim, obs: Tensor, action: Tensor, budget: Budget) -> Tensor:
@@ -62,7 +62,7 @@ class AdversaryActions(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """Discrete actions: each spends the whole budget in one of M directions; a zero direction shows the truth.
+    """Discrete actions: each spends the whole budget in one of M directions; a zero direction changes nothing.
 
     Args:
         directions: ``[M, *observation]``, in units of the budget's scale; their lengths do not matter.
@@ -86,13 +86,13 @@ class Directions:
         return spaces.Discrete(len(np.asarray(self.directions)))
 
     def show(self, victim: Policy, obs: Tensor, action: Tensor, budget: Budget) -> Tensor:
-        """Return ``obs`` plus the budget along direction ``action``; arguments as of ``AdversaryActions.show``."""
+        """Return ``obs`` plus the budget along direction ``action``; arguments as in ``AdversaryActions.show``."""
         z = torch.as_tensor(np.asarray(self.directions), dtype=obs.dtype, device=obs.device)[action]
         return budget.project(obs, obs + budget.along(obs, z))
 
 
 def corners(num_features: int) -> Directions:
-    """Return the directions to the truth and to every corner of the box, ``1 + 2^D``, the truth first.
+    """Return the zero direction and the directions to every corner of the box, ``1 + 2^D``.
 
     Raises:
         ValueError: num_features is below 1 or above 10.
@@ -123,7 +123,7 @@ class Ball:
         return spaces.Box(-1.0, 1.0, self.shape, np.float32)
 
     def show(self, victim: Policy, obs: Tensor, action: Tensor, budget: Budget) -> Tensor:
-        """Return ``obs + epsilon scale action``, projected; arguments as of ``AdversaryActions.show``."""
+        """Return ``obs + epsilon scale action``, projected; arguments as in ``AdversaryActions.show``."""
         epsilon = torch.as_tensor(budget.epsilon, dtype=obs.dtype, device=obs.device).expand(obs.shape[:2])
         offset = per_feature(epsilon, obs) * budget.extent(obs) * action.to(obs.dtype)
         return budget.project(obs, obs + offset)
@@ -131,7 +131,7 @@ class Ball:
 
 @dataclass(frozen=True)
 class TargetAction:
-    """Discrete(A + 1): a targeted attack tries to make the victim choose action a < A; action A shows the truth.
+    """Discrete(A + 1): a targeted attack tries to make the victim choose action a < A; action A changes nothing.
 
     Args:
         attack: the targeted attack, without random numbers, such as FGSM or PGD without restarts.
@@ -152,7 +152,7 @@ class TargetAction:
         return spaces.Discrete(self.num_actions + 1)
 
     def show(self, victim: Victim, obs: Tensor, action: Tensor, budget: Budget) -> Tensor:
-        """Return what the attack shows for target ``action [S, B]``; arguments as of ``AdversaryActions.show``."""
+        """Return the attack's observations for target ``action [S, B]``; arguments as in ``AdversaryActions.show``."""
         leave = action == self.num_actions
         shown = perturb(self.attack, victim, obs, budget, target=action.masked_fill(leave, 0))
         return torch.where(per_feature(leave, obs), obs, shown)
@@ -245,7 +245,7 @@ class LearnedAttack:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Return what the adversary shows; arguments as of ``Attack.propose``.
+        """Return the observations that the adversary shows; arguments as in ``Attack.propose``.
 
         Raises:
             ValueError: a target is given; the adversary pursues its own reward.

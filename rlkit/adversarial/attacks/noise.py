@@ -49,7 +49,7 @@ class Noise:
     def propose(
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """Return ``obs`` plus a random offset, for any target; arguments as of ``Attack.propose``."""
+        """Return ``obs`` plus a random offset, for any target; arguments as in ``Attack.propose``."""
         assert u is not None
         if self.kind == "sign":
             return obs + budget.sample_signs(obs, u)

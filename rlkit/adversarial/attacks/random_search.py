@@ -39,7 +39,7 @@ class RandomSearch:
     scaled to the full budget.
 
     Args:
-        queries: number of queries after the one at the truth.
+        queries: number of queries after the one at the true observation.
         initial: share of features that change in the first rounds.
         objective: what to increase.
 
@@ -67,7 +67,7 @@ class RandomSearch:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """Return the best point visited; arguments as of ``Attack.propose``."""
+        """Return the best point visited; arguments as in ``Attack.propose``."""
         assert u is not None
         first, *rounds = u.chunk(self.queries, dim=-1)  # [S, B, D] each
 
@@ -93,7 +93,7 @@ class Square:
     budget with one random sign per plane.
 
     Args:
-        queries: number of queries after the one at the truth.
+        queries: number of queries after the one at the true observation.
         initial: share of the image that the square covers in the first rounds.
         objective: what to increase.
 
@@ -125,7 +125,7 @@ class Square:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """Return the best point visited; arguments as of ``Attack.propose``."""
+        """Return the best point visited; arguments as in ``Attack.propose``."""
         assert u is not None
         if budget.norm != "inf":
             raise ValueError(f"Square is for the norm 'inf', got {budget.norm!r}: use RandomSearch")
@@ -166,10 +166,10 @@ def climb(
 
     Args:
         search: gives the objective and the initial share of features.
-        victim: queried at the truth, at the start and once per round.
+        victim: queried at the true observation, at the start and once per round.
         obs: true observations ``[S, B, *observation]``.
         budget: bounds the difference between shown and true observations.
-        target: actions that the victim shall choose; None for any other than its own.
+        target: actions that the attack aims at; None for any other than its own.
         z: direction to start from, ``[S, B, *observation]``.
         change: (direction, numbers of a round, share of features) -> the direction to try.
         rounds: the uniform numbers of every round.

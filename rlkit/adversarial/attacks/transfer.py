@@ -52,7 +52,7 @@ class Transfer:
     def propose(
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
-        """Return what the attack proposes for the source; arguments as of ``Attack.propose``."""
+        """Return the proposal of the attack for the source; arguments as in ``Attack.propose``."""
         return self.attack.propose(isolated(self.source), obs, budget, u, target)
 
 

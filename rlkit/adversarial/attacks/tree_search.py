@@ -1,4 +1,4 @@
-"""Tree search: attacks that plan through a deterministic simulator which actions to provoke, step by step."""
+"""Tree search: attacks that plan through a deterministic simulator which actions to cause, step by step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 class TreeSearch:
     """Show what makes a greedy victim take the actions of the worst sequence that a beam search finds.
 
-    From every true observation of the beam a targeted attack provokes each action; those that the victim then takes are
+    From every true observation of the beam a targeted attack causes each action; those that the victim then takes are
     simulated. The beam keeps the sequences of the lowest return so far plus ``worth`` of the state reached. It is an
     executed attack, no bound: sequences outside the beam, and observations that the targeted attack misses, may do more
     harm.
@@ -47,7 +47,7 @@ class TreeSearch:
     A plan looks ``depth`` steps ahead, so that it asks the victim about at most ``beam * depth`` states. If every
     sequence that may still end lowest goes on after them, the best of these is followed and planned on at its end.
     Simulator and environment drift apart by rounding: where an observation differs slightly from the prediction, the
-    planned action is provoked afresh, and there is a new plan only where that fails or the difference is large.
+    planned action is caused again, and there is a new plan only where that fails or the difference is large.
 
     Args:
         dynamics: deterministic, with ``transition`` and ``observe`` on numpy arrays; observations are its states.
@@ -94,13 +94,13 @@ class TreeSearch:
         return 0
 
     def at(self, step: Tensor, left: Tensor) -> _Moment:
-        """Return the attack at steps ``[S, B]`` of the episodes of all copies; with none left it shows the truth."""
+        """Return the attack at steps ``[S, B]`` of the episodes of all copies; with none left it changes nothing."""
         return _Moment(self, step, left)
 
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Return the first observation of the plan from each one; arguments as of ``Attack.propose``."""
+        """Return the first observation of the plan from each one; arguments as in ``Attack.propose``."""
         return self.plan(victim, obs, budget, self._steps).shown[:, :, 0]
 
     def _follow(self, victim: Victim, obs: Tensor, budget: Budget, step: Tensor, left: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ class TreeSearch:
 
     @torch.no_grad()
     def plan(self, victim: Victim, obs: Given, budget: Budget, steps: int | Tensor) -> Plan:
-        """Search for the worst sequence of actions that can be provoked from every observation on.
+        """Search for the worst sequence of actions that can be caused from every observation on.
 
         Args:
             victim: acts greedily, S rows.
@@ -252,7 +252,7 @@ class _Moment:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Return what the plans show; arguments as of ``Attack.propose``."""
+        """Return what the plans show; arguments as in ``Attack.propose``."""
         return self.search._follow(victim, obs, budget, self.step, self.left)
 
 

@@ -44,7 +44,7 @@ class Universal:
     def propose(
         self, victim: Policy, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Return ``obs`` plus the offset, for any target; arguments as of ``Attack.propose``."""
+        """Return ``obs`` plus the offset, for any target; arguments as in ``Attack.propose``."""
         return obs + self.offset[:, None]
 
 
@@ -72,7 +72,7 @@ def universal_offset(
         budget: has one epsilon; its bounds clip the observations, not the offset.
         steps: steps of ascent from every start.
         step: length of the first step in epsilon; it decreases linearly to 0.
-        target: actions ``[S, N]`` that the victim shall choose; None for any other than its own.
+        target: target actions ``[S, N]``; None for any action other than the victim's own.
 
     Raises:
         ValueError: the budget has several epsilons, steps is below 1, step is not positive, or

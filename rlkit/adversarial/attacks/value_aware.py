@@ -19,14 +19,14 @@ ActionValues = Callable[[Tensor], Tensor]  # true observations [S, B, *observati
 
 @dataclass(frozen=True, eq=False)
 class ValueAware:
-    """Show what makes the victim choose the action of the lowest value, among the actions that can be provoked.
+    """Make the victim choose the action of the lowest value among the actions that can be caused.
 
     A targeted attack is tried for every action. Its result counts by the action that the victim really chooses there.
     The truth is a candidate too, so no attack is made where the victim's own action is the worst one. Attacks on the
-    margin, in contrast, may provoke an action that is as good as the victim's own.
+    margin, in contrast, may cause an action that is as good as the victim's own.
 
     Args:
-        values: the return that the victim can expect after each action; the smallest is provoked. Values under the
+        values: the return that the victim can expect after each action; the smallest is caused. Values under the
             worst case that follows are best. None for the victim's scores, if they are action values.
         provoke: the targeted attack, without random numbers.
         label: name in reports.
@@ -58,7 +58,7 @@ class ValueAware:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Return the shown observations; arguments as of ``Attack.propose``.
+        """Return the shown observations; arguments as in ``Attack.propose``.
 
         Raises:
             ValueError: a target is given, the values have another shape than ``[S, B, A]``, or there are none and the

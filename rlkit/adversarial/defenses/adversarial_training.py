@@ -44,7 +44,7 @@ class AdversarialTraining(Defense):
         check_inner("pgd", self.steps)
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return the attacked loss minus the loss of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return the attacked loss minus the loss of every row, ``[S]``; arguments as in ``Defense.penalty``."""
         assert targets.loss is not None
         start = features if self.steps == 1 else random_start(features, budget, targets)
         attacked = ascend(targets.loss, features, budget, self.steps, start)
@@ -68,7 +68,7 @@ class GaussianAugmentation(Defense):
     name: ClassVar[str] = "gaussian_augmentation"
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return the noisy loss minus the loss of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return the noisy loss minus the loss of every row, ``[S]``; arguments as in ``Defense.penalty``."""
         assert targets.loss is not None
         assert targets.uniform is not None
         numbers = targets.uniform(features.shape[-1]).clamp(min=SMALLEST_UNIFORM)

@@ -60,7 +60,7 @@ class CARDQN(Defense):
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return the worst loss minus the loss of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return the worst loss minus the loss of every row, ``[S]``; arguments as in ``Defense.penalty``."""
         assert targets.loss is not None
         each = LOSSES[self.loss](self._worst_error(network, features, budget, targets))
         if targets.importance is not None:

@@ -51,7 +51,7 @@ class Distillation:
             raise ValueError("temperature must be positive, got 0")
 
     def __call__(self, network: Any, features: Tensor, targets: Targets) -> Tensor:
-        """Return the penalty of every row, ``[S]``; arguments as of ``Defense.__call__``."""
+        """Return the penalty of every row, ``[S]``; arguments as in ``Defense.__call__``."""
         with torch.no_grad():
             wanted = self.teacher(features)
         scores = network(features)

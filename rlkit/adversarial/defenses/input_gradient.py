@@ -55,7 +55,7 @@ class InputGradientPenalty(Defense):
             raise ValueError(f"step must be positive, got {self.step}")
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return epsilon times the mean norm of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return epsilon times the mean norm of every row, ``[S]``; arguments as in ``Defense.penalty``."""
         return budget.per_example(features)[:, 0, 0] * self._norms(features, budget, targets)[0]
 
     def _norms(self, features: Tensor, budget: Budget, targets: Targets, largest: bool = False) -> tuple[Tensor, ...]:
@@ -131,7 +131,7 @@ class TwoLip(InputGradientPenalty):
         not_negative(self.lipschitz, "lipschitz")
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return both parts of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return both parts of every row, ``[S]``; arguments as in ``Defense.penalty``."""
         mean, largest = self._norms(features, budget, targets, largest=True)
         weight = by_row(self.lipschitz, "lipschitz", features)
         return budget.per_example(features)[:, 0, 0] * mean + weight * largest

@@ -51,7 +51,7 @@ class LipschitzHinge(Defense):
             raise ValueError(f"of must be one of {', '.join(get_args(Estimate))}, got {self.of!r}")
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return the excess of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return the excess of every row, ``[S]``; arguments as in ``Defense.penalty``."""
         steepest = (
             weights_lipschitz(network, features, budget)
             if self.of == "weights"
@@ -123,7 +123,7 @@ def table_lipschitz(values: Given, obs: Given, budget: Budget | float = 1.0) -> 
         budget: norm and scale of observations; epsilon is not used.
 
     Raises:
-        ValueError: shapes that do not fit, or two states that read alike and differ in value.
+        ValueError: shapes that do not fit, or two states with equal observations and different values.
     """
     budget = budget if isinstance(budget, Budget) else Budget(budget)
     table, x = as_tensor(values, "values", double=True).double(), as_tensor(obs, "obs", double=True).double()

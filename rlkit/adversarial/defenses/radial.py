@@ -40,7 +40,7 @@ class RADIAL(Defense):
     name: ClassVar[str] = "radial"
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return L_adv of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return L_adv of every row, ``[S]``; arguments as in ``Defense.penalty``."""
         lower, upper = interval_bounds(network, features, budget)
         if targets.advantage is None:
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The hinge of SA-DQN: no observation within the ball shall make another action greedy."""
+"""The hinge of SA-DQN: no observation within the ball may make another action greedy."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SADQNHinge(Defense):
             raise ValueError(f"margin must not be negative, got {self.margin}")
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return the mean hinge of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return the mean hinge of every row, ``[S]``; arguments as in ``Defense.penalty``."""
         mask = targets.action_mask
         with torch.no_grad():
             q = mask_logits(network(features), mask)

@@ -1,4 +1,4 @@
-"""The divergence of SA-PPO: no observation within the ball shall change the policy."""
+"""The divergence of SA-PPO: no observation within the ball may change the policy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SAPPOKL(Defense):
         check_inner("pgd", self.steps)
 
     def penalty(self, network: Any, features: Tensor, budget: Budget, targets: Targets) -> Tensor:
-        """Return the mean divergence of every row, ``[S]``; arguments as of ``Defense.penalty``."""
+        """Return the mean divergence of every row, ``[S]``; arguments as in ``Defense.penalty``."""
 
         def log_policy(logits: Tensor) -> Tensor:
             return log_softmax(mask_logits(logits, targets.action_mask))

@@ -36,6 +36,6 @@ class WeightDecay:
         not_negative(self.strength, "strength")
 
     def __call__(self, network: Any, features: Tensor, targets: Targets) -> Tensor:
-        """Return the penalty of every row, ``[S]``; arguments as of ``Defense.__call__``."""
+        """Return the penalty of every row, ``[S]``; arguments as in ``Defense.__call__``."""
         squares = torch.stack([parameter.square().flatten(1).sum(dim=1) for parameter in network.parameters])
         return 0.5 * by_row(self.strength, "strength", features) * squares.sum(dim=0)

@@ -33,7 +33,7 @@ def worst_case_target(
         reward: ``[..., M]``.
         terminated: ``[..., M]`` bool.
         next_worst_q: worst-case action values at s', ``[..., M, A]``; those of a terminal s' are never read.
-        next_provocable: A_adv(s'), the actions that an attack at *s'* may provoke, ``[..., M, A]`` bool. The published
+        next_provocable: A_adv(s'), the actions that an attack at *s'* may cause, ``[..., M, A]`` bool. The published
             code takes the actions of s.
         gamma: discount, broadcastable to ``[..., M]``.
     """

@@ -32,7 +32,7 @@ MAX_BOXES = 2**17
 class Bracket:
     """``lower <= exact worst case <= upper <= natural`` in expectation, in every state and for all S rows.
 
-    ``lower`` is certified: no observation within the budget provokes what it excludes. ``upper`` is attained, but for
+    ``lower`` is certified: no observation within the budget causes what it excludes. ``upper`` is attained, but for
     rounding, by ``AttackedPolicy(victim, attack, budget, timing=timing, attacks_per_episode=attacks)``. An adversary
     that knows the victim's draw is no function of observations: then there is no attack, and ``timing`` is None.
     """
@@ -51,7 +51,7 @@ class Bracket:
 
     @property
     def attack(self) -> WorstCaseAttack:
-        """The attack that attains ``upper``, for every curve beside FGSM.
+        """The attack that attains ``upper``, for curves, like FGSM.
 
         Raises:
             ValueError: the adversary knows the draw of the victim's action.
@@ -83,13 +83,13 @@ def bracket(
     """Enclose the exact worst case of a victim of real observations in a finite problem.
 
     The lower bound solves the adversary's problem with every choice that verification has not excluded, the upper one
-    with those that an observation is known to provoke. Then the states that the lower bound's adversary visits from
+    with those that an observation is known to cause. Then the states that the lower bound's adversary visits from
     the start and where it makes an undecided choice are verified with more boxes, until there are none: the bounds
     then meet at the start, up to the solver's.
 
     Of a victim that samples, verification bounds the probability of every action. With two actions the extremes are
     all that matters, and the bounds meet but for 1e-4 in probability. With more the lower bound is that of an interval
-    MDP (Givan, Leach & Dean 2000), whose mixtures no observation need provoke.
+    MDP (Givan, Leach & Dean 2000), whose mixtures no observation need cause.
 
     An adversary that knows the draw u of the action leaves ``E_u min_x'``, never more than ``min_x' E_u``. With two
     actions and any number of attacks the two are equal.
@@ -97,7 +97,7 @@ def bracket(
     Args:
         problem: a table with the observations of its states, such as ``rlkit.envs.GridWorld``; or a ``TabularMDP``
             together with ``observations``.
-        victim: acts on what it is shown, S rows; of a kind that ``reachable_actions`` takes.
+        victim: acts on the shown observations, S rows; of a kind that ``reachable_actions`` takes.
         budget: a number is epsilon of the norm "inf" in raw units. A threat of one epsilon also says ``horizon``,
             ``attacks``, ``sampled`` and ``knows_draw``.
         gamma: discount in [0, 1].

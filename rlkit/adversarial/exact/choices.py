@@ -30,7 +30,7 @@ MOST_BOX_ACTIONS = 7  # whose boxes have at most 7 * 2^6 corners
 
 @dataclass(frozen=True, eq=False)
 class ProvokableChoices:
-    """The action distributions that an adversary can provoke in every state, and the one without an attack.
+    """The action distributions that an adversary can cause in every state, and the one without an attack.
 
     Functions that make them: ``choices_of_actions``, ``choices_of_distributions``, ``choices_of_neighbors``,
     ``choices_of_intervals``, ``known_draw``, ``known_draw_within``.
@@ -87,7 +87,7 @@ class ProvokableChoices:
         return _mean(self.natural[:, None], q[:, :, :, None, :])
 
     def witnesses(self, observations: Given) -> Tensor:
-        """Give an observation that provokes each choice, ``[N, *observation]`` -> ``[S, N, K, *observation]``.
+        """Give an observation that causes each choice, ``[N, *observation]`` -> ``[S, N, K, *observation]``.
 
         Raises:
             ValueError: choices that were not made from neighbors, or that depend on the draw.
@@ -113,7 +113,7 @@ def choices_of_actions(actions: ArrayLike, reachable: ArrayLike) -> ProvokableCh
 
     Args:
         actions: the victim's actions at the true observations, integers ``[S, N]`` or ``[N]``.
-        reachable: booleans ``[S, N, A]`` or ``[N, A]``, whether some allowed observation provokes the action.
+        reachable: booleans ``[S, N, A]`` or ``[N, A]``, whether some allowed observation causes the action.
 
     Raises:
         ValueError: shapes that disagree, actions that are no integers from 0 to A - 1, a state without a reachable
@@ -140,7 +140,7 @@ def choices_of_actions(actions: ArrayLike, reachable: ArrayLike) -> ProvokableCh
 def choices_of_distributions(
     natural: ArrayLike, provoked: ArrayLike, allowed: ArrayLike | None = None
 ) -> ProvokableChoices:
-    """Describe a victim that samples its actions by the distributions that the adversary can provoke.
+    """Describe a victim that samples its actions by the distributions that the adversary can cause.
 
     Args:
         natural: distribution of the action at the true observation, ``[S, N, A]`` or ``[N, A]``.
@@ -152,7 +152,7 @@ def choices_of_distributions(
             without a choice.
 
     Warns:
-        RuntimeWarning: the natural distribution is not among those provoked somewhere.
+        RuntimeWarning: the natural distribution is not among those caused somewhere.
     """
     own = np.asarray(natural, dtype=np.float64)
     sets = np.asarray(provoked, dtype=np.float64)
@@ -212,7 +212,7 @@ def choices_of_neighbors(policy: ArrayLike, neighbors: ArrayLike, num_actions: i
 
 
 def choices_of_intervals(natural: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> ProvokableChoices:
-    """Describe a victim by bounds on the probability of each action: all distributions within them may be provoked.
+    """Describe a victim by bounds on the probability of each action: all distributions within them may be caused.
 
     A linear function is least at a corner of the box intersected with the simplex, where all probabilities but one are
     at a bound (interval MDPs: Givan, Leach & Dean 2000, "Bounded-parameter Markov decision processes"). The choices
@@ -273,7 +273,7 @@ def known_draw(choices: ProvokableChoices) -> ProvokableChoices:
     ``E_u min_x'``, never above ``min_x' E_u``. With two actions and any number of attacks the two are equal. With three
     they are not, nor with a limit on attacks, which an adversary saves for draws at which they flip the action.
 
-    The cases of a state are the intervals of u on which the same actions can be provoked and the same one is natural.
+    The cases of a state are the intervals of u on which the same actions can be caused and the same one is natural.
 
     Args:
         choices: with one case, as the other functions make them.
@@ -312,9 +312,9 @@ def known_draw_within(natural: ArrayLike, lower: ArrayLike, upper: ArrayLike) ->
     """Describe a victim whose draw u is known, by bounds on the cumulative probabilities of its actions.
 
     With ``F_a = pi_0 + ... + pi_a`` the victim takes action a at u where ``F_(a-1) <= u < F_a``. So no observation
-    provokes it unless ``min F_(a-1) <= u < max F_a``. With two actions this decides, because one observation that
+    causes it unless ``min F_(a-1) <= u < max F_a``. With two actions this decides, because one observation that
     attains a bound of ``F_0`` is enough. With more the two bounds may belong to different observations, and what is
-    returned may hold actions that none provokes: its worst case is a lower bound. The cases of a state are the
+    returned may hold actions that none causes: its worst case is a lower bound. The cases of a state are the
     intervals between the bounds. Bounds are widened by 1e-12, never narrowed.
 
     Args:
@@ -455,7 +455,7 @@ def _verify_nonempty(flags: Flags) -> None:
 
 
 def _warn_if_excluded(kept: Flags) -> None:
-    """Warn where ``kept [S, N]`` says that the truth is not among the choices."""
+    """Warn where ``kept [S, N]`` says that the true observation is not among the choices."""
     if not kept.all():
         row, state = np.argwhere(~kept)[0]
         warnings.warn(

@@ -1,7 +1,7 @@
 """How soon can an adversary make a victim fail in a deterministic simulator? Bounds per start, by search.
 
 A simulator's states are real vectors, so no table holds them. From one start, though, the adversary's choices are
-sequences of the victim's actions, and complete verification says which actions it can provoke in each state.
+sequences of the victim's actions, and complete verification says which actions it can cause in each state.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def fall_bounds(
     beam: int = 32,
     max_boxes: int = MAX_BOXES,
 ) -> FallBounds:
-    """Bound the fewest steps in which any adversary can make a greedy victim fail, from every start by itself.
+    """Bound the fewest steps in which any adversary can make a greedy victim fail, from every start separately.
 
-    First a beam search keeps the ``beam`` states of most ``danger`` and takes only actions that a witness provokes: its
+    First a beam search keeps the ``beam`` states of most ``danger`` and takes only actions that a witness causes: its
     first failure is the upper bound, and a sequence to execute. Then branch and bound continues the sequences of
     actions that are not excluded, those first that may fail soonest by ``floor``: what is open counts as reachable. The
     lower bound is the first depth at which a failure is not excluded. Where ``max_nodes`` ends the search, it is the
@@ -211,7 +211,7 @@ def _natural(game: _Simulator, start: States, horizon: int) -> tuple[int, Path]:
 
 
 def _beam_search(game: _Simulator, start: States, upper: int, danger: Danger, max_nodes: int, beam: int) -> Path | None:
-    """A sequence of provoked actions that fails in fewer than ``upper`` steps, if the beam meets one."""
+    """A sequence of caused actions that fails in fewer than ``upper`` steps, if the beam meets one."""
     states, tree, nodes = start, _Tree(), 0
     for _ in range(upper - 1):
         nodes += len(states)

@@ -19,7 +19,7 @@ from .choices import ProvokableChoices, choices_of_distributions
 
 
 class MemoryProblem(NamedTuple):
-    """A problem whose state ``n M + m`` is state n with memory m, and what can be provoked there.
+    """A problem whose state ``n M + m`` is state n with memory m, and what can be caused there.
 
     Its action ``a M + m`` is action a, after which the victim remembers m. ``worst_case(*memory_problem, ...)`` takes
     both fields.

@@ -30,7 +30,7 @@ class FiniteProblem(Protocol):
 
 
 class ObservedProblem(NamedTuple):
-    """A table, its victim and what the victim is shown of every state."""
+    """A table, its victim and the observation of every state."""
 
     mdp: TabularMDP
     victim: IsolatedVictim
@@ -78,7 +78,7 @@ def action_distributions(victim: Any, obs: Tensor, sampled: bool, num_actions: i
 
     Args:
         victim: acts greedily, or samples from the softmax of its scores.
-        obs: what it is shown.
+        obs: observations that it receives.
         sampled: whether it samples.
         num_actions: A.
 

@@ -29,14 +29,14 @@ APART = 1e-4  # in probability: a choice nearer to an attained one counts as dec
 
 
 class Outer(NamedTuple):
-    """All that the adversary may be able to provoke."""
+    """All that the adversary may be able to cause."""
 
     choices: ProvokableChoices
     undecided: Flags  # [S, N, K], choices that no observation is known to provoke
 
 
 class Inner(NamedTuple):
-    """The choices that known observations provoke."""
+    """The choices that known observations cause."""
 
     choices: ProvokableChoices
     witness: Tensor  # [S, N, K, *observation]
@@ -72,7 +72,7 @@ class GreedyVerdicts:
         self.boxes: NDArray[np.int64] = np.zeros(self.natural.shape[:2], np.int64)
 
     def refine(self, wanted: Flags, max_boxes: int) -> None:
-        """Verify some states; arguments as of ``Verdicts.refine``."""
+        """Verify some states; arguments as in ``Verdicts.refine``."""
         asked = batch_of(wanted, self.boxes)
         if asked is None:
             return
@@ -117,7 +117,7 @@ class SampledVerdicts:
         self.boxes: NDArray[np.int64] = np.zeros(self.natural.shape[:2], np.int64)
 
     def refine(self, wanted: Flags, max_boxes: int) -> None:
-        """Verify some states, to a tenth of the last tolerance; arguments as of ``Verdicts.refine``."""
+        """Verify some states, to a tenth of the last tolerance; arguments as in ``Verdicts.refine``."""
         asked = batch_of(wanted, self.boxes)
         if asked is None:
             return
@@ -150,7 +150,7 @@ class SampledVerdicts:
         return Outer(choices, (apart > APART) & choices.allowed[:, :, 0])
 
     def inner(self) -> Inner:
-        """Give the distributions at the witnesses, that at the truth first."""
+        """Give the distributions at the witnesses, that at the true observation first."""
         return Inner(choices_of_distributions(self.natural, self._attained()), self.witness)
 
     def _attained(self) -> Array:
@@ -162,7 +162,7 @@ class SampledVerdicts:
 
 
 class KnownDrawVerdicts(SampledVerdicts):
-    """Which actions an adversary can provoke if it knows the number u with which a sampling victim draws its action.
+    """Which actions an adversary can cause if it knows the number u with which a sampling victim draws its action.
 
     An action is excluded at u by the bounds of cumulative probabilities, which follow from those of single actions, and
     attained where some witness gives it.

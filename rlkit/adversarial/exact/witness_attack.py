@@ -1,4 +1,4 @@
-"""Attacks that attain the exact worst case, as objects beside all others."""
+"""Attacks that attain the exact worst case, as objects like all other attacks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WorstCaseAttack:
 
     Args:
         observations: true observation of every state, ``[N, *observation]``, all different.
-        witness: an observation that provokes each choice, ``[S, N, K, *observation]``.
+        witness: an observation that causes each choice, ``[S, N, K, *observation]``.
         found: the worst case, of one case.
         name: in reports.
 
@@ -57,7 +57,7 @@ class WorstCaseAttack:
     def propose(
         self, victim: Victim, obs: Tensor, budget: Budget, u: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
-        """Propose what is shown at the first step instead of ``obs``; arguments as of ``Attack.propose``."""
+        """Propose what is shown at the first step instead of ``obs``; arguments as in ``Attack.propose``."""
         start = torch.zeros(obs.shape[:2], dtype=torch.int64)
         return self.shown(obs, start, torch.full_like(start, self.choice.shape[2] - 1))
 
@@ -66,7 +66,7 @@ class WorstCaseAttack:
         return _AtMoment(self, step, left)
 
     def shown(self, obs: Tensor, step: Tensor, left: Tensor) -> Tensor:
-        """Return what is shown instead of ``obs [S, B, *observation]``; other arguments as of ``at``.
+        """Return what is shown instead of ``obs [S, B, *observation]``; other arguments as in ``at``.
 
         After the last step of the horizon it is the truth.
 
@@ -131,7 +131,7 @@ class WorstCaseTiming:
         self.attacks = torch.from_numpy((found.choice != CLEAN).any(axis=-1))  # [H, S, L, N]
 
     def when(self, victim: Victim, obs: Tensor, step: Tensor, left: Tensor, u: Tensor | None = None) -> Tensor:
-        """Attack where the adversary would; never after the horizon. Arguments as of ``Timing.when``."""
+        """Attack where the adversary would; never after the horizon. Arguments as in ``Timing.when``."""
         horizon, rows, levels, _ = self.attacks.shape
         state, known = states_of(self.observations, obs)
         row = torch.arange(len(obs))[:, None] % rows
@@ -148,7 +148,7 @@ class WorstCaseAdversary:
 
     Args:
         observations: true observation of every state, ``[N, *observation]``, all different.
-        witness: an observation that provokes each choice, ``[S, N, K, *observation]``.
+        witness: an observation that causes each choice, ``[S, N, K, *observation]``.
         found: the worst case, of one case.
 
     Raises:

@@ -29,7 +29,7 @@ LARGEST_INDUCED = 2**27  # outcomes of the adversary's MDP, 2.8 GB, up to which 
 
 @dataclass(frozen=True, eq=False)
 class WorstCase:
-    """The least return that any adversary leaves the victim, with proven bounds, and an adversary that attains it.
+    """The least return of the victim under any adversary, with proven bounds, and an adversary that attains it.
 
     L is 1 where every step may be attacked, else the number of attacks plus 1; index l is the number of attacks left.
     ``lower_left <= exact <= upper_left`` holds for the table and the choices as stored, rounding included.
@@ -73,8 +73,8 @@ def worst_case(
     ``V_l = E_i min(clean step into V_l, attacked step into V_(l-1))``, which times the attacks optimally.
 
     With gamma < 1 and no ``horizon`` episodes have no step limit; the adversary is stationary, and ``solve`` proves the
-    bounds. With ``horizon``, and always with gamma = 1, episodes are cut after so many steps, and backward induction
-    finds the adversary by steps taken.
+    bounds. With ``horizon``, and always with gamma = 1, episodes are cut after this number of steps, and backward
+    induction finds the adversary by steps taken.
 
     Args:
         mdp: a ``TabularMDP``, ``GridMDP`` or ``LatticeMDP``.
@@ -162,7 +162,7 @@ def induced_mdp(mdp: TabularMDP, choices: ProvokableChoices, row: int = 0, attac
 
 
 def mean_at(start: Array, value: Array) -> Array:
-    """Average values ``[S, N]`` over a start distribution ``[N]``, each row by itself: ``[S]``."""
+    """Average values ``[S, N]`` over a start distribution ``[N]``, each row separately: ``[S]``."""
     return np.array([float(start @ row) for row in value])
 
 

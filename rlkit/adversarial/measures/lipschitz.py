@@ -102,9 +102,9 @@ def margin_radius(scores: Given, lipschitz: Given) -> Tensor:
 def first_order_flip(victim: Victim, obs: Given, budget: Budget | float) -> Tensor:
     """Return the epsilon at which the linearized victim changes its action, ``[S, B]``.
 
-    It is the lead of the greedy action over the runner-up at the truth, divided by the dual norm of the gradient of
-    that lead. For two linear scores whose difference has weights w, with the norm "inf", it is exactly ``(w . x + b) /
-    |w|_1``. For other victims it is a prediction; it is infinite where the gradient is zero.
+    It is the lead of the greedy action over the runner-up at the true observation, divided by the dual norm of the
+    gradient of that lead. For two linear scores whose difference has weights w, with the norm "inf", it is exactly ``(w
+    . x + b) / |w|_1``. For other victims it is a prediction; it is infinite where the gradient is zero.
 
     Args:
         victim: a victim with scores.

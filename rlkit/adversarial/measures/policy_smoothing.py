@@ -106,7 +106,7 @@ def smoothed_return(
         thresholds: increasing, within (lowest, highest], chosen without looking at ``returns``; None for
             ``even_thresholds``.
         alpha: probability with which a side may be wrong. "clopper-pearson" splits it over the thresholds.
-        method: "clopper-pearson" bounds each probability by itself. "dkw" uses the band of the whole distribution,
+        method: "clopper-pearson" bounds each probability separately. "dkw" uses the band of the whole distribution,
             ``sqrt(log(1 / alpha) / 2n)`` wide (Massart 1990); it is better for few episodes and many thresholds.
 
     Raises:

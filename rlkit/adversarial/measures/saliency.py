@@ -84,5 +84,5 @@ def episode_saliency(
     budget: Budget | float | None = None,
     max_steps: int | None = None,
 ) -> SaliencyOfEpisode:
-    """Return ``episode_saliencies`` of one ``row``; other arguments as of ``episode_saliencies``."""
+    """Return ``episode_saliencies`` of one ``row``; other arguments as in ``episode_saliencies``."""
     return episode_saliencies(victim, env, copy, budget, max_steps)[row]

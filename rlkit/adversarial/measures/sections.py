@@ -56,7 +56,7 @@ class Section(NamedTuple):
 def cross_section(
     victim: Victim, obs: Given, budget: Budget | float, radii: Sequence[float] | float, u: Given
 ) -> Section:
-    """Evaluate the victim on the plane of the steepest direction of the margin at the truth and random signs.
+    """Evaluate the victim on the plane of two directions: the steepest one of the margin, and random signs.
 
     If the margin changes much across and little up, attacks have an advantage over noise; if both look alike, they have
     none.

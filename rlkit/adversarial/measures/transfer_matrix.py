@@ -52,7 +52,7 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Compute an attack on every source and execute it on every target.
 
-    Two policies with two actions that act equally at the truth always agree in their errors. With A actions,
+    Two policies with two actions that act equally at the true observation always agree in their errors. With A actions,
     independent errors agree at a share 1 / (A - 1) of the states.
 
     Args:

@@ -1,1 +1,1 @@
-"""Verification: which actions observations within a budget can provoke, with bounds that hold in floating point."""
+"""Verification: which actions observations within a budget can cause, with bounds that hold in floating point."""

@@ -1,4 +1,4 @@
-"""Complete verification: which actions can the observations within a budget provoke?"""
+"""Complete verification: which actions can the observations within a budget cause?"""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReachableActions(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    """Points that may provoke an action."""
+    """Points that may cause an action."""
 
     owner: Tensor  # [n]
     action: Tensor  # [n]
