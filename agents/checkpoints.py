@@ -62,7 +62,7 @@ class Checkpoints:
 
     Args:
         folder: folder of the run; the checkpoints are written to the folder ``checkpoints`` below it.
-        keep_last: newest checkpoints to keep. With 2, a newest one that is damaged loses little.
+        keep_last: newest checkpoints to keep. With 2, little is lost if the newest one is damaged.
         keep_best: checkpoints with the greatest mean training return to keep in addition.
         every_steps: environment steps per seed between two checkpoints; None decides by time. The compiled engine makes
             several iterations in a call, and a checkpoint is written at the end of the call in which it is due.

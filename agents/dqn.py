@@ -55,7 +55,7 @@ class Regression(NamedTuple):
 
 
 class DQNLosses(NamedTuple):
-    """The loss ``[S]``, and the errors that it is of."""
+    """The loss ``[S]``, and its errors."""
 
     loss: Tensor
     error: Tensor  # Q(s, a) - y, [S, M]

@@ -41,9 +41,9 @@ class BatchedEnv:
         num_envs: B, copies per seed.
         device: where the tensors are.
         restart: begin a new episode in the step that ends one. Without it a finished copy stays as it ended.
-        noise: "stream" for training; "gymnasium" for one episode per copy, the very one that the serial
-            environment plays after ``reset(seed=seeds[s] + b)``, at every ``reset`` again, which ``repeats`` says. It
-            needs ``restart=False``.
+        noise: "stream" for training; "gymnasium" for one episode per copy, the episode that the serial
+            environment plays after ``reset(seed=seeds[s] + b)``. Every ``reset`` begins it again, and ``repeats`` is
+            True. It needs ``restart=False``.
         double: keep floating states in float64, as the serial environment does; observations keep their dtype.
         in_torch: run the dynamics in torch; by default only off the CPU.
         compiled: step in machine code where that is possible. It rounds as numpy does, except that numpy has another

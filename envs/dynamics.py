@@ -77,7 +77,7 @@ class Dynamics(Protocol):
 
 
 class DynamicsWrapper:
-    """Dynamics that answer as ``dynamics`` do; a subclass overrides what it changes.
+    """Dynamics that behave as ``dynamics`` do; a subclass overrides the parts that it changes.
 
     Args:
         dynamics: dynamics to wrap.

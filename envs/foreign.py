@@ -36,8 +36,8 @@ class ForeignEnv:
     its first reset (Taxi does), transitions carry it.
 
     The state of a foreign environment cannot be read. A checkpoint holds the actions of its running episodes instead,
-    and ``load_state`` plays them again. A copy that then shows or paid something else than was saved depends on more
-    than its seed and its actions: its unfinished episode is dropped, it begins the next one, and ``cut`` says so.
+    and ``load_state`` plays them again. A copy whose observation or rewards then differ from the saved ones depends on
+    more than its seed and its actions: its unfinished episode is dropped, it begins the next one, and ``cut`` lists it.
 
     Args:
         make_one: makes one copy, for example ``lambda: gymnasium.make("Acrobot-v1")``; called S x B times.
@@ -50,7 +50,7 @@ class ForeignEnv:
             first with ``seeds[s] + b`` and then continues the environment's generator, as a vector environment does.
             Without ``restart`` every ``reset`` begins that one episode again, and ``repeats`` is True.
         freeze_rows: whether a fault freezes its row instead of raising an error. The row of the faulty copy is frozen
-            and its error kept in ``faults``, by row; the other rows go on as without it. The copies of a frozen row are
+            and its error kept in ``faults``, by row; the other rows continue. The copies of a frozen row are
             not stepped again: they show an element of the space and pay NaN. Once every row is frozen, an error.
         step_timeout: seconds in which every ``reset`` and ``step`` must return. With it the copies of a row step in a
             process of their own (see ``rlkit.envs.worker``), which is killed when one of them takes longer: a fault.
@@ -383,7 +383,7 @@ class ForeignEnv:
 
 
 def episode_seed(seed: int, copy: int, episode: int) -> int:
-    """What ``reset`` is given for an episode: 31 bits that depend on these three numbers and on nothing else.
+    """Return the seed of an episode for ``reset``: 31 bits that depend on these three numbers alone.
 
     They are the top bits of Philox4x64-10 under the key of the stream (seed, "env", copy), counter ``episode``.
     """

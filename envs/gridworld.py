@@ -1,6 +1,6 @@
 """Grid worlds: a text map becomes a finite MDP, and the simulator samples that MDP's table.
 
-There is no second description of the dynamics: what ``rlkit.planning`` solves is what an agent walks on.
+There is no second description of the dynamics: agents walk on the table that ``rlkit.planning`` solves.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class GridWorld(TabularDynamics):
     the letters mean: a ``Tile``, or a number for ``Tile(reward=number)``. ``starts`` are places (row, column) that
     replace the map's own starts. ``goal_reward`` and ``hole_reward`` are the rewards of entering a goal and a hole. A
     rule left at None is that of the named map, and so is ``max_steps="map"``; text maps have no slip, goal reward 1,
-    other rewards 0 and no step limit unless told.
+    other rewards 0 and no step limit unless given.
 
-    What is seen of a state, ``observation``:
+    The observation of a state, ``observation``:
 
     - ``"index"``: its number, Discrete(N);
     - ``"onehot"``: float32 ``[N]``;
@@ -134,7 +134,7 @@ class GridWorld(TabularDynamics):
         return self._picture.frame(row, column)
 
     def render_observation(self, observation: Array) -> NDArray[np.uint8]:
-        """A picture of what an observation says, true or not, ``[H, W, 3]`` uint8.
+        """A picture of the state that an observation describes, true or not, ``[H, W, 3]`` uint8.
 
         Coordinates are the agent's place, which may lie between tiles; a code or an agent's plane draws the agent on
         every tile as opaque as its number there.

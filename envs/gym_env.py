@@ -11,7 +11,7 @@ plugin entry points that could do it since version 1.0.
 Time limits. A limit that belongs to the problem (``dynamics.max_steps``) is applied here; one that belongs to the
 registered id, or to ``gymnasium.make(..., max_episode_steps=N)``, is applied by gymnasium's ``TimeLimit`` around
 the serial environment and is handed to the vector. Where both are known the shorter one counts, so
-``max_episode_steps`` can shorten a grid world's limit; ``max_steps=...`` is what changes it.
+``max_episode_steps`` can shorten a grid world's limit; ``max_steps=...`` changes it.
 """
 
 from __future__ import annotations

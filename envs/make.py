@@ -67,7 +67,7 @@ def make(
         double: as in ``BatchedEnv``.
         freeze_rows: as in ``ForeignEnv``; dynamics of rlkit have no faults of this kind.
         step_timeout: as in ``ForeignEnv``; dynamics of rlkit step in this process.
-        env_kwargs: passed to what makes the environment, for example ``{"map": "4x4"}``; none with a ``Dynamics``.
+        env_kwargs: arguments of the environment, for example ``{"map": "4x4"}``; none with a ``Dynamics``.
 
     Raises:
         ValueError: an unknown id (the nearest known is named) or module, an environment that is made already, an

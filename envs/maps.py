@@ -5,7 +5,7 @@
     #  wall
     H  hole: entering it ends the episode
     G  goal: entering it ends the episode
-    any other letter: a ``Tile`` with a reward of its own, an ending of its own, or one that carries the agent elsewhere
+    any other letter: a ``Tile`` with its own reward, that ends the episode, or that moves the agent to another tile
 
 Places are (row, column), counted from 0 at the top left.
 """
@@ -41,9 +41,9 @@ class Tile:
     """The meaning of a letter on the map.
 
     Without ``to`` the reward is paid on entry, and ``terminal=True`` ends the episode there. With ``to``, a place
-    (row, column) or a character that stands once on the map, the tile carries the agent there: with
-    ``when="entry"`` in the very step that enters it (the cliff of Sutton & Barto, Example 6.6), with ``when="exit"``
-    at the next step whatever the action, and then that step pays the reward (A and B of their Example 3.5).
+    (row, column) or a character that occurs once on the map, the tile moves the agent there. With ``when="entry"``
+    this happens in the same step (the cliff of Sutton & Barto, Example 6.6). With ``when="exit"`` it happens at the
+    next step for every action, and that step pays the reward (A and B of their Example 3.5).
 
     Raises:
         ValueError: a reward that is not finite, a terminal tile that carries elsewhere, ``when`` unknown or without

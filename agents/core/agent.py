@@ -60,12 +60,12 @@ class Agent(NetworkPolicy):
             preset is looked up by the environment's id; a ``Dynamics`` has the id of its class.
         terms: functions ``term(network, features, targets) -> [S]`` whose numbers are added to the loss of every
             update, such as a penalty of the weights. ``network`` gives the scores ``[S, M, A]`` of features
-            ``[S, M, D]`` and is differentiable in both its ``parameters`` and the features, twice too; see ``Targets``
-            for the third. A term must treat rows alike; its strength may differ by row. Files do not hold terms:
-            ``resume`` is given them again, and ``load`` and ``agent[i]`` give policies without them.
+            ``[S, M, D]`` and is twice differentiable in its ``parameters`` and in the features; ``Targets`` describes
+            the third argument. A term must treat all rows alike; its strength may differ by row. Files do not hold
+            terms: pass them to ``resume`` again; ``load`` and ``agent[i]`` give policies without terms.
         engine: "compiled" runs loops in machine code on the CPU, "torch" plain torch; both do the same arithmetic, and
-            round differently. "auto" is the compiled one where it covers the agent: not for terms, convolutions, radial
-            basis functions or an algorithm of one's own, and not without numba. ``agent.engine`` tells which it is.
+            round differently. "auto" uses the compiled engine where it covers the agent: not for terms, convolutions,
+            radial basis functions or a user's algorithm, and not without numba. ``agent.engine`` names the engine.
         _dtype: dtype of the networks; float64 is for comparisons of the engines.
         hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
 
@@ -338,7 +338,7 @@ class Agent(NetworkPolicy):
 
     @property
     def resumed_at_boundary(self) -> tuple[CutEpisode, ...]:
-        """Return the episodes that ``resume`` could not bring back in this run; see ``resume``."""
+        """Return the episodes that ``resume`` could not restore in this run; see ``resume``."""
         return self.training_state.cut
 
     # Experience
@@ -458,9 +458,9 @@ class Agent(NetworkPolicy):
         """Read the run that ``checkpoint`` wrote, and continue it to the bit.
 
         A foreign environment is reset with the seed of its running episode and given the episode's actions again. A
-        copy that does not come back to the saved observation and rewards depends on more than that, for example on a
-        global generator. It begins its next episode instead; the unfinished one ends as if it had been truncated, its
-        partial return does not enter the log, and ``resumed_at_boundary`` lists it from then on.
+        copy that does not reach the saved observation and rewards depends on more than its seed and actions, for
+        example on a global generator. It begins its next episode instead. The unfinished episode ends as if truncated,
+        its partial return does not enter the log, and ``resumed_at_boundary`` lists it from then on.
 
         ``agent.learn(n)`` trains n more steps; ``agent.learn(agent.timesteps_left)`` completes an interrupted training.
         Arguments and errors as in ``load``.

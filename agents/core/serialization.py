@@ -152,7 +152,7 @@ def read_run(
 
 
 def _drop_cut_episodes(path: str | Path, agent: TrainedAgent, cut: Mapping[tuple[int, int], str]) -> None:
-    """Let an agent forget the episodes that its environments could not bring back, and say so in one warning.
+    """Let an agent forget the episodes that its environments could not restore, and say so in one warning.
 
     Args:
         path: path of the run.

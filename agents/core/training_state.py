@@ -54,7 +54,7 @@ class EnvironmentFault(Divergence):
 
 
 class CutEpisode(NamedTuple):
-    """An episode that a resumed run could not bring back, so that the copy began its next one."""
+    """An episode that a resumed run could not restore, so that the copy began its next one."""
 
     seed: int
     copy: int
