@@ -26,8 +26,8 @@ def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) 
     """Measure how far action values are from the optimal ones: ``[..., N, A]`` -> ``[...]``.
 
     Actions that a state does not have are left out. It is ``max_s max_a |q - q*|``, or with weights w ``[N]``, such as
-    ``mdp.start``, ``sum_s w(s) max_a |q - q*|``. It is exact to within ``solution.width``. A policy greedy to q loses
-    at most ``2 max|q - q*| / (1 - gamma)`` of value (Singh & Yee 1994).
+    ``mdp.start``, ``sum_s w(s) max_a |q - q*|``. It is exact to within ``solution.width``. A policy that is greedy to q
+    loses at most ``2 max|q - q*| / (1 - gamma)`` of value (Singh & Yee 1994).
 
     Raises:
         ValueError: shapes that disagree with the solution.
@@ -46,7 +46,7 @@ def q_error(q: ArrayLike, solution: Solution, weights: ArrayLike | None = None) 
 
 
 def regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
-    """Compute what a policy loses of the optimal return, ``sum_s start(s) (V*(s) - V^pi(s))``, exactly: ``[...]``.
+    """Compute the regret of a policy, ``sum_s start(s) (V*(s) - V^pi(s))``, exactly: ``[...]``.
 
     With a ``Solution`` values are discounted by its gamma. With a ``FiniteHorizonSolution`` they are those of episodes
     cut at its horizon.
@@ -63,9 +63,9 @@ def regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution
 
 
 def state_regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSolution) -> Array:
-    """Compute what a policy loses of the optimal return from each state, ``V*(s) - V^pi(s)``, exactly: ``[..., N]``.
+    """Compute the regret of a policy from each state, ``V*(s) - V^pi(s)``, exactly: ``[..., N]``.
 
-    It is ``regret`` without the average over first states. Arguments as of ``regret``.
+    It is ``regret`` without the average over first states. Arguments as in ``regret``.
 
     Raises:
         ValueError: an invalid policy.
@@ -79,8 +79,9 @@ def state_regret(mdp: Problem, policy: Any, solution: Solution | FiniteHorizonSo
 def suboptimal_probability(policy: ArrayLike, solution: Solution) -> Array:
     """Compute the probability that a policy takes an action that is not optimal: ``[..., N]``, one for each state.
 
-    ``policy`` is as in ``evaluate``: integers ``[..., N]``, whose mistakes are 0 or 1, or floats ``[..., N, A]``.
-    Optimal are ``solution.optimal_actions``, in which no optimal action is missing: a mistake is one for certain.
+    ``policy`` is as in ``evaluate``: integers ``[..., N]``, whose mistakes are 0 or 1, or floats ``[..., N, A]``. The
+    optimal actions are ``solution.optimal_actions``, in which no optimal action is missing, so every counted mistake is
+    certain.
 
     Raises:
         ValueError: an invalid policy.

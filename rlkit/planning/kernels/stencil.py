@@ -1,6 +1,6 @@
 """Sweeps over a grid map: the loops.
 
-During sweeps a tile holds the value of arriving there, ``W = entry_reward + gamma V``; a terminal tile holds its
+During sweeps a tile holds what arriving there is worth, ``W = entry_reward + gamma V``; a terminal tile holds its
 entry reward and a wall minus infinity, which makes a mover stay. So one sweep reads two arrays and writes one: 24
 bytes a state.
 """
@@ -392,7 +392,7 @@ def map_backup(grid: GridMDP, value: Floats, gamma: float) -> Floats:
 
 
 def values_of(grid: GridMDP, table: Stencil) -> Floats:
-    """V of every state, ``[N]``, from the value of arriving there; 0 if gamma is 0, where W does not determine V."""
+    """V of every state, ``[N]``, from the worth of arriving there; 0 if gamma is 0, where W does not determine V."""
     if table.gamma == 0:
         return np.zeros(grid.num_states)
     rows, columns = grid.open.shape

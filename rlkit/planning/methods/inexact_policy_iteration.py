@@ -29,7 +29,7 @@ def inexact_policy_iteration(
     """Find the optimum by greedy improvement and evaluation by BiCGStab (van der Vorst 1992; Gargiani et al. 2024).
 
     Each evaluation starts from the last values and stops where the residual of ``(I - gamma P) V = r`` has fallen to a
-    hundredth. It is kept only if that really lowered the residual; otherwise sweeps take its place, so that a
+    hundredth. Its result is used only if it lowered the residual; otherwise sweeps replace it, so that a
     breakdown of the Krylov method costs time but no accuracy. The number of steps grows like ``1 / sqrt(1 - gamma)``
     where sweeps grow like ``1 / (1 - gamma)``; memory is that of one policy's matrix.
 

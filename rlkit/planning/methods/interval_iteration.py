@@ -25,9 +25,9 @@ BACKUPS = 100_000  # the default limit
 def interval_iteration(mdp: Problem, tolerance: float = 1e-6, max_iterations: int = BACKUPS) -> Solution:
     """Find the optimum of the total reward, gamma = 1, with bounds at most ``tolerance`` apart.
 
-    The lower bound is what the best policy of ``policy_iteration`` earns, with its proven error. The upper bound starts
-    above the optimum and falls by backups, rounded upwards, that keep it above (Haddad & Monmege 2018; Baier et al.
-    2017). A small change of values proves nothing here: backups have many fixed points where the agent can stay for
+    The lower bound is the return of the best policy of ``policy_iteration``, with its proven error. The upper bound
+    starts above the optimum and falls by backups, rounded upwards, that keep it above (Haddad & Monmege 2018; Baier et
+    al. 2017). A small change of values proves nothing here: backups have many fixed points where the agent can stay for
     ever without reward (an end component). In such a component all states have the same value, that of the best exit
     it, or nothing; taking that maximum after every backup makes the optimum the only fixed point, and the bounds meet.
 

@@ -21,8 +21,8 @@ from ..solution import Solution
 def policy_iteration(mdp: Problem, gamma: float, initial_policy: ArrayLike | None = None) -> Solution:
     """Find the optimum by exact evaluation and greedy improvement (Howard 1960).
 
-    An action is exchanged only for one that is better by more than the evaluation's proven error: each policy's
-    value then really exceeds the last one's, no policy can return, and ties cannot cycle.
+    An action is changed only if the new one is better by more than the evaluation's proven error. The value of each
+    policy is then greater than that of the last one, so no policy can return, and ties cannot cycle.
 
     With gamma = 1 it starts from a policy that ends surely and finds the best among those that do (Bertsekas &
     Tsitsiklis 1991). A residual proves no upper bound there: ``upper`` and ``policy_loss_bound`` are infinite, and

@@ -19,10 +19,10 @@ REDUCTION = 0.1  # of the priority at which work stops, from one round to the ne
 def prioritized_sweeping(
     mdp: Problem, gamma: float, tolerance: float = 1e-9, max_iterations: int | None = None, block: int = BLOCK
 ) -> Solution:
-    """Find the optimum by Gauss-Seidel sweeps over those blocks of states whose values may still move.
+    """Find the optimum by Gauss-Seidel sweeps over the blocks of states whose values may still change.
 
-    States are cut into blocks of consecutive numbers (Wingate & Seppi 2005). A block's priority is what it would
-    change at most: gamma times the largest change, since its last sweep, of a block that it leads to (Moore &
+    States are cut into blocks of consecutive numbers (Wingate & Seppi 2005). A block's priority is a bound of its
+    change: gamma times the largest change, since its last sweep, of a block that it leads to (Moore &
     Atkeson 1993). Rounds go over the blocks forwards and backwards and skip those below a threshold, which falls by a
     factor of ten whenever no block is above it. The method is fast where rewards are rare and states many: at any time
     the values of most states do not change.
