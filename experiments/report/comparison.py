@@ -93,7 +93,7 @@ def difference_table(
 ) -> tuple[ReportTable | None, tuple[str, ...]]:
     """Test the differences of final returns between runs, with Holm's correction; and warnings of too few seeds.
 
-    Runs with the same training seeds are tested in pairs by flipped signs, others by Welch's test.
+    Runs with the same training seeds are compared by the paired sign-flip test, others by Welch's test.
     """
     returns = {label: np.asarray(run.results["seed_returns"], dtype=np.float64)
                for label, run in runs.items() if "seed_returns" in run.results}  # fmt: skip

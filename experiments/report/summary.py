@@ -119,7 +119,7 @@ def _of_comparison(run: RunRecord) -> Summary:
     question = f"Do rlkit and stable-baselines3 reach the same return on {place_of(run)} with equal hyper-parameters?"
     answer = f"rlkit {own}, stable-baselines3 {other}; difference {difference}."
     seeds = run.results.get("sb3_seeds", ())
-    warnings = ["A difference that is not shown is no proof of equality."]
+    warnings = ["A difference that is not significant does not prove equality."]
     if len(seeds) < FEW_SEEDS:
         warnings.append(f"stable-baselines3 has {len(seeds)} seeds; claims need {FEW_SEEDS} or more.")
     return Summary(question, answer, tuple(warnings))
