@@ -1,4 +1,4 @@
-"""Aliasing: the epsilon from which one state can be made to look exactly like another.
+"""Aliasing: the smallest epsilon at which two states can be shown as the same observation.
 
 An attacker who can move observations by half the distance between those of two states can show the same observation in
 both. Then no policy can act optimally in both, if their optimal actions differ. This is a limit of the task; it does

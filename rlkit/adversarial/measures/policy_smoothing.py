@@ -49,7 +49,7 @@ class SmoothedReturn(NamedTuple):
 def shifted_probability(p: ArrayLike, total: ArrayLike, sigma: float) -> Floats:
     """Return ``Phi(Phi^-1(p) - total / sigma)``, the least probability of an event under attacks of this total l2 size.
 
-    A negative total gives the largest one. Arguments broadcast.
+    A negative total gives the largest probability. Arguments broadcast.
 
     Raises:
         ValueError: a probability outside [0, 1], or sigma that is not positive.
@@ -75,7 +75,7 @@ def even_thresholds(lowest: float, highest: float) -> Floats:
 def probability_at_least(successes: ArrayLike, n: int, alpha: float) -> Floats:
     """Return Clopper and Pearson's one-sided lower bound of a probability of ``successes`` of n, at level 1 - alpha.
 
-    It is the p at which so many successes or more have probability alpha, ``alpha^(1/n)`` if all succeed.
+    It is the p at which at least this number of successes has probability alpha, ``alpha^(1/n)`` if all succeed.
     """
     k = np.asarray(successes, dtype=np.float64)
     return np.where(k > 0, beta.ppf(alpha, np.maximum(k, 1.0), n - k + 1.0), 0.0)

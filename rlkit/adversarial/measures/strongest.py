@@ -15,9 +15,10 @@ def strongest(selection: RobustnessCurve, reported: RobustnessCurve) -> Robustne
 
     It is selected among all attacks at this epsilon or a smaller one, whose balls are contained in this one's, and no
     attack. Whole attacks are compared by return on the episodes of ``selection``; the result holds the episodes of
-    ``reported``, which selected nothing, so its mean is an unbiased estimate of what the selected attack leaves. An
-    attack that chooses anew at every step (``BestOf``) has no such guarantee and can leave more than no attack. The
-    cost of a selection is that of all candidates, so the result has none of its own: its queries and seconds are NaN.
+    ``reported``, which were not used for the selection, so its mean is an unbiased estimate of the return under the
+    selected attack. An attack that chooses anew at every step (``BestOf``) has no such guarantee; the return under it
+    can be higher than without attack. A selection costs as much as all candidates together, so the result has no cost:
+    its queries and seconds are NaN.
 
     Args:
         selection, reported: curves of the same attacks, epsilons and seeds on different episodes.

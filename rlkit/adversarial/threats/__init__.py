@@ -1,1 +1,1 @@
-"""The committed threats: one TOML file a task, read by ``rlkit.adversarial.threat``."""
+"""The committed threats: one TOML file for each task, read by ``rlkit.adversarial.threat``."""

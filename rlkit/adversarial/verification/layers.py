@@ -1,4 +1,4 @@
-"""The layers of a victim: what verification needs to know of it, in float64."""
+"""The layers of a victim in float64, for verification."""
 
 from __future__ import annotations
 
@@ -57,8 +57,7 @@ def extract_layers(victim: Any) -> LayerStack:
     Args:
         victim: an agent of rlkit with fully connected networks (dueling ones, a normalizer and one-hot codes included),
             ``SB3Policy`` of models with MlpPolicy (their VecNormalize included), ``Stacked``, ``CARRL`` with interval
-            bounds, or ``ModuleVictim`` of
-            ``nn.Sequential`` with ``nn.Linear``, ``nn.ReLU`` and ``nn.Tanh``.
+            bounds, or ``ModuleVictim`` of ``nn.Sequential`` with ``nn.Linear``, ``nn.ReLU`` and ``nn.Tanh``.
 
     Raises:
         ValueError: the victim is another, has convolutions or a radial basis, its rows differ in shape, a number is not
