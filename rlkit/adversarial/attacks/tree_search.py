@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 
 @dataclass(eq=False)
 class TreeSearch:
-    """Show what makes a greedy victim take the actions of the worst sequence that a beam search finds.
+    """Make a greedy victim take the actions of the worst sequence that a beam search finds.
 
     From every true observation of the beam a targeted attack causes each action; those that the victim then takes are
     simulated. The beam keeps the sequences of the lowest return so far plus ``worth`` of the state reached. It is an
@@ -45,7 +45,7 @@ class TreeSearch:
     harm.
 
     A plan looks ``depth`` steps ahead, so that it asks the victim about at most ``beam * depth`` states. If every
-    sequence that may still end lowest goes on after them, the best of these is followed and planned on at its end.
+    sequence that may still end lowest is longer, the best of them is followed, and a new plan begins at its end.
     Simulator and environment drift apart by rounding: where an observation differs slightly from the prediction, the
     planned action is caused again, and there is a new plan only where that fails or the difference is large.
 
@@ -56,7 +56,7 @@ class TreeSearch:
         beam: sequences kept per episode.
         depth: most steps that are planned at once.
         horizon: step limit of an episode; None for ``dynamics.max_steps``.
-        least_reward: no step pays less; sequences that cannot end below the worst one found are given up.
+        least_reward: no step pays less; sequences that cannot end below the worst one found are dropped.
 
     Raises:
         ValueError: dynamics that draw noise, no step limit, a beam or a depth below 1, or an attack that needs random

@@ -79,7 +79,7 @@ def universal_offset(
             ``rlkit.adversarial.perturb`` refuses an argument.
 
     Source: Moosavi-Dezfooli et al. 2017, "Universal adversarial perturbations", for the aim; Shafahi et al. 2020,
-    "Universal adversarial training", section 3, for ascent on a loss that does not reward what has flipped.
+    "Universal adversarial training", section 3, for ascent on a loss that ignores actions that have changed.
     """
     victim, obs, budget, _, target = posed(victim, obs, budget, None, target)
     if torch.as_tensor(budget.epsilon).numel() != 1:

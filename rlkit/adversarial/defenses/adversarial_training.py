@@ -23,8 +23,8 @@ class AdversarialTraining(Defense):
     One step is FGSM's, of the whole budget. More are projected gradient ascent from a random start.
 
     Args:
-        budget, strength, curriculum: as in ``Defense``. A strength of 1/2 weighs clean and attacked observations alike,
-            1 leaves the attacked ones alone.
+        budget, strength, curriculum: as in ``Defense``. A strength of 1/2 gives clean and attacked observations equal
+            weight; 1 uses attacked observations only.
         steps: steps of the ascent.
 
     Raises:
