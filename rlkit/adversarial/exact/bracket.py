@@ -32,7 +32,7 @@ MAX_BOXES = 2**17
 class Bracket:
     """``lower <= exact worst case <= upper <= natural`` in expectation, in every state and for all S rows.
 
-    ``lower`` is certified: no observation within the budget causes what it excludes. ``upper`` is attained, but for
+    ``lower`` is certified: no observation within the budget causes what it excludes. ``upper`` is attained, up to
     rounding, by ``AttackedPolicy(victim, attack, budget, timing=timing, attacks_per_episode=attacks)``. An adversary
     that knows the victim's draw is no function of observations: then there is no attack, and ``timing`` is None.
     """
@@ -87,12 +87,12 @@ def bracket(
     the start and where it makes an undecided choice are verified with more boxes, until there are none: the bounds
     then meet at the start, up to the solver's.
 
-    Of a victim that samples, verification bounds the probability of every action. With two actions the extremes are
-    all that matters, and the bounds meet but for 1e-4 in probability. With more the lower bound is that of an interval
-    MDP (Givan, Leach & Dean 2000), whose mixtures no observation need cause.
+    For a victim that samples, verification bounds the probability of every action. With two actions only the extremes
+    matter, and the bounds meet up to 1e-4 in probability. With more actions the lower bound is that of an interval MDP
+    (Givan, Leach & Dean 2000), whose mixtures need not be caused by any observation.
 
-    An adversary that knows the draw u of the action leaves ``E_u min_x'``, never more than ``min_x' E_u``. With two
-    actions and any number of attacks the two are equal.
+    Under an adversary that knows the draw u of the action the return is ``E_u min_x'``, never more than ``min_x' E_u``.
+    With two actions and any number of attacks the two are equal.
 
     Args:
         problem: a table with the observations of its states, such as ``rlkit.envs.GridWorld``; or a ``TabularMDP``
@@ -107,7 +107,7 @@ def bracket(
         sampled: whether the victim samples from the softmax of its scores instead of acting greedily.
         knows_draw: whether the adversary knows the number that a sampled action is drawn with before it chooses.
         tolerance: largest distance of the solver's bounds, in units of return.
-        max_boxes: most boxes per state; what needs more stays undecided.
+        max_boxes: maximum number of boxes per state; choices that need more stay undecided.
 
     Raises:
         ValueError: observations, a victim or a budget that do not fit; two states with the same observation; a draw of

@@ -1,7 +1,7 @@
 """Victims with a finite memory of what they were shown: frame stacks, filters, finite-state controllers.
 
-Against a victim whose memory is a function of its last memory and of the observation shown, the pair (state, memory) is
-what a state is for a memoryless one.
+Against a victim whose memory is a function of its last memory and of the observation shown, the pair (state, memory)
+takes the role of the state of a memoryless victim.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A finite problem with what is seen of its states, as exact worst cases need it."""
+"""A finite problem with the observations of its states, for exact worst cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .choices import Array
 
 
 class FiniteProblem(Protocol):
-    """A table and what is seen of its states, such as ``rlkit.envs.GridWorld`` and ``rlkit.envs.TabularDynamics``."""
+    """A table and its observations, such as ``rlkit.envs.GridWorld`` and ``rlkit.envs.TabularDynamics``."""
 
     @property
     def mdp(self) -> TabularMDP:

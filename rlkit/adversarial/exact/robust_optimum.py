@@ -1,4 +1,4 @@
-"""Bounds on what the best robust policy of a finite problem earns, however it is trained.
+"""Bounds on the return of the best robust policy of a finite problem, however it is trained.
 
 The policy sees only what the adversary shows. To find the best memoryless one exactly is NP-hard, so the result is an
 interval; it is exact only where its ends meet.
