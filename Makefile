@@ -16,7 +16,7 @@ help:
 	@echo "make endurance 200 kills while saving, trainings of a million steps, full and read-only disks, thousands of problems (45 minutes)"
 	@echo "make mutants change important lines and check that the tests notice (5 minutes)"
 	@echo "make ray     install Ray, and run a sweep on a cluster of three nodes whose one is killed (3 minutes)"
-	@echo "make docs    the pages, into docs/_build"
+	@echo "make docs    install Ray, run the tutorials and build the pages, into docs/_build (5 minutes)"
 	@echo "make bench   speed compared with other libraries, in one run"
 
 .venv/installed: pyproject.toml constraints.txt
@@ -25,6 +25,10 @@ help:
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[sb3,fast,proof,trees,tensorboard,slurm,tune,dev]"
 	$(BIN)/python -m rlkit.experiments.precompile
 	touch .venv/installed
+
+.venv/ray: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
+	touch .venv/ray
 
 demo: .venv/installed
 	$(BIN)/rlkit demo
@@ -48,14 +52,13 @@ endurance: .venv/installed
 		tests/planning/test_methods.py::test_many_problems_are_enclosed_by_every_method \
 		tests/planning/test_operators_and_solutions.py::test_many_problems_are_enclosed
 
-ray: .venv/installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
+ray: .venv/ray
 	$(BIN)/python -m pytest -q tests/experiments/test_sweep_executors.py tests/experiments/test_tune.py
 
 mutants: .venv/installed
 	$(BIN)/python tests/mutation.py
 
-docs: .venv/installed
+docs: .venv/ray
 	$(BIN)/python -m sphinx -W -q docs docs/_build
 
 bench: .venv/installed

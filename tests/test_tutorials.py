@@ -1,7 +1,9 @@
 """Every tutorial runs from its first cell to its last, and can be downloaded as a notebook."""
 
+import os
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from source_tree import ROOT
@@ -50,5 +52,16 @@ def test_lines_of_code_fit_a_page_of_800_pixels(page):
 def test_its_cells_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
-    for number, cell in enumerate(cells(page), start=1):
-        exec(compile(cell, f"{page.name}, cell {number}", "exec"), namespace)
+    with patch.dict(os.environ):
+        for number, cell in enumerate(cells(page), start=1):
+            exec(compile(cell, f"{page.name}, cell {number}", "exec"), namespace)
+
+
+def test_where_ray_is_missing_the_tutorial_on_sweeps_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    namespace = {"__name__": "__main__"}
+    with_ray = [cell for cell in cells(ROOT / "docs" / "tutorials" / "sweep.md") if "has_ray" in cell]
+    assert len(with_ray) == 2
+    for cell in with_ray:
+        exec(cell, namespace)
+    assert capsys.readouterr().out == "Ray is not installed, so this cell runs no sweep: pip install ray\n"
