@@ -33,6 +33,7 @@ os.environ["JUPYTER_COLUMNS"] = "96"  # characters of a table that a notebook pr
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
+nb_merge_streams = True  # what a cell prints is one box, however it arrives
 nb_output_stderr = "remove"  # a first training says there that it compiles; tests/test_tutorials.py refuses warnings
 
 napoleon_numpy_docstring = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import TextIO
 
 FRAME = " -─│╭╮╰╯"  # what it draws around its messages
 COLOR = r"\x1b\[[0-9;]*m"  # what it writes around words for a terminal
-NO_QUOTES = str.maketrans("", "", "()'")
+UNREAD = r"Error parsing (\S+): (.*?) Argument helptext: (.*)(?= For full helptext)"
 LONGEST = 400  # characters of a message
 
 
@@ -35,13 +36,50 @@ def errors_in_one_line() -> Iterator[None]:
 def one_line(message: str) -> str:
     """Write what the parser says in a box as one line: without title, frame, colors and the texts of its options.
 
-    The choices of an option become a plain list.
+    The choices of an option become a plain list, and a value that is no number is named.
     """
     plain = re.sub(COLOR, "", message)
     words = " ".join(line.strip(FRAME) for line in plain.splitlines()[1:]).split()
     sentence = re.sub(r" (?=[.,]( |$))", "", " ".join(words))  # a full stop that was wrapped
-    sentence = re.sub(r" Argument helptext: .*(?= For full helptext)", "", sentence)
-    return re.sub(r"Expected one of \((.*?),?\)", lambda found: found[0].translate(NO_QUOTES), sentence)
+    sentence = re.sub(UNREAD, unread_value, sentence)
+    sentence = sentence.replace("Expected 1 values", "Expected 1 value")
+    return re.sub(r"Expected one of \((.*?),?\)", listed_choices, sentence)
+
+
+def listed_choices(found: re.Match[str]) -> str:
+    """List the choices of an option in plain words; those of an option that may be left out come in no order."""
+    choices = found[1].replace("'", "").split(", ")
+    given = sorted(name for name in choices if name != "None") if "None" in choices else choices
+    return f"Expected one of {', '.join(given)}"
+
+
+def unread_value(found: re.Match[str]) -> str:
+    """Say what an option expects and which of its values is no number, instead of the types that the parser tried.
+
+    Args:
+        found: an error of the parser, whose groups are the option, the reason and the help of the option.
+    """
+    option, reason, described = found.groups()
+    union = re.search(r"no type matching (.*?) could be", reason)
+    shape = union[1] if union else re.match(r"[^a-z]*", described.removeprefix(option.strip(FRAME)))[0]
+    values = re.search(r"(?:from|arguments:) (\[.*?\])(?=\. |$)|: ('.*')$", reason)
+    whole = "INT" in shape or "int()" in reason
+    if values is None or not (whole or "FLOAT" in shape or "to float" in reason):
+        return f"Error parsing {option}: {reason}"
+    noun, count = "whole number" if whole else "number", shape.count("INT" if whole else "FLOAT")
+    expected = f"{noun}s" if "..." in shape else f"{count} {noun}s" if count > 1 else f"a {noun}"
+    given = ast.literal_eval(values[1] or f"[{values[2]}]")
+    wrong = [repr(value) for value in given if not is_number(value, whole)]
+    return f"{option} expects {expected}, got {wrong[0] if wrong else ' '.join(given) or 'none'}."
+
+
+def is_number(text: str, whole: bool) -> bool:
+    """Whether a text is a number, or a whole one."""
+    try:
+        int(text) if whole else float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def joined_lines(docstring: str) -> str:

@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -496,6 +497,33 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert "--row must be 0 to 2" in misuse(capsys, "watch", policy, "--mode", "gif", "--row", "3")
     assert "holds no run.json" in misuse(capsys, "report", ".")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("attack x --epsilons a b", "--epsilons expects numbers, got 'a'."),  # or left out
+        ("attack x --epsilons 0.1 b", "--epsilons expects numbers, got 'b'."),
+        ("hijack x --toward G --epsilons 0.1 -", "--epsilons expects numbers, got '-'."),
+        ("sweep x --gpu-ids 0 1.5", "--gpu-ids expects whole numbers, got '1.5'."),
+        ("sweep x --workers two", "--workers expects a whole number, got 'two'."),  # or left out
+        ("train --checkpoint-every 1e3", "--checkpoint-every expects a whole number, got '1e3'."),  # help says STEPS
+        ("train --step-timeout soon", "--step-timeout expects a number, got 'soon'."),
+        ("train --seeds all", "--seeds expects a whole number, got 'all'."),
+        ("solve x --gamma [b", "--gamma expects a number, got '[b'."),
+        ("certify x --return-range 0 a", "--return-range expects 2 numbers, got 'a'."),
+        ("attack x --norm 3", "invalid choice '3' for argument '--norm'. Expected one of 1, 2, inf."),
+        ("attack x --timing never", "Expected one of always, every, random, strategic, value, critical."),
+        ("train --num-envs", "Missing value for argument '--num-envs'. Expected 1 value."),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_expected(
+    command: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = misuse(capsys, *command.split())
+    assert said in message
+    assert len(message) < 250
+    assert not re.search(r"None|type|tuple|FLOAT|INT|Error parsing", message)
 
 
 def test_what_does_not_fit_in_memory_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
