@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -67,8 +68,18 @@ def compared(runs: Sequence[RunRecord]) -> Compared:
 
 def labels(runs: Sequence[RunRecord]) -> list[str]:
     """Short different names of runs: the algorithm, with the settings in which those of one algorithm differ."""
+    return _told_apart([str(run.settings.get("algorithm", run.title)) for run in runs], runs)
+
+
+def with_different_titles(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs with titles that tell them apart: those of one title get the settings in which they differ."""
+    titles = _told_apart([run.title for run in runs], runs)
+    return [replace(run, title=title) for run, title in zip(runs, titles, strict=True)]
+
+
+def _told_apart(names: Sequence[str], runs: Sequence[RunRecord]) -> list[str]:
+    """The names of runs, with the first two settings in which runs of one name differ, else with a number."""
     settings = [{key: setting_text(value) for key, value in _flat(run).items()} for run in runs]
-    names = [str(run.settings.get("algorithm", run.title)) for run in runs]
     rivals: dict[str, list[dict[str, str]]] = {}
     for name, own in zip(names, settings, strict=True):
         rivals.setdefault(name, []).append(own)

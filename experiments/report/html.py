@@ -13,7 +13,7 @@ from typing import Any
 
 from rlkit.statistics import Estimate
 
-from .comparison import Compared, compared
+from .comparison import Compared, compared, with_different_titles
 from .grid_panel import GridPanel
 from .latex import as_latex
 from .ledger import Cell, Picture, ReportTable, RunRecord, flattened, record, to_json, write_csv, write_text
@@ -51,6 +51,7 @@ def write_report(
     if path.suffix != ".html":
         raise ValueError(f"a report is HTML: give a name that ends in .html, not {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
+    runs = with_different_titles(runs)
     headline = headline if headline is not None else natural_returns(runs)
     together = compared(runs)
     numbers, lines, latex = (path.with_suffix(ending) for ending in (".json", ".csv", ".tex"))

@@ -35,11 +35,11 @@ function draw(svg, panel, value, policy, low, high) {
     const shade = color(high > low ? (number - low) / (high - low) : 0.5);
     const ink = 0.299 * shade[0] + 0.587 * shade[1] + 0.114 * shade[2] > 128 ? "#000001" : "#fefefe";
     add(svg, "rect", { x: column, y: row, width: 1, height: 1, fill: `rgb(${shade})` });
-    add(svg, "text", { x: column + 0.5, y: row + 0.94, "font-size": 0.2, "text-anchor": "middle", fill: ink }, number.toPrecision(3));
+    add(svg, "text", { x: column + 0.5, y: row + 0.95, "font-size": 0.18, "text-anchor": "middle", fill: ink }, number.toPrecision(3));
     policy[state].forEach((share, action) => {
       if (!share || action >= ARROWS.length) return;
-      const [x, y] = ARROWS[action].map(part => part * 0.32 * share);
-      const middle = [column + 0.5, row + 0.4];
+      const [x, y] = ARROWS[action].map(part => part * 0.28 * share);
+      const middle = [column + 0.5, row + 0.38];
       add(svg, "line", { x1: middle[0], y1: middle[1], x2: middle[0] + x, y2: middle[1] + y, stroke: ink, "stroke-width": 0.05 });
       add(svg, "circle", { cx: middle[0] + x, cy: middle[1] + y, r: 0.055, fill: ink });
     });

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from rlkit.experiments.report.comparison import COLUMNS, compared, labels
+from rlkit.experiments.report.comparison import COLUMNS, compared, labels, with_different_titles
 from rlkit.experiments.report.ledger import RunRecord
 from rlkit.statistics import holm, sign_flip_test
 
@@ -76,3 +78,12 @@ def test_of_many_runs_each_is_tested_against_the_best() -> None:
 def test_labels_are_different_and_name_what_differs() -> None:
     twins = [run(HIGH, (0,)), run(HIGH, (0,)), run(HIGH, (0,), rate=0.5)]
     assert labels(twins) == ["DQN, learning rate 0.001 (1)", "DQN, learning rate 0.001 (2)", "DQN, learning rate 0.5"]
+
+
+def test_runs_of_one_title_get_the_settings_in_which_they_differ() -> None:
+    seeds = (0, 1)
+    alike = [replace(run([1.0, 2.0], seeds, rate=rate), title="DQN") for rate in (1e-3, 1e-4)]
+    other = replace(run([1.0, 2.0], seeds, rate=1e-3), title="another DQN")
+    titles = [each.title for each in with_different_titles([*alike, other])]
+    assert titles == ["DQN, learning rate 0.001", "DQN, learning rate 0.0001", "another DQN"]
+    assert [each.title for each in with_different_titles([alike[0], alike[0]])] == ["DQN (1)", "DQN (2)"]
