@@ -61,7 +61,7 @@ def unread_value(found: re.Match[str]) -> str:
     """
     option, reason, described = found.groups()
     union = re.search(r"no type matching (.*?) could be", reason)
-    shape = union[1] if union else re.match(r"[^a-z]*", described.removeprefix(option.strip(FRAME)))[0]
+    shape = union[1] if union else re.split(r"[a-z]", described.removeprefix(option.strip(FRAME)), maxsplit=1)[0]
     values = re.search(r"(?:from|arguments:) (\[.*?\])(?=\. |$)|: ('.*')$", reason)
     whole = "INT" in shape or "int()" in reason
     if values is None or not (whole or "FLOAT" in shape or "to float" in reason):

@@ -177,7 +177,7 @@ def all_warnings(runs: Sequence[RunRecord]) -> list[str]:
     titles: dict[str, list[str]] = {}
     for title, warning in found:
         titles.setdefault(warning, []).append(title)
-    return [f"{', '.join(dict.fromkeys(names))}: {warning}" for warning, names in titles.items()]
+    return [f"{'; '.join(dict.fromkeys(names))}: {warning}" for warning, names in titles.items()]
 
 
 def cell_in_words(cell: str) -> str:
