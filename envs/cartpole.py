@@ -34,7 +34,7 @@ class _Tensors(NamedTuple):
 
     one: torch.Tensor  # []
     equations: torch.Tensor  # [2, 6], by action: the numbers of the equations of motion that do not depend on the state
-    limits: torch.Tensor  # [4], of the components of a state
+    beyond: torch.Tensor  # [4], the smallest magnitude of each component of a state that fails
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class CartPole:
         return next_state, (abs(next_state[..., 0]) > c.x_limit) | (abs(next_state[..., 2]) > c.theta_limit)
 
     def _torch_step(self, state: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """``_numpy_step`` in 10 operations of torch instead of 27: a device waits for the launch of each.
+        """``_numpy_step`` in 9 operations of torch instead of 27: a device waits for the launch of each.
 
         The accelerations solve x'' / m' + cos theta'' = d and cos x'' + l theta'' = sin, in units of gravity, where m'
         is the moment and d the drive over m'. Cramer's rule gives both in one cross product of the equations' numbers.
@@ -179,7 +179,8 @@ class CartPole:
         step = -c.time_step * unit
         torch.addcdiv(speed, crossed[..., 0::2], crossed[..., 1:2], value=step, out=next_state[..., 1::2])
         torch.add(position, speed, alpha=c.time_step, out=next_state[..., 0::2])
-        return next_state, (next_state.abs() > tensors.limits).any(dim=-1)
+        # a quotient of 1 or more is a component beyond its limit
+        return next_state, torch.div(next_state, tensors.beyond, rounding_mode="trunc").any(dim=-1)
 
     def _tensors_for(self, state: torch.Tensor) -> _Tensors:
         """Return the constant tensors of a step, on the device of the state."""
@@ -192,7 +193,7 @@ class CartPole:
             equations[:, 0], equations[:, 4] = 1.0 / c.moment, c.length
             equations[0, 1], equations[1, 1] = -push, push
             limits[0], limits[2] = c.x_limit, c.theta_limit
-            self._tensors[place] = _Tensors(state.new_ones(()), equations, limits)
+            self._tensors[place] = _Tensors(state.new_ones(()), equations, limits.nextafter(2.0 * limits))
         return self._tensors[place]
 
     @cached_property

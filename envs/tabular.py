@@ -6,6 +6,7 @@ inverts them at the uniform number u, the textbook inverse-transform method (Dev
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +18,30 @@ from rlkit.mdp import TabularMDP
 
 from .dynamics import Array
 
+# An outcome as 16 bytes, which torch reads in one operation: bytes 0 to 7, 8 to 11, and 12.
+RECORD = np.dtype([("successor", np.int64), ("reward", np.float32), ("terminated", np.bool_)], align=True)
+
 
 class _Tables(NamedTuple):
-    """What a step reads: numpy arrays, or tensors of one device. Entry k of (s, a) lies at (s A + a) K + k."""
+    """What a step reads in numpy. Entry k of (s, a) lies at (s A + a) K + k."""
 
-    cumulative: Array  # float64, [K - 1, N * A] in numpy and [N * A, K - 1] in torch; the K-th is 1, never exceeded
-    successor: Array  # [N * A * K] int64
-    reward: Array  # [N * A * K] float64
-    terminated: Array  # [N * A * K] bool
-    start_state: Array  # [M] int64, the states an episode may start in
-    start_cumulative: Array  # [M - 1] float64
-    features: Array | None  # [N, *observation_space.shape], None if the state's index is observed
+    cumulative: NDArray[np.float64]  # [K - 1, N * A]; the K-th is 1, never exceeded
+    successor: NDArray[np.int64]  # [N * A * K]
+    reward: NDArray[np.float64]  # [N * A * K]
+    terminated: NDArray[np.bool_]  # [N * A * K]
+    start_state: NDArray[np.int64]  # [M], the states an episode may start in
+    start_cumulative: NDArray[np.float64]  # [M - 1]
+    features: NDArray | None  # [N, *observation_space.shape], None if the state's index is observed
+
+
+class _TorchTables(NamedTuple):
+    """What a step reads in torch, on one device; shapes as of ``_Tables`` where none is given."""
+
+    cumulative: torch.Tensor  # [N * A, K - 1]
+    outcomes: torch.Tensor  # [N * A * K, 16] uint8, see ``RECORD``
+    start_state: torch.Tensor
+    start_cumulative: torch.Tensor
+    features: torch.Tensor | None
 
 
 class TabularDynamics:
@@ -58,30 +72,45 @@ class TabularDynamics:
         self.action_space = spaces.Discrete(mdp.num_actions)
         self.observation_space = _observation_space(mdp, features, observation_space)
         self._features = features
-        self._tables: dict[torch.device | None, _Tables] = {}  # by device; None holds the numpy arrays
+        self._tensors: dict[torch.device, _TorchTables] = {}
 
     def initial(self, u: Array) -> Array:
         """First state of an episode: u ``[..., 1]`` -> state ``[..., 1]``."""
-        tables = self._tables_for(u)
         if isinstance(u, torch.Tensor):
-            return tables.start_state.take(torch.searchsorted(tables.start_cumulative, u.contiguous(), right=True))
-        return tables.start_state.take(np.searchsorted(tables.start_cumulative, u, side="right"))
+            tensors = self._tensors_on(u.device)
+            return tensors.start_state.take(torch.searchsorted(tensors.start_cumulative, u.contiguous(), right=True))
+        return self.tables.start_state.take(np.searchsorted(self.tables.start_cumulative, u, side="right"))
 
     def transition(self, state: Array, action: Array, u: Array) -> tuple[Array, Array, Array]:
         """State ``[..., 1]``, action ``[...]``, u ``[..., 1]`` -> (next state ``[..., 1]`` int64, reward ``[...]``
-        float64, terminated ``[...]`` bool)."""
-        tables = self._tables_for(state)
-        row = _plus_multiple(action, state[..., 0], self.mdp.num_actions)  # [...]
+        float64, in torch float32, terminated ``[...]`` bool)."""
+        if isinstance(state, torch.Tensor):
+            return self._torch_step(state, action, u)
+        tables = self.tables
+        row = action + self.mdp.num_actions * state[..., 0]  # [...]
         entry = row
         if self.mdp.num_successors > 1:
-            outcome = _chosen_outcome(tables.cumulative, row, u)
-            entry = _plus_multiple(outcome, row, self.mdp.num_successors)
+            # how many cumulative probabilities are <= u
+            entry = (tables.cumulative.take(row, axis=1) <= u[..., 0]).sum(axis=0) + self.mdp.num_successors * row
         return tables.successor.take(entry)[..., None], tables.reward.take(entry), tables.terminated.take(entry)
+
+    def _torch_step(
+        self, state: torch.Tensor, action: torch.Tensor, u: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``transition`` in the operations, and with the layout of tables, that torch is fast on."""
+        tensors = self._tensors_on(state.device)
+        entry = torch.add(action, state[..., 0], alpha=self.mdp.num_actions)  # [...]
+        if self.mdp.num_successors > 1:
+            outcome = torch.searchsorted(tensors.cumulative[entry], u.contiguous(), right=True)[..., 0]
+            entry = torch.add(outcome, entry, alpha=self.mdp.num_successors)
+        found = tensors.outcomes[entry]  # [..., 16]
+        successor, reward, terminated = (found.view(dtype) for dtype in (torch.int64, torch.float32, torch.bool))
+        return successor[..., :1], reward[..., 2], terminated[..., 12]
 
     def observe(self, state: Array) -> Array:
         """What is seen of a state: ``[..., 1]`` -> ``[..., *observation_space.shape]``."""
         index = state[..., 0]  # [...]
-        features = self._tables_for(state).features
+        features = self._tensors_on(state.device).features if isinstance(state, torch.Tensor) else self._features
         return index if features is None else features[index]
 
     def observations(self) -> NDArray:
@@ -89,36 +118,16 @@ class TabularDynamics:
         values with the exact ones. Not to be written to."""
         return np.arange(self.mdp.num_states) if self._features is None else self._features
 
-    @property
+    @cached_property
     def tables(self) -> _Tables:
         """The arrays that a step in numpy reads."""
-        return self._tables_for(np.zeros(0))
+        return _flat_tables(self.mdp, self._features)
 
-    def _tables_for(self, like: Array) -> _Tables:
-        """The tables where ``like`` lives, made at the first call for its device."""
-        device = like.device if isinstance(like, torch.Tensor) else None
-        tables = self._tables.get(device)
-        if tables is None:
-            tables = _flat_tables(self.mdp, self._features)
-            if device is not None:
-                tables = _on_device(tables, device)
-            self._tables[device] = tables
-        return tables
-
-
-def _plus_multiple(x: Array, y: Array, factor: int) -> Array:
-    """x + factor y; in torch one operation."""
-    return torch.add(x, y, alpha=factor) if isinstance(x, torch.Tensor) else x + factor * y
-
-
-def _chosen_outcome(cumulative: Array, row: Array, u: Array) -> Array:
-    """How many cumulative probabilities of a row are <= u: row ``[...]``, u ``[..., 1]`` -> ``[...]`` int64.
-
-    Both ways give the same number; each is the fastest of its library, whence the two layouts of the table.
-    """
-    if isinstance(u, torch.Tensor):
-        return torch.searchsorted(cumulative[row], u.contiguous(), right=True)[..., 0]
-    return (cumulative.take(row, axis=1) <= u[..., 0]).sum(axis=0)
+    def _tensors_on(self, device: torch.device) -> _TorchTables:
+        """The tensors that a step reads on a device, made at the first call for it."""
+        if device not in self._tensors:
+            self._tensors[device] = _on_device(self.tables, device)
+        return self._tensors[device]
 
 
 def _cumulative(probability: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -145,10 +154,22 @@ def _flat_tables(mdp: TabularMDP, features: NDArray | None) -> _Tables:
     )
 
 
-def _on_device(tables: _Tables, device: torch.device) -> _Tables:
+def _on_device(tables: _Tables, device: torch.device) -> _TorchTables:
     """The tables as tensors, with the layout that torch is fast on."""
-    rows_first = tables._replace(cumulative=np.ascontiguousarray(tables.cumulative.T))
-    return _Tables(*(None if table is None else torch.tensor(table, device=device) for table in rows_first))
+    records = np.zeros(len(tables.successor), RECORD)
+    for name in RECORD.names or ():
+        records[name] = getattr(tables, name)
+
+    def tensor(array: NDArray) -> torch.Tensor:
+        return torch.tensor(array, device=device)
+
+    return _TorchTables(
+        cumulative=tensor(np.ascontiguousarray(tables.cumulative.T)),
+        outcomes=tensor(records.view(np.uint8).reshape(len(records), -1)),
+        start_state=tensor(tables.start_state),
+        start_cumulative=tensor(tables.start_cumulative),
+        features=None if tables.features is None else tensor(tables.features),
+    )
 
 
 def _observation_space(

@@ -86,6 +86,20 @@ def test_torch_solves_the_equations_of_motion_as_numpy_does(parameters):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_component_fails_beyond_its_limit_and_not_at_it(dtype):
+    pole = CartPole(time_step=1e-30)  # which moves nothing
+    limits = torch.tensor([pole.x_limit, pole.theta_limit], dtype=dtype)
+    beyond = torch.nextafter(limits, 2.0 * limits)
+    places = [(place, 2 * i) for i, pair in enumerate(zip(limits, beyond, strict=True)) for place in pair]
+    state = torch.zeros(2, 4, 4, dtype=dtype)
+    for j, (place, column) in enumerate(places):
+        state[0, j, column], state[1, j, column] = place, -place
+    state[..., 1] = 1e3  # speeds have no limit
+    failed = pole.transition(state, torch.ones(2, 4, dtype=torch.int64), torch.empty(0))[2]
+    assert failed.tolist() == [[False, True, False, True]] * 2
+
+
 @pytest.mark.parametrize(
     "parameters", [{"cart_mass": 0.0}, {"force": -1.0}, {"time_step": float("nan")}, {"max_steps": 0}]
 )

@@ -257,6 +257,7 @@ def test_numpy_and_torch_agree_exactly(device: str, observation: Any) -> None:
         action = rng.integers(4, size=(6, 42))
         in_numpy = (*grid.transition(state, action, grid_u), grid.initial(grid_u), grid.observe(state))
         u_t, state_t, action_t = (torch.tensor(array, device=device) for array in (grid_u, state, action))
+        in_numpy = (in_numpy[0], in_numpy[1].astype(np.float32), *in_numpy[2:])  # as rewards are in torch
         in_torch = (*grid.transition(state_t, action_t, u_t), grid.initial(u_t), grid.observe(state_t))
         for ours, theirs in zip(in_numpy, in_torch, strict=True):
             np.testing.assert_array_equal(ours, theirs.cpu().numpy())

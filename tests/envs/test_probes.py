@@ -117,7 +117,8 @@ def test_tensors_and_arrays_agree(name: str) -> None:
     probe = PROBES[name]()
     states, actions = np.divmod(np.arange(probe.mdp.num_states * probe.mdp.num_actions), probe.mdp.num_actions)
     noise = np.zeros((len(states), probe.transition_noise))
-    arrays = probe.transition(states[:, None], actions, noise)
+    state, reward, terminated = probe.transition(states[:, None], actions, noise)
+    arrays = (state, reward.astype(np.float32), terminated)  # as rewards are in torch
     tensors = probe.transition(*(torch.from_numpy(x) for x in (states[:, None], actions, noise)))
     for array, tensor in zip(arrays, tensors, strict=True):
         np.testing.assert_array_equal(array, tensor.numpy(), strict=True)
