@@ -5,6 +5,7 @@ Each row may have its own learning rate, is clipped by its own norm, and counts 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -123,6 +124,7 @@ class Adam:
             active: ``[S]`` bool.
         """
         if self._together:
+            self.steps += 1.0
             self._step_together(gradient, learning_rate, active)
             return
         self.steps += active
@@ -168,14 +170,13 @@ class Adam:
     def _step_together(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """Torch's fused kernel on all rows at once, for a device: those that still learn have taken as many steps.
 
-        A row that has stopped, for good, is counted on with the others.
+        A row that has stopped, for good, is counted on with the others; its moments are not read.
         """
-        self.steps += 1.0
-        gradient = torch.where(active[:, None], gradient, self._zero)
         # at rate 1 and decay 1 the kernel writes minus the direction of every row over that of the step before
         moments = self.first, self.second
         self._fused((self._direction, *moments, self.steps[0], self._idle[0]), gradient, 1.0, weight_decay=1.0)
-        self.parameters.addcmul_(self._direction, (learning_rate * active)[:, None])
+        moved = torch.addcmul(self.parameters, self._direction, learning_rate[:, None])
+        torch.where(active[:, None], moved, self.parameters, out=self.parameters)
 
     def _step_elementwise(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """The same in operations over all rows, each after its own number of steps."""
@@ -226,6 +227,14 @@ class RMSprop:
         self.gradient = torch.empty_like(parameters)  # [S, P], for pullbacks to write into
         self.second = torch.zeros_like(parameters)  # [S, P]
         self._zero = torch.zeros((), dtype=parameters.dtype, device=parameters.device)
+        self._as_adam = None if parameters.device.type == "cpu" else self._adam()
+
+    def _adam(self) -> Adam:
+        """Make the Adam that is this rule: without a first moment, and whose corrections of bias have come to 1."""
+        adam = Adam(self.parameters, (0.0, self.alpha), self.eps)
+        adam.second = self.second
+        adam.steps.fill_(math.inf)
+        return adam
 
     def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
         """One step of every active row; the others keep their parameters to the bit.
@@ -235,6 +244,9 @@ class RMSprop:
             learning_rate: ``[S]``.
             active: ``[S]`` bool.
         """
+        if self._as_adam is not None:
+            self._as_adam._step_together(gradient, learning_rate, active)
+            return
         gradient = torch.where(active[:, None], gradient, self._zero)
         self.second.mul_(self.alpha).addcmul_(gradient, gradient, value=1.0 - self.alpha)
         rate = (learning_rate * active).to(gradient.dtype)

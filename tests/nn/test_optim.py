@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlkit.nn import Adam, clip_rows_, flush_denormals, known_within, row_norm
+from rlkit.nn import Adam, RMSprop, clip_rows_, flush_denormals, known_within, row_norm
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-4])
@@ -55,8 +55,21 @@ def test_adam_of_all_rows_together_is_the_same_rule_until_a_row_stops_for_good()
     for step in range(30):
         gradient, active = torch.randn(3, 7, dtype=torch.float64), torch.tensor([True, True, step < 20])
         by_row.step(gradient, rates, active)
+        together.steps += 1.0
         together._step_together(gradient, rates, active)
         torch.testing.assert_close(by_row.parameters, together.parameters)
+
+
+def test_rmsprop_of_all_rows_together_is_the_same_rule():
+    parameters, rates = torch.randn(3, 7, dtype=torch.float64), torch.tensor([1e-3, 1e-2, 0.1], dtype=torch.float64)
+    elementwise, together = RMSprop(parameters.clone()), RMSprop(parameters.clone())
+    together._as_adam = together._adam()
+    for step in range(30):
+        gradient, active = torch.randn(3, 7, dtype=torch.float64), torch.tensor([True, True, step < 20])
+        together.step(gradient.clone(), rates, active)
+        elementwise.step(gradient, rates, active)
+        torch.testing.assert_close(elementwise.parameters, together.parameters)
+        assert together.state_dict()["second"] is together._as_adam.second
 
 
 @pytest.mark.parametrize("step", [Adam._step_by_row, Adam._step_elementwise, Adam._step_together])
