@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, cast
 import torch
 
 from rlkit.compiled.threads import one_blas_thread
-from rlkit.nn import MLP, ActorCritic, Dueling
+from rlkit.nn import MLP
 
 from .torch_engine import Engine, TorchEngine, TrainableAgent
 
@@ -116,12 +116,10 @@ def _obstacle(agent: TrainableAgent, module: str) -> str:
     if len(agent.terms):
         return f"the term {agent.terms.names[0]} is not covered"
     for network in agent.networks.values():
-        if network is agent.normalizer:
-            continue
-        for mlp in parts_of(network):
-            if mlp.convolutions:
+        for part in getattr(network, "parts", (network,)):
+            if isinstance(part, MLP) and part.convolutions:
                 return "a network with convolutions is not covered"
-            if mlp.basis is not None:
+            if isinstance(part, MLP) and part.basis is not None:
                 return "a network of radial basis functions is not covered"
     not_covered = getattr(module_of(module), "not_covered", None)
     part = "" if not_covered is None else not_covered(agent)
@@ -140,15 +138,6 @@ def announce_compilation(what: str, algorithm: str) -> None:
         logging.getLogger("rlkit").warning("compiling the loops of %s once, for about half a minute", algorithm)
         with contextlib.suppress(OSError):
             marker.touch()
-
-
-def parts_of(network: Any) -> tuple[MLP, ...]:
-    """Return the multilayer perceptrons that a network of ``rlkit.nn`` is made of."""
-    if isinstance(network, Dueling):
-        return network.advantage, network.value
-    if isinstance(network, ActorCritic):
-        return network.policy, network.value
-    return (network,)
 
 
 def module_of(name: str) -> CompiledAlgorithm:

@@ -51,8 +51,7 @@ class Terms:
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"terms need different names, got {', '.join(self.names)}: set their attribute name")
         self.terms = tuple(terms)
-        self._seeds, self._device = tuple(seeds), device
-        self._stream = Stream(self._seeds, "term", WIDTH, device=device)
+        self._stream = Stream(seeds, "term", WIDTH, device=device)
 
     def __len__(self) -> int:
         return len(self.terms)

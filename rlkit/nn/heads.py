@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +11,47 @@ from .matmul import ALIGNMENT
 from .mlp import MLP, Pullback, gradients_of
 
 
-class PullbackOfBoth(Protocol):
-    """Derivatives of a loss by logits ``[S, M, A]`` and by values ``[S, M]`` -> d loss / d parameters ``[S, P]``."""
+class NetworkPair:
+    """Two networks of S rows that share no parameters; these become one matrix ``flat [S, P]``.
 
-    def __call__(self, logits_grad: Tensor, values_grad: Tensor, out: Tensor | None = None) -> Tensor:
-        """Apply the pullback; both arguments may be overwritten."""
-        ...
+    Args:
+        first, second: the networks.
+    """
+
+    def __init__(self, first: MLP, second: MLP) -> None:
+        self.parts = first, second
+        self.place(torch.cat([first.flat, second.flat], dim=1))
+
+    def place(self, flat: Tensor) -> None:
+        """Use this matrix ``[S, P]`` as the parameters, the first network's before the second's."""
+        self.flat = flat
+        for network, own in zip(self.parts, self.split(flat), strict=True):
+            network.place(own)
+
+    def split(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut a matrix like ``flat`` into the columns of the two networks."""
+        width = self.parts[0].flat.shape[1]
+        return matrix[:, :width], matrix[:, width:]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle or a deep copy, whose networks share ``flat`` again."""
+        vars(self).update(state)
+        self.place(self.flat)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Weights and biases of every layer of both as leaves for autograd, see ``MLP``."""
+        return self.parts[0].parameters + self.parts[1].parameters
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """As ``MLP.gradient``."""
+        gradients, count = gradients_of(loss, self.parameters), len(self.parts[0].parameters)
+        own = gradients[:count], gradients[count:]
+        return torch.cat([network.in_order(each) for network, each in zip(self.parts, own, strict=True)], dim=1)
 
 
-class Dueling:
+class Dueling(NetworkPair):
     """Q = V + A - mean_a A of a value's and an advantage's networks (Wang et al. 2016, equation 9): ``[S, M, A]``.
-
-    The streams share no parameters, and their parameters become one matrix ``flat [S, P]``.
 
     Args:
         advantage: gives ``[S, M, A]``.
@@ -32,17 +61,7 @@ class Dueling:
     def __init__(self, advantage: MLP, value: MLP) -> None:
         self.advantage, self.value = advantage, value
         self.columns = torch.cat([advantage.columns, advantage.flat.shape[1] + value.columns])
-        self.place(torch.cat([advantage.flat, value.flat], dim=1))
-
-    def place(self, flat: Tensor) -> None:
-        """Use this matrix ``[S, P]`` as the parameters, the advantage's before the value's."""
-        self.flat = flat
-        _place_both(flat, self.advantage, self.value)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickle or a deep copy, whose networks share ``flat`` again."""
-        vars(self).update(state)
-        self.place(self.flat)
+        super().__init__(advantage, value)
 
     @property
     def blocks(self) -> dict[str, Tensor]:
@@ -50,19 +69,10 @@ class Dueling:
         both = {"advantage": self.advantage, "value": self.value}
         return {f"{name}'s {block}": tensor for name, mlp in both.items() for block, tensor in mlp.blocks.items()}
 
-    @property
-    def parameters(self) -> list[Tensor]:
-        """Weights and biases of every layer of both as leaves for autograd, see ``MLP``."""
-        return self.advantage.parameters + self.value.parameters
-
     def __call__(self, x: Tensor) -> Tensor:
         """``[S, M, in] -> [S, M, A]``, differentiable in x and in ``parameters`` where gradients are enabled."""
         advantage = self.advantage(x)
         return self.value(x) + advantage - advantage.mean(dim=2, keepdim=True)
-
-    def gradient(self, loss: Tensor) -> Tensor:
-        """As ``MLP.gradient``."""
-        return _gradient_of_both(loss, self.advantage, self.value)
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """As ``MLP.vjp``."""
@@ -70,7 +80,8 @@ class Dueling:
         value, value_pullback = self.value.vjp(x)
 
         def pullback(grad_output: Tensor, out: Tensor | None = None) -> Tensor:
-            out, of_advantage, of_value = _of_both(self.flat, self.advantage, out)
+            out = torch.empty_like(self.flat) if out is None else out
+            of_advantage, of_value = self.split(out)
             advantage_pullback(grad_output - grad_output.mean(dim=2, keepdim=True), of_advantage)
             value_pullback(grad_output.sum(dim=2, keepdim=True), of_value)
             return out
@@ -82,8 +93,8 @@ class Dueling:
         return Dueling(self.advantage.copy(), self.value.copy())
 
 
-class ActorCritic:
-    """A policy's and a value's networks side by side, S of each; their parameters become one matrix ``flat [S, P]``.
+class ActorCritic(NetworkPair):
+    """A policy's and a value's networks side by side, S of each.
 
     One optimizer step moves both and one norm clips both, as in stable-baselines3's ActorCriticPolicy. They share
     no parameters, whereas those of stable-baselines3 share their convolutions.
@@ -95,24 +106,13 @@ class ActorCritic:
 
     def __init__(self, policy: MLP, value: MLP) -> None:
         self.policy, self.value = policy, value
-        self.place(torch.cat([policy.flat, value.flat], dim=1))
+        super().__init__(policy, value)
 
     def place(self, flat: Tensor) -> None:
-        """Use this matrix ``[S, P]`` as the parameters, the policy's before the value's."""
-        self.flat = flat
-        _place_both(flat, self.policy, self.value)
+        """As of ``NetworkPair``."""
+        super().place(flat)
         alike = flat.device.type != "cpu" and can_stack(self.policy, self.value)
         self._stacked = StackedActorCritic(self.policy, self.value) if alike else None
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickle or a deep copy, whose networks share ``flat`` again."""
-        vars(self).update(state)
-        self.place(self.flat)
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        """Weights and biases of every layer of both as leaves for autograd, see ``MLP``."""
-        return self.policy.parameters + self.value.parameters
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[S, M, A]`` and values ``[S, M]``, differentiable as those of ``MLP``."""
@@ -120,11 +120,7 @@ class ActorCritic:
             return self._stacked(self.flat, x)
         return self.policy(x), self.value(x).squeeze(-1)
 
-    def gradient(self, loss: Tensor) -> Tensor:
-        """As ``MLP.gradient``."""
-        return _gradient_of_both(loss, self.policy, self.value)
-
-    def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, PullbackOfBoth]:
+    def vjp(self, x: Tensor) -> tuple[Tensor, Tensor, Pullback]:
         """Logits ``[S, M, A]``, values ``[S, M]`` and the pullback of a loss's derivatives by both -> ``[S, P]``."""
         if self._stacked is not None:
             return self._stacked.vjp(self.flat, x)
@@ -132,7 +128,8 @@ class ActorCritic:
         values, value_pullback = self.value.vjp(x)
 
         def pullback(logits_grad: Tensor, values_grad: Tensor, out: Tensor | None = None) -> Tensor:
-            out, of_policy, of_value = _of_both(self.flat, self.policy, out)
+            out = torch.empty_like(self.flat) if out is None else out
+            of_policy, of_value = self.split(out)
             policy_pullback(logits_grad, of_policy)
             value_pullback(values_grad[..., None], of_value)
             return out
@@ -176,7 +173,7 @@ class StackedActorCritic:
         self._read(flat)
         return self._parts(self.stack(_twice(x)))
 
-    def vjp(self, flat: Tensor, x: Tensor) -> tuple[Tensor, Tensor, PullbackOfBoth]:
+    def vjp(self, flat: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Pullback]:
         """As ``ActorCritic.vjp``, by parameters ``flat [S, P]``."""
         self._read(flat)
         both, stack_pullback = self.stack.vjp(_twice(x))
@@ -208,23 +205,3 @@ def _numbered(network: MLP, width: int) -> list[Tensor]:
 def _twice(x: Tensor) -> Tensor:
     """Every row twice, ``[S, ...] -> [2 S, ...]``."""
     return torch.stack([x, x], dim=1).flatten(0, 1)
-
-
-def _of_both(flat: Tensor, first: MLP, out: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """A matrix like ``flat``, ``out`` if it is given, and its parts of two stacks that share it."""
-    out = torch.empty_like(flat) if out is None else out
-    split = first.flat.shape[1]
-    return out, out[:, :split], out[:, split:]
-
-
-def _gradient_of_both(loss: Tensor, first: MLP, second: MLP) -> Tensor:
-    """Gradient of a loss by the parameters of two stacks that share a matrix, ``[S, P]``."""
-    gradients, split = gradients_of(loss, first.parameters + second.parameters), len(first.parameters)
-    return torch.cat([first.in_order(gradients[:split]), second.in_order(gradients[split:])], dim=1)
-
-
-def _place_both(flat: Tensor, first: MLP, second: MLP) -> None:
-    """Two stacks in one matrix, one after the other."""
-    split = first.flat.shape[1]
-    first.place(flat[:, :split])
-    second.place(flat[:, split:])

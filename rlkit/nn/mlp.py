@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,9 @@ from .matmul import ALIGNMENT
 from .rbf import RadialBasis
 from .torch_modules import linear_module
 
-
-class Pullback(Protocol):
-    """d loss / d output ``[S, M, out]`` -> d loss / d parameters ``[S, P]``, written into ``out`` if that is given."""
-
-    def __call__(self, grad_output: Tensor, out: Tensor | None = None) -> Tensor:
-        """Apply the pullback; ``grad_output`` may be overwritten."""
-        ...
+# d loss / d output ``[S, M, out]``, of every output -> d loss / d parameters ``[S, P]``, written into a last argument
+# ``out`` if that is given; the derivatives may be overwritten
+Pullback = Callable[..., Tensor]
 
 
 class MLP:
