@@ -184,8 +184,7 @@ class _DrawnAhead:
     def __init__(self, draw: Callable[[int, int], Tensor], steps: int) -> None:
         self._draw, self._steps = draw, steps
         self._numbers: Tensor  # [steps, ...], made by the first draw
-        self._at: Tensor  # [1] int64, index of the next step
-        self._offsets: Tensor  # 0, 1, ...
+        self._index: Tensor  # of the next step and those after it, [steps] int64
         self._drawn = 0  # steps in ``_numbers``
         self._next, self._left = -1, 0  # the step that comes next, and the steps drawn from there on
 
@@ -196,18 +195,17 @@ class _DrawnAhead:
         self._steps = max(self._steps, steps)
         numbers = self._draw(step, self._steps)
         if self._drawn < self._steps:
-            self._numbers, self._at = numbers, torch.zeros(1, dtype=torch.int64, device=numbers.device)
-            self._offsets, self._drawn = torch.arange(self._steps, device=numbers.device), self._steps
+            self._numbers, self._drawn = numbers, self._steps
+            self._index = torch.arange(self._steps, device=numbers.device)
         else:
             self._numbers.copy_(numbers)
-            self._at.zero_()
+            torch.arange(self._steps, out=self._index)
         self._next, self._left = step, self._steps
 
     def take(self, steps: int) -> Tensor:
         """Return the numbers of the next steps, ``[steps, ...]``."""
-        index = self._at if steps == 1 else self._at + self._offsets[:steps]
-        numbers = self._numbers.index_select(0, index)
-        self._at += steps
+        numbers = self._numbers.index_select(0, self._index[:steps])
+        self._index += steps
         self._next, self._left = self._next + steps, self._left - steps
         return numbers
 

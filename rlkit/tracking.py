@@ -73,6 +73,15 @@ class Means:
         self._counts = {name: int(count) for name, count in part(state, "counts/").items()}
 
 
+class Unsummed(NamedTuple):
+    """Steps of every copy, ``[S, T, B, ...]`` each field, whose returns are not summed yet."""
+
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    next_obs: Tensor | None  # None: looked at
+
+
 class EpisodeReturns:
     """Mean undiscounted return of the episodes that finished since the last reading, per seed.
 
@@ -84,7 +93,7 @@ class EpisodeReturns:
         self._running = torch.zeros(num_seeds, num_envs, dtype=torch.float32, device=device)
         self._sum = torch.zeros(num_seeds, dtype=torch.float32, device=device)
         self._count = torch.zeros(num_seeds, dtype=torch.int64, device=device)
-        self._segments: list[tuple[Tensor, Tensor, Tensor | None]] = []  # rewards, ends, observations: not summed yet
+        self._segments: list[Unsummed] = []
         self._kept = 0  # steps in them
         kinds = ("reward", "observation", "loss")
         self.unsound = {kind: torch.zeros(num_seeds, dtype=torch.bool, device=device) for kind in kinds}
@@ -94,11 +103,11 @@ class EpisodeReturns:
 
         Every ``FOLD`` steps are summed, so that the sums do not depend on how steps are cut into segments.
         """
-        begin, steps, done = 0, segment.reward.shape[1], segment.done
+        begin, steps = 0, segment.reward.shape[1]
+        fields = (segment.reward, segment.terminated, segment.truncated, segment.next_obs)
         while begin < steps:
             end = min(begin + FOLD - self._kept, steps)
-            fields = (field[:, begin:end] for field in (segment.reward, done, segment.next_obs))
-            self._segments.append(tuple(fields))  # type: ignore[arg-type]
+            self._segments.append(Unsummed(*(field[:, begin:end] for field in fields)))
             self._kept += end - begin
             if self._kept == FOLD:
                 self.fold()
@@ -126,15 +135,16 @@ class EpisodeReturns:
     def _unsummed(self) -> tuple[Tensor, Tensor]:
         """Rewards and ends of the steps kept, ``[S, T, B]``."""
         empty = self._running[:, None][:, :0]
-        rewards = torch.cat([empty, *(reward for reward, _, _ in self._segments)], dim=1)
-        return rewards, torch.cat([empty.bool(), *(done for _, done, _ in self._segments)], dim=1)
+        rewards = torch.cat([empty, *(each.reward for each in self._segments)], dim=1)
+        terminated = torch.cat([empty.bool(), *(each.terminated for each in self._segments)], dim=1)
+        return rewards, terminated | torch.cat([empty.bool(), *(each.truncated for each in self._segments)], dim=1)
 
     def _look_at_observations(self) -> None:
         """Check the observations of the steps kept, whose rewards and ends stay."""
-        seen = [observation for _, _, observation in self._segments if observation is not None]
+        seen = [each.next_obs for each in self._segments if each.next_obs is not None]
         if seen and seen[0].is_floating_point():
             self._look("observation", torch.cat(seen, dim=1))
-        self._segments = [(reward, done, None) for reward, done, _ in self._segments]
+        self._segments = [each._replace(next_obs=None) for each in self._segments]
 
     def _look(self, kind: str, values: Tensor) -> None:
         """Note the rows in which values ``[S, ...]`` are not all finite."""
@@ -146,7 +156,7 @@ class EpisodeReturns:
         after = dones.flip(1).cumsum(dim=1).flip(1) == 0  # steps of the episode that goes on, [S, T, B]
         self._running[copies & ~dones.any(dim=1)] = 0.0
         self._look_at_observations()
-        self._segments = [(rewards.masked_fill(after & copies[:, None], 0.0), dones, None)]
+        self._segments = [Unsummed(rewards.masked_fill(after & copies[:, None], 0.0), dones, dones, None)]
 
     def read(self) -> dict[str, np.ndarray]:
         """Return ``episode_return [S]`` (NaN where none finished) and ``episodes [S]``, and reset."""
@@ -169,7 +179,8 @@ class EpisodeReturns:
         """Continue from saved returns."""
         self._segments, self._kept = [], 0
         if "unsummed/reward" in state:  # version 0.1.0 summed when it saved
-            self._segments = [(state["unsummed/reward"], state["unsummed/done"], None)]
+            done = state["unsummed/done"]
+            self._segments = [Unsummed(state["unsummed/reward"], done, done, None)]
             self._kept = state["unsummed/reward"].shape[1]
         self._running.copy_(state["running"])
         self._sum.copy_(state["sum"])
