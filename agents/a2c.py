@@ -26,7 +26,6 @@ from rlkit.losses import (
     entropy,
     explained_variance,
     kl_divergence,
-    log_probability,
     log_softmax,
     policy_gradient_loss,
     squared_difference,
@@ -53,7 +52,7 @@ def a2c_loss(
     vf_coef: Tensor,
     action_mask: Tensor | None = None,
 ) -> Losses:
-    """Compute mean[-A log pi(a|s) - ent_coef H + vf_coef (V - R)^2] over M.
+    """Compute -A log pi(a|s) - ent_coef H + vf_coef (V - R)^2, elementwise.
 
     Args:
         logits: ``[S, M, A]``.
@@ -63,7 +62,7 @@ def a2c_loss(
         action_mask: the allowed actions, ``[S, M, A]`` bool; None for all.
     """
     log_p = log_softmax(mask_logits(logits, action_mask))
-    policy_loss = policy_gradient_loss(log_probability(log_p, action), advantage)
+    policy_loss = policy_gradient_loss(log_p, action, advantage)
     return actor_critic_loss(log_p, policy_loss, squared_difference(value, target), ent_coef, vf_coef)
 
 
@@ -107,10 +106,9 @@ class A2C(OnPolicyAgent):
         mask = flat_action_mask(batch)
         forward = Forward(self.actor_critic, features)
         logits, value = (output.detach() for output in forward.outputs)
-        advantage = self.advantages(batch, value)
-        target = advantage + value
-        if config.normalize_advantage:
-            advantage = standardized(advantage)
+        error = self.advantages(batch, value)
+        target = error + value
+        advantage = standardized(error) if config.normalize_advantage else error
         loss = partial(
             a2c_loss,
             action=action,
@@ -130,11 +128,13 @@ class A2C(OnPolicyAgent):
             )
             self.training_state.means.add(kl=kl_divergence(before, after).mean(dim=1))
         self._updates += 1
+        measured = torch.stack([*losses[:3], entropy(losses.log_p)]).mean(dim=2)  # [4, S]
+        loss, policy_loss, value_loss, mean_entropy = measured
         self.training_state.means.add(
-            loss=losses.loss,
-            policy_loss=losses.policy_loss,
-            value_loss=losses.value_loss,
-            entropy=entropy(losses.log_p).mean(dim=1),
+            loss=loss,
+            policy_loss=policy_loss,
+            value_loss=value_loss,
+            entropy=mean_entropy,
             gradient_norm=norm,
-            explained_variance=explained_variance(value, target),
+            explained_variance=explained_variance(error, target),
         )

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -55,14 +55,14 @@ class Regression(NamedTuple):
 
 
 class DQNLosses(NamedTuple):
-    """The loss ``[S]``, and its errors."""
+    """The loss of every transition, and the error that it is of, ``[S, M]``."""
 
     loss: Tensor
-    error: Tensor  # Q(s, a) - y, [S, M]
+    error: Tensor  # Q(s, a) - y
 
 
 def dqn_loss(q: Tensor, batch: Regression, loss: Callable[[Tensor], Tensor]) -> DQNLosses:
-    """Compute the mean over M of the loss of Q(s, a) - y, times the importance weights if there are any.
+    """Compute the loss of Q(s, a) - y, times the importance weights if there are any, elementwise.
 
     Args:
         q: ``[S, M, A]``.
@@ -70,8 +70,14 @@ def dqn_loss(q: Tensor, batch: Regression, loss: Callable[[Tensor], Tensor]) -> 
         loss: loss of an error, elementwise.
     """
     error = td_error(q, batch.action, batch.target)
-    each = loss(error) if batch.importance is None else batch.importance * loss(error)
-    return DQNLosses(each.mean(dim=1), error)
+    return DQNLosses(loss(error) if batch.importance is None else batch.importance * loss(error), error)
+
+
+class DQNUpdate(NamedTuple):
+    """The numbers of an update that are logged."""
+
+    error: Tensor  # Q(s, a) - y, [S, M]
+    gradient_norm: Tensor  # [S]
 
 
 class DQN(Agent):
@@ -101,8 +107,12 @@ class DQN(Agent):
     def torch_iteration(self) -> None:
         """Collect ``train_freq`` steps of every copy, then make ``gradient_steps`` updates."""
         self.collect(self.config.train_freq)
+        betas = None if self.memory.priorities is None else self.memory.betas(1.0 - self.training_state.done_now)
+        updates: list[DQNUpdate] = []
         for count in blocks(self.updates_due(), self.config.batch_size, self._independent_updates):
-            self.update(count)
+            updates += self.update(count, betas)
+        if updates:
+            self.record_updates(updates)
 
     def updates_due(self, ahead: int = 0) -> int:
         """Return how many updates follow the steps just collected, or those that end in ``ahead`` timesteps."""
@@ -155,28 +165,35 @@ class DQN(Agent):
         return taken
 
     @torch.no_grad()
-    def update(self, count: int = 1) -> None:
+    def update(self, count: int = 1, betas: Tensor | None = None) -> list[DQNUpdate]:
         """Make ``count`` gradient steps of every row, each on its own minibatch.
 
         The memory and theta- do not change during them, so all minibatches and targets are computed at once.
+
+        Args:
+            count: how many; one where replay is prioritized, because each changes the priorities.
+            betas: exponents of the importance weights, ``[S]``; None means those at the start of training.
+
+        Returns:
+            what is logged of each.
         """
         config = self.config
         learning_rate = self.training_state.scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
-        errors, norms = [], []
-        for batch in split(self.minibatches(count), config.batch_size):
+        updates = []
+        for batch in split(self.minibatches(count, betas), config.batch_size):
             loss = partial(dqn_loss, batch=batch, loss=LOSSES[config.loss])
             targets = Targets(batch.action, batch.target, None, batch.action_mask, batch.importance)
             forward = Forward(self.network, batch.features)
             losses, gradient = self.differentiate(forward, loss, targets, self.optimizer.gradient)
-            norms.append(self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm))
-            errors.append(losses.error)
-        self._record_updates(torch.stack(errors, dim=1), torch.stack(norms, dim=1))
+            norm = self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
+            updates.append(DQNUpdate(losses.error, norm))
+            self.memory.update_priorities(losses.error)
         self.count_updates(count)
+        return updates
 
-    def minibatches(self, count: int) -> Regression:
+    def minibatches(self, count: int, betas: Tensor | None = None) -> Regression:
         """Sample ``count`` minibatches side by side and compute their targets, ``[S, count M, ...]``."""
-        remaining = 1.0 if self.memory.priorities is None else self.training_state.remaining_now
-        batch, discount, importance = self.memory.sample(self._sample.take(count), remaining)
+        batch, discount, importance = self.memory.sample(self._sample.take(count), betas)
         batch = as_observed(batch, self.env.obs.dtype)
         if self.normalizer is not None:
             batch = batch._replace(reward=self.normalizer.rewards(batch.reward, self.config.n_steps))
@@ -184,9 +201,10 @@ class DQN(Agent):
         importance = None if importance is None else importance.to(features.dtype)
         return Regression(features, batch.action, target, importance, batch.action_mask)
 
-    def _record_updates(self, error: Tensor, norm: Tensor) -> None:
-        """Log updates, set priorities, stop rows whose loss is not finite; error ``[S, n, M]``, norm ``[S, n]``."""
-        self.memory.update_priorities(error.flatten(1))
+    @torch.no_grad()
+    def record_updates(self, updates: Sequence[DQNUpdate]) -> None:
+        """Log the updates of one iteration, and stop rows whose loss is not finite."""
+        error, norm = (torch.stack(parts, dim=1) for parts in zip(*updates, strict=True))  # [S, n, M] and [S, n]
         losses, sizes = LOSSES[self.config.loss](error).mean(dim=2), error.abs().mean(dim=2)  # [S, n], unweighted
         self.training_state.deactivate_nonfinite_loss(losses.sum(dim=1))
         self.training_state.means.extend(loss=losses, td_error=sizes, gradient_norm=norm)

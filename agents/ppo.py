@@ -59,7 +59,7 @@ class Experience(NamedTuple):
 
 
 class PPOLosses(NamedTuple):
-    """The loss and its parts, ``[S]`` each, and the policy, of which entropy and change are logged."""
+    """The loss of every transition and its parts, ``[S, M]`` each, and the policy and its change."""
 
     loss: Tensor
     policy_loss: Tensor
@@ -84,7 +84,7 @@ def ppo_loss(
     ent_coef: Tensor | None,
     vf_coef: Tensor,
 ) -> PPOLosses:
-    """Compute mean[-min(r A, clip(r) A) - ent_coef H + vf_coef (V - R)^2] over M.
+    """Compute -min(r A, clip(r) A) - ent_coef H + vf_coef (V - R)^2, elementwise.
 
     Args:
         logits: ``[S, M, A]``.
@@ -137,7 +137,7 @@ class PPO(OnPolicyAgent):
     def torch_iteration(self) -> None:
         """Play ``n_steps`` steps of every copy, then make ``n_epochs`` passes over them in minibatches."""
         batch = self.experience(self.play(self.config.n_steps))
-        self.training_state.means.add(explained_variance=explained_variance(batch.old_value, batch.target))
+        self.training_state.means.add(explained_variance=explained_variance(batch.advantage, batch.target))
         going_on = None  # [S], False once the policy has moved too far from this batch's; None: everywhere True
         updates: list[Update] = []
         for minibatch in self.minibatches(batch):
@@ -210,19 +210,15 @@ class PPO(OnPolicyAgent):
     def record_updates(self, updates: Sequence[Update]) -> None:
         """Log updates of one iteration; what is computed for the log is computed for all of them at once."""
         per_row, state = self.per_row, self.training_state
-        log_p = torch.stack([update.losses.log_p for update in updates])  # [n, S, M, A]
-        log_ratio = torch.stack([update.losses.log_ratio for update in updates])  # [n, S, M]
+        losses = PPOLosses(*(torch.stack(parts) for parts in zip(*(each.losses for each in updates), strict=True)))
         clip_range = state.scheduled(per_row.clip_range, self.config.clip_range_schedule)
-        measured = zip(
-            entropy(log_p).mean(dim=-1), approximate_kl(log_ratio), clip_fraction(log_ratio, clip_range), strict=True
-        )
-        for (losses, norm), (mean_entropy, approx_kl, clipped) in zip(updates, measured, strict=True):
-            state.means.add(
-                loss=losses.loss,
-                policy_loss=losses.policy_loss,
-                value_loss=losses.value_loss,
-                entropy=mean_entropy,
-                approx_kl=approx_kl,
-                clip_fraction=clipped,
-                gradient_norm=norm,
-            )
+        measured = {
+            "loss": losses.loss.mean(dim=-1),  # [n, S]
+            "policy_loss": losses.policy_loss.mean(dim=-1),
+            "value_loss": losses.value_loss.mean(dim=-1),
+            "entropy": entropy(losses.log_p).mean(dim=-1),
+            "approx_kl": approximate_kl(losses.log_ratio),
+            "clip_fraction": clip_fraction(losses.log_ratio, clip_range),
+        }
+        for i, update in enumerate(updates):
+            state.means.add(**{name: each[i] for name, each in measured.items()}, gradient_norm=update.gradient_norm)

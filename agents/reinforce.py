@@ -31,7 +31,6 @@ from rlkit.losses import (
     entropy,
     explained_variance,
     kl_divergence,
-    log_probability,
     log_softmax,
     policy_gradient_loss,
     squared_difference,
@@ -58,7 +57,7 @@ class Gradients(NamedTuple):
 
 
 def reinforce_loss(logits: Tensor, action: Tensor, weight: Tensor, action_mask: Tensor | None = None) -> Tensor:
-    """Compute mean[-w log pi(a|s)] over M, ``[S]``.
+    """Compute -w log pi(a|s), elementwise.
 
     Args:
         logits: ``[S, M, A]``.
@@ -66,17 +65,17 @@ def reinforce_loss(logits: Tensor, action: Tensor, weight: Tensor, action_mask: 
         action_mask: the allowed actions, ``[S, M, A]`` bool; None for all.
     """
     log_p = log_softmax(mask_logits(logits, action_mask))
-    return policy_gradient_loss(log_probability(log_p, action), weight).mean(dim=1)
+    return policy_gradient_loss(log_p, action, weight)
 
 
 def negative_entropy(logits: Tensor, action_mask: Tensor | None = None) -> Tensor:
-    """Compute mean[-H(pi(.|s))] over M, ``[S]``; arguments as of ``reinforce_loss``."""
-    return -entropy(log_softmax(mask_logits(logits, action_mask))).mean(dim=1)
+    """Compute -H(pi(.|s)), ``[S, M]``; arguments as of ``reinforce_loss``."""
+    return -entropy(log_softmax(mask_logits(logits, action_mask)))
 
 
 def value_loss(value: Tensor, target: Tensor) -> Tensor:
-    """Compute mean[(V - G)^2] over M, ``[S]``, of values ``[S, M, 1]`` and returns ``[S, M]``."""
-    return squared_difference(value.squeeze(-1), target).mean(dim=1)
+    """Compute (V - G)^2 of values ``[S, M, 1]`` and returns ``[S, M]``, elementwise."""
+    return squared_difference(value.squeeze(-1), target)
 
 
 class REINFORCE(OnPolicyAgent):
@@ -127,8 +126,8 @@ class REINFORCE(OnPolicyAgent):
         after = self._log_p(batch, self.policy.repeated(self.env.num_envs)(by_copy(self.features(batch.obs))))
         self.training_state.means.add(
             policy_loss=loss,
-            entropy=entropy(log_p).mean(dim=1).view(norm.shape[0], -1).mean(dim=1),
-            kl=kl_divergence(log_p, after).mean(dim=1).view(norm.shape[0], -1).mean(dim=1),
+            entropy=entropy(log_p).view(self.num_seeds, -1).mean(dim=1),
+            kl=kl_divergence(log_p, after).view(self.num_seeds, -1).mean(dim=1),
             gradient_norm=norm,
         )
         if self.env.num_envs > 1:  # of the mean over copies, summed over parameters
@@ -198,11 +197,11 @@ class REINFORCE(OnPolicyAgent):
             score = of_ones.view(seeds, copies, -1)
             gradient = gradient - optimal_constant(gradient, score)[..., None] * score
         if self.config.ent_coef != 0.0:
-            coef = self.per_row.ent_coef.repeat_interleave(copies)  # [S B]
+            coef = self.per_row.ent_coef.repeat_interleave(copies)[:, None]  # [S B, 1]
             _, bonus = forward.gradient(lambda logits: coef * negative_entropy(logits, mask))
             gradient = gradient + bonus.view(seeds, copies, -1)
         log_p = self._log_p(batch, forward.outputs[0].detach())
-        return Gradients(gradient, log_p, loss.view(seeds, copies).mean(dim=1), weight)
+        return Gradients(gradient, log_p, loss.view(seeds, -1).mean(dim=1), weight)
 
     def _add_terms_to(self, gradient: Tensor, batch: Transition, returns: Tensor, weight: Tensor) -> None:
         """Add the gradient of the terms to that of the loss, in place; returns and weights are ``[S, T, B]``."""
@@ -210,7 +209,7 @@ class REINFORCE(OnPolicyAgent):
         targets = Targets(action, returns.flatten(1, 2), weight, mask, value=self.networks.get("value"))
 
         def loss(logits: Tensor) -> Tensor:
-            bonus = self.per_row.ent_coef * negative_entropy(logits, mask)
+            bonus = self.per_row.ent_coef[:, None] * negative_entropy(logits, mask)
             return reinforce_loss(logits, action, weight, mask) + bonus
 
         self.add_terms(gradient, self.policy, self.features(batch.obs).flatten(1, 2), loss, targets)
@@ -224,8 +223,8 @@ class REINFORCE(OnPolicyAgent):
             loss, gradient = forward.gradient(partial(value_loss, target=target), self.value_optimizer.gradient)
             self.gradient_step(self.value_optimizer, gradient, learning_rate, max_norm)
             if i == 0:
-                variance = explained_variance(forward.outputs[0].detach().squeeze(-1), target)
-                self.training_state.means.add(value_loss=loss, explained_variance=variance)
+                variance = explained_variance(target - forward.outputs[0].detach().squeeze(-1), target)
+                self.training_state.means.add(value_loss=loss.mean(dim=1), explained_variance=variance)
 
     def _log_p(self, batch: Transition, logits: Tensor) -> Tensor:
         """Compute log pi over the allowed actions, by copy ``[S B, T, A]``."""

@@ -29,6 +29,7 @@ from rlkit.types import Transition, segment
 
 from .configs import TabularQConfig
 from .core.agent import Agent
+from .core.hyperparameters import is_everywhere
 from .presets import TABULAR_PRESETS
 
 LARGEST_TABLE = 10_000_000  # states
@@ -120,25 +121,28 @@ class TabularQ(Agent):
         entry = self.entry(transition)
         value = self.table.flat.gather(1, entry)  # [S, B]
         error = target - value
-        by_entry = torch.zeros_like(self.table.flat).scatter_reduce_(1, entry, error, "mean", include_self=False)
+        size = torch.linalg.vector_norm(error, ord=1, dim=1)  # [S], sum of the absolute values
+        self.training_state.deactivate_nonfinite(size)
+        by_entry = torch.empty_like(self.table.flat).scatter_reduce_(1, entry, error, "mean", include_self=False)
         mean = by_entry.gather(1, entry)
-        self.training_state.deactivate_nonfinite(mean.abs().sum(dim=1))
         count = self.updates.gather(1, entry) + 1.0
         moved = value + self.learning_rates(count) * mean
         # copies in the same entry write the same number
         self.table.flat.scatter_(1, entry, torch.where(self.active[:, None], moved, value))
         self.updates.scatter_(1, entry, count)
-        self.training_state.means.add(td_error=error.abs().mean(dim=1))
+        self.training_state.means.add(td_error=size / error.shape[1])
 
     def learning_rates(self, count: Tensor) -> Tensor:
-        """Return ``alpha_n = learning_rate / n^power`` of numbers of updates n, ``[S, n] -> [S, n]``."""
+        """Return ``alpha_n = learning_rate / n^power`` of numbers of updates n ``[S, n]``, which broadcasts to them."""
+        if is_everywhere(0.0, self.config.power):
+            return self.per_row.learning_rate[:, None]
         return self.per_row.learning_rate[:, None] / count ** self.per_row.power[:, None]
 
     def epsilon(self) -> Tensor:
         """Return the current probability of a random action, ``[S]``."""
         per_row = self.per_row
         return linear_schedule(
-            1.0 - self.training_state.remaining_now,
+            self.training_state.done_now,
             per_row.exploration_fraction,
             per_row.exploration_initial_eps,
             per_row.exploration_final_eps,

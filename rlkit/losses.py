@@ -86,13 +86,13 @@ def log_probability(log_p: Tensor, action: Tensor) -> Tensor:
     return log_p.gather(-1, action[..., None]).squeeze(-1)
 
 
-def policy_gradient_loss(log_p: Tensor, weight: Tensor) -> Tensor:
-    """-w log pi(a), elementwise, of log pi(a) and weights.
+def policy_gradient_loss(log_p: Tensor, action: Tensor, weight: Tensor) -> Tensor:
+    """-w log pi(a) of log pi ``[S, M, A]``, actions and weights ``[S, M]``, elementwise.
 
     With the return or the advantage as weight, held fixed, its gradient is minus the policy gradient (Williams 1992;
-    Sutton et al. 2000).
+    Sutton et al. 2000). The negative log-likelihood and its derivative are one operation each.
     """
-    return -weight * log_p
+    return weight * nn.functional.nll_loss(log_p.flatten(0, 1), action.flatten(), reduction="none").view_as(weight)
 
 
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip_range: Tensor) -> Tensor:
@@ -126,9 +126,9 @@ def standardized(advantage: Tensor) -> Tensor:
     return centered / (advantage.std(dim=1, keepdim=True) + 1e-8)
 
 
-def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - Var(target - prediction) / Var(target) over the last axis, ``[..., M] -> [...]``."""
-    return 1.0 - (target - prediction).var(dim=-1, correction=0) / target.var(dim=-1, correction=0)
+def explained_variance(error: Tensor, target: Tensor) -> Tensor:
+    """1 - Var(target - prediction) / Var(target) over the last axis, of errors and targets ``[..., M] -> [...]``."""
+    return 1.0 - error.var(dim=-1, correction=0) / target.var(dim=-1, correction=0)
 
 
 def _zero(like: Tensor) -> Tensor:

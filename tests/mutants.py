@@ -55,15 +55,15 @@ MUTANTS = [
     Mutant(
         "the entropy bonus is a penalty",
         "agents/core/on_policy.py",
-        "policy - ent_coef * entropy(",
-        "policy + ent_coef * entropy(",
+        "policy_loss - ent_coef[:, None] * entropy(",
+        "policy_loss + ent_coef[:, None] * entropy(",
         ("agents/test_gradients.py::test_the_derivatives_of_a2cs_loss",),
     ),
     Mutant(
         "the policy gradient has the other sign",
         "rlkit/losses.py",
-        "return -weight * log_p",
-        "return weight * log_p",
+        "return weight * nn.functional.nll_loss(",
+        "return -weight * nn.functional.nll_loss(",
         ("agents/test_gradients.py::test_the_derivatives_of_a2cs_loss",),
     ),
     Mutant(
@@ -194,6 +194,13 @@ MUTANTS = [
         "(weighted_score * score).sum(dim=2), score.square().sum(dim=2).sqrt()",
         ("agents/test_reinforce.py::test_the_batchs_optimal_constant_is_that_of_the_other_copies",),
     ),
+    Mutant(
+        "a cart at its limit has failed in torch",
+        "envs/cartpole.py",
+        "limits.nextafter(2.0 * limits)",
+        "limits",
+        ("envs/test_cartpole.py::test_a_component_fails_beyond_its_limit_and_not_at_it",),
+    ),
     # Optimizers
     Mutant(
         "RMSprop adds epsilon under the root",
@@ -201,6 +208,13 @@ MUTANTS = [
         "self.second.sqrt().add_(self.eps), value=-1.0",
         "self.second.add(self.eps).sqrt(), value=-1.0",
         ("agents/test_actor_critic.py::test_rmsprop_on_rows_is_torchs_on_each_row",),
+    ),
+    Mutant(
+        "RMSprop on a device corrects the bias of its moment",
+        "rlkit/nn/optim.py",
+        "adam.steps.fill_(math.inf)",
+        "adam.steps.fill_(1.0)",
+        ("nn/test_optim.py::test_rmsprop_of_all_rows_together_is_the_same_rule",),
     ),
     Mutant(
         "a gradient below the largest norm is scaled up to it",
@@ -269,16 +283,23 @@ MUTANTS = [
     Mutant(
         "importance weights have the other exponent",
         "rlkit/replay/prioritized.py",
-        "** -beta[:, None]",
         "** beta[:, None]",
+        "** -beta[:, None]",
         ("agents/test_dqn_variants.py::test_importance_weights_by_hand",),
     ),
     Mutant(
         "importance weights may exceed 1",
         "rlkit/replay/prioritized.py",
-        "return weight / weight.amax(dim=1, keepdim=True)",
-        "return weight",
+        "probability.amin(dim=1, keepdim=True) / probability",
+        "probability.mean(dim=1, keepdim=True) / probability",
         ("agents/test_dqn_variants.py::test_importance_weights_by_hand",),
+    ),
+    Mutant(
+        "the tree may choose an empty slot",
+        "rlkit/replay/prioritized.py",
+        "self._size() - 1)",
+        "self.capacity)",
+        ("agents/test_dqn_variants.py::test_slots_are_chosen_in_proportion_to_their_priorities",),
     ),
     Mutant(
         "beta does not grow to 1",

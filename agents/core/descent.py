@@ -1,6 +1,7 @@
 """The gradient of a loss: the networks' outputs, the loss on them, and autograd from there to the parameters.
 
-An algorithm states its loss as a function of the outputs that returns one number per seed. Autograd differentiates it.
+An algorithm states its loss as a function of the outputs that returns the loss of every transition, or one number per
+seed. Autograd differentiates the mean over transitions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from torch import Tensor
 from rlkit.devices import constant
 from rlkit.types import Network
 
-L = TypeVar("L")  # a loss [S], or a NamedTuple of tensors [S, ...] with a field ``loss [S]``
+# a loss [S, M] whose mean over M is descended, or [S]; or a NamedTuple of tensors [S, ...] with it as a field ``loss``
+L = TypeVar("L")
 
 
 def outputs_of(network: Network, features: Tensor) -> tuple[Tensor, ...]:
@@ -24,7 +26,13 @@ def outputs_of(network: Network, features: Tensor) -> tuple[Tensor, ...]:
 
 
 def loss_of(losses: Any) -> Tensor:
-    """Return the loss ``[S]`` of what a loss function returns: itself, or its field ``loss``."""
+    """Return the loss ``[S]`` of what a loss function returns: itself or its field ``loss``, the mean of ``[S, M]``."""
+    loss = _stated(losses)
+    return loss if loss.dim() == 1 else loss.mean(dim=1)
+
+
+def _stated(losses: Any) -> Tensor:
+    """Return the loss as it is stated, ``[S, M]`` or ``[S]``."""
     loss: Tensor = losses if isinstance(losses, Tensor) else losses.loss
     return loss
 
@@ -56,8 +64,9 @@ class Forward:
         """Evaluate a loss and differentiate it by the parameters; once only where the network has no ``vjp``.
 
         Args:
-            loss: function of the outputs that returns numbers ``[S]``, or a NamedTuple with them as the field ``loss``.
-                Row s depends on row s alone, so the gradient of the sum over seeds is each row's own.
+            loss: function of the outputs that returns numbers ``[S, M]``, of which the mean over M is differentiated,
+                or ``[S]``, or a NamedTuple with them as the field ``loss``. Row s depends on row s alone, so the
+                gradient of the sum over seeds is each row's own.
             out: ``[S, P]``, to write the gradient into.
 
         Returns:
@@ -65,21 +74,22 @@ class Forward:
         """
         with torch.enable_grad():
             losses = loss(*self.outputs)
-        total = loss_of(losses)
         if self._pullback is None:
-            gradient = self.network.gradient(total)
+            with torch.enable_grad():
+                gradient = self.network.gradient(loss_of(losses))
             gradient = gradient if out is None else out.copy_(gradient)
         else:
-            grads = torch.autograd.grad(total, self.outputs, _ones(total), materialize_grads=True)
+            stated = _stated(losses)
+            grads = torch.autograd.grad(stated, self.outputs, _shares(stated), materialize_grads=True)
             with torch.no_grad():
                 # the memory layout of a derivative must not depend on S, because products would round differently
                 gradient = self._pullback(*(grad.contiguous() for grad in grads), out)
         return _detached(losses), gradient
 
 
-def _ones(total: Tensor) -> Tensor:
-    """Return the derivative of a sum by its summands."""
-    return constant(1.0, total.dtype, total.device).expand_as(total)
+def _shares(loss: Tensor) -> Tensor:
+    """Return the derivative of the sum over seeds of the mean over M, by a loss ``[S, M]`` or ``[S]``."""
+    return constant(1.0 / loss[0].numel(), loss.dtype, loss.device).expand_as(loss)
 
 
 def _detached(losses: Any) -> Any:

@@ -59,24 +59,23 @@ def flat_action_mask(batch: Transition) -> Tensor | None:
 
 
 class Losses(NamedTuple):
-    """The loss and its parts, ``[S]`` each, named as they are logged, and the policy, whose entropy is logged too."""
+    """The loss of every transition and its parts, ``[S, M]`` each, named as they are logged, and the policy."""
 
     loss: Tensor
     policy_loss: Tensor
     value_loss: Tensor
-    log_p: Tensor  # log pi, [S, M, A]
+    log_p: Tensor  # log pi, [S, M, A], of which the entropy is logged
 
 
 def actor_critic_loss(
     log_p: Tensor, policy_loss: Tensor, value_loss: Tensor, ent_coef: Tensor | None, vf_coef: Tensor
 ) -> Losses:
-    """Combine the parts of an actor-critic loss, mean[policy_loss - ent_coef H(pi) + vf_coef value_loss] over M.
+    """Combine the parts of an actor-critic loss, policy_loss - ent_coef H(pi) + vf_coef value_loss, elementwise.
 
     Args:
         log_p: log pi, ``[S, M, A]``.
         policy_loss, value_loss: ``[S, M]``.
         ent_coef, vf_coef: ``[S]``; None omits the entropy bonus.
     """
-    policy, value = policy_loss.mean(dim=1), value_loss.mean(dim=1)
-    with_bonus = policy if ent_coef is None else policy - ent_coef * entropy(log_p).mean(dim=1)
-    return Losses(with_bonus + vf_coef * value, policy, value, log_p)
+    with_bonus = policy_loss if ent_coef is None else policy_loss - ent_coef[:, None] * entropy(log_p)
+    return Losses(with_bonus + vf_coef[:, None] * value_loss, policy_loss, value_loss, log_p)

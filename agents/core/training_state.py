@@ -73,7 +73,7 @@ class TrainingState:
     def __init__(self, seeds: Sequence[int], num_envs: int, device: torch.device) -> None:
         self.seeds, self.num_envs = tuple(seeds), num_envs
         # on a device the clock is there too, because a number of the host would stay as it was in a CUDA graph
-        self._clock = None if device.type == "cpu" else torch.zeros((), dtype=torch.int64, device=device)
+        self._clock = None if device.type == "cpu" else torch.zeros((), dtype=torch.float64, device=device)
         self.timesteps = 0
         self.end = 0  # those that were asked for so far, where schedules end
         self.every = 1  # environment steps between two rows of the log
@@ -118,13 +118,13 @@ class TrainingState:
         return 1.0 - timesteps / self.end if self.end else 1.0
 
     @property
-    def remaining_now(self) -> float | Tensor:
-        """``remaining``: a number, or on a device a tensor there."""
-        return self.remaining if self._clock is None or not self.end else 1.0 - self._clock.double() / self.end
+    def done_now(self) -> float | Tensor:
+        """The fraction of training that is done, 1 - ``remaining``: a number, or on a device a tensor there."""
+        return 1.0 - self.remaining if self._clock is None or not self.end else self._clock / self.end
 
     def scheduled(self, initial: Tensor, schedule: Schedule) -> Tensor:
         """A learning rate or clip range at this point of training, ``[S]``."""
-        return initial if schedule == "constant" else initial * factor(schedule, 1.0 - self.remaining_now)
+        return initial if schedule == "constant" else initial * factor(schedule, self.done_now)
 
     def fold(self) -> None:
         """Sum up what was seen since the last row of the log, so that it does not grow."""
@@ -163,8 +163,9 @@ class TrainingState:
 
     def record_divergences(self) -> None:
         """Remember the step of the rows that have stopped since this was last called."""
-        stopped = (self.diverged_at < 0) > self.active  # not recorded yet, and no longer active, in one operation less
-        self.diverged_at.masked_fill_(stopped, self.timesteps)
+        # modulo one step more, -1 becomes this step, and a step that was recorded before stays
+        stopped_at = self.diverged_at.remainder(self.timesteps + 1)
+        torch.where(self.active, self.diverged_at, stopped_at, out=self.diverged_at)
 
     def divergences(self, networks: Mapping[str, HasParameters]) -> tuple[Divergence, ...]:
         """The rows that stopped learning, with the step and what was not finite."""

@@ -99,22 +99,24 @@ class Memory:
         if self.alpha is not None:
             self.priorities = Priorities(self.capacity, self.alpha)
 
-    def sample(self, u: Tensor, remaining: float | Tensor = 1.0) -> Minibatch:
+    def sample(self, u: Tensor, betas: Tensor | None = None) -> Minibatch:
         """Minibatches side by side: uniform numbers ``u [count, S, M]`` -> fields ``[S, count M, ...]``.
 
         Args:
             u: not read if the latest transitions are sampled.
-            remaining: fraction of training that remains, which determines beta.
+            betas: exponents of the importance weights now, ``[S]``, see ``betas``; None means those at the start.
         """
         assert self.replay is not None, "nothing is stored yet"
         importance = None
         u = self.latest_numbers(*u.shape) if self.latest else u.movedim(0, 1).flatten(1)  # [S, count M]
         if self.priorities is not None and self.beta is not None:
             self._sampled, probability = self.priorities.choose(u)
-            number = self.priorities.number(self._sampled)
+            # a buffer that stores all successors reads a transition by its slot alone
+            by_slot = self.n_steps == 1 and self.replay.stores_successors
+            number = self._sampled if by_slot else self.priorities.number(self._sampled)
             if self._some_uniform:
                 number = torch.where(self.priorities.alpha == 0.0, self.replay.number(u), number)
-            importance = self.priorities.importance(probability, self.betas(remaining))
+            importance = self.priorities.importance(probability, self.beta if betas is None else betas)
         else:
             number = self.replay.number(u)
         if self.n_steps == 1:

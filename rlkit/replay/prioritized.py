@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from rlkit.devices import integers
+
 
 class Priorities:
     """Chances p_i^alpha / sum p^alpha of the slots of S replay rings, and the importance weights that correct for them.
@@ -36,15 +38,18 @@ class Priorities:
 
     def add(self, count: int) -> None:
         """Add ``count`` transitions with the largest priority so far, so that each is sampled soon."""
-        device = self.largest.device
-        slot = (self.added + torch.arange(max(count - self.capacity, 0), count, device=device)) % self.capacity
+        latest = integers(max(count - self.capacity, 0), count, 1, self.largest.device)
+        slot = (self.added + latest) % self.capacity
         self.added += count
-        self.update(slot.expand(len(self.largest), -1), self.largest.expand(-1, len(slot)))
+        self._write(slot.expand(len(self.largest), -1), self.largest.expand(-1, len(slot)))
 
     def update(self, slot: Tensor, priority: Tensor) -> None:
         """Give slots ``[S, M]`` new priorities ``[S, M]``, such as absolute temporal differences plus a little."""
-        priority = priority.double()
         self.largest = torch.maximum(self.largest, priority.amax(dim=1, keepdim=True))
+        self._write(slot, priority)
+
+    def _write(self, slot: Tensor, priority: Tensor) -> None:
+        """Write the chances of slots, and the sums of their blocks."""
         self._mass.flatten(1).scatter_(1, slot, priority**self.alpha)
         block = slot // self._mass.shape[2]
         self._blocks.scatter_(1, block, self._block(block).sum(dim=2))
@@ -56,15 +61,10 @@ class Priorities:
         goal = u * total
         block = torch.searchsorted(upto, goal, right=True).clamp(max=upto.shape[1] - 1)
         inside = goal - (upto - self._blocks).gather(1, block)  # what is left to go in the block
-        chances = self._block(block)  # [S, M, width]
-        upto_slot = chances.cumsum(dim=2)
-        # rounding must not carry it past the last slot that holds something
-        inside = torch.minimum(inside, upto_slot[..., -1] * (1.0 - 1e-12))
-        within = (upto_slot <= inside[..., None]).sum(dim=2).clamp(max=chances.shape[2] - 1)
-        probability = chances.gather(2, within[..., None])[..., 0] / total
-        slot = block * chances.shape[2] + within
-        # chances of a row that has diverged are not numbers, and its slots must hold something nevertheless
-        return torch.minimum(slot, self._size() - 1), probability
+        within = torch.searchsorted(self._block(block).cumsum(dim=2), inside[..., None], right=True)[..., 0]
+        # neither rounding nor the chances of a row that has diverged, which are not numbers, lead to an empty slot
+        slot = torch.minimum(torch.add(within, block, alpha=self._mass.shape[2]), self._size() - 1)
+        return slot, self._mass.flatten(1).gather(1, slot) / total
 
     def number(self, slot: Tensor) -> Tensor:
         """Return the numbers by which ``ReplayBuffer.at`` reads these slots ``[S, M]``."""
@@ -72,9 +72,11 @@ class Priorities:
         return oldest + (slot - oldest) % self.capacity
 
     def importance(self, probability: Tensor, beta: Tensor) -> Tensor:
-        """w = (n P)^-beta / max w of the minibatch, ``[S, M]``; beta ``[S]``, 1 corrects the expectation fully."""
-        weight = (self._size() * probability) ** -beta[:, None]
-        return weight / weight.amax(dim=1, keepdim=True)
+        """w = (n P)^-beta / max w of the minibatch, ``[S, M]``; beta ``[S]``, 1 corrects the expectation fully.
+
+        n cancels: w = (min P / P)^beta.
+        """
+        return (probability.amin(dim=1, keepdim=True) / probability) ** beta[:, None]
 
     def _size(self) -> Tensor:
         """Return how many slots hold something."""

@@ -173,7 +173,7 @@ def differences(name: str) -> list[str]:
 @pytest.mark.slow
 def test_a_counter_of_the_host_that_an_update_reads_is_noticed(monkeypatch: Any) -> None:
     assert not differences("a2c-pole")
-    monkeypatch.setattr(TrainingState, "remaining_now", property(lambda state: state.remaining))
+    monkeypatch.setattr(TrainingState, "done_now", property(lambda state: 1.0 - state.remaining))
     assert "actor_critic.flat" in differences("a2c-pole")  # its learning rate stands still
 
 

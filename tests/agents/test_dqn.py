@@ -91,7 +91,7 @@ def test_an_update_is_the_formula():
     loss.backward()
     torch.nn.utils.clip_grad_norm_(online.parameters(), 0.5)
     adam.step()
-    agent.update()
+    agent.record_updates(agent.update())
     probe = torch.randn(50, 4)
     torch.testing.assert_close(agent.network(probe[None])[0].detach(), online(probe).detach(), atol=1e-4, rtol=1e-4)
     assert float(agent.training_state.means.read()["loss"][0]) == pytest.approx(float(loss.detach()), rel=1e-5)
@@ -144,7 +144,7 @@ def test_an_update_is_stable_baselines3s(settings, monkeypatch):
         samples = ReplayBufferSamples(batch.obs[0], action, batch.next_obs[0], done, reward, discounts)
         monkeypatch.setattr(reference.replay_buffer, "sample", lambda *_, samples=samples, **__: samples)
         target = agent.target(batch, discount)
-        agent.update()
+        agent.record_updates(agent.update())
         reference.train(gradient_steps=1, batch_size=64)
         torch.testing.assert_close(target[0], seen[-1][:, 0], atol=1e-9, rtol=0.0)
         loss = reference.logger.name_to_value["train/loss"]

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from rlkit.agents import DQN, PPO, REINFORCE
 from rlkit.agents.a2c import a2c_loss
 from rlkit.agents.configs import Baseline
-from rlkit.agents.core.descent import Forward
+from rlkit.agents.core.descent import Forward, loss_of
 from rlkit.agents.core.minibatches import blocks, split
 from rlkit.agents.dqn import Regression, dqn_loss
 from rlkit.agents.ppo import Experience, clip_fraction, ppo_loss
@@ -43,7 +43,7 @@ def per_row(*values):
 def derivatives(loss, *outputs):
     """Derivatives of the sum over seeds by the outputs, which become leaves."""
     leaves = [output.clone().requires_grad_() for output in outputs]
-    return torch.autograd.grad(loss(*leaves).loss.sum(dim=0), leaves)
+    return torch.autograd.grad(loss_of(loss(*leaves)).sum(dim=0), leaves)
 
 
 BONUS = pytest.mark.parametrize("ent_coef", [None, per_row(0.1, 0.0, 0.5)], ids=["no bonus", "bonus"])
@@ -197,7 +197,7 @@ def test_a_network_of_a_user_is_differentiated_by_autograd():
     out = torch.empty_like(network.flat)
     losses, gradient = Forward(network, x).gradient(loss, out)
     assert gradient is out
-    torch.testing.assert_close(gradient, network.gradient(loss(network(x)).loss))
+    torch.testing.assert_close(gradient, network.gradient(loss_of(loss(network(x)))))
     assert not losses.error.requires_grad
 
 

@@ -9,6 +9,7 @@ from finite_problems import needs_numba
 from torch import Tensor
 
 from rlkit.agents.a2c import a2c_loss
+from rlkit.agents.core.descent import loss_of
 from rlkit.agents.ppo import Experience, approximate_kl, clip_fraction, ppo_loss
 from rlkit.compiled.jit import compiled
 from rlkit.compiled.losses import A2CNumbers, OnPolicyBatch, PPONumbers, log_softmax, slope
@@ -65,11 +66,12 @@ def assert_slopes(numbers, given: Case, loss, change=lambda losses: ()):
     """The slopes are autograd of ``loss``, and the parts are those that are logged."""
     logits, value = given.logits.clone().requires_grad_(), given.value.clone().requires_grad_()
     losses = loss(logits, value)
-    losses.loss.sum().backward()
+    loss_of(losses).sum().backward()
     by_logits, by_value, parts = derivatives(numbers, given)
     np.testing.assert_allclose(by_logits, logits.grad.numpy(), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(by_value, value.grad.numpy(), rtol=1e-12, atol=1e-15)
-    logged = losses.policy_loss, losses.value_loss, entropy(losses.log_p).mean(dim=1), *change(losses)
+    parts_of_loss = losses.policy_loss, losses.value_loss, entropy(losses.log_p)
+    logged = *(part.mean(dim=1) for part in parts_of_loss), *change(losses)
     for i, part in enumerate(logged):
         np.testing.assert_allclose(parts[:, i], part.detach().numpy(), rtol=1e-11, err_msg=str(i))
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit.agents import DQN
+from rlkit.agents.core.descent import loss_of
 from rlkit.agents.dqn import Regression
 from rlkit.agents.dqn import dqn_loss as loss_of_dqn
 from rlkit.compiled.losses import dqn_loss
@@ -29,7 +30,7 @@ def test_the_slope_is_the_derivative_of_the_loss(loss, weighted):
     action, target = torch.from_numpy(rng.integers(A, size=(1, M))), torch.from_numpy(rng.normal(0, 2, (1, M)))
     weight = torch.from_numpy(rng.random((1, M)))
     losses = loss_of_dqn(q, Regression(q, action, target, weight if weighted else None), LOSSES[loss])
-    (expected,) = torch.autograd.grad(losses.loss.sum(), q)
+    (expected,) = torch.autograd.grad(loss_of(losses).sum(), q)
     d, error = np.full((M, A), np.nan), np.empty(M)
     weight = weight[0].numpy() if weighted else np.ones(M)
     dqn_loss(q[0].detach().numpy(), action[0].numpy(), target[0].numpy(), weight, loss == "squared", d, error)

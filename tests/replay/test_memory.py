@@ -55,7 +55,7 @@ def test_priorities_are_the_errors_that_were_told():
     chances.add(5 * COPIES)
     u = uniform(updates=1)
     for remaining in (1.0, 0.25):
-        batch, _, importance = memory.sample(u, remaining)
+        batch, _, importance = memory.sample(u, memory.betas(remaining))
         slot, probability = chances.choose(u[0])
         assert torch.equal(batch.obs, memory.replay.at(chances.number(slot)).obs)
         torch.testing.assert_close(importance, chances.importance(probability, 1.0 - (1.0 - beta) * remaining))
@@ -71,7 +71,7 @@ def test_a_row_without_priorities_beside_one_with_them_samples_by_age(n_steps):
     uniformly = filled(9, n_steps=n_steps)  # 27 transitions went through 20 places
     u = uniform(updates=1)
     for _ in range(2):
-        (ours, discount, importance), (theirs, others, _) = mixed.sample(u, 0.5), uniformly.sample(u)
+        (ours, discount, importance), (theirs, others, _) = mixed.sample(u, mixed.betas(0.5)), uniformly.sample(u)
         assert equal(*([field if field is None else field[:1] for field in batch] for batch in (ours, theirs)))
         assert torch.equal(discount[0], others[0])
         assert importance[0].tolist() == [1.0] * 4
