@@ -49,6 +49,19 @@ CASES = {
 }
 
 
+# operations of an iteration when they were first counted, in commit 80adf4e
+FIRST = {
+    "PPO, CartPole": 990,
+    "PPO, grid": 904,
+    "A2C, CartPole": 535,
+    "REINFORCE, CartPole": 1200,
+    "DQN, CartPole": 605,
+    "DQN, grid": 565,
+    "DQN prioritized, CartPole": 1013,
+    "Q-learning, grid": 97,
+}
+
+
 class Launches(NamedTuple):
     """Operations launched in some iterations."""
 
@@ -113,9 +126,9 @@ class Counted:
 
 def table(counts: dict[str, Launches]) -> ReportTable:
     """One row a case."""
-    columns = ("agent", "a step of the environment", "playing it", "an update", "an iteration")
+    columns = ("agent", "a step of the environment", "playing it", "an update", "an iteration", "when first counted")
     rows = tuple(
-        (name, each.per_step, each.per_play, each.per_update, each.total / each.iterations)
+        (name, each.per_step, each.per_play, each.per_update, each.total / each.iterations, FIRST[name])
         for name, each in counts.items()
     )
     return ReportTable("launches", "Operations launched on a device", columns, rows)
