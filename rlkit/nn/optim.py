@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,20 +55,6 @@ def known_within(norm: Tensor, max_norm: Tensor) -> bool:
         return False
     # Python numbers, because torch operations on a few numbers cost more
     return all(n <= most for n, most in zip(norm.tolist(), max_norm.tolist(), strict=True))
-
-
-class Optimizer(Protocol):
-    """S independent optimizers."""
-
-    def step(self, gradient: Tensor, learning_rate: Tensor, active: Tensor) -> None:
-        """Take one step of every active row down its gradient.
-
-        Args:
-            gradient: ``[S, P]``.
-            learning_rate: ``[S]``.
-            active: which rows to change, ``[S]`` bool.
-        """
-        ...
 
 
 class Adam:
@@ -259,3 +245,6 @@ class RMSprop:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from a saved moment."""
         self.second.copy_(state["second"])
+
+
+Optimizer = Adam | RMSprop  # S independent optimizers
