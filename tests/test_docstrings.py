@@ -11,7 +11,7 @@ import rlkit
 
 MODULES = ["rlkit", *(info.name for info in pkgutil.walk_packages(rlkit.__path__, "rlkit."))]
 ELSEWHERE = re.compile(
-    r"[Aa]rguments(?: and errors)? (?:are those|as) of ``([\w.]+)``"
+    r"[Aa]rguments(?: and errors)? (?:are those of|as of|as in) ``([\w.]+)``"
 )  # a docstring that describes them
 
 

@@ -298,11 +298,11 @@ def test_no_derivative_reaches_a_forbidden_logit():
     batch = Experience(value[..., None], action, target - 1.0, value, target, target, mask)
     half = torch.full((2,), 0.5).double()
     losses = ppo_loss(logits, value, batch, half, None, half, half)
-    (grad,) = torch.autograd.grad(losses.loss.sum(dim=0), logits)
+    (grad,) = torch.autograd.grad(losses.loss.sum(), logits)
     assert (grad[~mask] == 0).all()
     unmasked = batch._replace(action_mask=None)
     finite = ppo_loss(logits.masked_fill(~mask, -1e4), value, unmasked, half, None, half, half)
-    (expected,) = torch.autograd.grad(finite.loss.sum(dim=0), logits)
+    (expected,) = torch.autograd.grad(finite.loss.sum(), logits)
     torch.testing.assert_close(losses.loss, finite.loss)
     torch.testing.assert_close(grad, expected)
 

@@ -147,8 +147,7 @@ def test_help_keeps_the_colors_of_a_terminal() -> None:
         (("train", "--eggs"), "Unrecognized options: --eggs For full helptext, run rlkit train --help"),
         (
             ("train", "--seeds", "x"),
-            "Error parsing --seeds: invalid literal for int() with base 10: 'x' "
-            "For full helptext, see rlkit train --help",
+            "--seeds expects a whole number, got 'x'. For full helptext, see rlkit train --help",
         ),
         (
             ("status",),
