@@ -14,6 +14,7 @@ from .load import ALGORITHMS, load, resume
 from .ppo import PPO
 from .reinforce import REINFORCE
 from .tabular import TabularQ
+from .wocar import WocaRDQN
 
 __all__ = [
     "A2C",
@@ -26,6 +27,7 @@ __all__ = [
     "EngineName",
     "Resumed",
     "TabularQ",
+    "WocaRDQN",
     "load",
     "progress",
     "resume",

@@ -95,6 +95,16 @@ class DQNConfig(NetworkConfig):
 
 
 @dataclass(frozen=True)
+class WocaRDQNConfig(DQNConfig):
+    """Hyper-parameters of WocaR-DQN: those of DQN, the attack that it expects, and the weight of the worst case."""
+
+    attack_epsilon: NotNegative = 0.1  # radius of the balls of the norm "inf" around the features
+    attack_scale: tuple[Annotated[float, Range(at_least=0.0)], ...] = ()  # unit of it, by feature; empty: raw units
+    worst_case_weight: Share = 0.5  # kappa, share of the worst-case values in the choice of the target's action
+    worst_case_fraction: Share = 0.5  # of training, over which kappa grows linearly from 0
+
+
+@dataclass(frozen=True)
 class A2CConfig(NetworkConfig):
     """Hyper-parameters of A2C."""
 

@@ -32,7 +32,7 @@ from rlkit.devices import integers
 from rlkit.exploration import all_per_step, allowed_action, any_per_step, exploration, linear_schedule, mask_logits
 from rlkit.losses import LOSSES, double_q_target, q_learning_target, td_error
 from rlkit.nn import MLP, Adam, Dueling
-from rlkit.replay import Memory, as_observed, as_stored
+from rlkit.replay import Memory, Minibatch, as_observed, as_stored
 from rlkit.streams import Stream
 from rlkit.types import Targets, Transition, segment
 
@@ -91,10 +91,7 @@ class DQN(Agent):
 
     def _build(self) -> dict[str, MLP | Dueling]:
         config, per_row, copies = self.config, self.per_row, self.env.num_envs
-        architecture = config.architecture(self.observation_space, self.seeds, self.device, self.dtype)
-        self.network: MLP | Dueling = architecture.network(self.num_actions)
-        if config.dueling:
-            self.network = Dueling(self.network, architecture.network(1, network_index=1))
+        self.network = self.make_network()
         self.target_network = self.network.copy()
         self.optimizer = Adam(self.network.flat)
         alpha = None if is_everywhere(0.0, config.priority_exponent) else per_row.priority_exponent
@@ -103,6 +100,14 @@ class DQN(Agent):
         self._sample = Stream(self.seeds, "replay", width=config.batch_size, device=self.device)
         self._updates = 0
         return {"q": self.network}
+
+    def make_network(self, network_index: int = 0) -> MLP | Dueling:
+        """Make networks of action values; a dueling one draws its streams from this index and the next."""
+        architecture = self.config.architecture(self.observation_space, self.seeds, self.device, self.dtype)
+        network = architecture.network(self.num_actions, network_index=network_index)
+        if not self.config.dueling:
+            return network
+        return Dueling(network, architecture.network(1, network_index=network_index + 1))
 
     def torch_iteration(self) -> None:
         """Collect ``train_freq`` steps of every copy, then make ``gradient_steps`` updates."""
@@ -177,37 +182,67 @@ class DQN(Agent):
         Returns:
             what is logged of each.
         """
-        config = self.config
-        learning_rate = self.training_state.scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
-        updates = []
-        for batch in split(self.minibatches(count, betas), config.batch_size):
-            loss = partial(dqn_loss, batch=batch, loss=LOSSES[config.loss])
-            targets = Targets(batch.action, batch.target, None, batch.action_mask, batch.importance)
-            forward = Forward(self.network, batch.features)
-            losses, gradient = self.differentiate(forward, loss, targets, self.optimizer.gradient)
-            norm = self.gradient_step(self.optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
-            updates.append(DQNUpdate(losses.error, norm))
-            self.memory.update_priorities(losses.error)
+        updates = self.learn_from(self.sample(count, betas))
         self.count_updates(count)
         return updates
 
-    def minibatches(self, count: int, betas: Tensor | None = None) -> Regression:
-        """Sample ``count`` minibatches side by side and compute their targets, ``[S, count M, ...]``."""
-        batch, discount, importance = self.memory.sample(self._sample.take(count), betas)
-        batch = as_observed(batch, self.env.obs.dtype)
+    def sample(self, count: int, betas: Tensor | None = None) -> Minibatch:
+        """Sample ``count`` minibatches from the memory side by side, ``[S, count M, ...]``."""
+        sampled = self.memory.sample(self._sample.take(count), betas)
+        batch = as_observed(sampled.transition, self.env.obs.dtype)
         if self.normalizer is not None:
             batch = batch._replace(reward=self.normalizer.rewards(batch.reward, self.config.n_steps))
-        features, target = self.features(batch.obs), self.target(batch, discount)
-        importance = None if importance is None else importance.to(features.dtype)
+        return sampled._replace(transition=batch)
+
+    def learn_from(self, sampled: Minibatch) -> list[DQNUpdate]:
+        """Descend the loss of Q on each of the minibatches sampled, and set their priorities."""
+        batches = self.regression(sampled, self.target(sampled.transition, sampled.discount))
+        updates = self.descend(self.network, self.optimizer, batches)
+        for update in updates:
+            self.memory.update_priorities(update.error)
+        return updates
+
+    def regression(self, sampled: Minibatch, target: Tensor) -> Regression:
+        """Return the regression of Q(s, a) of the minibatches sampled on targets ``[S, count M]``."""
+        batch, features = sampled.transition, self.features(sampled.transition.obs)
+        importance = None if sampled.importance is None else sampled.importance.to(features.dtype)
         return Regression(features, batch.action, target, importance, batch.action_mask)
+
+    def descend(self, network: MLP | Dueling, optimizer: Adam, batches: Regression) -> list[DQNUpdate]:
+        """Make a gradient step of a network on each of n minibatches; terms are added to the loss of Q alone.
+
+        Args:
+            network: gives action values.
+            optimizer: of its parameters.
+            batches: n minibatches side by side, ``[S, n M, ...]``.
+        """
+        config = self.config
+        learning_rate = self.training_state.scheduled(self.per_row.learning_rate, config.learning_rate_schedule)
+        updates = []
+        for batch in split(batches, config.batch_size):
+            loss = partial(dqn_loss, batch=batch, loss=LOSSES[config.loss])
+            forward = Forward(network, batch.features)
+            if network is self.network:
+                targets = Targets(batch.action, batch.target, None, batch.action_mask, batch.importance)
+                losses, gradient = self.differentiate(forward, loss, targets, optimizer.gradient)
+            else:
+                losses, gradient = forward.gradient(loss, optimizer.gradient)
+            norm = self.gradient_step(optimizer, gradient, learning_rate, self.per_row.max_grad_norm)
+            updates.append(DQNUpdate(losses.error, norm))
+        return updates
 
     @torch.no_grad()
     def record_updates(self, updates: Sequence[DQNUpdate]) -> None:
         """Log the updates of one iteration, and stop rows whose loss is not finite."""
         error, norm = (torch.stack(parts, dim=1) for parts in zip(*updates, strict=True))  # [S, n, M] and [S, n]
-        losses, sizes = LOSSES[self.config.loss](error).mean(dim=2), error.abs().mean(dim=2)  # [S, n], unweighted
+        sizes = error.abs().mean(dim=2)  # [S, n]
+        self.training_state.means.extend(loss=self.losses(error), td_error=sizes, gradient_norm=norm)
+
+    def losses(self, error: Tensor) -> Tensor:
+        """Return the unweighted losses ``[S, n]`` of errors ``[S, n, M]``; stop rows in which they are not finite."""
+        losses = LOSSES[self.config.loss](error).mean(dim=2)
         self.training_state.deactivate_nonfinite_loss(losses.sum(dim=1))
-        self.training_state.means.extend(loss=losses, td_error=sizes, gradient_norm=norm)
+        return losses
 
     def target(self, batch: Transition, discount: Tensor) -> Tensor:
         """Compute the target y of every transition of a minibatch, ``[S, M]``; discount broadcasts to it."""
@@ -236,7 +271,13 @@ class DQN(Agent):
     def _update_target(self, ticks: int) -> None:
         """Move theta- towards theta ``ticks`` times. Theta is constant between them, so one step does it."""
         if ticks > 0:
-            self.target_network.flat.lerp_(self.network.flat, 1.0 - (1.0 - self.per_row.tau[:, None]) ** ticks)
+            share = 1.0 - (1.0 - self.per_row.tau[:, None]) ** ticks
+            for target_network, network in self.followed():
+                target_network.flat.lerp_(network.flat, share)
+
+    def followed(self) -> tuple[tuple[MLP | Dueling, MLP | Dueling], ...]:
+        """Return every target network and the network that it follows."""
+        return ((self.target_network, self.network),)
 
     def epsilons(self, steps: int) -> Tensor:
         """Return the probability of a random action at each of the next steps, ``[T, S]``."""

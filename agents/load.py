@@ -18,9 +18,10 @@ from .dqn import DQN
 from .ppo import PPO
 from .reinforce import REINFORCE
 from .tabular import TabularQ
+from .wocar import WocaRDQN
 
 # The algorithms by name. A class holds its configuration with the defaults (``config_class``) and its ``presets``.
-_CLASSES: tuple[type[Agent], ...] = (DQN, A2C, PPO, REINFORCE, TabularQ)
+_CLASSES: tuple[type[Agent], ...] = (DQN, A2C, PPO, REINFORCE, TabularQ, WocaRDQN)
 ALGORITHMS = {agent.__name__: agent for agent in _CLASSES}
 
 

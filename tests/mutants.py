@@ -768,7 +768,7 @@ MUTANTS = [
     # Defenses
     Mutant(
         "WocaR's set of actions compares strictly",
-        "rlkit/adversarial/defenses/wocar.py",
+        "rlkit/losses.py",
         "return upper >= lower.amax",
         "return upper > lower.amax",
         ("adversarial/test_defenses.py::test_the_greedy_action_stays_provocable_at_epsilon_0",),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit.agents import A2C, DQN, PPO, REINFORCE
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, WocaRDQN
 from rlkit.envs import CartPole
 
 STEPS = 576  # more than the buffer of DQN below holds
@@ -30,6 +30,9 @@ SMALL = {
 }
 
 
+SMALL[WocaRDQN] = {**SMALL[DQN], "attack_epsilon": 0.05, "worst_case_weight": 0.5, "worst_case_fraction": 0.0}
+
+
 ALL = pytest.mark.parametrize("algorithm", SMALL, ids=lambda algorithm: algorithm.__name__)
 
 
@@ -45,6 +48,9 @@ def kept(agent):
     parts = {**{name: network.flat for name, network in agent.networks.items()}, **agent.optimizer.state_dict()}
     if isinstance(agent, DQN):
         parts |= {"target": agent.target_network.flat, **agent.memory.replay.state_dict()}
+    if isinstance(agent, WocaRDQN):
+        parts |= {"worst_target": agent.worst_target_network.flat}
+        parts |= {f"worst_{name}": tensor for name, tensor in agent.worst_optimizer.state_dict().items()}
     if isinstance(agent, REINFORCE) and "value" in agent.networks:
         parts |= {f"value_{name}": tensor for name, tensor in agent.value_optimizer.state_dict().items()}
     return {name: tensor for name, tensor in parts.items() if tensor.dim() > 0}

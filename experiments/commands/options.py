@@ -29,7 +29,7 @@ SLURM_JOBS = 100  # in the queue unless told
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; of a command that SIGTERM stops 143
 
 # The parser imports no torch, so these repeat rlkit.agents.ALGORITHMS and rlkit.sb3.ALGORITHMS.
-Algorithm = Literal["dqn", "a2c", "ppo", "reinforce", "tabularq"]
+Algorithm = Literal["dqn", "a2c", "ppo", "reinforce", "tabularq", "wocardqn"]
 SharedAlgorithm = Literal["dqn", "a2c", "ppo"]  # those of rlkit and of stable-baselines3
 # rlkit.adversarial.APPLICABILITY without those that need a limit or a teacher
 DefenseName = Literal[

@@ -6,6 +6,8 @@ policy itself do not change. An attack that fails proves nothing about other att
 ``docs/reference/adversarial.md`` describes each attack.
 """
 
+from rlkit.losses import provocable, worst_case_aware_values, worst_case_target
+
 from .attacked_policy import AttackedPolicy
 from .attacks.base import Attack, AttackResult, execute, perturb, sweep
 from .attacks.best_of import BestOf
@@ -32,7 +34,6 @@ from .defenses.radial import RADIAL, overlap, worst_logits
 from .defenses.sa_dqn import SADQNHinge
 from .defenses.sa_ppo import SAPPOKL
 from .defenses.weight_decay import WeightDecay
-from .defenses.wocar import provocable, worst_case_aware_action, worst_case_target
 from .env_wrappers import AttackedObservation, AttackedVectorObservation, side_by_side
 from .exact import (
     CLEAN,
@@ -274,7 +275,7 @@ __all__ = [
     "warnings_of",
     "worst_bellman_error",
     "worst_case",
-    "worst_case_aware_action",
+    "worst_case_aware_values",
     "worst_case_target",
     "worst_logits",
 ]

@@ -33,7 +33,7 @@ from rlkit.adversarial import (
     table_lipschitz,
     upper_leads,
     worst_bellman_error,
-    worst_case_aware_action,
+    worst_case_aware_values,
     worst_case_target,
     worst_logits,
 )
@@ -552,8 +552,9 @@ def test_worst_case_values_of_a_chain_need_the_actions_of_the_next_state():
         published = worst_case_target(reward, terminated, following, allowed[:, None], 0.9)
     torch.testing.assert_close(q, torch.tensor([[1.0 - 9.0, -5.0], [2.0, -10.0]]))
     torch.testing.assert_close(published[0, 0], torch.tensor(1.0 + 1.8))
-    assert worst_case_aware_action(torch.tensor([1.0, 0.9]), torch.tensor([-8.0, 0.5]), 0.5) == 1
-    assert worst_case_aware_action(torch.tensor([1.0, 0.9]), torch.tensor([-8.0, 0.5]), 0.0) == 0
+    natural, worst = torch.tensor([1.0, 0.9]), torch.tensor([-8.0, 0.5])
+    torch.testing.assert_close(worst_case_aware_values(natural, worst, 0.5), torch.tensor([-3.5, 0.7]))
+    assert torch.equal(worst_case_aware_values(natural, worst, 0.0), natural)
 
 
 # Strengths, curricula, refusals

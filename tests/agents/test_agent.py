@@ -9,7 +9,7 @@ import pytest
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 
-from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ, load
+from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ, WocaRDQN, load
 from rlkit.envs import CartPole
 
 QUICK = {"learning_starts": 50, "batch_size": 16, "net_arch": (16,)}
@@ -264,6 +264,8 @@ def test_bad_lengths_are_refused(agent):
         (REINFORCE, {"n_steps": 20, "num_envs": 2},
          {"policy_loss", "value_loss", "entropy", "kl", "gradient_norm", "gradient_variance", "explained_variance"}),
         (TabularQ, {"env": "FrozenLake-v1"}, {"td_error", "epsilon"}),
+        (WocaRDQN, {"learning_starts": 16},
+         {"loss", "td_error", "gradient_norm", "epsilon", "worst_case_loss", "worst_case_weight"}),
     ],
 )  # fmt: skip
 def test_training_is_logged_seed_by_seed(algorithm, settings, names):

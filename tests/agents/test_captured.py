@@ -10,7 +10,7 @@ import torch
 from devices import DEVICES, graphs, on_host, using, without_waits
 
 from rlkit.adversarial import PGD, Budget, robustness_curve
-from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, WocaRDQN
 from rlkit.agents.core.captured import CapturedIteration, counters_of, parts_of, tensors_of
 from rlkit.agents.core.terms import Terms
 from rlkit.agents.core.training_state import TrainingState
@@ -47,6 +47,7 @@ SMALL: dict[Any, dict[str, Any]] = {
     REINFORCE: {"n_steps": 2, "net_arch": (16,), "value_steps": 2},
     TabularQ: {},
 }
+SMALL[WocaRDQN] = SMALL[DQN]
 CASES = {
     "dqn-pole": Case(DQN, POLE, {}),
     "dqn-grid": Case(DQN, GRID, {"learning_rate_schedule": "exponential"}),
@@ -83,6 +84,7 @@ CASES = {
     "reinforce-pole": Case(REINFORCE, POLE, {"discount_states": True, "learning_rate_schedule": "inverse"}),
     "reinforce-grid": Case(REINFORCE, GRID, {"baseline": "average", "unfinished": "drop", "ent_coef": 0.01}),
     "q-grid": Case(TabularQ, GRID, {}),
+    "wocar-pole": Case(WocaRDQN, POLE, {"attack_epsilon": 0.05, "worst_case_fraction": 0.00005}),
     "sarsa-grid": Case(TabularQ, GRID, {"algorithm": "expected-sarsa", "power": 0.6}),
 }
 ALL = pytest.mark.parametrize("name", CASES)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from trained_rows import SMALL
 
-from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ
+from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ, WocaRDQN
 from rlkit.envs import GridWorld
 from rlkit.nn import MLP, ActorCritic, Adam, Dueling
 
@@ -27,6 +27,7 @@ CASES = [
     (REINFORCE, LAKE, {**SMALL[REINFORCE], "baseline": "average", "unfinished": "end"}),
     (TabularQ, LAKE, {"algorithm": "sarsa", "initial_value": 1.0}),
     (TabularQ, "FrozenLake-v1", {"initial_value": 1.0}),
+    (WocaRDQN, "CartPole-v1", SMALL[WocaRDQN]),
 ]
 
 

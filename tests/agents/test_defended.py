@@ -142,7 +142,9 @@ def test_what_is_not_finite_stays_in_its_row(name, what):
 
 
 def every_term(algorithm, epsilon, strength):
-    served = [row for row in APPLICABILITY.items() if (row[1].values if algorithm is DQN else row[1].policies)]
+    served = [
+        row for row in APPLICABILITY.items() if (row[1].values if issubclass(algorithm, DQN) else row[1].policies)
+    ]
     return [defenses_named(name, epsilon, strength)[0] for name, _ in served]
 
 
@@ -160,7 +162,7 @@ def test_a_row_of_defended_runs_is_the_run_of_its_seed_and_strength(algorithm):
     for row, seed in enumerate([7, 3, 4]):
         assert_same_run(many, row, trained([seed], [epsilon[row]], [strength[row]]), 0)
     plain = algorithm("CartPole-v1", seeds=[7], device="cpu", engine="torch", **SMALL[algorithm]).learn(144)
-    assert torch.equal(kept(many)["q" if algorithm is DQN else "policy"][0], plain.score_network.flat[0])
+    assert torch.equal(kept(many)["q" if issubclass(algorithm, DQN) else "policy"][0], plain.score_network.flat[0])
 
 
 @pytest.mark.slow

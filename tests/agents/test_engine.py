@@ -15,7 +15,7 @@ from foreign_envs import MaskedCartPole
 from source_tree import ROOT
 from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
-from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, WocaRDQN, load, resume
 from rlkit.agents.core import compiled_iterations, compiled_on_policy
 from rlkit.agents.core.compiled_engine import announce_compilation
 from rlkit.compiled.jit import COMPILED
@@ -329,6 +329,7 @@ class Own(PPO):
     [
         (Own, {}, "Own has no compiled form"),
         (TabularQ, {"env": "rlkit/GridWorld-v0"}, "TabularQ has no compiled form"),
+        (WocaRDQN, {}, "WocaRDQN has no compiled form"),
         (PPO, {"terms": [weight_decay]}, "the term weight_decay is not covered"),
         (PPO, {"network": "cnn", "env": "rlkit/GridWorld-v0", "env_kwargs": {"observation": "planes"}}, "convolutions"),
     ],

@@ -18,6 +18,7 @@ SMALL = {
     "PPO": {"n_steps": 8, "batch_size": 8, "net_arch": (16,)},
     "REINFORCE": {"n_steps": 16, "net_arch": (16,)},
     "TabularQ": {},
+    "WocaRDQN": {"learning_starts": 16, "batch_size": 8, "buffer_size": 64, "net_arch": (16,)},
 }
 SETTINGS = SMALL["DQN"]
 

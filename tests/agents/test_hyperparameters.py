@@ -9,11 +9,11 @@ import torch
 from gymnasium import spaces
 
 import rlkit.envs
-from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ
+from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ, WocaRDQN
 
 AGENTS = tuple(ALGORITHMS.values())
 ALL = pytest.mark.parametrize("algorithm", AGENTS, ids=lambda algorithm: algorithm.__name__)
-GRADIENT = (DQN, A2C, PPO, REINFORCE)
+GRADIENT = (DQN, A2C, PPO, REINFORCE, WocaRDQN)
 
 
 def env_of(algorithm):
@@ -76,6 +76,11 @@ def test_settings_of_networks_and_batches_are_refused(algorithm, settings, messa
         (A2C, {"use_rms_prop": 1}, "use_rms_prop must be True or False"),
         (REINFORCE, {"baseline": "best"}, "baseline must be one of none, average"),
         (REINFORCE, {"value_steps": 0}, "value_steps"),
+        (WocaRDQN, {"attack_epsilon": -0.1}, "attack_epsilon must be .* at least 0"),
+        (WocaRDQN, {"worst_case_weight": 1.1}, "worst_case_weight must be .* at most 1"),
+        (WocaRDQN, {"attack_scale": 0.5}, "attack_scale must be a sequence"),
+        (WocaRDQN, {"attack_scale": (0.1, 0.2)}, "attack_scale has 2 numbers for 4 features: pass one for each"),
+        (WocaRDQN, {"network": "rbf", "network_kwargs": {"centers": 16}}, "fully connected layers alone"),
         (TabularQ, {"algorithm": "q"}, "algorithm must be one of q-learning, sarsa"),
         (TabularQ, {"learning_rate": 1.5}, "at most 1"),
     ],

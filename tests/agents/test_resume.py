@@ -6,7 +6,7 @@ import pytest
 import torch
 from foreign_envs import Walk20
 
-from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, load, resume
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, WocaRDQN, load, resume
 from rlkit.agents.core.serialization import read_header
 from rlkit.envs import GridWorld, make
 
@@ -22,6 +22,8 @@ CASES = [
     (REINFORCE, "CartPole-v1", {"n_steps": 24, "num_envs": 2}),
     (REINFORCE, "CartPole-v1", {"n_steps": 24, "baseline": "average", "unfinished": "end", "num_envs": 2}),
     (TabularQ, LAKE, {"algorithm": "sarsa", "num_envs": 3, "env_kwargs": {"observation": "index"}}),
+    (WocaRDQN, "CartPole-v1", {"learning_starts": 32, "batch_size": 16, "buffer_size": 150, "num_envs": 2,
+                               "attack_epsilon": [0.05, 0.1], "attack_scale": (0.44, 0.33, 0.037, 0.23)}),
 ]  # fmt: skip
 POLE = {"backend": "gymnasium"}
 FOREIGN = [

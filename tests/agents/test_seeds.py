@@ -8,7 +8,7 @@ import pytest
 import torch
 from trained_rows import ALL, SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
-from rlkit.agents import A2C, DQN, PPO, REINFORCE
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, WocaRDQN
 
 
 @functools.cache
@@ -35,6 +35,8 @@ def undisturbed(algorithm, rows):
         (REINFORCE, "CartPole-v1", 3, {"baseline": "time", "unfinished": "drop"}),
         (REINFORCE, "CartPole-v1", 2, {"baseline": "optimal", "unfinished": "end"}),
         (PPO, "Acrobot-v1", 2, {"clip_range_vf": 0.1, "batch_size": 48}),
+        (WocaRDQN, "CartPole-v1", 1, {"worst_case_fraction": 0.5, "attack_scale": (0.44, 0.33, 0.037, 0.23)}),
+        (WocaRDQN, "CartPole-v1", 2, {"double": True, "dueling": True, "priority_exponent": 0.6}),
     ],
 )
 def test_a_row_of_eight_is_the_run_of_its_seed_alone(algorithm, env, num_envs, settings):
@@ -92,6 +94,14 @@ OWN[PPO] = {
 }
 
 
+OWN[WocaRDQN] = {
+    **OWN[DQN],
+    "attack_epsilon": [0.0, 0.05, 0.2],
+    "worst_case_weight": [0.2, 0.9, 1.0],
+    "worst_case_fraction": [0.0, 0.5, 1.0],
+}
+
+
 @pytest.mark.slow
 @ALL
 def test_rows_with_their_own_hyper_parameters_are_their_single_runs(algorithm):
@@ -134,7 +144,7 @@ def test_a_row_of_three_is_the_run_of_its_seed_alone(algorithm, settings):
 @pytest.mark.parametrize(
     ("what", "named"),
     [
-        ("parameter", r"(weights|biases) of layer \d of the (q|value) network"),
+        ("parameter", r"(weights|biases) of layer \d of the (q|value|worst_case_q) network"),
         ("reward", "a reward"),
         ("observation", "an observation"),
     ],
