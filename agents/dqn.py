@@ -23,7 +23,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -86,7 +86,7 @@ class DQN(Agent):
     config_class = DQNConfig
     scores_are_values = True
     presets = DQN_PRESETS
-    checkpointed = ("target_network.flat", "optimizer", "memory", "_sample", "_updates")
+    checkpointed: ClassVar[tuple[str, ...]] = ("target_network.flat", "optimizer", "memory", "_sample", "_updates")
     config: DQNConfig
 
     def _build(self) -> dict[str, MLP | Dueling]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rlkit.adversarial import Budget, Curriculum, make_defense
+import rlkit.agents
+from rlkit.adversarial import Budget, Curriculum, Distillation, make_defense
 from rlkit.types import Term
 
 
@@ -23,6 +24,7 @@ class DefenseSettings:
         scale: unit of epsilon, one number per feature or one for all; empty for raw units.
         ramp: fraction of training over which epsilon grows from 0.
         numbers: further numbers of the defense by name, such as ``limit``.
+        teacher: file of the policy that distillation learns from, with the rows of the training.
     """
 
     name: str
@@ -31,17 +33,22 @@ class DefenseSettings:
     scale: tuple[float, ...] = ()
     ramp: float = 0.0
     numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    teacher: str = ""
 
     def terms(self) -> tuple[Term, ...]:
         """Return the terms of the loss.
 
         Raises:
             ValueError: an unknown name, or numbers that the defense refuses.
+            FileNotFoundError: there is no file of the teacher.
         """
         epsilon = torch.tensor(self.epsilon, dtype=torch.float64)[:, None]
         scale = torch.tensor(self.scale or (1.0,), dtype=torch.float64)
         strength = _one_or_each(self.strength) if self.strength else None
         further = {name: _one_or_each(each) for name, each in self.numbers.items()}
+        if self.teacher:
+            teacher = rlkit.agents.load(self.teacher, device="cpu").score_network
+            return (Distillation(teacher, strength=1.0 if strength is None else strength, **further),)
         return (make_defense(self.name, Budget(epsilon, scale=scale), strength, Curriculum(end=self.ramp), **further),)
 
 

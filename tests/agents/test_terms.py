@@ -172,7 +172,7 @@ def test_the_loss_of_a_term_is_the_loss_of_the_update(algorithm):
         return targets.loss(features)
 
     def first_gradient(terms):
-        bonus = {} if algorithm is DQN else {"ent_coef": 0.01}
+        bonus = {} if issubclass(algorithm, DQN) else {"ent_coef": 0.01}
         settings = {**SMALL[algorithm], **bonus, "max_grad_norm": 1e6, "engine": "torch"}
         agent = algorithm("CartPole-v1", seeds=range(2), device="cpu", terms=terms, **settings)
         seen, step = [], agent.gradient_step

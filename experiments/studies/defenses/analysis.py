@@ -134,7 +134,7 @@ def chosen_configuration(known: Sequence[DefenseRow], case: DefenseCase) -> str:
 
 def bar_epsilon(known: Sequence[DefenseRow], comparison: DefenseComparison) -> float | None:
     """The smallest epsilon at which plain policies keep at most ``BROKEN`` of the optimum in the median, if any."""
-    own = of_case(known, f"{comparison.name}-{PLAIN}")
+    own = of_case(known, comparison.plain)
     most = BROKEN * comparison.optimum
     return next((each for each in EPSILONS if own and np.median(under_attack(own, each)) <= most), None)
 
@@ -286,7 +286,8 @@ def figure(known: Sequence[DefenseRow], comparison: DefenseComparison = FIRST) -
 
     A panel has plain training and up to four other cases, on the cart-pole also the two hand-made policies as levels.
     """
-    trained = [case for case in CASES if case.comparison is comparison and case.defense and of_case(known, case.name)]
+    drawn_cases = [case for case in CASES if case.comparison is comparison or case.name == comparison.plain]
+    trained = [case for case in drawn_cases if case.defense and of_case(known, case.name)]
     by_name = {case.name: case for case in trained}
     first = [case.name for case in trained if case.arm == PLAIN]
     groups = portions([case.name for case in trained if case.arm != PLAIN], MOST_LINES - 1) or [[]]

@@ -15,7 +15,7 @@ from rlkit.figure_style import svg
 
 from ...report import terminal
 from ...report.ledger import ReportTable, write_bytes, write_tables
-from ...workflows.policies import RLKIT, Subject
+from ...workflows.policies import AGENT_FILE, RLKIT, Subject
 from ..common import rows
 from ..common.policy_cache import rlkit_policy
 from ..common.study import Study, StudyOptions
@@ -42,10 +42,12 @@ from .settings import (
     CASES,
     CEILING,
     COMPARISONS,
+    DISTILLATION,
     EPSILONS,
     EQUAL,
     FIRST,
     LINEAR,
+    PLAIN,
     REPORTED_ON,
     TUNING_EPSILON,
     Configuration,
@@ -68,10 +70,21 @@ def hand_made(name: str) -> ModuleVictim:
     return ModuleVictim([module])
 
 
+def teacher_of(case: DefenseCase, of: Rows, folder: Path) -> str:
+    """The file of the plain policies of the same seeds that are distilled, trained if missing; "" for other cases."""
+    if case.defense != DISTILLATION:
+        return ""
+    comparison, teachers = case.comparison, folder / "teacher"
+    rlkit_policy(comparison.training(PLAIN, [(comparison.teacher, seed) for _, seed in of]), teachers)
+    return str(teachers / AGENT_FILE)
+
+
 def subject_of(case: DefenseCase, of: Rows, folder: Path) -> Subject:
     """The policy of a case, by hand or trained, with the environment that it is evaluated in."""
     task = case.comparison.task
-    policy: Any = rlkit_policy(case.training(of), folder) if case.defense else hand_made(case.name)
+    policy: Any = hand_made(case.name)
+    if case.defense:
+        policy = rlkit_policy(case.training(of, teacher_of(case, of, folder)), folder)
     seeds = [seed for _, seed in of]
 
     def environments(episodes: int, first_seed: int) -> Any:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from itertools import product
 from typing import Any, NamedTuple
 
-from rlkit.adversarial import Threat
+from rlkit.adversarial import APPLICABILITY, Threat
 
 from ...workflows.defense import DefenseSettings
 from ...workflows.train import Training
@@ -30,6 +30,8 @@ BROKEN = 0.2  # the bar is set at the smallest epsilon at which plain policies k
 KEPT = 0.5  # share of the optimum that a defense needs there in the median
 
 PLAIN, FLOOR, CEILING = "plain", "constant pushes", "linear policy"
+DISTILLATION = "distillation"
+WOCAR, PENALTY = "wocar", "sa_dqn_hinge"  # an agent of its own, and the penalty that its paper adds
 LINEAR = (0.1, 0.3, 3.0, 0.5)  # pushes right where its product with the observation is positive; it balances
 
 
@@ -59,6 +61,10 @@ class DefenseComparison(NamedTuple):
     configurations: Mapping[str, tuple[Configuration, ...]]  # of plain training and every defense, plain first
     primary: bool = False  # its tests belong to the primary comparison
     exploratory: tuple[str, ...] = ()  # defenses of it that have no part in the tests
+    of: str = ""  # the comparison whose plain training is the twin of these arms, where it is not its own
+    settings: Mapping[str, Mapping[str, Any]] = {}  # of an arm, the same in all its configurations
+    twins: Mapping[str, str] = {}  # arms that are compared with another arm than plain training
+    teacher: Configuration = Configuration()  # of the plain training that is distilled
 
     @property
     def threat(self) -> Threat:
@@ -70,24 +76,43 @@ class DefenseComparison(NamedTuple):
         """The largest expected return of an episode."""
         return OPTIMUM[self.task.name]
 
-    def training(self, defense: str, rows: Sequence[tuple[Configuration, int]], longer: int = 1) -> Training:
-        """The training of rows, a configuration and a seed each, as one computation: only these numbers differ."""
+    @property
+    def plain(self) -> str:
+        """The case of plain training that its arms are compared with."""
+        return f"{self.of or self.name}-{PLAIN}"
+
+    def training(
+        self, defense: str, rows: Sequence[tuple[Configuration, int]], longer: int = 1, teacher: str = ""
+    ) -> Training:
+        """The training of rows, a configuration and a seed each, as one computation: only these numbers differ.
+
+        Args:
+            defense: the arm.
+            rows: a configuration and a seed each.
+            longer: times the steps.
+            teacher: file of the policy that is distilled.
+        """
         chosen = [configuration for configuration, _ in rows]
         names = [name for name, _ in chosen[0].numbers]
         varied = {name: tuple(dict(each.numbers)[name] for each in chosen) for name in names}
-        terms = None
-        if defense != PLAIN:
-            strength = tuple(each.strength for each in chosen) if chosen[0].strength else ()
-            terms = DefenseSettings(
-                defense, tuple(each.epsilon for each in chosen), strength, self.task.scale, RAMP, varied
-            )
+        settings, algo, terms = dict(self.settings.get(defense, {})), self.algo, None
+        epsilon, strength = (tuple(each) for each in zip(*(each[:2] for each in chosen), strict=True))
+        strength = strength if any(strength) else ()
+        if defense in APPLICABILITY:
+            terms = DefenseSettings(defense, epsilon, strength, self.task.scale, RAMP, varied, teacher)
+        else:
+            settings |= varied
+        if defense == WOCAR:
+            algo = "wocardqn"
+            settings |= {"attack_epsilon": epsilon, "attack_scale": self.task.scale, "worst_case_fraction": RAMP}
+            terms = DefenseSettings(PENALTY, epsilon, strength, self.task.scale, RAMP) if strength else None
         return Training(
             self.task.env,
-            self.algo,
+            algo,
             tuple(seed for _, seed in rows),
             longer * self.steps,
             "tuned",
-            {**self.hyperparameters, **(varied if terms is None else {})},
+            {**self.hyperparameters, **settings},
             self.task.env_kwargs,
             None,
             defense=terms,
@@ -120,9 +145,9 @@ class DefenseCase(NamedTuple):
         """Whether it is a defense that is tested against plain training."""
         return self.twin is not None and self.defense not in self.comparison.exploratory
 
-    def training(self, rows: Sequence[tuple[Configuration, int]]) -> Training:
-        """The training of rows, a configuration and a seed each, as one computation."""
-        return self.comparison.training(self.defense, rows, self.longer)
+    def training(self, rows: Sequence[tuple[Configuration, int]], teacher: str = "") -> Training:
+        """The training of rows, a configuration and a seed each, as one computation; see ``DefenseComparison``."""
+        return self.comparison.training(self.defense, rows, self.longer, teacher)
 
 
 def product_of(numbers: Mapping[str, Any]) -> tuple[Configuration, ...]:
@@ -135,9 +160,17 @@ def product_of(numbers: Mapping[str, Any]) -> tuple[Configuration, ...]:
     return tuple(found)
 
 
-def comparison_of(name: str, table: Mapping[str, Any]) -> DefenseComparison:
-    """The comparison of a table; a list of tables of numbers stands for the products of each."""
+def comparison_of(name: str, table: Mapping[str, Any], others: Mapping[str, Any]) -> DefenseComparison:
+    """The comparison of a table; a list of tables of numbers stands for the products of each.
+
+    One that is ``of`` another of the ``others`` has its task, agent, steps and seeds, and is exploratory.
+    """
     fields = dict(table)
+    if "of" in fields:
+        shared = ("task", "algo", "steps", "tuning_seeds", "seeds", "hyperparameters")
+        fields |= {key: others[fields["of"]][key] for key in shared if key in others[fields["of"]]}
+        fields |= {"exploratory": list(fields["configurations"])}
+        (fields["teacher"],) = product_of(fields.pop("teacher", {}))
     task = {task.name: task for task in (CARTPOLE, GRID)}[fields.pop("task")]
     configurations = {
         defense: tuple(
@@ -156,14 +189,16 @@ def comparison_of(name: str, table: Mapping[str, Any]) -> DefenseComparison:
 def comparisons() -> tuple[DefenseComparison, ...]:
     """The comparisons of ``comparisons.toml``, in its order."""
     text = (files(__package__) / "comparisons.toml").read_text(encoding="utf-8")
-    return tuple(comparison_of(name, table) for name, table in tomllib.loads(text).items())
+    tables = tomllib.loads(text)
+    return tuple(comparison_of(name, table, tables) for name, table in tables.items())
 
 
 def cases_of(comparison: DefenseComparison) -> tuple[DefenseCase, ...]:
     """Plain training and all defenses of a comparison."""
     names = {defense: f"{comparison.name}-{defense}" for defense in comparison.configurations}
+    twins = {defense: names[twin] for defense, twin in comparison.twins.items()}
     return tuple(
-        DefenseCase(case, comparison, defense, None if defense == PLAIN else names[PLAIN])
+        DefenseCase(case, comparison, defense, None if defense == PLAIN else twins.get(defense, comparison.plain))
         for defense, case in names.items()
     )
 
