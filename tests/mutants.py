@@ -774,6 +774,20 @@ MUTANTS = [
         ("adversarial/test_defenses.py::test_the_greedy_action_stays_provocable_at_epsilon_0",),
     ),
     Mutant(
+        "WocaR takes the actions that can be provoked at s for those of s'",
+        "agents/wocar.py",
+        "interval_bounds(self.choosing()[0], features, self.budget)",
+        "interval_bounds(self.choosing()[0], self.features(batch.obs), self.budget)",
+        ("agents/test_wocar.py::test_targets_are_those_of_a_loop_by_hand",),
+    ),
+    Mutant(
+        "the target network of WocaR's worst case stands still",
+        "agents/wocar.py",
+        "(*super().followed(), (self.worst_target_network, self.worst_network))",
+        "super().followed()",
+        ("agents/test_wocar.py::test_the_worst_case_target_network_follows_its_own_network",),
+    ),
+    Mutant(
         "RADIAL takes the best logits for the worst",
         "rlkit/adversarial/defenses/radial.py",
         "(advantage >= 0)[..., None], lower, upper)",

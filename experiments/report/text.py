@@ -51,6 +51,7 @@ WORDS = {
     "radial": "RADIAL",
     "sa_ppo_kl": "SA-PPO",
     "sa_dqn_hinge": "SA-DQN",
+    "wocar": "WocaR",
     "car_dqn": "CAR-DQN",
     "lipschitz_hinge": "Lipschitz hinge",
     "two_lip": "2-Lip",

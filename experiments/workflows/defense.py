@@ -1,4 +1,4 @@
-"""The defense that a training has: its name and numbers, as data."""
+"""The defense that a training has, as data: its name and numbers, or the policy that is distilled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ class DefenseSettings:
         scale: unit of epsilon, one number per feature or one for all; empty for raw units.
         ramp: fraction of training over which epsilon grows from 0.
         numbers: further numbers of the defense by name, such as ``limit``.
-        teacher: file of the policy that distillation learns from, with the rows of the training.
     """
 
     name: str
@@ -33,23 +32,43 @@ class DefenseSettings:
     scale: tuple[float, ...] = ()
     ramp: float = 0.0
     numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    teacher: str = ""
 
     def terms(self) -> tuple[Term, ...]:
         """Return the terms of the loss.
 
         Raises:
             ValueError: an unknown name, or numbers that the defense refuses.
-            FileNotFoundError: there is no file of the teacher.
         """
         epsilon = torch.tensor(self.epsilon, dtype=torch.float64)[:, None]
         scale = torch.tensor(self.scale or (1.0,), dtype=torch.float64)
         strength = _one_or_each(self.strength) if self.strength else None
         further = {name: _one_or_each(each) for name, each in self.numbers.items()}
-        if self.teacher:
-            teacher = rlkit.agents.load(self.teacher, device="cpu").score_network
-            return (Distillation(teacher, strength=1.0 if strength is None else strength, **further),)
         return (make_defense(self.name, Budget(epsilon, scale=scale), strength, Curriculum(end=self.ramp), **further),)
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """Distillation of the policy in a file, with one number for all seeds or one for each.
+
+    Args:
+        teacher: the file; its rows are those of the training.
+        temperature: T.
+        strength: weight of the penalty.
+    """
+
+    teacher: str
+    temperature: tuple[float, ...]
+    strength: tuple[float, ...]
+
+    def terms(self) -> tuple[Term, ...]:
+        """Return the terms of the loss.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a file that is damaged, or numbers that distillation refuses.
+        """
+        teacher = rlkit.agents.load(self.teacher, device="cpu").score_network
+        return (Distillation(teacher, _one_or_each(self.temperature), _one_or_each(self.strength)),)
 
 
 def _one_or_each(numbers: tuple[float, ...]) -> Tensor:

@@ -22,7 +22,7 @@ from rlkit.plotting import Curve, learning_curves
 from ..report.grid_panel import GridPanel, Slider, shares
 from ..report.ledger import Picture, RunRecord, write_csv
 from ..stopping import interruptible
-from .defense import DefenseSettings
+from .defense import DefenseSettings, DistillationSettings
 from .evaluate import Played, capped_note, mean_note, played_by, returns_of, seed_table
 from .exact import (
     CURVE_WORK,
@@ -60,7 +60,7 @@ class Training:
     backend: str = "auto"
     device: str = "cpu"
     step_timeout: float | None = None
-    defense: DefenseSettings | None = None
+    defense: DefenseSettings | DistillationSettings | None = None
     engine: EngineName = "auto"
 
     def make_agent(self) -> Agent:

@@ -1,4 +1,4 @@
-"""WocaR-DQN: DQN without an attack and without weight, its targets by hand, and worst cases in closed form."""
+"""WocaR-DQN: DQN where the worst case has no weight, its targets by hand, and worst cases in closed form."""
 
 import numpy as np
 import pytest
@@ -22,9 +22,9 @@ from rlkit.mdp import TabularMDP
         {"normalize_observations": True, "normalize_rewards": True},
     ],
 )
-def test_without_an_attack_and_without_weight_it_is_dqn_to_the_bit(settings):
+def test_without_weight_it_is_dqn_to_the_bit_with_an_attack_and_without(settings):
     plain = trained(DQN, range(2), **settings)
-    found = trained(WocaRDQN, range(2), **{"attack_epsilon": 0.0, "worst_case_weight": 0.0, **settings})
+    found = trained(WocaRDQN, range(2), **{"attack_epsilon": [0.0, 0.1], "worst_case_weight": 0.0, **settings})
     theirs = kept(plain)
     for name, tensor in kept(found).items():
         if name in theirs:

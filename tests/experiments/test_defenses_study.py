@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from source_tree import ROOT
 
+import rlkit.agents
 from rlkit.adversarial import APPLICABILITY, PGD, Budget, ModuleVictim, RobustnessCurve, ValueAware
 from rlkit.adversarial import strongest as strongest_of_curves
 from rlkit.envs import GridWorld
@@ -51,7 +53,7 @@ RADIAL = next(case for case in CASES if case.name == "ppo-radial")
 
 
 def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defense_alone():
-    for comparison in COMPARISONS:
+    for comparison in (each for each in COMPARISONS if not each.of):
         served = "values" if comparison.algo == "dqn" else "policies"
         assert next(iter(comparison.configurations)) == PLAIN
         assert set(comparison.exploratory) < set(comparison.configurations)
@@ -77,6 +79,68 @@ def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defe
     given = equal.training([(equal.given, 5)])
     assert given.hyperparameters == {**settings.GRID_DQN.hyperparameters, "gamma": (0.99,), "learning_rate": (0.002,)}
     assert settings.LONGER.training([(FIRST.configurations[PLAIN][0], 5)]).steps == 8 * FIRST.steps
+
+
+FURTHER = {case.name: case for case in CASES if case.comparison.of}
+
+
+def test_further_defenses_have_the_sizes_and_twins_of_their_comparison_and_no_part_in_its_tests(tmp_path):
+    by_name = {comparison.name: comparison for comparison in COMPARISONS}
+    for case in FURTHER.values():
+        comparison, other = case.comparison, by_name[case.comparison.of]
+        for field in ("task", "algo", "steps", "tuning_seeds", "seeds", "hyperparameters"):
+            assert getattr(comparison, field) == getattr(other, field)
+        assert len(set(map(str, case.configurations))) == 8
+        assert not case.tested
+        assert case not in family(other)
+        assert family(comparison) == ()
+        broken = [row(other.plain, "worst case", epsilon, seed, -4.0) for epsilon in (0.2, 0.4) for seed in (0, 1)]
+        whole = [row(other.plain, "worst case", 0.1, seed, 0.7) for seed in (0, 1)]
+        assert bar_epsilon([*whole, *broken], comparison) == 0.2
+    twins = {name: case.twin for name, case in FURTHER.items()}
+    assert twins.pop("grid-ppo-further-weight_decay") == "grid-ppo-further-linear"
+    assert {twin for name, twin in twins.items() if name.startswith("grid-ppo")} == {"grid-ppo-plain"}
+    assert {twin for name, twin in twins.items() if name.startswith("grid-dqn")} == {"grid-dqn-plain"}
+    chosen = rows.read(ROOT / "results" / "defenses" / "chosen-rows.csv", ChosenRow)
+    (plain,) = (each.configuration for each in chosen if each.case == "grid-dqn-plain")
+    assert str(by_name["grid-dqn-further"].teacher) == plain
+
+
+def test_further_defenses_are_the_trainings_that_their_names_say(tmp_path):
+    def training(name):
+        case = FURTHER[name]
+        return case.training([(each, 5) for each in case.configurations], str(tmp_path / "teacher"))
+
+    wocar = training("grid-dqn-further-wocar")
+    assert (wocar.algo, wocar.hyperparameters["attack_scale"]) == ("wocardqn", GRID.scale)
+    assert wocar.hyperparameters["attack_epsilon"] == wocar.defense.epsilon == (0.2,) * 4 + (0.4,) * 4
+    assert wocar.hyperparameters["worst_case_weight"] == (0.2, 0.5) * 4
+    assert (wocar.defense.name, wocar.defense.strength) == ("sa_dqn_hinge", (0.0, 0.0, 0.005, 0.005) * 2)
+    without = FURTHER["grid-dqn-further-wocar"]
+    assert without.training([(without.configurations[0], 5)]).defense is None  # no strength, no default strength
+    distilled = training("grid-dqn-further-distillation")
+    assert distilled.defense.temperature == (1, 1, 20, 20, 100, 100, 1, 100)
+    assert distilled.defense.strength == (1, 10, 1, 10, 1, 10, 100, 100)
+    assert training("grid-dqn-further-tanh").make_agent().config.activation == "tanh"
+    assert training("grid-ppo-further-relu").make_agent().config.activation == "relu"
+    for name in ("grid-ppo-further-linear", "grid-ppo-further-weight_decay"):
+        assert training(name).make_agent().networks["policy"].sizes == (2, 4)
+    assert training("grid-ppo-further-weight_decay").defense.strength[0] == 1e-4
+
+
+@pytest.mark.slow
+def test_a_distilled_policy_learns_from_plain_training_of_its_own_seed(tmp_path):
+    case = FURTHER["grid-dqn-further-distillation"]
+    case = case._replace(comparison=case.comparison._replace(steps=1_400))
+    of = [(each, seed) for each, seed in zip(case.configurations, (5, 6, 7), strict=False)]
+    subject = run.subject_of(case, of, tmp_path)
+    teacher = rlkit.agents.load(tmp_path / "teacher" / "agent.safetensors", device="cpu")
+    assert teacher.seeds == subject.policy.seeds == (5, 6, 7)
+    alone = case.comparison.training(PLAIN, [(case.comparison.teacher, 6)]).make_agent().learn(1_400)
+    assert torch.equal(teacher.network.flat[1], alone.network.flat[0])
+    terms = case.training(of, str(tmp_path / "teacher" / "agent.safetensors")).defense.terms()
+    obs = teacher.evaluation_env(1).obs
+    assert torch.equal(terms[0].teacher(teacher.features(obs)), teacher.scores(obs))
 
 
 def test_configurations_are_the_products_of_a_table():

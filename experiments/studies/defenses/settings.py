@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rlkit.adversarial import APPLICABILITY, Threat
 
-from ...workflows.defense import DefenseSettings
+from ...workflows.defense import DefenseSettings, DistillationSettings
 from ...workflows.train import Training
 from ..common.tasks import CARTPOLE, GRID, THREATS, Task
 
@@ -95,11 +95,14 @@ class DefenseComparison(NamedTuple):
         chosen = [configuration for configuration, _ in rows]
         names = [name for name, _ in chosen[0].numbers]
         varied = {name: tuple(dict(each.numbers)[name] for each in chosen) for name in names}
-        settings, algo, terms = dict(self.settings.get(defense, {})), self.algo, None
+        settings, algo = dict(self.settings.get(defense, {})), self.algo
+        terms: DefenseSettings | DistillationSettings | None = None
         epsilon, strength = (tuple(each) for each in zip(*(each[:2] for each in chosen), strict=True))
         strength = strength if any(strength) else ()
-        if defense in APPLICABILITY:
-            terms = DefenseSettings(defense, epsilon, strength, self.task.scale, RAMP, varied, teacher)
+        if defense == DISTILLATION:
+            terms = DistillationSettings(teacher, strength=strength, **varied)
+        elif defense in APPLICABILITY:
+            terms = DefenseSettings(defense, epsilon, strength, self.task.scale, RAMP, varied)
         else:
             settings |= varied
         if defense == WOCAR:
