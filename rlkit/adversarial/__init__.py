@@ -6,8 +6,6 @@ policy itself do not change. An attack that fails proves nothing about other att
 ``docs/reference/adversarial.md`` describes each attack.
 """
 
-from rlkit.losses import provocable, worst_case_aware_values, worst_case_target
-
 from .attacked_policy import AttackedPolicy
 from .attacks.base import Attack, AttackResult, execute, perturb, sweep
 from .attacks.best_of import BestOf
@@ -254,7 +252,6 @@ __all__ = [
     "perturb",
     "preference_gap",
     "probability_bounds",
-    "provocable",
     "reachable_actions",
     "robust_optimum",
     "robustness_curve",
@@ -275,7 +272,5 @@ __all__ = [
     "warnings_of",
     "worst_bellman_error",
     "worst_case",
-    "worst_case_aware_values",
-    "worst_case_target",
     "worst_logits",
 ]

@@ -29,17 +29,14 @@ from rlkit.adversarial import (
     lipschitz_bound,
     make_defense,
     overlap,
-    provocable,
     table_lipschitz,
     upper_leads,
     worst_bellman_error,
-    worst_case_aware_values,
-    worst_case_target,
     worst_logits,
 )
 from rlkit.adversarial.defenses.ascent import ascend_to_best, random_start
 from rlkit.adversarial.defenses.car_dqn import soft_weights
-from rlkit.losses import huber, kl_divergence, log_probability
+from rlkit.losses import huber, kl_divergence, log_probability, provocable, worst_case_aware_values, worst_case_target
 from rlkit.nn import MLP, Dueling
 from rlkit.types import Targets
 

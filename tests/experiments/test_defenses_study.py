@@ -81,7 +81,7 @@ def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defe
     assert settings.LONGER.training([(FIRST.configurations[PLAIN][0], 5)]).steps == 8 * FIRST.steps
 
 
-FURTHER = {case.name: case for case in CASES if case.comparison.of}
+FURTHER = {case.name: case for case in CASES if case.comparison.of and case.given is None}
 
 
 def test_further_defenses_have_the_sizes_and_twins_of_their_comparison_and_no_part_in_its_tests(tmp_path):
@@ -125,7 +125,12 @@ def test_further_defenses_are_the_trainings_that_their_names_say(tmp_path):
     assert training("grid-ppo-further-relu").make_agent().config.activation == "relu"
     for name in ("grid-ppo-further-linear", "grid-ppo-further-weight_decay"):
         assert training(name).make_agent().networks["policy"].sizes == (2, 4)
-    assert training("grid-ppo-further-weight_decay").defense.strength[0] == 1e-4
+    decayed = training("grid-ppo-further-weight_decay")
+    assert decayed.defense.strength[0] == 1e-4
+    equal, own = settings.LINEAR_EQUAL, decayed.make_agent().config
+    given = equal.training([(equal.given, 5)]).make_agent().config
+    assert not equal.tested
+    assert (given.gamma, given.ent_coef) == ((own.gamma,), (own.ent_coef,))
 
 
 @pytest.mark.slow

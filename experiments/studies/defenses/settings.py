@@ -222,10 +222,18 @@ EQUAL = DefenseCase(  # plain training with the hyper-parameters that all defens
     given=Configuration(numbers=tuple((name, GRID_DQN.hyperparameters[name]) for name in ("gamma", "learning_rate"))),
 )
 
+LINEAR_EQUAL = DefenseCase(  # a linear policy with the hyper-parameters that the one with weight decay was given
+    "grid-ppo-further-linear-equal",
+    next(each for each in COMPARISONS if each.name == "grid-ppo-further"),
+    "linear",
+    given=Configuration(numbers=(("gamma", 0.995), ("ent_coef", 0.1))),
+)
+
 CASES = (
     DefenseCase(FLOOR, FIRST),
     DefenseCase(CEILING, FIRST),
     *(case for comparison in COMPARISONS for case in cases_of(comparison)),
     LONGER,
     EQUAL,
+    LINEAR_EQUAL,
 )
