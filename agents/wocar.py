@@ -1,8 +1,10 @@
-"""WocaR-DQN (Liang et al. 2022, "Efficient adversarial training without attacking: worst-case-aware robust
-reinforcement learning", section 4).
+"""Worst-case-aware robust DQN (WocaR-DQN).
+
+Source: Liang et al. 2022, "Efficient adversarial training without attacking: worst-case-aware robust reinforcement
+learning".
 
 Beside Q a second network Qworst learns what the greedy policy of Q earns in the worst case, if an attacker may show
-any observation within a ball. DQN's update becomes, with a_ = max or argmax over actions:
+any observation within a ball. DQN's update becomes:
 
     A(s') = {a: upper_a >= max_b lower_b}                 (bounds of Q(., a; theta-) over the ball around s')
     y_worst = r + gamma min_(a in A(s')) Qworst(s', a; phi-)
@@ -14,8 +16,8 @@ No attack is computed: which actions can be provoked follows from interval bound
 ``double`` the networks theta and phi choose a*, and A is of theta. The paper also penalizes actions that change within
 the ball: pass ``terms=[SADQNHinge(...)]``, without its weights of states.
 
-The published code differs: it takes A at s instead of s', with a strict comparison and a radius of 0.001, has no phi-,
-and penalizes with RADIAL's loss.
+The published code differs: it takes A at s instead of s', with a strict comparison and a radius of 0.001, and has no
+phi-. Its updated version penalizes with RADIAL's loss.
 """
 
 from __future__ import annotations
