@@ -8,6 +8,7 @@ import torch
 
 from rlkit.adversarial import APPLICABILITY, PGD, Budget, ModuleVictim, RobustnessCurve, ValueAware
 from rlkit.adversarial import strongest as strongest_of_curves
+from rlkit.adversarial.defenses import interval
 from rlkit.envs import GridWorld
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
@@ -44,10 +45,13 @@ from rlkit.experiments.studies.defenses.settings import (
     cases_of,
     product_of,
 )
+from rlkit.nn import MLP
+from rlkit.nn.matmul import ALIGNMENT
 from rlkit.planning import backward_induction
 
 PPO_PLAIN = next(case for case in CASES if case.name == "ppo-plain")
 RADIAL = next(case for case in CASES if case.name == "ppo-radial")
+LONGER = settings.LONGER[FIRST.name]
 
 
 def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defense_alone():
@@ -76,7 +80,98 @@ def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defe
     assert not equal.tested
     given = equal.training([(equal.given, 5)])
     assert given.hyperparameters == {**settings.GRID_DQN.hyperparameters, "gamma": (0.99,), "learning_rate": (0.002,)}
-    assert settings.LONGER.training([(FIRST.configurations[PLAIN][0], 5)]).steps == 8 * FIRST.steps
+
+
+def test_plain_training_is_as_long_as_the_gradients_of_the_most_expensive_defense():
+    times = {"ppo": 8, "grid-dqn": 4, "grid-ppo": 8, "cartpole-dqn": 4, "cartpole-ppo": 8}
+    assert set(settings.LONGER) == set(times)
+    for comparison in COMPARISONS:
+        longer = settings.LONGER[comparison.name]
+        assert (
+            longer.training([(comparison.configurations[PLAIN][0], 5)]).steps
+            == times[comparison.name] * comparison.steps
+        )
+        assert not longer.tested
+        assert longer.chosen_in == f"{comparison.name}-plain"
+
+
+class BackwardPasses:
+    """Counts the backward passes of minibatches through a network of scores."""
+
+    def __init__(self, monkeypatch, network):
+        self.network, self.count = network, 0
+        for name in ("vjp", "input_vjp"):
+            monkeypatch.setattr(MLP, name, self.by_hand(getattr(MLP, name)))
+        monkeypatch.setattr(MLP, "__call__", self.by_autograd(MLP.__call__))
+        for name in ("thin_affine", "thin_product"):
+            monkeypatch.setattr(interval, name, self.of_bounds(getattr(interval, name)))
+
+    def counted(self, tensor):
+        """Count when the gradient of a tensor is computed."""
+
+        def count(_):
+            self.count += 1
+
+        if tensor.requires_grad:
+            tensor.register_hook(count)
+
+    def by_hand(self, method):
+        def wrapped(network, x):
+            output, pull = method(network, x)
+
+            def counting(*given):
+                self.count += network is self.network()
+                return pull(*given)
+
+            return output, counting
+
+        return wrapped
+
+    def by_autograd(self, method):
+        def wrapped(network, x):
+            output = method(network, x)
+            if network is self.network() and x.shape[1] >= ALIGNMENT:  # a smaller minibatch is padded and passed again
+                self.counted(output)
+            return output
+
+        return wrapped
+
+    def of_bounds(self, product):
+        def wrapped(*given):
+            output = product(*given)
+            if output.shape[-1] not in self.network().sizes[1:-1]:  # centers or radii of the scores
+                self.counted(output)
+            return output
+
+        return wrapped
+
+
+@pytest.mark.parametrize("algo", settings.GRADIENT_EVALUATIONS)
+def test_gradient_evaluations_are_the_backward_passes_of_an_update(algo, monkeypatch):
+    comparison = next(each for each in COMPARISONS if each.name == f"grid-{algo}")
+    made = {}
+
+    def network():
+        return made["agent"].network if algo == "dqn" else made["agent"].actor_critic.policy
+
+    passes = BackwardPasses(monkeypatch, network)
+    tested = {name for each in COMPARISONS if each.algo == algo for name in each.configurations} - {
+        "J1",
+        "J2",
+        "two_lip",
+    }
+    assert set(settings.GRADIENT_EVALUATIONS[algo]) == tested
+    for name in tested:
+        configurations = next(c.configurations for c in COMPARISONS if c.algo == algo and name in c.configurations)
+        training = comparison.training(name, [(configurations[name][0], 5)])
+        made["agent"] = agent = replace(training, engine="torch").make_agent()
+        updates = []
+        differentiate = agent.differentiate
+        agent.differentiate = lambda *given: updates.append(1) or differentiate(*given)
+        passes.count = 0
+        agent.learn(1100)
+        assert updates
+        assert passes.count == settings.GRADIENT_EVALUATIONS[algo][name] * len(updates), name
 
 
 def test_configurations_are_the_products_of_a_table():
@@ -102,18 +197,18 @@ def test_the_grids_optimum_is_that_of_its_table():
 
 def test_longer_training_has_the_configuration_of_plain_training_and_no_part_in_the_bar(tmp_path, monkeypatch):
     known = kept_rows([250.0] * 10)
-    known += [replace(each, case=settings.LONGER.name) for each in of_case(known, "ppo-plain")]
+    known += [replace(each, case=LONGER.name) for each in of_case(known, "ppo-plain")]
     assert [line[0] for line in bar_table(known, FIRST).rows] == ["ppo-radial"]
     tuned = row("ppo-plain", NATURAL, 0.0, 5, 500.0, stage=TUNING, configuration=str(PPO_PLAIN.configurations[1]))
     rows.append(tmp_path / "defense-rows.csv", [tuned])
     monkeypatch.setattr(run, "measure", lambda *given: None)
-    chosen = run.tune(settings.LONGER, StudyOptions(tmp_path))
+    chosen = run.tune(LONGER, StudyOptions(tmp_path))
     assert [(configuration, seed) for configuration, seed in chosen] == [
         (PPO_PLAIN.configurations[1], seed) for seed in FIRST.seeds
     ]
     better = replace(tuned, selected=501.0, earned=501.0, configuration=str(PPO_PLAIN.configurations[2]))
     rows.append(tmp_path / "defense-rows.csv", [better])
-    assert run.tune(settings.LONGER, StudyOptions(tmp_path)) == chosen  # a choice is frozen
+    assert run.tune(LONGER, StudyOptions(tmp_path)) == chosen  # a choice is frozen
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from .settings import (
     EPSILONS,
     FIRST,
     FLOOR,
+    GRADIENT_EVALUATIONS,
     KEPT,
     PLAIN,
     SOLVED,
@@ -253,6 +254,17 @@ def tuning_table(known: Sequence[DefenseRow], comparison: DefenseComparison) -> 
             lines.append((case.name, name, len(natural), float(np.median(natural)), float(np.median(left)), chosen))
     columns = ("policy", "configuration", "seeds", NATURAL, f"{TUNING_EPSILON:g}", "")
     return ReportTable("tuning", "Medians on the tuning seeds under the strongest attack", columns, tuple(lines))
+
+
+def gradient_table() -> ReportTable:
+    """Tabulate the gradient evaluations that a minibatch costs with every defense."""
+    lines: list[tuple[Cell, ...]] = [
+        (algo, training, evaluations)
+        for algo, of in GRADIENT_EVALUATIONS.items()
+        for training, evaluations in of.items()
+    ]
+    columns = ("agent", "training", "gradient evaluations")
+    return ReportTable("gradients", "Gradient evaluations of a minibatch", columns, tuple(lines))
 
 
 def bound_table(bounds: Sequence[WorstCaseRow]) -> ReportTable:

@@ -31,6 +31,7 @@ from .analysis import (
     bound_table,
     chosen_configuration,
     figure,
+    gradient_table,
     of_case,
     tables,
 )
@@ -236,6 +237,7 @@ def tabulated(data: Path) -> Sequence[ReportTable]:
     masking = rows.read(data / "masking-rows.csv", MaskingRow)
     distances = rows.read(data / "distance-rows.csv", DistanceRow)
     further = (
+        gradient_table(),
         bound_table(rows.read(data / "bounds-rows.csv", WorstCaseRow)),
         distance_table(distances),
         order_table(distances),

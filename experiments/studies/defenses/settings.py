@@ -30,6 +30,28 @@ BROKEN = 0.2  # the bar is set at the smallest epsilon at which plain policies k
 KEPT = 0.5  # share of the optimum that a defense needs there in the median
 
 PLAIN, FLOOR, CEILING = "plain", "constant pushes", "linear policy"
+
+# gradient evaluations that a minibatch costs, by agent and training: backward passes of its observations through the
+# network of the scores, that of the loss included; interval bounds are two passes, of centers and of radii
+GRADIENT_EVALUATIONS: Mapping[str, Mapping[str, int]] = {
+    "dqn": {
+        PLAIN: 1,
+        "sa_dqn_hinge": 3,
+        "radial": 3,
+        "car_dqn": 4,
+        "adversarial_training": 4,
+        "lipschitz_hinge": 1,
+        "gaussian_augmentation": 3,
+    },
+    "ppo": {
+        PLAIN: 1,
+        "sa_ppo_kl": 8,
+        "radial": 3,
+        "adversarial_training": 4,
+        "lipschitz_hinge": 1,
+        "gaussian_augmentation": 3,
+    },
+}
 LINEAR = (0.1, 0.3, 3.0, 0.5)  # pushes right where its product with the observation is positive; it balances
 
 
@@ -69,6 +91,12 @@ class DefenseComparison(NamedTuple):
     def optimum(self) -> float:
         """The largest expected return of an episode."""
         return OPTIMUM[self.task.name]
+
+    @property
+    def gradient_evaluations(self) -> int:
+        """Those of a minibatch of the most expensive defense that is tested."""
+        of = GRADIENT_EVALUATIONS[self.algo]
+        return max(of[defense] for defense in self.configurations if defense not in self.exploratory)
 
     def training(self, defense: str, rows: Sequence[tuple[Configuration, int]], longer: int = 1) -> Training:
         """The training of rows, a configuration and a seed each, as one computation: only these numbers differ."""
@@ -171,10 +199,14 @@ def cases_of(comparison: DefenseComparison) -> tuple[DefenseCase, ...]:
 COMPARISONS = comparisons()
 FIRST = COMPARISONS[0]  # the smaller one, of PPO on the cart-pole
 
-# one minibatch of SA-PPO's divergence costs eight evaluations of a gradient: the loss, five steps of ascent, and the
-# divergence at two observations
-EQUAL_GRADIENTS = 8
-LONGER = DefenseCase("ppo-plain-longer", FIRST, PLAIN, longer=EQUAL_GRADIENTS, chosen_in="ppo-plain")  # no defense
+
+def longer(comparison: DefenseComparison) -> DefenseCase:
+    """Plain training for as many gradient evaluations as the most expensive defense has; it is no defense."""
+    plain = f"{comparison.name}-{PLAIN}"
+    return DefenseCase(f"{plain}-longer", comparison, PLAIN, longer=comparison.gradient_evaluations, chosen_in=plain)
+
+
+LONGER = {each.name: longer(each) for each in COMPARISONS if each is FIRST or each.primary}
 
 GRID_DQN = next(each for each in COMPARISONS if each.name == "grid-dqn")
 EQUAL = DefenseCase(  # plain training with the hyper-parameters that all defenses were given; no defense
@@ -188,6 +220,6 @@ CASES = (
     DefenseCase(FLOOR, FIRST),
     DefenseCase(CEILING, FIRST),
     *(case for comparison in COMPARISONS for case in cases_of(comparison)),
-    LONGER,
+    *LONGER.values(),
     EQUAL,
 )
