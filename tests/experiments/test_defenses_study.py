@@ -95,6 +95,17 @@ def test_plain_training_is_as_long_as_the_gradients_of_the_most_expensive_defens
         assert longer.chosen_in == f"{comparison.name}-plain"
 
 
+class CountedCalls:
+    """A function that counts how often it is called."""
+
+    def __init__(self, function):
+        self.function, self.count = function, 0
+
+    def __call__(self, *given):
+        self.count += 1
+        return self.function(*given)
+
+
 class BackwardPasses:
     """Counts the backward passes of minibatches through a network of scores."""
 
@@ -165,13 +176,11 @@ def test_gradient_evaluations_are_the_backward_passes_of_an_update(algo, monkeyp
         configurations = next(c.configurations for c in COMPARISONS if c.algo == algo and name in c.configurations)
         training = comparison.training(name, [(configurations[name][0], 5)])
         made["agent"] = agent = replace(training, engine="torch").make_agent()
-        updates = []
-        differentiate = agent.differentiate
-        agent.differentiate = lambda *given: updates.append(1) or differentiate(*given)
+        agent.differentiate = updates = CountedCalls(agent.differentiate)
         passes.count = 0
         agent.learn(1100)
-        assert updates
-        assert passes.count == settings.GRADIENT_EVALUATIONS[algo][name] * len(updates), name
+        assert updates.count
+        assert passes.count == settings.GRADIENT_EVALUATIONS[algo][name] * updates.count, name
 
 
 def test_configurations_are_the_products_of_a_table():
@@ -282,7 +291,7 @@ def test_the_configuration_is_the_most_robust_of_those_that_keep_the_natural_ret
         row("ppo-radial", attack, epsilon, seed, each[place], stage=TUNING, configuration=name)
         for name, each in earned.items()
         for seed in range(3)
-        for place, (attack, epsilon) in enumerate(((NATURAL, 0.0), ("PGD", settings.TUNING_EPSILON)))
+        for place, (attack, epsilon) in enumerate(((NATURAL, 0.0), ("PGD", settings.EPSILONS[-1])))
     ]
     assert chosen_configuration(known, RADIAL) == "strong"
     only = [each for each in known if each.configuration == "lazy"]
@@ -323,6 +332,24 @@ def test_the_bar(left, natural, verdict):
     assert found["epsilon"] == 0.2
     assert found["plain median"] == 90.0
     assert found["seeds above plain"] == sum(each > 90 for each in left)
+
+
+def test_a_task_whose_optimum_is_not_known_has_a_threshold_and_no_bar():
+    acrobot = next(each for each in COMPARISONS if each.name == "acrobot-ppo")
+    assert acrobot.epsilons == (0.05, 0.1, 0.2)
+    assert acrobot.training(PLAIN, [(acrobot.configurations[PLAIN][0], 5)]).preset == "rl-zoo"
+    known = [
+        row(f"acrobot-ppo-{name}", attack, epsilon, seed, left if epsilon else natural)
+        for name, natural, left in ((PLAIN, -80.0, -500.0), ("radial", -100.0, -101.0), ("sa_ppo_kl", -101.0, -99.0))
+        for seed in range(10)
+        for attack, epsilon in ((NATURAL, 0.0), ("PGD", 0.2))
+    ]
+    assert bar_epsilon(known, acrobot) is None
+    lines = {line[0]: line for line in bar_table(known, acrobot).rows}
+    assert [line[1] for line in lines.values()] == [0.2, 0.2]
+    assert [lines[f"acrobot-ppo-{name}"][5] for name in ("radial", "sa_ppo_kl")] == [10, 0]  # seeds with -100
+    assert {line[8] for line in lines.values()} == {"no bar"}
+    assert {line[-1] for line in lines.values()} == {pytest.approx(6 / 1024)}  # of three, one was not run
 
 
 def test_the_bar_is_corrected_over_all_defenses_of_the_family_those_that_were_not_run_too():
@@ -391,10 +418,10 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
 def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypatch):
     grid = next(each for each in COMPARISONS if each.name == "grid-dqn")
     few = {name: grid.configurations[name][:2] for name in (PLAIN, "J1")}
-    tiny = grid._replace(steps=1100, seeds=(0,), tuning_seeds=(5,), configurations=few)
+    tiny = grid._replace(steps=1100, seeds=(0,), tuning_seeds=(5,), configurations=few, epsilons=(0.2,))
     cases = cases_of(tiny)
     for module in (run, analysis):
-        for name, value in {"CASES": cases, "EPSILONS": (0.2,), "COMPARISONS": (tiny,)}.items():
+        for name, value in {"CASES": cases, "COMPARISONS": (tiny,)}.items():
             monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(input_gradients, "HALVINGS", 3)
     monkeypatch.setattr(input_gradients, "MAX_BOXES", 256)

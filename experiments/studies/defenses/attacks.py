@@ -27,11 +27,12 @@ from rlkit.envs import GridWorld, find_dynamics
 
 from ...workflows.fitted_attacks import learned, lookahead
 from ...workflows.policies import Subject
-from ..common.tasks import CARTPOLE, GRID, Task
-from .settings import EPSILONS, LINEAR, REPORTED_ON, SELECTED_ON
+from ..common.tasks import ACROBOT, CARTPOLE, GRID, Task
+from .settings import LINEAR, REPORTED_ON, SELECTED_ON
 
 PROVOKE = PGD(3, every_action=False)
 FITTED_EPSILONS = (0.2, 0.4)  # of attacks that take minutes to fit
+ACROBOT_FITTED_EPSILONS = (0.1, 0.2)
 LEARNED_STEPS = 20_000  # environment steps of a learned adversary, per seed
 MAX_BOXES = 2**15  # of verification, per state of a grid
 
@@ -57,9 +58,13 @@ class Attacker(NamedTuple):
     """An attack, the epsilons at which it is used, and whether it is fitted to each of them."""
 
     fit: Callable[[Subject, Budget, Threat], Attack]
-    epsilons: tuple[float, ...] = EPSILONS
+    epsilons: tuple[float, ...] = ()  # empty for all of the comparison
     fitted: bool = False
     tunes: bool = True  # whether configurations are chosen by it too
+
+    def used_at(self, epsilons: Sequence[float]) -> list[float]:
+        """The epsilons of these at which it is used."""
+        return [epsilon for epsilon in epsilons if not self.epsilons or epsilon in self.epsilons]
 
 
 class Outcome(NamedTuple):
@@ -127,8 +132,13 @@ GRID_ATTACKERS: Mapping[str, Attacker] = {
     "PGD": ready(PGD(10)),
     "worst case": Attacker(worst_case, fitted=True),
 }
+ACROBOT_ATTACKERS: Mapping[str, Attacker] = {
+    "noise": ready(Noise("sign")),
+    "PGD": ready(PGD(10)),
+    "learned": Attacker(adversary, ACROBOT_FITTED_EPSILONS, fitted=True, tunes=False),
+}
 
 
 def attackers_of(task: Task) -> Mapping[str, Attacker]:
     """The attacks in a task."""
-    return {CARTPOLE.name: ATTACKERS, GRID.name: GRID_ATTACKERS}[task.name]
+    return {CARTPOLE.name: ATTACKERS, GRID.name: GRID_ATTACKERS, ACROBOT.name: ACROBOT_ATTACKERS}[task.name]

@@ -12,11 +12,10 @@ from rlkit.adversarial import Threat
 
 from ...workflows.defense import DefenseSettings
 from ...workflows.train import Training
-from ..common.tasks import CARTPOLE, GRID, THREATS, Task
+from ..common.tasks import ACROBOT, CARTPOLE, GRID, THREATS, Task
 
 RAMP = 0.5  # of training, over which epsilon grows
-EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale
-TUNING_EPSILON = 0.4  # at which configurations are compared
+EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale; of comparisons without their own
 SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selected, and other ones that are reported
 
 MASKING_EPSILON = 0.4  # at which defended policies are asked whether their gradients mislead
@@ -26,10 +25,12 @@ SETTLED = 0.02  # relative change of the mean return that counts as nothing
 
 OPTIMUM = {CARTPOLE.name: 500.0, GRID.name: 0.7053082191780823}  # largest expected return of an episode
 SOLVED = 0.95  # share of the optimum that a policy needs without an attack
+THRESHOLDS = {ACROBOT.name: -100.0}  # that return in a task whose optimum is not known: gymnasium's threshold
 BROKEN = 0.2  # the bar is set at the smallest epsilon at which plain policies keep no larger share
 KEPT = 0.5  # share of the optimum that a defense needs there in the median
 
 PLAIN, FLOOR, CEILING = "plain", "constant pushes", "linear policy"
+LINEAR = (0.1, 0.3, 3.0, 0.5)  # pushes right where its product with the observation is positive; it balances
 
 # gradient evaluations that a minibatch costs, by agent and training: backward passes of its observations through the
 # network of the scores, that of the loss included; interval bounds are two passes, of centers and of radii
@@ -52,7 +53,6 @@ GRADIENT_EVALUATIONS: Mapping[str, Mapping[str, int]] = {
         "gaussian_augmentation": 3,
     },
 }
-LINEAR = (0.1, 0.3, 3.0, 0.5)  # pushes right where its product with the observation is positive; it balances
 
 
 class Configuration(NamedTuple):
@@ -81,6 +81,8 @@ class DefenseComparison(NamedTuple):
     configurations: Mapping[str, tuple[Configuration, ...]]  # of plain training and every defense, plain first
     primary: bool = False  # its tests belong to the primary comparison
     exploratory: tuple[str, ...] = ()  # defenses of it that have no part in the tests
+    epsilons: tuple[float, ...] = EPSILONS  # of the attacks; configurations are compared at the last one
+    preset: str = "tuned"  # of the hyper-parameters
 
     @property
     def threat(self) -> Threat:
@@ -88,9 +90,14 @@ class DefenseComparison(NamedTuple):
         return THREATS[self.task.env]
 
     @property
-    def optimum(self) -> float:
-        """The largest expected return of an episode."""
-        return OPTIMUM[self.task.name]
+    def optimum(self) -> float | None:
+        """The largest expected return of an episode; None where it is not known, so that there is no bar."""
+        return OPTIMUM.get(self.task.name)
+
+    @property
+    def solved(self) -> float:
+        """The natural return that a policy needs."""
+        return THRESHOLDS[self.task.name] if self.optimum is None else SOLVED * self.optimum
 
     @property
     def gradient_evaluations(self) -> int:
@@ -114,7 +121,7 @@ class DefenseComparison(NamedTuple):
             self.algo,
             tuple(seed for _, seed in rows),
             longer * self.steps,
-            "tuned",
+            self.preset,
             {**self.hyperparameters, **(varied if terms is None else {})},
             self.task.env_kwargs,
             None,
@@ -166,7 +173,7 @@ def product_of(numbers: Mapping[str, Any]) -> tuple[Configuration, ...]:
 def comparison_of(name: str, table: Mapping[str, Any]) -> DefenseComparison:
     """The comparison of a table; a list of tables of numbers stands for the products of each."""
     fields = dict(table)
-    task = {task.name: task for task in (CARTPOLE, GRID)}[fields.pop("task")]
+    task = {task.name: task for task in (CARTPOLE, GRID, ACROBOT)}[fields.pop("task")]
     configurations = {
         defense: tuple(
             each for part in (numbers if isinstance(numbers, list) else [numbers]) for each in product_of(part)
