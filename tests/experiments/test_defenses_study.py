@@ -529,3 +529,21 @@ def test_gradients_are_masked_where_an_attack_without_them_leaves_less(corners, 
     assert [line[1] for line in lines] == ["by hand, gradients", masking.CORNERS]
     assert lines[1][-1] == answer
     assert lines[1][3].value == pytest.approx(corners - 100.0 + 0.04)
+
+
+def test_attacks_of_the_masking_count_where_they_leave_less():
+    known = kept_rows([300.0] * 10, at=0.4)
+    stronger = [(0, 80.0), (1, 260.0), (2, 500.0)]
+    found = [
+        masking.MaskingRow("ppo-radial", seed, masking.LEARNED, 10_000, 0, settings.MASKING_EPSILON, earned)
+        for seed in range(10)
+        for earned in (400.0, *(less for s, less in stronger if s == seed))
+    ]
+    ((case, reported, fewer, most, left, verdict),) = masking.strengthened_table(found, known).rows
+    assert (case, reported.value, fewer, most, left.value, verdict) == ("ppo-radial", 300.0, 2, 220.0, 300.0, "met")
+    weaker = [replace(each, earned=249.0) for each in found]
+    ((*_, left, verdict),) = masking.strengthened_table(weaker, known).rows
+    assert (left.value, verdict) == (249.0, "not met")
+    below_plain = [replace(each, earned=80.0 if each.seed < 2 else each.earned) for each in found]
+    assert masking.strengthened_table(below_plain, known).rows[0][-1] == "not met"  # eight of ten above their twin
+    assert masking.strengthened_table(found, kept_rows([300.0] * 10, at=0.2)).rows[0][-1] == ""  # a bar elsewhere

@@ -211,20 +211,17 @@ def bar_table(known: Sequence[DefenseRow], comparison: DefenseComparison) -> Rep
     """
     cases = [case for case in CASES if case.comparison is comparison and case.twin is not None]
     p, q = probabilities(known, cases), corrected(known, family(comparison))
-    epsilon, bar = epsilon_of_tests(known, comparison), bar_epsilon(known, comparison)
-    optimum, lines = comparison.optimum, []
+    epsilon = epsilon_of_tests(known, comparison)
+    lines: list[tuple[Cell, ...]] = []
     for case in (case for case in cases if case.name in p):
         own, plain = of_case(known, case.name), of_case(known, str(case.twin))
         left, of_plain = under_attack(own, epsilon), under_attack(plain, epsilon)
         natural = natural_returns(own)
         above, solved = int((left > of_plain).sum()), int((natural >= comparison.solved).sum())
-        enough = optimum is not None and np.median(left) >= KEPT * optimum
-        met = enough and above >= ABOVE * len(left) and solved >= NATURAL_KEPT * len(left)
         loss = difference_interval(natural, natural_returns(plain), paired=True)
         gain = difference_interval(left, of_plain, paired=True)
-        verdict = "no bar" if bar is None else "met" if met else "not met"
         lines.append((case.name, epsilon, float(np.median(of_plain)), median_interval(left), above, solved, loss, gain,
-                      verdict, p[case.name], q.get(case.name)))  # fmt: skip
+                      bar_verdict(known, case, left), p[case.name], q.get(case.name)))  # fmt: skip
     columns = (
         "policy", "epsilon", "plain median", "median", "seeds above plain",
         f"seeds with natural >= {comparison.solved:.4g}", "natural minus plain", "attacked minus plain", "bar", "p",
@@ -233,6 +230,18 @@ def bar_table(known: Sequence[DefenseRow], comparison: DefenseComparison) -> Rep
     return ReportTable(
         "bar", "The bar: defended against plain policies under the strongest attack", columns, tuple(lines)
     )
+
+
+def bar_verdict(known: Sequence[DefenseRow], case: DefenseCase, left: Floats) -> str:
+    """Say whether a defense meets the bar if it keeps the returns ``left [S]`` there, or that there is no bar."""
+    comparison = case.comparison
+    bar = bar_epsilon(known, comparison)
+    if bar is None or comparison.optimum is None:
+        return "no bar"
+    above = int((left > under_attack(of_case(known, str(case.twin)), bar)).sum())
+    solved = int((natural_returns(of_case(known, case.name)) >= comparison.solved).sum())
+    enough = np.median(left) >= KEPT * comparison.optimum
+    return "met" if enough and above >= ABOVE * len(left) and solved >= NATURAL_KEPT * len(left) else "not met"
 
 
 def attack_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:

@@ -38,7 +38,15 @@ from .analysis import (
 from .attacks import MAX_BOXES as GRID_BOXES
 from .attacks import attackers_of, outcomes
 from .input_gradients import COMPARED, IN_ORDER, DistanceRow, distance_rows, distance_table, order_table
-from .masking import MaskingRow, adversary_table, complete, masking_table, measure_masking, of_masked
+from .masking import (
+    MaskingRow,
+    adversary_table,
+    complete,
+    masking_table,
+    measure_masking,
+    of_masked,
+    strengthened_table,
+)
 from .settings import (
     CASES,
     CEILING,
@@ -243,6 +251,7 @@ def tabulated(data: Path) -> Sequence[ReportTable]:
         order_table(distances),
         masking_table(masking, known),
         adversary_table(masking),
+        strengthened_table(masking, known),
     )
     made = (*tables(known, rows.read(data / "certified-rows.csv", CertifiedRow)), *further)
     made = tuple(table for table in made if table.rows)

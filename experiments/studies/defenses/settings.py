@@ -20,7 +20,7 @@ SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selec
 
 MASKING_EPSILON = 0.4  # at which defended policies are asked whether their gradients mislead
 ADVERSARIES = 3  # trained afresh on every defended policy
-ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000)  # of their training, until a doubling changes nothing
+ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000, 160_000)  # of their training, until a doubling changes nothing
 SETTLED = 0.02  # relative change of the mean return that counts as nothing
 
 OPTIMUM = {CARTPOLE.name: 500.0, GRID.name: 0.7053082191780823}  # largest expected return of an episode
