@@ -28,6 +28,7 @@ from rlkit.experiments.studies.defenses.analysis import (
     corrected,
     epsilon_of_tests,
     family,
+    longer_table,
     of_case,
     strongest,
     under_attack,
@@ -216,6 +217,19 @@ def test_longer_training_has_the_configuration_of_plain_training_and_no_part_in_
     better = replace(tuned, selected=501.0, earned=501.0, configuration=str(PPO_PLAIN.configurations[2]))
     rows.append(tmp_path / "defense-rows.csv", [better])
     assert run.tune(LONGER, StudyOptions(tmp_path)) == chosen  # a choice is frozen
+
+
+def test_defenses_are_compared_with_longer_plain_training_at_the_epsilon_of_the_bar():
+    known = kept_rows([250.0] * 10)
+    assert longer_table(known).rows == ()
+    known += [
+        replace(each, case=LONGER.name, selected=260.0, earned=260.0 if each.seed else 240.0)
+        for each in of_case(known, "ppo-plain")
+    ]
+    ((case, epsilon, median, of_plain, above, gain, p),) = longer_table(known).rows
+    assert (case, epsilon, median.value, of_plain.value, above) == ("ppo-radial", 0.2, 250.0, 260.0, 1)
+    assert gain.value == pytest.approx(-8.0)
+    assert p == 22 / 1024  # all signs, and those with one difference turned, in both directions
 
 
 @pytest.mark.slow

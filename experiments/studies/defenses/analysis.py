@@ -24,6 +24,7 @@ from .settings import (
     FLOOR,
     GRADIENT_EVALUATIONS,
     KEPT,
+    LONGER,
     PLAIN,
     DefenseCase,
     DefenseComparison,
@@ -281,6 +282,30 @@ def gradient_table() -> ReportTable:
     ]
     columns = ("agent", "training", "gradient evaluations")
     return ReportTable("gradients", "Gradient evaluations of a minibatch", columns, tuple(lines))
+
+
+def longer_table(known: Sequence[DefenseRow]) -> ReportTable:
+    """Compare every defense that is tested with plain training of as many gradient evaluations, at the same epsilon.
+
+    Differences are paired by seed; tests are exact under random signs, two-sided, exploratory and not corrected.
+    """
+    lines: list[tuple[Cell, ...]] = []
+    for name, longer in LONGER.items():
+        plain = of_case(known, longer.name)
+        for case in (case for case in CASES if plain and case.tested and case.comparison.name == name):
+            epsilon = epsilon_of_tests(known, case.comparison)
+            own = of_case(known, case.name)
+            if not own:
+                continue
+            left, of_plain = under_attack(own, epsilon), under_attack(plain, epsilon)
+            gain = difference_interval(left, of_plain, paired=True)
+            medians = median_interval(left), median_interval(of_plain)
+            lines.append((case.name, epsilon, *medians, int((left > of_plain).sum()), gain,
+                          sign_flip_test(left - of_plain)))  # fmt: skip
+    columns = ("policy", "epsilon", "median", "longer plain", "seeds above it", "attacked minus longer plain", "p")
+    return ReportTable(
+        "longer", "Defended against plain policies of as many gradient evaluations", columns, tuple(lines)
+    )
 
 
 def bound_table(bounds: Sequence[WorstCaseRow]) -> ReportTable:

@@ -32,6 +32,7 @@ from .analysis import (
     chosen_configuration,
     figure,
     gradient_table,
+    longer_table,
     of_case,
     tables,
 )
@@ -246,6 +247,7 @@ def tabulated(data: Path) -> Sequence[ReportTable]:
     distances = rows.read(data / "distance-rows.csv", DistanceRow)
     further = (
         gradient_table(),
+        longer_table(known),
         bound_table(rows.read(data / "bounds-rows.csv", WorstCaseRow)),
         distance_table(distances),
         order_table(distances),
