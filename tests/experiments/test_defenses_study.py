@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -252,6 +253,39 @@ def test_values_by_hand_and_constant_ones_name_the_action_to_provoke():
     assert by_hand(obs).argmin(dim=-1).tolist() == [[0, 1]]
     for action in (0, 1):
         assert constant(action)(obs).argmin(dim=-1).tolist() == [[action, action]]
+    assert constant(1, 3)(obs).argmin(dim=-1).tolist() == [[1, 1]]
+
+
+def test_the_torque_of_the_lowest_value_takes_the_most_energy_from_acrobot():
+    env = gym.make("Acrobot-v1").unwrapped
+    rng = np.random.default_rng(5)
+    for state in rng.uniform(-1.5, 1.5, (20, 4)):
+        env.reset(seed=0)
+        env.dt = 0.01  # the power at this state, not the energy of a whole step
+        after = []
+        for action in range(3):
+            env.state = state.copy()
+            env.step(action)
+            after.append(energy(env, env.state))
+        theta1, theta2, *velocities = state
+        obs = [np.cos(theta1), np.sin(theta1), np.cos(theta2), np.sin(theta2), *velocities]
+        values = attacks.pumping(torch.tensor(obs)[None, None])
+        assert values.argmin() == np.argmin(after)
+        assert values.argmax() == np.argmax(after)
+
+
+def energy(acrobot, state):
+    """Kinetic and potential energy of the two links, from the parameters of gymnasium's equations."""
+    theta1, theta2, v1, v2 = state
+    m1, m2 = acrobot.LINK_MASS_1, acrobot.LINK_MASS_2
+    l1, lc1, lc2 = acrobot.LINK_LENGTH_1, acrobot.LINK_COM_POS_1, acrobot.LINK_COM_POS_2
+    inertia, g = acrobot.LINK_MOI, 9.8
+    d11 = m1 * lc1**2 + m2 * (l1**2 + lc2**2 + 2 * l1 * lc2 * np.cos(theta2)) + 2 * inertia
+    d12 = m2 * (lc2**2 + l1 * lc2 * np.cos(theta2)) + inertia
+    d22 = m2 * lc2**2 + inertia
+    kinetic = 0.5 * d11 * v1**2 + d12 * v1 * v2 + 0.5 * d22 * v2**2
+    height1, height2 = -lc1 * np.cos(theta1), -l1 * np.cos(theta1) - lc2 * np.cos(theta1 + theta2)
+    return kinetic + g * (m1 * height1 + m2 * height2)
 
 
 def row(case, attack, epsilon, seed, selected, earned=None, stage=TEST, configuration=""):

@@ -32,7 +32,6 @@ from .settings import LINEAR, REPORTED_ON, SELECTED_ON
 
 PROVOKE = PGD(3, every_action=False)
 FITTED_EPSILONS = (0.2, 0.4)  # of attacks that take minutes to fit
-ACROBOT_FITTED_EPSILONS = (0.1, 0.2)
 LEARNED_STEPS = 20_000  # environment steps of a learned adversary, per seed
 MAX_BOXES = 2**15  # of verification, per state of a grid
 
@@ -45,11 +44,20 @@ def by_hand(obs: Tensor) -> Tensor:
     return torch.stack([-lean, lean], dim=-1)
 
 
-def constant(action: int) -> ActionValues:
+def pumping(obs: Tensor) -> Tensor:
+    """Value Acrobot's torques -1, 0 and 1 by the power that they give, ``[S, B, 6] -> [S, B, 3]``.
+
+    The torque acts between the links, so its power is torque times the second link's angular velocity, and the lowest
+    value is that of the torque that brakes.
+    """
+    return torch.tensor([-1.0, 0.0, 1.0], dtype=obs.dtype) * obs[..., 5:]
+
+
+def constant(action: int, num_actions: int = 2) -> ActionValues:
     """Value the action lowest everywhere, so that an attack provokes it at every step."""
 
     def values(obs: Tensor) -> Tensor:
-        return (torch.arange(2) != action).to(obs.dtype).expand(*obs.shape[:2], 2)
+        return (torch.arange(num_actions) != action).to(obs.dtype).expand(*obs.shape[:2], num_actions)
 
     return values
 
@@ -135,7 +143,8 @@ GRID_ATTACKERS: Mapping[str, Attacker] = {
 ACROBOT_ATTACKERS: Mapping[str, Attacker] = {
     "noise": ready(Noise("sign")),
     "PGD": ready(PGD(10)),
-    "learned": Attacker(adversary, ACROBOT_FITTED_EPSILONS, fitted=True, tunes=False),
+    "brake": Attacker(lambda *_: ValueAware(pumping, PROVOKE, "brake"), tunes=False),
+    "provoke no torque": Attacker(lambda *_: ValueAware(constant(1, 3), PROVOKE, "provoke no torque"), tunes=False),
 }
 
 
