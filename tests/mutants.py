@@ -1032,6 +1032,13 @@ MUTANTS = [
         ("experiments/test_defenses_study.py::test_the_strongest_attack_is_selected_as_of_curves",),
     ),
     Mutant(
+        "an attack of the masking counts where it leaves more",
+        "experiments/studies/defenses/masking.py",
+        "left = np.minimum(reported, least)",
+        "left = np.maximum(reported, least)",
+        ("experiments/test_defenses_study.py::test_attacks_of_the_masking_count_where_they_leave_less",),
+    ),
+    Mutant(
         "Holm's correction lets a larger p-value fall below a smaller one",
         "rlkit/statistics/multiple_testing.py",
         "np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))",

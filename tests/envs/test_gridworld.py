@@ -583,7 +583,7 @@ def test_what_is_seen_is_the_callers_to_write_on() -> None:
         (["S.G"], {"tiles": {"H": 1.0}}, r"tile 'H': use one letter other than S, H and G"),
         (["S.G"], {"tiles": {"ab": 1.0}}, r"tile 'ab': use one letter"),
         (["S.G"], {"tiles": {"1": 1.0}}, r"tile '1': use one letter"),
-        (["Sa.G"], {"tiles": {"a": Tile(to="b")}}, r"'a' at row 0, column 1 carries the agent to 'b', which occurs 0 times on the map"),
+        (["Sa.G"], {"tiles": {"a": Tile(to="b")}}, r"carries the agent to 'b', which occurs 0 times on the map"),
         (["Sa.G"], {"tiles": {"a": Tile(to=(3, 0))}}, r"carries the agent to \(3, 0\), which is a wall or outside"),
         (["Sa#.G"], {"tiles": {"a": Tile(to=(0, 2))}}, r"carries the agent to \(0, 2\), which is a wall or outside"),
         (["SabG"], {"tiles": {"a": Tile(to="b"), "b": Tile(to="S")}}, r"to 'b', which carries it on at once: name"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from source_tree import ROOT
 import rlkit.agents
 from rlkit.adversarial import APPLICABILITY, PGD, Budget, ModuleVictim, RobustnessCurve, ValueAware
 from rlkit.adversarial import strongest as strongest_of_curves
+from rlkit.adversarial.defenses import interval
 from rlkit.envs import GridWorld
 from rlkit.experiments.studies.common import rows
 from rlkit.experiments.studies.common.study import StudyOptions
@@ -29,6 +31,7 @@ from rlkit.experiments.studies.defenses.analysis import (
     corrected,
     epsilon_of_tests,
     family,
+    longer_table,
     of_case,
     strongest,
     under_attack,
@@ -46,10 +49,13 @@ from rlkit.experiments.studies.defenses.settings import (
     cases_of,
     product_of,
 )
+from rlkit.nn import MLP
+from rlkit.nn.matmul import ALIGNMENT
 from rlkit.planning import backward_induction
 
 PPO_PLAIN = next(case for case in CASES if case.name == "ppo-plain")
 RADIAL = next(case for case in CASES if case.name == "ppo-radial")
+LONGER = settings.LONGER[FIRST.name]
 
 
 def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defense_alone():
@@ -78,7 +84,102 @@ def test_every_arm_has_as_many_configurations_and_differs_from_plain_in_the_defe
     assert not equal.tested
     given = equal.training([(equal.given, 5)])
     assert given.hyperparameters == {**settings.GRID_DQN.hyperparameters, "gamma": (0.99,), "learning_rate": (0.002,)}
-    assert settings.LONGER.training([(FIRST.configurations[PLAIN][0], 5)]).steps == 8 * FIRST.steps
+
+
+def test_plain_training_is_as_long_as_the_gradients_of_the_most_expensive_defense():
+    times = {"ppo": 8, "grid-dqn": 4, "grid-ppo": 8, "cartpole-dqn": 4, "cartpole-ppo": 8}
+    assert set(settings.LONGER) == set(times)
+    for name, longer in settings.LONGER.items():
+        comparison = longer.comparison
+        training = longer.training([(comparison.configurations[PLAIN][0], 5)])
+        assert training.steps == times[name] * comparison.steps
+        assert not longer.tested
+        assert longer.chosen_in == f"{name}-plain"
+
+
+class CountedCalls:
+    """A function that counts how often it is called."""
+
+    def __init__(self, function):
+        self.function, self.count = function, 0
+
+    def __call__(self, *given):
+        self.count += 1
+        return self.function(*given)
+
+
+class BackwardPasses:
+    """Counts the backward passes of minibatches through a network of scores."""
+
+    def __init__(self, monkeypatch, network):
+        self.network, self.count = network, 0
+        for name in ("vjp", "input_vjp"):
+            monkeypatch.setattr(MLP, name, self.by_hand(getattr(MLP, name)))
+        monkeypatch.setattr(MLP, "__call__", self.by_autograd(MLP.__call__))
+        for name in ("thin_affine", "thin_product"):
+            monkeypatch.setattr(interval, name, self.of_bounds(getattr(interval, name)))
+
+    def counted(self, tensor):
+        """Count when the gradient of a tensor is computed."""
+
+        def count(_):
+            self.count += 1
+
+        if tensor.requires_grad:
+            tensor.register_hook(count)
+
+    def by_hand(self, method):
+        def wrapped(network, x):
+            output, pull = method(network, x)
+
+            def counting(*given):
+                self.count += network is self.network()
+                return pull(*given)
+
+            return output, counting
+
+        return wrapped
+
+    def by_autograd(self, method):
+        def wrapped(network, x):
+            output = method(network, x)
+            if network is self.network() and x.shape[1] >= ALIGNMENT:  # a smaller minibatch is padded and passed again
+                self.counted(output)
+            return output
+
+        return wrapped
+
+    def of_bounds(self, product):
+        def wrapped(*given):
+            output = product(*given)
+            if output.shape[-1] not in self.network().sizes[1:-1]:  # centers or radii of the scores
+                self.counted(output)
+            return output
+
+        return wrapped
+
+
+@pytest.mark.parametrize("algo", settings.GRADIENT_EVALUATIONS)
+def test_gradient_evaluations_are_the_backward_passes_of_an_update(algo, monkeypatch):
+    comparison = next(each for each in COMPARISONS if each.name == f"grid-{algo}")
+    made = {}
+
+    def network():
+        return made["agent"].network if algo == "dqn" else made["agent"].actor_critic.policy
+
+    passes = BackwardPasses(monkeypatch, network)
+    own = [each for each in COMPARISONS if each.algo == algo]
+    tested = {name for each in own for name in each.configurations if name not in each.exploratory}
+    assert set(settings.GRADIENT_EVALUATIONS[algo]) == tested
+    for name in tested:
+        configurations = next(c.configurations for c in COMPARISONS if c.algo == algo and name in c.configurations)
+        training = comparison.training(name, [(configurations[name][0], 5)])
+        made["agent"] = agent = replace(training, engine="torch").make_agent()
+        agent.differentiate = updates = CountedCalls(agent.differentiate)
+        passes.count = 0
+        agent.learn(1100)
+        assert updates.count
+        assert passes.count == settings.GRADIENT_EVALUATIONS[algo][name] * updates.count, name
 
 
 FURTHER = {case.name: case for case in CASES if case.comparison.of and case.given is None}
@@ -171,18 +272,31 @@ def test_the_grids_optimum_is_that_of_its_table():
 
 def test_longer_training_has_the_configuration_of_plain_training_and_no_part_in_the_bar(tmp_path, monkeypatch):
     known = kept_rows([250.0] * 10)
-    known += [replace(each, case=settings.LONGER.name) for each in of_case(known, "ppo-plain")]
+    known += [replace(each, case=LONGER.name) for each in of_case(known, "ppo-plain")]
     assert [line[0] for line in bar_table(known, FIRST).rows] == ["ppo-radial"]
     tuned = row("ppo-plain", NATURAL, 0.0, 5, 500.0, stage=TUNING, configuration=str(PPO_PLAIN.configurations[1]))
     rows.append(tmp_path / "defense-rows.csv", [tuned])
     monkeypatch.setattr(run, "measure", lambda *given: None)
-    chosen = run.tune(settings.LONGER, StudyOptions(tmp_path))
+    chosen = run.tune(LONGER, StudyOptions(tmp_path))
     assert [(configuration, seed) for configuration, seed in chosen] == [
         (PPO_PLAIN.configurations[1], seed) for seed in FIRST.seeds
     ]
     better = replace(tuned, selected=501.0, earned=501.0, configuration=str(PPO_PLAIN.configurations[2]))
     rows.append(tmp_path / "defense-rows.csv", [better])
-    assert run.tune(settings.LONGER, StudyOptions(tmp_path)) == chosen  # a choice is frozen
+    assert run.tune(LONGER, StudyOptions(tmp_path)) == chosen  # a choice is frozen
+
+
+def test_defenses_are_compared_with_longer_plain_training_at_the_epsilon_of_the_bar():
+    known = kept_rows([250.0] * 10)
+    assert longer_table(known).rows == ()
+    known += [
+        replace(each, case=LONGER.name, selected=260.0, earned=260.0 if each.seed else 240.0)
+        for each in of_case(known, "ppo-plain")
+    ]
+    ((case, epsilon, median, of_plain, above, gain, p),) = longer_table(known).rows
+    assert (case, epsilon, median.value, of_plain.value, above) == ("ppo-radial", 0.2, 250.0, 260.0, 1)
+    assert gain.value == pytest.approx(-8.0)
+    assert p == 22 / 1024  # all signs, and those with one difference turned, in both directions
 
 
 @pytest.mark.slow
@@ -205,6 +319,39 @@ def test_values_by_hand_and_constant_ones_name_the_action_to_provoke():
     assert by_hand(obs).argmin(dim=-1).tolist() == [[0, 1]]
     for action in (0, 1):
         assert constant(action)(obs).argmin(dim=-1).tolist() == [[action, action]]
+    assert constant(1, 3)(obs).argmin(dim=-1).tolist() == [[1, 1]]
+
+
+def test_the_torque_of_the_lowest_value_takes_the_most_energy_from_acrobot():
+    env = gym.make("Acrobot-v1").unwrapped
+    rng = np.random.default_rng(5)
+    for state in rng.uniform(-1.5, 1.5, (20, 4)):
+        env.reset(seed=0)
+        env.dt = 0.01  # the power at this state, not the energy of a whole step
+        after = []
+        for action in range(3):
+            env.state = state.copy()
+            env.step(action)
+            after.append(energy(env, env.state))
+        theta1, theta2, *velocities = state
+        obs = [np.cos(theta1), np.sin(theta1), np.cos(theta2), np.sin(theta2), *velocities]
+        values = attacks.pumping(torch.tensor(obs)[None, None])
+        assert values.argmin() == np.argmin(after)
+        assert values.argmax() == np.argmax(after)
+
+
+def energy(acrobot, state):
+    """Kinetic and potential energy of the two links, from the parameters of gymnasium's equations."""
+    theta1, theta2, v1, v2 = state
+    m1, m2 = acrobot.LINK_MASS_1, acrobot.LINK_MASS_2
+    l1, lc1, lc2 = acrobot.LINK_LENGTH_1, acrobot.LINK_COM_POS_1, acrobot.LINK_COM_POS_2
+    inertia, g = acrobot.LINK_MOI, 9.8
+    d11 = m1 * lc1**2 + m2 * (l1**2 + lc2**2 + 2 * l1 * lc2 * np.cos(theta2)) + 2 * inertia
+    d12 = m2 * (lc2**2 + l1 * lc2 * np.cos(theta2)) + inertia
+    d22 = m2 * lc2**2 + inertia
+    kinetic = 0.5 * d11 * v1**2 + d12 * v1 * v2 + 0.5 * d22 * v2**2
+    height1, height2 = -lc1 * np.cos(theta1), -l1 * np.cos(theta1) - lc2 * np.cos(theta1 + theta2)
+    return kinetic + g * (m1 * height1 + m2 * height2)
 
 
 def row(case, attack, epsilon, seed, selected, earned=None, stage=TEST, configuration=""):
@@ -256,7 +403,7 @@ def test_the_configuration_is_the_most_robust_of_those_that_keep_the_natural_ret
         row("ppo-radial", attack, epsilon, seed, each[place], stage=TUNING, configuration=name)
         for name, each in earned.items()
         for seed in range(3)
-        for place, (attack, epsilon) in enumerate(((NATURAL, 0.0), ("PGD", settings.TUNING_EPSILON)))
+        for place, (attack, epsilon) in enumerate(((NATURAL, 0.0), ("PGD", settings.EPSILONS[-1])))
     ]
     assert chosen_configuration(known, RADIAL) == "strong"
     only = [each for each in known if each.configuration == "lazy"]
@@ -297,6 +444,24 @@ def test_the_bar(left, natural, verdict):
     assert found["epsilon"] == 0.2
     assert found["plain median"] == 90.0
     assert found["seeds above plain"] == sum(each > 90 for each in left)
+
+
+def test_a_task_whose_optimum_is_not_known_has_a_threshold_and_no_bar():
+    acrobot = next(each for each in COMPARISONS if each.name == "acrobot-ppo")
+    assert acrobot.epsilons == (0.05, 0.1, 0.2)
+    assert acrobot.training(PLAIN, [(acrobot.configurations[PLAIN][0], 5)]).preset == "rl-zoo"
+    known = [
+        row(f"acrobot-ppo-{name}", attack, epsilon, seed, left if epsilon else natural)
+        for name, natural, left in ((PLAIN, -80.0, -500.0), ("radial", -100.0, -101.0), ("sa_ppo_kl", -101.0, -99.0))
+        for seed in range(10)
+        for attack, epsilon in ((NATURAL, 0.0), ("PGD", 0.2))
+    ]
+    assert bar_epsilon(known, acrobot) is None
+    lines = {line[0]: line for line in bar_table(known, acrobot).rows}
+    assert [line[1] for line in lines.values()] == [0.2, 0.2]
+    assert [lines[f"acrobot-ppo-{name}"][5] for name in ("radial", "sa_ppo_kl")] == [10, 0]  # seeds with -100
+    assert {line[8] for line in lines.values()} == {"no bar"}
+    assert [line[-1] for line in lines.values()] == pytest.approx([6 / 1024] * 2)  # of three, one was not run
 
 
 def test_the_bar_is_corrected_over_all_defenses_of_the_family_those_that_were_not_run_too():
@@ -365,10 +530,10 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
 def test_a_grids_cases_are_measured_by_their_exact_worst_case(tmp_path, monkeypatch):
     grid = next(each for each in COMPARISONS if each.name == "grid-dqn")
     few = {name: grid.configurations[name][:2] for name in (PLAIN, "J1")}
-    tiny = grid._replace(steps=1100, seeds=(0,), tuning_seeds=(5,), configurations=few)
+    tiny = grid._replace(steps=1100, seeds=(0,), tuning_seeds=(5,), configurations=few, epsilons=(0.2,))
     cases = cases_of(tiny)
     for module in (run, analysis):
-        for name, value in {"CASES": cases, "EPSILONS": (0.2,), "COMPARISONS": (tiny,)}.items():
+        for name, value in {"CASES": cases, "COMPARISONS": (tiny,)}.items():
             monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(input_gradients, "HALVINGS", 3)
     monkeypatch.setattr(input_gradients, "MAX_BOXES", 256)
@@ -478,3 +643,21 @@ def test_gradients_are_masked_where_an_attack_without_them_leaves_less(corners, 
     assert [line[1] for line in lines] == ["by hand, gradients", masking.CORNERS]
     assert lines[1][-1] == answer
     assert lines[1][3].value == pytest.approx(corners - 100.0 + 0.04)
+
+
+def test_attacks_of_the_masking_count_where_they_leave_less():
+    known = kept_rows([300.0] * 10, at=0.4)
+    stronger = [(0, 80.0), (1, 260.0), (2, 500.0)]
+    found = [
+        masking.MaskingRow("ppo-radial", seed, masking.LEARNED, 10_000, 0, settings.MASKING_EPSILON, earned)
+        for seed in range(10)
+        for earned in (400.0, *(less for s, less in stronger if s == seed))
+    ]
+    ((case, reported, fewer, most, left, verdict),) = masking.strengthened_table(found, known).rows
+    assert (case, reported.value, fewer, most, left.value, verdict) == ("ppo-radial", 300.0, 2, 220.0, 300.0, "met")
+    weaker = [replace(each, earned=249.0) for each in found]
+    ((*_, left, verdict),) = masking.strengthened_table(weaker, known).rows
+    assert (left.value, verdict) == (249.0, "not met")
+    below_plain = [replace(each, earned=80.0 if each.seed < 2 else each.earned) for each in found]
+    assert masking.strengthened_table(below_plain, known).rows[0][-1] == "not met"  # eight of ten above their twin
+    assert masking.strengthened_table(found, kept_rows([300.0] * 10, at=0.2)).rows[0][-1] == ""  # a bar elsewhere

@@ -20,13 +20,12 @@ from .settings import (
     CASES,
     CEILING,
     COMPARISONS,
-    EPSILONS,
     FIRST,
     FLOOR,
+    GRADIENT_EVALUATIONS,
     KEPT,
+    LONGER,
     PLAIN,
-    SOLVED,
-    TUNING_EPSILON,
     DefenseCase,
     DefenseComparison,
 )
@@ -115,33 +114,35 @@ def under_attack(own: Sequence[DefenseRow], epsilon: float) -> Floats:
 def chosen_configuration(known: Sequence[DefenseRow], case: DefenseCase) -> str:
     """Return the configuration whose median under the strongest attack is highest on the tuning seeds.
 
-    It is chosen among those whose median natural return is at least ``SOLVED`` of the optimum, or among all if there is
-    none; of equal ones it is that of the highest mean natural return, and then the first.
+    It is chosen among those whose median natural return is at least ``solved`` of the comparison, or among all if there
+    is none; of equal ones it is that of the highest mean natural return, and then the first.
     """
     own = of_case(known, case.name, TUNING)
     by_name: dict[str, list[DefenseRow]] = {}
     for row in own:
         by_name.setdefault(row.configuration, []).append(row)
-    enough = SOLVED * case.comparison.optimum
-    solved = [name for name, each in by_name.items() if np.median(natural_returns(each)) >= enough]
+    comparison = case.comparison
+    solved = [name for name, each in by_name.items() if np.median(natural_returns(each)) >= comparison.solved]
 
     def worth(name: str) -> tuple[float, float]:
         each = by_name[name]
-        return float(np.median(under_attack(each, TUNING_EPSILON))), float(natural_returns(each).mean())
+        return float(np.median(under_attack(each, comparison.epsilons[-1]))), float(natural_returns(each).mean())
 
     return max(solved or by_name, key=worth)
 
 
 def bar_epsilon(known: Sequence[DefenseRow], comparison: DefenseComparison) -> float | None:
-    """The smallest epsilon at which plain policies keep at most ``BROKEN`` of the optimum in the median, if any."""
+    """The smallest epsilon at which plain policies keep at most ``BROKEN`` of a known optimum in the median, if any."""
     own = of_case(known, comparison.plain)
+    if comparison.optimum is None or not own:
+        return None
     most = BROKEN * comparison.optimum
-    return next((each for each in EPSILONS if own and np.median(under_attack(own, each)) <= most), None)
+    return next((each for each in comparison.epsilons if np.median(under_attack(own, each)) <= most), None)
 
 
 def epsilon_of_tests(known: Sequence[DefenseRow], comparison: DefenseComparison) -> float:
     """The epsilon at which defenses are tested: that of the bar, or the largest if plain policies meet none."""
-    return bar_epsilon(known, comparison) or EPSILONS[-1]
+    return bar_epsilon(known, comparison) or comparison.epsilons[-1]
 
 
 def family(comparison: DefenseComparison) -> tuple[DefenseCase, ...]:
@@ -177,22 +178,29 @@ def tables(known: Sequence[DefenseRow], certified: Sequence[CertifiedRow]) -> tu
     for comparison in COMPARISONS:
         present = [case for case in CASES if case.comparison is comparison and of_case(known, case.name)]
         tuning = tuning_table(known, comparison)
-        made = (return_table(known, present), bar_table(known, comparison), attack_table(known, present), tuning)
+        made = (
+            return_table(known, present, comparison),
+            bar_table(known, comparison),
+            attack_table(known, present),
+            tuning,
+        )
         prefix = "" if comparison is FIRST else f"{comparison.name}-"
         found += [each._replace(name=prefix + each.name, title=f"{comparison.name}: {each.title}") for each in made
                   if each.rows]  # fmt: skip
     return (*found, *([certified_table(certified)] if certified else []))
 
 
-def return_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:
+def return_table(
+    known: Sequence[DefenseRow], present: Sequence[DefenseCase], comparison: DefenseComparison
+) -> ReportTable:
     """Tabulate the natural return and, at every epsilon, the median under the strongest attack with its interval."""
     lines: list[tuple[Cell, ...]] = []
     for case in present:
         own = of_case(known, case.name)
-        medians = [median_interval(under_attack(own, epsilon)) for epsilon in EPSILONS]
+        medians = [median_interval(under_attack(own, epsilon)) for epsilon in comparison.epsilons]
         natural = natural_returns(own)
         lines.append((case.name, len(natural), own[0].configuration, median_interval(natural), *medians))
-    columns = ("policy", "seeds", "configuration", NATURAL, *(f"{epsilon:g}" for epsilon in EPSILONS))
+    columns = ("policy", "seeds", "configuration", NATURAL, *(f"{epsilon:g}" for epsilon in comparison.epsilons))
     return ReportTable("defenses", "Median return under the strongest attack, by epsilon", columns, tuple(lines))
 
 
@@ -204,22 +212,20 @@ def bar_table(known: Sequence[DefenseRow], comparison: DefenseComparison) -> Rep
     """
     cases = [case for case in CASES if case.comparison is comparison and case.twin is not None]
     p, q = probabilities(known, cases), corrected(known, family(comparison))
-    epsilon, bar = epsilon_of_tests(known, comparison), bar_epsilon(known, comparison)
-    optimum, lines = comparison.optimum, []
+    epsilon = epsilon_of_tests(known, comparison)
+    lines: list[tuple[Cell, ...]] = []
     for case in (case for case in cases if case.name in p):
         own, plain = of_case(known, case.name), of_case(known, str(case.twin))
         left, of_plain = under_attack(own, epsilon), under_attack(plain, epsilon)
         natural = natural_returns(own)
-        above, solved = int((left > of_plain).sum()), int((natural >= SOLVED * optimum).sum())
-        met = np.median(left) >= KEPT * optimum and above >= ABOVE * len(left) and solved >= NATURAL_KEPT * len(left)
+        above, solved = int((left > of_plain).sum()), int((natural >= comparison.solved).sum())
         loss = difference_interval(natural, natural_returns(plain), paired=True)
         gain = difference_interval(left, of_plain, paired=True)
-        verdict = "no bar" if bar is None else "met" if met else "not met"
         lines.append((case.name, epsilon, float(np.median(of_plain)), median_interval(left), above, solved, loss, gain,
-                      verdict, p[case.name], q.get(case.name)))  # fmt: skip
+                      bar_verdict(known, case, left), p[case.name], q.get(case.name)))  # fmt: skip
     columns = (
         "policy", "epsilon", "plain median", "median", "seeds above plain",
-        f"seeds with natural >= {SOLVED * optimum:.4g}", "natural minus plain", "attacked minus plain", "bar", "p",
+        f"seeds with natural >= {comparison.solved:.4g}", "natural minus plain", "attacked minus plain", "bar", "p",
         "p by Holm",
     )  # fmt: skip
     return ReportTable(
@@ -227,12 +233,24 @@ def bar_table(known: Sequence[DefenseRow], comparison: DefenseComparison) -> Rep
     )
 
 
+def bar_verdict(known: Sequence[DefenseRow], case: DefenseCase, left: Floats) -> str:
+    """Say whether a defense meets the bar if it keeps the returns ``left [S]`` there, or that there is no bar."""
+    comparison = case.comparison
+    bar = bar_epsilon(known, comparison)
+    if bar is None or comparison.optimum is None:
+        return "no bar"
+    above = int((left > under_attack(of_case(known, str(case.twin)), bar)).sum())
+    solved = int((natural_returns(of_case(known, case.name)) >= comparison.solved).sum())
+    enough = np.median(left) >= KEPT * comparison.optimum
+    return "met" if enough and above >= ABOVE * len(left) and solved >= NATURAL_KEPT * len(left) else "not met"
+
+
 def attack_table(known: Sequence[DefenseRow], present: Sequence[DefenseCase]) -> ReportTable:
     """Tabulate the median of every attack, and of how many seeds it was selected as the strongest."""
     lines: list[tuple[Cell, ...]] = []
     for case in present:
         own = of_case(known, case.name)
-        for epsilon in EPSILONS:
+        for epsilon in case.comparison.epsilons:
             selected = [(row.attack, row.epsilon) for row in strongest(own, epsilon)]
             for attack in dict.fromkeys(row.attack for row in own if row.epsilon == epsilon):
                 left = [row.earned for row in own if (row.attack, row.epsilon) == (attack, epsilon)]
@@ -248,11 +266,46 @@ def tuning_table(known: Sequence[DefenseRow], comparison: DefenseComparison) -> 
         own = of_case(known, case.name, TUNING)
         for name in dict.fromkeys(row.configuration for row in own):
             each = [row for row in own if row.configuration == name]
-            natural, left = natural_returns(each), under_attack(each, TUNING_EPSILON)
+            natural, left = natural_returns(each), under_attack(each, comparison.epsilons[-1])
             chosen = "chosen" if name == chosen_configuration(known, case) else ""
             lines.append((case.name, name, len(natural), float(np.median(natural)), float(np.median(left)), chosen))
-    columns = ("policy", "configuration", "seeds", NATURAL, f"{TUNING_EPSILON:g}", "")
+    columns = ("policy", "configuration", "seeds", NATURAL, f"{comparison.epsilons[-1]:g}", "")
     return ReportTable("tuning", "Medians on the tuning seeds under the strongest attack", columns, tuple(lines))
+
+
+def gradient_table() -> ReportTable:
+    """Tabulate the gradient evaluations that a minibatch costs with every defense."""
+    lines: list[tuple[Cell, ...]] = [
+        (algo, training, evaluations)
+        for algo, of in GRADIENT_EVALUATIONS.items()
+        for training, evaluations in of.items()
+    ]
+    columns = ("agent", "training", "gradient evaluations")
+    return ReportTable("gradients", "Gradient evaluations of a minibatch", columns, tuple(lines))
+
+
+def longer_table(known: Sequence[DefenseRow]) -> ReportTable:
+    """Compare every defense that is tested with plain training of as many gradient evaluations, at the same epsilon.
+
+    Differences are paired by seed; tests are exact under random signs, two-sided, exploratory and not corrected.
+    """
+    lines: list[tuple[Cell, ...]] = []
+    for name, longer in LONGER.items():
+        plain = of_case(known, longer.name)
+        for case in (case for case in CASES if plain and case.tested and case.comparison.name == name):
+            epsilon = epsilon_of_tests(known, case.comparison)
+            own = of_case(known, case.name)
+            if not own:
+                continue
+            left, of_plain = under_attack(own, epsilon), under_attack(plain, epsilon)
+            gain = difference_interval(left, of_plain, paired=True)
+            medians = median_interval(left), median_interval(of_plain)
+            lines.append((case.name, epsilon, *medians, int((left > of_plain).sum()), gain,
+                          sign_flip_test(left - of_plain)))  # fmt: skip
+    columns = ("policy", "epsilon", "median", "longer plain", "seeds above it", "attacked minus longer plain", "p")
+    return ReportTable(
+        "longer", "Defended against plain policies of as many gradient evaluations", columns, tuple(lines)
+    )
 
 
 def bound_table(bounds: Sequence[WorstCaseRow]) -> ReportTable:
@@ -271,11 +324,10 @@ def certified_table(certified: Sequence[CertifiedRow]) -> ReportTable:
     """Tabulate the share of natural states whose greedy action no observation within epsilon can change."""
     lines: list[tuple[Cell, ...]] = []
     for case in dict.fromkeys(row.case for row in certified):
-        for epsilon in EPSILONS:
+        for epsilon in sorted({row.epsilon for row in certified if row.case == case}):
             own = [row for row in certified if (row.case, row.epsilon) == (case, epsilon)]
-            if own:
-                shares = [[row.certified for row in own], [row.undecided for row in own]]
-                lines.append((case, epsilon, median_interval(shares[0]), float(np.median(shares[1]))))
+            shares = [[row.certified for row in own], [row.undecided for row in own]]
+            lines.append((case, epsilon, median_interval(shares[0]), float(np.median(shares[1]))))
     columns = ("policy", "epsilon", "certified", "undecided")
     return ReportTable("certified", "Share of natural states, medians over seeds", columns, tuple(lines))
 
@@ -295,10 +347,10 @@ def figure(known: Sequence[DefenseRow], comparison: DefenseComparison = FIRST) -
     for axes, names in zip(places, groups, strict=True):
         for name, style in ((CEILING, "-."), (FLOOR, ":")):
             if comparison.task is FIRST.task and of_case(known, name):
-                levels = _medians(known, name)[0]
+                levels = _medians(known, name, comparison.epsilons)[0]
                 axes.plot(range(len(levels)), levels, color=MUTED, linestyle=style, lw=1.1, label=slug_in_words(name))
         for place, case in enumerate(by_name[name] for name in [*first, *names]):
-            value, lower, upper = _medians(known, case.name)
+            value, lower, upper = _medians(known, case.name, comparison.epsilons)
             axes.errorbar(
                 np.arange(len(value)) + 0.06 * (place - 0.5 * len(names)),
                 value,
@@ -308,8 +360,10 @@ def figure(known: Sequence[DefenseRow], comparison: DefenseComparison = FIRST) -
                 label=slug_in_words(case.arm),
                 capsize=2,
             )
-        axes.axhline(KEPT * comparison.optimum, color=MUTED, linewidth=0.8, label="median that a defense needs")
-        axes.set_xticks(range(len(EPSILONS) + 1), ["0", *(f"{epsilon:g}" for epsilon in EPSILONS)])
+        if comparison.optimum is not None:
+            axes.axhline(KEPT * comparison.optimum, color=MUTED, linewidth=0.8, label="median that a defense needs")
+        epsilons = comparison.epsilons
+        axes.set_xticks(range(len(epsilons) + 1), ["0", *(f"{epsilon:g}" for epsilon in epsilons)])
         axes.set_xlabel("epsilon [scale of the task]")
         if len(groups) > 1:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=7)
@@ -319,8 +373,8 @@ def figure(known: Sequence[DefenseRow], comparison: DefenseComparison = FIRST) -
     return drawn
 
 
-def _medians(known: Sequence[DefenseRow], name: str) -> NDArray[np.float64]:
+def _medians(known: Sequence[DefenseRow], name: str, epsilons: Sequence[float]) -> NDArray[np.float64]:
     """Return median, lower and upper end of the natural return, then of those under attack, ``[3, 1 + L]``."""
     own = of_case(known, name)
-    points = [median_interval(natural_returns(own)), *(median_interval(under_attack(own, each)) for each in EPSILONS)]
+    points = [median_interval(natural_returns(own)), *(median_interval(under_attack(own, each)) for each in epsilons)]
     return np.array([[point.value, point.lower, point.upper] for point in points]).T

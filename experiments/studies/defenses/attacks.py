@@ -27,8 +27,8 @@ from rlkit.envs import GridWorld, find_dynamics
 
 from ...workflows.fitted_attacks import learned, lookahead
 from ...workflows.policies import Subject
-from ..common.tasks import CARTPOLE, GRID, Task
-from .settings import EPSILONS, LINEAR, REPORTED_ON, SELECTED_ON
+from ..common.tasks import ACROBOT, CARTPOLE, GRID, Task
+from .settings import LINEAR, REPORTED_ON, SELECTED_ON
 
 PROVOKE = PGD(3, every_action=False)
 FITTED_EPSILONS = (0.2, 0.4)  # of attacks that take minutes to fit
@@ -44,11 +44,20 @@ def by_hand(obs: Tensor) -> Tensor:
     return torch.stack([-lean, lean], dim=-1)
 
 
-def constant(action: int) -> ActionValues:
+def pumping(obs: Tensor) -> Tensor:
+    """Value Acrobot's torques -1, 0 and 1 by the power that they give, ``[S, B, 6] -> [S, B, 3]``.
+
+    The torque acts between the links, so its power is torque times the second link's angular velocity, and the lowest
+    value is that of the torque that brakes.
+    """
+    return torch.tensor([-1.0, 0.0, 1.0], dtype=obs.dtype) * obs[..., 5:]
+
+
+def constant(action: int, num_actions: int = 2) -> ActionValues:
     """Value the action lowest everywhere, so that an attack provokes it at every step."""
 
     def values(obs: Tensor) -> Tensor:
-        return (torch.arange(2) != action).to(obs.dtype).expand(*obs.shape[:2], 2)
+        return (torch.arange(num_actions) != action).to(obs.dtype).expand(*obs.shape[:2], num_actions)
 
     return values
 
@@ -57,9 +66,13 @@ class Attacker(NamedTuple):
     """An attack, the epsilons at which it is used, and whether it is fitted to each of them."""
 
     fit: Callable[[Subject, Budget, Threat], Attack]
-    epsilons: tuple[float, ...] = EPSILONS
+    epsilons: tuple[float, ...] = ()  # empty for all of the comparison
     fitted: bool = False
     tunes: bool = True  # whether configurations are chosen by it too
+
+    def used_at(self, epsilons: Sequence[float]) -> list[float]:
+        """The epsilons of these at which it is used."""
+        return [epsilon for epsilon in epsilons if not self.epsilons or epsilon in self.epsilons]
 
 
 class Outcome(NamedTuple):
@@ -127,8 +140,14 @@ GRID_ATTACKERS: Mapping[str, Attacker] = {
     "PGD": ready(PGD(10)),
     "worst case": Attacker(worst_case, fitted=True),
 }
+ACROBOT_ATTACKERS: Mapping[str, Attacker] = {
+    "noise": ready(Noise("sign")),
+    "PGD": ready(PGD(10)),
+    "brake": Attacker(lambda *_: ValueAware(pumping, PROVOKE, "brake"), tunes=False),
+    "provoke no torque": Attacker(lambda *_: ValueAware(constant(1, 3), PROVOKE, "provoke no torque"), tunes=False),
+}
 
 
 def attackers_of(task: Task) -> Mapping[str, Attacker]:
     """The attacks in a task."""
-    return {CARTPOLE.name: ATTACKERS, GRID.name: GRID_ATTACKERS}[task.name]
+    return {CARTPOLE.name: ATTACKERS, GRID.name: GRID_ATTACKERS, ACROBOT.name: ACROBOT_ATTACKERS}[task.name]

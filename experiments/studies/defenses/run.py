@@ -31,25 +31,33 @@ from .analysis import (
     bound_table,
     chosen_configuration,
     figure,
+    gradient_table,
+    longer_table,
     of_case,
     tables,
 )
 from .attacks import MAX_BOXES as GRID_BOXES
 from .attacks import attackers_of, outcomes
 from .input_gradients import COMPARED, IN_ORDER, DistanceRow, distance_rows, distance_table, order_table
-from .masking import MaskingRow, adversary_table, complete, masking_table, measure_masking, of_masked
+from .masking import (
+    MaskingRow,
+    adversary_table,
+    complete,
+    masking_table,
+    measure_masking,
+    of_masked,
+    strengthened_table,
+)
 from .settings import (
     CASES,
     CEILING,
     COMPARISONS,
     DISTILLATION,
-    EPSILONS,
     EQUAL,
     FIRST,
     LINEAR,
     PLAIN,
     REPORTED_ON,
-    TUNING_EPSILON,
     Configuration,
     DefenseCase,
 )
@@ -99,7 +107,7 @@ def attacked(
 ) -> list[DefenseRow]:
     """Return the rows of a case without attack and under one attack, at every epsilon at which it is used."""
     threat, attacker = case.comparison.threat, attackers_of(case.comparison.task)[name]
-    used = [epsilon for epsilon in epsilons if epsilon in attacker.epsilons]
+    used = attacker.used_at(epsilons)
     together = [[epsilon] for epsilon in used] if attacker.fitted else [used]
     found: list[DefenseRow] = []
     for group in together:
@@ -142,7 +150,7 @@ def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     subject, threat = subject_of(case, of, folder), case.comparison.threat
     obs = visited(subject.policy, subject.make_env(REPORTED_ON, threat.first_seed), CERTIFIED_STATES)
     found = []
-    for epsilon in EPSILONS:
+    for epsilon in case.comparison.epsilons:
         rates = certified_action_rate(subject.policy, obs, threat.budget(epsilon), max_boxes=MAX_BOXES)
         for s, (_, seed) in enumerate(of):
             found.append(CertifiedRow(case.name, seed, epsilon, *(float(rate[s]) for rate in rates)))
@@ -157,7 +165,7 @@ def enclose(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     subject, threat = subject_of(case, of, folder), case.comparison.threat
     world = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     found = []
-    for epsilon in EPSILONS:
+    for epsilon in case.comparison.epsilons:
         each = bracket(world, subject.policy, threat.budget(epsilon), max_boxes=GRID_BOXES)
         start = each.at_start()
         for s, (_, seed) in enumerate(of):
@@ -203,7 +211,9 @@ def tune(case: DefenseCase, options: StudyOptions) -> Rows:
     if tuned.name not in frozen:
         of = [(each, seed) for each in tuned.configurations for seed in case.comparison.tuning_seeds]
         attackers = [name for name, attacker in attackers_of(case.comparison.task).items() if attacker.tunes]
-        measure(file, tuned, TUNING, of, options.models / f"{tuned.name}-tuning", attackers, (TUNING_EPSILON,))
+        measure(
+            file, tuned, TUNING, of, options.models / f"{tuned.name}-tuning", attackers, case.comparison.epsilons[-1:]
+        )
         frozen[tuned.name] = chosen_configuration(rows.read(file, DefenseRow), tuned)
         rows.append(choices, [ChosenRow(tuned.name, frozen[tuned.name])])
     return [(next(each for each in tuned.configurations if str(each) == frozen[tuned.name]), seed) for seed in seeds]
@@ -222,7 +232,7 @@ def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportT
         for case in cases:
             attackers = [name for name, each in attackers_of(case.comparison.task).items() if each.fitted == fitted]
             of[case.name] = of.get(case.name) or tune(case, options)
-            measure(file, case, TEST, of[case.name], options.models / case.name, attackers, EPSILONS)
+            measure(file, case, TEST, of[case.name], options.models / case.name, attackers, case.comparison.epsilons)
             tabulated(options.data)
     on_grid = [case for case in cases if case.comparison.task is GRID]
     for case in on_grid:
@@ -249,11 +259,14 @@ def tabulated(data: Path) -> Sequence[ReportTable]:
     masking = rows.read(data / "masking-rows.csv", MaskingRow)
     distances = rows.read(data / "distance-rows.csv", DistanceRow)
     further = (
+        gradient_table(),
+        longer_table(known),
         bound_table(rows.read(data / "bounds-rows.csv", WorstCaseRow)),
         distance_table(distances),
         order_table(distances),
         masking_table(masking, known),
         adversary_table(masking),
+        strengthened_table(masking, known),
     )
     made = (*tables(known, rows.read(data / "certified-rows.csv", CertifiedRow)), *further)
     made = tuple(table for table in made if table.rows)

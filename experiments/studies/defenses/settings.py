@@ -12,20 +12,20 @@ from rlkit.adversarial import APPLICABILITY, Threat
 
 from ...workflows.defense import DefenseSettings, DistillationSettings
 from ...workflows.train import Training
-from ..common.tasks import CARTPOLE, GRID, THREATS, Task
+from ..common.tasks import ACROBOT, CARTPOLE, GRID, THREATS, Task
 
 RAMP = 0.5  # of training, over which epsilon grows
-EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale
-TUNING_EPSILON = 0.4  # at which configurations are compared
+EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale; of comparisons without their own
 SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selected, and other ones that are reported
 
 MASKING_EPSILON = 0.4  # at which defended policies are asked whether their gradients mislead
 ADVERSARIES = 3  # trained afresh on every defended policy
-ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000)  # of their training, until a doubling changes nothing
+ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000, 160_000)  # of their training, until a doubling changes nothing
 SETTLED = 0.02  # relative change of the mean return that counts as nothing
 
 OPTIMUM = {CARTPOLE.name: 500.0, GRID.name: 0.7053082191780823}  # largest expected return of an episode
 SOLVED = 0.95  # share of the optimum that a policy needs without an attack
+THRESHOLDS = {ACROBOT.name: -100.0}  # that return in a task whose optimum is not known: gymnasium's threshold
 BROKEN = 0.2  # the bar is set at the smallest epsilon at which plain policies keep no larger share
 KEPT = 0.5  # share of the optimum that a defense needs there in the median
 
@@ -33,6 +33,28 @@ PLAIN, FLOOR, CEILING = "plain", "constant pushes", "linear policy"
 DISTILLATION = "distillation"
 WOCAR, PENALTY = "wocar", "sa_dqn_hinge"  # an agent of its own, and the penalty that its paper adds
 LINEAR = (0.1, 0.3, 3.0, 0.5)  # pushes right where its product with the observation is positive; it balances
+
+# gradient evaluations that a minibatch costs, by agent and training: backward passes of its observations through the
+# network of the scores, that of the loss included; interval bounds are two passes, of centers and of radii
+GRADIENT_EVALUATIONS: Mapping[str, Mapping[str, int]] = {
+    "dqn": {
+        PLAIN: 1,
+        "sa_dqn_hinge": 3,
+        "radial": 3,
+        "car_dqn": 4,
+        "adversarial_training": 4,
+        "lipschitz_hinge": 1,
+        "gaussian_augmentation": 3,
+    },
+    "ppo": {
+        PLAIN: 1,
+        "sa_ppo_kl": 8,
+        "radial": 3,
+        "adversarial_training": 4,
+        "lipschitz_hinge": 1,
+        "gaussian_augmentation": 3,
+    },
+}
 
 
 class Configuration(NamedTuple):
@@ -65,6 +87,8 @@ class DefenseComparison(NamedTuple):
     settings: Mapping[str, Mapping[str, Any]] = {}  # of an arm, the same in all its configurations
     twins: Mapping[str, str] = {}  # arms that are compared with another arm than plain training
     teacher: Configuration = Configuration()  # of the plain training that is distilled
+    epsilons: tuple[float, ...] = EPSILONS  # of the attacks; configurations are compared at the last one
+    preset: str = "tuned"  # of the hyper-parameters
 
     @property
     def threat(self) -> Threat:
@@ -72,9 +96,20 @@ class DefenseComparison(NamedTuple):
         return THREATS[self.task.env]
 
     @property
-    def optimum(self) -> float:
-        """The largest expected return of an episode."""
-        return OPTIMUM[self.task.name]
+    def optimum(self) -> float | None:
+        """The largest expected return of an episode; None where it is not known, so that there is no bar."""
+        return OPTIMUM.get(self.task.name)
+
+    @property
+    def solved(self) -> float:
+        """The natural return that a policy needs."""
+        return THRESHOLDS[self.task.name] if self.optimum is None else SOLVED * self.optimum
+
+    @property
+    def gradient_evaluations(self) -> int:
+        """Those of a minibatch of the most expensive defense that is tested."""
+        of = GRADIENT_EVALUATIONS[self.algo]
+        return max(of[defense] for defense in self.configurations if defense not in self.exploratory)
 
     @property
     def plain(self) -> str:
@@ -114,7 +149,7 @@ class DefenseComparison(NamedTuple):
             algo,
             tuple(seed for _, seed in rows),
             longer * self.steps,
-            "tuned",
+            self.preset,
             {**self.hyperparameters, **settings},
             self.task.env_kwargs,
             None,
@@ -174,7 +209,7 @@ def comparison_of(name: str, table: Mapping[str, Any], others: Mapping[str, Any]
         fields |= {key: others[fields["of"]][key] for key in shared if key in others[fields["of"]]}
         fields |= {"exploratory": list(fields["configurations"])}
         (fields["teacher"],) = product_of(fields.pop("teacher", {}))
-    task = {task.name: task for task in (CARTPOLE, GRID)}[fields.pop("task")]
+    task = {task.name: task for task in (CARTPOLE, GRID, ACROBOT)}[fields.pop("task")]
     configurations = {
         defense: tuple(
             each for part in (numbers if isinstance(numbers, list) else [numbers]) for each in product_of(part)
@@ -209,10 +244,14 @@ def cases_of(comparison: DefenseComparison) -> tuple[DefenseCase, ...]:
 COMPARISONS = comparisons()
 FIRST = COMPARISONS[0]  # the smaller one, of PPO on the cart-pole
 
-# one minibatch of SA-PPO's divergence costs eight evaluations of a gradient: the loss, five steps of ascent, and the
-# divergence at two observations
-EQUAL_GRADIENTS = 8
-LONGER = DefenseCase("ppo-plain-longer", FIRST, PLAIN, longer=EQUAL_GRADIENTS, chosen_in="ppo-plain")  # no defense
+
+def longer(comparison: DefenseComparison) -> DefenseCase:
+    """Plain training for as many gradient evaluations as the most expensive defense has; it is no defense."""
+    plain = f"{comparison.name}-{PLAIN}"
+    return DefenseCase(f"{plain}-longer", comparison, PLAIN, longer=comparison.gradient_evaluations, chosen_in=plain)
+
+
+LONGER = {each.name: longer(each) for each in COMPARISONS if each is FIRST or each.primary}
 
 GRID_DQN = next(each for each in COMPARISONS if each.name == "grid-dqn")
 EQUAL = DefenseCase(  # plain training with the hyper-parameters that all defenses were given; no defense
@@ -233,7 +272,7 @@ CASES = (
     DefenseCase(FLOOR, FIRST),
     DefenseCase(CEILING, FIRST),
     *(case for comparison in COMPARISONS for case in cases_of(comparison)),
-    LONGER,
+    *LONGER.values(),
     EQUAL,
     LINEAR_EQUAL,
 )
