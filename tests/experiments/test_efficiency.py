@@ -53,11 +53,11 @@ def test_the_operations_of_whole_trainings_by_hand() -> None:
     assert training_flops("reinforce", {**net, "value_steps": 10}, 8, 500, 4, 2) == reinforce
 
 
-def test_the_committed_curves_say_that_dqn_needs_the_fewest_steps_but_not_significantly_fewer_than_ppo() -> None:
+def test_the_committed_curves_say_that_dqn_needs_significantly_fewer_steps_than_each_of_the_others() -> None:
     curves = {case.name: efficiency.training_returns(case) for case in CASES}
     medians = {name: np.median(efficiency.steps_until(each, 475.0)) for name, each in curves.items()}
-    assert medians == {"dqn": 18176, "ppo": 25088, "a2c": 81000, "reinforce": 135168}
+    assert medians == {"dqn": 18176, "ppo": 24064, "a2c": 81000, "reinforce": 135168}
     table = efficiency.comparison_table(curves)
     p_values = {line[0]: line[2] for line in table.rows}
     assert len(p_values) == 6
-    assert max(p_values[f"dqn, {name}"] for name in ("a2c", "reinforce")) < 0.05 < p_values["dqn, ppo"]
+    assert max(p_values[f"dqn, {name}"] for name in ("ppo", "a2c", "reinforce")) < 0.05
