@@ -85,7 +85,7 @@ COUNTS = (1, 10, 100)
 HELD_OUT = 500
 RANDOM_OFFSETS = 20
 
-# dimension, on cart-pole: codes of observations in standard deviations
+# dimension, on cart-pole: codes of observations in units of the task's scale
 SPREAD = ("PPO linear", "PPO", "A2C", "DQN")
 LENGTHS = (4, 8, 16, 32, 64, 128)
 ROTATIONS = 4  # of each length
