@@ -467,7 +467,10 @@ def attack_run(
             "return": points[first.name][0].mean_return,
             "seeds": list(first.seeds),
             "curves": {
-                name: [{"threat": plan.threat.digest, **point._asdict()} for point in each]
+                name: [
+                    {"threat": plan.threat.digest, **point._asdict(), **own}
+                    for point, own in zip(each, of_seeds(curves[name]), strict=True)
+                ]
                 for name, each in points.items()
             },
             "aliasing_epsilon": plan.aliasing,
@@ -484,6 +487,15 @@ def attack_run(
             *(f"The checklist found nothing suspicious about {name}." for name in clean),
         ),
     )
+
+
+def of_seeds(measured: RobustnessCurve) -> list[dict[str, NDArray[np.float64]]]:
+    """What every seed has at the points of a curve, ``[S]`` each: its mean return and the share of steps attacked."""
+    returns, shares = measured.returns.mean(axis=-1), measured.attacked.sum(axis=-1) / measured.lengths.sum(axis=-1)
+    natural = measured.natural.mean(axis=-1)
+    found = [(natural, np.zeros_like(natural))]  # as the points: natural first, then by attack and epsilon
+    found += zip(np.concatenate(returns), np.concatenate(shares), strict=True)
+    return [{"return_of_seeds": earned, "attack_rate_of_seeds": share} for earned, share in found]
 
 
 def alike_note(epsilon: float) -> str:

@@ -9,6 +9,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ from rlkit.adversarial import (
 )
 from rlkit.agents import DQN, PPO
 from rlkit.envs import GridWorld
+
+from ..report.ledger import Cell, write_csv
 
 BOXES = 2**17  # per state, at most
 ATTACKS: tuple[Attack, ...] = (Noise(), FGSM(), PGD(), RandomSearch())
@@ -87,6 +90,15 @@ class Sandwich(NamedTuple):
         head = f"seed  certified      exact  best attack {'by':<34}   natural      gap"
         return [head, *rows, *far]
 
+    def rows(self) -> list[dict[str, Cell]]:
+        """One row per seed: the four returns, what each attack leaves, and what the verification took."""
+        columns = {"certified": self.certified, "exact": self.exact, "natural": self.natural, **self.attacked}
+        counts = {"undecided choices": self.bracket.undecided, "boxes": self.bracket.boxes}
+        return [
+            {name: column[seed].item() for name, column in {**columns, **counts}.items()}
+            for seed in range(len(self.natural))
+        ]
+
 
 def sandwich(
     problem: Any,
@@ -138,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epsilons", type=float, nargs="+", default=(0.05, 0.1, 0.2), help="In units of coordinates")
     parser.add_argument("--gamma", type=float, default=1.0, help="Discount; 1 for the return of an episode")
     parser.add_argument("--max-attacks", type=int, help="Maximum attacks per episode")
+    parser.add_argument("--out", type=Path, help="CSV file for a row per seed and epsilon")
     options = parser.parse_args(arguments)
     world = GridWorld(options.env, observation="coordinates")
     began = time.perf_counter()
@@ -145,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     agent.learn(options.steps)
     seconds = time.perf_counter() - began
     print(f"{options.algo} on {options.env}: {options.steps} steps, {options.seeds} seeds, trained in {seconds:.0f} s")
+    rows: list[dict[str, Cell]] = []
     for epsilon in options.epsilons:
         found = sandwich(world, agent, epsilon, options.gamma, attacks_per_episode=options.max_attacks)
         undecided, closed = found.bracket.undecided.sum(), found.bracket.closed.sum()
@@ -153,6 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{undecided} choices undecided, {closed} of {options.seeds} seeds closed"
         )
         print("\n".join(found.lines()))
+        rows += [{"seed": seed, "epsilon": epsilon, **row} for seed, row in enumerate(found.rows())]
+    if options.out is not None:
+        write_csv(options.out, list(rows[0]), [list(row.values()) for row in rows])
 
 
 if __name__ == "__main__":

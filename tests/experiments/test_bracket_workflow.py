@@ -1,5 +1,6 @@
 """The sandwich of a map: its order, its rows, and the command that trains and prints it."""
 
+import csv
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,12 +32,22 @@ def test_the_order_of_untrained_agents(maker, attacks):
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_sandwich(capsys):
-    main(["--steps", "200", "--seeds", "2", "--epsilons", "0.1"])
+def test_the_command_prints_the_sandwich_and_keeps_its_rows(tmp_path, capsys):
+    main(["--steps", "200", "--seeds", "2", "--epsilons", "0.1", "0.2", "--out", str(tmp_path / "rows.csv")])
     printed = capsys.readouterr().out
     assert "epsilon 0.1: bracketed in" in printed
     assert "seed  certified      exact  best attack" in printed
-    assert printed.count("above the worst case") == 4
+    assert printed.count("above the worst case") == 2 * 4
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["seed"], row["epsilon"]) for row in rows] == [("0", "0.1"), ("1", "0.1"), ("0", "0.2"), ("1", "0.2")]
+    attacked = [name for name in rows[0] if name not in ("seed", "epsilon", "undecided choices", "boxes")][3:]
+    assert len(attacked) == 4
+    for row in rows:
+        exact = float(row["exact"])
+        assert float(row["certified"]) - 1e-9 <= exact <= float(row["natural"]) + 1e-9  # rounding
+        assert all(float(row[name]) >= exact - 1e-9 for name in attacked)
+        assert f"{exact:10.5f}" in printed
 
 
 def test_the_rounding_of_a_bound_is_shown_as_zero():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import gymnasium
+import numpy as np
 import pytest
 import stable_baselines3
 import torch
@@ -408,6 +409,9 @@ def test_attack_at_epsilon_zero_is_no_attack(folder: Path, tmp_path: Path, capsy
     ]  # fmt: skip
     for point in (points[1], points[3], points[5]):
         assert point["mean_return"]["value"] == points[0]["mean_return"]["value"]
+    for point in points:
+        assert np.mean(point["return_of_seeds"]) == pytest.approx(point["mean_return"]["value"])
+        assert np.mean(point["attack_rate_of_seeds"]) == pytest.approx(point["attack_rate"]["value"])
     assert out["settings"]["unit"] == "units of the task's scale"
     assert (tmp_path / "a" / "attacks.svg").exists()
     assert "under attack" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")

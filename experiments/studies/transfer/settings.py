@@ -70,8 +70,7 @@ DEPTH = 8
 
 EPISODES = 10  # that a policy's return and its states are from
 
-# epsilons are in units of the task's scale, norm "inf"; rows of Acrobot were measured before its scale was committed,
-# in units of (0.63, 0.64, 0.69, 0.70, 2.2, 3.3)
+# epsilons are in units of the task's committed scale, norm "inf"
 # transfer: at states that each of the policies visits
 ATTACK = PGD(20, every_action=False)  # as results/ was measured
 EPSILONS = {CARTPOLE.name: 0.4, ACROBOT.name: 0.2}
@@ -86,7 +85,7 @@ COUNTS = (1, 10, 100)
 HELD_OUT = 500
 RANDOM_OFFSETS = 20
 
-# dimension, on cart-pole: codes of observations in standard deviations
+# dimension, on cart-pole: codes of observations in units of the task's scale
 SPREAD = ("PPO linear", "PPO", "A2C", "DQN")
 LENGTHS = (4, 8, 16, 32, 64, 128)
 ROTATIONS = 4  # of each length
