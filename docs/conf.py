@@ -26,6 +26,8 @@ html_theme = "furo"
 html_title = f"rlkit {release}"
 html_static_path = ["_static"]
 html_css_files = ["rlkit.css"]
+pygments_dark_style = "a11y-dark"  # furo's own underlines names of modules as if they were links
+html_search_scorer = str(Path(__file__).with_name("search_scores.js"))  # sections come before members of classes
 
 # the notebooks of tutorials/ run while the pages are built; an error or a warning in one fails the build
 nb_execution_mode = "auto"

@@ -1,4 +1,4 @@
-"""Numbers of tables that no line break parts from their intervals: ``493 ± 15`` and ``124 [91, 158]``."""
+"""Cells of tables: no line break parts a number from its interval (``124 [91, 158]``), and long texts are marked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 # the space before or after ±, the one before an interval, and the one within it
 GAP = re.compile(r"(?<=\d) (?=±)|(?<=±) (?=\d)|(?<=\d) (?=\[[-\d.]+,)|(?<=\d,) (?=[-\d.]+\])")
+
+LONG, LONG_NAME = 40, 36  # characters from which a cell and a name in it have the class "long" of the style sheet
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -24,7 +26,7 @@ def unbroken(text: str) -> str:
 
 
 class WholeNumbers(SphinxPostTransform):
-    """Keep numbers and their intervals on one line in the cells of tables."""
+    """Keep numbers and their intervals on one line in the cells of tables, and mark the cells with long texts."""
 
     default_priority = 700
     formats = ("html",)
@@ -32,6 +34,11 @@ class WholeNumbers(SphinxPostTransform):
     def run(self, **kwargs: Any) -> None:
         """Replace the texts of a page's tables."""
         for cell in list(self.document.findall(nodes.entry)):
+            if len(cell.astext()) >= LONG:
+                cell["classes"].append("long")
+            for name in cell.findall(nodes.literal):
+                if any(len(word) >= LONG_NAME for word in name.astext().split()):
+                    name["classes"].append("long")
             for text in list(cell.findall(nodes.Text)):
                 if (whole := unbroken(text.astext())) != text.astext():
                     text.parent.replace(text, nodes.Text(whole))

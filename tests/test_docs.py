@@ -87,6 +87,31 @@ def test_numbers_of_a_table_stay_with_their_intervals(monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_long_cell_is_marked_and_a_short_one_is_not(built):
+    cells = re.findall(
+        r"<td([^>]*)><p>([^<]*)</p></td>", (built / "results" / "learning.html").read_text(encoding="utf-8")
+    )
+    assert {len(text) >= 40 for _, text in cells} == {True, False}
+    assert all(("long" in attributes) == (len(text) >= 40) for attributes, text in cells if "&" not in text)
+
+
+@pytest.mark.slow
+def test_names_of_modules_are_not_underlined_like_links(built):
+    style = (built / "_static" / "pygments.css").read_text(encoding="utf-8")
+    assert len(names := re.findall(r"\.highlight \.nn \{([^}]*)\}", style)) >= 2
+    assert not any("underline" in each for each in names)
+
+
+@pytest.mark.slow
+def test_a_section_comes_before_members_of_its_name_in_the_search(built):
+    scores = (built / "_static" / "searchtools.js").read_text(encoding="utf-8") + (
+        built / "_static" / "language_data.js"
+    ).read_text(encoding="utf-8")
+    title, name = (int(re.findall(rf"\b{word}: (\d+),", scores)[0]) for word in ("title", "objNameMatch"))
+    assert title > name
+
+
+@pytest.mark.slow
 def test_a_command_in_a_text_leads_to_its_help(built):
     page = (built / "manual" / "attacks.html").read_text(encoding="utf-8")
     assert 'href="../reference/commands.html#rlkit-attack"' in page
