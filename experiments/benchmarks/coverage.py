@@ -1,6 +1,7 @@
 """Coverage of 95 % intervals of a mean on the returns of this project, by simulation.
 
-    python -m rlkit.experiments.benchmarks.coverage --out results/intervals/coverage.csv
+    python -m rlkit.experiments.benchmarks.coverage --out results/intervals/coverage.csv \
+        --figure results/intervals/coverage.svg
 
 Each list of final returns in ``results/`` (one case, one library, greedy or sampled actions) is taken as the
 distribution of a training seed's return. n seeds are drawn from it with replacement, again and again, and intervals of
@@ -27,9 +28,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlkit.envs import GridWorld
+from rlkit.figure_style import COLORS, DASHES, INK, MUTED, in_style, panels, svg
 from rlkit.mdp import TabularMDP
 from rlkit.planning import backward_induction, start_value
 from rlkit.statistics import Estimate, bounded_mean_interval, mean_interval
@@ -180,6 +183,30 @@ def summary(found: Sequence[CoverageRow]) -> str:
     return "\n".join(lines)
 
 
+@in_style
+def figure(found: Sequence[CoverageRow]) -> Figure:
+    """Draw the coverage of the populations, a panel for each n: range, quartiles and median for each method."""
+    sizes = tuple(dict.fromkeys(row.n for row in found))
+    lines = {f"{part}props": {"color": INK, "linewidth": 1.1} for part in ("median", "whisker", "cap", "box")}
+    drawn, axes = panels(len(sizes), side_by_side=3, size=(2.4, 2.8), sharey=True)
+    for place, n in zip(axes, sizes, strict=True):
+        here = [row for row in found if row.n == n]
+        shares = [
+            [100.0 * share for share in column]
+            for column in zip(
+                *((row.t_coverage, row.bootstrap_coverage, row.dkw_coverage) for row in here), strict=True
+            )
+        ]
+        boxes = place.boxplot(shares, whis=(0, 100), widths=0.5, patch_artist=True, **lines)
+        for box, color in zip(boxes["boxes"], COLORS, strict=False):
+            box.set(facecolor=color, alpha=0.6)
+        place.axhline(95.0, color=MUTED, linewidth=1.1, linestyle=DASHES[0])
+        place.set_xticks((1, 2, 3), ("t", "bootstrap", "DKW"))
+        place.set(title=f"{n} seeds", ylim=(0.0, 102.0))
+    axes[0].set_ylabel("coverage [%]")
+    return drawn
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Measure the populations whose names begin with a given word, all by default, and print the tables."""
     parser = argparse.ArgumentParser(description="Coverage of intervals on committed returns")
@@ -187,6 +214,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("results"), help="folder of the studies' rows")
     parser.add_argument("--replications", type=int, default=REPLICATIONS, help="samples of each population and n")
     parser.add_argument("--out", type=Path, help="CSV file for one row of each population and n; replaced if it exists")
+    parser.add_argument("--figure", type=Path, help="SVG file for the figure; replaced if it exists")
     options = parser.parse_args(words)
     if options.replications < 1:
         parser.error(f"--replications must be at least 1, got {options.replications}")
@@ -206,6 +234,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.out is not None and found:
         options.out.unlink(missing_ok=True)
         rows.append(options.out, found)
+    if options.figure is not None and found:
+        options.figure.write_bytes(svg(figure(found)))
     return 0
 
 

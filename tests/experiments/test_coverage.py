@@ -9,8 +9,30 @@ import pytest
 from source_tree import ROOT
 
 from rlkit.experiments.benchmarks import coverage as module
-from rlkit.experiments.benchmarks.coverage import CoverageRow, Population, bootstrap_means, coverage, least_return, main
+from rlkit.experiments.benchmarks.coverage import (
+    CoverageRow,
+    Population,
+    bootstrap_means,
+    coverage,
+    figure,
+    least_return,
+    main,
+)
 from rlkit.experiments.studies.common import rows
+
+
+def test_the_figure_has_a_panel_for_each_number_of_seeds_and_a_box_for_each_interval() -> None:
+    found = [
+        CoverageRow(name, 10, 1.0, 0.0, 2.0, n, share, share / 2, 1.0, 1.0, 1.0, 1.0)
+        for n in (10, 30)
+        for name, share in (("a", 0.2), ("b", 0.6), ("c", 0.9))
+    ]
+    drawn = figure(found)
+    assert [axes.get_title(loc="left") for axes in drawn.axes] == ["10 seeds", "30 seeds"]
+    for axes in drawn.axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["t", "bootstrap", "DKW"]
+        drawn_at = {round(float(y), 6) for line in axes.lines for y in line.get_ydata()}
+        assert {60.0, 30.0, 100.0, 20.0, 90.0, 95.0} <= drawn_at  # medians; the range of t; the nominal 95 %
 
 
 def test_the_means_of_resamples_are_those_of_all_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,8 +74,10 @@ def test_the_least_return_of_maps() -> None:
 def test_the_command_prints_and_keeps_the_rows(tmp_path, capsys) -> None:
     name, out = "matched acrobot-ppo-short rlkit greedy", tmp_path / "coverage.csv"
     words = [name, "--data", str(ROOT / "results"), "--replications", "500", "--out", str(out)]
+    words += ["--figure", str(tmp_path / "coverage.svg")]
     assert main(words) == 0
     assert main(words) == 0  # replaces the file
+    assert "100 seeds" in (tmp_path / "coverage.svg").read_text(encoding="utf-8")
     found = rows.read(out, CoverageRow)
     assert [row.n for row in found] == [10, 30, 100]
     assert all(row.dkw_coverage >= 0.94 for row in found)
