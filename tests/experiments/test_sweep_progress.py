@@ -48,10 +48,22 @@ def test_between_batches_the_speed_is_that_of_the_last_minute(sweep: SweepLedger
     for run in sweep.experiment.batches[0]:
         commit(attempt, run.id, {"configuration": dict(run.configuration)})
     attempt.finish("done")
-    assert sweep_progress(sweep) == SweepProgress(4, 2, 0, 600 / 60.0, None, 60.0)
     old = time.time() - 61
+    os.utime(sweep.folder / "sweep.json", (old, old))
+    assert sweep_progress(sweep) == SweepProgress(4, 2, 0, 600 / 60.0, None, 60.0)
     os.utime(sweep.folder / "runs" / sweep.experiment.runs[0].id / "DONE", (old, old))
     assert sweep_progress(sweep).steps_per_second == 5.0
+
+
+def test_the_speed_of_a_young_sweep_counts_from_its_beginning(
+    sweep: SweepLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = sweep.new_attempt(sweep.experiment.batches[0])
+    for run in sweep.experiment.batches[0]:
+        commit(attempt, run.id, {"configuration": dict(run.configuration)})
+    attempt.finish("done")
+    monkeypatch.setattr(time, "time", lambda: sweep.begun_at() + 20.0)
+    assert sweep_progress(sweep) == SweepProgress(4, 2, 0, 600 / 20.0, None, 20.0)
 
 
 def test_the_driver_keeps_the_heartbeat_of_an_attempt_that_waits_and_of_no_other(sweep: SweepLedger) -> None:

@@ -48,7 +48,8 @@ class SweepProgress(NamedTuple):
 def sweep_progress(sweep: SweepLedger) -> SweepProgress:
     """Look at the ledger of a sweep that runs anywhere.
 
-    The speed is that of the batches that run, else that of the runs that were finished in the last minute.
+    The speed is that of the batches that run, else that of the runs that were finished in the last minute, or since a
+    younger sweep began.
     """
     now = time.time()
     done, lately, left = 0, 0, 0  # runs, steps, steps
@@ -66,7 +67,8 @@ def sweep_progress(sweep: SweepLedger) -> SweepProgress:
         done += 1
         if now - finished < WINDOW_SECONDS:
             lately += steps
-    rate = math.fsum(each.rate for each in running) or lately / WINDOW_SECONDS
+    window = min(max(now - sweep.begun_at(), 1.0), WINDOW_SECONDS)
+    rate = math.fsum(each.rate for each in running) or lately / window
     known = [(each.mean_return, each.rows) for each in running if each.mean_return is not None]
     score = math.fsum(value * rows for value, rows in known) / sum(rows for _, rows in known) if known else None
     return SweepProgress(len(sweep.experiment.runs), done, len(running), rate, score, left / rate if rate else None)

@@ -202,6 +202,10 @@ class SweepLedger:
             )
         return made
 
+    def begun_at(self) -> float:
+        """When the sweep was made, in seconds since the epoch."""
+        return (self.folder / SWEEP).stat().st_mtime
+
     def result(self, run: str) -> dict[str, Any] | None:
         """The committed result of a run; None if it is missing.
 
