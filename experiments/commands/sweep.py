@@ -12,7 +12,7 @@ from .options import DONE, FAILED, ExecutorOptions, Json, Output, unset
 
 def sweep(
     file: Positional[Path],
-    where: ExecutorOptions,
+    execution: ExecutorOptions,
     out: Annotated[Path | None, unset("FOLDER", "runs/NAME")] = None,
     resume: bool = False,
     tensorboard: bool = False,
@@ -53,7 +53,7 @@ def sweep(
     output = Output(json=json)
     experiment = read_experiment(file)
     folder = out or Path("runs", experiment.name)
-    executor = where.start(folder, len(experiment.runs), experiment.device)
+    executor = execution.start(folder, len(experiment.runs), experiment.device)
     found = SweepLedger.begin(folder, experiment, resume)
     with interruptible() as stop, executor:
         finished = drive(found, executor, output.tell, stop, tensorboard)

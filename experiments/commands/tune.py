@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def tune(
     file: Positional[Path],
-    where: ExecutorOptions,
+    execution: ExecutorOptions,
     out: Annotated[Path | None, unset("FOLDER", "runs/NAME")] = None,
     resume: bool = False,
     json: Json = False,
@@ -51,7 +51,7 @@ def tune(
     if first.exists() and not resume:
         raise ValueError(f"{folder} holds a search already: pass --resume to continue it, or choose another --out")
     device = str(search.passed_on.get("device", "cpu"))
-    executor = where.start(folder, search.configurations * len(search.seeds), device)
+    executor = execution.start(folder, search.configurations * len(search.seeds), device)
     with interruptible() as stop, executor:
 
         def run(experiment: Experiment, inside: Path) -> SweepLedger | None:

@@ -508,9 +508,10 @@ def alike_note(epsilon: float) -> str:
 
 
 def unit_note(threat: Threat) -> str:
-    """Say what epsilon 1 is, in raw units."""
+    """Say what epsilon 1 is in raw units, unless epsilon itself is in raw units."""
     numbers = ", ".join(f"{number:.4g}" for number in threat.scale)
-    return f"Epsilon is in {threat.unit}: 1 is {numbers} in raw observation units. The threat is {threat.digest}."
+    meaning = "" if threat.unit == Threat().unit else f": 1 is {numbers} in raw observation units"
+    return f"Epsilon is in {threat.unit}{meaning}. The threat is {threat.digest}."
 
 
 def plan_settings(plan: AttackPlan) -> dict[str, Any]:

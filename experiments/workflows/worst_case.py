@@ -121,9 +121,9 @@ def with_distance(run: RunRecord) -> RunRecord:
     ends = []
     for name, points in run.results["curves"].items():
         last = [point for point in points if point["attack"] == STRONGEST][-1]
-        ends.append(f"{last['mean_return'].value:.4g} of {points[0]['mean_return'].value:.4g} ({name})")
+        ends.append(f"from {points[0]['mean_return'].value:.4g} to {last['mean_return'].value:.4g} ({name})")
     words = (
-        f"At the largest epsilon the return under the strongest attack is {', '.join(ends)}. Its distance to the worst "
+        f"At the largest epsilon the strongest attack changes the return {', '.join(ends)}. The distance to the worst "
         "case is not known: no lower bound was computed (--worst-case computes one for grid worlds and CartPole-v1)."
     )
     return replace(run, notes=(*run.notes, words))

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlkit.adversarial import PGD, AttackedPolicy, Budget, Noise, robustness_curve
+from rlkit.adversarial import PGD, AttackedPolicy, Budget, Noise, Threat, committed_threat, robustness_curve
 from rlkit.agents import DQN, PPO
 from rlkit.evaluation import rollout
 from rlkit.experiments.cli import main
 from rlkit.experiments.report.latex import as_latex
 from rlkit.experiments.report.ledger import ReportTable
+from rlkit.experiments.workflows.attack import unit_note
 from rlkit.statistics import mean_interval
 
 FAST = ("--attacks", "noise", "--episodes", "2", "--epsilons", "0.4")
@@ -27,6 +28,17 @@ def pole(tmp_path_factory) -> Path:
             folder / name / "agent.safetensors"
         )
     return folder
+
+
+def test_the_note_on_the_unit_gives_raw_numbers_only_where_epsilon_has_another_unit() -> None:
+    raw = Threat()
+    assert unit_note(raw) == f"Epsilon is in raw observation units. The threat is {raw.digest}."
+    task = committed_threat("CartPole-v1")
+    assert task is not None
+    words = (
+        "Epsilon is in units of the task's scale: 1 is 0.44, 0.33, 0.037, 0.23 in raw observation units. The threat is"
+    )
+    assert unit_note(task) == f"{words} {task.digest}."
 
 
 def run_json(capsys, *arguments: str):
@@ -50,8 +62,8 @@ def test_several_policies_and_norms_are_one_table(pole: Path, tmp_path: Path, ca
     latex = (tmp_path / "run" / "attacks.tex").read_text(encoding="utf-8")
     assert latex.count(r" \\") == len(lines)
     last = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["notes"][-1]
-    assert last.startswith("At the largest epsilon the return under the strongest attack is")
-    assert "Its distance to the worst case is not known" in last
+    assert last.startswith("At the largest epsilon the strongest attack changes the return from ")
+    assert "The distance to the worst case is not known" in last
 
 
 @pytest.mark.slow
