@@ -17,12 +17,14 @@ from rlkit.statistics import difference_interval, holm, seeds_needed, sign_flip_
 
 from .ledger import Cell, Picture, ReportTable, RunRecord
 from .summary import place_of
-from .text import in_words, setting_text
+from .text import as_text, in_words, setting_text
 
 MOST_PAIRED = 8  # runs of an environment whose pairs are all tested; of more, each with the best
 LEVEL = 0.05
 POWER = 0.8
 COLUMNS = ("first", "second", "seeds", "difference", "test", "p", "p by Holm", "conclusion", "seeds needed")
+MOST_ANSWERS = 3  # pairs of a table that a summary reports
+CONCLUSIONS = {"differ": "they differ", "not shown": "a difference is not shown", "not tested": "not tested"}
 LEAST_PAIRS = 6  # whose signs can give a probability below LEVEL
 UNNAMED = ("algorithm", "environment", "engine", "training_seeds")  # settings that are not part of a short name
 SIGN_SEED = 0  # of the random signs of a test with more than 16 pairs
@@ -64,6 +66,18 @@ def compared(runs: Sequence[RunRecord]) -> Compared:
         warnings += told
         pictures += curves_together(place, named, f"curves-{number + 1}")
     return Compared(tuple(tables), tuple(pictures), tuple(warnings))
+
+
+def differences_in_words(table: ReportTable) -> list[str]:
+    """Say for each pair of a table of differences what was found; nothing for a table of more than three pairs."""
+    if len(table.rows) > MOST_ANSWERS:
+        return []
+    found = []
+    for row in as_text(table)[1]:
+        first, second, _, difference, _, _, p, conclusion, _ = row
+        tested = f" (p {p})" if p else ""
+        found.append(f"{first} minus {second}: {difference}{tested}; {CONCLUSIONS[conclusion]}.")
+    return found
 
 
 def labels(runs: Sequence[RunRecord]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlkit.statistics import Estimate
 
-from .comparison import Compared, compared, with_different_titles
+from .comparison import Compared, compared, differences_in_words, with_different_titles
 from .grid_panel import GridPanel
 from .latex import as_latex
 from .ledger import Cell, Picture, ReportTable, RunRecord, flattened, record, to_json, write_csv, write_text
@@ -105,6 +105,7 @@ def render(
         numeric=numeric_columns,
         sort_key=sort_key,
         summary=summary_of,
+        differences=differences_in_words,
         groups=settings_of,
         origin=origin,
         script_json=script_json,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rlkit.experiments.report.comparison import COLUMNS, compared, labels, with_different_titles
+from rlkit.experiments.report.comparison import COLUMNS, compared, differences_in_words, labels, with_different_titles
 from rlkit.experiments.report.ledger import RunRecord
 from rlkit.statistics import holm, sign_flip_test
 
@@ -66,6 +66,20 @@ def test_what_has_no_spread_or_one_seed_is_not_tested() -> None:
 
 def test_environments_are_not_mixed_and_a_single_run_has_no_rival() -> None:
     assert compared([run(HIGH, tuple(range(7))), run(LOW, tuple(range(7)), env="Acrobot-v1")]) == ((), (), ())
+
+
+def test_the_summary_says_what_the_tests_of_a_few_runs_found() -> None:
+    same, other = tuple(range(7)), tuple(range(10, 17))
+    found = compared([run(HIGH, same), run(LOW, same, rate=1e-4), run(NEAR, other, rate=1e-5)])
+    first, second, third = differences_in_words(found.tables[0])
+    assert first.startswith("DQN, learning rate 0.001 minus DQN, learning rate 0.0001: 10.01 [")
+    assert first.endswith("; they differ.")
+    assert second.endswith("; a difference is not shown.")
+    assert third.endswith("; they differ.")
+    alone = compared([run([5.0], (0,)), run([6.0], (0,), rate=1e-4)]).tables[0]
+    assert differences_in_words(alone)[0].endswith(": -1; not tested.")
+    many = compared([run(HIGH, same, rate=rate) for rate in (1e-2, 1e-3, 1e-4, 1e-5)]).tables[0]
+    assert differences_in_words(many) == []
 
 
 def test_of_many_runs_each_is_tested_against_the_best() -> None:
