@@ -11,7 +11,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 # the space before or after ±, the one before an interval, and the one within it
 GAP = re.compile(r"(?<=\d) (?=±)|(?<=±) (?=\d)|(?<=\d) (?=\[[-\d.]+,)|(?<=\d,) (?=[-\d.]+\])")
 
-LONG, LONG_NAME = 40, 36  # characters from which a cell and a name in it have the class "long" of the style sheet
+LONG, LONG_NAME = 40, 36  # characters from which a cell and a name of code have the class "long" of the style sheet
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -32,13 +32,13 @@ class WholeNumbers(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        """Replace the texts of a page's tables."""
+        """Replace the texts of a page's tables, and mark what is long."""
+        for name in self.document.findall(nodes.literal):
+            if any(len(word) >= LONG_NAME for word in name.astext().split()):
+                name["classes"].append("long")
         for cell in list(self.document.findall(nodes.entry)):
             if len(cell.astext()) >= LONG:
                 cell["classes"].append("long")
-            for name in cell.findall(nodes.literal):
-                if any(len(word) >= LONG_NAME for word in name.astext().split()):
-                    name["classes"].append("long")
             for text in list(cell.findall(nodes.Text)):
                 if (whole := unbroken(text.astext())) != text.astext():
                     text.parent.replace(text, nodes.Text(whole))
