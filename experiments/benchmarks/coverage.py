@@ -187,8 +187,8 @@ def summary(found: Sequence[CoverageRow]) -> str:
 def figure(found: Sequence[CoverageRow]) -> Figure:
     """Draw the coverage of the populations, a panel for each n: range, quartiles and median for each method."""
     sizes = tuple(dict.fromkeys(row.n for row in found))
-    line = {"color": INK, "linewidth": 1.1}
-    lines: dict[str, Any] = {f"{part}props": line for part in ("median", "whisker", "cap", "box")}
+    parts = ("medianprops", "whiskerprops", "capprops", "boxprops")
+    lines: dict[str, Any] = {part: {"color": INK, "linewidth": 1.1} for part in parts}
     drawn, axes = panels(len(sizes), side_by_side=3, size=(2.4, 2.8), sharey=True)
     for place, n in zip(axes, sizes, strict=True):
         here = [row for row in found if row.n == n]
