@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 from rlkit.adversarial import Attack, RobustnessCurve, Threat, bracket, fall_bounds, strongest
 from rlkit.envs import CartPole, GridWorld, find_dynamics
+from rlkit.figure_style import COLORS, in_style, legend_below, panels, svg
+from rlkit.statistics import Estimate
 
-from ..report.ledger import Cell, ReportTable, RunRecord
+from ..report.ledger import Cell, Picture, ReportTable, RunRecord
+from ..report.text import slug_in_words
 from .attack import ATTACKS, attack_plan, beside, curve, joined, played_curve
 from .cartpole.falls import CartPoleFalls
 from .evaluate import mean_return, return_range
@@ -35,6 +38,13 @@ NOTE = (
     "strongest submission, selected for every seed and epsilon on public episodes and executed on the reported ones. "
     "Seconds are CPU seconds."
 )
+SHOWN = (  # columns of the table in its figure, with label and mark
+    ("lower", "certified bound", "<"),
+    ("upper", "best attack", "o"),
+    ("natural", "natural return", "D"),
+)
+SHIFT = 0.2  # between the marks of a victim
+
 Floats = NDArray[np.float64]
 Fit = Callable[[Subject, Threat, float], Attack]  # victim, threat, epsilon -> the attack
 
@@ -153,6 +163,7 @@ def benchmark(
             "checklist": {str(row[0]): row[1] for row in checklist.rows},
         },
         tables=tables,
+        pictures=(benchmark_picture(table),),
         notes=(NOTE,),
     )
 
@@ -269,6 +280,44 @@ def _table(
         "seconds of the bound",
     )  # fmt: skip
     return ReportTable("benchmark", f"Return, {described(threat)}", columns, tuple(rows))
+
+
+@in_style
+def benchmark_picture(table: ReportTable) -> Picture:
+    """Draw the certified bound, the return under the best attack and the natural return, a panel for each epsilon.
+
+    Args:
+        table: one line for every victim and epsilon, with the columns of ``SHOWN``.
+    """
+    victims = list(dict.fromkeys(str(row[0]) for row in table.rows))
+    epsilons = list(dict.fromkeys(row[1] for row in table.rows))
+    figure, places = panels(len(epsilons), size=(4.6, 1.1 + 0.5 * len(victims)), sharex=True, sharey=True)
+    for axes, epsilon in zip(places, epsilons, strict=True):
+        for i, ((column, label, mark), color) in enumerate(zip(SHOWN, COLORS, strict=False)):
+            cell = table.columns.index(column)
+            known = {str(row[0]): row[cell] for row in table.rows if row[1] == epsilon}
+            means = {victim: mean for victim, mean in known.items() if isinstance(mean, Estimate)}
+            axes.errorbar(
+                [mean.value for mean in means.values()],
+                [victims.index(victim) + SHIFT * (i - 1) for victim in means],
+                xerr=np.array([(mean.value - mean.lower, mean.upper - mean.value) for mean in means.values()]).T
+                if means
+                else None,
+                fmt=mark,
+                color=color,
+                capsize=2,
+                label=label,
+            )
+        axes.set_title(f"epsilon {epsilon}")
+        axes.set_xlabel("mean return of an episode")
+        axes.tick_params(labelbottom=True)
+        axes.set_yticks(range(len(victims)), [slug_in_words(victim) for victim in victims])
+        axes.set_ylim(len(victims) - 0.5, -0.5)
+    legend_below(figure, columns=len(SHOWN))
+    caption = (
+        "Certified bound, return under the best attack and natural return, with 95 % intervals over training seeds."
+    )
+    return Picture("benchmark", caption, svg(figure))
 
 
 def _claim_table(checked: Sequence[tuple[str, float, str]]) -> ReportTable:

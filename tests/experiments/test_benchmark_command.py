@@ -93,6 +93,8 @@ def test_submissions_are_executed_on_the_starts_that_the_secret_gives(zoo: Path,
     assert {path.name for path in (tmp_path / "run").glob("*.csv")} == {
         "benchmark.csv", "certificates.csv", "checklist.csv",
     }  # fmt: skip
+    drawn = (tmp_path / "run" / "benchmark.svg").read_text(encoding="utf-8")
+    assert all(label in drawn for label in ("epsilon 0.4", "certified bound", "best attack", "natural return", "PPO"))
     with (tmp_path / "run" / "benchmark.csv").open(encoding="utf-8") as file:
         intervals = [float(row[f"{cell} lower"]) for row in csv.DictReader(file) for cell in ("upper", "natural")]
     assert min(intervals) == 0.0  # two seeds of some ten steps: without a cut the intervals are wider than that

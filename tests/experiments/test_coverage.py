@@ -84,7 +84,7 @@ def test_the_command_prints_and_keeps_the_rows(tmp_path, capsys) -> None:
     assert found[0].t_coverage == pytest.approx(0.5, abs=0.07)
     assert [row.dkw_width for row in found] == pytest.approx([225, 134, 77], abs=5)
     printed = capsys.readouterr().out
-    assert f"| {name} | 30 | -93.61 | 5" in printed
+    assert f"| {name} | 30 | -93.12 | 5" in printed
     assert "| 10 | 5" in printed
     with pytest.raises(SystemExit):
         main(["nothing", "--data", str(ROOT / "results")])
