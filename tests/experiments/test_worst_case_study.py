@@ -23,6 +23,7 @@ from rlkit.experiments.studies.worst_case.analysis import (
     bound_table,
     distance,
     distance_table,
+    figure,
     timing_table,
 )
 from rlkit.experiments.studies.worst_case.attacks import AtStates, StateTable, attacks, natural_values, timings
@@ -82,6 +83,18 @@ def test_distances_are_of_each_seed_to_its_own_worst_case():
     first, _ = bound_table(bounds).rows
     assert first[:3] == ("grid-ppo", UNLIMITED, 0.1)
     assert (first[3].value, first[5].value) == pytest.approx((0.7, -0.75))
+
+
+def test_the_figure_has_attacks_without_a_limit_above_the_worst_case():
+    bounds = [bound(e, UNLIMITED, s, 0.7, w, w) for s in (0, 1) for e, w in ((0.1, 0.2), (0.2, -1.0 - s))]
+    bounds += [bound(e, "3", s, 0.7, 0.6, 0.6) for s in (0, 1) for e in (0.1, 0.2)]
+    known = [attacked(e, UNLIMITED, s, "PGD-20", "always", r) for s in (0, 1) for e, r in ((0.1, 0.5), (0.2, -0.5))]
+    known += [attacked(0.1, UNLIMITED, s, "learned", "always", 0.3) for s in (0, 1)]  # not at every epsilon yet
+    (axes,) = figure(bounds, known).axes
+    means = {line.get_label().split(",")[0]: line.get_ydata() for line in axes.lines if line.get_marker() == "o"}
+    assert set(means) == {"PGD-20", WORST}
+    assert means["PGD-20"].tolist() == pytest.approx([0.7, 0.5, -0.5])
+    assert means[WORST].tolist() == pytest.approx([0.7, 0.2, -1.5])
 
 
 @pytest.mark.slow

@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from rlkit.plotting import Curve, robustness_curves
 from rlkit.statistics import mean_interval
 
 from ...report.ledger import Cell, ReportTable
+from ...report.text import slug_in_words
 from ...workflows.bracket import without_rounding
 from .settings import CASES, EPSILONS
 
 UNLIMITED = "any"  # number of attacks
-OPTIMAL = "optimal"  # timing
+ALWAYS, OPTIMAL = "always", "optimal"  # timings
 WORST = "worst case"  # attack
+DRAWN = ("sign noise", "PGD-20", "value-aware", "learned")  # attacks in the figure, beside the worst case
 
 Floats = NDArray[np.float64]
 
@@ -100,6 +104,29 @@ def timing_table(bounds: Sequence[BoundRow], attacked: Sequence[AttackedRow]) ->
     """Tabulate the distance of every attack and timing under a limit of attacks."""
     own = [row for row in attacked if row.limit != UNLIMITED]
     return _by_epsilon("timings", "Return above the exact worst case of as many attacks", bounds, own)
+
+
+def figure(bounds: Sequence[BoundRow], attacked: Sequence[AttackedRow]) -> Figure:
+    """Draw return against epsilon under attacks at every step and in the exact worst case, a panel for each algorithm.
+
+    Curves are means over seeds with 95 % intervals; epsilon 0 is the natural return.
+    """
+    policies: dict[str, dict[str, Curve]] = {}
+    for case in dict.fromkeys(row.case for row in bounds):
+        epsilons = sorted({row.epsilon for row in bounds if row.case == case})
+        budgets = [of_budget(bounds, case, epsilon, UNLIMITED) for epsilon in epsilons]
+        natural = np.array([row.natural for row in budgets[0]])  # [S]
+        worst = np.array([[row.upper for row in each] for each in budgets])  # [L, S]
+        above = {
+            attack: [distance(bounds, attacked, case, epsilon, UNLIMITED, attack, ALWAYS) for epsilon in epsilons]
+            for attack in DRAWN
+        }
+        returns = {attack: worst + np.array(each) for attack, each in above.items() if all(map(len, each))}
+        policies[slug_in_words(case)] = {
+            name: Curve((0.0, *epsilons), np.vstack([natural, each]))
+            for name, each in {**returns, WORST: worst}.items()
+        }
+    return robustness_curves(policies, xlabel="epsilon [scale of the task]", ylabel="expected return")
 
 
 def _by_epsilon(name: str, title: str, bounds: Sequence[BoundRow], own: Sequence[AttackedRow]) -> ReportTable:

@@ -20,20 +20,20 @@ from rlkit.adversarial import (
     worst_case,
 )
 from rlkit.envs import GridWorld, find_dynamics
+from rlkit.figure_style import svg
 
 from ...report import terminal
-from ...report.ledger import ReportTable, write_tables
+from ...report.ledger import ReportTable, write_bytes, write_tables
 from ...workflows.policies import RLKIT, Subject
 from ..common import rows
 from ..common.policy_cache import rlkit_policy
 from ..common.study import Study, StudyOptions
 from ..common.tasks import GRID
-from .analysis import OPTIMAL, UNLIMITED, WORST, AttackedRow, BoundRow, Floats, tables
+from .analysis import ALWAYS, OPTIMAL, UNLIMITED, WORST, AttackedRow, BoundRow, Floats, figure, tables
 from .attacks import adversary, attacks, natural_actions, timings
 from .settings import ATTACKS_LEFT, CASES, EPSILONS, MAX_BOXES, THREAT, WorstCaseCase
 
 TIMED = ("PGD-20", "value-aware")  # attacks that are tried with every timing, beside the worst case
-ALWAYS = "always"
 LEARNED = "learned"  # the attack by an adversary trained on each policy
 BOUNDS, ATTACKED = "bounds-rows.csv", "attacked-rows.csv"
 
@@ -51,9 +51,10 @@ def run(cases: Sequence[WorstCaseCase], options: StudyOptions) -> Sequence[Repor
     """Measure the cases and epsilons without rows, and table all rows."""
     for case in cases:
         run_case(case, options.models / case.name, options.data)
-    bounds = rows.read(options.data / BOUNDS, BoundRow)
-    found = tables(bounds, rows.read(options.data / ATTACKED, AttackedRow))
+    bounds, attacked = rows.read(options.data / BOUNDS, BoundRow), rows.read(options.data / ATTACKED, AttackedRow)
+    found = tables(bounds, attacked)
     write_tables(found, options.data)
+    write_bytes(options.data / "returns.svg", svg(figure(bounds, attacked)))
     return found
 
 
