@@ -167,7 +167,7 @@ def test_statistics_are_saved_and_stand_still_in_evaluation_and_under_attack(alg
 @ALL
 def test_the_gradient_by_the_raw_observation_is_the_finite_difference(algorithm):
     agent = trained(algorithm, range(2), **BOTH)
-    network = agent.network if algorithm is DQN else agent.networks["policy"]
+    network = agent.network if issubclass(algorithm, DQN) else agent.networks["policy"]
     network.place(network.flat.double())
     obs = agent.env.obs.double().requires_grad_()
     (gradient,) = torch.autograd.grad(agent.scores(obs)[..., 0].sum(), obs)
