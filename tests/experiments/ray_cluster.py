@@ -7,6 +7,8 @@ task. Prints a JSON object: the number of the process that was killed with its n
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -33,7 +35,9 @@ class KillingExecutor(RayExecutor):
             beat = SweepAttempt(checkpoint.parent.parent).heartbeat()
             if not self.killed and beat is not None and runs_below(beat["process"], self.doomed):
                 self.killed = beat["process"]
+                os.kill(self.killed, signal.SIGSTOP)  # the run cannot end before its node is gone
                 self.cluster.remove_node(self.doomed, allow_graceful=False)
+                os.kill(self.killed, signal.SIGKILL)
         return super().wait(0.02)
 
 

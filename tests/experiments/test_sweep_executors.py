@@ -30,12 +30,13 @@ NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # else a Ray of one node writes a toke
 
 
 def said_by(program: str, folder: Path, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Run a program beside this file that starts Ray, and return the object that it prints at its end."""
+    """Run a program beside this file that starts Ray, and return the object that it prints among the lines of Ray."""
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as short:  # the names of sockets are limited
         environment = {**os.environ, **settings, "RAY_TMPDIR": short}
         command = [sys.executable, Path(__file__).with_name(program), folder]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
+    said: dict[str, Any] = json.loads(line)
     return said
 
 
