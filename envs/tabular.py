@@ -23,7 +23,7 @@ RECORD = np.dtype([("successor", np.int64), ("reward", np.float32), ("terminated
 
 
 class _Tables(NamedTuple):
-    """What a step reads in numpy. Entry k of (s, a) lies at (s A + a) K + k."""
+    """The arrays that a step in numpy reads. Entry k of (s, a) lies at (s A + a) K + k."""
 
     cumulative: NDArray[np.float64]  # [K - 1, N * A]; the K-th is 1, never exceeded
     successor: NDArray[np.int64]  # [N * A * K]
@@ -35,7 +35,7 @@ class _Tables(NamedTuple):
 
 
 class _TorchTables(NamedTuple):
-    """What a step reads in torch, on one device; shapes as of ``_Tables`` where none is given."""
+    """The tensors that a step in torch reads, on one device. A field without a shape has that of ``_Tables``."""
 
     cumulative: torch.Tensor  # [N * A, K - 1]
     outcomes: torch.Tensor  # [N * A * K, 16] uint8, see ``RECORD``

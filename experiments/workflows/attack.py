@@ -490,7 +490,7 @@ def attack_run(
 
 
 def of_seeds(measured: RobustnessCurve) -> list[dict[str, NDArray[np.float64]]]:
-    """What every seed has at the points of a curve, ``[S]`` each: its mean return and the share of steps attacked."""
+    """Return the mean return and the share of attacked steps of every seed, ``[S]`` each, at the points of a curve."""
     returns, shares = measured.returns.mean(axis=-1), measured.attacked.sum(axis=-1) / measured.lengths.sum(axis=-1)
     natural = measured.natural.mean(axis=-1)
     found = [(natural, np.zeros_like(natural))]  # as the points: natural first, then by attack and epsilon

@@ -25,10 +25,10 @@ from rlkit.mdp import TabularMDP
 def test_without_weight_it_is_dqn_to_the_bit_with_an_attack_and_without(settings):
     plain = trained(DQN, range(2), **settings)
     found = trained(WocaRDQN, range(2), **{"attack_epsilon": [0.0, 0.1], "worst_case_weight": 0.0, **settings})
-    theirs = kept(plain)
+    kept_by_dqn = kept(plain)
     for name, tensor in kept(found).items():
-        if name in theirs:
-            assert torch.equal(tensor, theirs[name]), name
+        if name in kept_by_dqn:
+            assert torch.equal(tensor, kept_by_dqn[name]), name
     for name, logged in plain.history.items():
         np.testing.assert_array_equal(found.history[name], logged, err_msg=name)
     moved = found.worst_network.flat - found.make_network(network_index=2).flat

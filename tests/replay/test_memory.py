@@ -71,11 +71,12 @@ def test_a_row_without_priorities_beside_one_with_them_samples_by_age(n_steps):
     uniformly = filled(9, n_steps=n_steps)  # 27 transitions went through 20 places
     u = uniform(updates=1)
     for _ in range(2):
-        (ours, discount, importance), (theirs, others, _) = mixed.sample(u, mixed.betas(0.5)), uniformly.sample(u)
-        assert equal(*([field if field is None else field[:1] for field in batch] for batch in (ours, theirs)))
-        assert torch.equal(discount[0], others[0])
+        batch, discount, importance = mixed.sample(u, mixed.betas(0.5))
+        by_age, discount_by_age, _ = uniformly.sample(u)
+        assert equal(*([field if field is None else field[:1] for field in sampled] for sampled in (batch, by_age)))
+        assert torch.equal(discount[0], discount_by_age[0])
         assert importance[0].tolist() == [1.0] * 4
-        assert not torch.equal(ours.obs[1], theirs.obs[1])
+        assert not torch.equal(batch.obs[1], by_age.obs[1])
         mixed.update_priorities(torch.linspace(-2.0, 3.0, 8).view(2, 4))
 
 

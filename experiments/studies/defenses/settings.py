@@ -107,7 +107,7 @@ class DefenseComparison(NamedTuple):
 
     @property
     def gradient_evaluations(self) -> int:
-        """Those of a minibatch of the most expensive defense that is tested."""
+        """The gradient evaluations of a minibatch of the most expensive defense that is tested."""
         of = GRADIENT_EVALUATIONS[self.algo]
         return max(of[defense] for defense in self.configurations if defense not in self.exploratory)
 
