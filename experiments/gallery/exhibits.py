@@ -68,7 +68,7 @@ STUDY_FIGURES = (
     StudyFigure("transfer/dimension.svg", "Measured beside predicted, on logarithmic axes",
                 f"{STUDIES}.transfer.figures.dimension_figure", "rlkit study transfer"),
     StudyFigure("zoo/grid/benchmark.svg", "Certified bound, best attack and natural return of victims",
-                "rlkit.experiments.workflows.benchmark.benchmark_picture", "rlkit benchmark"),
+                "rlkit.experiments.workflows.benchmark.benchmark_figure", "rlkit benchmark"),
     StudyFigure("baselines/variance.svg", "Ratios of variances with quartiles",
                 f"{STUDIES}.baselines.figure.variance_figure", "rlkit study baselines"),
     StudyFigure("ablations/cliff.svg", "Every seed on a line for each variant",

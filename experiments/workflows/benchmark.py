@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlkit.adversarial import Attack, RobustnessCurve, Threat, bracket, fall_bounds, strongest
@@ -44,6 +45,7 @@ SHOWN = (  # columns of the table in its figure, with label and mark
     ("natural", "natural return", "D"),
 )
 SHIFT = 0.2  # between the marks of a victim
+CAPTION = "Certified bound, return under the best attack and natural return, with 95 % intervals over training seeds."
 
 Floats = NDArray[np.float64]
 Fit = Callable[[Subject, Threat, float], Attack]  # victim, threat, epsilon -> the attack
@@ -163,7 +165,7 @@ def benchmark(
             "checklist": {str(row[0]): row[1] for row in checklist.rows},
         },
         tables=tables,
-        pictures=(benchmark_picture(table),),
+        pictures=(Picture("benchmark", CAPTION, svg(benchmark_figure(table))),),
         notes=(NOTE,),
     )
 
@@ -283,7 +285,7 @@ def _table(
 
 
 @in_style
-def benchmark_picture(table: ReportTable) -> Picture:
+def benchmark_figure(table: ReportTable) -> Figure:
     """Draw the certified bound, the return under the best attack and the natural return, a panel for each epsilon.
 
     Args:
@@ -314,10 +316,7 @@ def benchmark_picture(table: ReportTable) -> Picture:
         axes.set_yticks(range(len(victims)), [slug_in_words(victim) for victim in victims])
         axes.set_ylim(len(victims) - 0.5, -0.5)
     legend_below(figure, columns=len(SHOWN))
-    caption = (
-        "Certified bound, return under the best attack and natural return, with 95 % intervals over training seeds."
-    )
-    return Picture("benchmark", caption, svg(figure))
+    return figure
 
 
 def _claim_table(checked: Sequence[tuple[str, float, str]]) -> ReportTable:

@@ -13,11 +13,12 @@ from rlkit.adversarial import FGSM, robustness_curve
 from rlkit.agents import DQN, PPO
 from rlkit.experiments.cli import main
 from rlkit.experiments.report import ledger
-from rlkit.experiments.report.ledger import RunRecord
-from rlkit.experiments.workflows.benchmark import Submission, benchmark, submission
+from rlkit.experiments.report.ledger import ReportTable, RunRecord
+from rlkit.experiments.workflows.benchmark import Submission, benchmark, benchmark_figure, submission
 from rlkit.experiments.workflows.defense import DefenseSettings
 from rlkit.experiments.workflows.train import Training
 from rlkit.experiments.workflows.victim_zoo import commitment_of, hidden_seed, make_zoo, read_zoo, with_defenses
+from rlkit.statistics import Estimate
 
 SECRET = "a secret of many letters"
 SETTINGS = ("--num-envs", "2", "--set", "net_arch=(8,)", "n_steps=32", "batch_size=32")
@@ -182,3 +183,24 @@ def test_a_submission_is_fitted_once_to_every_victim_and_epsilon(zoo: Path) -> N
 
     benchmark(read_zoo(zoo), [Submission("mine", "", fit)], episodes=1, epsilons=(0.1, 0.4), nodes=1)
     assert fits == [(name, epsilon) for name in ("ppo", "given") for epsilon in (0.1, 0.4)]
+
+
+def test_the_figure_has_every_mean_and_interval_in_the_panel_of_its_epsilon() -> None:
+    def mean(value: float) -> Estimate[float]:
+        return Estimate(value, value - 1.0, value + 2.0, 10, 0.95, "Student t")
+
+    victims = (("dqn", 0.1, mean(3.0), 5.0), ("ppo", 0.1, None, 6.0), ("dqn", 0.2, mean(1.0), 4.0))
+    rows = tuple((name, e, lower, mean(upper), "fgsm", mean(9.0)) for name, e, lower, upper in victims)
+    columns = ("victim", "epsilon", "lower", "upper", "best attack", "natural")
+    first, second = benchmark_figure(ReportTable("benchmark", "", columns, rows)).axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["DQN", "PPO"]
+    for axes, title, means in (
+        (first, "epsilon 0.1", {"certified bound": [3.0], "best attack": [5.0, 6.0], "natural return": [9.0, 9.0]}),
+        (second, "epsilon 0.2", {"certified bound": [1.0], "best attack": [4.0], "natural return": [9.0]}),
+    ):
+        assert axes.get_title(loc="left") == title
+        drawn = {each.get_label(): each.lines for each in axes.containers}
+        assert {label: list(points.get_xdata()) for label, (points, _, _) in drawn.items()} == means
+        for points, _, (bars,) in drawn.values():
+            ends = [(bar[0, 0], bar[1, 0]) for bar in bars.get_segments()]
+            assert ends == [(x - 1.0, x + 2.0) for x in points.get_xdata()]
