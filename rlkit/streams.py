@@ -20,6 +20,7 @@ from torch import Tensor
 
 Purpose = Literal[
     "init", "env", "explore", "replay", "attack", "eval", "start", "timing", "substitute", "term", "smoothing",
+    "adversary",
 ]  # fmt: skip
 
 PURPOSES: tuple[str, ...] = get_args(Purpose)

@@ -19,6 +19,7 @@ from rlkit.adversarial import (
     ValueAware,
     bracket,
     distill,
+    linear_adversary,
     universal_offset,
     visited,
 )
@@ -34,6 +35,7 @@ FIT_EPISODES = 5  # natural episodes per seed, whose states attacks are fitted t
 GRID_BOXES = 2_000  # per state of a grid, to find what can be provoked there
 FIT_STATES = 500  # of every seed
 LEARNED_STEPS, LEARNED_COPIES = 50_000, 8  # of the adversary's training, per seed
+LINEAR_STEPS = 40_000  # of the search for a linear adversary, per seed
 
 IMITATION_STEPS = 2_000  # of the optimizer
 
@@ -91,8 +93,8 @@ def learned_longer(
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if dynamics is None:
         raise ValueError(
-            f"the attack 'learned' needs the dynamics of {subject.env}, which rlkit does not have: train an agent on "
-            "rlkit.adversarial.AdversaryEnv and wrap it in LearnedAttack"
+            f"the attack 'learned' needs the dynamics of {subject.env}, which rlkit does not have: use 'linear', "
+            "or train an agent on rlkit.adversarial.AdversaryEnv and wrap it in LearnedAttack"
         )
     moves = TargetAction(PROVOKE, int(dynamics.action_space.n))
     problem = AdversaryDynamics(dynamics, subject.policy, moves, budget)
@@ -101,6 +103,30 @@ def learned_longer(
     )
     for more in steps:
         yield LearnedAttack(adversary.learn(more - adversary.num_timesteps), moves)
+
+
+def linear(subject: Subject, budget: Budget, threat: Threat, steps: int = LINEAR_STEPS) -> Attack:
+    """Search for an adversary that chooses by a linear rule which action to cause, by the cross-entropy method."""
+    return next(linear_longer(subject, budget, threat, (steps,), subject.seeds))
+
+
+def linear_longer(
+    subject: Subject, budget: Budget, threat: Threat, steps: Sequence[int], seeds: Sequence[int]
+) -> Iterator[LearnedAttack]:
+    """Continue the search of ``linear``, and yield its adversary after each of several numbers of steps.
+
+    Args:
+        subject: the policy under attack.
+        budget: budget of the attack.
+        threat: names the episodes of the report and the selection; those of the search are others.
+        steps: ascending numbers of environment steps per seed.
+        seeds: seeds of the search, one for each of the subject's.
+    """
+    env = subject.make_env(1, fit_seed(threat))
+    moves = TargetAction(PROVOKE, int(env.action_space.n))
+    return linear_adversary(
+        subject.policy, subject.make_env, moves, budget, steps, seeds, fit_seed(threat), threat.horizon
+    )
 
 
 def universal(subject: Subject, budget: Budget, threat: Threat) -> Attack:
@@ -136,6 +162,7 @@ FITTED: Mapping[str, Fit] = {
     "lookahead": lookahead,
     "tree": tree,
     "learned": learned,
+    "linear": linear,
     "universal": universal,
     "substitute": substitute,
 }
@@ -161,8 +188,12 @@ class FittedAttacks:
 
 def fit_states(subject: Subject, threat: Threat, count: int = FIT_STATES) -> Any:
     """States of natural episodes that are neither reported nor used for a selection, ``[S, count, *obs]``."""
-    first = max(threat.first_seed, threat.selection_seed) + FIT_SEED_STEP
-    return visited(subject.policy, subject.make_env(FIT_EPISODES, first), count)
+    return visited(subject.policy, subject.make_env(FIT_EPISODES, fit_seed(threat)), count)
+
+
+def fit_seed(threat: Threat) -> int:
+    """The first episode that attacks are fitted on, above those of the report and the selection."""
+    return max(threat.first_seed, threat.selection_seed) + FIT_SEED_STEP
 
 
 def rows_of(subject: Subject) -> list[Any]:

@@ -13,6 +13,7 @@ from .attacks.boundary import Boundary
 from .attacks.deepfool import DeepFool, Nearest, adversarial_distance
 from .attacks.gradient import FGSM, PGD
 from .attacks.learned import AdversaryActions, AdversaryEnv, Ball, Directions, LearnedAttack, TargetAction, corners
+from .attacks.linear_adversary import LinearAdversary, linear_adversary
 from .attacks.noise import Noise
 from .attacks.random_search import RandomSearch, Square
 from .attacks.transfer import Substitute, Transfer, distill
@@ -156,6 +157,7 @@ __all__ = [
     "InputGradientPenalty",
     "LabelVictim",
     "LearnedAttack",
+    "LinearAdversary",
     "LipschitzHinge",
     "MemoryProblem",
     "ModuleVictim",
@@ -238,6 +240,7 @@ __all__ = [
     "kl",
     "known_draw",
     "known_draw_within",
+    "linear_adversary",
     "lipschitz_bound",
     "local_lipschitz_bound",
     "local_margin_radius",

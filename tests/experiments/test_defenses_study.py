@@ -1,6 +1,7 @@
 """The study of defenses, at tiny sizes."""
 
 from dataclasses import replace
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -517,7 +518,12 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     masked = masking.of_masked(tmp_path / "rows" / "masking-rows.csv", "ppo-radial")
     assert [(each.attack, each.steps, each.seed) for each in masked] == [
         (name, steps, seed)
-        for name, steps in ((masking.CORNERS, 0), (masking.TRANSFERRED, 0), (masking.LEARNED, 1024))
+        for name, steps in (
+            (masking.CORNERS, 0),
+            (masking.TRANSFERRED, 0),
+            (masking.SEARCHED, 1024),
+            (masking.LEARNED, 1024),
+        )
         for seed in (0, 1)
     ]
     monkeypatch.setattr(run, "rlkit_policy", None)
@@ -603,10 +609,10 @@ def test_the_corner_of_the_largest_lead_is_that_of_the_weights_signs():
     assert torch.equal(shown[0, 1, [0, 1, 3]], -0.5 * (scale * lead)[[0, 1, 3]])  # the third feature does not matter
 
 
-def learned_rows(means):
+def learned_rows(means, learner=masking.LEARNED):
     """Three adversaries on two seeds, whose mean return after every number of steps is given."""
     return [
-        masking.MaskingRow("ppo-radial", seed, masking.LEARNED, steps, k, settings.MASKING_EPSILON, mean + k - 1)
+        masking.MaskingRow("ppo-radial", seed, learner, steps, k, settings.MASKING_EPSILON, mean + k - 1)
         for steps, mean in zip(settings.ADVERSARY_STEPS, means, strict=False)
         for k in range(settings.ADVERSARIES)
         for seed in (0, 1)
@@ -614,20 +620,29 @@ def learned_rows(means):
 
 
 def test_adversaries_are_trained_until_a_doubling_changes_less_than_two_percent():
-    assert not masking.settled(learned_rows([100.0, 100.0]))  # three numbers of steps at least
-    assert masking.settled(learned_rows([300.0, 100.0, 98.5]))
-    assert not masking.settled(learned_rows([300.0, 100.0, 97.5]))
-    assert not masking.settled(learned_rows([100.0, 100.0, 102.5]))  # nor where the return rises
+    settled = partial(masking.settled, learner=masking.LEARNED)
+    assert not settled(learned_rows([100.0, 100.0]))  # three numbers of steps at least
+    assert settled(learned_rows([300.0, 100.0, 98.5]))
+    assert not settled(learned_rows([300.0, 100.0, 97.5]))
+    assert not settled(learned_rows([100.0, 100.0, 102.5]))  # nor where the return rises
     known = learned_rows([300.0, 100.0, 98.5])
-    assert list(masking.by_steps(known)) == list(settings.ADVERSARY_STEPS[:3])
-    assert list(masking.by_steps(known[:-1])) == list(settings.ADVERSARY_STEPS[:2])  # one adversary is missing
+    assert list(masking.by_steps(known, masking.LEARNED)) == list(settings.ADVERSARY_STEPS[:3])
+    assert list(masking.by_steps(known[:-1], masking.LEARNED)) == list(
+        settings.ADVERSARY_STEPS[:2]
+    )  # one adversary is missing
     lines = masking.adversary_table(known).rows
-    assert [line[3] for line in lines] == [None, pytest.approx(-2 / 3), pytest.approx(-0.015)]
-    assert [line[4].value for line in lines] == [299.0, 99.0, 97.5]
+    assert [line[4] for line in lines] == [None, pytest.approx(-2 / 3), pytest.approx(-0.015)]
+    assert [line[5].value for line in lines] == [299.0, 99.0, 97.5]
     assert not set(masking.adversary_seeds(FIRST.seeds, 0)) & {*FIRST.seeds, *FIRST.tuning_seeds}
     attacks_known = [replace(known[0], attack=name, steps=0) for name in (masking.CORNERS, masking.TRANSFERRED)]
-    assert masking.complete([*known, *attacks_known])
-    assert not masking.complete([*known, attacks_known[0]])
+    searched = learned_rows([300.0, 100.0, 90.0, 80.0], masking.SEARCHED)  # not settled after the last number of steps
+    assert masking.complete([*known, *searched, *attacks_known])
+    assert not masking.complete([*known, *searched, attacks_known[0]])
+    assert not masking.complete([*known, *attacks_known])
+    assert not masking.complete([*known, *searched[:-1], *attacks_known])
+    assert [line[1] for line in masking.adversary_table([*known, *searched]).rows] == 4 * [masking.SEARCHED] + 3 * [
+        masking.LEARNED
+    ]
 
 
 @pytest.mark.parametrize(("corners", "answer"), [(90.0, "yes"), (110.0, "no")])

@@ -25,7 +25,7 @@ from rlkit.adversarial import (
 )
 from rlkit.envs import GridWorld, find_dynamics
 
-from ...workflows.fitted_attacks import learned, lookahead
+from ...workflows.fitted_attacks import learned, linear, lookahead
 from ...workflows.policies import Subject
 from ..common.tasks import ACROBOT, CARTPOLE, GRID, Task
 from .settings import LINEAR, REPORTED_ON, SELECTED_ON
@@ -134,6 +134,7 @@ ATTACKERS: Mapping[str, Attacker] = {
     "provoke right": ready(ValueAware(constant(1), PROVOKE, "provoke right")),
     "value-aware, lattice": Attacker(lookahead, FITTED_EPSILONS, fitted=True, tunes=False),
     "learned": Attacker(adversary, FITTED_EPSILONS[:1], fitted=True, tunes=False),
+    "linear adversary": Attacker(linear, FITTED_EPSILONS, fitted=True, tunes=False),
 }
 GRID_ATTACKERS: Mapping[str, Attacker] = {
     "noise": ready(Noise("sign")),

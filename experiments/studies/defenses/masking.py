@@ -2,13 +2,13 @@
 
 Source: Athalye, Carlini & Wagner 2018, "Obfuscated gradients give a false sense of security", section 3.1; adversaries
 trained afresh on every policy: Zhang et al. 2021, "Robust reinforcement learning on state observations with learned
-optimal adversary".
+optimal adversary". Two learners train them: PPO on the attacker's decision problem, and the cross-entropy method.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -23,7 +23,7 @@ from rlkit.statistics import difference_interval, mean_interval, median_interval
 
 from ...report import terminal
 from ...report.ledger import Cell, ReportTable
-from ...workflows.fitted_attacks import learned_longer
+from ...workflows.fitted_attacks import learned_longer, linear_longer
 from ...workflows.policies import Subject
 from ..common import rows
 from .analysis import TEST, DefenseRow, bar_epsilon, bar_verdict, of_case, under_attack
@@ -31,8 +31,11 @@ from .attacks import PROVOKE, by_hand, outcomes
 from .settings import ADVERSARIES, ADVERSARY_STEPS, CASES, MASKING_EPSILON, SETTLED
 
 GRADIENTS = "value-aware, by hand"  # of ``attacks.ATTACKERS``: it provokes by the gradients of the policy itself
-CORNERS, TRANSFERRED, LEARNED = "by hand, corners", "by hand, made on the plain twin", "learned"
+CORNERS, TRANSFERRED = "by hand, corners", "by hand, made on the plain twin"
+LEARNED, SEARCHED = "learned", "linear adversary"
 
+# the policy, the budget, the threat, ascending numbers of steps, seeds -> the adversary after each number of steps
+Learner = Callable[[Subject, Budget, Threat, Sequence[int], Sequence[int]], Iterator[Attack]]
 Floats = NDArray[np.float64]
 
 
@@ -87,6 +90,16 @@ def without_gradients(plain: Victim) -> Mapping[str, Attack]:
     }
 
 
+def by_ppo(
+    subject: Subject, budget: Budget, threat: Threat, steps: Sequence[int], seeds: Sequence[int]
+) -> Iterator[Attack]:
+    """Train by PPO; arguments as of ``Learner``."""
+    return learned_longer(subject, budget, steps, seeds)
+
+
+LEARNERS: Mapping[str, Learner] = {SEARCHED: linear_longer, LEARNED: by_ppo}
+
+
 def of_masked(file: Path, case: str) -> list[MaskingRow]:
     """The rows of a defended case in a file."""
     return [row for row in rows.read(file, MaskingRow) if row.case == case]
@@ -94,8 +107,8 @@ def of_masked(file: Path, case: str) -> list[MaskingRow]:
 
 def complete(own: Sequence[MaskingRow]) -> bool:
     """Whether nothing of a defended case is missing."""
-    return {CORNERS, TRANSFERRED} <= {row.attack for row in own} and (
-        settled(own) or set(ADVERSARY_STEPS) == set(by_steps(own))
+    return {CORNERS, TRANSFERRED} <= {row.attack for row in own} and all(
+        settled(own, learner) or set(ADVERSARY_STEPS) <= set(by_steps(own, learner)) for learner in LEARNERS
     )
 
 
@@ -125,19 +138,20 @@ def measure_masking(file: Path, case: str, subject: Subject, threat: Threat, pla
     for name, attack in without_gradients(plain).items():
         if name not in done:
             add(attack, name)
-    learned = {(row.steps, row.adversary) for row in of_masked(file, case)}
-    left = [n for n in ADVERSARY_STEPS if not all((n, k) in learned for k in range(ADVERSARIES))]
-    trained = [
-        learned_longer(subject, threat.budget(MASKING_EPSILON), left, adversary_seeds(subject.seeds, k))
-        for k in range(ADVERSARIES)
-    ]
-    for steps in left:
-        if settled(of_masked(file, case)):
-            return
-        for k, adversaries in enumerate(trained):
-            attack = next(adversaries)
-            if (steps, k) not in learned:
-                add(attack, LEARNED, steps, k)
+    for learner, train in LEARNERS.items():
+        known = {(row.steps, row.adversary) for row in of_masked(file, case) if row.attack == learner}
+        left = [n for n in ADVERSARY_STEPS if not all((n, k) in known for k in range(ADVERSARIES))]
+        budget = threat.budget(MASKING_EPSILON)
+        trained = [
+            train(subject, budget, threat, left, adversary_seeds(subject.seeds, k)) for k in range(ADVERSARIES)
+        ]
+        for steps in left:
+            if settled(of_masked(file, case), learner):
+                break
+            for k, adversaries in enumerate(trained):
+                attack = next(adversaries)
+                if (steps, k) not in known:
+                    add(attack, learner, steps, k)
 
 
 def adversary_seeds(seeds: Sequence[int], k: int) -> list[int]:
@@ -145,9 +159,9 @@ def adversary_seeds(seeds: Sequence[int], k: int) -> list[int]:
     return [10_000 * (k + 1) + seed for seed in seeds]
 
 
-def by_steps(own: Sequence[MaskingRow]) -> dict[int, Floats]:
-    """Returns ``[adversaries, S]`` of one case by the steps of the adversaries' training, where all are known."""
-    learned = [row for row in own if row.attack == LEARNED]
+def by_steps(own: Sequence[MaskingRow], learner: str) -> dict[int, Floats]:
+    """Returns ``[adversaries, S]`` of one case by the steps of one learner's adversaries, where all are known."""
+    learned = [row for row in own if row.attack == learner]
     seeds = sorted({row.seed for row in learned})
     found = {}
     for steps in sorted({row.steps for row in learned}):
@@ -157,9 +171,9 @@ def by_steps(own: Sequence[MaskingRow]) -> dict[int, Floats]:
     return found
 
 
-def settled(own: Sequence[MaskingRow]) -> bool:
+def settled(own: Sequence[MaskingRow], learner: str) -> bool:
     """Whether the last of at least three numbers of steps changed the mean return by less than ``SETTLED``."""
-    means = [float(returns.mean()) for returns in by_steps(own).values()]
+    means = [float(returns.mean()) for returns in by_steps(own, learner).values()]
     return len(means) >= 3 and abs(means[-1] - means[-2]) < SETTLED * means[-2]
 
 
@@ -191,16 +205,17 @@ def _by_seed(found: Iterable[DefenseRow | MaskingRow]) -> Floats:
 def adversary_table(known: Sequence[MaskingRow]) -> ReportTable:
     """Tabulate the return under adversaries by the steps of their training, and the change by the last doubling."""
     lines: list[tuple[Cell, ...]] = []
-    for case in dict.fromkeys(row.case for row in known):
+    for case, learner in itertools.product(dict.fromkeys(row.case for row in known), LEARNERS):
         before: float | None = None
-        for steps, returns in by_steps([row for row in known if row.case == case]).items():
+        for steps, returns in by_steps([row for row in known if row.case == case], learner).items():
             mean = float(returns.mean())
             change = None if before is None else mean / before - 1
             strongest = median_interval(returns.min(axis=0))
-            lines.append((case, steps, mean_interval(returns.mean(axis=0)), change, strongest))
+            lines.append((case, learner, steps, mean_interval(returns.mean(axis=0)), change, strongest))
             before = mean
     columns = (
         "policy",
+        "learner",
         "steps",
         "mean over adversaries",
         "change by the doubling",

@@ -19,8 +19,8 @@ EPSILONS = (0.1, 0.2, 0.4)  # norm "inf", in units of the task's scale; of compa
 SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selected, and other ones that are reported
 
 MASKING_EPSILON = 0.4  # at which defended policies are asked whether their gradients mislead
-ADVERSARIES = 3  # trained afresh on every defended policy
-ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000, 160_000)  # of their training, until a doubling changes nothing
+ADVERSARIES = 3  # of every learner, trained afresh on every defended policy
+ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000)  # of their training, until a doubling changes nothing
 SETTLED = 0.02  # relative change of the mean return that counts as nothing
 
 OPTIMUM = {CARTPOLE.name: 500.0, GRID.name: 0.7053082191780823}  # largest expected return of an episode

@@ -1,0 +1,170 @@
+"""An adversary that is found by the cross-entropy method: which action to cause is a linear function of the state.
+
+The adversary scores the victim's actions linearly in the true observation and tries to cause the action of the highest
+score. The search over its weights needs nothing but the returns of episodes, so it works in every environment, without
+a discount and a critic. Each generation draws weights from a normal distribution, plays every draw on the same
+episodes, and fits the distribution to the draws that left the victim least.
+
+Sources: Rubinstein 1999, "The cross-entropy method for combinatorial and continuous optimization"; Szita & Lorincz
+2006, "Learning Tetris using the noisy cross-entropy method", section 2.3, for the decreasing noise; Mania, Guy & Recht
+2018, "Simple random search of static linear policies is competitive for reinforcement learning", for linear policies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rlkit.evaluation import ConcatEnv, rollout
+from rlkit.streams import Stream, as_seeds
+from rlkit.types import Env
+
+from ..attacked_policy import AttackedPolicy
+from ..budget import SMALLEST_UNIFORM, Budget, as_budget
+from ..victims.base import Victim, as_victim
+from .learned import LearnedAttack, TargetAction
+
+POPULATION, ELITE = 16, 4  # draws of a generation, and those that the next one is fitted to
+EPISODES = 2  # of every draw, the same for all draws of a generation
+FIRST_DEVIATION = 1.0  # of a weight; features are in units of the budget's scale
+NOISE, NOISE_GENERATIONS = 0.15, 10  # added to the deviations, and the generations after which it has fallen to zero
+
+
+@dataclass(frozen=True, eq=False)
+class LinearAdversary:
+    """Aims at the action whose score is highest; scores are linear in the true observation.
+
+    Args:
+        weights: of all actions but the last, whose score is 0: float64 ``[S, A - 1, D + 1]``, or for one adversary per
+            copy ``[S, B, A - 1, D + 1]``. The last column is the constant.
+        scale: units of the D features, positive, ``[D]`` or a single one.
+    """
+
+    weights: Tensor
+    scale: Tensor
+
+    def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
+        """Return the actions to cause, ``[S, B]`` int64, at true observations ``[S, B, *observation]``."""
+        features = obs.flatten(2).to(self.weights.dtype) / self.scale  # [S, B, D]
+        weights = self.weights if self.weights.dim() == 4 else self.weights[:, None]
+        scores = (features[:, :, None] * weights[..., :-1]).sum(dim=-1) + weights[..., -1]
+        return pad(scores, (0, 1)).argmax(dim=-1)
+
+
+class CrossEntropy:
+    """The cross-entropy method for S rows side by side: a normal distribution of weights, fitted to its best draws.
+
+    Row s depends on ``seeds[s]`` and the costs of row s alone.
+
+    Args:
+        seeds: one integer per row.
+        shape: shape of the weights of a row.
+        device: where the weights are needed.
+
+    Source: Szita & Lorincz 2006, equations 1 to 3.
+    """
+
+    def __init__(self, seeds: Sequence[int], shape: tuple[int, ...], device: torch.device) -> None:
+        self.mean = torch.zeros(len(seeds), *shape, dtype=torch.float64, device=device)
+        self.deviation = torch.full_like(self.mean, FIRST_DEVIATION)
+        self.generation = 0
+        self._numbers = Stream(seeds, "adversary", POPULATION * math.prod(shape), device=device)
+
+    def draw(self) -> Tensor:
+        """Draw the weights of a generation, ``[S, N, *shape]``."""
+        normal: Tensor = torch.special.ndtri(self._numbers.next().clamp(min=SMALLEST_UNIFORM))
+        return self.mean[:, None] + self.deviation[:, None] * normal.reshape(-1, POPULATION, *self.mean.shape[1:])
+
+    def fit(self, drawn: Tensor, costs: Tensor) -> None:
+        """Fit mean and deviation to the draws ``[S, N, *shape]`` of the smallest costs ``[S, N]``."""
+        best = costs.argsort(dim=1, stable=True)[:, :ELITE]
+        elite = drawn[torch.arange(len(drawn), device=drawn.device)[:, None], best]
+        noise = NOISE * max(0.0, 1.0 - self.generation / NOISE_GENERATIONS)
+        self.mean, self.deviation = elite.mean(dim=1), elite.std(dim=1, correction=0) + noise
+        self.generation += 1
+
+
+def linear_adversary(
+    victim: Victim,
+    make_env: Callable[[int, int], Env],
+    moves: TargetAction,
+    budget: Budget | float,
+    steps: Sequence[int],
+    seeds: Sequence[int],
+    first_seed: int = 0,
+    max_steps: int | None = None,
+) -> Iterator[LearnedAttack]:
+    """Search for the linear adversary that leaves the victim least; yield it after each of several numbers of steps.
+
+    The search of a row ends a number of steps at the first generation after which it has played as many. Row s depends
+    on ``seeds[s]`` and the victim's row s alone. The first generations need about ten thousand steps where episodes
+    last 500.
+
+    Args:
+        victim: S policies, which act greedily.
+        make_env: (E, first seed) -> a new environment of S x E copies, of which copy e plays the episode of seed
+            ``first seed + e``; observations are numbers, not indices.
+        moves: how an action is caused.
+        budget: bounds the difference between shown and true observations; has one epsilon.
+        steps: ascending numbers of environment steps per row.
+        seeds: one integer per row, of the search's random numbers.
+        first_seed: of the episodes; each generation has new ones.
+        max_steps: step cap of an episode; see ``rlkit.evaluation.rollout``.
+
+    Yields:
+        The attack of the mean weights.
+
+    Raises:
+        ValueError: steps are not ascending, there is another number of seeds than the environment has rows, or
+            observations are no numbers.
+    """
+    victim, budget, seeds = as_victim(victim), as_budget(budget), as_seeds(seeds)
+    if not steps or list(steps) != sorted(set(steps)) or steps[0] < 1:
+        raise ValueError(f"steps must be ascending numbers of at least 1, got {list(steps)}")
+    env = make_env(EPISODES, first_seed)
+    if len(env.seeds) != len(seeds):
+        raise ValueError(f"there must be one seed for each of {len(env.seeds)} rows, got {len(seeds)}")
+    if not env.obs.is_floating_point():
+        raise ValueError(
+            "a linear adversary needs observations that are numbers: for indices use rlkit.adversarial.bracket"
+        )
+    scale = torch.as_tensor(budget.scale, dtype=torch.float64, device=env.device).flatten()
+    scale = torch.where(scale > 0, scale, 1.0)
+    search = CrossEntropy(seeds, (moves.num_actions - 1, math.prod(env.obs.shape[2:]) + 1), env.device)
+    played = torch.zeros(len(seeds), dtype=torch.int64, device=env.device)
+    found = [search.mean] * len(steps)
+    for k, enough in enumerate(steps):
+        while (played < enough).any():
+            drawn, first = search.draw(), first_seed + search.generation * EPISODES
+            adversaries = LinearAdversary(drawn, scale)
+            returns, taken = _returns(victim, make_env, moves, budget, adversaries, seeds, first, max_steps)
+            search.fit(drawn, returns)
+            before, played = played, played + taken
+            for j in range(k, len(steps)):  # a row that has now played as many steps
+                reached = (before < steps[j]) & (played >= steps[j])
+                found[j] = torch.where(reached[:, None, None], search.mean, found[j])
+        yield LearnedAttack(LinearAdversary(found[k], scale), moves, "linear adversary")
+
+
+def _returns(
+    victim: Victim,
+    make_env: Callable[[int, int], Env],
+    moves: TargetAction,
+    budget: Budget,
+    drawn: LinearAdversary,
+    seeds: Sequence[int],
+    first_seed: int,
+    max_steps: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Play the same episodes under N adversaries, ``[S, N, A - 1, D + 1]``: mean returns ``[S, N]``, steps ``[S]``."""
+    number = drawn.weights.shape[1]
+    each = LinearAdversary(drawn.weights.repeat_interleave(EPISODES, dim=1), drawn.scale)
+    attacker = AttackedPolicy(victim, moves.attack, budget, seeds, target=each.act, groups=number, once=True)
+    env = ConcatEnv([make_env(EPISODES, first_seed) for _ in range(number)])
+    episodes = rollout(victim, env, max_steps, True, attacker, warn=False)
+    return episodes.returns.reshape(-1, number, EPISODES).mean(dim=2), episodes.lengths.sum(dim=1)
