@@ -915,6 +915,27 @@ MUTANTS = [
         ("adversarial/test_tree_search.py::test_the_plan_is_what_happens_and_no_shorter_fall_was_excluded",),
     ),
     Mutant(
+        "the cross-entropy method continues from the worst draws",
+        "rlkit/adversarial/attacks/linear_adversary.py",
+        "costs.argsort(dim=1, stable=True)",
+        "costs.argsort(dim=1, stable=True, descending=True)",
+        ("adversarial/test_linear_adversary.py::test_the_cross_entropy_method_finds_the_minimum_of_a_quadratic",),
+    ),
+    Mutant(
+        "the noise of the cross-entropy method does not fall",
+        "rlkit/adversarial/attacks/linear_adversary.py",
+        "noise = NOISE * max(0.0, 1.0 - self.generation / NOISE_GENERATIONS)",
+        "noise = NOISE",
+        ("adversarial/test_linear_adversary.py::test_a_fit_is_to_the_four_best_draws_and_noise_falls_to_zero",),
+    ),
+    Mutant(
+        "a row keeps searching after its number of steps",
+        "rlkit/adversarial/attacks/linear_adversary.py",
+        "reached = (before < steps[j]) & (played >= steps[j])",
+        "reached = played >= steps[j]",
+        ("adversarial/test_linear_adversary.py::test_a_search_for_a_row_is_the_search_of_its_seed",),
+    ),
+    Mutant(
         "a certificate above an executed attack is verified",
         "experiments/workflows/benchmark.py",
         "if (bound > result.least[i]).any():",

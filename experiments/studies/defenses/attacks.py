@@ -32,6 +32,7 @@ from .settings import LINEAR, REPORTED_ON, SELECTED_ON
 
 PROVOKE = PGD(3, every_action=False)
 FITTED_EPSILONS = (0.2, 0.4)  # of attacks that take minutes to fit
+ACROBOT_FITTED = (0.05, 0.1)  # at 0.2 simpler attacks leave nothing
 LEARNED_STEPS = 20_000  # environment steps of a learned adversary, per seed
 MAX_BOXES = 2**15  # of verification, per state of a grid
 
@@ -146,6 +147,7 @@ ACROBOT_ATTACKERS: Mapping[str, Attacker] = {
     "PGD": ready(PGD(10)),
     "brake": Attacker(lambda *_: ValueAware(pumping, PROVOKE, "brake"), tunes=False),
     "provoke no torque": Attacker(lambda *_: ValueAware(constant(1, 3), PROVOKE, "provoke no torque"), tunes=False),
+    "linear adversary": Attacker(linear, ACROBOT_FITTED, fitted=True, tunes=False),
 }
 
 
