@@ -929,11 +929,11 @@ MUTANTS = [
         ("adversarial/test_linear_adversary.py::test_a_fit_is_to_the_four_best_draws_and_noise_falls_to_zero",),
     ),
     Mutant(
-        "a row keeps searching after its number of steps",
+        "every generation of a linear adversary's search plays the same episodes",
         "rlkit/adversarial/attacks/linear_adversary.py",
-        "reached = (before < steps[j]) & (played >= steps[j])",
-        "reached = played >= steps[j]",
-        ("adversarial/test_linear_adversary.py::test_a_search_for_a_row_is_the_search_of_its_seed",),
+        "first_seed + generation * EPISODES",
+        "first_seed",
+        ("adversarial/test_linear_adversary.py::test_a_longer_search_continues_the_shorter_one_on_new_episodes",),
     ),
     Mutant(
         "a certificate above an executed attack is verified",

@@ -35,7 +35,7 @@ FIT_EPISODES = 5  # natural episodes per seed, whose states attacks are fitted t
 GRID_BOXES = 2_000  # per state of a grid, to find what can be provoked there
 FIT_STATES = 500  # of every seed
 LEARNED_STEPS, LEARNED_COPIES = 50_000, 8  # of the adversary's training, per seed
-LINEAR_STEPS = 40_000  # of the search for a linear adversary, per seed
+GENERATIONS = 8  # of the search for a linear adversary
 
 IMITATION_STEPS = 2_000  # of the optimizer
 
@@ -105,27 +105,27 @@ def learned_longer(
         yield LearnedAttack(adversary.learn(more - adversary.num_timesteps), moves)
 
 
-def linear(subject: Subject, budget: Budget, threat: Threat, steps: int = LINEAR_STEPS) -> Attack:
+def linear(subject: Subject, budget: Budget, threat: Threat, generations: int = GENERATIONS) -> Attack:
     """Search for an adversary that chooses by a linear rule which action to cause, by the cross-entropy method."""
-    return next(linear_longer(subject, budget, threat, (steps,), subject.seeds))
+    return next(linear_longer(subject, budget, threat, (generations,), subject.seeds))
 
 
 def linear_longer(
-    subject: Subject, budget: Budget, threat: Threat, steps: Sequence[int], seeds: Sequence[int]
+    subject: Subject, budget: Budget, threat: Threat, generations: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[LearnedAttack]:
-    """Continue the search of ``linear``, and yield its adversary after each of several numbers of steps.
+    """Continue the search of ``linear``, and yield its adversary after several numbers of generations.
 
     Args:
         subject: the policy under attack.
         budget: budget of the attack.
         threat: names the episodes of the report and the selection; those of the search are others.
-        steps: ascending numbers of environment steps per seed.
+        generations: ascending numbers.
         seeds: seeds of the search, one for each of the subject's.
     """
     env = subject.make_env(1, fit_seed(threat))
     moves = TargetAction(PROVOKE, int(env.action_space.n))
     return linear_adversary(
-        subject.policy, subject.make_env, moves, budget, steps, seeds, fit_seed(threat), threat.horizon
+        subject.policy, subject.make_env, moves, budget, generations, seeds, fit_seed(threat), threat.horizon
     )
 
 

@@ -90,10 +90,10 @@ def test_a_fit_is_to_the_four_best_draws_and_noise_falls_to_zero():
 def test_a_search_for_a_row_is_the_search_of_its_seed():
     def found(signs: tuple[int, ...], seeds: list[int]) -> Tensor:
         victim = Balance(signs)
-        (attack,) = linear_adversary(victim, poles(len(seeds)), MOVES, budget(0.5), [1_500], seeds, max_steps=50)
+        (attack,) = linear_adversary(victim, poles(len(seeds)), MOVES, budget(0.5), [3], seeds, max_steps=50)
         return attack.adversary.weights  # type: ignore[attr-defined]
 
-    together = found((1, -1), [4, 7])  # one generation of the first row has 1,600 steps, of the second a few hundred
+    together = found((1, -1), [4, 7])
     assert torch.equal(together[:1], found((1,), [4]))
     assert torch.equal(together[1:], found((-1,), [7]))
     assert not torch.equal(together[0], together[1])
@@ -102,16 +102,17 @@ def test_a_search_for_a_row_is_the_search_of_its_seed():
 def test_a_longer_search_continues_the_shorter_one_on_new_episodes():
     calls: list[tuple[int, int]] = []
 
-    def weights(steps: list[int]) -> list[Tensor]:
+    def weights(generations: list[int]) -> list[Tensor]:
         calls.clear()
-        search = linear_adversary(Balance((1, 1)), poles(2, calls), MOVES, budget(0.5), steps, [4, 7], first_seed=100)
+        victim, envs = Balance((1, 1)), poles(2, calls)
+        search = linear_adversary(victim, envs, MOVES, budget(0.5), generations, [4, 7], first_seed=100, max_steps=50)
         return [attack.adversary.weights for attack in search]  # type: ignore[attr-defined]
 
-    short, long = weights([2_000, 20_000])
-    first = sorted({seed for _, seed in calls})
-    assert first == list(range(100, first[-1] + 1, EPISODES))  # each generation has its own episodes
-    assert torch.equal(long, weights([20_000])[0])
-    assert torch.equal(short, weights([2_000])[0])
+    short, long = weights([1, 4])
+    assert sorted({seed for _, seed in calls}) == [100, 102, 104, 106]  # each generation has its own two episodes
+    assert {episodes for episodes, _ in calls} == {EPISODES}
+    assert torch.equal(long, weights([4])[0])
+    assert torch.equal(short, weights([1])[0])
     assert not torch.equal(short, long)
 
 
@@ -122,7 +123,7 @@ def budget(epsilon: float) -> Budget:
 @pytest.mark.slow
 def test_it_makes_a_policy_fall_that_balances_for_500_steps():
     victim = Balance((1, 1))
-    (attack,) = linear_adversary(victim, poles(2), MOVES, budget(1.6), [40_000], [0, 1])
+    (attack,) = linear_adversary(victim, poles(2), MOVES, budget(1.6), [4], [0, 1])
     played = robustness_curve(victim, lambda copies: poles(2)(copies, 10_000), [PGD(10), attack], 1.6, budget(1.6), 10)
     by_margin, by_search = played.returns.mean(axis=(1, 3))
     assert (played.natural == 500).all()
@@ -135,7 +136,7 @@ def test_it_makes_a_policy_fall_that_balances_for_500_steps():
 def test_it_works_in_environments_that_rlkit_has_no_dynamics_of():
     agent = DQN("Acrobot-v1", seeds=[3, 5], device="cpu", net_arch=(8,))
     moves = TargetAction(FGSM(), 3)
-    (attack,) = linear_adversary(agent, agent.evaluation_env, moves, Budget(0.2), [100], [3, 5], max_steps=10)
+    (attack,) = linear_adversary(agent, agent.evaluation_env, moves, Budget(0.2), [2], [3, 5], max_steps=10)
     obs = agent.evaluation_env(4, 0).obs
     shown = attack.propose(agent, obs, Budget(0.2))
     assert shown.shape == obs.shape
@@ -143,7 +144,7 @@ def test_it_works_in_environments_that_rlkit_has_no_dynamics_of():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match=r"steps must be ascending numbers of at least 1, got \[20, 10\]"):
+    with pytest.raises(ValueError, match=r"generations must be ascending numbers of at least 1, got \[20, 10\]"):
         next(linear_adversary(Balance(), poles(1), MOVES, budget(0.1), [20, 10], [0]))
     with pytest.raises(ValueError, match="one seed for each of 1 rows, got 2"):
         next(linear_adversary(Balance(), poles(1), MOVES, budget(0.1), [10], [0, 1]))

@@ -495,8 +495,12 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     tiny = FIRST._replace(steps=300, seeds=(0, 1), tuning_seeds=(5,))
     cases = [case._replace(comparison=tiny) for case in CASES if case.name in (FLOOR, "ppo-plain", "ppo-radial")]
     quick = {"value-aware, by hand": ready(ValueAware(by_hand, PGD(1, every_action=False)))}
-    small = {"SELECTED_ON": 1, "REPORTED_ON": 1, "CERTIFIED_STATES": 2, "ADVERSARIES": 1, "ADVERSARY_STEPS": (1024,)}
-    in_place = {"ATTACKERS": quick, "CASES": cases, "COMPARISONS": (tiny,), "FIRST": tiny}
+    small = {"SELECTED_ON": 1, "REPORTED_ON": 1, "CERTIFIED_STATES": 2, "ADVERSARIES": 1}
+    learners = {
+        masking.SEARCHED: masking.LEARNERS[masking.SEARCHED]._replace(lengths=(1,)),
+        masking.LEARNED: masking.LEARNERS[masking.LEARNED]._replace(lengths=(1024,)),
+    }
+    in_place = {"LEARNERS": learners, "ATTACKERS": quick, "CASES": cases, "COMPARISONS": (tiny,), "FIRST": tiny}
     for module in (run, analysis, attacks, masking):
         for name, value in {**small, **in_place}.items():
             if hasattr(module, name):
@@ -516,12 +520,12 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     assert {each.certified for each in certified if each.case == FLOOR} == {1.0}
     assert (tmp_path / "rows" / "defenses.svg").is_file()
     masked = masking.of_masked(tmp_path / "rows" / "masking-rows.csv", "ppo-radial")
-    assert [(each.attack, each.steps, each.seed) for each in masked] == [
-        (name, steps, seed)
-        for name, steps in (
+    assert [(each.attack, each.length, each.seed) for each in masked] == [
+        (name, length, seed)
+        for name, length in (
             (masking.CORNERS, 0),
             (masking.TRANSFERRED, 0),
-            (masking.SEARCHED, 1024),
+            (masking.SEARCHED, 1),
             (masking.LEARNED, 1024),
         )
         for seed in (0, 1)
@@ -610,10 +614,10 @@ def test_the_corner_of_the_largest_lead_is_that_of_the_weights_signs():
 
 
 def learned_rows(means, learner=masking.LEARNED):
-    """Three adversaries on two seeds, whose mean return after every number of steps is given."""
+    """Three adversaries on two seeds, whose mean return after every length of the training is given."""
     return [
-        masking.MaskingRow("ppo-radial", seed, learner, steps, k, settings.MASKING_EPSILON, mean + k - 1)
-        for steps, mean in zip(settings.ADVERSARY_STEPS, means, strict=False)
+        masking.MaskingRow("ppo-radial", seed, learner, length, k, settings.MASKING_EPSILON, mean + k - 1)
+        for length, mean in zip(masking.LEARNERS[learner].lengths, means, strict=False)
         for k in range(settings.ADVERSARIES)
         for seed in (0, 1)
     ]
@@ -621,26 +625,26 @@ def learned_rows(means, learner=masking.LEARNED):
 
 def test_adversaries_are_trained_until_a_doubling_changes_less_than_two_percent():
     settled = partial(masking.settled, learner=masking.LEARNED)
-    assert not settled(learned_rows([100.0, 100.0]))  # three numbers of steps at least
+    assert not settled(learned_rows([100.0, 100.0]))  # three lengths at least
     assert settled(learned_rows([300.0, 100.0, 98.5]))
     assert not settled(learned_rows([300.0, 100.0, 97.5]))
     assert not settled(learned_rows([100.0, 100.0, 102.5]))  # nor where the return rises
     known = learned_rows([300.0, 100.0, 98.5])
-    assert list(masking.by_steps(known, masking.LEARNED)) == list(settings.ADVERSARY_STEPS[:3])
-    assert list(masking.by_steps(known[:-1], masking.LEARNED)) == list(
+    assert list(masking.by_length(known, masking.LEARNED)) == list(settings.ADVERSARY_STEPS[:3])
+    assert list(masking.by_length(known[:-1], masking.LEARNED)) == list(
         settings.ADVERSARY_STEPS[:2]
     )  # one adversary is missing
     lines = masking.adversary_table(known).rows
     assert [line[4] for line in lines] == [None, pytest.approx(-2 / 3), pytest.approx(-0.015)]
     assert [line[5].value for line in lines] == [299.0, 99.0, 97.5]
     assert not set(masking.adversary_seeds(FIRST.seeds, 0)) & {*FIRST.seeds, *FIRST.tuning_seeds}
-    attacks_known = [replace(known[0], attack=name, steps=0) for name in (masking.CORNERS, masking.TRANSFERRED)]
-    searched = learned_rows([300.0, 100.0, 90.0, 80.0], masking.SEARCHED)  # not settled after the last number of steps
+    attacks_known = [replace(known[0], attack=name, length=0) for name in (masking.CORNERS, masking.TRANSFERRED)]
+    searched = learned_rows([300.0, 100.0, 90.0, 80.0, 70.0], masking.SEARCHED)  # not settled after the last length
     assert masking.complete([*known, *searched, *attacks_known])
     assert not masking.complete([*known, *searched, attacks_known[0]])
     assert not masking.complete([*known, *attacks_known])
     assert not masking.complete([*known, *searched[:-1], *attacks_known])
-    assert [line[1] for line in masking.adversary_table([*known, *searched]).rows] == 4 * [masking.SEARCHED] + 3 * [
+    assert [line[1] for line in masking.adversary_table([*known, *searched]).rows] == 5 * [masking.SEARCHED] + 3 * [
         masking.LEARNED
     ]
 

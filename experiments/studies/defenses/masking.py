@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -28,14 +28,14 @@ from ...workflows.policies import Subject
 from ..common import rows
 from .analysis import TEST, DefenseRow, bar_epsilon, bar_verdict, of_case, under_attack
 from .attacks import PROVOKE, by_hand, outcomes
-from .settings import ADVERSARIES, ADVERSARY_STEPS, CASES, MASKING_EPSILON, SETTLED
+from .settings import ADVERSARIES, ADVERSARY_GENERATIONS, ADVERSARY_STEPS, CASES, MASKING_EPSILON, SETTLED
 
 GRADIENTS = "value-aware, by hand"  # of ``attacks.ATTACKERS``: it provokes by the gradients of the policy itself
 CORNERS, TRANSFERRED = "by hand, corners", "by hand, made on the plain twin"
 LEARNED, SEARCHED = "learned", "linear adversary"
 
-# the policy, the budget, the threat, ascending numbers of steps, seeds -> the adversary after each number of steps
-Learner = Callable[[Subject, Budget, Threat, Sequence[int], Sequence[int]], Iterator[Attack]]
+# the policy, the budget, the threat, ascending lengths, seeds -> the adversary after each length
+Train = Callable[[Subject, Budget, Threat, Sequence[int], Sequence[int]], Iterator[Attack]]
 Floats = NDArray[np.float64]
 
 
@@ -46,7 +46,7 @@ class MaskingRow:
     case: str
     seed: int
     attack: str
-    steps: int  # environment steps of the adversary's training; 0 for an attack without one
+    length: int  # of the adversary's training, in its learner's unit; 0 for an attack without one
     adversary: int  # number of the adversary among those trained on this policy
     epsilon: float
     earned: float
@@ -93,11 +93,22 @@ def without_gradients(plain: Victim) -> Mapping[str, Attack]:
 def by_ppo(
     subject: Subject, budget: Budget, threat: Threat, steps: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[Attack]:
-    """Train by PPO; arguments as of ``Learner``."""
+    """Train by PPO; arguments as of ``Train``."""
     return learned_longer(subject, budget, steps, seeds)
 
 
-LEARNERS: Mapping[str, Learner] = {SEARCHED: linear_longer, LEARNED: by_ppo}
+class Learner(NamedTuple):
+    """A way to train adversaries, and the ascending lengths of their training."""
+
+    train: Train
+    lengths: tuple[int, ...]
+    unit: str
+
+
+LEARNERS: Mapping[str, Learner] = {
+    SEARCHED: Learner(linear_longer, ADVERSARY_GENERATIONS, "generations"),
+    LEARNED: Learner(by_ppo, ADVERSARY_STEPS, "steps"),
+}
 
 
 def of_masked(file: Path, case: str) -> list[MaskingRow]:
@@ -108,15 +119,15 @@ def of_masked(file: Path, case: str) -> list[MaskingRow]:
 def complete(own: Sequence[MaskingRow]) -> bool:
     """Whether nothing of a defended case is missing."""
     return {CORNERS, TRANSFERRED} <= {row.attack for row in own} and all(
-        settled(own, learner) or set(ADVERSARY_STEPS) <= set(by_steps(own, learner)) for learner in LEARNERS
+        settled(own, name) or set(learner.lengths) <= set(by_length(own, name)) for name, learner in LEARNERS.items()
     )
 
 
 def measure_masking(file: Path, case: str, subject: Subject, threat: Threat, plain: Victim) -> None:
     """Measure what is missing of a defended case: attacks without gradients, then adversaries trained longer.
 
-    The adversaries' steps double until the last doubling changes the mean return by less than ``SETTLED``, or all
-    numbers of ``ADVERSARY_STEPS`` are done.
+    The length of the adversaries' training doubles until the last doubling changes the mean return by less than
+    ``SETTLED``, or all of the learner's lengths are done.
 
     Args:
         file: of the rows.
@@ -126,32 +137,32 @@ def measure_masking(file: Path, case: str, subject: Subject, threat: Threat, pla
         plain: the plain policies of the same seeds.
     """
 
-    def add(attack: Attack, name: str, steps: int = 0, adversary: int = 0) -> None:
+    def add(attack: Attack, name: str, length: int = 0, adversary: int = 0) -> None:
         earned = outcomes(subject, threat, attack, [MASKING_EPSILON])[1].earned
-        row = (name, steps, adversary, MASKING_EPSILON)
+        row = (name, length, adversary, MASKING_EPSILON)
         rows.append(
             file, [MaskingRow(case, seed, *row, float(each)) for seed, each in zip(subject.seeds, earned, strict=True)]
         )
-        terminal.say(f"{case}, masking: {name}{f', {steps:,} steps, adversary {adversary}' if steps else ''}")
+        terminal.say(f"{case}, masking: {name}{f', {length:,}, adversary {adversary}' if length else ''}")
 
     done = {row.attack for row in of_masked(file, case)}
     for name, attack in without_gradients(plain).items():
         if name not in done:
             add(attack, name)
-    for learner, train in LEARNERS.items():
-        known = {(row.steps, row.adversary) for row in of_masked(file, case) if row.attack == learner}
-        left = [n for n in ADVERSARY_STEPS if not all((n, k) in known for k in range(ADVERSARIES))]
-        budget = threat.budget(MASKING_EPSILON)
+    budget = threat.budget(MASKING_EPSILON)
+    for name, learner in LEARNERS.items():
+        known = {(row.length, row.adversary) for row in of_masked(file, case) if row.attack == name}
+        left = [n for n in learner.lengths if not all((n, k) in known for k in range(ADVERSARIES))]
         trained = [
-            train(subject, budget, threat, left, adversary_seeds(subject.seeds, k)) for k in range(ADVERSARIES)
+            learner.train(subject, budget, threat, left, adversary_seeds(subject.seeds, k)) for k in range(ADVERSARIES)
         ]
-        for steps in left:
-            if settled(of_masked(file, case), learner):
+        for length in left:
+            if settled(of_masked(file, case), name):
                 break
             for k, adversaries in enumerate(trained):
                 attack = next(adversaries)
-                if (steps, k) not in known:
-                    add(attack, learner, steps, k)
+                if (length, k) not in known:
+                    add(attack, name, length, k)
 
 
 def adversary_seeds(seeds: Sequence[int], k: int) -> list[int]:
@@ -159,21 +170,21 @@ def adversary_seeds(seeds: Sequence[int], k: int) -> list[int]:
     return [10_000 * (k + 1) + seed for seed in seeds]
 
 
-def by_steps(own: Sequence[MaskingRow], learner: str) -> dict[int, Floats]:
-    """Returns ``[adversaries, S]`` of one case by the steps of one learner's adversaries, where all are known."""
+def by_length(own: Sequence[MaskingRow], learner: str) -> dict[int, Floats]:
+    """Returns ``[adversaries, S]`` of one case by the length of one learner's training, where all are known."""
     learned = [row for row in own if row.attack == learner]
     seeds = sorted({row.seed for row in learned})
     found = {}
-    for steps in sorted({row.steps for row in learned}):
-        earned = {(row.adversary, row.seed): row.earned for row in learned if row.steps == steps}
+    for length in sorted({row.length for row in learned}):
+        earned = {(row.adversary, row.seed): row.earned for row in learned if row.length == length}
         if len(earned) == ADVERSARIES * len(seeds):
-            found[steps] = np.array([[earned[k, seed] for seed in seeds] for k in range(ADVERSARIES)])
+            found[length] = np.array([[earned[k, seed] for seed in seeds] for k in range(ADVERSARIES)])
     return found
 
 
 def settled(own: Sequence[MaskingRow], learner: str) -> bool:
-    """Whether the last of at least three numbers of steps changed the mean return by less than ``SETTLED``."""
-    means = [float(returns.mean()) for returns in by_steps(own, learner).values()]
+    """Whether the last of at least three lengths changed the mean return by less than ``SETTLED``."""
+    means = [float(returns.mean()) for returns in by_length(own, learner).values()]
     return len(means) >= 3 and abs(means[-1] - means[-2]) < SETTLED * means[-2]
 
 
@@ -203,20 +214,22 @@ def _by_seed(found: Iterable[DefenseRow | MaskingRow]) -> Floats:
 
 
 def adversary_table(known: Sequence[MaskingRow]) -> ReportTable:
-    """Tabulate the return under adversaries by the steps of their training, and the change by the last doubling."""
+    """Tabulate the return under adversaries by the length of their training, and the change by the last doubling."""
     lines: list[tuple[Cell, ...]] = []
-    for case, learner in itertools.product(dict.fromkeys(row.case for row in known), LEARNERS):
+    for case, (name, learner) in itertools.product(dict.fromkeys(row.case for row in known), LEARNERS.items()):
         before: float | None = None
-        for steps, returns in by_steps([row for row in known if row.case == case], learner).items():
+        for length, returns in by_length([row for row in known if row.case == case], name).items():
             mean = float(returns.mean())
             change = None if before is None else mean / before - 1
             strongest = median_interval(returns.min(axis=0))
-            lines.append((case, learner, steps, mean_interval(returns.mean(axis=0)), change, strongest))
+            lines.append(
+                (case, name, f"{length:,} {learner.unit}", mean_interval(returns.mean(axis=0)), change, strongest)
+            )
             before = mean
     columns = (
         "policy",
-        "learner",
-        "steps",
+        "adversary",
+        "training",
         "mean over adversaries",
         "change by the doubling",
         "median under the strongest of three",

@@ -20,7 +20,8 @@ SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selec
 
 MASKING_EPSILON = 0.4  # at which defended policies are asked whether their gradients mislead
 ADVERSARIES = 3  # of every learner, trained afresh on every defended policy
-ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000)  # of their training, until a doubling changes nothing
+ADVERSARY_GENERATIONS = (2, 4, 8, 16, 32)  # of the search for a linear one, until a doubling changes nothing
+ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000)  # of the training of one by PPO, likewise
 SETTLED = 0.02  # relative change of the mean return that counts as nothing
 
 OPTIMUM = {CARTPOLE.name: 500.0, GRID.name: 0.7053082191780823}  # largest expected return of an episode

@@ -94,16 +94,14 @@ def linear_adversary(
     make_env: Callable[[int, int], Env],
     moves: TargetAction,
     budget: Budget | float,
-    steps: Sequence[int],
+    generations: Sequence[int],
     seeds: Sequence[int],
     first_seed: int = 0,
     max_steps: int | None = None,
 ) -> Iterator[LearnedAttack]:
-    """Search for the linear adversary that leaves the victim least; yield it after each of several numbers of steps.
+    """Search for the linear adversary that leaves the victim least; yield it after several numbers of generations.
 
-    The search of a row ends a number of steps at the first generation after which it has played as many. Row s depends
-    on ``seeds[s]`` and the victim's row s alone. The first generations need about ten thousand steps where episodes
-    last 500.
+    A generation plays 16 draws on the same two episodes. Row s depends on ``seeds[s]`` and the victim's row s alone.
 
     Args:
         victim: S policies, which act greedily.
@@ -111,7 +109,7 @@ def linear_adversary(
             ``first seed + e``; observations are numbers, not indices.
         moves: how an action is caused.
         budget: bounds the difference between shown and true observations; has one epsilon.
-        steps: ascending numbers of environment steps per row.
+        generations: ascending numbers; on the cart-pole four suffice.
         seeds: one integer per row, of the search's random numbers.
         first_seed: of the episodes; each generation has new ones.
         max_steps: step cap of an episode; see ``rlkit.evaluation.rollout``.
@@ -120,12 +118,12 @@ def linear_adversary(
         The attack of the mean weights.
 
     Raises:
-        ValueError: steps are not ascending, there is another number of seeds than the environment has rows, or
+        ValueError: generations are not ascending, there is another number of seeds than the environment has rows, or
             observations are no numbers.
     """
     victim, budget, seeds = as_victim(victim), as_budget(budget), as_seeds(seeds)
-    if not steps or list(steps) != sorted(set(steps)) or steps[0] < 1:
-        raise ValueError(f"steps must be ascending numbers of at least 1, got {list(steps)}")
+    if not generations or list(generations) != sorted(set(generations)) or generations[0] < 1:
+        raise ValueError(f"generations must be ascending numbers of at least 1, got {list(generations)}")
     env = make_env(EPISODES, first_seed)
     if len(env.seeds) != len(seeds):
         raise ValueError(f"there must be one seed for each of {len(env.seeds)} rows, got {len(seeds)}")
@@ -136,19 +134,11 @@ def linear_adversary(
     scale = torch.as_tensor(budget.scale, dtype=torch.float64, device=env.device).flatten()
     scale = torch.where(scale > 0, scale, 1.0)
     search = CrossEntropy(seeds, (moves.num_actions - 1, math.prod(env.obs.shape[2:]) + 1), env.device)
-    played = torch.zeros(len(seeds), dtype=torch.int64, device=env.device)
-    found = [search.mean] * len(steps)
-    for k, enough in enumerate(steps):
-        while (played < enough).any():
-            drawn, first = search.draw(), first_seed + search.generation * EPISODES
-            adversaries = LinearAdversary(drawn, scale)
-            returns, taken = _returns(victim, make_env, moves, budget, adversaries, seeds, first, max_steps)
-            search.fit(drawn, returns)
-            before, played = played, played + taken
-            for j in range(k, len(steps)):  # a row that has now played as many steps
-                reached = (before < steps[j]) & (played >= steps[j])
-                found[j] = torch.where(reached[:, None, None], search.mean, found[j])
-        yield LearnedAttack(LinearAdversary(found[k], scale), moves, "linear adversary")
+    for generation in range(generations[-1]):
+        drawn, first = search.draw(), first_seed + generation * EPISODES
+        search.fit(drawn, _returns(victim, make_env, moves, budget, LinearAdversary(drawn, scale), first, max_steps))
+        if generation + 1 in generations:
+            yield LearnedAttack(LinearAdversary(search.mean, scale), moves, "linear adversary")
 
 
 def _returns(
@@ -157,14 +147,13 @@ def _returns(
     moves: TargetAction,
     budget: Budget,
     drawn: LinearAdversary,
-    seeds: Sequence[int],
     first_seed: int,
     max_steps: int | None,
-) -> tuple[Tensor, Tensor]:
-    """Play the same episodes under N adversaries, ``[S, N, A - 1, D + 1]``: mean returns ``[S, N]``, steps ``[S]``."""
+) -> Tensor:
+    """Play the same episodes under N adversaries, ``[S, N, A - 1, D + 1]``: mean returns ``[S, N]``."""
     number = drawn.weights.shape[1]
     each = LinearAdversary(drawn.weights.repeat_interleave(EPISODES, dim=1), drawn.scale)
-    attacker = AttackedPolicy(victim, moves.attack, budget, seeds, target=each.act, groups=number, once=True)
+    attacker = AttackedPolicy(victim, moves.attack, budget, target=each.act, groups=number, once=True)
     env = ConcatEnv([make_env(EPISODES, first_seed) for _ in range(number)])
-    episodes = rollout(victim, env, max_steps, True, attacker, warn=False)
-    return episodes.returns.reshape(-1, number, EPISODES).mean(dim=2), episodes.lengths.sum(dim=1)
+    returns = rollout(victim, env, max_steps, True, attacker, warn=False).returns
+    return returns.reshape(-1, number, EPISODES).mean(dim=2)
