@@ -27,6 +27,7 @@ from rlkit.experiments.studies.worst_case.analysis import (
     timing_table,
 )
 from rlkit.experiments.studies.worst_case.attacks import AtStates, StateTable, attacks, natural_values, timings
+from rlkit.experiments.workflows.fitted_attacks import linear
 from rlkit.experiments.workflows.policies import of_agent
 
 WORLD = GridWorld("russell-norvig-4x3", observation="coordinates")
@@ -89,7 +90,9 @@ def test_the_figure_has_attacks_without_a_limit_above_the_worst_case():
     bounds = [bound(e, UNLIMITED, s, 0.7, w, w) for s in (0, 1) for e, w in ((0.1, 0.2), (0.2, -1.0 - s))]
     bounds += [bound(e, "3", s, 0.7, 0.6, 0.6) for s in (0, 1) for e in (0.1, 0.2)]
     known = [attacked(e, UNLIMITED, s, "PGD-20", "always", r) for s in (0, 1) for e, r in ((0.1, 0.5), (0.2, -0.5))]
-    known += [attacked(0.1, UNLIMITED, s, "learned", "always", 0.3) for s in (0, 1)]  # not at every epsilon yet
+    known += [
+        attacked(0.1, UNLIMITED, s, "linear adversary", "always", 0.3) for s in (0, 1)
+    ]  # not at every epsilon yet
     (axes,) = figure(bounds, known).axes
     means = {line.get_label().split(",")[0]: line.get_ydata() for line in axes.lines if line.get_marker() == "o"}
     assert set(means) == {"PGD-20", WORST}
@@ -118,13 +121,19 @@ def test_every_attack_and_timing_is_at_or_above_the_worst_case(tmp_path, monkeyp
     for name, value in {"attacks": quick, "timings": few, "EPSILONS": (0.2,), "MAX_BOXES": 4096}.items():
         monkeypatch.setattr(run, name, value)
     monkeypatch.setattr(study_attacks, "LEARNED_STEPS", 1024)
+    monkeypatch.setitem(
+        study_attacks.ADVERSARIES,
+        "linear adversary",
+        lambda asked, epsilon: linear(asked, settings.THREAT.budget(epsilon), settings.THREAT, 1),
+    )
     options = StudyOptions(tmp_path / "rows", tmp_path / "models")
     found = run.run([tiny], options)
     bounds = rows.read(tmp_path / "rows" / run.BOUNDS, BoundRow)
     known = rows.read(tmp_path / "rows" / run.ATTACKED, AttackedRow)
     assert len(bounds) == 2 * 2
-    assert len(known) == 2 * (3 + 3 * (2 + 1) + 1)
-    assert [row.seed for row in known if row.attack == run.LEARNED] == [0, 1]
+    assert len(known) == 2 * (3 + 3 * (2 + 1) + 2)
+    for name in study_attacks.ADVERSARIES:
+        assert [row.seed for row in known if row.attack == name] == [0, 1]
     worst = {(row.seed, row.limit): row for row in bounds}
     for row in known:
         assert row.earned >= worst[row.seed, row.limit].lower - 1e-9

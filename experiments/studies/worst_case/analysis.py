@@ -20,7 +20,7 @@ from .settings import CASES, EPSILONS
 UNLIMITED = "any"  # number of attacks
 ALWAYS, OPTIMAL = "always", "optimal"  # timings
 WORST = "worst case"  # attack
-DRAWN = ("sign noise", "PGD-20", "value-aware", "learned")  # attacks in the figure, beside the worst case
+DRAWN = ("sign noise", "PGD-20", "value-aware", "linear adversary")  # attacks in the figure, beside the worst case
 
 Floats = NDArray[np.float64]
 

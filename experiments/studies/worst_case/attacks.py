@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from rlkit.envs import GridWorld
 from rlkit.planning import evaluate_finite, q_backup
 from rlkit.types import Env
 
-from ...workflows.fitted_attacks import learned
+from ...workflows.fitted_attacks import learned, linear
 from ...workflows.policies import Subject
 from .settings import SHARE, THREAT
 
@@ -110,9 +110,17 @@ def attacks(world: GridWorld, subject: Subject) -> Mapping[str, Attack]:
     }
 
 
-def adversary(subject: Subject, epsilon: float) -> Attack:
+def by_ppo(subject: Subject, epsilon: float) -> Attack:
     """Train an adversary on every policy that chooses in each state which action to provoke, or none."""
     return learned(subject, THREAT.budget(epsilon), THREAT, LEARNED_STEPS)
+
+
+def by_search(subject: Subject, epsilon: float) -> Attack:
+    """Search for a linear rule on every policy that chooses which action to provoke."""
+    return linear(subject, THREAT.budget(epsilon), THREAT)
+
+
+ADVERSARIES: Mapping[str, Callable[[Subject, float], Attack]] = {"learned": by_ppo, "linear adversary": by_search}
 
 
 def timings(world: GridWorld, subject: Subject) -> Mapping[str, Timing]:

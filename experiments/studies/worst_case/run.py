@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +31,10 @@ from ..common.policy_cache import rlkit_policy
 from ..common.study import Study, StudyOptions
 from ..common.tasks import GRID
 from .analysis import ALWAYS, OPTIMAL, UNLIMITED, WORST, AttackedRow, BoundRow, Floats, figure, tables
-from .attacks import adversary, attacks, natural_actions, timings
+from .attacks import ADVERSARIES, attacks, natural_actions, timings
 from .settings import ATTACKS_LEFT, CASES, EPSILONS, MAX_BOXES, THREAT, WorstCaseCase
 
 TIMED = ("PGD-20", "value-aware")  # attacks that are tried with every timing, beside the worst case
-LEARNED = "learned"  # the attack by an adversary trained on each policy
 BOUNDS, ATTACKED = "bounds-rows.csv", "attacked-rows.csv"
 
 
@@ -59,20 +59,23 @@ def run(cases: Sequence[WorstCaseCase], options: StudyOptions) -> Sequence[Repor
 
 
 def run_case(case: WorstCaseCase, folder: Path, data: Path) -> None:
-    """Measure the epsilons of a case that have no rows, then the adversaries to be trained that have none."""
+    """Measure the epsilons of a case that have no rows, then the adversaries that have none."""
     own = [row for row in rows.read(data / ATTACKED, AttackedRow) if row.case == case.name]
-    known = {(row.epsilon, row.attack == LEARNED) for row in own}
-    missing, untrained = ([each for each in EPSILONS if (each, trained) not in known] for trained in (False, True))
-    if not missing and not untrained:
+    measured = {row.epsilon for row in own if row.attack not in ADVERSARIES}
+    fitted = {(row.epsilon, row.attack) for row in own}
+    missing = [epsilon for epsilon in EPSILONS if epsilon not in measured]
+    unfitted = [each for each in product(EPSILONS, ADVERSARIES) if each not in fitted]
+    if not missing and not unfitted:
         return
     world, subject = find_dynamics(GRID.env, env_kwargs=dict(GRID.env_kwargs)), subject_of(case, folder)
     assert isinstance(world, GridWorld)
     if missing:
         measure(case, missing, world, subject, data)
-    for epsilon in untrained:
-        trained = returns_at_every_step(world, subject, THREAT.budget(epsilon), {LEARNED: adversary(subject, epsilon)})
-        rows.append(data / ATTACKED, attacked_rows(case, epsilon, trained))
-        terminal.say(f"{case.name}: learned adversaries, epsilon {epsilon:g}")
+    for epsilon, name in unfitted:
+        made = {name: ADVERSARIES[name](subject, epsilon)}
+        found = returns_at_every_step(world, subject, THREAT.budget(epsilon), made)
+        rows.append(data / ATTACKED, attacked_rows(case, epsilon, found))
+        terminal.say(f"{case.name}: {name}, epsilon {epsilon:g}")
 
 
 def measure(case: WorstCaseCase, missing: Sequence[float], world: GridWorld, subject: Subject, data: Path) -> None:
