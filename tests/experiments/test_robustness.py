@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from rlkit.experiments.studies.robustness.settings import CASES, RobustnessCase,
 from rlkit.experiments.studies.tuned import settings as tuned
 from rlkit.experiments.workflows.attack import aliasing
 from rlkit.experiments.workflows.compare import sb3_job_for
+from rlkit.experiments.workflows.fitted_attacks import linear
 from rlkit.experiments.workflows.policies import RLKIT, SB3
 from rlkit.experiments.workflows.train import Training
 from rlkit.figure_style import ALIASED, svg
@@ -39,6 +41,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "EPISODES", 2)
     monkeypatch.setattr(run, "SEEDS", (0, 1))
     monkeypatch.setattr(run, "ATTACKS", {"sign noise": Noise("sign"), "FGSM": FGSM()})
+    monkeypatch.setattr(run, "LINEAR_EPSILONS", {CARTPOLE.name: (0.5,)})
+    monkeypatch.setattr(run, "linear", partial(linear, generations=1))
 
 
 @pytest.mark.slow
@@ -46,7 +50,8 @@ def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, m
     path = tmp_path / "rows.csv"
     run.run_case(CASE, RLKIT, tmp_path, path)
     known = rows.read(path, AttackRow)
-    assert len(known) == 2 * (1 + 2 * 2)
+    assert len(known) == 2 * (1 + 2 * 2 + 1)
+    assert [row.seed for row in rows_of(known, "cartpole-tiny", RLKIT, run.LINEAR)] == [0, 1]
     agent = load(tmp_path / "cartpole-tiny" / "agent.safetensors", device="cpu")
     natural = [row.mean_return for row in rows_of(known, "cartpole-tiny", RLKIT, NATURAL)]
     assert natural == agent.evaluate(2).mean(axis=1).tolist()
@@ -57,13 +62,13 @@ def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, m
     monkeypatch.setattr(run, "POLICIES", {RLKIT: rlkit_policy})
     monkeypatch.setattr(run, "ATTACKS", {**run.ATTACKS, "best": Noise("uniform")})
     run.run_case(CASE, RLKIT, tmp_path, path)
-    assert len(rows.read(path, AttackRow)) == 2 * (1 + 3 * 2)
+    assert len(rows.read(path, AttackRow)) == 2 * (1 + 3 * 2 + 1)
 
 
 @pytest.mark.slow
 def test_the_models_of_stable_baselines3_are_trained_where_missing(small: None, tmp_path: Path) -> None:
     run.run_case(CASE, SB3, tmp_path, tmp_path / "rows.csv")
-    assert len(rows.read(tmp_path / "rows.csv", AttackRow)) == 10
+    assert len(rows.read(tmp_path / "rows.csv", AttackRow)) == 12
     again = sb3_policy(CASE.sb3_training, tmp_path / "cartpole-tiny")
     assert isinstance(again, Stacked)
     assert again.seeds == (0, 1)

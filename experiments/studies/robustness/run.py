@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from rlkit.adversarial import NATURAL, Victim, robustness_curve, visited
+from rlkit.adversarial import NATURAL, Attack, Victim, robustness_curve, visited
 from rlkit.figure_style import svg
+from rlkit.types import Env
 
 from ...report import terminal
 from ...report.ledger import ReportTable, write_bytes, write_tables
 from ...workflows.attack import aliasing
-from ...workflows.policies import RLKIT
+from ...workflows.fitted_attacks import linear
+from ...workflows.policies import RLKIT, Subject
 from ..common import rows
 from ..common.policy_cache import POLICIES
 from ..common.study import Study, StudyOptions
-from ..common.tasks import TASKS
+from ..common.tasks import TASKS, THREATS
 from .analysis import AttackRow, curve_table, figure, order_table, rows_of
 from .objectives import ATTACKS as PAIRED
 from .objectives import STATES, Pair, objective_table, pairs
-from .settings import ATTACKS, CASES, EPISODES, SEEDS, RobustnessCase, names_of
+from .settings import ATTACKS, CASES, EPISODES, LINEAR, LINEAR_EPSILONS, SEEDS, RobustnessCase, names_of
 
 
 def run(cases: Sequence[RobustnessCase], options: StudyOptions) -> Sequence[ReportTable]:
@@ -40,13 +43,15 @@ def run(cases: Sequence[RobustnessCase], options: StudyOptions) -> Sequence[Repo
     return tables
 
 
-def attacked(case: RobustnessCase, maker: str, victim: Victim, attack: str) -> list[AttackRow]:
+def attacked(
+    case: RobustnessCase, maker: str, victim: Victim, name: str, attack: Attack, epsilons: Sequence[float]
+) -> list[AttackRow]:
     """The natural return, and that under one attack at every epsilon, of every seed."""
     curve = robustness_curve(
         victim,
         lambda episodes: case.task.environments(len(SEEDS), episodes),
-        [ATTACKS[attack]],
-        case.task.epsilons,
+        [attack],
+        epsilons,
         case.task.budget(),
         EPISODES,
         seeds=SEEDS,
@@ -58,9 +63,25 @@ def attacked(case: RobustnessCase, maker: str, victim: Victim, attack: str) -> l
     ]
     for epsilon, earned, rate in zip(curve.epsilons, curve.returns[0].mean(axis=-1), rates, strict=True):
         found += [
-            AttackRow(case.name, maker, seed, attack, epsilon, float(earned[s]), round(float(rate[s]), 6))
+            AttackRow(case.name, maker, seed, name, epsilon, float(earned[s]), round(float(rate[s]), 6))
             for s, seed in enumerate(SEEDS)
         ]
+    return found
+
+
+def under_linear_adversaries(case: RobustnessCase, maker: str, victim: Any) -> list[AttackRow]:
+    """The return under a linear adversary that is searched on the policies of each seed at each of its epsilons."""
+    task, threat = case.task, THREATS[case.task.env]
+
+    def environments(episodes: int, first_seed: int) -> Env:
+        return task.environments(len(SEEDS), episodes, first_seed)
+
+    subject = Subject(victim, maker, case.training.algo, tuple(SEEDS), task.env, task.env_kwargs, environments)
+    found: list[AttackRow] = []
+    for epsilon in LINEAR_EPSILONS[task.name]:
+        adversary = linear(subject, threat.budget(epsilon), threat)
+        under = attacked(case, maker, victim, LINEAR, adversary, [epsilon])
+        found += [row for row in under if row.attack == LINEAR]
     return found
 
 
@@ -72,12 +93,15 @@ def policies(case: RobustnessCase, maker: str, models: Path) -> Victim:
 def run_case(case: RobustnessCase, maker: str, models: Path, path: Path) -> None:
     """Attack one maker's policies as far as rows are missing in the file; each attack is added when it is done."""
     known = {row.attack for row in rows_of(rows.read(path, AttackRow), case.name, maker)}
-    missing = [attack for attack in ATTACKS if attack not in known]
+    missing = [attack for attack in (*ATTACKS, LINEAR) if attack not in known]
     if not missing:
         return
     victim = policies(case, maker, models)
     for attack in missing:
-        found = attacked(case, maker, victim, attack)
+        if attack == LINEAR:
+            found = under_linear_adversaries(case, maker, victim)
+        else:
+            found = attacked(case, maker, victim, attack, ATTACKS[attack], case.task.epsilons)
         rows.append(path, [row for row in found if row.attack not in known])
         known |= {NATURAL, attack}
         terminal.say(f"{case.name}, {maker}: {attack}")
