@@ -93,7 +93,8 @@ def policies(case: RobustnessCase, maker: str, models: Path) -> Victim:
 def run_case(case: RobustnessCase, maker: str, models: Path, path: Path) -> None:
     """Attack one maker's policies as far as rows are missing in the file; each attack is added when it is done."""
     known = {row.attack for row in rows_of(rows.read(path, AttackRow), case.name, maker)}
-    missing = [attack for attack in (*ATTACKS, LINEAR) if attack not in known]
+    wanted = (*ATTACKS, LINEAR) if case.task.name in LINEAR_EPSILONS else ATTACKS
+    missing = [attack for attack in wanted if attack not in known]
     if not missing:
         return
     victim = policies(case, maker, models)
