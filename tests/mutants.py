@@ -936,6 +936,13 @@ MUTANTS = [
         ("adversarial/test_linear_adversary.py::test_a_longer_search_continues_the_shorter_one_on_new_episodes",),
     ),
     Mutant(
+        "a linear adversary is searched on the reported episodes",
+        "experiments/workflows/fitted_attacks.py",
+        "fit_seed(threat), threat.horizon",
+        "threat.first_seed, threat.horizon",
+        ("experiments/test_fitted_attacks.py::test_a_linear_adversary_is_searched_on_episodes_of_its_own",),
+    ),
+    Mutant(
         "a certificate above an executed attack is verified",
         "experiments/workflows/benchmark.py",
         "if (bound > result.least[i]).any():",

@@ -46,8 +46,8 @@ def attack(
             gradient step), pgd (20 gradient steps), search (random search on scores), boundary (decision-based), best
             (the best of several at every step), deepfool, square; fitted to the policy: lookahead (tries to cause the
             action of the lowest value), tree (plans through the simulator, CartPole-v1 only), learned (an adversary
-            trained by PPO), universal (one offset for all observations), substitute (PGD on an imitation of its
-            actions).
+            trained by PPO, where rlkit has the dynamics), linear (a linear rule that chooses the action to cause),
+            universal (one offset for all observations), substitute (PGD on an imitation of its actions).
         episodes: Episodes per training seed; the strongest attack is selected on the same number of other episodes.
         timing: Steps to attack: always (all), every (every n-th), random, strategic (strong preference for one action),
             value (high expected return), or critical (one wrong action is dangerous).

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ..report.ledger import Cell, ReportTable, RunRecord
-from ..workflows.attack import attack_plan, curve
+from ..workflows.attack import attack_plan, measured_curve
 from ..workflows.evaluate import mean_return, return_range
 from ..workflows.policies import Subject
 from ..workflows.threat import threat_of
@@ -17,7 +17,8 @@ COLUMNS = ("task", "agent", "epsilon", "certified", "worst case", "best attack",
 NOTE = (
     "Certified <= worst case <= best attack <= natural. On the grid all four are exact expectations: the certified "
     "bound holds against every adversary, and an adversary attains the worst case. On the cart-pole nothing is "
-    "certified here; the best attack tries to cause the action of the lowest value in the worst case on a lattice."
+    "certified here. The best attack is selected for every seed on other episodes. It tries to cause the action of the "
+    "lowest value in the worst case on a lattice, or the action that a linear rule chooses, or it is no attack."
 )
 
 
@@ -46,11 +47,11 @@ def grid_rows(subject: Subject, settings: Sandwiches) -> list[tuple[Cell, ...]]:
 
 
 def cartpole_row(subject: Subject, settings: Sandwiches) -> tuple[Cell, ...]:
-    """The return under the strongest attack; certified and worst case are not known."""
+    """The return under the strongest of several attacks; certified and worst case are not known."""
     threat = threat_of(subject, epsilons=(settings.cartpole_epsilon,))
-    played = curve(subject, attack_plan(subject, ["lookahead"], threat), settings.episodes, threat.first_seed)
+    played = measured_curve(subject, attack_plan(subject, settings.cartpole_attacks, threat), settings.episodes)
     limits = return_range(subject)
     attacked, natural = (
-        mean_return(returns.mean(axis=-1), limits) for returns in (played.returns[0, 0], played.natural)
+        mean_return(returns.mean(axis=-1), limits) for returns in (played.returns[-1, 0], played.natural)
     )
     return "cart-pole", subject.name, settings.cartpole_epsilon, None, None, attacked, natural, None

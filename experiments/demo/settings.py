@@ -33,6 +33,7 @@ class Sandwiches:
     cartpole_epsilon: float  # in the committed scale
     episodes: int  # on the cart-pole, per seed
     grid_attacks: tuple[AttackName, ...] = ("noise", "fgsm", "pgd")
+    cartpole_attacks: tuple[AttackName, ...] = ("lookahead", "linear")  # the strongest is selected for every seed
     max_boxes: int = 200  # per state of the grid
 
 

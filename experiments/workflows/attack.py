@@ -53,7 +53,7 @@ from .policies import AGENT_FILE, Subject, backend_of
 
 AttackName = Literal[
     "noise", "uniform", "gaussian", "fgsm", "pgd", "deepfool", "search", "square", "boundary", "best",
-    "lookahead", "tree", "learned", "universal", "substitute",
+    "lookahead", "tree", "learned", "linear", "universal", "substitute",
 ]  # fmt: skip
 
 ATTACKS: dict[str, Attack] = {

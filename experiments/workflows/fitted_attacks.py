@@ -36,6 +36,7 @@ GRID_BOXES = 2_000  # per state of a grid, to find what can be provoked there
 FIT_STATES = 500  # of every seed
 LEARNED_STEPS, LEARNED_COPIES = 50_000, 8  # of the adversary's training, per seed
 GENERATIONS = 8  # of the search for a linear adversary
+LINEAR_ADVERSARY = "linear adversary"  # its name in the rows of studies
 
 IMITATION_STEPS = 2_000  # of the optimizer
 
@@ -59,7 +60,7 @@ def lookahead(subject: Subject, budget: Budget, threat: Threat) -> Attack:
         return ValueAware(None, PROVOKE, "value-aware, own Q")
     raise ValueError(
         f"the attack 'lookahead' needs values: {subject.env} has no lattice here, and {subject.name} gives logits. Use "
-        "'learned', or rlkit.adversarial.ValueAware with values of your own"
+        "'linear', or rlkit.adversarial.ValueAware with values of your own"
     )
 
 
@@ -71,11 +72,11 @@ def learned(subject: Subject, budget: Budget, threat: Threat, steps: int = LEARN
     Raises:
         ValueError: an environment that rlkit has no dynamics of.
     """
-    return next(learned_longer(subject, budget, (steps,), subject.seeds))
+    return next(learned_longer(subject, budget, threat, (steps,), subject.seeds))
 
 
 def learned_longer(
-    subject: Subject, budget: Budget, steps: Sequence[int], seeds: Sequence[int]
+    subject: Subject, budget: Budget, threat: Threat, steps: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[LearnedAttack]:
     """Train the adversary of ``learned`` on, and yield it after each of several numbers of steps.
 
@@ -84,6 +85,7 @@ def learned_longer(
     Args:
         subject: the policy under attack.
         budget: budget of the attack.
+        threat: not used; the adversary draws its own starts.
         steps: ascending numbers of environment steps per seed.
         seeds: seeds of the adversary's training, one for each of the subject's.
 
@@ -106,19 +108,22 @@ def learned_longer(
 
 
 def linear(subject: Subject, budget: Budget, threat: Threat, generations: int = GENERATIONS) -> Attack:
-    """Search for an adversary that chooses by a linear rule which action to cause, by the cross-entropy method."""
+    """Search for an adversary that chooses by a linear rule which action to cause, by the cross-entropy method.
+
+    Unlike ``learned``, it attacks at every step.
+    """
     return next(linear_longer(subject, budget, threat, (generations,), subject.seeds))
 
 
 def linear_longer(
     subject: Subject, budget: Budget, threat: Threat, generations: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[LearnedAttack]:
-    """Continue the search of ``linear``, and yield its adversary after several numbers of generations.
+    """Search as ``linear`` does, and yield the adversary after each of several numbers of generations.
 
     Args:
         subject: the policy under attack.
         budget: budget of the attack.
-        threat: names the episodes of the report and the selection; those of the search are others.
+        threat: its episodes of the report and the selection are not used; its horizon caps episodes.
         generations: ascending numbers.
         seeds: seeds of the search, one for each of the subject's.
     """

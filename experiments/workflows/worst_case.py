@@ -100,7 +100,7 @@ def worst_cases(subject: Subject, plan: AttackPlan, max_boxes: int = BOXES) -> d
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if not isinstance(dynamics, GridWorld):
         raise ValueError(
-            f"the worst case is known for grid worlds and CartPole-v1, not for {subject.env}: use --attacks learned "
+            f"the worst case is known for grid worlds and CartPole-v1, not for {subject.env}: use --attacks linear "
             "for a strong attack, and rlkit certify for certificates of single decisions"
         )
     attacks = [ATTACKS[name] for name in plan.attacks if name in ATTACKS]

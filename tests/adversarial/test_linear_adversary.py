@@ -149,5 +149,21 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="one seed for each of 1 rows, got 2"):
         next(linear_adversary(Balance(), poles(1), MOVES, budget(0.1), [10], [0, 1]))
     agent = DQN(GridWorld("S.\n.G"), seeds=[0], device="cpu", net_arch=(8,))
-    with pytest.raises(ValueError, match="needs observations that are numbers"):
+    with pytest.raises(ValueError, match="integers have no gradient"):
         next(linear_adversary(agent, agent.evaluation_env, MOVES, Budget(0.1), [10], [0]))
+    shaky = TargetAction(PGD(3, restarts=2), 2)
+    with pytest.raises(ValueError, match=r"attack without random numbers, .* got PGD-3x2"):
+        next(linear_adversary(Balance(), poles(1), shaky, budget(0.1), [1], [0]))
+    by_copy = Budget(torch.linspace(0.0, 1.0, 32)[None])
+    with pytest.raises(ValueError, match="epsilon"):
+        next(linear_adversary(Balance(), poles(1), MOVES, by_copy, [1], [0]))
+    with pytest.raises(ValueError, match="scale"):
+        next(linear_adversary(Balance(), poles(1), MOVES, Budget(0.1, scale=(1.0, 2.0, 3.0)), [1], [0]))
+
+
+def test_a_feature_of_scale_zero_is_read_in_raw_units():
+    within = Budget(0.5, scale=(0.44, 0.0, 0.037, 0.23))
+    (attack,) = linear_adversary(Balance(), poles(1), MOVES, within, [1], [0], max_steps=5)
+    adversary: Any = attack.adversary
+    assert adversary.scale.tolist() == [0.44, 1.0, 0.037, 0.23]
+    assert adversary.weights.isfinite().all()

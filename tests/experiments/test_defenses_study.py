@@ -497,7 +497,7 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
     quick = {"value-aware, by hand": ready(ValueAware(by_hand, PGD(1, every_action=False)))}
     small = {"SELECTED_ON": 1, "REPORTED_ON": 1, "CERTIFIED_STATES": 2, "ADVERSARIES": 1}
     learners = {
-        masking.SEARCHED: masking.LEARNERS[masking.SEARCHED]._replace(lengths=(1,)),
+        masking.LINEAR_ADVERSARY: masking.LEARNERS[masking.LINEAR_ADVERSARY]._replace(lengths=(1,)),
         masking.LEARNED: masking.LEARNERS[masking.LEARNED]._replace(lengths=(1024,)),
     }
     in_place = {"LEARNERS": learners, "ATTACKERS": quick, "CASES": cases, "COMPARISONS": (tiny,), "FIRST": tiny}
@@ -525,7 +525,7 @@ def test_cases_are_measured_once(tmp_path, monkeypatch):
         for name, length in (
             (masking.CORNERS, 0),
             (masking.TRANSFERRED, 0),
-            (masking.SEARCHED, 1),
+            (masking.LINEAR_ADVERSARY, 1),
             (masking.LEARNED, 1024),
         )
         for seed in (0, 1)
@@ -624,29 +624,27 @@ def learned_rows(means, learner=masking.LEARNED):
 
 
 def test_adversaries_are_trained_until_a_doubling_changes_less_than_two_percent():
-    settled = partial(masking.settled, learner=masking.LEARNED)
+    settled = partial(masking.settled, name=masking.LEARNED)
     assert not settled(learned_rows([100.0, 100.0]))  # three lengths at least
     assert settled(learned_rows([300.0, 100.0, 98.5]))
     assert not settled(learned_rows([300.0, 100.0, 97.5]))
     assert not settled(learned_rows([100.0, 100.0, 102.5]))  # nor where the return rises
     known = learned_rows([300.0, 100.0, 98.5])
     assert list(masking.by_length(known, masking.LEARNED)) == list(settings.ADVERSARY_STEPS[:3])
-    assert list(masking.by_length(known[:-1], masking.LEARNED)) == list(
-        settings.ADVERSARY_STEPS[:2]
-    )  # one adversary is missing
+    without_one = masking.by_length(known[:-1], masking.LEARNED)
+    assert list(without_one) == list(settings.ADVERSARY_STEPS[:2])
     lines = masking.adversary_table(known).rows
     assert [line[4] for line in lines] == [None, pytest.approx(-2 / 3), pytest.approx(-0.015)]
     assert [line[5].value for line in lines] == [299.0, 99.0, 97.5]
     assert not set(masking.adversary_seeds(FIRST.seeds, 0)) & {*FIRST.seeds, *FIRST.tuning_seeds}
     attacks_known = [replace(known[0], attack=name, length=0) for name in (masking.CORNERS, masking.TRANSFERRED)]
-    searched = learned_rows([300.0, 100.0, 90.0, 80.0, 70.0], masking.SEARCHED)  # not settled after the last length
+    searched = learned_rows([300.0, 100.0, 90.0, 80.0, 70.0], masking.LINEAR_ADVERSARY)  # never settled
     assert masking.complete([*known, *searched, *attacks_known])
     assert not masking.complete([*known, *searched, attacks_known[0]])
     assert not masking.complete([*known, *attacks_known])
     assert not masking.complete([*known, *searched[:-1], *attacks_known])
-    assert [line[1] for line in masking.adversary_table([*known, *searched]).rows] == 5 * [masking.SEARCHED] + 3 * [
-        masking.LEARNED
-    ]
+    names = [line[1] for line in masking.adversary_table([*known, *searched]).rows]
+    assert names == 5 * [masking.LINEAR_ADVERSARY] + 3 * [masking.LEARNED]
 
 
 @pytest.mark.parametrize(("corners", "answer"), [(90.0, "yes"), (110.0, "no")])

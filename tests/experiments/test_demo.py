@@ -44,7 +44,9 @@ MINIATURE = replace(
     cartpole=tuple(shortened(each) for each in QUICK.cartpole),
     grid_attacks=Attacks("raw", (0.4,), shown=0.4),
     cartpole_attacks=Attacks("task", (1.0,), shown=1.0),
-    sandwiches=Sandwiches((0.05,), 0.4, episodes=1, grid_attacks=("fgsm",), max_boxes=8),
+    sandwiches=Sandwiches(
+        (0.05,), 0.4, episodes=1, grid_attacks=("fgsm",), cartpole_attacks=("fgsm", "noise"), max_boxes=8
+    ),
     sb3_seeds=(0,),
     episodes=2,
 )

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from rlkit.agents import DQN, PPO
 from rlkit.envs import CartPole, make
 from rlkit.experiments.cli import main
 from rlkit.experiments.workflows import fitted_attacks
-from rlkit.experiments.workflows.attack import attack_plan, curve, measured_curve
+from rlkit.experiments.workflows.attack import ATTACKS, AttackName, attack_plan, curve, measured_curve
 from rlkit.experiments.workflows.cartpole.adversary import LatticeWorstCase, lattice_attack
 from rlkit.experiments.workflows.fitted_attacks import FITTED, FittedAttacks, fit_states
 from rlkit.experiments.workflows.policies import of_agent
@@ -110,7 +111,7 @@ def test_a_policy_without_values_on_another_environment_is_refused():
 
 def test_the_adversary_knows_what_the_threat_says():
     subject = small()
-    for attack in ("fgsm", "lookahead", "learned", "universal"):
+    for attack in ("fgsm", "lookahead", "learned", "linear", "universal"):
         with pytest.raises(ValueError, match=f"the attack '{attack}' needs the policy's gradients"):
             attack_plan(subject, [attack], Threat(knows=("state", "step")))
     assert attack_plan(subject, ["boundary", "substitute", "noise"], Threat(knows=("state",))).attacks
@@ -124,6 +125,18 @@ def test_attacks_are_fitted_to_episodes_of_their_own():
     spied = subject._replace(make_env=lambda copies, seed: first.append(seed) or subject.make_env(copies, seed))
     fit_states(spied, Threat(first_seed=10_000, selection_seed=20_000))
     assert first == [21_000]
+
+
+def test_a_linear_adversary_is_searched_on_episodes_of_its_own(monkeypatch):
+    asked = []
+    monkeypatch.setattr(fitted_attacks, "linear_adversary", lambda *given: asked.append(given) or iter(["attack"]))
+    threat = Threat(first_seed=10_000, selection_seed=20_000, horizon=70)
+    assert fitted_attacks.linear(small(), threat.budget(0.1), threat, 2) == "attack"
+    assert asked[0][4:] == ((2,), (3, 5), 21_000, 70)
+
+
+def test_the_command_knows_every_attack():
+    assert set(get_args(AttackName)) == {*ATTACKS, *FITTED}
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_a_case_is_trained_once_and_attacked_once(small: None, tmp_path: Path, m
     run.run_case(CASE, RLKIT, tmp_path, path)
     known = rows.read(path, AttackRow)
     assert len(known) == 2 * (1 + 2 * 2 + 1)
-    assert [row.seed for row in rows_of(known, "cartpole-tiny", RLKIT, run.LINEAR)] == [0, 1]
+    assert [row.seed for row in rows_of(known, "cartpole-tiny", RLKIT, run.LINEAR_ADVERSARY)] == [0, 1]
     agent = load(tmp_path / "cartpole-tiny" / "agent.safetensors", device="cpu")
     natural = [row.mean_return for row in rows_of(known, "cartpole-tiny", RLKIT, NATURAL)]
     assert natural == agent.evaluate(2).mean(axis=1).tolist()

@@ -25,14 +25,13 @@ from rlkit.adversarial import (
 )
 from rlkit.envs import GridWorld, find_dynamics
 
-from ...workflows.fitted_attacks import learned, linear, lookahead
+from ...workflows.fitted_attacks import LINEAR_ADVERSARY, learned, linear, lookahead
 from ...workflows.policies import Subject
-from ..common.tasks import ACROBOT, CARTPOLE, GRID, Task
+from ..common.tasks import ACROBOT, CARTPOLE, GRID, LINEAR_EPSILONS, Task
 from .settings import LINEAR, REPORTED_ON, SELECTED_ON
 
 PROVOKE = PGD(3, every_action=False)
 FITTED_EPSILONS = (0.2, 0.4)  # of attacks that take minutes to fit
-ACROBOT_FITTED = (0.05, 0.1)  # at 0.2 simpler attacks leave nothing
 LEARNED_STEPS = 20_000  # environment steps of a learned adversary, per seed
 MAX_BOXES = 2**15  # of verification, per state of a grid
 
@@ -135,7 +134,7 @@ ATTACKERS: Mapping[str, Attacker] = {
     "provoke right": ready(ValueAware(constant(1), PROVOKE, "provoke right")),
     "value-aware, lattice": Attacker(lookahead, FITTED_EPSILONS, fitted=True, tunes=False),
     "learned": Attacker(adversary, FITTED_EPSILONS[:1], fitted=True, tunes=False),
-    "linear adversary": Attacker(linear, FITTED_EPSILONS, fitted=True, tunes=False),
+    LINEAR_ADVERSARY: Attacker(linear, LINEAR_EPSILONS[CARTPOLE.name], fitted=True, tunes=False),
 }
 GRID_ATTACKERS: Mapping[str, Attacker] = {
     "noise": ready(Noise("sign")),
@@ -147,7 +146,7 @@ ACROBOT_ATTACKERS: Mapping[str, Attacker] = {
     "PGD": ready(PGD(10)),
     "brake": Attacker(lambda *_: ValueAware(pumping, PROVOKE, "brake"), tunes=False),
     "provoke no torque": Attacker(lambda *_: ValueAware(constant(1, 3), PROVOKE, "provoke no torque"), tunes=False),
-    "linear adversary": Attacker(linear, ACROBOT_FITTED, fitted=True, tunes=False),
+    LINEAR_ADVERSARY: Attacker(linear, LINEAR_EPSILONS[ACROBOT.name], fitted=True, tunes=False),
 }
 
 

@@ -23,7 +23,7 @@ from rlkit.statistics import difference_interval, mean_interval, median_interval
 
 from ...report import terminal
 from ...report.ledger import Cell, ReportTable
-from ...workflows.fitted_attacks import learned_longer, linear_longer
+from ...workflows.fitted_attacks import LINEAR_ADVERSARY, learned_longer, linear_longer
 from ...workflows.policies import Subject
 from ..common import rows
 from .analysis import TEST, DefenseRow, bar_epsilon, bar_verdict, of_case, under_attack
@@ -32,7 +32,7 @@ from .settings import ADVERSARIES, ADVERSARY_GENERATIONS, ADVERSARY_STEPS, CASES
 
 GRADIENTS = "value-aware, by hand"  # of ``attacks.ATTACKERS``: it provokes by the gradients of the policy itself
 CORNERS, TRANSFERRED = "by hand, corners", "by hand, made on the plain twin"
-LEARNED, SEARCHED = "learned", "linear adversary"
+LEARNED = "learned"
 
 # the policy, the budget, the threat, ascending lengths, seeds -> the adversary after each length
 Train = Callable[[Subject, Budget, Threat, Sequence[int], Sequence[int]], Iterator[Attack]]
@@ -90,13 +90,6 @@ def without_gradients(plain: Victim) -> Mapping[str, Attack]:
     }
 
 
-def by_ppo(
-    subject: Subject, budget: Budget, threat: Threat, steps: Sequence[int], seeds: Sequence[int]
-) -> Iterator[Attack]:
-    """Train by PPO; arguments as of ``Train``."""
-    return learned_longer(subject, budget, steps, seeds)
-
-
 class Learner(NamedTuple):
     """A way to train adversaries, and the ascending lengths of their training."""
 
@@ -106,8 +99,8 @@ class Learner(NamedTuple):
 
 
 LEARNERS: Mapping[str, Learner] = {
-    SEARCHED: Learner(linear_longer, ADVERSARY_GENERATIONS, "generations"),
-    LEARNED: Learner(by_ppo, ADVERSARY_STEPS, "steps"),
+    LINEAR_ADVERSARY: Learner(linear_longer, ADVERSARY_GENERATIONS, "generations"),
+    LEARNED: Learner(learned_longer, ADVERSARY_STEPS, "steps"),
 }
 
 
@@ -137,32 +130,42 @@ def measure_masking(file: Path, case: str, subject: Subject, threat: Threat, pla
         plain: the plain policies of the same seeds.
     """
 
-    def add(attack: Attack, name: str, length: int = 0, adversary: int = 0) -> None:
-        earned = outcomes(subject, threat, attack, [MASKING_EPSILON])[1].earned
-        row = (name, length, adversary, MASKING_EPSILON)
-        rows.append(
-            file, [MaskingRow(case, seed, *row, float(each)) for seed, each in zip(subject.seeds, earned, strict=True)]
-        )
-        terminal.say(f"{case}, masking: {name}{f', {length:,}, adversary {adversary}' if length else ''}")
-
     done = {row.attack for row in of_masked(file, case)}
     for name, attack in without_gradients(plain).items():
         if name not in done:
-            add(attack, name)
-    budget = threat.budget(MASKING_EPSILON)
-    for name, learner in LEARNERS.items():
-        known = {(row.length, row.adversary) for row in of_masked(file, case) if row.attack == name}
-        left = [n for n in learner.lengths if not all((n, k) in known for k in range(ADVERSARIES))]
-        trained = [
-            learner.train(subject, budget, threat, left, adversary_seeds(subject.seeds, k)) for k in range(ADVERSARIES)
-        ]
-        for length in left:
-            if settled(of_masked(file, case), name):
-                break
-            for k, adversaries in enumerate(trained):
-                attack = next(adversaries)
-                if (length, k) not in known:
-                    add(attack, name, length, k)
+            measure_attack(file, case, subject, threat, attack, name)
+    for name in LEARNERS:
+        train_longer(file, case, subject, threat, name)
+
+
+def train_longer(file: Path, case: str, subject: Subject, threat: Threat, name: str) -> None:
+    """Train the adversaries of one learner until they settle, and measure those without rows."""
+    learner, budget = LEARNERS[name], threat.budget(MASKING_EPSILON)
+    known = {(row.length, row.adversary) for row in of_masked(file, case) if row.attack == name}
+    left = [n for n in learner.lengths if not all((n, k) in known for k in range(ADVERSARIES))]
+    trained = [
+        learner.train(subject, budget, threat, left, adversary_seeds(subject.seeds, k)) for k in range(ADVERSARIES)
+    ]
+    for length in left:
+        if settled(of_masked(file, case), name):
+            return
+        for k, adversaries in enumerate(trained):
+            attack = next(adversaries)
+            if (length, k) not in known:
+                measure_attack(file, case, subject, threat, attack, name, length, k)
+
+
+def measure_attack(
+    file: Path, case: str, subject: Subject, threat: Threat, attack: Attack, name: str, length: int = 0, k: int = 0
+) -> None:
+    """Add the rows of one attack, or of adversary ``k`` after a training of some length."""
+    earned = outcomes(subject, threat, attack, [MASKING_EPSILON])[1].earned
+    row = (name, length, k, MASKING_EPSILON)
+    rows.append(
+        file, [MaskingRow(case, seed, *row, float(each)) for seed, each in zip(subject.seeds, earned, strict=True)]
+    )
+    training = f", {length:,} {LEARNERS[name].unit}, adversary {k}" if length else ""
+    terminal.say(f"{case}, masking: {name}{training}")
 
 
 def adversary_seeds(seeds: Sequence[int], k: int) -> list[int]:
@@ -170,21 +173,21 @@ def adversary_seeds(seeds: Sequence[int], k: int) -> list[int]:
     return [10_000 * (k + 1) + seed for seed in seeds]
 
 
-def by_length(own: Sequence[MaskingRow], learner: str) -> dict[int, Floats]:
+def by_length(own: Sequence[MaskingRow], name: str) -> dict[int, Floats]:
     """Returns ``[adversaries, S]`` of one case by the length of one learner's training, where all are known."""
-    learned = [row for row in own if row.attack == learner]
-    seeds = sorted({row.seed for row in learned})
+    trained = [row for row in own if row.attack == name]
+    seeds = sorted({row.seed for row in trained})
     found = {}
-    for length in sorted({row.length for row in learned}):
-        earned = {(row.adversary, row.seed): row.earned for row in learned if row.length == length}
+    for length in sorted({row.length for row in trained}):
+        earned = {(row.adversary, row.seed): row.earned for row in trained if row.length == length}
         if len(earned) == ADVERSARIES * len(seeds):
             found[length] = np.array([[earned[k, seed] for seed in seeds] for k in range(ADVERSARIES)])
     return found
 
 
-def settled(own: Sequence[MaskingRow], learner: str) -> bool:
+def settled(own: Sequence[MaskingRow], name: str) -> bool:
     """Whether the last of at least three lengths changed the mean return by less than ``SETTLED``."""
-    means = [float(returns.mean()) for returns in by_length(own, learner).values()]
+    means = [float(returns.mean()) for returns in by_length(own, name).values()]
     return len(means) >= 3 and abs(means[-1] - means[-2]) < SETTLED * means[-2]
 
 

@@ -93,13 +93,7 @@ def subject_of(case: DefenseCase, of: Rows, folder: Path) -> Subject:
     policy: Any = hand_made(case.name)
     if case.defense:
         policy = rlkit_policy(case.training(of, teacher_of(case, of, folder)), folder)
-    seeds = [seed for _, seed in of]
-
-    def environments(episodes: int, first_seed: int) -> Any:
-        return task.environments(len(seeds), episodes, first_seed)
-
-    algo = case.comparison.algo if case.defense else ""
-    return Subject(policy, RLKIT, algo, tuple(seeds), task.env, task.env_kwargs, environments)
+    return task.subject(policy, RLKIT, case.comparison.algo if case.defense else "", [seed for _, seed in of])
 
 
 def attacked(

@@ -1,4 +1,4 @@
-"""The comparisons, the trainings and the epsilons, as data; fixed before anything was measured on the test seeds."""
+"""The comparisons, the trainings and the epsilons, as data; fixed before the test seeds were run, or marked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ SELECTED_ON, REPORTED_ON = 5, 10  # episodes per seed on which attacks are selec
 
 MASKING_EPSILON = 0.4  # at which defended policies are asked whether their gradients mislead
 ADVERSARIES = 3  # of every learner, trained afresh on every defended policy
-ADVERSARY_GENERATIONS = (2, 4, 8, 16, 32)  # of the search for a linear one, until a doubling changes nothing
+# of a linear one's search, until a doubling changes nothing; added after the other rows
+ADVERSARY_GENERATIONS = (2, 4, 8, 16, 32)
 ADVERSARY_STEPS = (10_000, 20_000, 40_000, 80_000)  # of the training of one by PPO, likewise
 SETTLED = 0.02  # relative change of the mean return that counts as nothing
 

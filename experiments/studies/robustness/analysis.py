@@ -18,7 +18,8 @@ from rlkit.statistics import difference_interval, mean_interval, share_interval
 from ...report.ledger import Cell, ReportTable
 from ...report.text import slug_in_words
 from ...workflows.evaluate import mean_return, possible_returns
-from .settings import ATTACKS, CASES, LINEAR
+from ...workflows.fitted_attacks import LINEAR_ADVERSARY
+from .settings import ATTACKS, CASES
 
 PANELS = 3  # side by side
 
@@ -51,7 +52,7 @@ def curve_table(known: Sequence[AttackRow]) -> ReportTable:
     lines: list[tuple[Cell, ...]] = []
     possible = {case.name: possible_returns(case.task.env, case.task.env_kwargs) for case in CASES}
     for case, maker in dict.fromkeys((row.case, row.maker) for row in known):
-        for attack in (NATURAL, *ATTACKS, LINEAR):
+        for attack in (NATURAL, *ATTACKS, LINEAR_ADVERSARY):
             own = rows_of(known, case, maker, attack)
             for epsilon in sorted({row.epsilon for row in own}):
                 flips = share_interval([row.flip_rate for row in own if row.epsilon == epsilon])

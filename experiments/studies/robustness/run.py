@@ -9,21 +9,20 @@ from typing import Any
 
 from rlkit.adversarial import NATURAL, Attack, Victim, robustness_curve, visited
 from rlkit.figure_style import svg
-from rlkit.types import Env
 
 from ...report import terminal
 from ...report.ledger import ReportTable, write_bytes, write_tables
 from ...workflows.attack import aliasing
-from ...workflows.fitted_attacks import linear
-from ...workflows.policies import RLKIT, Subject
+from ...workflows.fitted_attacks import LINEAR_ADVERSARY, linear
+from ...workflows.policies import RLKIT
 from ..common import rows
 from ..common.policy_cache import POLICIES
 from ..common.study import Study, StudyOptions
-from ..common.tasks import TASKS, THREATS
+from ..common.tasks import LINEAR_EPSILONS, TASKS, THREATS
 from .analysis import AttackRow, curve_table, figure, order_table, rows_of
 from .objectives import ATTACKS as PAIRED
 from .objectives import STATES, Pair, objective_table, pairs
-from .settings import ATTACKS, CASES, EPISODES, LINEAR, LINEAR_EPSILONS, SEEDS, RobustnessCase, names_of
+from .settings import ATTACKS, CASES, EPISODES, SEEDS, RobustnessCase, names_of
 
 
 def run(cases: Sequence[RobustnessCase], options: StudyOptions) -> Sequence[ReportTable]:
@@ -70,18 +69,14 @@ def attacked(
 
 
 def under_linear_adversaries(case: RobustnessCase, maker: str, victim: Any) -> list[AttackRow]:
-    """The return under a linear adversary that is searched on the policies of each seed at each of its epsilons."""
-    task, threat = case.task, THREATS[case.task.env]
-
-    def environments(episodes: int, first_seed: int) -> Env:
-        return task.environments(len(SEEDS), episodes, first_seed)
-
-    subject = Subject(victim, maker, case.training.algo, tuple(SEEDS), task.env, task.env_kwargs, environments)
+    """Search a linear adversary for every seed and epsilon, and return the rows under it."""
+    threat = THREATS[case.task.env]
+    subject = case.task.subject(victim, maker, case.training.algo, SEEDS)
     found: list[AttackRow] = []
-    for epsilon in LINEAR_EPSILONS[task.name]:
+    for epsilon in LINEAR_EPSILONS[case.task.name]:
         adversary = linear(subject, threat.budget(epsilon), threat)
-        under = attacked(case, maker, victim, LINEAR, adversary, [epsilon])
-        found += [row for row in under if row.attack == LINEAR]
+        under = attacked(case, maker, victim, LINEAR_ADVERSARY, adversary, [epsilon])
+        found += [row for row in under if row.attack == LINEAR_ADVERSARY]
     return found
 
 
@@ -93,13 +88,13 @@ def policies(case: RobustnessCase, maker: str, models: Path) -> Victim:
 def run_case(case: RobustnessCase, maker: str, models: Path, path: Path) -> None:
     """Attack one maker's policies as far as rows are missing in the file; each attack is added when it is done."""
     known = {row.attack for row in rows_of(rows.read(path, AttackRow), case.name, maker)}
-    wanted = (*ATTACKS, LINEAR) if case.task.name in LINEAR_EPSILONS else ATTACKS
+    wanted = (*ATTACKS, LINEAR_ADVERSARY) if case.task.name in LINEAR_EPSILONS else ATTACKS
     missing = [attack for attack in wanted if attack not in known]
     if not missing:
         return
     victim = policies(case, maker, models)
     for attack in missing:
-        if attack == LINEAR:
+        if attack == LINEAR_ADVERSARY:
             found = under_linear_adversaries(case, maker, victim)
         else:
             found = attacked(case, maker, victim, attack, ATTACKS[attack], case.task.epsilons)

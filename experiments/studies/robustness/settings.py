@@ -10,7 +10,7 @@ from rlkit.adversarial import FGSM, PGD, Attack, BestOf, Noise, RandomSearch
 from ...workflows.sweep.experiment import GridCell
 from ...workflows.train import Training
 from ..common.sweeps import parts
-from ..common.tasks import ACROBOT, CARTPOLE, TASKS, Task
+from ..common.tasks import TASKS, Task
 
 PARTS = parts(__file__, *(task.name for task in TASKS))  # of rlkit, and of stable-baselines3 unless it has its own
 (SB3_PART,) = parts(__file__, "cartpole-sb3")
@@ -25,10 +25,6 @@ ATTACKS: Mapping[str, Attack] = {
     "PGD-20 cross-entropy": PGD(20, objective="cross_entropy"),
     BEST: BestOf((Noise("sign"), PGD(20, restarts=2, every_action=False), RandomSearch(20))),
 }
-
-# a linear adversary, searched on every policy at each of these epsilons; on the grid the worst case itself is known
-LINEAR = "linear adversary"
-LINEAR_EPSILONS: Mapping[str, tuple[float, ...]] = {CARTPOLE.name: (0.2, 0.4), ACROBOT.name: (0.05, 0.1)}
 
 
 class RobustnessCase(NamedTuple):

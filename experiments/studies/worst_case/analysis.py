@@ -15,12 +15,13 @@ from rlkit.statistics import mean_interval
 from ...report.ledger import Cell, ReportTable
 from ...report.text import slug_in_words
 from ...workflows.bracket import without_rounding
+from ...workflows.fitted_attacks import LINEAR_ADVERSARY
 from .settings import CASES, EPSILONS
 
 UNLIMITED = "any"  # number of attacks
 ALWAYS, OPTIMAL = "always", "optimal"  # timings
 WORST = "worst case"  # attack
-DRAWN = ("sign noise", "PGD-20", "value-aware", "linear adversary")  # attacks in the figure, beside the worst case
+DRAWN = ("sign noise", "PGD-20", "value-aware", LINEAR_ADVERSARY)  # attacks in the figure, beside the worst case
 
 Floats = NDArray[np.float64]
 

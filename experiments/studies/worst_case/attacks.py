@@ -32,7 +32,7 @@ from rlkit.envs import GridWorld
 from rlkit.planning import evaluate_finite, q_backup
 from rlkit.types import Env
 
-from ...workflows.fitted_attacks import learned, linear
+from ...workflows.fitted_attacks import LINEAR_ADVERSARY, learned, linear
 from ...workflows.policies import Subject
 from .settings import SHARE, THREAT
 
@@ -120,7 +120,7 @@ def by_search(subject: Subject, epsilon: float) -> Attack:
     return linear(subject, THREAT.budget(epsilon), THREAT)
 
 
-ADVERSARIES: Mapping[str, Callable[[Subject, float], Attack]] = {"learned": by_ppo, "linear adversary": by_search}
+ADVERSARIES: Mapping[str, Callable[[Subject, float], Attack]] = {"learned": by_ppo, LINEAR_ADVERSARY: by_search}
 
 
 def timings(world: GridWorld, subject: Subject) -> Mapping[str, Timing]:

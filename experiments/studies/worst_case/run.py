@@ -59,7 +59,7 @@ def run(cases: Sequence[WorstCaseCase], options: StudyOptions) -> Sequence[Repor
 
 
 def run_case(case: WorstCaseCase, folder: Path, data: Path) -> None:
-    """Measure the epsilons of a case that have no rows, then the adversaries that have none."""
+    """Measure the epsilons of a case that have no rows, then fit the adversaries that have no rows."""
     own = [row for row in rows.read(data / ATTACKED, AttackedRow) if row.case == case.name]
     measured = {row.epsilon for row in own if row.attack not in ADVERSARIES}
     fitted = {(row.epsilon, row.attack) for row in own}
@@ -99,16 +99,7 @@ def measure(case: WorstCaseCase, missing: Sequence[float], world: GridWorld, sub
 
 def subject_of(case: WorstCaseCase, folder: Path) -> Subject:
     """The policies of a case, read or trained, with their environment."""
-    policy, seeds = rlkit_policy(case.training, folder), case.training.seeds
-    return Subject(
-        policy,
-        RLKIT,
-        case.training.algo,
-        tuple(seeds),
-        GRID.env,
-        GRID.env_kwargs,
-        lambda episodes, first: GRID.environments(len(seeds), episodes, first),
-    )
+    return GRID.subject(rlkit_policy(case.training, folder), RLKIT, case.training.algo, case.training.seeds)
 
 
 def bound_rows(case: WorstCaseCase, epsilon: float, found: Bracket) -> list[BoundRow]:

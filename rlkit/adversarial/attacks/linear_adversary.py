@@ -1,9 +1,10 @@
-"""An adversary that is found by the cross-entropy method: which action to cause is a linear function of the state.
+"""An adversary found by the cross-entropy method: the action to cause has the highest linear score.
 
 The adversary scores the victim's actions linearly in the true observation and tries to cause the action of the highest
-score. The search over its weights needs nothing but the returns of episodes, so it works in every environment, without
-a discount and a critic. Each generation draws weights from a normal distribution, plays every draw on the same
-episodes, and fits the distribution to the draws that left the victim least.
+score. The search over its weights needs the returns of episodes, and no dynamics, discount or critic. It works in every
+environment with discrete actions and real-valued observations. The attack that causes the action may need the victim's
+gradients. Each generation draws weights from a normal distribution, plays every draw on the same episodes, and fits the
+distribution to the draws with the lowest returns of the victim.
 
 Sources: Rubinstein 1999, "The cross-entropy method for combinatorial and continuous optimization"; Szita & Lorincz
 2006, "Learning Tetris using the noisy cross-entropy method", section 2.3, for the decreasing noise; Mania, Guy & Recht
@@ -39,6 +40,8 @@ NOISE, NOISE_GENERATIONS = 0.15, 10  # added to the deviations, and the generati
 class LinearAdversary:
     """Aims at the action whose score is highest; scores are linear in the true observation.
 
+    It always aims at an action and never leaves the observation as it is.
+
     Args:
         weights: of all actions but the last, whose score is 0: float64 ``[S, A - 1, D + 1]``, or for one adversary per
             copy ``[S, B, A - 1, D + 1]``. The last column is the constant.
@@ -66,7 +69,8 @@ class CrossEntropy:
         shape: shape of the weights of a row.
         device: where the weights are needed.
 
-    Source: Szita & Lorincz 2006, equations 1 to 3.
+    Source: Szita & Lorincz 2006, section 2.3. They add the noise to the variance; here it is added to the standard
+    deviation.
     """
 
     def __init__(self, seeds: Sequence[int], shape: tuple[int, ...], device: torch.device) -> None:
@@ -99,7 +103,7 @@ def linear_adversary(
     first_seed: int = 0,
     max_steps: int | None = None,
 ) -> Iterator[LearnedAttack]:
-    """Search for the linear adversary that leaves the victim least; yield it after several numbers of generations.
+    """Search for the linear adversary with the lowest return of the victim; yield it after some numbers of generations.
 
     A generation plays 16 draws on the same two episodes. Row s depends on ``seeds[s]`` and the victim's row s alone.
 
@@ -108,8 +112,9 @@ def linear_adversary(
         make_env: (E, first seed) -> a new environment of S x E copies, of which copy e plays the episode of seed
             ``first seed + e``; observations are numbers, not indices.
         moves: how an action is caused.
-        budget: bounds the difference between shown and true observations; has one epsilon.
-        generations: ascending numbers; on the cart-pole four suffice.
+        budget: bounds the difference between shown and true observations; has one epsilon, or one per row. Features are
+            read in units of its scale, or in raw units where it is 0.
+        generations: ascending numbers; on the cart-pole four to eight suffice.
         seeds: one integer per row, of the search's random numbers.
         first_seed: of the episodes; each generation has new ones.
         max_steps: step cap of an episode; see ``rlkit.evaluation.rollout``.
@@ -118,8 +123,8 @@ def linear_adversary(
         The attack of the mean weights.
 
     Raises:
-        ValueError: generations are not ascending, there is another number of seeds than the environment has rows, or
-            observations are no numbers.
+        ValueError: generations are not ascending, there is another number of seeds than the environment has rows,
+            ``moves`` have an attack with random numbers, or observations do not fit the budget (``Budget.check``).
     """
     victim, budget, seeds = as_victim(victim), as_budget(budget), as_seeds(seeds)
     if not generations or list(generations) != sorted(set(generations)) or generations[0] < 1:
@@ -127,13 +132,16 @@ def linear_adversary(
     env = make_env(EPISODES, first_seed)
     if len(env.seeds) != len(seeds):
         raise ValueError(f"there must be one seed for each of {len(env.seeds)} rows, got {len(seeds)}")
-    if not env.obs.is_floating_point():
+    budget.check(env.obs)
+    shape = env.obs.shape[2:]
+    if moves.attack.noise_width(math.prod(shape)) > 0:
         raise ValueError(
-            "a linear adversary needs observations that are numbers: for indices use rlkit.adversarial.bracket"
+            "moves need an attack without random numbers, such as FGSM or PGD without restarts, got "
+            f"{moves.attack.name}"
         )
-    scale = torch.as_tensor(budget.scale, dtype=torch.float64, device=env.device).flatten()
+    scale = torch.as_tensor(budget.scale, dtype=torch.float64, device=env.device).expand(shape).flatten()
     scale = torch.where(scale > 0, scale, 1.0)
-    search = CrossEntropy(seeds, (moves.num_actions - 1, math.prod(env.obs.shape[2:]) + 1), env.device)
+    search = CrossEntropy(seeds, (moves.num_actions - 1, math.prod(shape) + 1), env.device)
     for generation in range(generations[-1]):
         drawn, first = search.draw(), first_seed + generation * EPISODES
         search.fit(drawn, _returns(victim, make_env, moves, budget, LinearAdversary(drawn, scale), first, max_steps))
@@ -153,6 +161,7 @@ def _returns(
     """Play the same episodes under N adversaries, ``[S, N, A - 1, D + 1]``: mean returns ``[S, N]``."""
     number = drawn.weights.shape[1]
     each = LinearAdversary(drawn.weights.repeat_interleave(EPISODES, dim=1), drawn.scale)
+    # by a target, because a LearnedAttack is shown some of the copies, and here each copy has its own weights
     attacker = AttackedPolicy(victim, moves.attack, budget, target=each.act, groups=number, once=True)
     env = ConcatEnv([make_env(EPISODES, first_seed) for _ in range(number)])
     returns = rollout(victim, env, max_steps, True, attacker, warn=False).returns
