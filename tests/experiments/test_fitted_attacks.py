@@ -73,6 +73,7 @@ def test_it_leaves_less_than_pgd():
 def test_every_fitted_attack_is_played_at_every_epsilon_by_its_own_fit(name, monkeypatch):
     learned = partial(fitted_attacks.learned, steps=256)
     monkeypatch.setitem(fitted_attacks.FITTED, "learned", learned)
+    monkeypatch.setitem(fitted_attacks.FITTED, "linear", partial(fitted_attacks.linear, generations=1))
     monkeypatch.setattr(fitted_attacks, "IMITATION_STEPS", 50)
     monkeypatch.setattr(
         fitted_attacks, "lattice_attack", lambda pole, rows, budget: lattice_attack(pole, rows, budget, 3)
