@@ -8,7 +8,8 @@ from typing import NamedTuple
 from ...workflows.train import Training
 from ..common.sweeps import parts
 
-PARTS = parts(__file__, "cartpole", "cartpole-50k", "cartpole-300k", "acrobot", "acrobot-earlier")
+FILES = ("cartpole", "cartpole-50k", "cartpole-50k-earlier", "cartpole-300k", "acrobot", "acrobot-earlier")
+PARTS = parts(__file__, *FILES)
 
 
 class Target(NamedTuple):
@@ -41,6 +42,7 @@ TARGETS: Mapping[str, tuple[Target, ...]] = {
     "acrobot-dqn": (Target(-80.0),),
     "dqn-first": (Target(475.0, solved=29),),
     "dqn-50k-first": (Target(500.0),),
+    "dqn-50k-second": (Target(500.0),),
     "acrobot-dqn-first": (Target(-80.0),),
     "acrobot-dqn-second": (Target(-80.0),),
 }
