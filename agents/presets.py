@@ -27,6 +27,7 @@ RL_ZOO_DQN_CARTPOLE: dict[str, Any] = {
 # seeds 1000 to 1029 ended above 498 after 100,000 steps, and 1000 to 1011 above 495 after 50,000. It is the second that
 # was frozen: with five steps and a rate of 2e-3, 29 of the tuning seeds ended above 475 after 100,000 steps, and 27
 # after 50,000; with five and 1e-3, all after 100,000 and 8 of 10 after 50,000; with ten and 1e-3, 10 of 12 after those.
+# For 50,000 steps five and 2e-3 are better: 56 of the seeds 1000 to 1059 end at exactly 500, 42 with this preset.
 TUNED_DQN_CARTPOLE: dict[str, Any] = {
     **RL_ZOO_DQN_CARTPOLE,
     "learning_rate": 1.5e-3,
