@@ -129,7 +129,6 @@ def measure_masking(file: Path, case: str, subject: Subject, threat: Threat, pla
         threat: of the task.
         plain: the plain policies of the same seeds.
     """
-
     done = {row.attack for row in of_masked(file, case)}
     for name, attack in without_gradients(plain).items():
         if name not in done:
