@@ -33,15 +33,25 @@ def save(agent, mdp, folder):
 
 
 def killed_while_saving(agent, mdp, folder, seconds):
-    """Save again and again in a process of its own, and kill it."""
+    """Save again and again in a process of its own, and kill it.
+
+    Args:
+        agent, mdp, folder: what is saved, and where.
+        seconds: between the first whole save and the kill; None kills it between writing and renaming a file.
+    """
     ready, tell = os.pipe()
     child = os.fork()
     if child == 0:
         while True:
             save(agent, mdp, folder)
             os.write(tell, b".")
+            if seconds is None:
+                os.replace = lambda *_: (os.write(tell, b"."), signal.pause())
     os.read(ready, 1)
-    time.sleep(seconds)
+    if seconds is None:
+        os.read(ready, 1)
+    else:
+        time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(ready)
@@ -70,7 +80,7 @@ def main(kills, folder):
     for kill in range(kills):
         run = folder / f"{kill:03}"
         run.mkdir()
-        killed_while_saving(agent, mdp, run, moments.uniform(0.0, LONGEST))
+        killed_while_saving(agent, mdp, run, None if kill == 0 else moments.uniform(0.0, LONGEST))
         found["kills"] += 1
         found["usable"] += usable(run, agent)
         rest = set(os.listdir(run)) - FILES
