@@ -197,7 +197,8 @@ def _cartpole_sandwich(settings: Demo, trained: Mapping[str, Trained], sb3: SB3Q
     rows: list[tuple[Cell, ...]] = []
     for training in settings.cartpole:
         sb3.advance()
-        rows.append(cartpole_row(trained[run_name(training)].subject, settings.sandwiches))
+        subject = trained[run_name(training)].subject
+        rows.append(cartpole_row(subject, settings.sandwiches, done=lambda _: sb3.advance()))
     return tuple(rows)
 
 

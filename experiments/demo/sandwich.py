@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from ..report.ledger import Cell, ReportTable, RunRecord
@@ -46,10 +46,17 @@ def grid_rows(subject: Subject, settings: Sandwiches) -> list[tuple[Cell, ...]]:
     return [("grid", subject.name, epsilon, *sandwich_cells(each, limits)) for epsilon, each in found.items()]
 
 
-def cartpole_row(subject: Subject, settings: Sandwiches) -> tuple[Cell, ...]:
-    """The return under the strongest of several attacks; certified and worst case are not known."""
+def cartpole_row(subject: Subject, settings: Sandwiches, done: Callable[[str], None] | None = None) -> tuple[Cell, ...]:
+    """The return under the strongest of several attacks; certified and worst case are not known.
+
+    Args:
+        subject: the policies.
+        settings: epsilon, episodes and attacks.
+        done: gets the name of each attack when it has been played.
+    """
     threat = threat_of(subject, epsilons=(settings.cartpole_epsilon,))
-    played = measured_curve(subject, attack_plan(subject, settings.cartpole_attacks, threat), settings.episodes)
+    plan = attack_plan(subject, settings.cartpole_attacks, threat)
+    played = measured_curve(subject, plan, settings.episodes, done=done)
     limits = return_range(subject)
     attacked, natural = (
         mean_return(returns.mean(axis=-1), limits) for returns in (played.returns[-1, 0], played.natural)

@@ -41,9 +41,10 @@ class SB3Queue:
         self.advance()
 
     def advance(self) -> None:
-        """Begin the next job, if there is one and none runs."""
+        """Begin the next job, if there is one and none runs, and show how far all are."""
         if not any(process.running for process in self._begun.values()):
             self._begin()
+        self._bars.refresh()
 
     def _begin(self) -> None:
         """Begin the next job, if there is one."""
@@ -67,5 +68,4 @@ class SB3Queue:
             self.advance()
             for process in self._begun.values():
                 process.wait(0.5)
-            self._bars.refresh()
         return {name: process.results() for name, process in self._begun.items()}
