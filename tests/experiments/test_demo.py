@@ -68,6 +68,19 @@ def test_intervals_of_the_worst_case_stay_within_possible_returns(monkeypatch: p
     assert [(cell.lower, cell.upper) for cell in row[3:7]] == [(0.0, 1.0)] * 4  # type: ignore[union-attr]
 
 
+def test_the_cart_poles_row_is_of_the_strongest_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [400.0, 300.0, 200.0]  # under two attacks, and under the strongest of them, which is the last
+    played = SimpleNamespace(
+        returns=np.tile(np.array(left)[:, None, None, None], (2, 2, 1)), natural=np.full((2, 1), 500.0)
+    )
+    asked = []
+    monkeypatch.setattr(sandwich, "measured_curve", lambda *given, **options: asked.append(given) or played)
+    agent = A2C("CartPole-v1", seeds=2, device="cpu")
+    row = sandwich.cartpole_row(of_agent(agent, "CartPole-v1", {}), FULL.sandwiches)
+    assert [cell.value for cell in row[5:7]] == [200.0, 500.0]  # type: ignore[union-attr]
+    assert asked[0][1].attacks == ("lookahead", "linear")
+
+
 @pytest.mark.parametrize(
     ("task", "returns", "met"),
     [
