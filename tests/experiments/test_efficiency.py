@@ -26,6 +26,12 @@ def test_the_share_lost_is_of_the_rows_after_the_first_at_the_level() -> None:
     assert efficiency.shares_lost(Curve([10, 20], np.array([[0.0], [9.0]])), 9.0) == []  # nothing comes after
 
 
+def test_rows_in_which_no_episode_ended_are_neither_lost_nor_kept() -> None:
+    nan = np.nan
+    y = np.array([[nan, 9.0, 9.0], [9.0, nan, nan], [nan, 1.0, nan], [1.0, nan, nan], [9.0, 9.0, nan]])
+    assert efficiency.shares_lost(Curve([10, 20, 30, 40, 50], y), 9.0) == [0.5, 0.5]
+
+
 @pytest.mark.slow  # torch imports its compiler for the counter
 @pytest.mark.parametrize("widths", [(4, 64, 64, 2), (11, 32, 1), (5, 3)])
 def test_an_update_takes_the_operations_that_torch_counts(widths: tuple[int, ...]) -> None:
@@ -61,3 +67,17 @@ def test_the_committed_curves_say_that_dqn_needs_significantly_fewer_steps_than_
     p_values = {line[0]: line[2] for line in table.rows}
     assert len(p_values) == 6
     assert max(p_values[f"dqn, {name}"] for name in ("ppo", "a2c", "reinforce")) < 0.05
+
+
+def test_the_committed_curves_say_that_ppo_loses_less_than_dqn_in_the_mean_but_not_significantly() -> None:
+    curves = {case.name: efficiency.training_returns(case) for case in CASES}
+    means = {name: np.mean(efficiency.shares_lost(each, 475.0)) for name, each in curves.items()}
+    assert {name: round(float(mean), 3) for name, mean in means.items()} == {
+        "dqn": 0.062,
+        "ppo": 0.038,
+        "a2c": 0.007,
+        "reinforce": 0.24,
+    }
+    p_values = {line[0]: line[3] for line in efficiency.comparison_table(curves).rows}
+    assert 0.05 < p_values["dqn, ppo"] < 0.06
+    assert max(p for pair, p in p_values.items() if pair != "dqn, ppo") < 0.05

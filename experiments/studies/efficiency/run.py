@@ -65,10 +65,13 @@ def steps_until(curve: Curve, level: float) -> list[int]:
 
 
 def shares_lost(curve: Curve, level: float) -> list[float]:
-    """Return the share of log rows below ``level`` after the first that is not, of each seed that has later ones."""
+    """Return the share of log rows below ``level`` after the first that is not, of each seed that has later ones.
+
+    Rows in which no episode ended have no return (NaN) and are left out.
+    """
     found = []
     for returns in np.asarray(curve.y).T:
-        above = returns >= level
+        above = returns[~np.isnan(returns)] >= level
         later = above[above.argmax() + 1 :] if above.any() else above[:0]
         if len(later):
             found.append(float(1.0 - later.mean()))
