@@ -81,7 +81,10 @@ def by_group(known: Sequence[MemberRow]) -> NDArray[np.float64]:
 
 
 def gain(alone: NDArray[np.float64], together: NDArray[np.float64]) -> Estimate[float]:
-    """Return by which share of the members' mean return the ensembles earn more, paired by ensemble."""
+    """Return the mean return of the ensembles divided by that of all members, minus 1.
+
+    The interval is that of the difference, paired by ensemble, divided by the mean return of all members.
+    """
     difference, base = difference_interval(together, alone, paired=True), float(alone.mean(axis=0))
     return difference._replace(
         value=difference.value / base, lower=difference.lower / base, upper=difference.upper / base
