@@ -1,4 +1,7 @@
-"""The devices that tests run on beside the CPU: a pretend one everywhere, a GPU where there is one."""
+"""The devices that tests run on: the CPU and a pretend device everywhere, a GPU where there is one.
+
+A test takes a device as its argument ``device``. ``pytest --device cuda`` runs all of these tests on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import torch
 
 from rlkit.experiments.benchmarks.pretend_device import NAME, PretendGraph, PretendTensor, forbidding_waits, pretending
 
-DEVICES = [NAME, *(["cuda"] if torch.cuda.is_available() else [])]
+GPUS = ["cuda"] if torch.cuda.is_available() else []
+DEVICES = [NAME, *GPUS]  # of tests that compare with the CPU and say where the host waits
+CPU_AND_GPUS = ["cpu", *GPUS]  # of tests that run anywhere
 
 
 def using(device: str) -> AbstractContextManager[Any]:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from devices import CPU_AND_GPUS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from rlkit.streams import (
 )
 
 words = st.integers(0, 2**64 - 1)
+ON = pytest.mark.parametrize("device", CPU_AND_GPUS)
 
 
 def numpy_numbers(words, count):
@@ -27,12 +29,13 @@ def numpy_numbers(words, count):
 
 
 @pytest.mark.slow
+@ON
 @given(words, words, st.integers(0, 2**40), st.integers(1, 9))
-def test_torch_philox_is_numpys_to_the_bit(word0, word1, first, count):
+def test_torch_philox_is_numpys_to_the_bit(device, word0, word1, first, count):
     philox = np.random.Philox(key=np.array([word0, word1], np.uint64), counter=np.array([first, 0, 0, 0], np.uint64))
     expected = np.random.Generator(philox).random(4 * count)
-    actual = uniform(_as_int64([(word0, word1)], torch.device("cpu")), first, count)
-    np.testing.assert_array_equal(actual[0].numpy(), expected)
+    actual = uniform(_as_int64([(word0, word1)], torch.device(device)), first, count)
+    np.testing.assert_array_equal(actual[0].cpu().numpy(), expected)
 
 
 def test_a_stream_is_numpys_generator_of_its_key_read_in_order():
@@ -74,10 +77,11 @@ def test_what_is_drawn_ahead_is_bounded_and_changes_no_number(width, copies):
 
 
 @pytest.mark.slow
+@ON
 @given(st.integers(0, 2**40), st.integers(0, 30))
-def test_numbers_may_begin_anywhere_in_a_counter(first, count):
+def test_numbers_may_begin_anywhere_in_a_counter(device, first, count):
     keys = [(7, 2**60), (2**64 - 1, 3)]
-    on_device = numbers_from(_as_int64(keys, torch.device("cpu")), first, count)
+    on_device = numbers_from(_as_int64(keys, torch.device(device)), first, count).cpu()
     for row, words in zip(on_device, keys, strict=True):
         np.testing.assert_array_equal(row.numpy(), _generator_at(words, first).random(count))
 
@@ -112,10 +116,11 @@ def test_bad_keys_are_refused(arguments, message):
 
 
 @pytest.mark.slow
+@ON
 @pytest.mark.parametrize("width", [1, 4, 6])
-def test_episode_starts_are_the_streams_numbers_by_episode_on_both_devices(width):
+def test_episode_starts_are_the_streams_numbers_by_episode_on_both_devices(width, device):
     padded = -(-width // 4) * 4
-    host, device = EpisodeStarts([2, 9], width, 3), DeviceEpisodeStarts([2, 9], width, 3, torch.device("cpu"))
+    host, there = EpisodeStarts([2, 9], width, 3), DeviceEpisodeStarts([2, 9], width, 3, torch.device(device))
     begun = np.zeros((2, 3), np.int64)
     generator = np.random.default_rng(0)
     expected = {
@@ -125,7 +130,7 @@ def test_episode_starts_are_the_streams_numbers_by_episode_on_both_devices(width
     }
     for _ in range(300):
         beginning = generator.random((2, 3)) < 0.4
-        on_device = device.take(torch.from_numpy(beginning)).numpy()
+        on_device = there.take(torch.from_numpy(beginning).to(device)).cpu().numpy()
         on_host = host.take(np.flatnonzero(beginning))
         for n, (s, b) in enumerate(zip(*np.nonzero(beginning), strict=True)):
             np.testing.assert_array_equal(on_host[n], expected[s, b][begun[s, b]])

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from devices import CPU_AND_GPUS
 
 from rlkit.envs import BatchedEnv, CartPole, make
 
@@ -77,13 +78,14 @@ def test_masses_lengths_and_forces_are_gymnasiums(parameters):
 @pytest.mark.parametrize(
     "parameters", [{}, {"gravity": 0.0}, {"gravity": -3.0}, {"pole_mass": 2.0, "half_length": 0.1}]
 )
-def test_torch_solves_the_equations_of_motion_as_numpy_does(parameters):
+@pytest.mark.parametrize("device", CPU_AND_GPUS)
+def test_torch_solves_the_equations_of_motion_as_numpy_does(device, parameters):
     pole, generator = CartPole(**parameters), np.random.default_rng(0)
     state, action = generator.uniform(-2.0, 2.0, (5, 7, 4)), generator.integers(0, 2, (5, 7))
     expected = pole.transition(state, action, None)
-    found = pole.transition(torch.from_numpy(state), torch.from_numpy(action), None)
+    found = pole.transition(torch.from_numpy(state).to(device), torch.from_numpy(action).to(device), None)
     for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(ours.cpu().numpy(), theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from devices import CPU_AND_GPUS
 from gymnasium.envs.toy_text.utils import categorical_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,6 @@ from rlkit.planning import backward_induction, evaluate, policy_iteration, start
 
 LEFT, DOWN, RIGHT, UP = range(4)
 BELOW_ONE = np.nextafter(1.0, 0.0)
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 QUICK = settings(max_examples=60, deadline=None)
 
 matplotlib.use("agg")
@@ -246,7 +246,7 @@ def test_sweeping_u_gives_the_tables_probabilities(seed: int, slip: float, kind:
                 assert abs(counts[key] - points * probability) <= 4
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CPU_AND_GPUS)
 @pytest.mark.parametrize("observation", ["index", "onehot", "coordinates", "planes"])
 def test_numpy_and_torch_agree_exactly(device: str, observation: Any) -> None:
     rng = np.random.default_rng(7)

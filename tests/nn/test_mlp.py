@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from devices import CPU_AND_GPUS
 from gymnasium import spaces
 from torch import nn
 
@@ -34,9 +35,9 @@ CASES = {
 EACH = pytest.mark.parametrize("case", CASES)
 
 
-def networks(case, seeds, activation="relu", gain=None):
+def networks(case, seeds, activation="relu", gain=None, device="cpu"):
     space, settings = CASES[case]
-    return Architecture(space, seeds, activation=activation, **settings).network(3, gain)
+    return Architecture(space, seeds, activation=activation, device=device, **settings).network(3, gain)
 
 
 def features(case, rows, minibatch):
@@ -73,13 +74,17 @@ def test_rows_are_bitwise_those_of_a_stack_of_one(case, activation, gain, miniba
 
 @EACH
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_the_pullback_is_autograds_gradient_in_float64(case, activation):
-    stack = networks(case, range(2), activation)
+@pytest.mark.parametrize("device", CPU_AND_GPUS)
+def test_the_pullback_is_autograds_gradient_in_float64(case, activation, device):
+    host = networks(case, range(2), activation)
+    host.place(host.flat.double())
+    stack = networks(case, range(2), activation, device=device)
     stack.place(stack.flat.double())
     x = features(case, 2, 20).double()
-    grad_output = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 20, 3)))
-    output, pullback = stack.vjp(x)
-    graph = stack(x)
+    grad_output = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 20, 3))).to(device)
+    output, pullback = stack.vjp(x.to(device))
+    torch.testing.assert_close(output.cpu(), host(x).detach(), rtol=1e-12, atol=1e-12)
+    graph = stack(x.to(device))
     torch.testing.assert_close(output, graph.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(
         pullback(grad_output), stack.gradient((graph * grad_output).sum()), rtol=1e-11, atol=1e-12

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from devices import CPU_AND_GPUS
 from finite_problems import (
     FROZEN_LAKE,
     TAXI,
@@ -28,7 +29,6 @@ from rlkit.planning import Problem, bellman, device_iteration, solve, solve_batc
 from rlkit.planning.certify import verified_task
 from rlkit.planning.methods.device_iteration import BLOCK, block, sweeps_of
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 LATTICE = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
 PROBLEMS: dict[str, Problem] = {
     "table": TAXI,
@@ -38,7 +38,7 @@ PROBLEMS: dict[str, Problem] = {
 }
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CPU_AND_GPUS)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_device_gives_the_answer_of_the_cpu(name: str, device: str) -> None:
     mdp = PROBLEMS[name]
@@ -53,7 +53,7 @@ def test_a_device_gives_the_answer_of_the_cpu(name: str, device: str) -> None:
     assert (here.lower <= single.upper).all()
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CPU_AND_GPUS)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_block_on_a_device_is_so_many_backups(name: str, device: str) -> None:
     mdp = PROBLEMS[name]
