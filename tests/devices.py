@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rlkit.experiments.benchmarks.pretend_device import NAME, PretendGraph, PretendTensor, forbidding_waits, pretending
+from rlkit.experiments.benchmarks.pretend_device import NAME, PretendTensor, forbidding_waits, pretending
 
 GPUS = ["cuda"] if torch.cuda.is_available() else []
 DEVICES = [NAME, *GPUS]  # of tests that compare with the CPU and say where the host waits
@@ -35,11 +35,6 @@ def _without_synchronization() -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-def graphs(device: str) -> Any:
-    """What makes the graphs of a ``CapturedIteration``."""
-    return PretendGraph if device == NAME else None
 
 
 def on_host(tensor: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlkit.devices import usable_device
-from rlkit.experiments.benchmarks import gpu, launches
+from rlkit.experiments.benchmarks import launches
 from rlkit.experiments.benchmarks.pretend_device import (
     NAME,
     HostWaits,
@@ -162,14 +162,3 @@ def test_launches_do_not_depend_on_the_number_of_seeds() -> None:
     assert (one.steps, one.updates) == (8, 1)
     assert one.total == one.in_steps + one.in_updates + one.per_play * one.steps
     assert one.per_step <= 16  # of a step of the cart-pole
-
-
-def test_what_measures_a_gpu_runs_on_the_pretend_device(capsys: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(gpu, "PPO_SETTINGS", {"num_envs": 2, "n_steps": 4, "batch_size": 8, "n_epochs": 1})
-    monkeypatch.setattr(gpu, "DQN_SETTINGS", {"num_envs": 2, "learning_starts": 8, "train_freq": 2, "batch_size": 8})
-    monkeypatch.setattr(gpu.Stepping, "STEPS", 3)
-    with pretending():
-        tables = list(gpu.measurements(NAME, PretendGraph, gpu.TINY))
-    assert [each.name for each in tables] == ["stepping", "training", "values", "precisions"]
-    assert [len(each.rows) for each in tables] == [1, 2, 2, 3]
-    assert all(rate > 0 for each in tables[:2] for row in each.rows for rate in row[-2:])

@@ -66,13 +66,15 @@ class Agent(NetworkPolicy):
         engine: "compiled" runs loops in machine code on the CPU, "torch" plain torch; both do the same arithmetic, and
             round differently. "auto" uses the compiled engine where it covers the agent: not for terms, convolutions,
             radial basis functions or a user's algorithm, and not without numba. ``agent.engine`` names the engine.
+            "captured" records whole iterations of torch as CUDA graphs and replays them, on a GPU, without terms and in
+            rlkit's own environments. "auto" never chooses it, because it has not been run on a GPU yet.
         _dtype: dtype of the networks; float64 is for comparisons of the engines.
         hyperparameters: fields of ``config_class``. A number is one for all rows or a sequence ``[S]``.
 
     Raises:
         ValueError: an unknown environment, hyper-parameter or preset, a preset without this environment, values that
-            contradict each other, terms for a table, or engine "compiled" where it does not cover the agent. The
-            message gives rlkit's name for an argument of stable-baselines3.
+            contradict each other, terms for a table, or an engine that does not cover the agent. The message gives
+            rlkit's name for an argument of stable-baselines3.
         TypeError: a positional argument after the environment.
     """
 
@@ -468,7 +470,8 @@ class Agent(NetworkPolicy):
         Args:
             path, env, device: as in ``load``.
             terms: those that the run was made with, in their order.
-            engine: None for that of the run; another one continues it with other rounding, not to the bit.
+            engine: None for that of the run; another one continues it with other rounding, not to the bit. A run on the
+                engine "captured" needs ``engine="torch"`` to continue on a CPU.
 
         Raises:
             ValueError: terms of other names than those of the run, or its engine is not available here.

@@ -11,19 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from rlkit.streams import DeviceEpisodeStarts, Stream
 
-if TYPE_CHECKING:
-    from .agent import Agent
+from .torch_engine import TrainableAgent
 
 MOST_GRAPHS = 16  # of one agent; iterations of further branches are not captured
 # what does not change, and views of tensors that are kept elsewhere
-NOT_STATE = ("source", "config", "seeds", "per_row", "_keys", "_layers", "_rows", "rows", "parameters", "iteration")
+NOT_STATE = ("source", "config", "seeds", "per_row", "_keys", "_layers", "_rows", "rows", "parameters", "engine")
 
 NOT_WALKED = (type, ModuleType, FunctionType, MethodType, partial)
 Drawn = Stream | DeviceEpisodeStarts  # what draws ahead
@@ -64,6 +63,14 @@ class CUDAGraph:
         self._graph.replay()
 
 
+def cuda_graphs() -> Callable[[], Graph]:
+    """Return what makes the graphs of one agent, which share their memory."""
+    return partial(CUDAGraph, torch.cuda.graph_pool_handle())
+
+
+GRAPHS: dict[str, Callable[[], Callable[[], Graph]]] = {"cuda": cuda_graphs}  # by type of device
+
+
 class Recorded(NamedTuple):
     """A graph and what it rests on."""
 
@@ -73,28 +80,18 @@ class Recorded(NamedTuple):
 
 
 class CapturedIteration:
-    """``agent.iteration`` as a call that records graphs and replays them.
+    """``agent.torch_iteration`` as a call that records graphs and replays them.
 
     The first iteration of every branch runs as it is, the second is recorded, later ones are replayed. A branch is what
-    the host decides: whether DQN learns yet, whether its target network moves. With ``agent.iteration =
-    CapturedIteration(agent)`` a training uses it.
+    the host decides: whether DQN learns yet, whether its target network moves.
 
     Args:
-        agent: on a device, without terms.
-        graph: makes a graph; None means ``CUDAGraph``.
-
-    Raises:
-        ValueError: an agent with terms, which are given numbers of the host, or with environments that step there.
+        agent: one for which ``not_captured`` has no reason.
     """
 
-    def __init__(self, agent: Agent, graph: Callable[[], Graph] | None = None) -> None:
-        if agent.terms.names:
-            raise ValueError(f"terms ({', '.join(agent.terms.names)}) are given numbers of the host: run them eagerly")
-        if not hasattr(agent.env, "dynamics"):
-            raise ValueError(f"{type(agent.env).__name__} steps on the host: run it eagerly")
+    def __init__(self, agent: TrainableAgent) -> None:
         self.agent = agent
-        self._work = agent.iteration
-        self._make = partial(CUDAGraph, torch.cuda.graph_pool_handle()) if graph is None else graph
+        self._make = GRAPHS[agent.device.type]()
         self._end = 0  # of the training that the graphs are of
         self._needed: dict[Hashable, list[tuple[Drawn, int]]] = {}  # by branch: steps that streams take
         self.recorded: dict[Hashable, Recorded] = {}
@@ -125,7 +122,7 @@ class CapturedIteration:
 
     def eager(self) -> None:
         """Do the next iteration as it is, and sum up its log."""
-        self._work()
+        self.agent.torch_iteration()
         self.agent.training_state.fold()
 
     def _record(self, branch: Hashable) -> None:
@@ -141,7 +138,44 @@ class CapturedIteration:
         self.recorded[branch] = Recorded(graph, tensors, {path: by for path, by in changed.items() if by})
 
 
-def parts_of(agent: Agent) -> Iterator[tuple[Path, Any]]:
+class CapturedEngine:
+    """Runs the iterations of torch as graphs of the device, see ``CapturedIteration``."""
+
+    name = "captured"
+    reason = "as told"
+
+    def __init__(self) -> None:
+        self.captured: CapturedIteration | None = None
+
+    def iteration(self, agent: TrainableAgent) -> None:
+        """Collect one batch of experience and learn from it."""
+        if self.captured is None or self.captured.agent is not agent:
+            self.captured = CapturedIteration(agent)
+        self.captured()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a deep copy holds: no graphs, which are of one agent's memory."""
+        return {"captured": None}
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def not_captured(agent: TrainableAgent) -> str:
+    """Return why the iterations of an agent cannot be recorded, "" if they can."""
+    if agent.device.type not in GRAPHS:
+        return f"the device is {agent.device}, and graphs are recorded on a GPU: pass device='cuda' where there is one"
+    if agent.terms.names:
+        return f"terms ({', '.join(agent.terms.names)}) are given numbers of the host"
+    if not hasattr(agent.env, "dynamics"):
+        return f"{type(agent.env).__name__} steps on the host"
+    return ""
+
+
+def parts_of(agent: TrainableAgent) -> Iterator[tuple[Path, Any]]:
     """Walk through what an agent keeps: objects, tensors and numbers, each object once, with its path."""
     met: set[int] = set()
 
@@ -167,17 +201,17 @@ def parts_of(agent: Agent) -> Iterator[tuple[Path, Any]]:
     return walk((), agent)
 
 
-def tensors_of(agent: Agent) -> dict[Path, Tensor]:
+def tensors_of(agent: TrainableAgent) -> dict[Path, Tensor]:
     """Return every tensor that an agent keeps."""
     return {path: thing for path, thing in parts_of(agent) if isinstance(thing, Tensor)}
 
 
-def counters_of(agent: Agent) -> dict[Path, int]:
+def counters_of(agent: TrainableAgent) -> dict[Path, int]:
     """Return every integer that an agent keeps on the host."""
     return {path: thing for path, thing in parts_of(agent) if isinstance(thing, int)}
 
 
-def bring_back(agent: Agent, tensors: dict[Path, Tensor]) -> bool:
+def bring_back(agent: TrainableAgent, tensors: dict[Path, Tensor]) -> bool:
     """Bring what was put elsewhere back to the tensors where it was; sums of the log that were read become 0.
 
     Returns:
@@ -215,7 +249,7 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def advance(agent: Agent, counted: dict[Path, int]) -> None:
+def advance(agent: TrainableAgent, counted: dict[Path, int]) -> None:
     """Count on the host what a replayed iteration has done."""
     for path, by in counted.items():
         owner, now = owner_of(agent, path)
@@ -227,7 +261,7 @@ def alike(one: Any, other: Tensor) -> bool:
     return isinstance(one, Tensor) and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-def owner_of(agent: Agent, path: Path) -> tuple[Any, Any]:
+def owner_of(agent: TrainableAgent, path: Path) -> tuple[Any, Any]:
     """Return what keeps the thing at a path, and the thing; None where it is not there now."""
     owner: Any = None
     thing: Any = agent

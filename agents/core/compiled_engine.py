@@ -1,7 +1,7 @@
-"""The compiled engine, and the choice between it and plain torch.
+"""The compiled engine, and the choice between the engines.
 
-The choice depends on the configuration, the device and the presence of numba: never on the number of seeds, on numbers
-that differ by row, on the length of a run or on what is compiled already.
+What "auto" chooses depends on the configuration, the device and the presence of numba: never on the number of seeds, on
+numbers that differ by row, on the length of a run or on what is compiled already.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
 
 from rlkit.compiled.threads import one_blas_thread
 from rlkit.nn import MLP
 
+from .captured import CapturedEngine, not_captured
 from .torch_engine import Engine, TorchEngine, TrainableAgent
 
-EngineName = Literal["auto", "compiled", "torch"]
+EngineName = Literal["auto", "compiled", "torch", "captured"]
 
 # The module of this folder that has an algorithm's compiled iteration, by the qualified name of its class. A subclass
 # may change anything, so it runs on torch. A module is imported when an agent of its algorithm is made.
@@ -87,15 +88,20 @@ def choose_engine(agent: TrainableAgent, wanted: str) -> Engine:
 
     Args:
         agent: the agent.
-        wanted: "auto" takes the compiled engine where it covers the agent, else torch.
+        wanted: "auto" takes the compiled engine where it covers the agent, else torch. It never takes "captured",
+            because CUDA's graphs have not been run on a GPU yet.
 
     Raises:
-        ValueError: another name, or "compiled" where it does not cover the agent.
+        ValueError: another name, or "compiled" or "captured" where that engine does not cover the agent.
     """
-    if wanted not in ("auto", "compiled", "torch"):
-        raise ValueError(f"engine must be 'auto', 'compiled' or 'torch', got {wanted!r}")
+    if wanted not in get_args(EngineName):
+        raise ValueError(f"engine must be 'auto', 'compiled', 'torch' or 'captured', got {wanted!r}")
     if wanted == "torch":
         return TorchEngine("as told")
+    if wanted == "captured":
+        if reason := not_captured(agent):
+            raise ValueError(f"engine 'captured' is not possible: {reason}. Pass engine='torch', or 'auto' to choose")
+        return CapturedEngine()
     module = MODULES.get(f"{type(agent).__module__}.{type(agent).__qualname__}", "")
     reason = _obstacle(agent, module)
     if not reason:

@@ -23,7 +23,7 @@ from .env_source import EnvSource, Source
 from .file_checks import refuse_imports, refuse_impossible_state, refuse_large_demands
 from .hyperparameters import as_given
 from .torch_engine import Engine, TrainableAgent
-from .training_state import CutEpisode, HasParameters, TrainingState
+from .training_state import CutEpisode, HasParameters
 
 POLICY, CHECKPOINT = "a policy (agent.save)", "a run (agent.checkpoint)"  # the kinds of file
 LEGACY = {"rlkit.agent": POLICY, "rlkit.checkpoint": CHECKPOINT}  # what version 0.1.0 called them
@@ -48,7 +48,6 @@ class TrainedAgent(TrainableAgent, Protocol):
     engine: Engine
     seeds: tuple[int, ...]
     source: Source
-    training_state: TrainingState
     config: Any
 
     def __init__(self, env: EnvSource, **settings: Any) -> None: ...
@@ -226,7 +225,7 @@ class Header(NamedTuple):
             "diverged": _integers(contents["diverged"], 0, 2**63),
             "step_timeout": contents["step_timeout"] is None or type(contents["step_timeout"]) in (int, float),
             "terms": isinstance(contents["terms"], list) and all(isinstance(name, str) for name in contents["terms"]),
-            "engine": contents["engine"] in ("torch", "compiled"),
+            "engine": contents["engine"] in ("torch", "compiled", "captured"),
             "resumed_at_boundary": isinstance(contents["resumed_at_boundary"], list)
             and all(_integers(cut, 0, 2**63) and len(cut) == 3 for cut in contents["resumed_at_boundary"]),
         }

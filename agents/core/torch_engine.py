@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from rlkit.types import Env
 
 from .terms import Terms
-from .training_state import HasParameters
+from .training_state import HasParameters, TrainingState
 
 
 class TrainableAgent(Protocol):
@@ -21,6 +21,7 @@ class TrainableAgent(Protocol):
     env: Env
     normalizer: Any
     terms: Terms
+    training_state: TrainingState
 
     @property
     def networks(self) -> Mapping[str, HasParameters]:
@@ -31,11 +32,15 @@ class TrainableAgent(Protocol):
         """Collect one batch of experience and learn from it, in plain torch."""
         ...
 
+    def branch(self) -> Hashable:
+        """Return what the host will decide in the next iteration."""
+        ...
+
 
 class Engine(Protocol):
     """An engine makes the iterations of an agent. It is chosen once, when the agent is made."""
 
-    name: str  # "torch" or "compiled"
+    name: str  # "torch", "compiled" or "captured"
     reason: str  # why it is not the compiled one; "" for that
 
     def iteration(self, agent: TrainableAgent) -> None:

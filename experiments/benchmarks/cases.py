@@ -122,15 +122,20 @@ def rlkit_side(algo: str, seeds: int, steps: int, width: int | None = None) -> W
     return _learning(_training(algo, tuple(range(seeds)), steps, width).make_agent(), steps)
 
 
-def sb3_side(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
-    """A fresh model of stable-baselines3; always one seed, because it trains seeds one after another."""
+def sb3_model(algo: str, steps: int, width: int | None = None) -> Any:
+    """A fresh model of stable-baselines3 with the RL Zoo's settings for CartPole, of seed 0 on the CPU."""
     from ..workflows.compare.sb3_job import sb3_job_for
     from ..workflows.compare.sb3_worker import make_model
 
     training = _training(algo, (0,), steps, width)
     agent = training.make_agent()
     job = sb3_job_for(replace(training, num_envs=agent.env.num_envs), agent.config, seeds=(0,))
-    model = make_model(job, seed=0)
+    return make_model(job, seed=0)
+
+
+def sb3_side(algo: str, seeds: int, steps: int, width: int | None = None) -> Work:
+    """A fresh model of stable-baselines3; always one seed, because it trains seeds one after another."""
+    model = sb3_model(algo, steps, width)
 
     def work() -> int:
         return int(model.learn(steps).num_timesteps)

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rlkit.agents.core.captured import GRAPHS
+
 NAME = "lazy"  # of torch's device types
 aten = torch.ops.aten
 READS = {aten._local_scalar_dense.default, aten.equal.default}
@@ -176,14 +178,16 @@ def device() -> torch.device:
 
 @contextmanager
 def pretending() -> Iterator[DeviceLog]:
-    """Have a device ``NAME`` in the context; yields the log, which is cleared."""
+    """Have a device ``NAME`` and its graphs in the context; yields the log, which is cleared."""
     LOG.clear()
+    GRAPHS[NAME] = lambda: PretendGraph
     torch._C._set_only_lift_cpu_tensors(True)
     try:
         with _Mode():  # type: ignore[no-untyped-call]
             yield LOG
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
+        GRAPHS.pop(NAME, None)
 
 
 @contextmanager

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from devices import DEVICES, graphs, on_host, using, without_waits
+from devices import DEVICES, on_host, using, without_waits
 
 from rlkit.adversarial import PGD, Budget, robustness_curve
-from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, WocaRDQN
+from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, WocaRDQN, resume
 from rlkit.agents.core.captured import CapturedIteration, counters_of, parts_of, tensors_of
-from rlkit.agents.core.terms import Terms
 from rlkit.agents.core.training_state import TrainingState
-from rlkit.envs import BatchedEnv, CartPole, GridWorld
+from rlkit.envs import CartPole, GridWorld
 from rlkit.envs.probes import observation_reward
 from rlkit.experiments.benchmarks.pretend_device import NAME
 from rlkit.streams import DeviceEpisodeStarts, Stream
@@ -91,10 +92,17 @@ ALL = pytest.mark.parametrize("name", CASES)
 ON = pytest.mark.parametrize("device", DEVICES)
 
 
-def made(name: str, device: str, **others: Any) -> Any:
+def made(name: str, device: str, engine: Any = "torch", **others: Any) -> Any:
     case = CASES[name]
     settings = {**SMALL[case.algorithm], **case.settings, **others}
-    return case.algorithm(case.env, seeds=2, num_envs=2, device=device, engine="torch", **settings)
+    return case.algorithm(case.env, seeds=2, num_envs=2, device=device, engine=engine, **settings)
+
+
+def pair(name: str, device: str) -> tuple[Any, Any]:
+    """Agents whose iterations run as they are, the log summed up as in graphs, and captured."""
+    eager, captured = made(name, device), made(name, device, "captured")
+    eager.iteration = CapturedIteration(eager).eager
+    return eager, captured
 
 
 def state_of(agent: Any) -> dict[str, torch.Tensor]:
@@ -125,20 +133,19 @@ def test_iterations_have_the_numbers_of_the_cpu_never_wait_and_are_replayed_to_t
     for _ in zip(range(ITERATIONS), cpu.iterations(LONG, LONG), strict=False):
         pass
     with using(device):
-        runs = made(name, device), made(name, device)
+        runs = pair(name, device)
         for agent, captured in zip(runs, (False, True), strict=True):
-            iteration = CapturedIteration(agent, graphs(device))
-            agent.iteration = iteration if captured else iteration.eager
             training = agent.iterations(LONG, LONG)
             with without_waits(device):
                 for _ in range(ITERATIONS - 1):
                     next(training)
                 at = {path: tensor.data_ptr() for path, tensor in tensors_of(agent).items()}
-                graphs_before = dict(iteration.recorded)
+                graphs_before = dict(agent.engine.captured.recorded) if captured else {}
                 next(training)
-            assert captured == bool(iteration.recorded)
             if captured:
-                assert iteration.recorded == graphs_before  # so the last iteration was replayed, and nothing has moved
+                assert (
+                    agent.engine.captured.recorded == graphs_before != {}
+                )  # so the last iteration was replayed, and nothing has moved
                 now = {path: tensor.data_ptr() for path, tensor in tensors_of(agent).items()}
                 assert {path: now[path] for path in at} == at
         for network in cpu.networks:
@@ -162,10 +169,8 @@ def test_iterations_have_the_numbers_of_the_cpu_never_wait_and_are_replayed_to_t
 def differences(name: str) -> list[str]:
     """What of a replayed training is not as in the one without graphs."""
     with using(NAME):
-        runs = made(name, NAME), made(name, NAME)
-        for agent, captured in zip(runs, (False, True), strict=True):
-            iteration = CapturedIteration(agent, graphs(NAME))
-            agent.iteration = iteration if captured else iteration.eager
+        runs = pair(name, NAME)
+        for agent in runs:
             for _ in zip(range(8), agent.iterations(LONG, LONG), strict=False):
                 pass
         eager, replayed = map(state_of, runs)
@@ -185,11 +190,10 @@ def test_what_the_host_counts_is_known() -> None:
     counted = set()
     with using(NAME):
         for name in ("dqn-variants", "a2c-grid", "ppo-grid", "q-grid"):
-            agent = made(name, NAME)
-            agent.iteration = captured = CapturedIteration(agent, graphs(NAME))
+            agent = made(name, NAME, "captured")
             for _ in zip(range(12), agent.iterations(LONG, LONG), strict=False):
                 pass
-            counted |= {path for each in captured.recorded.values() for path in each.counted}
+            counted |= {path for each in agent.engine.captured.recorded.values() for path in each.counted}
     streams = ("explore", "_sample", "_shuffle", "env._noise._transitions", "env._noise._starts")
     places = {".".join(map(str, path)) for path in counted}
     others = {place for place in places if not place.startswith(streams)}
@@ -205,9 +209,7 @@ def test_what_the_host_counts_is_known() -> None:
 @pytest.mark.parametrize("name", ["dqn-grid", "ppo-pole"])
 def test_logs_and_evaluations_between_replays_change_nothing(name: str, device: str) -> None:
     with using(device):
-        quiet, busy = made(name, device), made(name, device)
-        for agent in (quiet, busy):
-            agent.iteration = CapturedIteration(agent, graphs(device))
+        quiet, busy = made(name, device, "captured"), made(name, device, "captured")
         for _ in zip(range(20), quiet.iterations(LONG, LONG), strict=False):
             pass
         for i, _ in zip(range(20), busy.iterations(LONG, 40), strict=False):
@@ -269,30 +271,93 @@ def test_attacks_on_a_device_are_those_of_the_cpu(device: str, tmp_path: Any) ->
     np.testing.assert_array_equal(curves[0].flips, curves[1].flips)
 
 
-def test_terms_are_not_captured() -> None:
-    agent = A2C(POLE, device="cpu", terms=[weights])
-    with pytest.raises(ValueError, match=r"terms \(weights\) are given numbers of the host"):
-        CapturedIteration(agent, graphs(NAME))
+def weights(network: Any, features: Any, targets: Any) -> Any:
+    """A penalty of the weights."""
+    return torch.stack([each.square().flatten(1).sum(dim=1) for each in network.parameters]).sum(dim=0)
 
 
-def test_environments_of_the_host_are_not_captured() -> None:
-    with pytest.raises(ValueError, match="ForeignEnv steps on the host"):
-        CapturedIteration(A2C("Acrobot-v1", device="cpu"), graphs(NAME))
+def test_the_engine_is_an_option_that_auto_does_not_take() -> None:
+    with using(NAME):
+        for engine in ("auto", "torch", "captured"):
+            agent = made("a2c-grid", NAME, engine)
+            assert str(agent.engine) == ("captured" if engine == "captured" else "torch")
+        assert (repr(agent.engine), agent[1].engine.name) == ("captured (as told)", "captured")
+
+
+@pytest.mark.slow
+@ON
+@pytest.mark.parametrize("name", ["dqn-pole", "a2c-grid"])
+def test_a_captured_run_is_kept_and_resumed_as_one(name: str, device: str, tmp_path: Any) -> None:
+    def parameters(agent: Any) -> torch.Tensor:
+        return on_host(agent.score_network.flat)
+
+    with using(device):
+        plain, whole = made(name, device).learn(80), made(name, device, "captured").learn(80)
+        half = made(name, device, "captured")
+        for done in half.iterations(80):
+            if done >= 40:
+                break
+        half.checkpoint(tmp_path / "run")
+        resumed, on_torch = (
+            resume(tmp_path / "run", env=CASES[name].env, device=device, engine=engine) for engine in (None, "torch")
+        )
+        assert [agent.engine.name for agent in (resumed, on_torch)] == ["captured", "torch"]
+        for agent in (half, resumed, on_torch):
+            agent.learn(agent.timesteps_left)
+        assert whole.engine.captured.recorded
+        assert resumed.engine.captured.recorded
+        exact = {"rtol": 0.0, "atol": 0.0} if device == NAME else {"rtol": 1e-3, "atol": 1e-5}
+        for agent in (plain, half, resumed, on_torch):
+            torch.testing.assert_close(parameters(agent), parameters(whole), **exact)
+    with pytest.raises(ValueError, match=r"run on engine 'captured': .* the device is cpu, .*Pass engine='torch'"):
+        resume(tmp_path / "run", env=CASES[name].env, device="cpu")
+    elsewhere = resume(tmp_path / "run", env=CASES[name].env, device="cpu", engine="torch")
+    elsewhere.learn(elsewhere.timesteps_left)
+    torch.testing.assert_close(parameters(elsewhere), parameters(whole), rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.slow
+@ON
+def test_copies_and_rows_of_an_agent_hold_no_graphs(device: str) -> None:
+    with using(device):
+        agent = made("a2c-pole", device, "captured").learn(40)
+        assert agent.engine.captured.recorded
+        twin, shallow = copy.deepcopy(agent), copy.copy(agent)
+        assert twin.engine.captured is None
+        assert pickle.loads(pickle.dumps(agent.engine)).captured is None
+        before = on_host(agent.score_network.flat).clone()
+        twin.learn(40)
+        assert twin.engine.captured.agent is twin
+        assert torch.equal(on_host(agent.score_network.flat), before)
+        shallow.engine.iteration(shallow)
+        assert shallow.engine.captured.agent is shallow
+
+
+@pytest.mark.parametrize(
+    ("env", "settings", "why"),
+    [
+        (POLE, {"device": "cpu"}, "the device is cpu, and graphs are recorded on a GPU: pass device='cuda'"),
+        (POLE, {"device": NAME, "terms": [weights]}, r"terms \(weights\) are given numbers of the host"),
+        ("Acrobot-v1", {"device": NAME}, "ForeignEnv steps on the host"),
+    ],
+)
+def test_what_cannot_be_captured_is_refused(env: Any, settings: dict[str, Any], why: str) -> None:
+    with using(NAME), pytest.raises(ValueError, match=f"engine 'captured' is not possible: {why}.*Pass engine='torch'"):
+        A2C(env, engine="captured", **settings)
 
 
 class Fibonacci:
     """Two numbers that change places, with what a ``CapturedIteration`` needs of an agent."""
 
     def __init__(self, one: torch.Tensor, two: torch.Tensor) -> None:
-        self.env = BatchedEnv(POLE, [0], 1, NAME)
-        self.terms, self.training_state = Terms((), [0], one.device), TrainingState([0], 1, one.device)
+        self.device, self.training_state = one.device, TrainingState([0], 1, one.device)
         self.pair = {"last": one, "now": two}
         self.sizes = 0
 
     def branch(self) -> None:
         pass
 
-    def iteration(self) -> None:
+    def torch_iteration(self) -> None:
         last, now = self.pair["last"], self.pair["now"]
         self.pair.update(last=now, now=last + now)
         self.sizes += 1
@@ -302,7 +367,7 @@ class Fibonacci:
 def test_what_changes_places_is_brought_back() -> None:
     with using(NAME):
         agent: Any = Fibonacci(torch.zeros(1, device=NAME), torch.ones(1, device=NAME))
-        captured = CapturedIteration(agent, graphs(NAME))
+        captured = CapturedIteration(agent)
         for _ in range(10):
             captured()
         assert (agent.pair["last"].tolist(), agent.pair["now"].tolist(), agent.sizes) == ([55.0], [89.0], 10)
@@ -314,14 +379,9 @@ def test_what_changes_places_is_brought_back() -> None:
         captured()  # a copy each
         assert agent.pair["now"].tolist() == [2.0]
         agent = Fibonacci(shared, shared)
-        agent.iteration = lambda: agent.pair.update(last=agent.pair["now"] + 1.0, now=agent.pair["now"] + 2.0)
-        captured = CapturedIteration(agent, graphs(NAME))
+        agent.torch_iteration = lambda: agent.pair.update(last=agent.pair["now"] + 1.0, now=agent.pair["now"] + 2.0)
+        captured = CapturedIteration(agent)
         captured()
         agent.pair.update(last=shared, now=shared)
         with pytest.raises(RuntimeError, match=r"pair\.now shared its tensor with something else"):
             captured()
-
-
-def weights(network: Any, features: Any, targets: Any) -> Any:
-    """A penalty of the weights."""
-    return torch.stack([each.square().flatten(1).sum(dim=1) for each in network.parameters]).sum(dim=0)

@@ -344,7 +344,7 @@ def test_what_the_compiled_engine_does_not_cover_runs_on_torch_and_is_refused_wh
     env = agent.source.env
     with pytest.raises(ValueError, match=f"engine 'compiled' is not possible: .*{why}.*Pass engine='torch'"):
         algorithm(env, engine="compiled", **settings)
-    with pytest.raises(ValueError, match="must be 'auto', 'compiled' or 'torch', got 'gpu'"):
+    with pytest.raises(ValueError, match="must be 'auto', 'compiled', 'torch' or 'captured', got 'gpu'"):
         algorithm(env, engine="gpu", **settings)
 
 

@@ -9,15 +9,19 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sweep import LAKE, SMALL, TOML
 
+from rlkit.experiments.benchmarks.pretend_device import NAME, pretending
 from rlkit.experiments.cli import main
+from rlkit.experiments.workflows.evaluate import Played
 from rlkit.experiments.workflows.sweep import sweep_ledger
 from rlkit.experiments.workflows.sweep.experiment import batch_training, experiment_of, read_experiment, run_id
 from rlkit.experiments.workflows.sweep.sweep_ledger import NewerLedger, SweepLedger, publish
+from rlkit.experiments.workflows.train import TrainingResult, training_run
 
 # The grid
 
@@ -58,6 +62,19 @@ def test_a_setting_of_one_agent_leaves_the_other_alone() -> None:
         "tabularq on rlkit/GridWorld-v0 power=1.0",
         "sarsa on rlkit/GridWorld-v0",
     ]
+
+
+@pytest.mark.slow
+def test_an_experiment_on_a_device_may_name_the_engine_of_graphs() -> None:
+    with pretending():
+        made = experiment_of({**SMALL, "device": NAME, "engine": "captured"})
+        assert {run.configuration["engine"] for run in made.runs} == {"captured"}
+        training = batch_training([run.configuration for run in made.batches[0]])
+        ones = np.ones((4, 1), np.int64)
+        played = Played(ones.astype(float), ones, ones < 0)
+        trained = TrainingResult(training.make_agent().learn(40), 0.0, 0.0)
+        record = training_run(training, trained, played)
+    assert record.settings["engine"] == "captured"
 
 
 def test_steps_of_an_agent_replace_those_of_the_experiment() -> None:
@@ -145,8 +162,9 @@ def test_an_id_does_not_depend_on_the_order_of_keys(table: dict) -> None:
         ({"agents": [{"algo": "tabularq", "name": "<script>"}]}, "the name of the agent"),
         ({"environments": [{**LAKE, "name": "a/b"}]}, "the name of the environment"),
         ({"question": " "}, "question must be a text"),
+        ({"engine": "captured"}, "engine 'captured' is not possible: the device is cpu"),
     ],
-    ids=range(36),
+    ids=range(37),
 )
 def test_a_grid_that_is_wrong_is_refused_in_words(change: dict, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
