@@ -11,8 +11,9 @@ from torch import Tensor
 from rlkit.agents.a2c import a2c_loss
 from rlkit.agents.core.descent import loss_of
 from rlkit.agents.ppo import Experience, approximate_kl, clip_fraction, ppo_loss
+from rlkit.agents.reinforce import negative_entropy, reinforce_loss
 from rlkit.compiled.jit import compiled
-from rlkit.compiled.losses import A2CNumbers, OnPolicyBatch, PPONumbers, log_softmax, slope
+from rlkit.compiled.losses import A2CNumbers, OnPolicyBatch, PPONumbers, log_softmax, policy_slope, slope
 from rlkit.losses import entropy
 
 pytestmark = [needs_numba, pytest.mark.slow]
@@ -106,6 +107,21 @@ def test_a2c(masked, ent_coef):
     _, action, _, _, advantage, target, mask = given.experience
     numbers = A2CNumbers(ent.numpy(), vf_coef.numpy())
     assert_slopes(numbers, given, lambda x, v: a2c_loss(x, v, action, advantage, target, ent, vf_coef, mask))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("ent_coef", [0.0, 0.5])
+def test_reinforce(masked, ent_coef):
+    given = case(masked)
+    logits = given.logits.clone().requires_grad_()
+    _, action, _, _, weight, _, mask = given.experience
+    loss = reinforce_loss(logits, action, weight, mask) + ent_coef * negative_entropy(logits, mask)
+    loss.mean(dim=1).sum().backward()
+    log_p, entropies, by_logits = np.empty((M, A)), np.empty(M), np.empty((M, A))
+    for s, batch in enumerate(given.batches):
+        log_softmax(given.logits[s].numpy(), batch.mask, log_p, entropies)
+        policy_slope(log_p, entropies, batch.action, -batch.advantage / M, ent_coef / M, by_logits)
+        np.testing.assert_allclose(by_logits, logits.grad[s].numpy(), rtol=1e-12, atol=1e-15)
 
 
 def test_an_action_that_is_not_allowed_has_no_probability_and_no_slope():
