@@ -37,8 +37,15 @@ FOREIGN = [
 ]
 
 
+def on_both_engines(cases):
+    """Every case on the engine that is chosen for it, and on torch where another one may be chosen."""
+    both = (DQN, A2C, PPO, REINFORCE)
+    return [(*case, engine) for case in cases for engine in ("auto", "torch") if engine == "auto" or case[0] in both]
+
+
 def same(a, b):
-    """Whether two runs will go on alike: parameters, log, and the very next steps."""
+    """Whether two runs will go on alike: engine, parameters, log, and the very next steps."""
+    assert a.engine.name == b.engine.name
     for name, network in a.networks.items():
         assert torch.equal(network.flat, b.networks[name].flat), name
     assert set(a.history) == set(b.history)
@@ -49,10 +56,10 @@ def same(a, b):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "env", "settings"), CASES)
-def test_learning_goes_on_as_if_nothing_had_happened(algorithm, env, settings, tmp_path):
+@pytest.mark.parametrize(("algorithm", "env", "settings", "engine"), on_both_engines(CASES))
+def test_learning_goes_on_as_if_nothing_had_happened(algorithm, env, settings, engine, tmp_path):
     def fresh():
-        return algorithm(env, seeds=[3, 8], device="cpu", **settings)
+        return algorithm(env, seeds=[3, 8], device="cpu", engine=engine, **settings)
 
     whole = fresh().learn(120).learn(120)
     first = fresh().learn(120)
@@ -65,11 +72,13 @@ def test_learning_goes_on_as_if_nothing_had_happened(algorithm, env, settings, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "env", "settings"), [CASES[0], CASES[5], CASES[6]])
-def test_an_interrupted_training_is_finished(algorithm, env, settings, tmp_path):
-    whole = algorithm(env, seeds=[3, 8], device="cpu", **settings)
+@pytest.mark.parametrize(
+    ("algorithm", "env", "settings", "engine"), on_both_engines([CASES[0], CASES[3], CASES[5], CASES[6]])
+)
+def test_an_interrupted_training_is_finished(algorithm, env, settings, engine, tmp_path):
+    whole = algorithm(env, seeds=[3, 8], device="cpu", engine=engine, **settings)
     list(whole.training(240, every=48))
-    part = algorithm(env, seeds=[3, 8], device="cpu", **settings)
+    part = algorithm(env, seeds=[3, 8], device="cpu", engine=engine, **settings)
     for done in part.training(240, every=48):
         if done >= 96:
             part.checkpoint(tmp_path / "run.safetensors")
@@ -117,12 +126,12 @@ def test_an_environment_without_an_id_is_to_be_passed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "env", "settings"), CASES + FOREIGN)
-def test_a_run_stopped_after_any_iteration_ends_as_the_uninterrupted_one(algorithm, env, settings, tmp_path):
+@pytest.mark.parametrize(("algorithm", "env", "settings", "engine"), on_both_engines(CASES + FOREIGN))
+def test_a_run_stopped_after_any_iteration_ends_as_the_uninterrupted_one(algorithm, env, settings, engine, tmp_path):
     """Weights, log and its phase, memory and the returns of episodes that are under way."""
 
     def fresh():
-        return algorithm(env, seeds=[3, 8], device="cpu", **settings)
+        return algorithm(env, seeds=[3, 8], device="cpu", engine=engine, **settings)
 
     whole, agent = fresh(), fresh()
     list(whole.training(400, every=37))
