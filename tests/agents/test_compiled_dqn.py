@@ -73,6 +73,7 @@ OPTIONS = [
     {"replay": False},
     {"single_coin": True, "gradient_steps": -1},
     {"normalize_observations": True},
+    {"learning_rate_schedule": "inverse"},
     {"normalize_rewards": True, "n_steps": 4},
     {"normalize_rewards": True, "normalize_observations": True},
     {"double": True, "dueling": True, "priority_exponent": 0.5, "n_steps": 2, "net_arch": (40,), "loss": "squared"},
@@ -118,6 +119,8 @@ ROWS = [
     {"num_envs": 2, "priority_exponent": 0.6, "buffer_size": 300, "loss": "squared"},
     {"normalize_observations": True, "normalize_rewards": True},
     {"net_arch": (20, 33), "batch_size": 33, "gradient_steps": 4},
+    {"env": "rlkit/GridWorld-v0", "env_kwargs": {"map": LAKE}, "num_envs": 2},
+    {"env": "rlkit/GridWorld-v0", "env_kwargs": {"map": LAKE, "observation": "coordinates"}, "double": True},
 ]
 
 

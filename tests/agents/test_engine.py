@@ -67,6 +67,7 @@ OPTIONS = [
     (PPO, {"clip_range_vf": [0.01, 10.0], "normalize_advantage": False, "gae_lambda": 0.8}),
     (PPO, {"target_kl": [0.001, 0.01], "learning_rate": 0.01}),
     (PPO, {"learning_rate_schedule": "exponential", "clip_range_schedule": "exponential", "clip_range": 0.05}),
+    (PPO, {"learning_rate_schedule": "inverse", "clip_range_schedule": "inverse", "clip_range": 0.05}),
     (PPO, {"batch_size": 48, "max_grad_norm": [0.01, 10.0], "ortho_init": False}),
     (PPO, {"activation": "relu", "net_arch": (20, 33)}),
     (PPO, {"net_arch": ()}),
@@ -75,8 +76,12 @@ OPTIONS = [
     (A2C, {"use_rms_prop": False, "normalize_advantage": True, "ent_coef": 0.01, "gae_lambda": 0.9}),
     (A2C, {"rms_prop_eps": 1e-3, "learning_rate_schedule": "linear", "activation": "relu"}),
     (A2C, {"normalize_observations": True, "n_steps": 1}),
+    (A2C, {"normalize_rewards": True, "gamma": [0.99, 0.5], "vf_coef": [0.1, 2.0]}),
+    (A2C, {"learning_rate_schedule": "inverse", "max_grad_norm": [0.01, 10.0]}),
     (REINFORCE, {}),
     (REINFORCE, {"discount_states": True, "normalize_rewards": True, "value_steps": 3}),
+    (REINFORCE, {"normalize_observations": True, "activation": "relu", "learning_rate_schedule": "inverse"}),
+    (REINFORCE, {"value_learning_rate": [0.01, 1e-4], "max_grad_norm": [0.01, 10.0]}),
     (REINFORCE, {"baseline": "none", "unfinished": "end", "returns": "whole", "discount_states": True}),
     (REINFORCE, {"baseline": "leave-one-out", "unfinished": "drop", "learning_rate_schedule": "step"}),
     (REINFORCE, {"baseline": "time", "unfinished": "drop", "ent_coef": [0.0, 0.1]}),
@@ -84,6 +89,9 @@ OPTIONS = [
     (REINFORCE, {"baseline": "optimal", "unfinished": "end"}),
     (REINFORCE, {"baseline": "optimal", "unfinished": "drop", "ent_coef": [0.01, 0.1]}),
 ]
+
+
+LAKE = {"env": "rlkit/GridWorld-v0", "env_kwargs": {"map": "frozenlake-4x4"}, "num_envs": 2}
 
 
 def small(algorithm):
@@ -140,6 +148,10 @@ def test_masks_are_heeded(algorithm):
         (A2C, {"num_envs": 3}),
         (REINFORCE, {"baseline": "optimal", "unfinished": "end", "num_envs": 2}),
         (REINFORCE, {"num_envs": 1}),
+        (PPO, LAKE),
+        (A2C, LAKE),
+        (REINFORCE, LAKE),
+        (PPO, LAKE | {"env_kwargs": {"map": "frozenlake-4x4", "observation": "coordinates"}}),
     ],
     ids=str,
 )
