@@ -11,7 +11,7 @@ import pytest
 import torch
 from devices import DEVICES, on_host, using, without_waits
 
-from rlkit.adversarial import PGD, Budget, robustness_curve
+from rlkit.adversarial import FGSM, PGD, Attack, Budget, DeepFool, ValueAware, execute, robustness_curve
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, WocaRDQN, resume
 from rlkit.agents.core.captured import CapturedIteration, counters_of, parts_of, tensors_of
 from rlkit.agents.core.training_state import TrainingState
@@ -23,6 +23,7 @@ from rlkit.streams import DeviceEpisodeStarts, Stream
 ITERATIONS = 22  # the first of a branch runs as it is, the second is recorded, the others are replayed
 LONG = 10**6
 GRID = GridWorld("S..\n.#H\n..G", slip=0.2, max_steps=20)
+COORDINATES = GridWorld("S..\n.#H\n..G", slip=0.2, max_steps=20, observation="coordinates")
 POLE = CartPole(max_steps=16)
 
 
@@ -46,7 +47,7 @@ SMALL: dict[Any, dict[str, Any]] = {
     A2C: {"n_steps": 2, "net_arch": (16,)},
     PPO: {"n_steps": 2, "batch_size": 2, "n_epochs": 1, "net_arch": (16,)},
     REINFORCE: {"n_steps": 2, "net_arch": (16,), "value_steps": 2},
-    TabularQ: {},
+    TabularQ: {"initial_value": 1.0},  # so that every step moves the table
 }
 SMALL[WocaRDQN] = SMALL[DQN]
 CASES = {
@@ -85,8 +86,10 @@ CASES = {
     "reinforce-pole": Case(REINFORCE, POLE, {"discount_states": True, "learning_rate_schedule": "inverse"}),
     "reinforce-grid": Case(REINFORCE, GRID, {"baseline": "average", "unfinished": "drop", "ent_coef": 0.01}),
     "q-grid": Case(TabularQ, GRID, {}),
+    "sarsa-grid": Case(TabularQ, GRID, {"algorithm": "sarsa"}),
+    "expected-sarsa-grid": Case(TabularQ, GRID, {"algorithm": "expected-sarsa", "power": 0.6}),
     "wocar-pole": Case(WocaRDQN, POLE, {"attack_epsilon": 0.05, "worst_case_fraction": 0.00005}),
-    "sarsa-grid": Case(TabularQ, GRID, {"algorithm": "expected-sarsa", "power": 0.6}),
+    "wocar-grid": Case(WocaRDQN, COORDINATES, {"attack_epsilon": 0.3, "worst_case_fraction": 0.00005}),
 }
 ALL = pytest.mark.parametrize("name", CASES)
 ON = pytest.mark.parametrize("device", DEVICES)
@@ -236,7 +239,10 @@ def test_a_log_is_read_at_stated_places_alone() -> None:
 
 @pytest.mark.slow
 @ON
-@pytest.mark.parametrize("name", ["dqn-variants", "a2c-grid", "ppo-pole", "reinforce-pole", "q-grid"])
+@pytest.mark.parametrize(
+    "name",
+    ["dqn-variants", "a2c-grid", "ppo-pole", "reinforce-pole", "q-grid", "sarsa-grid", "wocar-pole", "wocar-grid"],
+)
 def test_trainings_are_saved_resumed_and_evaluated_as_on_the_cpu(name: str, device: str, tmp_path: Any) -> None:
     # a clip range that ends at 0 would let roundings decide what is clipped
     others = {"clip_range_schedule": "constant"} if name == "ppo-pole" else {}
@@ -257,18 +263,50 @@ def test_trainings_are_saved_resumed_and_evaluated_as_on_the_cpu(name: str, devi
     np.testing.assert_array_equal(returns, loaded.evaluate(3))
 
 
+VICTIMS = ("ppo-pole", "dqn-pole")
+GRADIENT_ATTACKS: list[Attack] = [FGSM(), FGSM("cross_entropy"), PGD(3), PGD(3, 2, "kl"), DeepFool(3)]
+ATTACKED = [
+    *((name, attack) for name in VICTIMS for attack in GRADIENT_ATTACKS),
+    ("dqn-pole", ValueAware(provoke=PGD(2))),
+]
+SCALE = [1.0, 1.0, 0.2, 1.0]
+
+
 @pytest.mark.slow
 @ON
-def test_attacks_on_a_device_are_those_of_the_cpu(device: str, tmp_path: Any) -> None:
-    made("ppo-pole", "cpu").save(tmp_path / "policy")
+@pytest.mark.parametrize(("name", "attack"), ATTACKED, ids=lambda given: getattr(given, "name", given))
+def test_attacks_on_a_device_show_what_they_show_on_the_cpu(
+    name: str, attack: Attack, device: str, tmp_path: Any
+) -> None:
+    made(name, "cpu").save(tmp_path / "policy")
+    obs, u = torch.randn(2, 12, 4), torch.rand(2, 12, attack.noise_width(4))
+    found = []
+    for place in ("cpu", device):
+        with using(device):
+            victim = CASES[name].algorithm.load(tmp_path / "policy", env=POLE, device=place)
+            numbers = u.to(place) if attack.noise_width(4) else None
+            result = execute(attack, victim, obs.to(place), Budget(0.7, scale=SCALE), numbers)
+            found.append((on_host(result.obs), on_host(result.margin), on_host(result.success)))
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(there, here, rtol=1e-4, atol=2e-5)
+    assert 0 < int(found[0][2].sum()) < 24
+
+
+@pytest.mark.slow
+@ON
+@pytest.mark.parametrize("name", VICTIMS)
+def test_robustness_curves_on_a_device_are_those_of_the_cpu(name: str, device: str, tmp_path: Any) -> None:
+    made(name, "cpu").save(tmp_path / "policy")
+    attacks: list[Attack] = [FGSM(), PGD(3)]
     curves = []
     for place in ("cpu", device):
         with using(device):
-            agent = PPO.load(tmp_path / "policy", env=POLE, device=place)
-            budget = Budget(0.0, scale=[1.0, 1.0, 0.2, 1.0])
-            curves.append(robustness_curve(agent, agent.evaluation_env, [PGD(3)], [0.0, 0.2], budget, episodes=2))
+            agent = CASES[name].algorithm.load(tmp_path / "policy", env=POLE, device=place)
+            budget, epsilons = Budget(0.0, scale=SCALE), [0.0, 0.2, 2.0]
+            curves.append(robustness_curve(agent, agent.evaluation_env, attacks, epsilons, budget, episodes=2))
     np.testing.assert_array_equal(curves[0].returns, curves[1].returns)
     np.testing.assert_array_equal(curves[0].flips, curves[1].flips)
+    assert curves[0].flips.any()
 
 
 def weights(network: Any, features: Any, targets: Any) -> Any:

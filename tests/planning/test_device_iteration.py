@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from devices import CPU_AND_GPUS
+from devices import DEVICES, on_host, using
 from finite_problems import (
     FROZEN_LAKE,
     TAXI,
@@ -29,6 +29,7 @@ from rlkit.planning import Problem, bellman, device_iteration, solve, solve_batc
 from rlkit.planning.certify import verified_task
 from rlkit.planning.methods.device_iteration import BLOCK, block, sweeps_of
 
+ON = pytest.mark.parametrize("device", ["cpu", *(pytest.param(device, marks=pytest.mark.slow) for device in DEVICES)])
 LATTICE = LatticeMDP(Lattice([np.arange(10.0)]), walk, 2)
 PROBLEMS: dict[str, Problem] = {
     "table": TAXI,
@@ -38,33 +39,36 @@ PROBLEMS: dict[str, Problem] = {
 }
 
 
-@pytest.mark.parametrize("device", CPU_AND_GPUS)
+@ON
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_device_gives_the_answer_of_the_cpu(name: str, device: str) -> None:
     mdp = PROBLEMS[name]
-    there, here = device_iteration(mdp, 0.9, 1e-9, device), solve(mdp, 0.9, 1e-9)
+    with using(device):
+        there = device_iteration(mdp, 0.9, 1e-9, device)
+        single = device_iteration(mdp, 0.9, 1e-2, device, precision="float32")
+    here = solve(mdp, 0.9, 1e-9)
     np.testing.assert_allclose(there.value, here.value, rtol=0, atol=2e-9)
     assert there.width <= 1e-9
     assert (there.lower <= here.upper).all()
     assert (here.lower <= there.upper).all()
-    single = device_iteration(mdp, 0.9, 1e-2, device, precision="float32")
     np.testing.assert_allclose(single.value, here.value, rtol=0, atol=1e-2)
     assert (single.lower <= here.upper).all()
     assert (here.lower <= single.upper).all()
 
 
-@pytest.mark.parametrize("device", CPU_AND_GPUS)
+@ON
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_block_on_a_device_is_so_many_backups(name: str, device: str) -> None:
     mdp = PROBLEMS[name]
-    sweeps = sweeps_of([verified_task("test", mdp, 0.9, 1e-6)], torch.device(device), torch.float64)
     value = np.random.default_rng(0).normal(size=mdp.num_states)
     expected = value
     for _ in range(BLOCK):
         expected = bellman(mdp, expected, 0.9)
-    swept = sweeps._replace(continuing=False)
-    moved, _ = block(swept, torch.tensor(value, device=device)[:, None])
-    np.testing.assert_allclose(moved[:, 0].cpu().numpy(), expected, rtol=0, atol=1e-13)
+    with using(device):
+        sweeps = sweeps_of([verified_task("test", mdp, 0.9, 1e-6)], torch.device(device), torch.float64)
+        moved, _ = block(sweeps._replace(continuing=False), torch.tensor(value, device=device)[:, None])
+        found = on_host(moved[:, 0]).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
 @pytest.mark.slow
@@ -115,6 +119,26 @@ def test_the_host_reads_one_number_a_block(name: str) -> None:
     assert reads.count == solution.iterations / BLOCK
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_many_discounts_on_a_device_give_the_answers_of_the_cpu(name: str, device: str) -> None:
+    mdp, gammas = PROBLEMS[name], [0.5, 0.9]
+    with using(device):
+        there = solve_batch(mdp, gammas, tolerance=1e-9, device=device)
+    for row, gamma in enumerate(gammas):
+        np.testing.assert_allclose(there.value[row], solve(mdp, gamma, 1e-9).value, rtol=0, atol=2e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+def test_many_rewards_on_a_device_give_the_answers_of_the_cpu(device: str) -> None:
+    rewards = np.random.default_rng(0).normal(size=(3, FROZEN_LAKE.num_states, FROZEN_LAKE.num_actions))
+    with using(device):
+        there = solve_batch(FROZEN_LAKE, 0.9, rewards, 1e-9, device)
+    np.testing.assert_allclose(there.value, solve_batch(FROZEN_LAKE, 0.9, rewards, 1e-9).value, rtol=0, atol=2e-9)
+
+
 def test_batches_of_maps_are_swept_as_maps() -> None:
     grid = slippery(8)
     batch = solve_batch(grid, [0.5, 0.9, 0.95], tolerance=1e-9)
@@ -125,10 +149,12 @@ def test_batches_of_maps_are_swept_as_maps() -> None:
     np.testing.assert_allclose(doubled.value[0], 2 * batch.value[1], rtol=0, atol=1e-8)
 
 
-def test_solve_goes_to_a_device_when_asked() -> None:
-    solution = solve(FROZEN_LAKE, 0.9, 1e-9, device="cpu")
+@ON
+def test_solve_goes_to_a_device_when_asked(device: str) -> None:
+    with using(device):
+        solution = solve(FROZEN_LAKE, 0.9, 1e-9, device=device)
     assert solution.method == "device iteration"
-    assert solution.reason == "asked to run on cpu: all states at once, without waiting for the host"
+    assert solution.reason == f"asked to run on {device}: all states at once, without waiting for the host"
     with pytest.raises(ValueError, match="method 'gauss-seidel' runs on the CPU: leave it out, or leave out device"):
         solve(FROZEN_LAKE, 0.9, method="gauss-seidel", device="cpu")
 
