@@ -48,9 +48,10 @@ class AdversaryDynamics(DynamicsWrapper):
         Other arguments as in ``Dynamics.transition``.
         """
         lead = state.shape[:-1]
-        true = _as_tensor(self.dynamics.observe(state))
+        device = getattr(self.victim, "device", None)
+        true = _as_tensor(self.dynamics.observe(state), device)
         obs = true.reshape(*_rows_and_copies(lead), *true.shape[len(lead) :])  # [S, B, *observation]
-        move = _as_tensor(action).reshape(*obs.shape[:2], *action.shape[len(lead) :])
+        move = _as_tensor(action, device).reshape(*obs.shape[:2], *action.shape[len(lead) :])
         chosen = self._victim_action(self._encoded(obs), move).reshape(lead)
         act = chosen if isinstance(state, torch.Tensor) else chosen.cpu().numpy()
         next_state, reward, terminated = self.dynamics.transition(state, act, u)
@@ -81,6 +82,9 @@ def _rows_and_copies(lead: tuple[int, ...]) -> tuple[int, int]:
     return 1, lead[0] if lead else 1
 
 
-def _as_tensor(array: Array) -> Tensor:
-    """Copy an array to a tensor: observations of a table are views that must not be written to."""
-    return array if isinstance(array, torch.Tensor) else torch.from_numpy(np.array(array))
+def _as_tensor(array: Array, device: torch.device | None) -> Tensor:
+    """Copy an array to a tensor on a device: observations of a table are views that must not be written to."""
+    if isinstance(array, torch.Tensor):
+        return array
+    tensor = torch.from_numpy(np.array(array))
+    return tensor if device is None else tensor.to(device)

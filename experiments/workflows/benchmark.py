@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -208,7 +209,7 @@ def _certified(subject: Subject, threat: Threat, episodes: int, nodes: int) -> t
     dynamics = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     if isinstance(dynamics, CartPole) and (threat.victim, threat.attacks_per_episode) == ("greedy", None):
         falls, env = CartPoleFalls(dynamics), subject.make_env(episodes, threat.first_seed)
-        states = np.array(getattr(env, "state", env.obs))[0]
+        states = torch.as_tensor(getattr(env, "state", env.obs)).cpu().numpy()[0]
         single = np.stack(
             [
                 fall_bounds(

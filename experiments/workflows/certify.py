@@ -106,7 +106,7 @@ def rate_table(found: Certificates, threat: Threat, count: int) -> ReportTable:
     """Shares of states over training seeds, a line for each epsilon."""
     rows: list[tuple[Cell, ...]] = []
     for epsilon, rates in found.rates.items():
-        shares = [share_interval(part.numpy()) for part in rates]
+        shares = [share_interval(part.cpu().numpy()) for part in rates]
         rows.append((epsilon, *shares, round(1000 * found.seconds[epsilon] / count, 3)))
     title = f"Share of natural states, {described(threat)}"
     return ReportTable("certified", title, ("epsilon", "certified", "changed", "open", "ms a state"), tuple(rows))

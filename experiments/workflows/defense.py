@@ -33,8 +33,8 @@ class DefenseSettings:
     ramp: float = 0.0
     numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
-    def terms(self) -> tuple[Term, ...]:
-        """Return the terms of the loss.
+    def terms(self, device: str = "cpu") -> tuple[Term, ...]:
+        """Return the terms of the loss, which compute where their arguments are, on any ``device``.
 
         Raises:
             ValueError: an unknown name, or numbers that the defense refuses.
@@ -60,14 +60,14 @@ class DistillationSettings:
     temperature: tuple[float, ...]
     strength: tuple[float, ...]
 
-    def terms(self) -> tuple[Term, ...]:
-        """Return the terms of the loss.
+    def terms(self, device: str = "cpu") -> tuple[Term, ...]:
+        """Return the terms of the loss, with the teacher on a device.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: a file that is damaged, or numbers that distillation refuses.
         """
-        teacher = rlkit.agents.load(self.teacher, device="cpu").score_network
+        teacher = rlkit.agents.load(self.teacher, device=device).score_network
         return (Distillation(teacher, _one_or_each(self.temperature), _one_or_each(self.strength)),)
 
 

@@ -84,7 +84,7 @@ class Training:
                 env_kwargs=dict(self.env_kwargs),
                 step_timeout=self.step_timeout,
                 preset=self.preset,
-                terms=() if self.defense is None else self.defense.terms(),
+                terms=() if self.defense is None else self.defense.terms(self.device),
                 engine=self.engine,
                 **self.hyperparameters,
             )

@@ -138,13 +138,15 @@ class _Simulator:
 
     def observe(self, states: States) -> Tensor:
         """Return the observations of states ``[n, k]``, ``[1, n, *observation]``."""
-        return torch.from_numpy(np.array(self.dynamics.observe(states)))[None]
+        obs = torch.from_numpy(np.array(self.dynamics.observe(states)))[None]
+        return obs.to(getattr(self.victim, "device", None) or obs.device)
 
     def expand(self, states: States) -> _Expanded:
         """Verify the victim at states ``[n, k]`` and take every action."""
         found = reachable_actions(self.victim, self.observe(states), self.budget, max_boxes=self.max_boxes)
         after, failed = self.step(states, found.reachable.shape[2])
-        return _Expanded(~found.excluded[0].numpy(), found.reachable[0].numpy(), found.witness[0], after, failed)
+        possible, proven = ~found.excluded[0].cpu().numpy(), found.reachable[0].cpu().numpy()
+        return _Expanded(possible, proven, found.witness[0], after, failed)
 
     def step(self, states: States, num_actions: int) -> tuple[States, NDArray[np.bool_]]:
         """Take every action in states ``[n, k]``: what follows, ``[n, A, k]``, and whether it is a failure."""
@@ -202,7 +204,7 @@ def _natural(game: _Simulator, start: States, horizon: int) -> tuple[int, Path]:
     for _ in range(horizon):
         obs = game.observe(state)
         action = game.victim.act(obs, True)
-        state, _, failed = game.dynamics.transition(state, action[0].numpy(), np.zeros((1, 0)))
+        state, _, failed = game.dynamics.transition(state, action[0].cpu().numpy(), np.zeros((1, 0)))
         actions.append(int(action))
         shown.append(obs[0, 0])
         if failed[0]:

@@ -83,9 +83,9 @@ class GreedyVerdicts:
         if count != self.natural.shape[2]:
             raise ValueError(f"the victim has {count} actions and the MDP {self.natural.shape[2]}: they do not fit")
         at, new = asked.at, asked.new
-        self.reachable[at], self.undecided[at] = found.reachable.numpy()[new], found.open.numpy()[new]
-        self.witness[at] = found.witness[torch.from_numpy(new)]
-        self.boxes[at] += found.boxes.numpy()[new]
+        self.reachable[at], self.undecided[at] = found.reachable.cpu().numpy()[new], found.open.cpu().numpy()[new]
+        self.witness[at] = found.witness[torch.from_numpy(new).to(found.witness.device)]
+        self.boxes[at] += found.boxes.cpu().numpy()[new]
 
     def outer(self) -> Outer:
         """Give the actions that are not excluded."""
@@ -130,16 +130,17 @@ class SampledVerdicts:
         )
         self.tolerance = max(self.tolerance / 10, LEAST_TOLERANCE)
         at, new = asked.at, asked.new
-        self.low[at], self.high[at] = found.low.numpy()[new], found.high.numpy()[new]
+        self.low[at], self.high[at] = found.low.cpu().numpy()[new], found.high.cpu().numpy()[new]
+        kept = torch.from_numpy(new).to(self.witness.device)
         self.witness[at] = torch.cat(
             [
                 self.witness[at][:, :1],
-                found.low_witness[torch.from_numpy(new)],
-                found.high_witness[torch.from_numpy(new)],
+                found.low_witness[kept],
+                found.high_witness[kept],
             ],
             dim=1,
         )
-        self.boxes[at] += found.boxes.numpy()[new]
+        self.boxes[at] += found.boxes.cpu().numpy()[new]
 
     def outer(self) -> Outer:
         """Give all distributions within the bounds, and those corners that lie apart from every attained one."""

@@ -81,7 +81,8 @@ class WorstCaseAttack:
         row = torch.arange(rows)[:, None]
         choice = self.choice[when.clamp(max=horizon - 1), row, left.cpu().clamp(max=levels - 1), state]
         attacks = (choice != CLEAN) & (when < horizon) & known
-        witness = self.witness.to(obs)[row, state, choice.clamp(min=0)]
+        place = tuple(each.to(obs.device) for each in (row, state, choice.clamp(min=0)))
+        witness = self.witness.to(obs)[place]
         return torch.where(per_feature(attacks.to(obs.device), obs), witness, obs)
 
 
