@@ -143,6 +143,7 @@ class CapturedEngine:
 
     name = "captured"
     reason = "as told"
+    announced = False
 
     def __init__(self) -> None:
         self.captured: CapturedIteration | None = None

@@ -57,6 +57,7 @@ class CompiledEngine:
 
     name = "compiled"
     reason = ""
+    announced = False
 
     def __init__(self, algorithm: str) -> None:
         self.algorithm = algorithm
@@ -89,7 +90,9 @@ def choose_engine(agent: TrainableAgent, wanted: str) -> Engine:
     Args:
         agent: the agent.
         wanted: "auto" takes the compiled engine where it covers the agent, else torch. It never takes "captured",
-            because CUDA's graphs have not been run on a GPU yet.
+            because CUDA's graphs have not been run on a GPU yet. Where the agent is the reason for torch, its first
+            iteration says so: not for an algorithm of rlkit without a compiled form, another device, or an installation
+            without numba, which are choices of the user or known from the documentation.
 
     Raises:
         ValueError: another name, or "compiled" or "captured" where that engine does not cover the agent.
@@ -108,7 +111,12 @@ def choose_engine(agent: TrainableAgent, wanted: str) -> Engine:
         return CompiledEngine(module)
     if wanted == "compiled":
         raise ValueError(f"engine 'compiled' is not possible: {reason}. Pass engine='torch', or 'auto' to choose")
-    return TorchEngine(reason)
+    known = not module and type(agent).__module__.startswith("rlkit.")
+    return TorchEngine(reason, announced=agent.device.type == "cpu" and _numba_installed() and not known)
+
+
+def _numba_installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 def _obstacle(agent: TrainableAgent, module: str) -> str:
@@ -117,7 +125,7 @@ def _obstacle(agent: TrainableAgent, module: str) -> str:
         return f"{type(agent).__name__} has no compiled form"
     if agent.device.type != "cpu":
         return f"the device is {agent.device}, and compiled loops run on the CPU"
-    if importlib.util.find_spec("numba") is None:
+    if not _numba_installed():
         return "numba is not installed (the extra 'fast' of rlkit)"
     if len(agent.terms):
         return f"the term {agent.terms.names[0]} is not covered"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ class Engine(Protocol):
 
     name: str  # "torch", "compiled" or "captured"
     reason: str  # why it is not the compiled one; "" for that
+    announced: bool  # whether the first iteration says the reason
 
     def iteration(self, agent: TrainableAgent) -> None:
         """Collect one batch of experience and learn from it; several times if none ends with a row of the log."""
@@ -53,15 +55,20 @@ class TorchEngine:
 
     Args:
         reason: why the compiled engine is not used.
+        announced: whether the first iteration says the reason, once in a process for each kind of agent.
     """
 
     name = "torch"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, announced: bool = False) -> None:
         self.reason = reason
+        self.announced = announced
 
     def iteration(self, agent: TrainableAgent) -> None:
         """Collect one batch of experience and learn from it."""
+        if self.announced:
+            self.announced = False
+            announce_torch(type(agent).__name__, self.reason)
         agent.torch_iteration()
 
     def __str__(self) -> str:
@@ -69,3 +76,18 @@ class TorchEngine:
 
     def __repr__(self) -> str:
         return f"{self.name} ({self.reason})"
+
+
+_SAID: set[tuple[str, str]] = set()  # what this process has said
+
+
+def announce_torch(algorithm: str, reason: str) -> None:
+    """Say that an agent trains on torch and why, once in a process.
+
+    The message goes to the logger "rlkit", which writes to the standard error unless told otherwise.
+    """
+    if (algorithm, reason) not in _SAID:
+        _SAID.add((algorithm, reason))
+        logging.getLogger("rlkit").warning(
+            "%s trains on the torch engine, which is slower than the compiled one: %s", algorithm, reason
+        )

@@ -45,6 +45,8 @@ def compare(
     settings = {"command": "compare", **asdict(job), "sb3_seeds": seeds, "episodes": episodes}
     with output.folder("compare", training.env, settings) as folder:
         kept = KeptTraining(fresh, folder, resume=output.resume)
+        if not output.silent:
+            output.tell(kept.told_engine())
         for text in kept.told(job):
             output.tell(text)
         run = run_comparison(job, seeds, kept, folder, episodes, terminal.watch(output.silent), announce)

@@ -59,6 +59,8 @@ def train(
     del settings["engine"]  # a run may be resumed on another one
     with output.folder(algo, training.env, settings) as folder:
         kept = KeptTraining(fresh, folder, checkpoint_every, output.resume, None if engine == "auto" else engine)
+        if not output.silent:
+            output.tell(kept.told_engine())
         for text in kept.told(job):
             output.tell(text)
         run = train_and_write(job, kept, folder, episodes, terminal.watch(output.silent), tensorboard)

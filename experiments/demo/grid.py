@@ -88,6 +88,7 @@ def grid_result(training: Training, trained: TrainingResult, known: GridExact, c
             "copies_per_seed": training.num_envs,
             "steps_per_seed": training.steps,
             "hyperparameters": asdict(agent.config),
+            "engine": agent.engine.name,
         },
         results=numbers,
         tables=(_reference_table(known, median), exact_table(agent.seeds, exact, found)._replace(name="seeds")),

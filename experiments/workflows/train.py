@@ -288,6 +288,11 @@ class KeptTraining:
         except (KeyError, TypeError) as error:
             raise ValueError(f"{self.checkpoints.folder} was not written by a training: {error!r}") from error
 
+    def told_engine(self) -> str:
+        """Return the sentence to tell the user about the engine, which then does not announce itself."""
+        self.agent.engine.announced = False
+        return f"Engine {self.agent.engine!r}."
+
     def told(self, training: Training) -> Iterator[str]:
         """Yield the sentences to tell the user before the training begins or continues."""
         for reason in self.skipped:

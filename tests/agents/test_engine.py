@@ -16,7 +16,7 @@ from source_tree import ROOT
 from trained_rows import SMALL, STEPS, Poisoned, assert_same_run, kept, trained
 
 from rlkit.agents import A2C, DQN, PPO, REINFORCE, TabularQ, WocaRDQN, load, resume
-from rlkit.agents.core import compiled_iterations, compiled_on_policy
+from rlkit.agents.core import compiled_iterations, compiled_on_policy, torch_engine
 from rlkit.agents.core.compiled_engine import announce_compilation
 from rlkit.compiled.jit import COMPILED
 from rlkit.envs import CartPole
@@ -358,6 +358,70 @@ def test_what_the_compiled_engine_does_not_cover_runs_on_torch_and_is_refused_wh
         algorithm(env, engine="compiled", **settings)
     with pytest.raises(ValueError, match="must be 'auto', 'compiled', 'torch' or 'captured', got 'gpu'"):
         algorithm(env, engine="gpu", **settings)
+
+
+@pytest.fixture
+def nothing_said(monkeypatch):
+    """This process has not said yet why an agent trains on torch."""
+    monkeypatch.setattr(torch_engine, "_SAID", set())
+
+
+@pytest.mark.usefixtures("nothing_said")
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "reason"),
+    [
+        (Own, {}, "Own has no compiled form"),
+        (A2C, {"terms": [weight_decay]}, "the term weight_decay is not covered"),
+        (
+            A2C,
+            {"network": "cnn", "env": "rlkit/GridWorld-v0", "env_kwargs": {"observation": "planes"}},
+            "a network with convolutions is not covered",
+        ),
+    ],
+)
+def test_a_training_that_falls_back_to_torch_says_so_once(algorithm, settings, reason, caplog):
+    settings = {"env": "CartPole-v1", "device": "cpu", **settings}
+    env = settings.pop("env")
+    agents = [algorithm(env, **settings) for _ in range(2)]
+    assert caplog.messages == []  # an agent that is only evaluated says nothing
+    for agent in (*agents, copy.deepcopy(agents[0])):
+        agent.learn(1).learn(1)
+    said = f"{algorithm.__name__} trains on the torch engine, which is slower than the compiled one: {reason}"
+    assert caplog.messages == [said]
+    assert caplog.records[0].levelname == "WARNING"
+
+
+@pytest.mark.usefixtures("nothing_said")
+def test_torch_that_was_asked_for_or_is_known_is_not_announced(caplog, monkeypatch, tmp_path):
+    A2C("CartPole-v1", device="cpu", engine="torch", terms=[weight_decay]).learn(1)
+    TabularQ("rlkit/GridWorld-v0", device="cpu").learn(1)
+    A2C("CartPole-v1", device="cpu").learn(1)
+    run = A2C("CartPole-v1", device="cpu", terms=[weight_decay])
+    run.checkpoint(tmp_path / "run.safetensors")
+    resume(tmp_path / "run.safetensors", device="cpu", terms=[weight_decay]).learn(1)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba" else found(name))
+    A2C("CartPole-v1", device="cpu", terms=[weight_decay]).learn(1)
+    assert not [message for message in caplog.messages if "torch engine" in message]
+
+
+@pytest.mark.usefixtures("nothing_said")
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (("--algo", "a2c"), "Engine compiled."),
+        (("--algo", "a2c", "--engine", "torch"), "Engine torch (as told)."),
+        (
+            ("--algo", "a2c", "--defense", "J1", "--defense-epsilon", "0.1"),
+            "Engine torch (the term J1 is not covered).",
+        ),
+    ],
+)
+def test_train_prints_its_engine_and_why_it_is_torch(given, line, tmp_path, capsys, caplog):
+    out = ["--seeds", "1", "--steps", "10", "--episodes", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(["train", *given, *out]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == line
+    assert not [message for message in caplog.messages if "torch engine" in message]  # it is not said twice
 
 
 def test_without_numba_auto_is_torch_and_a_compiled_run_is_not_resumed(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig, REINFORCEConfi
 from rlkit.agents.presets import RL_ZOO_DQN_CARTPOLE, RL_ZOO_PPO_CARTPOLE
 from rlkit.experiments.cli import main
 from rlkit.experiments.workflows.compare import SB3Process, SB3Result, hyperparameter_table, sb3_job_for, sb3_subject
+from rlkit.experiments.workflows.compare.analysis import settings_table
 from rlkit.experiments.workflows.compare.sb3_job import HYPERPARAMETER_MAPS, Config, algorithm_of
 from rlkit.experiments.workflows.compare.sb3_process import SB3Failed, training_curve
 from rlkit.experiments.workflows.compare.sb3_worker import make_model
@@ -158,6 +159,13 @@ def test_defaults_are_stable_baselines3s_own() -> None:
     assert [p.shape for p in theirs.q_net.parameters()] == [p.shape for p in ours.q_net.parameters()]
 
 
+def test_the_table_of_settings_begins_with_what_computes() -> None:
+    agent = TRAINING.make_agent()
+    table = settings_table(agent, sb3_job_for(TRAINING, agent.config, (0,)))
+    assert table.rows[:2] == (("engine", agent.engine.name, "torch"), ("device", "cpu", "cpu"))
+    assert table.rows[2:] == hyperparameter_table(agent.config, sb3_job_for(TRAINING, agent.config, (0,))).rows
+
+
 def test_the_table_shows_both_sides() -> None:
     config = DQNConfig(learning_rate=2e-3, learning_rate_schedule="linear")
     table = hyperparameter_table(config, sb3_job_for(TRAINING, config, (0,)))
@@ -224,6 +232,9 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_compare_evaluates_both_on_the_same_episodes(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = json.loads((compared / "run.json").read_text(encoding="utf-8"))
     results, said = run["results"], " ".join(run["notes"])
+    assert run["settings"]["engine"] == DQN("CartPole-v1", device="cpu").engine.name
+    (table,) = (each for each in run["tables"] if each["name"] == "hyperparameters")
+    assert table["rows"][0] == ["engine", run["settings"]["engine"], "torch"]
     assert results["sb3_cpu_seconds"][0] > 0
     assert results["difference"]["value"] == pytest.approx(results["return"]["value"] - results["sb3_return"]["value"])
     assert results["sb3_return"]["lower"] is None  # one seed: nothing is known about the next

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import rlkit.sb3
+from rlkit.agents import Agent
 from rlkit.figure_style import svg
 from rlkit.plotting import Curve, learning_curves
 from rlkit.sb3 import SB3Policy
@@ -66,7 +67,7 @@ def compare(
     agent = kept.agent
     training = replace(training, num_envs=agent.env.num_envs)
     job = sb3_job_for(training, agent.config, sb3_seeds)
-    announce(hyperparameter_table(agent.config, job))
+    announce(settings_table(agent, job))
     with SB3Process(job, folder, kept.asked) as sb3:
         trained = train_and_save(training, kept, folder, watch, " of rlkit")
         results = sb3.results()
@@ -132,6 +133,7 @@ def comparison_run(comparison: Comparison) -> RunRecord:
             "steps_per_seed": training.steps,
             "preset": training.preset,
             "hyperparameters": asdict(agent.config),
+            "engine": agent.engine.name,
             "sb3_hyperparameters": job.hyperparameters(),
             "sb3_normalization": job.normalization,
             "threads": "one per process",
@@ -140,16 +142,24 @@ def comparison_run(comparison: Comparison) -> RunRecord:
         tables=(
             _outcome_table(comparison, numbers),
             _seed_table(comparison),
-            hyperparameter_table(agent.config, job),
+            settings_table(agent, job),
         ),
         pictures=(_picture(comparison),),
         notes=(
             f"Both have equal hyper-parameters, step budgets and evaluation episodes ({numbers['episodes']} per seed, "
             "greedy policy at the end of training). CPU seconds are those of training. Each library has its own "
             "process with one thread, and both run at the same time.",
+            *device_note(agent),
             difference_note(comparison, difference),
         ),
     )
+
+
+def device_note(agent: Agent) -> tuple[str, ...]:
+    """The sentence about the devices, where rlkit did not compute on the CPU."""
+    if agent.device.type == "cpu":
+        return ()
+    return (f"rlkit computed on {agent.device} and stable-baselines3 on the CPU; CPU seconds omit the GPU's time.",)
 
 
 def difference_note(comparison: Comparison, difference: Estimate[float]) -> str:
@@ -191,6 +201,14 @@ def _seed_table(comparison: Comparison) -> ReportTable:
         for seed, mean, seconds in zip(subject.seeds, played.seed_means, cpu, strict=True)
     )
     return ReportTable("seeds", "Mean return by training seed", ("agent", "seed", "mean return", "CPU seconds"), rows)
+
+
+def settings_table(agent: Agent, job: SB3Job) -> ReportTable:
+    """What computes and the settings of both, line by line; all of stable-baselines3 is torch on the CPU."""
+    assert isinstance(agent.config, Config)
+    table = hyperparameter_table(agent.config, job)
+    computing = (("engine", agent.engine.name, "torch"), ("device", str(agent.device), "cpu"))
+    return table._replace(title="Engine, device and hyper-parameters of both", rows=(*computing, *table.rows))
 
 
 def hyperparameter_table(config: Config, job: SB3Job) -> ReportTable:
