@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from .options import Output, at_least_one, unset
+from .options import Device, Output, at_least_one, unset
 
 
 def benchmark(
@@ -21,6 +21,7 @@ def benchmark(
     episodes: int = 20,
     epsilons: Annotated[tuple[float, ...] | None, unset("FLOAT ...", "all of the zoo's threat")] = None,
     nodes: int = 500,
+    device: Device = "auto",
 ) -> int:
     """Execute submitted attacks on the victims of a zoo, verify certificates, and write one table and a checklist.
 
@@ -50,7 +51,7 @@ def benchmark(
     torch.set_num_threads(1)
     at_least_one("episodes", episodes)
     at_least_one("nodes", nodes)
-    found = read_zoo(zoo)
+    found = read_zoo(zoo, device)
     read = [submission(text, trust) for text in submissions]
     claims = None
     if certificates is not None:

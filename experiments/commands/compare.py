@@ -17,7 +17,8 @@ def compare(
     """Train rlkit and stable-baselines3 with equal hyper-parameters, and evaluate both on the same episodes.
 
     Both train at the same time, each in its own process on one thread of the CPU. CPU seconds are those of training.
-    The settings of both are printed before training starts. The default of --out is runs/compare-ENV.
+    With --device rlkit computes on a GPU; stable-baselines3 stays on the CPU. The settings of both are printed before
+    training starts. The default of --out is runs/compare-ENV.
 
     A comparison that was stopped or killed continues with --resume: rlkit from its newest checkpoint, stable-baselines3
     with the unfinished seeds. The command then opens the models of finished seeds, which can run code: continue only

@@ -55,7 +55,9 @@ def unset(metavar: str, default: str) -> Any:
 Json = Annotated[bool, arg(name="json", help="Print one JSON object on the standard output and nothing else there.")]
 Pairs = Annotated[tuple[str, ...], unset("NAME=VALUE ...", "none")]
 Paths = Annotated[Positional[tuple[Path, ...]], unset("[PATH ...]", "none")]
-Device = Annotated[str, arg(metavar="DEVICE", help="Where to compute: cpu, cuda, or auto (a GPU if there is one).")]
+WHERE = "Where to compute: cpu, cuda, or auto (a GPU if there is one)."
+Device = Annotated[str, arg(metavar="DEVICE", help=WHERE)]
+DeviceOfFile = Annotated[str | None, unset("DEVICE", "the file's, else cpu"), arg(help=WHERE)]
 
 
 @dataclass(frozen=True)
@@ -366,10 +368,9 @@ class TrainingOptions:
     set: Pairs = ()
     env_kwargs: Pairs = ()
     num_envs: Annotated[int | None, unset("INT", "the preset's")] = None
+    device: Device = "auto"
 
-    def training(
-        self, algo: str, backend: str = "auto", device: str = "cpu", step_timeout: float | None = None
-    ) -> Training:
+    def training(self, algo: str, backend: str = "auto", step_timeout: float | None = None) -> Training:
         """The training, on one torch thread: seeds and processes run in parallel instead."""
         import torch
 
@@ -387,7 +388,7 @@ class TrainingOptions:
             env_kwargs=pairs(self.env_kwargs),
             num_envs=self.num_envs,
             backend=backend,
-            device=device,
+            device=self.device,
             step_timeout=step_timeout,
         )
         return with_preset(training)
@@ -459,7 +460,7 @@ class ExecutorOptions:
         if self.workers is not None:
             raise ValueError("--gpu-ids starts one worker for each GPU: leave --workers out")
         if not device.startswith("cuda"):
-            raise ValueError(f'--gpu-ids is for runs on GPUs, and these are on {device}: write device = "cuda"')
+            raise ValueError(f"--gpu-ids is for runs on GPUs, and these are on {device}: pass --device cuda")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ def rerun(
 ) -> int:
     """Run the command that wrote a folder again, into another folder, and compare the results.
 
-    The command is in run.json. Relative paths in it are relative to the current folder. The experiment of a sweep is
-    read from the folder itself.
+    The command is in run.json, with its --device. Relative paths in it are relative to the current folder. The
+    experiment of a sweep is read from the folder itself.
 
     Example: rlkit rerun runs/cartpole
 

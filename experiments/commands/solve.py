@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from .options import INTERRUPTED, Output, Pairs, PolicyOptions, pairs, unset
+from .options import INTERRUPTED, WHERE, Output, Pairs, PolicyOptions, pairs, unset
 
 
 def solve(
@@ -27,7 +27,7 @@ def solve(
         "policy iteration",
         "stencil",
     ] = "auto",
-    device: Annotated[str | None, unset("DEVICE", "the compiled solvers on the CPU")] = None,
+    device: Annotated[str | None, unset("DEVICE", "the compiled solvers on the CPU"), arg(help=WHERE)] = None,
     prove: bool = False,
     points: Annotated[int | None, unset("INT", "15")] = None,
     policy: Annotated[Path | None, unset("PATH", "none")] = None,
@@ -37,6 +37,9 @@ def solve(
     Also computes the maximum return under the step limit, which stationary policies may not attain. With --out the
     value of every state is saved as CSV and JSON, and as a figure if the problem is a map. CartPole-v1 is solved on a
     lattice of its states, with a figure of the states from which the pole can be balanced.
+
+    With --device all states are swept at once by torch. The bounds hold on every device, because they are proved on the
+    CPU. The default stays on the CPU, because a device has value iteration alone, which is slow for gamma near 1.
 
     After Ctrl-C the solution so far is printed and saved; its bounds hold. A lattice ends without a solution.
 
@@ -50,7 +53,6 @@ def solve(
         tolerance: Maximum distance between the bounds.
         limit: Step limit.
         method: Solver; auto chooses one and explains the choice.
-        device: Torch device for sweeps, for example cuda.
         prove: Also prove the solution in rational arithmetic (up to a few hundred states).
         points: Points per axis of the lattice of CartPole-v1.
         policy: A DQN trained on CartPole-v1, whose action values are compared with the optimum.

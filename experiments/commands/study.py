@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from ..studies import NAMES, StudyName
-from .options import DONE, Json, print_json, unset
+from .options import DONE, Device, Json, print_json, unset
 
 Maker = Literal["rlkit", "stable-baselines3"]
 STUDIES = f"Study: {', '.join(NAMES)}. experiments/studies/STUDY/README.md describes it."
@@ -22,12 +22,16 @@ def study(
     data: Annotated[Path | None, unset("FOLDER", "results/STUDY")] = None,
     models: Annotated[Path | None, unset("FOLDER", "runs/robustness")] = None,
     makers: Annotated[tuple[Maker, ...] | None, unset("{rlkit,stable-baselines3} ...", "both")] = None,
+    device: Device = "cpu",
     json: Json = False,
 ) -> int:
     """Run a study: measure every case that has no row yet, then make its tables and figures from all rows.
 
     A study may take hours. The first Ctrl-C or SIGTERM saves a checkpoint and stops; the second one stops at once.
     The same command continues: rows are kept, and a training of rlkit continues from its newest checkpoint.
+
+    rlkit trains on --device; policies are measured, and stable-baselines3 trains, on the CPU. Rows do not name the
+    device, and those in results/ are of the CPU: write rows of a GPU to another folder with --data and --models.
 
     Example: rlkit study matched cartpole-ppo
 
@@ -41,24 +45,28 @@ def study(
     """
     import torch
 
+    from rlkit.devices import usable_device
+
     from .. import studies
     from ..report import terminal
     from ..stopping import Stopped
     from ..studies.common.case_selection import chosen
+    from ..studies.common.devices import on_device
     from ..studies.common.study import StudyOptions
 
     torch.set_num_threads(1)
     found = studies.find(name)
-    given: dict[str, Any] = {
-        key: value for key, value in {"models": models, "makers": makers}.items() if value is not None
-    }
+    asked = {"models": models, "makers": makers, "device": None if device == "cpu" else device}
+    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     for option in given:
         if option not in found.takes:
             raise ValueError(f"the study {name} has no --{option}: leave it out")
+    usable_device(device)
     options = StudyOptions(data or Path("results", name), **given)
+    measured = tuple(on_device(case, device) for case in chosen(cases, found.cases))
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
         try:
-            tables = found.run(chosen(cases, found.cases), options)
+            tables = found.run(measured, options)
         except Stopped as stopped:
             stopped.kept = True
             raise

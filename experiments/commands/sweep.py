@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from .options import DONE, FAILED, ExecutorOptions, Json, Output, unset
+from .options import DONE, FAILED, DeviceOfFile, ExecutorOptions, Json, Output, unset
 
 
 def sweep(
@@ -15,6 +15,7 @@ def sweep(
     execution: ExecutorOptions,
     out: Annotated[Path | None, unset("FOLDER", "runs/NAME")] = None,
     resume: bool = False,
+    device: DeviceOfFile = None,
     tensorboard: bool = False,
     json: Json = False,
 ) -> int:
@@ -51,7 +52,7 @@ def sweep(
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
     output = Output(json=json)
-    experiment = read_experiment(file)
+    experiment = read_experiment(file, device)
     folder = out or Path("runs", experiment.name)
     executor = execution.start(folder, len(experiment.runs), experiment.device)
     found = SweepLedger.begin(folder, experiment, resume)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
-from .options import DONE, Algorithm, ContinuedOutput, DefenseOptions, Device, TrainingOptions, at_least_one, unset
+from .options import DONE, Algorithm, ContinuedOutput, DefenseOptions, TrainingOptions, at_least_one, unset
 
 
 def train(
@@ -14,7 +14,6 @@ def train(
     output: ContinuedOutput,
     algo: Algorithm = "dqn",
     backend: Literal["auto", "gymnasium"] = "auto",
-    device: Device = "auto",
     episodes: int = 100,
     tensorboard: bool = False,
     checkpoint_every: Annotated[int | None, unset("STEPS", "as often as takes at most 3 % of the time")] = None,
@@ -48,7 +47,7 @@ def train(
 
     if tensorboard:
         require("tensorboard", "TensorBoard", "tensorboard")
-    made = training.training(algo, backend, device, step_timeout)
+    made = training.training(algo, backend, step_timeout)
     job = replace(made, defense=defense.settings(), engine=engine)
     at_least_one("episodes", episodes)
     if checkpoint_every is not None:

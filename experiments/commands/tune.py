@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
-from .options import DONE, FAILED, ExecutorOptions, Json, Output, unset
+from .options import DONE, FAILED, DeviceOfFile, ExecutorOptions, Json, Output, unset
 
 if TYPE_CHECKING:
     from ..workflows.sweep.experiment import Experiment
@@ -19,6 +19,7 @@ def tune(
     execution: ExecutorOptions,
     out: Annotated[Path | None, unset("FOLDER", "runs/NAME")] = None,
     resume: bool = False,
+    device: DeviceOfFile = None,
     json: Json = False,
 ) -> int:
     """Search hyper-parameters with Optuna, and freeze the best into a file that --preset reads.
@@ -37,6 +38,8 @@ def tune(
     """
     import torch
 
+    from rlkit.devices import usable_device
+
     from ..report import ledger
     from ..stopping import interruptible
     from ..workflows.sweep.driver import drive
@@ -45,13 +48,12 @@ def tune(
 
     torch.set_num_threads(1)
     output = Output(json=json)
-    search = read_search(file)
+    search = read_search(file, device)
     folder = out or Path("runs", search.name)
     first = folder / FOLDER_OF_ROUND.format(round=0, rung=0)
     if first.exists() and not resume:
         raise ValueError(f"{folder} holds a search already: pass --resume to continue it, or choose another --out")
-    device = str(search.passed_on.get("device", "cpu"))
-    executor = execution.start(folder, search.configurations * len(search.seeds), device)
+    executor = execution.start(folder, search.configurations * len(search.seeds), str(usable_device(search.device)))
     with interruptible() as stop, executor:
 
         def run(experiment: Experiment, inside: Path) -> SweepLedger | None:

@@ -35,10 +35,13 @@ def zoo(
         secret: Text of at least 16 characters that determines the hidden starts.
         overwrite: Replace the zoo that --out already holds.
     """
+    from rlkit.devices import usable_device
+
     from ..report import ledger, terminal
     from ..workflows.victim_zoo import MANIFEST, commitment_of, make_zoo, with_defenses
 
     at_least_one("victims", len(algos) + len(policies))
+    usable_device(training.device)
     if secret is not None:
         commitment_of(secret)
     trainings = with_defenses([training.training(algo) for algo in algos], defenses)

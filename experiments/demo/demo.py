@@ -14,6 +14,7 @@ import torch
 
 from rlkit.agents import Agent
 from rlkit.agents.configs import A2CConfig, DQNConfig, PPOConfig
+from rlkit.devices import usable_device
 from rlkit.plotting import Curve
 from rlkit.statistics import Estimate
 
@@ -70,7 +71,7 @@ class Findings(NamedTuple):
     sandwich: tuple[tuple[Cell, ...], ...] = ()
 
 
-def run_demo(out: Path, quick: bool = False, resume: bool = False, as_json: bool = False) -> bool:
+def run_demo(out: Path, quick: bool = False, resume: bool = False, as_json: bool = False, device: str = "cpu") -> bool:
     """Run the demo, write it to ``out`` and return whether every target was met.
 
     Args:
@@ -78,17 +79,19 @@ def run_demo(out: Path, quick: bool = False, resume: bool = False, as_json: bool
         quick: whether to run tiny sizes.
         resume: whether to continue the trainings in ``out``; otherwise they are replaced.
         as_json: whether to print JSON instead of tables.
+        device: where the agents of rlkit compute: a torch device, or "auto".
 
     Raises:
         ModuleNotFoundError: stable-baselines3 is not installed.
-        ValueError: with ``resume``, a training in ``out`` was started with other settings; or another process writes
-            there.
+        ValueError: with ``resume``, a training in ``out`` was started with other settings; another process writes
+            there; or a device that this machine does not have.
         Stopped: a SIGINT or SIGTERM asked to stop; what is trained is kept.
     """
     require_sb3()
+    usable_device(device)
     torch.set_num_threads(1)
     began = time.perf_counter()
-    settings = QUICK if quick else FULL
+    settings = (QUICK if quick else FULL).on(device)
     _introduce(settings, quiet=as_json)
     try:
         outcome = _found(settings, out, quiet=as_json, resume=resume)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..workflows.attack import AttackName
@@ -51,6 +51,11 @@ class Demo:
     grid_regret: float | None  # target: the median seed loses at most this share of the exact optimum
     cartpole_solved: int | None  # target: so many seeds of each agent earn ``cartpole_return``
     cartpole_return: float = 475.0
+
+    def on(self, device: str) -> Demo:
+        """The same demo with the agents of rlkit on a device."""
+        grid, cartpole = (tuple(replace(each, device=device) for each in of) for of in (self.grid, self.cartpole))
+        return replace(self, grid=grid, cartpole=cartpole)
 
 
 # Steps per seed, over all its copies. The settings were chosen on seeds 100 to 107. REINFORCE needs rewards of one

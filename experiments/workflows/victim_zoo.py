@@ -147,7 +147,8 @@ def make_zoo(
     for name, training in trainings.items():
         agent = train(training, training.make_agent(), watch).agent
         agent.save(folder / f"{name}.safetensors")
-        entries.append(_entry(name, folder, training.env, training.env_kwargs, asdict(training)))
+        recipe = asdict(replace(training, device=str(agent.device)))
+        entries.append(_entry(name, folder, training.env, training.env_kwargs, recipe))
     for name, source, subject in zip(names[len(trainings) :], sources, opened, strict=True):
         shutil.copyfile(source, folder / f"{name}.safetensors")
         entries.append(_entry(name, folder, subject.env, subject.env_kwargs, _recipe_beside(source)))
@@ -177,12 +178,17 @@ def _recipe_beside(source: Path) -> Any:
     return dict(ledger.read(source.parent).settings) if source.name == AGENT_FILE and run.is_file() else None
 
 
-def read_zoo(folder: Path) -> Zoo:
+def read_zoo(folder: Path, device: str = "cpu") -> Zoo:
     """Read a zoo and verify the digest of every victim.
+
+    Args:
+        folder: folder of the zoo.
+        device: where the victims and their environments compute: a torch device, or "auto".
 
     Raises:
         FileNotFoundError: no manifest, or a file that it names is missing.
-        ValueError: it is not the manifest of a zoo, or a file is not the one whose digest it holds.
+        ValueError: it is not the manifest of a zoo, a file is not the one whose digest it holds, or a device that this
+            machine does not have.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -201,7 +207,7 @@ def read_zoo(folder: Path) -> Zoo:
             raise ValueError(
                 f"{folder / file} is not the victim {name!r} that {path} was made with: its SHA-256 differs"
             )
-    victims = {name: open_policy(folder / file)._replace(algorithm=name) for name, file, _, _ in entries}
+    victims = {name: open_policy(folder / file, device=device)._replace(algorithm=name) for name, file, _, _ in entries}
     digests = {name: digest for name, _, digest, _ in entries}
     return Zoo(folder, threat, commitment, victims, digests, {name: recipe for name, *_, recipe in entries}, versions)
 

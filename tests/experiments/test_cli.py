@@ -624,17 +624,6 @@ def test_a_mistyped_command_gets_a_suggestion(typed: str, meant: str, capsys: py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train", "evaluate", "attack"])
-def test_the_device_is_an_option(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    policy = () if command == "train" else (str(folder),)
-    assert "device 'cuda:99' cannot be used" in misuse(capsys, command, *policy, "--device", "cuda:99")
-    assert main([command, "--help"]) == 0
-    assert "auto (a GPU if there is one). (default: auto)" in " ".join(
-        capsys.readouterr().out.replace("\u2502", " ").split()
-    )
-
-
-@pytest.mark.slow
 def test_python_runs_the_package() -> None:
     said = subprocess.run([sys.executable, "-m", "rlkit", "--version"], capture_output=True, text=True, check=True)
     assert said.stdout == f"rlkit {rlkit.__version__}\n"

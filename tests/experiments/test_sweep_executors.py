@@ -119,7 +119,7 @@ def test_options_of_another_executor_are_refused(tmp_path: Path, capsys: pytest.
         (["--gpus", "1"], "--gpus is an option of --executor ray"),
         (["--executor", "ray", "--job", "timeout_min=3"], "--job is an option of --executor slurm"),
         (["--workers", "0"], "workers must be at least 1"),
-        (["--gpu-ids", "0", "1"], '--gpu-ids is for runs on GPUs, and these are on cpu: write device = "cuda"'),
+        (["--gpu-ids", "0", "1"], "--gpu-ids is for runs on GPUs, and these are on cpu: pass --device cuda"),
         (["--gpu-ids", "0", "--workers", "2"], "one worker for each GPU: leave --workers out"),
         (["--gpu-ids", "0", "--executor", "slurm"], "--gpu-ids is an option of --executor local"),
     ):

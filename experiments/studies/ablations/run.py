@@ -26,7 +26,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, draw every seed, and table exact returns."""
     file = options.data / "ablations.csv"
     for part in cases:
-        train_missing_runs(part.experiment, file, OutcomeRow, train_and_score)
+        train_missing_runs(part.experiment, file, OutcomeRow, train_and_score, options.device)
     known = rows.read(file, OutcomeRow)
     for part in CASES:
         if found := with_rows(part.experiment, known):
@@ -77,4 +77,4 @@ def picture(found: Sequence[tuple[PlannedRun, OutcomeRow]]) -> Figure:
     return figure
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

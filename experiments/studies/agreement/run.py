@@ -22,8 +22,9 @@ from ...report.ledger import Cell, ReportTable
 from ...workflows.evaluate import mean_return, play, possible_returns
 from ...workflows.exact import all_scores, finite_problem
 from ...workflows.sweep.experiment import Batch
-from ...workflows.train import Training, train
+from ...workflows.train import Training
 from ..common import rows
+from ..common.devices import trained_at_once
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, RunRow, by_cell, parts, train_missing_runs, with_rows
 from .lattice import LatticeShares, lattice_shares
@@ -79,11 +80,12 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     shares, lattice, worlds = (options.data / f"{name}.csv" for name in ("agreement", "lattice", "worlds"))
     for part in cases:
         if part in MAPS:
-            train_missing_runs(part.experiment, shares, AgreementRow, partial(measure_grid, worlds=worlds))
+            measure = partial(measure_grid, worlds=worlds)
+            train_missing_runs(part.experiment, shares, AgreementRow, measure, options.device)
         elif part == CARTPOLE:
-            train_missing_runs(part.experiment, worlds, WorldRow, measure_cartpole)
+            train_missing_runs(part.experiment, worlds, WorldRow, measure_cartpole, options.device)
         else:
-            train_missing_runs(part.experiment, lattice, LatticeRow, measure_lattice)
+            train_missing_runs(part.experiment, lattice, LatticeRow, measure_lattice, options.device)
     return (
         agreement_table(rows.read(shares, AgreementRow)),
         lattice_table(rows.read(lattice, LatticeRow)),
@@ -93,7 +95,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
 
 def measure_grid(batch: Batch, training: Training, worlds: Path) -> list[AgreementRow]:
     """Train runs on a map, add their returns in changed worlds to a file, and return their agreement."""
-    agent = train(training, training.make_agent()).agent
+    agent = trained_at_once(training).agent
     problem = finite_problem(training.env, training.env_kwargs)
     assert problem is not None
     solution = solve(problem.mdp, agent.config.gamma)
@@ -124,7 +126,7 @@ def returns_with_slip(
 
 def measure_cartpole(batch: Batch, training: Training) -> list[WorldRow]:
     """Train runs on the cart-pole, and play them in every changed one."""
-    agent = train(training, training.make_agent()).agent
+    agent = trained_at_once(training).agent
     return [
         WorldRow(run.cell, run.seed, world, float(mean), None, None)
         for world, env_kwargs in cartpoles()
@@ -156,7 +158,7 @@ def returns_in(agent: Agent, training: Training, env_kwargs: dict[str, float]) -
 
 def measure_lattice(batch: Batch, training: Training) -> list[LatticeRow]:
     """Train runs on the cart-pole, and compare their actions with those of the lattice."""
-    agent = train(training, training.make_agent()).agent
+    agent = trained_at_once(training).agent
     return [LatticeRow(run.cell, run.seed, *of) for run, of in zip(batch, lattice_shares(agent), strict=True)]
 
 
@@ -199,4 +201,4 @@ def world_table(known: Sequence[WorldRow]) -> ReportTable:
     return ReportTable("worlds", "Greedy returns in changed worlds", columns, tuple(lines))
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

@@ -26,7 +26,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, measure variances, and table what each baseline and each gamma does."""
     file, variances = options.data / "baselines.csv", options.data / "variance.csv"
     for part in cases:
-        train_missing_runs(part.experiment, file, OutcomeRow, train_and_score)
+        train_missing_runs(part.experiment, file, OutcomeRow, train_and_score, options.device)
     if BASELINES in cases and not variances.is_file():
         rows.append(variances, measured_variances(BASELINES.experiment))
         terminal.say("variances of the gradient at equal policies")
@@ -94,4 +94,4 @@ def outcome_table(name: str, title: str, experiment: Experiment, known: Sequence
     return ReportTable(name, title, columns, tuple(lines))
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

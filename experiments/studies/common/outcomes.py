@@ -14,7 +14,8 @@ from rlkit.planning import backward_induction, start_value
 from ...workflows.evaluate import play
 from ...workflows.exact import Finite, exact_returns, finite_problem
 from ...workflows.sweep.experiment import Batch, PlannedRun, batch_training
-from ...workflows.train import Training, train
+from ...workflows.train import Training
+from .devices import trained_at_once
 from .scores import EPISODES
 from .sweeps import RunRow
 
@@ -34,7 +35,7 @@ class OutcomeRow(RunRow):
 
 def train_and_score(batch: Batch, training: Training) -> list[OutcomeRow]:
     """Train runs as one computation, and return the outcome of each."""
-    result = train(training, training.make_agent())
+    result = trained_at_once(training)
     return outcomes(batch, training, result.agent, result.cpu_seconds)
 
 

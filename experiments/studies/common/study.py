@@ -18,6 +18,7 @@ class StudyOptions(NamedTuple):
     data: Path  # rows, tables and figures; existing rows are not measured again
     models: Path = Path("runs/robustness")  # trained policies; missing ones are added
     makers: tuple[str, ...] = MAKERS
+    device: str = "cpu"  # where rlkit trains; policies are measured on the CPU
 
 
 class Study(NamedTuple):
@@ -25,4 +26,4 @@ class Study(NamedTuple):
 
     cases: tuple[Any, ...]  # each has a name
     run: Callable[[Sequence[Any], StudyOptions], Sequence[ReportTable]]  # measure these cases; tables of all rows
-    takes: tuple[str, ...] = ()  # which of "models" and "makers" it uses
+    takes: tuple[str, ...] = ()  # which of "models", "makers" and "device" it uses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -62,13 +62,24 @@ def parts(run_file: str, *names: str) -> tuple[Part, ...]:
     return tuple(Part(name, Path(run_file).parent) for name in names)
 
 
-def train_missing_runs(experiment: Experiment, file: Path, kind: type[RunRow], measure: Measure) -> None:
-    """Train the runs of an experiment that have no row in ``file``, batch by batch, and add the rows of each batch."""
+def train_missing_runs(
+    experiment: Experiment, file: Path, kind: type[RunRow], measure: Measure, device: str = "cpu"
+) -> None:
+    """Train the runs of an experiment that have no row in ``file``, batch by batch, and add the rows of each batch.
+
+    Args:
+        experiment: its runs and batches.
+        file: file of the rows.
+        kind: type of the rows.
+        measure: trains a batch, and returns its rows.
+        device: where the batches train.
+    """
     for batch in experiment.batches:
         known = {(row.cell, row.seed) for row in rows.read(file, kind)}
         left = tuple(run for run in batch if (run.cell, run.seed) not in known)
         if left:
-            rows.append(file, measure(left, batch_training([run.configuration for run in left])))
+            training = replace(batch_training([run.configuration for run in left]), device=device)
+            rows.append(file, measure(left, training))
             cells = list(dict.fromkeys(run.cell for run in left))
             terminal.say(f"{experiment.name}: {len(left)} runs, {cells[0]}{' ...' if len(cells) > 1 else ''}")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ...report.ledger import to_json
 from ...stopping import interruptible
 from ...workflows.train import ExactCurve, KeptTraining, Training, TrainingResult, train
+from .devices import on_cpu
 
 FOLDER = "unfinished"
 
@@ -37,7 +38,9 @@ def unfinished(folder: Path, name: str, training: Training) -> Iterator[Path]:
 
 
 def trained(training: Training, folder: Path, name: str, recorded: ExactCurve | None = None) -> TrainingResult:
-    """Train, or continue from the newest checkpoint in a folder; checkpoints take at most 3 % of the time.
+    """Train, or continue from the newest checkpoint in a folder, and return the agent on the CPU.
+
+    Checkpoints take at most 3 % of the time.
 
     Args:
         training: what is trained.
@@ -54,4 +57,4 @@ def trained(training: Training, folder: Path, name: str, recorded: ExactCurve | 
         result = train(training, kept.agent, None if recorded is None else kept.with_curve(recorded), kept, stop)
     if stop():
         raise stop.stopped(f"interrupted at step {kept.agent.num_timesteps:,} of {training.steps:,} of {name}")
-    return result
+    return result._replace(agent=on_cpu(result.agent))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,21 +79,23 @@ def hand_made(name: str) -> ModuleVictim:
     return ModuleVictim([module])
 
 
-def teacher_of(case: DefenseCase, of: Rows, folder: Path) -> str:
+def teacher_of(case: DefenseCase, of: Rows, folder: Path, device: str = "cpu") -> str:
     """The file of the plain policies of the same seeds that are distilled, trained if missing; "" for other cases."""
     if case.defense != DISTILLATION:
         return ""
     comparison, teachers = case.comparison, folder / "teacher"
-    rlkit_policy(comparison.training(PLAIN, [(comparison.teacher, seed) for _, seed in of]), teachers)
+    training = comparison.training(PLAIN, [(comparison.teacher, seed) for _, seed in of])
+    rlkit_policy(replace(training, device=device), teachers)
     return str(teachers / AGENT_FILE)
 
 
-def subject_of(case: DefenseCase, of: Rows, folder: Path) -> Subject:
+def subject_of(case: DefenseCase, of: Rows, folder: Path, device: str = "cpu") -> Subject:
     """The policy of a case, by hand or trained, with the environment that it is evaluated in."""
     task = case.comparison.task
     policy: Any = hand_made(case.name)
     if case.defense:
-        policy = rlkit_policy(case.training(of, teacher_of(case, of, folder)), folder)
+        training = case.training(of, teacher_of(case, of, folder, device))
+        policy = rlkit_policy(replace(training, device=device), folder)
     return task.subject(policy, RLKIT, case.comparison.algo if case.defense else "", [seed for _, seed in of])
 
 
@@ -123,13 +126,14 @@ def measure(
     folder: Path,
     attackers: Iterable[str],
     epsilons: Sequence[float],
+    device: str = "cpu",
 ) -> None:
     """Attack the policy of a case as far as rows are missing; each attack is added when it is done."""
     known = {row.attack for row in rows.read(file, DefenseRow) if (row.case, row.stage) == (case.name, stage)}
     missing = [name for name in attackers if name not in known]
     if not missing:
         return
-    subject = subject_of(case, of, folder)
+    subject = subject_of(case, of, folder, device)
     for name in missing:
         found = attacked(subject, case, stage, of, name, epsilons)
         rows.append(file, [row for row in found if row.attack not in known])
@@ -137,11 +141,11 @@ def measure(
         terminal.say(f"{case.name}, {stage}: {name}")
 
 
-def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
+def certify(file: Path, case: DefenseCase, of: Rows, folder: Path, device: str = "cpu") -> None:
     """Decide at natural states of every seed which actions can be provoked, if there is no row of the case."""
     if case.name in {row.case for row in rows.read(file, CertifiedRow)}:
         return
-    subject, threat = subject_of(case, of, folder), case.comparison.threat
+    subject, threat = subject_of(case, of, folder, device), case.comparison.threat
     obs = visited(subject.policy, subject.make_env(REPORTED_ON, threat.first_seed), CERTIFIED_STATES)
     found = []
     for epsilon in case.comparison.epsilons:
@@ -152,11 +156,11 @@ def certify(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     terminal.say(f"{case.name}: certified")
 
 
-def enclose(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
+def enclose(file: Path, case: DefenseCase, of: Rows, folder: Path, device: str = "cpu") -> None:
     """Bound the exact worst case of a grid's policies from below, if there is no row of the case."""
     if case.name in {row.case for row in rows.read(file, WorstCaseRow)}:
         return
-    subject, threat = subject_of(case, of, folder), case.comparison.threat
+    subject, threat = subject_of(case, of, folder, device), case.comparison.threat
     world = find_dynamics(subject.env, env_kwargs=dict(subject.env_kwargs))
     found = []
     for epsilon in case.comparison.epsilons:
@@ -169,11 +173,11 @@ def enclose(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
     terminal.say(f"{case.name}: enclosed")
 
 
-def measure_distances(file: Path, case: DefenseCase, of: Rows, folder: Path) -> None:
+def measure_distances(file: Path, case: DefenseCase, of: Rows, folder: Path, device: str = "cpu") -> None:
     """Enclose the distances to a change of the action on a grid, if there is no row of the case."""
     if case.name in {row.case for row in rows.read(file, DistanceRow)}:
         return
-    rows.append(file, distance_rows(case, subject_of(case, of, folder)))
+    rows.append(file, distance_rows(case, subject_of(case, of, folder, device)))
     terminal.say(f"{case.name}: distances")
 
 
@@ -183,9 +187,9 @@ def mask(case: DefenseCase, of: Rows, options: StudyOptions) -> None:
     if complete(of_masked(file, case.name)):
         return
     plain = next(each for each in CASES if each.name == case.twin)
-    twin = subject_of(plain, tune(plain, options), options.models / plain.name)
-    threat = case.comparison.threat
-    measure_masking(file, case.name, subject_of(case, of, options.models / case.name), threat, twin.policy)
+    twin = subject_of(plain, tune(plain, options), options.models / plain.name, options.device)
+    subject, threat = subject_of(case, of, options.models / case.name, options.device), case.comparison.threat
+    measure_masking(file, case.name, subject, threat, twin.policy)
 
 
 def tune(case: DefenseCase, options: StudyOptions) -> Rows:
@@ -205,9 +209,8 @@ def tune(case: DefenseCase, options: StudyOptions) -> Rows:
     if tuned.name not in frozen:
         of = [(each, seed) for each in tuned.configurations for seed in case.comparison.tuning_seeds]
         attackers = [name for name, attacker in attackers_of(case.comparison.task).items() if attacker.tunes]
-        measure(
-            file, tuned, TUNING, of, options.models / f"{tuned.name}-tuning", attackers, case.comparison.epsilons[-1:]
-        )
+        models, epsilons = options.models / f"{tuned.name}-tuning", case.comparison.epsilons[-1:]
+        measure(file, tuned, TUNING, of, models, attackers, epsilons, options.device)
         frozen[tuned.name] = chosen_configuration(rows.read(file, DefenseRow), tuned)
         rows.append(choices, [ChosenRow(tuned.name, frozen[tuned.name])])
     return [(next(each for each in tuned.configurations if str(each) == frozen[tuned.name]), seed) for seed in seeds]
@@ -227,19 +230,23 @@ def run(cases: Sequence[DefenseCase], options: StudyOptions) -> Sequence[ReportT
         for case in cases:
             attackers = [name for name, each in attackers_of(case.comparison.task).items() if each.fitted == fitted]
             of[case.name] = of.get(case.name) or tune(case, options)
-            measure(file, case, TEST, of[case.name], options.models / case.name, attackers, case.comparison.epsilons)
+            models, epsilons = options.models / case.name, case.comparison.epsilons
+            measure(file, case, TEST, of[case.name], models, attackers, epsilons, options.device)
             tabulated(options.data)
     on_grid = [case for case in cases if case.comparison.task is GRID]
     for case in on_grid:
-        enclose(options.data / "bounds-rows.csv", case, of[case.name], options.models / case.name)
+        models = options.models / case.name
+        enclose(options.data / "bounds-rows.csv", case, of[case.name], models, options.device)
     for case in (case for case in cases if case.comparison.name == COMPARED and case.arm in (*IN_ORDER, EQUAL.arm)):
-        measure_distances(options.data / "distance-rows.csv", case, of[case.name], options.models / case.name)
+        models = options.models / case.name
+        measure_distances(options.data / "distance-rows.csv", case, of[case.name], models, options.device)
     on_cartpole = [case for case in cases if case.comparison.task is CARTPOLE]
     for case in (case for case in on_cartpole if case.twin is not None):
         mask(case, of[case.name], options)
         tabulated(options.data)
     for case in (case for case in cases if case.comparison.task is not GRID):
-        certify(options.data / "certified-rows.csv", case, of[case.name], options.models / case.name)
+        models = options.models / case.name
+        certify(options.data / "certified-rows.csv", case, of[case.name], models, options.device)
     known = rows.read(file, DefenseRow)
     for comparison in COMPARISONS:
         if any(of_case(known, case.name) for case in CASES if case.comparison is comparison):
@@ -269,4 +276,4 @@ def tabulated(data: Path) -> Sequence[ReportTable]:
     return made
 
 
-STUDY = Study(CASES, run, takes=("models",))
+STUDY = Study(CASES, run, takes=("models", "device"))

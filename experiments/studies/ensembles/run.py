@@ -14,8 +14,9 @@ from ...report.ledger import Cell, ReportTable
 from ...workflows.evaluate import play
 from ...workflows.exact import exact_returns
 from ...workflows.sweep.experiment import Batch
-from ...workflows.train import Training, train
+from ...workflows.train import Training
 from ..common import rows
+from ..common.devices import trained_at_once
 from ..common.outcomes import final_returns, finite_of
 from ..common.scores import EPISODES
 from ..common.study import Study, StudyOptions
@@ -38,13 +39,13 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, and table ensembles beside their members."""
     file = options.data / "ensembles.csv"
     for part in cases:
-        train_missing_runs(part.experiment, file, MemberRow, measure)
+        train_missing_runs(part.experiment, file, MemberRow, measure, options.device)
     return (outcome_table(rows.read(file, MemberRow)),)
 
 
 def measure(batch: Batch, training: Training) -> list[MemberRow]:
     """Train runs as one computation, and evaluate each and the ensembles of successive ones."""
-    agent = train(training, training.make_agent()).agent
+    agent = trained_at_once(training).agent
     ensembles, problem = agent.ensemble(MEMBERS), finite_of(training)
     if problem is None:
         together = play(ensembles, ensembles.evaluation_env(EPISODES)).seed_means
@@ -91,4 +92,4 @@ def gain(alone: NDArray[np.float64], together: NDArray[np.float64]) -> Estimate[
     )
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

@@ -95,4 +95,4 @@ def verdict_table(known: Sequence[Score], planned: int = len(SEEDS)) -> ReportTa
     return ReportTable("equivalence", title, columns, tuple(lines))
 
 
-STUDY = Study(CASES, run, takes=("makers",))
+STUDY = Study(CASES, run, takes=("makers", "device"))

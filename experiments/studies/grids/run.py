@@ -130,4 +130,4 @@ def exact_curve(points: Sequence[Point], optimum: float) -> Figure:
     )
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

@@ -122,4 +122,4 @@ def picture(known: Sequence[Score]) -> Figure:
     return figure
 
 
-STUDY = Study(CASES, run, takes=("makers",))
+STUDY = Study(CASES, run, takes=("makers", "device"))

@@ -16,8 +16,9 @@ from rlkit.statistics import difference_interval, holm, share_interval
 from ...report.ledger import Cell, ReportTable, write_bytes
 from ...workflows.evaluate import mean_return, possible_returns
 from ...workflows.sweep.experiment import Batch
-from ...workflows.train import Training, train
+from ...workflows.train import Training
 from ..common import rows
+from ..common.devices import trained_at_once
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, RunRow, parts, train_missing_runs
 from ..common.tasks import CARTPOLE, SCALE_UNIT
@@ -45,7 +46,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train and attack the runs without rows, and table returns, flips and the tests."""
     file = options.data / "networks.csv"
     for part in cases:
-        train_missing_runs(part.experiment, file, NetworkRow, measure)
+        train_missing_runs(part.experiment, file, NetworkRow, measure, options.device)
     found = by_epsilon(rows.read(file, NetworkRow))
     if found:
         quantities = {label: curves(found, name) for name, label in MEASURES.items()}
@@ -55,7 +56,7 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
 
 def measure(batch: Batch, training: Training) -> list[NetworkRow]:
     """Train runs as one computation, and play each without attack and under the best attack at every epsilon."""
-    agent = train(training, training.make_agent()).agent
+    agent = trained_at_once(training).agent
     curve = robustness_curve(
         agent,
         lambda episodes: CARTPOLE.environments(len(batch), episodes),
@@ -143,4 +144,4 @@ def column(of: Sequence[NetworkRow], name: str) -> list[float]:
     return [getattr(row, name) for row in of]
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

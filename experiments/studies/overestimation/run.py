@@ -17,8 +17,9 @@ from rlkit.statistics import Estimate, difference_interval, mean_interval, share
 from ...report.ledger import Cell, ReportTable
 from ...workflows.exact import all_scores
 from ...workflows.sweep.experiment import Batch
-from ...workflows.train import Training, train
+from ...workflows.train import Training
 from ..common import rows
+from ..common.devices import trained_at_once
 from ..common.outcomes import final_returns, finite_of
 from ..common.study import Study, StudyOptions
 from ..common.sweeps import Part, RunRow, parts, train_missing_runs, with_rows
@@ -40,13 +41,13 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     """Train the runs without rows, and table values and returns."""
     file = options.data / "overestimation.csv"
     for part in cases:
-        train_missing_runs(part.experiment, file, ValueRow, measure)
+        train_missing_runs(part.experiment, file, ValueRow, measure, options.device)
     return (outcome_table(rows.read(file, ValueRow)),)
 
 
 def measure(batch: Batch, training: Training) -> list[ValueRow]:
     """Train runs as one computation, and compare their values with the bound."""
-    agent = train(training, training.make_agent()).agent
+    agent = trained_at_once(training).agent
     excess = excesses(agent, training)
     greedy = final_returns(agent, training)
     return [
@@ -96,4 +97,4 @@ def gap(x: Sequence[ValueRow], y: Sequence[ValueRow], name: str) -> Estimate[flo
     return difference_interval([getattr(row, name) for row in x], [getattr(row, name) for row in y])
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

@@ -38,11 +38,11 @@ def run(cases: Sequence[Part], options: StudyOptions) -> Sequence[ReportTable]:
     tables: list[ReportTable] = []
     for part in cases:
         tuning, test = options.data / f"{part.name}-tuning.csv", options.data / f"{part.name}.csv"
-        train_missing_runs(part.experiment, tuning, OutcomeRow, train_and_score)
+        train_missing_runs(part.experiment, tuning, OutcomeRow, train_and_score, options.device)
         rates = best_rates(part.experiment, rows.read(tuning, OutcomeRow))
         found: list[tuple[str, str, float]] = []  # arm, task, return
         for experiment in tests(part, rates):
-            train_missing_runs(experiment, test, OutcomeRow, train_and_score)
+            train_missing_runs(experiment, test, OutcomeRow, train_and_score, options.device)
             known = with_rows(experiment, rows.read(test, OutcomeRow))
             found += [(run.agent, run.environment, row.greedy) for run, row in known]
         write_bytes(options.data / f"{part.name}.svg", svg(picture(found, limits_of(part.experiment))))
@@ -154,4 +154,4 @@ def picture(found: Sequence[tuple[str, str, float]], limits: Mapping[str, Limits
     return figure
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

@@ -116,4 +116,4 @@ def compare_objectives(case: RobustnessCase, maker: str, models: Path, path: Pat
     terminal.say(f"{case.name}, {maker}: margin and cross-entropy")
 
 
-STUDY = Study(CASES, run, takes=("models", "makers"))
+STUDY = Study(CASES, run, takes=("models", "makers", "device"))

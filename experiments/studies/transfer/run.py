@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,10 +52,11 @@ class Policies(Mapping[str, Any]):
 
     Args:
         models: the folder of folders.
+        device: where missing ones of rlkit are trained.
     """
 
-    def __init__(self, models: Path) -> None:
-        self._models, self._opened = models, dict[str, Any]()
+    def __init__(self, models: Path, device: str = "cpu") -> None:
+        self._models, self._device, self._opened = models, device, dict[str, Any]()
 
     def __iter__(self) -> Iterator[str]:
         yield from (kept.name for kept in settings.KEPT)
@@ -70,7 +72,7 @@ class Policies(Mapping[str, Any]):
 
     def _kept(self, name: str) -> Victim:
         kept = {kept.name: kept for kept in settings.KEPT}[name]
-        return POLICIES[kept.maker](kept.training, self._models / kept.folder)
+        return POLICIES[kept.maker](replace(kept.training, device=self._device), self._models / kept.folder)
 
     def _tree(self) -> DecisionTrees:
         def episodes_of(i: int) -> Env:
@@ -248,7 +250,7 @@ PARTS = (
 
 def run(parts: Sequence[TransferPart], options: StudyOptions) -> Sequence[ReportTable]:
     """Measure what has no row yet, draw the figure of each part, and return their tables."""
-    policies = Policies(options.models)
+    policies = Policies(options.models, options.device)
     tables: list[ReportTable] = []
     for part in parts:
         file = options.data / f"{part.name}-rows.csv"
@@ -270,4 +272,4 @@ def measure_missing(part: TransferPart, policies: Policies, file: Path) -> None:
             terminal.say(f"{part.name}: {unit}")
 
 
-STUDY = Study(PARTS, run, takes=("models",))
+STUDY = Study(PARTS, run, takes=("models", "device"))

@@ -69,4 +69,4 @@ def learning_curve(case: TunedCase, points: Sequence[Point]) -> Figure:
     return learning_curves({name: curve(points)}, ylabel="return of training episodes")
 
 
-STUDY = Study(CASES, run)
+STUDY = Study(CASES, run, takes=("device",))

@@ -162,4 +162,4 @@ def optimally_timed(world: GridWorld, subject: Subject, shown: AttackedValue) ->
     return attained
 
 
-STUDY = Study(CASES, run, takes=("models",))
+STUDY = Study(CASES, run, takes=("models", "device"))

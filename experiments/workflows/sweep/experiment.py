@@ -99,8 +99,12 @@ class _GridEnvironment(NamedTuple):
     env_kwargs: Mapping[str, Any]
 
 
-def read_experiment(path: Path) -> Experiment:
+def read_experiment(path: Path, device: str | None = None) -> Experiment:
     """Read an experiment from a TOML file; its name is that of the file unless it has one.
+
+    Args:
+        path: path of the file.
+        device: where its runs compute; None for the device of the file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -110,7 +114,28 @@ def read_experiment(path: Path) -> Experiment:
     if "name" not in given:
         given["name"] = name_of(path.stem, "the experiment, which is that of its file unless there is a key name,")
         text = f'name = "{path.stem}"\n{text}'  # so that the text alone says everything
+    if device is not None:
+        given["device"] = device
+        text = with_device(text, device)
     return experiment_of(given, text)
+
+
+def with_device(text: str, device: str) -> str:
+    """The text of an experiment whose runs compute on another device.
+
+    Raises:
+        ValueError: the text names a device in a way that is not understood here, such as within quotes over lines.
+    """
+    line = f"device = {json.dumps(device)}"
+    wanted = {**tomllib.loads(text), "device": device}
+    changed = re.sub(r"^[ \t]*device[ \t]*=.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    for made in (changed, f"{line}\n{text}"):
+        try:
+            if tomllib.loads(made) == wanted:
+                return made
+        except tomllib.TOMLDecodeError:
+            continue
+    raise ValueError(f"the device of the experiment cannot be replaced: write {line} in its file")
 
 
 def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:

@@ -51,6 +51,11 @@ class Search(NamedTuple):
     sampler_seed: int
     passed_on: Mapping[str, Any]
 
+    @property
+    def device(self) -> str:
+        """The device of the runs, as given."""
+        return str(self.passed_on.get("device", "cpu"))
+
     def steps_of(self, rung: int) -> int:
         """Environment steps of the runs of a rung; all of them on the last one."""
         return max(int(self.steps // self.reduction ** (self.rungs - 1 - rung)), 1)
@@ -60,15 +65,19 @@ class Search(NamedTuple):
         return int(-(-self.configurations // self.reduction**rung))
 
 
-def read_search(path: Path) -> Search:
+def read_search(path: Path, device: str | None = None) -> Search:
     """Read a search from a TOML file; its name is that of the file unless it has one.
+
+    Args:
+        path: path of the file.
+        device: where its runs compute; None for the device of the file.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no TOML, or see ``search_of``.
     """
     given, _ = read_toml(path, "a search")
-    return search_of({"name": path.stem, **given})
+    return search_of({"name": path.stem, **given, **({} if device is None else {"device": device})})
 
 
 def search_of(given: Mapping[str, Any]) -> Search:
