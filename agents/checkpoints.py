@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from rlkit.arrays import as_whole_number
 from rlkit.atomic_files import remove_leftovers, whole_file
 from rlkit.types import Term
 
@@ -70,7 +71,8 @@ class Checkpoints:
         clock: seconds since an arbitrary origin.
 
     Raises:
-        ValueError: keep_last or every_steps below 1, keep_best below 0, or a share outside (0, 1].
+        ValueError: keep_last or every_steps below 1, keep_best below 0, or one of them not a whole number; or a share
+            outside (0, 1].
     """
 
     def __init__(
@@ -83,10 +85,8 @@ class Checkpoints:
         share: float = SHARE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if keep_last < 1 or keep_best < 0:
-            raise ValueError(f"keep_last must be at least 1 and keep_best at least 0, got {keep_last} and {keep_best}")
-        if every_steps is not None and every_steps < 1:
-            raise ValueError(f"every_steps must be at least 1, got {every_steps}")
+        keep_last, keep_best = as_whole_number(keep_last, "keep_last"), as_whole_number(keep_best, "keep_best", 0)
+        every_steps = None if every_steps is None else as_whole_number(every_steps, "every_steps")
         if not 0.0 < share <= 1.0:
             raise ValueError(f"the share of time for saving must be above 0 and at most 1, got {share}")
         self.folder = Path(folder) / FOLDER

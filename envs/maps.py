@@ -284,14 +284,18 @@ def random_map(
         attempts: maximum number of maps to draw.
 
     Raises:
-        ValueError: fewer than two tiles; probabilities that are negative or sum to more than one.
+        ValueError: fewer than two tiles; probabilities that are negative or sum to more than one; a seed
+            that is no integer, or negative.
         RuntimeError: no solvable map in ``attempts`` draws.
     """
     if rows < 1 or columns < 1 or rows * columns < 2:
         raise ValueError(f"a map of {rows} x {columns} tiles: start and goal need at least two")
     if not (holes >= 0 and walls >= 0 and holes + walls <= 1):
         raise ValueError(f"holes {holes} and walls {walls}: probabilities, give numbers from 0 that sum to at most 1")
-    generator = np.random.Generator(np.random.Philox(seed))
+    try:
+        generator = np.random.Generator(np.random.Philox(seed))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"seed must be an integer at least 0, got {seed!r:.80}") from error
     for _ in range(attempts):
         u = generator.random((rows, columns))
         letters = np.where(u < holes, HOLE, np.where(u < holes + walls, WALL, FREE))

@@ -6,7 +6,9 @@ Public methods take tensors, numpy arrays and nested lists. They take one observ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+LARGEST_COUNT = 2**62  # what counts stays below it, in 64-bit integers
 Given = ArrayLike | Tensor  # a number, a nested list, a numpy array or a tensor
 
 
@@ -163,6 +166,26 @@ def as_numbers(given: Given, name: str) -> tuple[float, ...]:
     return tuple(float(number) for number in numbers)
 
 
+def as_whole_number(given: Any, name: str, least: int = 1) -> int:
+    """Convert a count to int; a float or a number of numpy or torch is accepted if it is whole, such as 1e5.
+
+    Args:
+        given: a number.
+        name: name of the argument, for the message.
+        least: smallest number that is accepted.
+
+    Raises:
+        ValueError: something else than a whole number, or one below ``least`` or of 2**62 or more.
+    """
+    number: Any = given.item() if isinstance(given, Tensor | np.ndarray) and given.ndim == 0 else given
+    if isinstance(number, bool | np.bool_) or not _is_whole(number):
+        raise ValueError(f"{name} must be a whole number, got {given!r:.80}")
+    if not least <= number < LARGEST_COUNT:
+        limit = f"at least {least}" if number < least else "below 2**62"
+        raise ValueError(f"{name} must be {limit}, got {given!r:.80}")
+    return int(number)
+
+
 def refuse_nonfinite(numbers: Tensor, name: str) -> None:
     """Refuse NaN and infinite numbers.
 
@@ -176,6 +199,11 @@ def refuse_nonfinite(numbers: Tensor, name: str) -> None:
             f"{name} must be finite, got {numbers[tuple(first)].item()} at index {first} ({int((~finite).sum())} of "
             f"{numbers.numel()} numbers are NaN or infinite)"
         )
+
+
+def _is_whole(number: Any) -> bool:
+    """Whether this is a finite real number without fraction."""
+    return isinstance(number, Real) and math.isfinite(number) and number == int(number)  # type: ignore[call-overload]
 
 
 def _shape_of(space: Any, obs: Tensor) -> Sequence[int] | None:

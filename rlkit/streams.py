@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import index
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def as_seeds(given: int | Iterable[int]) -> tuple[int, ...]:
         ValueError: a count below one, an empty sequence, or anything that is not integers.
     """
     try:
-        seeds = tuple(index(seed) for seed in (given if np.iterable(given) else range(index(given))))
+        seeds = tuple(_integer(seed) for seed in (given if np.iterable(given) else range(_integer(given))))
     except TypeError as error:
         raise ValueError(
             f"seeds must be a count such as 8, or one integer per row such as range(8) or [3], got {given!r}"
@@ -354,6 +354,17 @@ def _generator_at(words: tuple[int, int], number: int) -> np.random.Generator:
     generator = np.random.Generator(_philox_at(words, counter))
     generator.random(inside)
     return generator
+
+
+def _integer(given: Any) -> int:
+    """Return an integer of Python, numpy or torch as int; a boolean is none.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if isinstance(given, bool | np.bool_) or getattr(given, "dtype", None) == torch.bool:
+        raise TypeError(f"{given} is a boolean")
+    return index(given)
 
 
 def _as_int64(keys: list[tuple[int, int]], device: torch.device) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ from rlkit.adversarial import (
     warnings_of,
 )
 from rlkit.agents import A2C, DQN, TabularQ
-from rlkit.arrays import as_action_mask, as_actions, as_tensor
+from rlkit.arrays import as_action_mask, as_actions, as_tensor, as_whole_number
 
 B, D = 3, 4
 LINEAR, BUDGET = Linear(normal(1, D, 3)), Budget(0.3)
@@ -207,3 +208,24 @@ def test_nobody_changes_the_callers_observations(victim: Any) -> None:
     assert torch.equal(obs, kept)
     assert torch.equal(u, numbers)
     assert (result.distance <= 0.3 + 1e-6).all()
+
+
+@pytest.mark.parametrize("given", [1000, 1e3, np.int64(1000), np.float32(1000), np.array(1e3), torch.tensor(1000)])
+def test_a_whole_number_of_any_kind_is_an_int(given: Any) -> None:
+    number = as_whole_number(given, "steps")
+    assert type(number) is int
+    assert number == 1000
+
+
+@pytest.mark.parametrize("given", ["1000", 300.5, float("nan"), float("inf"), None, True, [1000], 1j, np.array([3])])
+def test_other_counts_are_refused_by_name_and_value(given: Any) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"steps must be a whole number, got {given!r}")):
+        as_whole_number(given, "steps")
+
+
+def test_a_count_has_limits() -> None:
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+        as_whole_number(0, "steps")
+    with pytest.raises(ValueError, match=r"steps must be below 2\*\*62, got 1e\+30"):
+        as_whole_number(1e30, "steps")
+    assert as_whole_number(0, "steps", 0) == 0

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import rlkit.envs
+from rlkit.arrays import as_whole_number
 from rlkit.devices import usable_device
 from rlkit.evaluation import EVALUATION_SEED
 from rlkit.nn import Optimizer, clip_rows_, encode, flush_denormals, known_within, normalizer, row_norm
@@ -191,8 +192,9 @@ class Agent(NetworkPolicy):
             the agent.
 
         Raises:
-            ValueError: total_timesteps below one.
+            ValueError: total_timesteps is below one or not a whole number; 1e5 is one.
         """
+        total_timesteps = as_whole_number(total_timesteps, "total_timesteps")
         steps = self.training(total_timesteps)
         for _ in progress(self, steps, total_timesteps) if progress_bar else steps:
             pass
@@ -210,7 +212,7 @@ class Agent(NetworkPolicy):
             every: environment steps between two rows; None means a hundredth of ``total_timesteps``.
 
         Raises:
-            ValueError: total_timesteps or every below one.
+            ValueError: total_timesteps or every is below one or not a whole number; 1e5 is one.
         """
         self._begin(total_timesteps, every)
         return (self.num_timesteps for logged in self._iterations() if logged)
@@ -227,11 +229,11 @@ class Agent(NetworkPolicy):
     def _begin(self, total_timesteps: int, every: int | None) -> None:
         """Set the end of the training and the phase of its log."""
         state = self.training_state
+        total_timesteps = as_whole_number(total_timesteps, "total_timesteps")
+        every = None if every is None else as_whole_number(every, "every")
         goes_on = 0 < self.timesteps_left == total_timesteps and every in (None, state.every) and state.due > 0
         if every is None:
             every = state.every if goes_on else max(total_timesteps // 100, 1)
-        if total_timesteps < 1 or every < 1:
-            raise ValueError(f"total_timesteps and every must be at least 1, got {total_timesteps} and {every}")
         if not goes_on:
             state.end = self.num_timesteps + total_timesteps
             state.every, state.due = every, self.num_timesteps + every
@@ -371,6 +373,7 @@ class Agent(NetworkPolicy):
 
     def evaluation_env(self, episodes: int, seed: int = EVALUATION_SEED, rows: int | None = None) -> Env:
         """Make S (or ``rows``) x ``episodes`` copies of one episode each, the same for every row and every agent."""
+        episodes = as_whole_number(episodes, "episodes")
         seeds = [seed] * (rows or self.num_seeds)
         return self.source.make(seeds, episodes, restart=False, noise="gymnasium", double=True)
 

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from rlkit.arrays import Given, as_action_mask, as_observations, refuse_nonfinite
+from rlkit.arrays import Given, as_action_mask, as_observations, as_whole_number, refuse_nonfinite
 from rlkit.evaluation import EVALUATION_SEED, rollout
 from rlkit.exploration import categorical, epsilon_greedy, epsilon_greedy_probs, mask_logits
 from rlkit.nn import MLP, Normalizer, encode
@@ -162,10 +162,9 @@ class ScoredPolicy:
         every call, and leave those of ``act`` and ``predict`` alone.
 
         Raises:
-            ValueError: episodes below one.
+            ValueError: episodes is below one or not a whole number.
         """
-        if episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {episodes}")
+        episodes = as_whole_number(episodes, "episodes")
         kept, self._sampling = self._sampling, None
         try:
             played = rollout(self, self.evaluation_env(episodes, seed), deterministic=deterministic)

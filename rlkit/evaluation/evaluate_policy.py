@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlkit.arrays import as_whole_number
 from rlkit.types import Env, Policy, Starts
 
 from .env_adapters import EnvAdapter, adapter_of, changes_returns, frozen, generator_kept
@@ -111,12 +112,12 @@ def evaluate_policy(
         RuntimeWarning: capped episodes, or rewards that a wrapper changes (only with ``warn``).
 
     Raises:
-        ValueError: n_eval_episodes or max_steps below 1; a seed, callback or rendering asked of an ``Env`` of rlkit,
-            or more episodes than it has where a reset repeats them; an environment or model of no known kind.
+        ValueError: n_eval_episodes or max_steps is below 1 or not a whole number; a seed, callback or rendering asked
+            of an ``Env`` of rlkit, or more episodes than it has where a reset repeats them; an environment or model of
+            no known kind.
         AssertionError: the mean return is not above ``reward_threshold``.
     """
-    if n_eval_episodes < 1:
-        raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes}")
+    n_eval_episodes = as_whole_number(n_eval_episodes, "n_eval_episodes")
     adapter = adapter_of(env)
     cap = step_cap(max_steps, env.max_episode_steps if adapter is None else adapter.limit)
     if adapter is None:

@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+from rlkit.arrays import as_whole_number
+
 EVALUATION_SEED = 10_000  # of the first paired evaluation episode, by default; training uses small seeds
 STEP_CAP = 10_000  # steps of an episode whose environment has no time limit
 
@@ -15,11 +17,11 @@ def step_cap(max_steps: int | None, limit: int | None) -> int:
     """Return the steps that an episode may take: ``max_steps``, else the environment's limit, else 10,000.
 
     Raises:
-        ValueError: max_steps below 1.
+        ValueError: max_steps is below 1 or not a whole number.
     """
-    if max_steps is not None and max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    return max_steps or limit or STEP_CAP
+    if max_steps is not None:
+        return as_whole_number(max_steps, "max_steps")
+    return limit or STEP_CAP
 
 
 def warn_capped(capped: NDArray[np.bool_], cap: int) -> None:

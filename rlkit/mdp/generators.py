@@ -37,9 +37,10 @@ def garnet(
         reward_density: probability that a reward is not 0.
 
     Raises:
-        ValueError: a size that is not positive; more successors than states; a probability outside [0, 1].
+        ValueError: no generator; a size that is not positive; more successors than states; a probability outside
+            [0, 1].
     """
-    _verify(num_states, num_actions, ending, reward_density)
+    _verify(rng, num_states, num_actions, ending, reward_density)
     if not 1 <= num_successors <= num_states:
         raise ValueError(f"num_successors {num_successors}: give a number from 1 to num_states, {num_states}")
     rows = num_states * num_actions
@@ -69,9 +70,9 @@ def dense_random(num_states: int, num_actions: int, rng: np.random.Generator) ->
         rng: source of randomness.
 
     Raises:
-        ValueError: a size that is not positive.
+        ValueError: no generator, or a size that is not positive.
     """
-    _verify(num_states, num_actions, 0.0, 1.0)
+    _verify(rng, num_states, num_actions)
     shape = (num_states, num_actions, num_states)
     successor = np.broadcast_to(np.arange(num_states), shape)
     ends = np.zeros(shape, np.bool_)
@@ -91,9 +92,9 @@ def layered(num_layers: int, width: int, num_actions: int, rng: np.random.Genera
         rng: source of randomness.
 
     Raises:
-        ValueError: a size that is not positive.
+        ValueError: no generator, or a size that is not positive.
     """
-    _verify(num_layers * width, num_actions, 0.0, 1.0)
+    _verify(rng, num_layers * width, num_actions)
     shape = (num_layers * width, num_actions, 2)
     layer = np.arange(shape[0])[:, None, None] // width
     last = layer == num_layers - 1
@@ -122,9 +123,9 @@ def random_grid(
         slip: probability of a slip.
 
     Raises:
-        ValueError: a size that is not positive, or a probability outside [0, 1].
+        ValueError: no generator, a size that is not positive, or a probability outside [0, 1].
     """
-    _verify(rows * columns, 4, holes, walls)
+    _verify(rng, rows * columns, 4, holes, walls)
     goal = np.zeros((rows, columns), np.bool_)
     goal[-1, -1] = True
     scattered = rng.random((2, rows, columns))
@@ -141,8 +142,10 @@ def _gaps(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.diff(edges, axis=-1)
 
 
-def _verify(num_states: int, num_actions: int, *probabilities: float) -> None:
-    """Raise ValueError unless sizes are positive and probabilities lie in [0, 1]."""
+def _verify(rng: np.random.Generator, num_states: int, num_actions: int, *probabilities: float) -> None:
+    """Raise ValueError unless there is a generator, sizes are positive and probabilities lie in [0, 1]."""
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng must be a numpy Generator, got {rng!r:.80}: pass numpy.random.default_rng(0)")
     if num_states < 1 or num_actions < 1:
         raise ValueError(f"{num_states} states and {num_actions} actions: give at least one of each")
     for probability in probabilities:

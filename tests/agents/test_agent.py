@@ -247,10 +247,29 @@ def pole(steps):
 def test_bad_lengths_are_refused(agent):
     with pytest.raises(ValueError, match="at least 1"):
         agent.learn(0)
-    with pytest.raises(ValueError, match="at least 1, got 10 and 0"):
+    with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         agent.training(10, every=0)
+    with pytest.raises(ValueError, match=r"every must be a whole number, got 5\.5"):
+        agent.iterations(10, every=5.5)
     with pytest.raises(ValueError, match="at least 1"):
         agent.evaluate(0)
+    with pytest.raises(ValueError, match=r"episodes must be a whole number, got 2\.5"):
+        agent.evaluate(2.5)
+    assert agent.evaluate(2.0).shape == (3, 2)
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize(
+    ("algorithm", "env", "settings"),
+    [(PPO, "CartPole-v1", {"n_steps": 50, "batch_size": 50}), (TabularQ, "FrozenLake-v1", {})],
+)
+def test_lengths_are_whole_numbers_on_every_engine(algorithm, env, settings, engine):
+    agent = algorithm(env, device="cpu", engine=engine, **settings)
+    for wrong in ("1000", math.nan, math.inf, 300.5, True, None):
+        with pytest.raises(ValueError, match=f"total_timesteps must be a whole number, got {wrong!r}"):
+            agent.learn(wrong)
+    assert agent.learn(1e2).num_timesteps == agent.training_state.end == 100
+    assert agent.learn(np.float32(50), progress_bar=True).num_timesteps == 150
 
 
 @pytest.mark.slow

@@ -120,7 +120,9 @@ def test_an_integer_is_a_count_of_seeds_and_a_sequence_names_them(seeds, rows):
     assert DQN("CartPole-v1", seeds=seeds, device="cpu").seeds == rows
 
 
-@pytest.mark.parametrize("seeds", [None, 0.5, "12", [0.5], np.array(1.5), [None], [[1]]])
+@pytest.mark.parametrize(
+    "seeds", [None, 0.5, "12", [0.5], np.array(1.5), [None], [[1]], True, [True], np.array([True]), torch.tensor(True)]
+)
 @pytest.mark.parametrize("make", [DQN, rlkit.envs.make], ids=["agent", "env"])
 def test_seeds_that_are_not_integers_are_refused(make, seeds):
     with pytest.raises(ValueError, match="seeds must be a count such as 8, or one integer per row"):

@@ -640,6 +640,8 @@ def test_observations_too_large_for_memory_are_refused_before_they_are_made() ->
         ((1, 1, 0), ValueError, r"a map of 1 x 1 tiles: start and goal need at least two"),
         ((3, 3, 0, 0.7, 0.4), ValueError, r"holes 0\.7 and walls 0\.4: probabilities"),
         ((3, 3, 0, -0.1), ValueError, r"holes -0\.1 and walls 0\.0: probabilities"),
+        ((3, 3, np.random.default_rng(0)), ValueError, r"seed must be an integer at least 0, got Generator"),
+        ((3, 3, -1), ValueError, r"seed must be an integer at least 0, got -1"),
         ((9, 9, 0, 1.0), RuntimeError, r"no solvable map of 9 x 9 .* in 1000 draws: lower them or raise `attempts`"),
     ],
 )

@@ -531,6 +531,10 @@ def test_a_layered_mdp_ends_in_as_many_steps_as_it_has_layers() -> None:
         (lambda rng: garnet(0, 1, 1, rng), "0 states and 1 actions"),
         (lambda rng: garnet(3, 1, 1, rng, ending=1.5), r"probability 1\.5"),
         (lambda rng: random_grid(3, 3, rng, holes=-0.1), r"probability -0\.1"),
+        (lambda rng: garnet(3, 1, 1, 0), "rng must be a numpy Generator, got 0: pass numpy.random.default_rng"),  # type: ignore[arg-type]
+        (lambda rng: dense_random(3, 1, None), "rng must be a numpy Generator, got None"),  # type: ignore[arg-type]
+        (lambda rng: layered(3, 1, 1, np.random), "rng must be a numpy Generator, got <module"),  # type: ignore[arg-type]
+        (lambda rng: random_grid(3, 3, 1.5), r"rng must be a numpy Generator, got 1\.5"),  # type: ignore[arg-type]
     ],
 )
 def test_generators_refuse_what_has_no_meaning(make: Any, message: str) -> None:
