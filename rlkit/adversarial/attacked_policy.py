@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlkit.arrays import Given, as_observations
+from rlkit.arrays import Given, as_observations, as_whole_number
 from rlkit.streams import Stream
 from rlkit.types import Starts
 
 from .attacks.base import Attack, perturb, warn_if_nonfinite, warn_if_stochastic
 from .attacks.subset import perturb_where
 from .budget import Budget, as_budget, per_feature, tiled
+from .checks import as_attack, as_timing
 from .timing import Always, Timing, attack_now
 from .victims.base import OneHot, QueryCounter, Victim, as_victim
 
@@ -58,7 +59,8 @@ class AttackedPolicy:
             bound.
 
     Raises:
-        ValueError: attacks_per_episode is negative, or episode_budget is, or is given with another norm than "2".
+        ValueError: attacks_per_episode is negative or not a whole number, episode_budget is negative or is given with
+            another norm than "2", or the attack or the timing is a name or a class.
     """
 
     def __init__(
@@ -74,19 +76,19 @@ class AttackedPolicy:
         once: bool = False,
         episode_budget: float | Tensor | None = None,
     ) -> None:
-        if attacks_per_episode is not None and attacks_per_episode < 0:
-            raise ValueError(f"attacks_per_episode must be at least 0, or None for no limit, got {attacks_per_episode}")
+        if attacks_per_episode is not None:
+            attacks_per_episode = as_whole_number(attacks_per_episode, "attacks_per_episode", 0)
         if episode_budget is not None and not bool((torch.as_tensor(episode_budget) >= 0).all()):
             raise ValueError(f"episode_budget must be at least 0, or None for no bound, got {episode_budget}")
         if episode_budget is not None and as_budget(budget).norm != "2":
             raise ValueError(f"an episode_budget is an l2 length: use Budget(norm='2'), got {as_budget(budget).norm!r}")
         self.policy: Victim = as_victim(policy)
         self.victim = QueryCounter(self.policy)
-        self.attack = attack
+        self.attack = as_attack(attack)
         self.budget = as_budget(budget)
         self.target = target
         self.seeds = seeds if seeds is not None else getattr(self.policy, "seeds", None)
-        self.timing = Always() if timing is None else timing
+        self.timing = Always() if timing is None else as_timing(timing)
         self.attacks_per_episode = attacks_per_episode
         self.groups, self.once = groups, once
         self.episode_budget = episode_budget

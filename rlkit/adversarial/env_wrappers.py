@@ -23,6 +23,7 @@ from torch import Tensor
 from .attacked_policy import AttackedPolicy
 from .attacks.base import Attack
 from .budget import Budget, as_budget
+from .checks import as_attack
 from .timing import Timing
 from .victims.base import OneHot, Victim, as_victim
 
@@ -216,7 +217,7 @@ def _maker(victim: Victim, *rest: Any) -> Callable[[Sequence[int]], AttackedPoli
     rows = getattr(victim, "num_seeds", None)
     if rows not in (None, 1):
         raise ValueError(f"the victim has {rows} seeds and an environment shows one: use victim[i]")
-    attack, budget, timing, attacks_per_episode, target = rest
+    attack, budget, timing, attacks_per_episode, target = as_attack(rest[0]), *rest[1:]
     return lambda seeds: AttackedPolicy(victim, attack, budget, seeds, target, timing, attacks_per_episode)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rlkit.arrays import Given, as_observations, as_tensor
-from rlkit.evaluation import Perturb, Perturbation, walk
+from rlkit.evaluation import Perturb, Perturbation, as_batched_env, walk
 from rlkit.types import Env, Policy
 
 from .victims.base import as_victim, isolated
@@ -52,7 +52,7 @@ def hijack_rollout(
     Raises:
         ValueError: see ``rlkit.evaluation.walk``.
     """
-    policy, attacker = as_victim(policy), isolated(attacker)
+    policy, attacker, env = as_victim(policy), isolated(attacker), as_batched_env(env)
     returns = torch.zeros(env.obs.shape[:2], dtype=torch.float64, device=env.obs.device)
     lengths = torch.zeros(returns.shape, dtype=torch.int64, device=returns.device)
     followed = torch.zeros_like(lengths)

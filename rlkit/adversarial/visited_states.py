@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rlkit.arrays import as_whole_number
 from rlkit.evaluation import walk
 from rlkit.types import Env, Policy
 
@@ -24,10 +25,9 @@ def visited(policy: Policy, env: Env, count: int, max_steps: int | None = None) 
         max_steps: see ``rlkit.evaluation.rollout``.
 
     Raises:
-        ValueError: count is below 1.
+        ValueError: count is below 1 or not a whole number.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+    count = as_whole_number(count, "count")
     policy = as_victim(policy)
     steps = [(step.obs.clone(), step.running) for step in walk(policy, env, max_steps)]
     obs, running = (torch.stack(field, dim=2) for field in zip(*steps, strict=True))  # [S, B, T, ...], [S, B, T]

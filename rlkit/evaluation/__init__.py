@@ -5,7 +5,7 @@ from .env_adapters import EnvAdapter, Infos, Stepped
 from .evaluate_policy import Predictor, Scores, evaluate_policy
 from .limits import EVALUATION_SEED, STEP_CAP
 from .perturbation import Perturb, Perturbation
-from .rollout import Episodes, Step, observation_std, rollout, walk
+from .rollout import Episodes, Step, as_batched_env, observation_std, rollout, walk
 
 __all__ = [
     "EVALUATION_SEED",
@@ -20,6 +20,7 @@ __all__ = [
     "Scores",
     "Step",
     "Stepped",
+    "as_batched_env",
     "evaluate_policy",
     "observation_std",
     "rollout",

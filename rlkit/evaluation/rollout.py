@@ -8,7 +8,7 @@ finish first, so those would be a biased sample). Both stop at a step cap and wa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import torch
@@ -69,15 +69,34 @@ def rollout(
         RuntimeWarning: episodes were still running at the cap.
 
     Raises:
-        ValueError: max_steps below 1, a policy with another number of seeds than the environment's, or a ``perturb``
-            that ``as_perturbation`` refuses.
+        ValueError: max_steps is below 1 or not a whole number, the policy has another number of seeds than the
+            environment, the environment is of another library, or ``as_perturbation`` refuses ``perturb``.
     """
+    as_batched_env(env)
     attack = None if perturb is None else as_perturbation(perturb)
     with torch.no_grad():
         episodes = _played(policy, env, max_steps, deterministic, attack)
     if warn:
         warn_capped(episodes.capped.cpu().numpy(), step_cap(max_steps, env.max_episode_steps))
     return episodes
+
+
+def as_batched_env(env: Any, name: str = "env") -> Env:
+    """Return an ``Env`` of rlkit as it is.
+
+    Args:
+        env: the object given.
+        name: name of the argument, for the message.
+
+    Raises:
+        ValueError: something else, such as an id, a function, or an environment of gymnasium.
+    """
+    if all(hasattr(env, part) for part in ("obs", "seeds", "num_envs", "step")):
+        return env  # type: ignore[no-any-return]
+    raise ValueError(
+        f"{name} must be a batched Env of rlkit, got {env!r:.80}: pass agent.evaluation_env(episodes), or "
+        "rlkit.envs.make(id, seeds=.., num_envs=.., restart=False); evaluate_policy takes those of other libraries"
+    )
 
 
 def _played(
@@ -115,10 +134,12 @@ def walk(
     Raises:
         ValueError: see ``rollout``.
     """
+    as_batched_env(env)
     num_seeds = getattr(policy, "num_seeds", None)
     if num_seeds not in (None, len(env.seeds)):
         raise ValueError(
-            f"the policy has {num_seeds} seeds and the environment {len(env.seeds)} rows: make it with one seed a row"
+            f"the policy has {num_seeds} seeds and the environment {len(env.seeds)} rows: make it with one seed a row, "
+            "as the policy's own evaluation_env does (of one row that is agent[0].evaluation_env)"
         )
     attack = None if perturb is None else as_perturbation(perturb)
     with_memory = [each for each in (policy, attack) if isinstance(each, EpisodicPolicy | Perturbation)]
@@ -168,7 +189,7 @@ def observation_std(policy: Policy, env: Env, max_steps: int | None = None) -> T
     Raises:
         ValueError: integer observations of a Discrete space, which have no spread.
     """
-    if isinstance(env.observation_space, gymnasium.spaces.Discrete):
+    if isinstance(as_batched_env(env).observation_space, gymnasium.spaces.Discrete):
         raise ValueError(
             f"observations are indices of {env.observation_space}, whose spread means nothing: "
             "make the environment with an encoding, such as observation='onehot' or 'coordinates'"

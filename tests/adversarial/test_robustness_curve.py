@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from typing import Any
 
+import gymnasium
 import pytest
 import torch
 from victims import DIMS, Linear, mlp, normal, uniform
 
 import rlkit.envs
-from rlkit.adversarial import FGSM, PGD, AtRandom, AttackedPolicy, Budget, Noise, perturb, robustness_curve
+from rlkit.adversarial import (
+    FGSM,
+    PGD,
+    AtRandom,
+    AttackedObservation,
+    AttackedPolicy,
+    BestOf,
+    Budget,
+    LabelVictim,
+    Noise,
+    Strategic,
+    TargetAction,
+    Transfer,
+    adversarial_distance,
+    at_share,
+    distance_curve,
+    examine,
+    execute,
+    hijack_rollout,
+    imitate,
+    linear_adversary,
+    perturb,
+    robustness_curve,
+    sweep,
+    transfer_matrix,
+    visited,
+)
 from rlkit.adversarial.attacks.subset import perturb_where
 from rlkit.adversarial.victims.base import QueryCounter
-from rlkit.evaluation import ConcatEnv, rollout
+from rlkit.evaluation import ConcatEnv, observation_std, rollout
 from rlkit.types import Env
 
 BALANCER = Linear(torch.tensor([[0.0, 0.0], [0.0, 0.1], [-3.0, 3.0], [-0.5, 0.5]]).expand(2, 4, 2))
@@ -88,3 +117,91 @@ def test_only_what_is_attacked_is_computed() -> None:
     asked = counted.asked
     assert (perturb_where(torch.zeros_like(now), attack, counted, obs, budget, u) == obs).all()
     assert counted.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("make_env", "message"),
+    [
+        ("CartPole-v1", "make_env must be a function of (episodes) that returns a batched Env of rlkit, got 'CartPole"),
+        (lambda: gymnasium.make("CartPole-v1"), "got one of (): pass agent.evaluation_env"),
+        (
+            lambda episodes: gymnasium.make("CartPole-v1"),
+            "what make_env(3) returns must be a batched Env of rlkit",
+        ),
+        (cartpoles(3), "got <rlkit.envs.batched.BatchedEnv"),
+        (lambda episodes: cartpoles(episodes, seeds=1), "2 seeds and the environment 1 rows: make it with one seed a"),
+    ],
+)
+def test_what_makes_no_environment_is_refused_with_the_remedy(make_env: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        robustness_curve(BALANCER, make_env, FGSM(), 0.1, episodes=3)
+    if "rows" not in message:
+        moves = TargetAction(FGSM(), 2)
+        message = message.replace("(episodes)", "(episodes, first_seed)").replace("(3)", "(2, 0)")
+        function = (lambda episodes, first_seed: make_env(episodes)) if "returns must" in message else make_env
+        with pytest.raises(ValueError, match=re.escape(message)):
+            next(linear_adversary(BALANCER, function, moves, 0.1, [1], [0, 1]))
+        with pytest.raises(ValueError, match="make_env"):
+            imitate(BALANCER, make_env)
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        ("fgsm", "must be an attack, such as FGSM(), got 'fgsm'"),
+        (FGSM, "must be an attack, such as FGSM(), got the class FGSM: write FGSM(...)"),
+        (None, "must be an attack, such as FGSM(), got None"),
+    ],
+)
+def test_names_and_classes_of_attacks_are_refused(attack: Any, message: str) -> None:
+    obs, u = normal(2, 3, 4), uniform(2, 3, 4)
+    for call in (
+        lambda: robustness_curve(BALANCER, cartpoles, [attack], 0.1),
+        lambda: robustness_curve(BALANCER, cartpoles, attack, 0.1),
+        lambda: AttackedPolicy(BALANCER, attack, 0.1),
+        lambda: AttackedObservation(gymnasium.make("CartPole-v1"), LabelVictim(lambda obs: obs), attack, 0.1),
+        lambda: BestOf([FGSM(), attack]),  # type: ignore[arg-type]
+        lambda: TargetAction(attack, 2),
+        lambda: Transfer(attack, BALANCER),
+        lambda: perturb(attack, BALANCER, obs, 0.1),
+        lambda: execute(attack, BALANCER, obs, 0.1),
+        lambda: sweep(attack, BALANCER, obs, 0.1, 0.1),
+        lambda: adversarial_distance(attack, BALANCER, obs, 0.1),
+        lambda: distance_curve(attack, BALANCER, obs, 0.1, 0.1),
+        lambda: transfer_matrix(attack, {"a": BALANCER}, {"a": BALANCER}, obs, 0.1, u),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+
+
+def test_counts_and_timings_of_a_curve_are_refused_by_name() -> None:
+    def curve(**arguments: Any) -> None:
+        robustness_curve(BALANCER, cartpoles, FGSM(), 0.1, **arguments)
+
+    with pytest.raises(ValueError, match=r"episodes must be a whole number, got 2\.5"):
+        curve(episodes=2.5)
+    with pytest.raises(ValueError, match=r"spread must be a whole number, got 2\.5"):
+        curve(spread=2.5)
+    with pytest.raises(ValueError, match="attacks_per_episode must be at least 0, got -1"):
+        curve(attacks_per_episode=-1)
+    with pytest.raises(ValueError, match="timing must be a timing, such as Every"):
+        curve(timing="random")
+    with pytest.raises(ValueError, match="moves must be TargetAction"):
+        next(linear_adversary(BALANCER, cartpoles, "fgsm", 0.1, [1], [0, 1]))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="attacks must be Checked"):
+        examine(BALANCER, normal(2, 3, 4), 0.1, 0.1, attacks=FGSM())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "env", ["CartPole-v1", gymnasium.make("CartPole-v1"), cartpoles], ids=["id", "gym", "function"]
+)
+def test_rollouts_need_a_batched_environment(env: Any) -> None:
+    for call in (
+        lambda: rollout(BALANCER, env),
+        lambda: visited(BALANCER, env, 3),
+        lambda: hijack_rollout(BALANCER, BALANCER, env),
+        lambda: observation_std(BALANCER, env),
+        lambda: at_share(Strategic(0.1), 0.2, BALANCER, env),
+    ):
+        with pytest.raises(ValueError, match=r"env must be a batched Env of rlkit, got .*evaluation_env\("):
+            call()

@@ -24,6 +24,7 @@ from rlkit.arrays import Given, as_actions, as_numbers, as_observations, as_unif
 from rlkit.types import Policy
 
 from ..budget import Budget, apart, as_budget, per_feature, tiled
+from ..checks import as_attack
 from ..objectives import margin
 from ..victims.base import Access, IsolatedVictim, QueryCounter, Victim, isolated, name_of, scores_of
 
@@ -89,7 +90,8 @@ def perturb(
 
     Raises:
         ValueError: the observations do not fit the budget (``Budget.check``), u or target has another shape, a target
-            is not an action of the victim, or the victim lacks the access that the attack needs.
+            is not an action of the victim, the victim lacks the access that the attack needs, or the attack is a name
+            or a class.
     """
     victim, obs, budget, u, target = posed(victim, obs, budget, u, target, finite=False)
     _check_access(attack, victim)
@@ -272,7 +274,7 @@ def nonfinite_scores(scores: Tensor) -> Tensor:
 
 
 def _check_access(attack: Attack, victim: Victim) -> None:
-    if attack.access in ("scores", "gradients") and not hasattr(victim, "scores"):
+    if as_attack(attack).access in ("scores", "gradients") and not hasattr(victim, "scores"):
         raise ValueError(
             f"{attack.name} needs the victim's scores(obs), which {name_of(victim)} does not have: add the method, or "
             "use an attack that does not need it, such as Boundary or Noise"

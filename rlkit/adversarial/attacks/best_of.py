@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 from torch import Tensor
 
 from ..budget import Budget
+from ..checks import as_attacks
 from ..objectives import margin
 from ..victims.base import Access, Victim, scores_of
 from .base import Attack, achieved
@@ -46,15 +46,13 @@ class BestOf:
         attacks: one or more attacks.
 
     Raises:
-        ValueError: there is no attack.
+        ValueError: there is no attack, or one is a name or a class.
     """
 
     attacks: tuple[Attack, ...]
 
     def __post_init__(self) -> None:
-        given: Any = self.attacks
-        if not isinstance(given, tuple):  # a list, or one attack
-            object.__setattr__(self, "attacks", tuple(given) if isinstance(given, Sequence) else (given,))
+        object.__setattr__(self, "attacks", as_attacks(self.attacks))
         if not self.attacks:
             raise ValueError("attacks must hold at least one attack, got none")
 

@@ -29,6 +29,7 @@ from torch import Tensor
 from rlkit.types import Policy
 
 from ..budget import Budget, as_budget, per_feature
+from ..checks import as_attack
 from ..victims.base import Access, OneHot, Victim, as_victim, isolated
 from .base import Attack, perturb
 
@@ -140,6 +141,9 @@ class TargetAction:
 
     attack: Attack
     num_actions: int
+
+    def __post_init__(self) -> None:
+        as_attack(self.attack)
 
     @property
     def access(self) -> Access:

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from rlkit.arrays import as_whole_number
 from rlkit.evaluation import ConcatEnv, rollout
 from rlkit.streams import Stream, as_seeds
 from rlkit.types import Env
 
 from ..attacked_policy import AttackedPolicy
 from ..budget import SMALLEST_UNIFORM, Budget, as_budget
+from ..checks import made_env
 from ..victims.base import Victim, as_victim
 from .learned import LearnedAttack, TargetAction
 
@@ -123,13 +125,18 @@ def linear_adversary(
         The attack of the mean weights.
 
     Raises:
-        ValueError: generations are not ascending, there is another number of seeds than the environment has rows,
-            ``moves`` have an attack with random numbers, or observations do not fit the budget (``Budget.check``).
+        ValueError: generations are not ascending whole numbers, make_env returns no environment, there is another
+            number of seeds than the environment has rows, ``moves`` have an attack with random numbers, or observations
+            do not fit the budget (``Budget.check``).
     """
     victim, budget, seeds = as_victim(victim), as_budget(budget), as_seeds(seeds)
-    if not generations or list(generations) != sorted(set(generations)) or generations[0] < 1:
+    given = generations if isinstance(generations, Sequence) else [generations]
+    generations = [as_whole_number(number, "generations") for number in given]
+    if not generations or list(generations) != sorted(set(generations)):
         raise ValueError(f"generations must be ascending numbers of at least 1, got {list(generations)}")
-    env = make_env(EPISODES, first_seed)
+    if not isinstance(moves, TargetAction):
+        raise ValueError(f"moves must be TargetAction(attack, num_actions), got {moves!r:.80}")
+    env = made_env(make_env, "agent.evaluation_env", episodes=EPISODES, first_seed=first_seed)
     if len(env.seeds) != len(seeds):
         raise ValueError(f"there must be one seed for each of {len(env.seeds)} rows, got {len(seeds)}")
     budget.check(env.obs)

@@ -16,6 +16,7 @@ from rlkit.streams import Stream
 from rlkit.types import Policy
 
 from ..budget import Budget, as_budget
+from ..checks import as_attack
 from ..victims.base import Access, Victim, isolated, name_of, scores_of
 from .base import Attack
 
@@ -39,6 +40,9 @@ class Transfer:
     attack: Attack
     source: Victim
     access: ClassVar[Access] = "nothing"
+
+    def __post_init__(self) -> None:
+        as_attack(self.attack)
 
     @property
     def name(self) -> str:

@@ -93,9 +93,11 @@ def examine(
         attacks: the attacks to compare; None for the defaults of ``Checked``.
 
     Raises:
-        ValueError: ``sweep`` refuses an argument.
+        ValueError: attacks are no ``Checked``, or ``sweep`` refuses an argument.
     """
     which = Checked() if attacks is None else attacks
+    if not isinstance(which, Checked):
+        raise ValueError(f"attacks must be Checked(...) of the checklist, or None for its defaults, got {which!r:.80}")
     rising = tuple(sorted(as_numbers(epsilons, "epsilons")))
     victim, obs, budget, _, _ = posed(victim, obs, replace(as_budget(budget), epsilon=0.0))
     features = math.prod(obs.shape[2:])

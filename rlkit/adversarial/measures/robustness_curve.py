@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlkit.arrays import as_numbers
+from rlkit.arrays import as_numbers, as_whole_number
 from rlkit.evaluation import ConcatEnv, rollout
 from rlkit.statistics import Estimate, difference_interval, mean_interval, share_interval
 from rlkit.types import Env
@@ -20,6 +20,7 @@ from rlkit.types import Env
 from ..attacked_policy import AttackedPolicy
 from ..attacks.base import Attack
 from ..budget import Budget, apart, as_budget
+from ..checks import as_attacks, made_env
 from ..timing import Timing
 from ..victims.base import Victim, as_victim
 
@@ -150,21 +151,19 @@ def robustness_curve(
         RuntimeWarning: episodes reached the step cap.
 
     Raises:
-        ValueError: there is no attack, two have the same name, there is no epsilon, one is negative or NaN, episodes is
-            below 1, spread is below 1, the norm is not "2" beside it, or the environment has another number of
-            copies.
+        ValueError: there is no attack, one is a name or a class, two have the same name, there is no epsilon, one is
+            negative or NaN, episodes or spread is below 1 or not a whole number, the norm is not "2" beside spread, or
+            make_env returns no environment of E copies.
     """
-    policy, attacks = as_victim(policy), attacks if isinstance(attacks, Sequence) else [attacks]
+    policy, attacks = as_victim(policy), as_attacks(attacks)
     names = tuple(attack.name for attack in attacks)
     if not names or len(set(names)) < len(names) or NATURAL in names:
         raise ValueError(f"attacks must be one or more of different names, none called {NATURAL!r}, got {list(names)}")
     epsilons = as_numbers(epsilons, "epsilons")
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    episodes = as_whole_number(episodes, "episodes")
     own = Budget(0.0) if budget is None else as_budget(budget)
     budgets = [replace(own, epsilon=float(epsilon)) for epsilon in epsilons]
-    if spread is not None and spread < 1:
-        raise ValueError(f"spread must be at least 1 step, or None for an epsilon of every step, got {spread}")
+    spread = None if spread is None else as_whole_number(spread, "spread")
     sizes = torch.tensor(epsilons, dtype=torch.float64).repeat_interleave(episodes)  # [L E]
     each = replace(own, epsilon=sizes if spread is None else sizes / math.sqrt(spread))
     total = None if spread is None else sizes
@@ -175,7 +174,7 @@ def robustness_curve(
     ]
 
     def made() -> Env:
-        env = make_env(episodes)
+        env = made_env(make_env, "agent.evaluation_env", episodes=episodes)
         if env.num_envs != episodes:
             raise ValueError(
                 f"make_env({episodes}) made an environment of {env.num_envs} copies, it must be {episodes}"

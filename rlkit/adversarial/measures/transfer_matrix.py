@@ -17,6 +17,7 @@ from rlkit.types import Policy
 from ..attacks.base import Attack, execute, perturb, posed, warn_if_nonfinite
 from ..attacks.noise import Noise
 from ..budget import Budget
+from ..checks import as_attack
 from ..victims.base import Victim, isolated
 
 
@@ -69,6 +70,7 @@ def transfer_matrix(
     """
     if not sources or not targets:
         raise ValueError(f"sources and targets must hold at least one policy, got {len(sources)} and {len(targets)}")
+    as_attack(attack)
     sources = {name: isolated(source) for name, source in sources.items()}
     targets = {name: isolated(target) for name, target in targets.items()}
     _, obs, budget, numbers, _ = posed(next(iter(sources.values())), obs, budget, u)

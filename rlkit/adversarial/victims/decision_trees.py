@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.arrays import Given, as_observations
+from rlkit.arrays import Given, as_observations, as_whole_number
 from rlkit.types import Env, Policy
 
+from ..checks import made_env
 from ..visited_states import visited
 from .base import isolated
 
+OTHER_EPISODES = "lambda number: agent.evaluation_env(100, seed=10_000 + 100 * number)"  # in every round
 LARGEST_DEPTH = 16  # stacked trees are complete: 2^16 leaves
 
 
@@ -112,7 +114,8 @@ def imitate(
         count: states per round.
 
     Raises:
-        ValueError: rounds or count is below 1, or ``grow`` refuses the data.
+        ValueError: rounds or count is below 1 or not a whole number, make_env returns no environment, or ``grow``
+            refuses the data.
         ModuleNotFoundError: scikit-learn is not installed.
 
     Source: Ross, Gordon & Bagnell 2011, "A reduction of imitation learning and structured prediction to no-regret
@@ -120,12 +123,11 @@ def imitate(
     policy extraction".
     """
     expert = isolated(expert)
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
-    obs = visited(expert, make_env(0), count)
+    rounds = as_whole_number(rounds, "rounds")
+    obs = visited(expert, made_env(make_env, OTHER_EPISODES, number=0), count)
     trees = grow(obs, expert.act(obs, True), depth)
     for i in range(1, rounds):
-        obs = torch.cat([obs, visited(trees, make_env(i), count)], dim=1)
+        obs = torch.cat([obs, visited(trees, made_env(make_env, OTHER_EPISODES, number=i), count)], dim=1)
         trees = grow(obs, expert.act(obs, True), depth)
     return trees
 
