@@ -304,7 +304,7 @@ class DQN(Agent):
 
     def _warn_if_nothing_is_trained(self, end: int) -> None:
         """Warn of settings with which no update is made until timestep ``end``."""
-        config, until = self.config, f"DQN makes no update until step {end}, where this training ends"
+        config, until = self.config, f"{type(self).__name__} makes no update until step {end}, where this training ends"
         if config.gradient_steps == 0:
             warnings.warn(f"{until}: gradient_steps is 0, pass at least 1, or -1", UserWarning, stacklevel=4)
         elif end <= config.learning_starts:

@@ -154,6 +154,10 @@ def _header_of(path: Path) -> dict[str, Any]:
         near = path.with_name(path.name + ".zip")
         hint = f", but {near}: read a model of stable-baselines3 with rlkit.sb3.load" if near.is_file() else ""
         raise FileNotFoundError(f"no file {path}{hint}") from None
+    except NotADirectoryError:
+        raise FileNotFoundError(f"no file {path}: a file stands in its way where a folder is needed") from None
+    if stat.S_ISDIR(mode):
+        raise ValueError(f"{path} is a folder: give the file in it")
     if not stat.S_ISREG(mode):
         raise ValueError(f"{path} is not a regular file")
     with path.open("rb") as file:
@@ -167,7 +171,9 @@ def _header_of(path: Path) -> dict[str, Any]:
             )
         length = int.from_bytes(first, "little")
         if size < 8 or length > size - 8:
-            raise _damaged(path, "it was cut short, for it ends before its header does")
+            if size == 8 or file.read(1) == b"{":
+                raise _damaged(path, "it was cut short, for it ends before its header does")
+            raise _damaged(path, "it does not begin like one, so rlkit may never have written it")
         if length > MOST_HEADER_BYTES:
             raise ValueError(f"{path} has a header of {length:,} bytes: rlkit reads at most {MOST_HEADER_BYTES:,}")
         header = _parsed(path, file.read(length).decode("utf-8", errors="replace"))

@@ -111,6 +111,19 @@ def test_any_bytes_are_refused(content, tmp_path):
         read(path)
 
 
+def test_what_was_never_such_a_file_is_not_called_cut_short(path, tmp_path):
+    raw = path.read_bytes()
+    for content in (b"", b"hello\n", b"a text of more than eight bytes"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="does not begin like one, so rlkit may never have written it"):
+            read(path)
+    path.write_bytes(raw[:300])
+    with pytest.raises(ValueError, match="cut short"):
+        read(path)
+    with pytest.raises(FileNotFoundError, match=r"no file .*: a file stands in its way where a folder is needed"):
+        read(path / "below")
+
+
 def test_other_kinds_newer_schemas_and_files_of_others_are_named(path, tmp_path):
     with pytest.raises(ValueError, match="holds a policy, and not a run or a table"):
         load_tensors(path, ["a run", "a table"])
@@ -126,7 +139,7 @@ def test_other_kinds_newer_schemas_and_files_of_others_are_named(path, tmp_path)
         read(tmp_path / "c")
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere"):
         read(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="not a regular file"):
+    with pytest.raises(ValueError, match="is a folder: give the file in it"):
         read(tmp_path)
 
 

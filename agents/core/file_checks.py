@@ -18,7 +18,8 @@ from torch import Tensor
 
 UNITS = 4096  # units of networks that any header may ask for
 LARGEST_COUNT = 2**62
-COUNTERS = ("added", "count", "elapsed", "episode", "step")  # last parts of the names of what counts
+# last parts of the names of what counts
+COUNTERS = ("added", "count", "elapsed", "episode", "episodes", "step", "steps", "updates", "_updates", "_before")
 COPIES = 2**14  # environments of all seeds together that any header may ask for
 ARGUMENTS = 2**13  # characters that any environment's arguments may have
 
@@ -74,6 +75,21 @@ def refuse_imports(path: str | Path, env: str) -> None:
         )
 
 
+def refuse_impossible_counts(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse numbers that count and are negative, too large or no numbers.
+
+    Args:
+        path: path of the file.
+        state: its tensors.
+
+    Raises:
+        ValueError: there is such a number.
+    """
+    for name, tensor in state.items():
+        if name.rpartition("/")[2] in COUNTERS and not _within(tensor, LARGEST_COUNT):
+            raise ValueError(f"{path} holds a number out of range as {name!r}, which counts")
+
+
 def refuse_impossible_state(
     path: str | Path, state: Mapping[str, Tensor], active: Sequence[bool], num_actions: int, obs: Tensor, space: Space
 ) -> None:
@@ -89,15 +105,14 @@ def refuse_impossible_state(
 
     Raises:
         ValueError: a counter that is negative or too large, an action or an observation that there is not, or a number
-            of the optimizer that is not finite in a row that learns.
+            of an optimizer or a target network that is not finite in a row that learns.
     """
+    refuse_impossible_counts(path, state)
     for name, tensor in state.items():
         last = name.rpartition("/")[2]
-        if last in COUNTERS and not _within(tensor, LARGEST_COUNT):
-            raise ValueError(f"{path} holds a number out of range as {name!r}, which counts")
         if last in ("action", "_action") and tensor.numel() and not _within(_stored(tensor, state), num_actions):
             raise ValueError(f"{path} holds an action as {name!r} that is not one of {num_actions}")
-        if name.startswith("optimizer") and tensor.dim() > 0:
+        if name.partition("/")[0].endswith(("optimizer", "target_network.flat")) and tensor.dim() > 0:
             finite = tensor.isfinite().flatten(1).all(dim=1) if tensor.dim() > 1 else tensor.isfinite()
             spoilt = [
                 row for row, (fine, learns) in enumerate(zip(finite.tolist(), active, strict=True)) if learns > fine

@@ -20,7 +20,7 @@ from rlkit.types import Term
 
 from .compiled_engine import EngineName, choose_engine
 from .env_source import EnvSource, Source
-from .file_checks import refuse_imports, refuse_impossible_state, refuse_large_demands
+from .file_checks import refuse_imports, refuse_impossible_counts, refuse_impossible_state, refuse_large_demands
 from .hyperparameters import as_given
 from .torch_engine import Engine, TrainableAgent
 from .training_state import CutEpisode, HasParameters
@@ -86,6 +86,7 @@ def read_policy(cls: type[AgentType], path: str | Path, env: EnvSource | None, d
     if unknown := sorted(others.keys() - expected.keys()):
         raise ValueError(f"{path} holds {', '.join(unknown)[:200]}, which no such policy has")
     _compare(path, expected, others, file.schema)
+    refuse_impossible_counts(path, others)
     for name, network in agent.networks.items():
         _fill(path, name, network, file.tensors)
         _refuse_spoilt_rows(path, name, network, [seed in header.diverged for seed in agent.seeds])
@@ -285,13 +286,38 @@ def read_header(path: str | Path, kind: str = POLICY) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a whole file of an agent, or one that is not of this kind.
+        ValueError: not a whole file of an agent, or one that is not of this kind; of a folder, the message names the
+            file in it to read.
     """
+    _refuse_folder(path, kind)
     return load_header(path, [kind], LEGACY).contents
+
+
+def _refuse_folder(path: str | Path, kind: str) -> None:
+    """Raise ValueError for a folder; the message names a file of this kind in it, the newest of several checkpoints."""
+    if not Path(path).is_dir():
+        return
+    files = sorted(
+        [*Path(path).glob("*.safetensors"), *Path(path).glob("checkpoints/*.safetensors")], key=_newest_first
+    )
+    for file in files[:20]:
+        try:
+            load_header(file, [kind], LEGACY)
+        except (ValueError, OSError):
+            continue
+        raise ValueError(f"{path} is a folder: give the file {str(file)!r} in it")
+    raise ValueError(f"{path} is a folder, and holds no file with {kind}: give such a file")
+
+
+def _newest_first(file: Path) -> tuple[int, int, str]:
+    """Key to sort files: checkpoints by their steps, the last first, and other files behind."""
+    steps = int(file.stem) if file.stem.isdecimal() else -1
+    return len(file.parts), -steps, file.name
 
 
 def _read(path: str | Path, kind: str) -> TensorFile:
     """An agent's file with the names of its parts as they are called now."""
+    _refuse_folder(path, kind)
     file = load_tensors(path, [kind], LEGACY)
     parts = ((name.partition("/"), tensor) for name, tensor in file.tensors.items())
     return file._replace(tensors={RENAMED.get(first, first) + slash + rest: t for (first, slash, rest), t in parts})

@@ -60,7 +60,7 @@ def num_features(space: spaces.Space) -> int:
     """Return the number of features of one encoded observation.
 
     Raises:
-        ValueError: a space that is not Box, Discrete, MultiDiscrete or MultiBinary, Dict for example.
+        ValueError: a space that is not Box, Discrete, MultiDiscrete or MultiBinary, Dict for example, or an empty one.
     """
     if isinstance(space, spaces.Discrete):
         return int(space.n)
@@ -71,4 +71,6 @@ def num_features(space: spaces.Space) -> int:
             f"observations must be Box, Discrete, MultiDiscrete or MultiBinary, got {space}: flatten them first, "
             "for example with gymnasium.wrappers.FlattenObservation"
         )
+    if not math.prod(space.shape):
+        raise ValueError(f"observations of {space} hold no number: a policy needs at least one")
     return math.prod(space.shape)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 
-from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ, WocaRDQN, load
+from rlkit.agents import A2C, ALGORITHMS, DQN, PPO, REINFORCE, TabularQ, WocaRDQN, load, resume
 from rlkit.envs import CartPole
 
 QUICK = {"learning_starts": 50, "batch_size": 16, "net_arch": (16,)}
@@ -145,6 +145,21 @@ def test_files_that_are_not_agents_are_named(agent, tmp_path):
     other.save(path)
     with pytest.raises(ValueError, match="another environment"):
         DQN.load(path, env="CartPole-v1")
+
+
+def test_of_a_folder_the_file_to_read_is_named(agent, tmp_path):
+    with pytest.raises(ValueError, match=r"is a folder, and holds no file with a policy \(agent\.save\)"):
+        load(tmp_path)
+    agent.save(tmp_path / "agent.safetensors")
+    (tmp_path / "checkpoints").mkdir()
+    for step in ("900", "1000"):
+        agent.checkpoint(tmp_path / "checkpoints" / f"{step}.safetensors")
+    for read in (load, DQN.load):
+        with pytest.raises(ValueError, match=r"is a folder: give the file '.*agent\.safetensors' in it"):
+            read(tmp_path)
+    for read in (resume, DQN.resume):
+        with pytest.raises(ValueError, match=r"is a folder: give the file '.*1000\.safetensors' in it"):
+            read(tmp_path)
 
 
 def test_an_interrupted_save_leaves_the_old_file(agent, tmp_path, monkeypatch):
@@ -343,3 +358,5 @@ def test_a_training_that_trains_nothing_warns_of_the_settings():
     with pytest.warns(UserWarning, match="gradient_steps is 0, pass at least 1, or -1") as warned:
         DQN("CartPole-v1", device="cpu", gradient_steps=0).learn(200)
     assert len(warned) == 1
+    with pytest.warns(UserWarning, match="WocaRDQN makes no update until step 100"):
+        WocaRDQN("CartPole-v1", device="cpu").learn(100)

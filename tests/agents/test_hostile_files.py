@@ -168,6 +168,44 @@ def test_a_state_or_an_action_that_there_is_not_is_refused(name, tmp_path):
         refuse("run", rewritten(file, tmp_path / "file", tensors={name: torch.full_like(file.tensors[name], number)}))
 
 
+COUNTED = {
+    "REINFORCE": ["optimizer/steps", "value_optimizer/steps", "_before"],
+    "WocaRDQN": ["worst_optimizer/steps", "_updates"],
+    "A2C": ["_updates"],
+    "PPO": ["optimizer/steps"],
+    "TabularQ": ["updates", "env/elapsed"],
+}
+MOMENTS = {
+    "REINFORCE": ["optimizer/first", "value_optimizer/first", "value_optimizer/second"],
+    "WocaRDQN": ["worst_optimizer/second", "optimizer/second", "target_network.flat", "worst_target_network.flat"],
+    "A2C": ["optimizer/second"],
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_counts_that_cannot_be_are_refused_for_every_algorithm(name, tmp_path):
+    held = agent_files(tmp_path, name)
+    for counter in COUNTED[name]:
+        tensor = held["run"].tensors[counter]
+        for number in (-1, 2**62, *((np.nan,) if tensor.is_floating_point() else ())):
+            refuse("run", rewritten(held["run"], tmp_path / "file", tensors={counter: torch.full_like(tensor, number)}))
+    if name == "TabularQ":
+        updates = torch.full_like(held["policy"].tensors["updates"], -1)
+        refuse("policy", rewritten(held["policy"], tmp_path / "file", tensors={"updates": updates}))
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_moments_of_every_optimizer_are_finite_in_rows_that_learn(name, tmp_path):
+    file = agent_files(tmp_path, name)["run"]
+    for moment in MOMENTS[name]:
+        for number in (np.inf, np.nan):
+            tensor = file.tensors[moment].clone()
+            tensor[-1, 3] = number
+            path = rewritten(file, tmp_path / "file", tensors={moment: tensor})
+            with pytest.raises(ValueError, match=rf"numbers that are not finite as '{moment}' in rows"):
+                resume(path, device="cpu")
+
+
 REPLAYS = {
     "no observations": lambda memory: memory.pop("memory/replay/obs"),
     "no positions": lambda memory: memory.pop("memory/replay/added"),

@@ -23,3 +23,5 @@ def test_observations_are_encoded_by_their_space():
     assert num_features(spaces.Discrete(5)) == 5
     with pytest.raises(ValueError, match="FlattenObservation"):
         num_features(spaces.Dict({}))
+    with pytest.raises(ValueError, match=r"observations of Box\(.* hold no number: a policy needs at least one"):
+        num_features(spaces.Box(-1, 1, (0,)))
