@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ from rlkit.agents import Agent
 from rlkit.devices import usable_device
 from rlkit.envs import BatchedEnv
 from rlkit.types import Env
+
+from ..report.continued import SETTINGS
+from ..report.ledger import RECORD
 
 AGENT_FILE = "agent.safetensors"  # of a run folder
 RLKIT, SB3 = "rlkit", "stable-baselines3"  # makers
@@ -84,6 +89,9 @@ def open_policy(
         FileNotFoundError: no such file, or a folder without a policy.
         ValueError: a file that is not a policy, a ``.zip`` without algo, env or trust, an environment of other spaces,
             or a device that this machine does not have.
+
+    Warns:
+        RuntimeWarning: see ``warn_if_stopped``.
     """
     where = usable_device(device)
     path = policy_file(path)
@@ -93,6 +101,7 @@ def open_policy(
         if vec_normalize is not None:
             raise ValueError("--vec-normalize is for stable-baselines3 models; an rlkit agent holds its own moments")
         agent = rlkit.agents.load(path, env, where)
+        warn_if_stopped(path, agent)
         return of_agent(agent, str(agent.source.env), agent.source.env_kwargs)
     missing = [option for option, value in {"--algo": algo, "--env": env}.items() if value is None]
     if algo is None or env is None:
@@ -119,6 +128,32 @@ def policy_file(path: Path) -> Path:
     below = sorted(file.parent.name for file in path.glob(f"*/{AGENT_FILE}"))
     hint = f"did you mean {path / below[0]}?" if below else "give a folder that rlkit train wrote, or a policy file"
     raise FileNotFoundError(f"{path} holds no {AGENT_FILE}: {hint}")
+
+
+def warn_if_stopped(path: Path, agent: Agent) -> None:
+    """Warn of the policy in a run folder whose training was stopped before its last step.
+
+    Args:
+        path: the policy's file.
+        agent: read from it.
+
+    Warns:
+        RuntimeWarning: the folder has the settings of a run of more steps, and no record of its end.
+    """
+    folder = path.parent
+    if path.name != AGENT_FILE or (folder / RECORD).exists() or not (folder / SETTINGS).is_file():
+        return
+    try:
+        steps = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["steps"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # of another command
+        return
+    if isinstance(steps, int) and agent.num_timesteps < steps:
+        warnings.warn(
+            f"{folder} was stopped at {agent.num_timesteps:,} of {steps:,} steps: its policy is not the trained one; "
+            "the command that trained it continues with --resume",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def of_agent(agent: Agent, env: str, env_kwargs: Mapping[str, Any]) -> Subject:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,11 +127,28 @@ def test_a_stopped_training_saves_says_how_to_go_on_and_goes_on(
     assert load(out / "agent.safetensors", device="cpu").num_timesteps == 330
     assert (out / "checkpoints" / "330.safetensors").is_file()
     assert not (out / "run.json").exists()
+    watched = [
+        "watch",
+        str(out / "agent.safetensors"),
+        "--mode",
+        "gif",
+        "--max-steps",
+        "1",
+        "--out",
+        f"{tmp_path}/x.gif",
+    ]
+    for words in (["evaluate", str(out)], watched):
+        with pytest.warns(RuntimeWarning, match=r"a run was stopped at 330 of 1,200 steps: .* continues with --resume"):
+            assert main([*words, "--episodes", "1"]) == 0
+    capsys.readouterr()
     command = shlex.split(said.err.split("continue with: ")[1])
     assert command == ["rlkit", *QUICK, "--out", str(out), "--resume"]
     assert main(command[1:]) == 0
     assert "Continuing at step 330 of 1,200" in capsys.readouterr().err
     assert_same_run(whole, out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(["evaluate", str(out), "--episodes", "1", "--quiet"]) == 0
 
 
 @pytest.mark.slow
