@@ -335,8 +335,8 @@ def _verify_character(character: str, row: int, column: int, tiles: Mapping[str,
         return
     if _is_letter(character):
         raise ValueError(
-            f"letter {character!r} at row {row}, column {column} is not defined: pass "
-            f"tiles={{{character!r}: Tile(reward=...)}}"
+            f"letter {character!r} at row {row}, column {column} is not defined: use one of "
+            f"'{CHARACTERS}', or define it in Python by tiles={{{character!r}: Tile(reward=...)}}"
         )
     raise ValueError(
         f"unknown map character {character!r} at row {row}, column {column}: "

@@ -44,6 +44,7 @@ from .commands.transfer import transfer
 from .commands.tune import tune
 from .commands.watch import watch
 from .commands.zoo import zoo
+from .option_names import in_options, refuse_empty
 from .parser_text import errors_in_one_line, help_that_fits, joined_lines
 from .stopping import FinishedRun, Stopped, stop_signals
 
@@ -129,6 +130,7 @@ def _run(args: Sequence[str] | None) -> int:
         command.__doc__ = joined_lines(inspect.getdoc(command) or "")
         logging.getLogger("rlkit").setLevel(logging.ERROR if "--quiet" in arguments else logging.NOTSET)
         with command_line.running(arguments, main):
+            refuse_empty(command, arguments[1:])
             return parsed(command, f"rlkit {first}", arguments[1:])()
     except SystemExit as end:  # help, or an argument that the parser does not know
         return DONE if end.code is None else end.code if isinstance(end.code, int) else MISUSED
@@ -139,7 +141,7 @@ def _run(args: Sequence[str] | None) -> int:
     except FinishedRun as finished:
         return show_finished(finished, as_json="--json" in arguments)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        return _failed(str(error), MISUSED)
+        return _failed(in_options(str(error), COMMANDS[first]) if first in COMMANDS else str(error), MISUSED)
     except Exception as error:
         if is_out_of_memory(error):
             return _failed(memory_sentence(error), MISUSED)

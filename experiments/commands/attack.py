@@ -73,7 +73,6 @@ def attack(
     from ..workflows.worst_case import with_distance, with_worst_case
 
     at_least_one("episodes", episodes)
-    at_least_one("attacks", len(attacks))
     if norms and threat.norm is not None:
         raise ValueError("--norm gives one norm and --norms several: leave one of them out")
     if (len(policies.policies) > 1 or len(norms) > 1) and (measures or worst_case):

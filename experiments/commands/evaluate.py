@@ -17,4 +17,5 @@ def evaluate(policy: PolicyOptions, evaluation: EvaluationOptions, output: Outpu
     """
     from ..workflows.evaluate import evaluate as run_evaluation
 
+    evaluation.check()
     return output.finish(run_evaluation(policy.load(), evaluation.episodes, sampled, evaluation.first_seed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .options import EvaluationOptions, Output, PolicyOptions, Unit, at_least_one, unset
+from .options import EvaluationOptions, Output, PolicyOptions, Unit, unset
 
 
 def hijack(
@@ -34,6 +34,6 @@ def hijack(
     """
     from ..workflows.hijack import hijack as run_hijack
 
-    at_least_one("episodes", evaluation.episodes)
+    evaluation.check()
     run = run_hijack(policy.load(), toward, epsilons, unit, norm, evaluation.episodes, evaluation.first_seed, points)
     return output.finish(run)

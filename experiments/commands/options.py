@@ -112,8 +112,8 @@ class Output:
             terminal.show(run, shown, self.plain)
 
     def tell(self, text: str) -> None:
-        """Print a message, unless --quiet; with --json on the standard error."""
-        if self.quiet and not self.json:
+        """Print a message, with --json on the standard error; nothing with --quiet."""
+        if self.quiet:
             return
         print(text, file=sys.stderr if self.json else sys.stdout)
 
@@ -312,6 +312,8 @@ class ThreatOptions:
         """
         from ..workflows.threat import OWN_STD, threat_of
 
+        if self.first_seed is not None:
+            not_negative("--first-seed", self.first_seed)
         found = threat_of(
             subject,
             self.threat_file,
@@ -342,6 +344,15 @@ class EvaluationOptions:
 
     episodes: int = 100
     first_seed: int = 10_000
+
+    def check(self) -> None:
+        """Refuse what cannot be evaluated.
+
+        Raises:
+            ValueError: fewer than one episode, or a negative seed.
+        """
+        at_least_one("episodes", self.episodes)
+        not_negative("--first-seed", self.first_seed)
 
 
 @dataclass(frozen=True)
@@ -502,6 +513,7 @@ class DefenseOptions:
 def seeds_from(first: int, count: int) -> tuple[int, ...]:
     """``count`` consecutive seeds."""
     at_least_one("seeds", count)
+    not_negative("--first-seed", first)
     return tuple(range(first, first + count))
 
 
@@ -513,6 +525,16 @@ def at_least_one(name: str, number: int) -> None:
     """
     if number < 1:
         raise ValueError(f"{name} must be at least 1, got {number}")
+
+
+def not_negative(name: str, number: int) -> None:
+    """Refuse a negative number.
+
+    Raises:
+        ValueError: a negative number.
+    """
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {number}")
 
 
 def pairs(given: Sequence[str]) -> dict[str, Any]:

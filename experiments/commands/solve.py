@@ -70,7 +70,7 @@ def solve(
             raise ValueError(f"{problem} is solved on a lattice: leave out --limit, --prove and --method")
         learned = None if policy is None else PolicyOptions(policy).load()
         with followed() as done, terminal.going_on(f"Solving {problem}", done.__str__, output.silent):
-            run = solve_cartpole(dynamics, problem, points or 15, gamma, tolerance, device, learned)
+            run = solve_cartpole(dynamics, problem, 15 if points is None else points, gamma, tolerance, device, learned)
         return output.finish(run)
     if points is not None or policy is not None:
         raise ValueError(

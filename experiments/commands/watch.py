@@ -42,6 +42,8 @@ def watch(
     from ..workflows.watch import watch as run_watch
 
     at_least_one("episodes", episodes)
+    if max_steps is not None:
+        at_least_one("max-steps", max_steps)
     subject = policy.load()
     if mode == "human" and not has_display():
         raise ValueError("no window can be opened (no display, or no toolkit for matplotlib): use --mode gif or ansi")

@@ -16,7 +16,18 @@ from rlkit.statistics import Estimate
 from .comparison import Compared, compared, differences_in_words, with_different_titles
 from .grid_panel import GridPanel
 from .latex import as_latex
-from .ledger import Cell, Picture, ReportTable, RunRecord, flattened, record, to_json, write_csv, write_text
+from .ledger import (
+    Cell,
+    Picture,
+    ReportTable,
+    RunRecord,
+    flattened,
+    made_folder,
+    record,
+    to_json,
+    write_csv,
+    write_text,
+)
 from .summary import all_warnings, seeds_of, settings_of, summary_of
 from .text import LONGEST_TABLE, as_text, headers, in_words, numeric_columns, setting_text
 
@@ -50,7 +61,7 @@ def write_report(
         raise ValueError("runs must hold at least one run, got none")
     if path.suffix != ".html":
         raise ValueError(f"a report is HTML: give a name that ends in .html, not {path.name!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made_folder(path.parent)
     runs = with_different_titles(runs)
     headline = headline if headline is not None else natural_returns(runs)
     together = compared(runs)

@@ -111,7 +111,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Path:
     Raises:
         ValueError: the path is a file, or a folder that holds a run already.
     """
-    folder = _made(path)
+    folder = made_folder(path)
     if (folder / RECORD).exists() and not overwrite:
         raise ValueError(f"{folder} holds a run already: choose another folder, or pass --overwrite to replace it")
     (folder / RECORD).unlink(missing_ok=True)
@@ -136,7 +136,7 @@ def locked_folder(path: str | Path) -> Iterator[Path]:
     Raises:
         ValueError: the path is a file; or another process writes to the folder.
     """
-    folder = _made(path)
+    folder = made_folder(path)
     with ExitStack() as held:
         try:
             held.enter_context(only_writer(folder))
@@ -145,10 +145,17 @@ def locked_folder(path: str | Path) -> Iterator[Path]:
         yield folder
 
 
-def _made(path: str | Path) -> Path:
+def made_folder(path: str | Path) -> Path:
+    """Make a folder and those above it, where there are none.
+
+    Raises:
+        ValueError: the path, or one above it, is a file.
+    """
     folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: give a folder")
+    for each in (folder, *folder.parents):
+        if os.path.lexists(each) and not each.is_dir():
+            below = "" if each == folder else f", and {folder} would be below it"
+            raise ValueError(f"{each} is a file{below}: give a folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -78,7 +78,7 @@ def watch(
             obs, _ = env.reset(seed=EVALUATION_SEED + episode)
             earned, done, step = 0.0, False, 0
             yield Frame(episode, step, earned, done, _picture(env))
-            while not done and step < (max_steps or STEP_CAP):
+            while not done and step < (STEP_CAP if max_steps is None else max_steps):
                 action, _ = model.predict(obs, deterministic=True)
                 obs, reward, terminated, truncated, _ = env.step(action)
                 earned, done, step = earned + float(reward), terminated or truncated, step + 1

@@ -561,7 +561,7 @@ def test_what_is_seen_is_the_callers_to_write_on() -> None:
     ("lines", "options", "message"),
     [
         (["S?G"], {}, r"unknown map character '\?' at row 0, column 1: use 'S' start, '.' free"),
-        (["S.", ".xG"[:2]], {}, r"letter 'x' at row 1, column 1 is not defined: pass tiles=\{'x': Tile"),
+        (["S.", ".xG"[:2]], {}, r"letter 'x' at row 1, column 1 is not defined: .* by tiles=\{'x': Tile"),
         (["S..", "..", "..G"], {}, r"ragged: row 1 \('\.\.'\) has 2 tiles and row 0 has 3: fill short rows with '#'"),
         ([], {}, r"the map is empty: give at least one line"),
         ("", {}, r"the map is empty"),

@@ -30,6 +30,7 @@ from rlkit.agents import DQN, PPO, load
 from rlkit.evaluation import evaluate_policy
 from rlkit.experiments.cli import COMMANDS, main
 from rlkit.experiments.commands.options import Algorithm, DefenseName, SB3ModelAlgorithm, SharedAlgorithm
+from rlkit.experiments.option_names import in_options
 from rlkit.experiments.parser_text import HelpScreen, wrapped
 from rlkit.experiments.report import terminal
 from rlkit.experiments.report.ledger import ReportTable
@@ -532,6 +533,101 @@ def test_a_wrong_value_is_named_with_what_is_expected(
 def test_what_does_not_fit_in_memory_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     huge = ("--steps", str(10**12), "--set", f"buffer_size={10**12}", "--out", str(tmp_path / "huge"))
     assert "lower buffer_size or train fewer seeds" in misuse(capsys, "train", *huge, "--json")
+
+
+def test_seeds_and_counts_are_refused_by_the_name_of_their_option(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy = str(folder)
+    for words in (
+        ["train"],
+        ["compare"],
+        ["zoo", "--out", "zoo"],
+        ["evaluate", policy],
+        ["hijack", policy, "--toward", "left"],
+        ["attack", policy],
+        ["certify", policy],
+        ["transfer", policy, policy],
+    ):
+        assert "--first-seed must be at least 0, got -1" in misuse(capsys, *words, "--first-seed", "-1")
+    assert "points 0: an axis needs two or more" in misuse(capsys, "solve", "CartPole-v1", "--points", "0")
+    assert "max-steps must be at least 1, got 0" in misuse(capsys, "watch", policy, "--mode", "gif", "--max-steps", "0")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "attack x --attacks",
+        "attack x --norms --episodes 2",
+        "attack x --measures --quiet",
+        "attack x --epsilons",
+        "transfer x y --epsilons",
+        "train --set --seeds 2",
+        "train --env_kwargs",
+        "zoo --out x --algos",
+        "benchmark x --submissions",
+        "sweep x --gpu-ids",
+        "study matched --makers",
+    ],
+)
+def test_an_option_of_several_values_needs_one(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    option = re.findall("--[a-z_-]+", words)[-2 if words.endswith(("2", "--quiet")) else -1].replace("_", "-")
+    assert misuse(capsys, *words.split()) == f"rlkit: {option} needs at least one value: give some, or leave it out\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "python", "options"),
+    [
+        ("evaluate", "Pass trust=True if you made the file", "Pass --trust if you made the file"),
+        ("train", "Pass trust=True if you made the file", None),  # has no such option
+        ("train", "Pass engine='torch', or 'auto' to choose", "Pass --engine torch, or 'auto' to choose"),
+        ("train", "use network='mlp'", "use --set network=mlp"),
+        ("sweep", "use network='mlp'", None),
+        (
+            "train",
+            "or pass continuing=True if nothing ends it",
+            "or pass --env-kwargs continuing=True if nothing ends it",
+        ),
+        ("evaluate", "or pass env='my:Own-v0'", "or pass --env my:Own-v0"),
+        ("train", "give --set gamma=1 buffer_size=9, or leave it out", None),
+        ("train", "run:steps=5 and x.gamma=1 and gamma=one", None),
+        (
+            "evaluate",
+            "use deterministic=True, or model.predict(obs, deterministic=False)",
+            "take greedy actions",
+        ),
+    ],
+)
+def test_what_python_would_write_becomes_an_option(command: str, python: str, options: str | None) -> None:
+    assert in_options(python, COMMANDS[command]) == (options or python)
+
+
+def test_the_remedies_on_the_command_line_are_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zipped = tmp_path / "model.zip"
+    zipped.write_bytes(b"PK\x03\x04")
+    said = misuse(capsys, "evaluate", str(zipped), "--algo", "ppo", "--env", "CartPole-v1")
+    assert "Pass --trust if you made the file" in said
+    assert "use --set network=mlp" in misuse(capsys, "train", "--set", "network=cnn")
+
+
+def test_a_folder_below_a_file_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.write_text("hello", encoding="utf-8")
+    for words in (["evaluate", str(folder), "--episodes", "1"], ["train", "--steps", "9"], ["zoo"]):
+        said = misuse(capsys, *words, "--out", str(file / "x"))
+        assert f"{file} is a file, and {file / 'x'} would be below it: give a folder" in said
+    assert f"{file} is a file: give a folder" in misuse(capsys, "report", str(folder), "--out", str(file / "x.html"))
+
+
+@pytest.mark.slow
+def test_quiet_and_json_print_one_object_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--algo", "a2c", "--seeds", "1", "--steps", "20", "--episodes", "1")
+    assert main(["train", *small, "--out", str(tmp_path / "run"), "--quiet", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["kind"] == "train"
+    assert said.err == ""
 
 
 def test_files_that_are_no_policies(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

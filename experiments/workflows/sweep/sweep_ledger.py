@@ -179,13 +179,11 @@ class SweepLedger:
             ValueError: the folder is a file, holds a sweep and ``resume`` is False, or holds one of another experiment;
                 or see the class.
         """
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"{folder} is a file: give a folder")
+        ledger.made_folder(folder)
         if (folder / SWEEP).exists() and not resume:
             raise ValueError(f"{folder} holds a sweep already: pass --resume to continue it, or choose another --out")
         if not (folder / SWEEP).exists() and (folder / ledger.RECORD).exists():
             raise ValueError(f"{folder} holds a run of another command: choose another --out")
-        folder.mkdir(parents=True, exist_ok=True)
         own = folder / f".{uuid.uuid4().hex}.json"
         with whole_file(own) as file:
             file.write(json.dumps(_saved(experiment), indent=1).encode())
