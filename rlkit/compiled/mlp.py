@@ -19,6 +19,9 @@ if COMPILED:
 
 FEW = 8  # observations or inputs up to which loops are faster than a call of BLAS
 NARROW = 4  # outputs up to which they are
+SMALL = 10**6  # multiply-adds of a product up to which OpenBLAS reads the operands where they lie, and is faster
+FEWEST = 32  # rows of a block of a product
+TRANSPOSED = 2**13  # weights up to which they are transposed, because OpenBLAS reads only plain operands as they lie
 TANH_ERROR = 4e-7  # of tanh in float32, absolute
 
 
@@ -66,6 +69,28 @@ def widest(layers: Integers) -> Any:
     return most
 
 
+@compiled
+def product(x: Floats, w: Floats, y: Floats) -> None:
+    """Compute y = x w in equal blocks of rows: ``[M, K]``, ``[K, N]`` -> ``[M, N]``, the same bits as at once."""
+    blocks = len(x) * w.size // SMALL + 1
+    rows = (len(x) - 1) // blocks + 1
+    if rows < FEWEST:
+        rows = len(x)
+    for m in range(0, len(x), rows):
+        np.dot(x[m : m + rows], w, y[m : m + rows])
+
+
+@compiled
+def transposed(w: Floats) -> Floats:
+    """Return w^T in memory of its own."""
+    n, m = w.shape
+    turned = np.empty((m, n), w.dtype)
+    for i in range(n):
+        for j in range(m):
+            turned[j, i] = w[i, j]
+    return turned
+
+
 @reassociated
 def affine(x: Floats, p: Floats, n_in: int, n_out: int, out_first: int, start: int, y: Floats) -> None:
     """Compute y = x W + b: x ``[M, in]`` -> y ``[M, out]``."""
@@ -99,7 +124,7 @@ def affine(x: Floats, p: Floats, n_in: int, n_out: int, out_first: int, start: i
                         y[m, j] += x0 * w[k, j]
                     k += 1
             return
-        np.dot(x, w, y)
+        product(x, w, y)
     for m in range(len(x)):
         for j in range(n_out):
             y[m, j] += bias[j]
@@ -190,7 +215,7 @@ def _input_gradient(d: Floats, weight: Floats, n_in: int, n_out: int, out_first:
     if out_first:
         v = weight.reshape(n_out, n_in)
         if n_out > NARROW:
-            np.dot(d, v, y)
+            product(d, v, y)
             return
         for m in range(len(d)):
             for k in range(n_in):
@@ -199,6 +224,8 @@ def _input_gradient(d: Floats, weight: Floats, n_in: int, n_out: int, out_first:
                 t = d[m, j]
                 for k in range(n_in):
                     y[m, k] += t * v[j, k]
+    elif len(weight) <= TRANSPOSED:
+        product(d, transposed(weight.reshape(n_in, n_out)), y)
     else:
         np.dot(d, weight.reshape(n_in, n_out).T, y)
 
