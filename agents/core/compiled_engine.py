@@ -6,10 +6,8 @@ numbers that differ by row, on the length of a run or on what is compiled alread
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import logging
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -69,7 +67,6 @@ class CompiledEngine:
         flats = tuple(network.flat.data_ptr() for network in agent.networks.values())
         if self._iteration is None or flats != self._flats:  # networks may be placed in other memory
             self._iteration, self._flats = module_of(self.algorithm).Iteration(agent), flats
-            announce_compilation(f"{self.algorithm} {agent.dtype} {type(agent.env).__name__}", type(agent).__name__)
         with torch.no_grad(), one_blas_thread():
             self._iteration()
 
@@ -138,20 +135,6 @@ def _obstacle(agent: TrainableAgent, module: str) -> str:
     not_covered = getattr(module_of(module), "not_covered", None)
     part = "" if not_covered is None else not_covered(agent)
     return f"{part} is not covered" if part else ""
-
-
-def announce_compilation(what: str, algorithm: str) -> None:
-    """Say that loops are compiled for the first time on this machine, once for each name.
-
-    The message goes to the logger "rlkit", which writes to the standard error unless told otherwise.
-    """
-    from rlkit.compiled.jit import CACHE
-
-    marker = None if CACHE is None else CACHE / f"{what}.announced"
-    if marker is not None and not marker.exists():
-        logging.getLogger("rlkit").warning("compiling the loops of %s once, for about half a minute", algorithm)
-        with contextlib.suppress(OSError):
-            marker.touch()
 
 
 def module_of(name: str) -> CompiledAlgorithm:

@@ -15,6 +15,7 @@ of its arguments is chosen by their type instead, see ``implementation``.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
 import tempfile
@@ -31,6 +32,7 @@ REASSOCIATED = {"reassoc", "contract", "arcp", "nsz"}
 
 try:
     import numba  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    import numba.core.event  # type: ignore[import-untyped,import-not-found,unused-ignore]
     import numba.extending  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     COMPILED = True
@@ -100,6 +102,29 @@ def warn_once(message: str) -> None:
 
 
 CACHE = cache_folder() if COMPILED else None
+
+if COMPILED:
+
+    class FirstCompilation(numba.core.event.Listener):  # type: ignore[misc,unused-ignore]
+        """Says on the logger "rlkit", once in a process, that loops are compiled which the cache does not hold.
+
+        The logger writes to the standard error unless told otherwise.
+        """
+
+        announced = False
+
+        def on_start(self, event: Any) -> None:
+            """Hear that a function is being compiled."""
+            source = Path(event.data["dispatcher"].py_func.__code__.co_filename)
+            if not self.announced and source.parent in FOLDERS:
+                self.announced = True
+                message = "compiling loops once, for up to a minute: later processes find them"
+                logging.getLogger("rlkit").warning(message)
+
+        def on_end(self, event: Any) -> None:
+            """Hear that it is compiled."""
+
+    numba.core.event.register("numba:compile", FirstCompilation())  # type: ignore[no-untyped-call,unused-ignore]
 
 
 class SourcesLocator:

@@ -81,6 +81,18 @@ def test_a_changed_callee_of_another_file_is_compiled_again(tree: Path, tmp_path
 
 @pytest.mark.slow
 @needs_numba
+def test_a_compilation_is_announced_once_and_machine_code_that_is_found_is_not(tree: Path, tmp_path: Path) -> None:
+    def announced(program: str) -> int:
+        done = run(tree, program=program, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+        return done.stderr.count("compiling loops once, for up to a minute: later processes find them\n")
+
+    assert [announced(PROGRAM) for _ in range(2)] == [1, 0]
+    assert announced(PROGRAM.replace("40", "4.0")) == 1  # numbers of another type
+    assert announced("import numba; numba.njit(lambda x: 2 * x)(1)\nimport loops.caller") == 0  # a function of others
+
+
+@pytest.mark.slow
+@needs_numba
 @pytest.mark.skipif(sys.platform != "linux", reason="the rule of Linux")
 def test_machine_code_lies_in_the_users_cache_and_not_beside_the_sources(tree: Path, tmp_path: Path) -> None:
     run(tree, XDG_CACHE_HOME=str(tmp_path / "mine"))
