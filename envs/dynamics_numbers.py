@@ -65,7 +65,7 @@ def table_numbers(dynamics: TabularDynamics, dtype: torch.dtype) -> TableNumbers
         _own(tables.terminated),
         _own(tables.start_state),
         _own(tables.start_cumulative),
-        encode(seen, dynamics.observation_space).reshape(mdp.num_states, -1).to(dtype).numpy(),
+        _own(encode(seen, dynamics.observation_space).reshape(mdp.num_states, -1).to(dtype).numpy()),
         mdp.num_actions,
         mdp.num_successors,
     )

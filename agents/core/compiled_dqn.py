@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.compiled.layout import AdamArrays, MLPArrays, PriorityArrays, ReplayArrays, TransitionArrays
+from rlkit.compiled.layout import MLPArrays, OptimizerArrays, PriorityArrays, ReplayArrays, TransitionArrays
 from rlkit.compiled.learn import blocks
 from rlkit.compiled.q_learning import (
     EpsilonGreedy,
@@ -54,7 +54,7 @@ class DQNIteration:
         self.learner = QLearning(
             self.online,
             q_arrays(agent.target_network),
-            AdamArrays.of(agent.optimizer),
+            OptimizerArrays.of(agent.optimizer),
             (per_row.gamma[:, None] ** torch.arange(config.n_steps + 1)).numpy(),
             per_row.max_grad_norm.numpy(),
             config.double,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.compiled.layout import AdamArrays, MLPArrays, RMSpropArrays
+from rlkit.compiled.layout import MLPArrays, OptimizerArrays
 from rlkit.compiled.learn import (
     ActorCriticArrays,
     OnPolicyLearner,
@@ -20,7 +20,6 @@ from rlkit.compiled.learn import (
     blocks,
     learn_rows,
 )
-from rlkit.nn import Adam
 from rlkit.types import Transition
 
 from .compiled_iterations import ends_of, iterate, iterations_until_row, note_divergences, scaling_of, scheduled
@@ -93,7 +92,7 @@ class ActorCriticIteration:
         self.arrays = ActorCriticArrays(
             policy,
             value,
-            AdamArrays.of(optimizer) if isinstance(optimizer, Adam) else RMSpropArrays.of(optimizer),
+            OptimizerArrays.of(optimizer),
             per_row["gamma"],
             per_row["gae_lambda"],
             per_row["max_grad_norm"],

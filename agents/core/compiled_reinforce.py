@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlkit.compiled.layout import AdamArrays, MLPArrays
+from rlkit.compiled.layout import MLPArrays, OptimizerArrays
 from rlkit.compiled.learn import blocks
 from rlkit.compiled.reinforce import (
     PlayedSegment,
@@ -30,9 +30,9 @@ class REINFORCEIteration:
 
     def __init__(self, agent: Any) -> None:
         self.agent = agent
-        self.policy, self.optimizer = MLPArrays.of(agent.policy), AdamArrays.of(agent.optimizer)
+        self.policy, self.optimizer = MLPArrays.of(agent.policy), OptimizerArrays.of(agent.optimizer)
         if agent.config.baseline == "value":
-            self.value, self.value_optimizer = MLPArrays.of(agent.value), AdamArrays.of(agent.value_optimizer)
+            self.value, self.value_optimizer = MLPArrays.of(agent.value), OptimizerArrays.of(agent.value_optimizer)
         self.play = Player(agent, self.policy)
 
     def __call__(self) -> None:

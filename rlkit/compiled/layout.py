@@ -43,34 +43,24 @@ class MLPArrays(NamedTuple):
         return cls(flat.numpy(), layers, mlp.activation == "tanh")
 
 
-class AdamArrays(NamedTuple):
-    """S Adam optimizers."""
+class OptimizerArrays(NamedTuple):
+    """S optimizers, Adam or RMSprop: one type for both, so that both run on one machine code."""
 
-    first: Floats  # [S, P]
-    second: Floats  # [S, P]
+    adam: bool  # else RMSprop, whose arrays of means and steps are empty
+    first: Floats  # [S, P], mean of the gradient
+    second: Floats  # [S, P], mean of its square
     steps: NDArray[np.float64]  # [S]
-    beta1: float
-    beta2: float
+    beta1: float  # decay of the mean
+    beta2: float  # and of the mean square, RMSprop's alpha
     eps: float
 
     @classmethod
-    def of(cls, optimizer: Adam) -> AdamArrays:
+    def of(cls, optimizer: Adam | RMSprop) -> OptimizerArrays:
         """Return the views of an optimizer."""
-        moments = optimizer.first.numpy(), optimizer.second.numpy(), optimizer.steps.numpy()
-        return cls(*moments, *optimizer.betas, optimizer.eps)
-
-
-class RMSpropArrays(NamedTuple):
-    """S RMSprop optimizers."""
-
-    second: Floats  # [S, P]
-    alpha: float
-    eps: float
-
-    @classmethod
-    def of(cls, optimizer: RMSprop) -> RMSpropArrays:
-        """Return the views of an optimizer."""
-        return cls(optimizer.second.numpy(), optimizer.alpha, optimizer.eps)
+        second = optimizer.second.numpy()
+        if isinstance(optimizer, RMSprop):
+            return cls(False, second[:0], second, np.empty(0), 0.0, optimizer.alpha, optimizer.eps)
+        return cls(True, optimizer.first.numpy(), second, optimizer.steps.numpy(), *optimizer.betas, optimizer.eps)
 
 
 class ReplayArrays(NamedTuple):

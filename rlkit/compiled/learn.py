@@ -15,7 +15,7 @@ import numpy as np
 from .arrays import copy
 from .iterations import PlayArrays, learn, workspace
 from .jit import compiled, implementation, of, reassociated
-from .layout import Flags, Floats, Integers, MLPArrays
+from .layout import Flags, Floats, Integers, MLPArrays, OptimizerArrays
 from .losses import ENTROPY, KL, POLICY, VALUE, OnPolicyBatch, log_softmax, slope
 from .mlp import backward, forward, room, widest
 from .optim import descend
@@ -38,7 +38,7 @@ class ActorCriticArrays(NamedTuple):
 
     policy: MLPArrays
     value: MLPArrays  # shares ``flat`` with the policy
-    optimizer: Any  # of ``flat``
+    optimizer: OptimizerArrays  # of ``flat``
     gamma: Floats  # [S]
     gae_lambda: Floats  # [S]
     max_grad_norm: Floats  # [S]

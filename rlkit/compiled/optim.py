@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .jit import compiled, implementation, of, reassociated
-from .layout import AdamArrays, Flags, Floats, RMSpropArrays
+from .jit import compiled, reassociated
+from .layout import Flags, Floats, OptimizerArrays
 
 
 @reassociated
@@ -29,14 +29,9 @@ def clip(g: Floats, size: float, max_norm: float) -> None:
             g[i] *= factor
 
 
-def step(optimizer: Any, s: int, p: Floats, g: Floats, rate: float) -> None:
-    """Take one step of row s, of parameters ``p [P]`` down their gradient ``g [P]``."""
-    raise NotImplementedError
-
-
-@implementation(step, of(AdamArrays))
-def _adam(optimizer: Any, s: int, p: Floats, g: Floats, rate: float) -> None:
-    """Adam (Kingma & Ba 2015, algorithm 1)."""
+@reassociated
+def adam(optimizer: OptimizerArrays, s: int, p: Floats, g: Floats, rate: float) -> None:
+    """Take one step of Adam (Kingma & Ba 2015, algorithm 1) of row s, of ``p [P]`` down its gradient ``g [P]``."""
     f = g.dtype.type
     optimizer.steps[s] += 1.0
     first, second, t = optimizer.first[s], optimizer.second[s], optimizer.steps[s]
@@ -51,12 +46,12 @@ def _adam(optimizer: Any, s: int, p: Floats, g: Floats, rate: float) -> None:
         p[i] -= scale * m / (np.sqrt(v) * root + eps)
 
 
-@implementation(step, of(RMSpropArrays))
-def _rmsprop(optimizer: Any, s: int, p: Floats, g: Floats, rate: float) -> None:
-    """RMSprop (Hinton 2012, lecture 6e)."""
+@reassociated
+def rmsprop(optimizer: OptimizerArrays, s: int, p: Floats, g: Floats, rate: float) -> None:
+    """Take one step of RMSprop (Hinton 2012, lecture 6e) of row s, of ``p [P]`` down its gradient ``g [P]``."""
     f = g.dtype.type
-    second, alpha, eps = optimizer.second[s], f(optimizer.alpha), f(optimizer.eps)
-    rest, rate_ = f(1.0 - optimizer.alpha), f(rate)
+    second, alpha, eps = optimizer.second[s], f(optimizer.beta2), f(optimizer.eps)
+    rest, rate_ = f(1.0 - optimizer.beta2), f(rate)
     for i in range(len(p)):
         v = alpha * second[i] + rest * g[i] * g[i]
         second[i] = v
@@ -65,12 +60,19 @@ def _rmsprop(optimizer: Any, s: int, p: Floats, g: Floats, rate: float) -> None:
 
 @compiled
 def descend(
-    optimizer: Any, s: int, p: Floats, g: Floats, rate: float, max_norm: float, active: Flags, going_on: bool
+    optimizer: OptimizerArrays,
+    s: int,
+    p: Floats,
+    g: Floats,
+    rate: float,
+    max_norm: float,
+    active: Flags,
+    going_on: bool,
 ) -> Any:
     """Take one clipped step of row s if it still learns; stop the row for good if its gradient is not finite.
 
     Args:
-        optimizer: ``AdamArrays`` or ``RMSpropArrays``.
+        optimizer: of all rows.
         s: the row.
         p: its parameters, ``[P]``.
         g: their gradient, ``[P]``, clipped in place.
@@ -87,5 +89,8 @@ def descend(
         active[s] = False
     clip(g, size, max_norm)
     if going_on and active[s]:
-        step(optimizer, s, p, g, rate)
+        if optimizer.adam:
+            adam(optimizer, s, p, g, rate)
+        else:
+            rmsprop(optimizer, s, p, g, rate)
     return size

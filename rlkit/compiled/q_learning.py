@@ -11,7 +11,7 @@ from . import mlp, optim, replay
 from .arrays import copy, shift
 from .iterations import PlayArrays, learn, workspace
 from .jit import compiled, implementation, of
-from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays, PriorityArrays, ReplayArrays, TransitionArrays
+from .layout import Flags, Floats, Integers, MLPArrays, OptimizerArrays, PriorityArrays, ReplayArrays, TransitionArrays
 from .losses import dqn_loss
 from .rollout import Scaling, act, normalize, scratch
 
@@ -30,7 +30,7 @@ class QLearning(NamedTuple):
 
     online: QArrays
     target: QArrays
-    optimizer: AdamArrays
+    optimizer: OptimizerArrays
     powers: Floats  # [S, n + 1], gamma^0, ..., gamma^n
     max_norm: Floats  # [S]
     double: bool  # whether the online network selects the action of the target

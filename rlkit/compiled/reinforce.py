@@ -11,7 +11,7 @@ import numpy as np
 
 from .arrays import copy
 from .jit import compiled, reassociated
-from .layout import AdamArrays, Flags, Floats, Integers, MLPArrays
+from .layout import Flags, Floats, Integers, MLPArrays, OptimizerArrays
 from .learn import Rewards, explained_variance, kl_divergence
 from .losses import log_softmax, policy_slope
 from .mlp import backward, forward, room, widest
@@ -144,7 +144,7 @@ def descend_policy_rows(
     last: int,
     descent: PolicyDescent,
     policy: MLPArrays,
-    optimizer: AdamArrays,
+    optimizer: OptimizerArrays,
     played: PlayedSegment,
     active: Flags,
     log: Floats,
@@ -215,7 +215,7 @@ def fit_value_rows(
     learning_rate: Floats,
     max_grad_norm: Floats,
     value: MLPArrays,
-    optimizer: AdamArrays,
+    optimizer: OptimizerArrays,
     features: Floats,
     target: Floats,
     active: Flags,
