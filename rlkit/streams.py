@@ -26,7 +26,8 @@ Purpose = Literal[
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 COPY_BITS = 48  # of the second key word; the purpose has the rest
 NUMBERS_IN_CACHE = 1 << 18  # drawn ahead at most, over all rows and copies, for any number of steps
-NUMBERS_AHEAD = 1 << 22  # the same for up to 16 steps, which amortize the call of each generator: 32 MB
+NUMBERS_AHEAD = 1 << 22  # the same for steps that amortize the call of each generator: 32 MB
+NUMBERS_OF_CALL = 128  # of a generator, which take about as long as the call
 
 # Philox4x64's multipliers and key increments (Salmon et al. 2011, table 2 and section 3.3)
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -214,10 +215,12 @@ class _DrawnAhead:
 def steps_ahead(streams: int, width: int) -> int:
     """Return how many steps of ``streams`` streams are drawn at once.
 
-    Up to 256 if they fit in the cache, else up to 16 if they take at most 32 MB, else one.
+    Up to 256 if they fit in the cache, else up to 16, or as many as have 128 numbers of a stream, if they take at most
+    32 MB, else one.
     """
     numbers = max(streams * width, 1)
-    return max(1, min(16, NUMBERS_AHEAD // numbers), min(256, NUMBERS_IN_CACHE // numbers))
+    amortizing = max(16, NUMBERS_OF_CALL // width)
+    return max(1, min(amortizing, NUMBERS_AHEAD // numbers), min(256, NUMBERS_IN_CACHE // numbers))
 
 
 class EpisodeStarts:

@@ -88,7 +88,8 @@ def test_numbers_may_begin_anywhere_in_a_counter(device, first, count):
 
 def test_small_steps_are_drawn_many_at_a_time():
     assert steps_ahead(8, 4) == 256
-    assert steps_ahead(8192, 4) == steps_ahead(1, 1 << 18) == 16
+    assert steps_ahead(8192, 16) == steps_ahead(1, 1 << 18) == 16
+    assert steps_ahead(16_384, 1) == 128
     assert steps_ahead(5000, 520) == steps_ahead(10_000, 4000) == 1
 
 

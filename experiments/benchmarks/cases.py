@@ -39,13 +39,24 @@ CASES = (
         BenchmarkCase(
             f"{other}-{copies}",
             f"CartPole, {copies:,} copies",
-            "batched",
+            "cartpole",
             other,
             {"copies": copies, "steps": steps},
             target,
         )
         for other, targets in (("gymnasium", (None, 1.0, None)), ("gymnax", (1.0, 2.0, 2.0)))
         for (copies, steps), target in zip(SIZES, targets, strict=True)
+    ),
+    *(
+        BenchmarkCase(
+            f"cartpole-{copies}",
+            f"GridWorld 8 x 8, {copies:,} copies",
+            "gridworld",
+            "cartpole",
+            {"copies": copies, "steps": steps},
+            0.5,
+        )
+        for copies, steps in SIZES
     ),
     *(
         BenchmarkCase(
@@ -82,19 +93,19 @@ CASES = (
 )
 
 
-def batched(copies: int, steps: int) -> Work:
+def batched(env_id: str, actions: int, copies: int, steps: int) -> Work:
     """``BatchedEnv``: one seed, many copies."""
     import torch
 
     import rlkit.envs
 
-    env = rlkit.envs.make("CartPole-v1", seeds=[0], num_envs=copies)
+    env = rlkit.envs.make(env_id, seeds=[0], num_envs=copies)
     generator = torch.Generator().manual_seed(0)
-    actions = torch.randint(2, (64, 1, copies), generator=generator).unbind(0)
+    taken = torch.randint(actions, (64, 1, copies), generator=generator).unbind(0)
 
     def work() -> int:
         for step in range(steps):
-            env.step(actions[step % 64])
+            env.step(taken[step % 64])
         return steps * copies
 
     return work
@@ -179,7 +190,8 @@ LIBRARIES = {"gymnax": "jax", "purejaxrl": "jax", "sb3": "stable_baselines3"}  #
 ALGORITHMS = ("a2c", "dqn", "ppo")  # those of rlkit and of stable-baselines3
 SQUARED = {"loss": "squared"}
 SIDES: dict[str, Callable[..., Work]] = {
-    "batched": batched,
+    "cartpole": partial(batched, "CartPole-v1", 2),
+    "gridworld": partial(batched, "rlkit/GridWorld-v0", 4),
     "gymnasium": gymnasium,
     "gymnax": partial(of_module, "purejaxrl", "stepping"),
     "purejaxrl-ppo": partial(of_module, "purejaxrl", "training", algo="ppo"),

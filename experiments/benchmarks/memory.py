@@ -1,6 +1,7 @@
-"""Peak memory of a process that solves the grid of a million tiles: ``python -m rlkit.experiments.benchmarks.memory``.
+"""Peak memory of whole processes: ``python -m rlkit.experiments.benchmarks.memory``.
 
-Each problem is solved in a process of its own, from its imports to ``solution.q``, and twice: the first process on a
+One kind of process trains 256 seeds of DQN whose memories are full. The others solve the grid of a million tiles. Each
+problem is solved in a process of its own, from its imports to ``solution.q``, and twice: the first process on a
 machine compiles the loops, which are then kept on disk, and its peak is printed beside the second one's.
 """
 
@@ -20,15 +21,23 @@ PROBLEMS = {
     "table": "dataclasses.replace(grid.tabular, name='without its map')",
     "table whose states differ": "different(grid)",
 }
+PEAK = """
+def peak():  # kB; not ru_maxrss: that is carried over from the process that started this one
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+TRAINING = """
+from rlkit.agents import DQN
+print(peak())
+settings = dict(buffer_size={size}, learning_starts={size} - 200, batch_size=64, device="cpu")
+replay = DQN("CartPole-v1", seeds={seeds}, **settings).learn({size} + 200).memory.replay
+print(peak(), sum(tensor.numel() * tensor.element_size() for tensor in replay.tensors(0).values()))
+"""
 PROGRAM = """
 import dataclasses
 import numpy as np
 from rlkit.mdp import GridMDP
 from rlkit.mdp import TabularMDP
 from rlkit.planning import solve
-
-def peak():  # kB; not ru_maxrss: that is carried over from the process that started this one
-    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 
 def different(grid):  # a table with other probabilities in every state
     table = dataclasses.replace(grid.tabular, name="without its map")
@@ -56,7 +65,7 @@ class Peak(NamedTuple):
     imports: int
     process: int  # the imports included
     compiling: int  # the same of the first process, which compiles what the cache does not have
-    counted: int  # ``Solution.bytes``
+    counted: int  # ``Solution.bytes``, or of the replay memories
 
 
 def peak(problem: str, gamma: float, method: str = "auto", cache: Path | None = None) -> Peak:
@@ -68,10 +77,25 @@ def peak(problem: str, gamma: float, method: str = "auto", cache: Path | None = 
         method: the solver.
         cache: where machine code is kept; a new folder, so that the first process compiles, if None.
     """
-    program = PROGRAM.format(problem=PROBLEMS[problem], gamma=gamma, method=method)
+    return _peak(PROGRAM.format(problem=PROBLEMS[problem], gamma=gamma, method=method), cache)
+
+
+def training_peak(seeds: int = 256, size: int = 50_000, cache: Path | None = None) -> Peak:
+    """Measure the peak memory of DQN on CartPole-v1 whose memories are full; ``counted`` is of the memories.
+
+    Args:
+        seeds: that train together.
+        size: of each memory, in transitions.
+        cache: as of ``peak``.
+    """
+    return _peak(TRAINING.format(seeds=seeds, size=size), cache)
+
+
+def _peak(program: str, cache: Path | None) -> Peak:
+    """Measure the peak memory of a program that prints its memory after the imports and at the end."""
     with tempfile.TemporaryDirectory() as new:
         environment = os.environ | {"NUMBA_CACHE_DIR": str(cache or new)}
-        command = [sys.executable, "-c", program]
+        command = [sys.executable, "-c", PEAK + program]
         runs = [
             subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
             for _ in range(2)
@@ -81,8 +105,11 @@ def peak(problem: str, gamma: float, method: str = "auto", cache: Path | None = 
 
 
 def main() -> None:
-    """Print a row a problem, in megabytes."""
+    """Print a row of the training and a row a problem, in megabytes."""
     argparse.ArgumentParser(prog="rlkit.experiments.benchmarks.memory", description=__doc__).parse_args()
+    training = " | ".join(f"{size / 1e6:.0f}" for size in training_peak())
+    print("| training | imports | process | the first process | memories |\n|---|---|---|---|---|")
+    print(f"| 256 seeds of DQN, 50,000 transitions each | {training} |\n")
     print("| problem | gamma | imports | process | the first process | `Solution.bytes` |\n|---|---|---|---|---|---|")
     for problem in PROBLEMS:
         for gamma in (0.9, 0.999):

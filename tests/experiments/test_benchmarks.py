@@ -26,14 +26,15 @@ from rlkit.experiments.benchmarks.run import (
 )
 from rlkit.nn import flush_denormals
 
-TINY = BenchmarkCase("tiny", "CartPole, 3 copies", "batched", "gymnasium", {"copies": 3, "steps": 20}, 1.0)
+TINY = BenchmarkCase("tiny", "CartPole, 3 copies", "cartpole", "gymnasium", {"copies": 3, "steps": 20}, 1.0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "arguments", "steps"),
     [
-        ("batched", {"copies": 3, "steps": 70}, 210),
+        ("cartpole", {"copies": 3, "steps": 70}, 210),
+        ("gridworld", {"copies": 3, "steps": 70}, 210),
         ("gymnasium", {"copies": 3, "steps": 70}, 210),
         ("dqn", {"width": 16, "seeds": 2, "steps": 1100}, 2560),  # whole iterations of 256; learning starts at 1,000
         ("sb3-dqn", {"width": 16, "seeds": 2, "steps": 1100}, 1280),  # one seed of them
@@ -56,7 +57,7 @@ def test_both_sides_of_a_case_are_known_and_take_its_arguments():
     for case in CASES:
         assert {case.rlkit, case.other} <= set(SIDES)
     stepping, shaped = [None, 1.0, None, 1.0, 2.0, 2.0], [1.3, 1.3, 1.0, 1.0, 25.0, 25.0]
-    assert [case.target for case in CASES] == [*stepping, *shaped, 4.0, 30.0, 15.0, 25.0, 10.0, 30.0]
+    assert [case.target for case in CASES] == [*stepping, 0.5, 0.5, 0.5, *shaped, 4.0, 30.0, 15.0, 25.0, 10.0, 30.0]
 
 
 @pytest.mark.slow
