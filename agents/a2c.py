@@ -105,7 +105,7 @@ class A2C(OnPolicyAgent):
         features, action = self.features(batch.obs).flatten(1, 2), batch.action.flatten(1, 2)  # [S, T B, ...]
         mask = flat_action_mask(batch)
         forward = Forward(self.actor_critic, features)
-        logits, value = (output.detach() for output in forward.outputs)
+        value = forward.outputs[1].detach()
         error = self.advantages(batch, value)
         target = error + value
         advantage = standardized(error) if config.normalize_advantage else error
@@ -123,10 +123,8 @@ class A2C(OnPolicyAgent):
         learning_rate = self.training_state.scheduled(per_row.learning_rate, config.learning_rate_schedule)
         norm = self.gradient_step(self.optimizer, gradient, learning_rate, per_row.max_grad_norm)
         if kl_is_due(self._updates):
-            before, after = (
-                log_softmax(mask_logits(scores, mask)) for scores in (logits, self.actor_critic.policy(features))
-            )
-            self.training_state.means.add(kl=kl_divergence(before, after).mean(dim=1))
+            after = log_softmax(mask_logits(self.actor_critic.policy(features), mask))
+            self.training_state.means.add(kl=kl_divergence(losses.log_p, after).mean(dim=1))
         self._updates += 1
         measured = torch.stack([*losses[:3], entropy(losses.log_p)]).mean(dim=2)  # [4, S]
         loss, policy_loss, value_loss, mean_entropy = measured

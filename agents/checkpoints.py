@@ -147,7 +147,7 @@ class Checkpoints:
             score = mean_return(agent)
             known = None if math.isnan(score) else score
             agent.checkpoint(self.path(timesteps), {_SCORE: known, _NOTES: dict(notes or {})})
-            self._scores[timesteps] = score
+            self._scores[timesteps] = -math.inf if known is None else known
             self.saved_at = timesteps
             self._write_latest(timesteps)
             self._remove_others()
@@ -231,9 +231,8 @@ class Checkpoints:
                 known = _notes_of(self.path(timesteps))[_SCORE]
             except (ValueError, OSError):
                 known = None
-            self._scores[timesteps] = math.nan if known is None else known
-        score = self._scores[timesteps]
-        return -math.inf if math.isnan(score) else score
+            self._scores[timesteps] = -math.inf if known is None else known
+        return self._scores[timesteps]
 
 
 def mean_return(agent: Agent) -> float:

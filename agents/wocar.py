@@ -52,7 +52,7 @@ class WocaRDQN(DQN):
 
         networks, scale = super()._build(), self.config.attack_scale
         part = self.network.advantage if isinstance(self.network, Dueling) else self.network  # both are of one kind
-        if part.convolutions or part.basis is not None:
+        if not part.layers_alone:
             raise ValueError("WocaRDQN bounds fully connected layers alone: pass network='mlp', or use DQN")
         if len(scale) not in (0, part.sizes[0]):
             raise ValueError(

@@ -22,11 +22,8 @@ class Means:
         self._values: dict[str, list[Tensor]] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, *groups: NamedTuple, **values: Tensor) -> None:
-        """Add one value ``[S]`` under each name, those of a group under the names of its fields."""
-        for group in groups:
-            for name, value in zip(group._fields, group, strict=True):
-                self._add(name, [value], 1)
+    def add(self, **values: Tensor) -> None:
+        """Add one value ``[S]`` under each name."""
         for name, value in values.items():
             self._add(name, [value], 1)
 

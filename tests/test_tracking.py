@@ -1,7 +1,6 @@
 """Means and episode returns against sums taken one by one."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -45,15 +44,6 @@ def test_means_are_of_everything_since_the_last_reading():
     means.extend(loss=torch.tensor([[2.0, 4.0, 6.0], [1.0, 1.0, 1.0]]))
     means.add(loss=torch.tensor([8.0, 1.0]))
     assert means.read()["loss"].tolist() == [5.0, 1.0]
-
-    class Parts(NamedTuple):
-        loss: torch.Tensor
-        entropy: torch.Tensor
-
-    means.add(Parts(torch.ones(2), torch.zeros(2)), kl=torch.ones(2))
-    means.add(Parts(3.0 * torch.ones(2), torch.zeros(2)))
-    read = {name: mean.tolist() for name, mean in means.read().items()}
-    assert read == {"loss": [2.0, 2.0], "entropy": [0.0, 0.0], "kl": [1.0, 1.0]}
 
 
 def test_means_of_several_iterations_are_to_the_bit_those_of_one_after_another():

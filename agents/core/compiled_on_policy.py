@@ -23,7 +23,6 @@ from rlkit.compiled.learn import (
 from rlkit.types import Transition
 
 from .compiled_iterations import ends_of, iterate, iterations_until_row, note_divergences, scaling_of, scheduled
-from .hyperparameters import PerRowNumbers
 
 
 class Player:
@@ -65,11 +64,6 @@ def mask_of(agent: Any, played: Transition) -> NDArray[np.bool_]:
     return mask
 
 
-def views_of(per_row: PerRowNumbers) -> dict[str, NDArray[Any]]:
-    """Return the hyper-parameters that may differ by row, by name, ``[S]`` each."""
-    return {name: tensor.numpy() for name, tensor in vars(per_row).items()}
-
-
 def rewards_of(played: Transition) -> Rewards:
     """Return the rewards and ends of a segment."""
     fields = played.reward, played.terminated, played.truncated
@@ -86,7 +80,8 @@ class ActorCriticIteration:
 
     def __init__(self, agent: Any) -> None:
         self.agent = agent
-        networks, optimizer, per_row = agent.actor_critic, agent.optimizer, views_of(agent.per_row)
+        networks, optimizer = agent.actor_critic, agent.optimizer
+        per_row = {name: tensor.numpy() for name, tensor in vars(agent.per_row).items()}
         policy, value = (MLPArrays.of(part, networks.flat) for part in (networks.policy, networks.value))
         self.play, self.per_row, self.dtype = Player(agent, policy), per_row, policy.flat.dtype
         self.arrays = ActorCriticArrays(

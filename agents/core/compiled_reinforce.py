@@ -20,7 +20,7 @@ from rlkit.compiled.reinforce import (
     fit_value_rows,
     weigh_rows,
 )
-from rlkit.types import Transition, by_copy
+from rlkit.types import Transition
 
 from .compiled_on_policy import Player, features_of, rewards_of
 
@@ -101,7 +101,7 @@ class REINFORCEIteration:
 
     def by_copy(self, field: Tensor) -> NDArray[Any]:
         """Order a field of a segment by copy, ``[S, T, B, ...] -> [S, B, T, ...]``."""
-        array: NDArray[Any] = by_copy(field).view(self.agent.num_seeds, -1, *by_copy(field).shape[1:]).numpy()
+        array: NDArray[Any] = field.transpose(1, 2).contiguous().numpy()
         return array
 
     def mask_by_copy(self, played: Transition) -> NDArray[Any]:

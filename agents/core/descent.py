@@ -80,16 +80,13 @@ class Forward:
             gradient = gradient if out is None else out.copy_(gradient)
         else:
             stated = _stated(losses)
-            grads = torch.autograd.grad(stated, self.outputs, _shares(stated), materialize_grads=True)
+            # the derivative of the sum over seeds of the mean over M
+            share = constant(1.0 / stated[0].numel(), stated.dtype, stated.device).expand_as(stated)
+            grads = torch.autograd.grad(stated, self.outputs, share, materialize_grads=True)
             with torch.no_grad():
                 # the memory layout of a derivative must not depend on S, because products would round differently
                 gradient = self._pullback(*(grad.contiguous() for grad in grads), out)
         return _detached(losses), gradient
-
-
-def _shares(loss: Tensor) -> Tensor:
-    """Return the derivative of the sum over seeds of the mean over M, by a loss ``[S, M]`` or ``[S]``."""
-    return constant(1.0 / loss[0].numel(), loss.dtype, loss.device).expand_as(loss)
 
 
 def _detached(losses: Any) -> Any:

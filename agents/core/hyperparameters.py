@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -180,28 +180,16 @@ class PerRowNumbers:
         ValueError: a sequence that is not as long as there are seeds.
     """
 
-    def __init__(self, config: Any, num_seeds: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, config: Any, num_seeds: int, device: torch.device, dtype: torch.dtype) -> None:
         for name in per_row_names(config):
-            if getattr(config, name) is not None:
-                setattr(self, name, by_row(name, getattr(config, name), num_seeds, device, dtype))
+            value = getattr(config, name)
+            if value is None:
+                continue
+            rows = torch.as_tensor(value, dtype=dtype, device=device)
+            if rows.dim() > 0 and len(rows) != num_seeds:
+                raise ValueError(f"{name} has {len(rows)} values for {num_seeds} seeds: {value}")
+            # contiguous, because powers of expanded tensors round differently
+            setattr(self, name, rows.expand(num_seeds).contiguous())
 
     def __getattr__(self, name: str) -> Tensor:
         raise AttributeError(f"no hyper-parameter {name!r} that may differ by row")
-
-
-def by_row(
-    name: str,
-    value: float | Sequence[float],
-    num_seeds: int,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Return one number per row, ``[S]``.
-
-    Raises:
-        ValueError: a sequence that is not as long as there are seeds.
-    """
-    rows = torch.as_tensor(value, dtype=dtype, device=device)
-    if rows.dim() > 0 and len(rows) != num_seeds:
-        raise ValueError(f"{name} has {len(rows)} values for {num_seeds} seeds: {value}")
-    return rows.expand(num_seeds).contiguous()  # contiguous, because powers of expanded tensors round differently

@@ -210,7 +210,7 @@ class NetworkPolicy(ScoredPolicy):
         differentiate ``scores`` instead.
         """
         network = self.score_network
-        plain = isinstance(network, MLP) and not network.convolutions and network.basis is None
+        plain = isinstance(network, MLP) and network.layers_alone
         if not plain or self.normalizer is not None or obs.dim() != 3 or obs.dtype != network.flat.dtype:
             return None
         with torch.no_grad():

@@ -98,11 +98,15 @@ def read_policy(cls: type[AgentType], path: str | Path, env: EnvSource | None, d
 
 def write_run(agent: TrainedAgent, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
     """Write the whole run; see ``Agent.checkpoint``."""
+    save_tensors(path, _run_of(agent), CHECKPOINT, _contents(agent) | {"notes": dict(notes or {})})
+
+
+def _run_of(agent: TrainedAgent) -> dict[str, Tensor]:
+    """Return what a run consists of, by the names in its file."""
     networks = {
         f"network/{name}": network.flat for name, network in agent.networks.items() if network is not agent.normalizer
     }
-    kept = state_of(agent, (*ALWAYS, *agent.checkpointed))
-    save_tensors(path, networks | kept, CHECKPOINT, _contents(agent) | {"notes": dict(notes or {})})
+    return networks | state_of(agent, (*ALWAYS, *agent.checkpointed))
 
 
 def read_run(
@@ -128,14 +132,14 @@ def read_run(
     except ValueError as error:
         raise ValueError(f"{path} is a run on engine {header.engine!r}: {error}") from error
     state = {name: tensor.to(agent.device) for name, tensor in file.tensors.items()}
-    fresh = {f"network/{name}": network.flat for name, network in agent.networks.items()}
-    fresh = {name: flat for name, flat in fresh.items() if name.removeprefix("network/") != "normalizer"}
-    _compare(path, fresh | state_of(agent, (*ALWAYS, *agent.checkpointed)), state, file.schema)
+    fresh = _run_of(agent)
+    _compare(path, fresh, state, file.schema)
     seen, obs = state.get("memory/replay/obs"), agent.env.obs
     if seen is not None and (seen.shape[2:], seen.dtype) != (obs.shape[2:], obs.dtype):
         raise ValueError(f"{path} has a memory of observations {tuple(seen.shape[2:])}, not {tuple(obs.shape[2:])}")
-    for name in fresh:
-        agent.networks[name.removeprefix("network/")].flat.copy_(state[name])
+    for name, flat in fresh.items():
+        if name.startswith("network/"):
+            flat.copy_(state[name])
     try:
         restore(agent, (*ALWAYS, *agent.checkpointed), state)
     except (IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ The insides are separate modules: ``layers``, ``matmul``, ``convolution``, ``rbf
 
 from .architectures import Architecture, NetworkName
 from .encoding import encode, num_features
-from .heads import ActorCritic, Dueling, StackedActorCritic, can_stack
+from .heads import ActorCritic, Dueling
 from .layers import Activation
 from .mlp import MLP
 from .normalization import Normalizer, normalizer
@@ -23,8 +23,6 @@ __all__ = [
     "Normalizer",
     "Optimizer",
     "RMSprop",
-    "StackedActorCritic",
-    "can_stack",
     "clip_rows_",
     "encode",
     "flush_denormals",

@@ -20,17 +20,15 @@ def encode(obs: Tensor, space: spaces.Space) -> Tensor:
     change. MultiBinary is cast. Boxes of uint8 from 0 to 255 are divided by 255 in any given dtype; every other Box is
     flattened and cast. The result is differentiable with respect to floating observations, so attacks pass through it.
     """
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and obs.is_floating_point():
+        return obs
     if isinstance(space, spaces.Discrete):
-        if obs.is_floating_point():
-            return obs
         return one_hot(obs, int(space.start), int(space.n))
-    if isinstance(space, spaces.MultiDiscrete) and not obs.is_floating_point():
+    if isinstance(space, spaces.MultiDiscrete):
         sizes, starts = space.nvec.ravel().tolist(), np.asarray(space.start).ravel().tolist()
         components = obs.long().flatten(obs.dim() - len(space.shape)).unbind(dim=-1)
         codes = [one_hot(*component) for component in zip(components, starts, sizes, strict=True)]
         return torch.cat(codes, dim=-1)
-    if isinstance(space, spaces.MultiDiscrete):
-        return obs
     axes = len(space.shape or ())
     features = obs if axes == 1 else obs.reshape(*obs.shape[: obs.dim() - axes], num_features(space))
     features = features if features.is_floating_point() else features.to(torch.float32)

@@ -139,10 +139,8 @@ class ActorCritic(NetworkPair):
 
 def can_stack(policy: MLP, value: MLP) -> bool:
     """Whether a policy and its value function have equal hidden layers, and nothing but layers."""
-    return not any(network.convolutions or network.basis is not None for network in (policy, value)) and (
-        policy.sizes[:-1],
-        policy.activation,
-    ) == (value.sizes[:-1], value.activation)
+    alike = (policy.sizes[:-1], policy.activation) == (value.sizes[:-1], value.activation)
+    return alike and policy.layers_alone and value.layers_alone
 
 
 class StackedActorCritic:

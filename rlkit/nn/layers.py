@@ -55,7 +55,8 @@ class Layer:
             return onednn_layer(x, self.rows, self.activation)
         if minibatch >= self.sigmoid_from:
             # tanh(y) = 2 sigmoid(2 y) - 1, where the product gives 2 y
-            return _twice_less_one_(affine(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_())
+            y = affine(self.bias, x, self.weight, beta=2.0, alpha=2.0).sigmoid_()
+            return torch.add(MINUS_ONE, y, alpha=2.0, out=y)
         y = affine(self.bias, x, self.weight)
         if self.activation == "none":
             return y
@@ -70,12 +71,8 @@ class Layer:
 
         x is the input ``[S, M, in]``, grad_output d loss / d output ``[S, M, out]``.
         """
-        return [grad_output.sum(dim=1), self.weight_gradient(x, grad_output, minibatch)]
-
-    def weight_gradient(self, x: Tensor, grad_output: Tensor, minibatch: int) -> Tensor:
-        """d loss / d weight as stored, ``[S, in out]``, from the input ``[S, M, in]`` and d loss / d output."""
         left, right = (grad_output, x) if self.out_first else (x, grad_output)
-        return self._by(minibatch).weight_gradient.product(left.mT, right).flatten(1)
+        return [grad_output.sum(dim=1), self._by(minibatch).weight_gradient.product(left.mT, right).flatten(1)]
 
     def input_grad(self, grad_output: Tensor, minibatch: int) -> Tensor:
         """d loss / d input ``[S, M, in]`` from d loss / d output ``[S, M, out]``."""
@@ -99,11 +96,6 @@ class Layer:
             )
         self._chosen[minibatch] = chosen
         return chosen
-
-
-def _twice_less_one_(y: Tensor) -> Tensor:
-    """2 y - 1 in place, in one pass."""
-    return torch.add(MINUS_ONE, y, alpha=2.0, out=y)
 
 
 MINUS_ONE = torch.tensor(-1.0, dtype=torch.float32)

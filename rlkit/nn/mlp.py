@@ -187,7 +187,7 @@ class MLP:
         Raises:
             ValueError: convolutions or a radial basis.
         """
-        if self.convolutions or self.basis is not None:
+        if not self.layers_alone:
             raise ValueError("input_vjp is for layers without convolutions or a basis: differentiate self(x) instead")
         if x.shape[1] < ALIGNMENT:
             output, pull = self.input_vjp(_pad_minibatch(x))
@@ -208,6 +208,11 @@ class MLP:
         for layer in self._layers:
             activations.append(layer.output(activations[-1], minibatch))
         return activations
+
+    @property
+    def layers_alone(self) -> bool:
+        """Whether the network is fully connected: no convolutions, no radial basis."""
+        return not self.convolutions and self.basis is None
 
     def copy(self) -> MLP:
         """A separate stack with the same parameters, for example a target network."""

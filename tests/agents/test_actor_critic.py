@@ -17,7 +17,8 @@ from rlkit.agents.ppo import Experience
 from rlkit.envs.probes import PROBES
 from rlkit.exploration import categorical
 from rlkit.losses import clipped_squared, clipped_surrogate, entropy, explained_variance, standardized
-from rlkit.nn import MLP, ActorCritic, RMSprop, StackedActorCritic, can_stack
+from rlkit.nn import MLP, ActorCritic, RMSprop
+from rlkit.nn.heads import StackedActorCritic, can_stack
 from rlkit.schedules import SCHEDULES, factor
 
 # One update against stable-baselines3's

@@ -78,7 +78,7 @@ def _step(x: Tensor, gradient: Tensor, features: Tensor, budget: Budget, steps: 
 
 def _value_and_gradient(network: Any, of_scores: OfScores, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the value ``[S, M]`` and its gradient by the features ``[S, M, D]``; by hand where the network can."""
-    by_hand = isinstance(network, MLP) and not network.convolutions and network.basis is None
+    by_hand = isinstance(network, MLP) and network.layers_alone
     if by_hand:
         with torch.no_grad():
             scores, pullback = network.input_vjp(x)

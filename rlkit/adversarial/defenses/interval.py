@@ -34,7 +34,7 @@ def branches(network: Any) -> list[Branch]:
         ValueError: what is neither an ``MLP`` nor a ``Dueling`` network, or has convolutions or a radial basis.
     """
     parts = [network.advantage, network.value] if isinstance(network, Dueling) else [network]
-    if not all(isinstance(part, MLP) and not part.convolutions and part.basis is None for part in parts):
+    if not all(isinstance(part, MLP) and part.layers_alone for part in parts):
         raise ValueError(
             f"bounds of the layers are for fully connected networks without convolutions or a basis, got "
             f"{type(network).__name__}: use a defense by gradients, such as J1, or method='pgd'"

@@ -54,7 +54,7 @@ def lipschitz_bound(network: MLP, budget: Budget | float) -> Tensor:
 
     Source: Szegedy et al. 2014, "Intriguing properties of neural networks", section 4.3.
     """
-    if network.convolutions or network.basis is not None:
+    if not network.layers_alone:
         raise ValueError("the bound is for fully connected networks: no convolutions, no radial basis")
     budget = as_budget(budget)
     refuse_nonfinite(network.flat.detach(), "the network's parameters")

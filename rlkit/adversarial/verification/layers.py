@@ -98,7 +98,7 @@ def _of_network(network: Any) -> LayerStack:
     """Read a network of rlkit; raise for others than layers."""
     if isinstance(network, Dueling):
         return _of_dueling(network)
-    if not isinstance(network, MLP) or network.convolutions or network.basis is not None:
+    if not (isinstance(network, MLP) and network.layers_alone):
         raise ValueError(f"the network has convolutions, a radial basis or other parts than layers: {COVERED}")
     weights = [weight.detach().double().mT for weight in network.parameters[::2]]  # [S, out, in]
     biases = [bias.detach().double().mT for bias in network.parameters[1::2]]  # [S, out, 1]
