@@ -63,7 +63,7 @@ def test_both_sides_of_a_case_are_known_and_take_its_arguments():
 @pytest.mark.slow
 def test_the_cart_pole_in_jax_is_that_of_rlkit():
     jax, purejaxrl = pytest.importorskip("jax"), pytest.importorskip("rlkit.experiments.benchmarks.purejaxrl")
-    physics = np.array([[0.1, -0.2, 0.05, 0.3], [0.0, 0.5, -0.2, -1.0], [2.39, 3.0, 0.0, 0.0]], np.float32)
+    physics = np.array([[0.1, -0.2, 0.05, 0.3], [0.0, 0.5, -0.1, -1.0], [2.39, 3.0, 0.0, 0.0]], np.float32)
     action, time = np.array([1, 0, 1]), np.array([3, 498, 3], np.int32)
     state = purejaxrl.CartPoleState(physics, time)
     obs, after, reward, done = purejaxrl.step_copies(jax.random.key(0), state, action)
