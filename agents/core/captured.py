@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rlkit.streams import DeviceEpisodeStarts, Stream
 
-from .torch_engine import TrainableAgent
+from .torch_engine import Engine, TrainableAgent
 
 MOST_GRAPHS = 16  # of one agent; iterations of further branches are not captured
 # what does not change, and views of tensors that are kept elsewhere
@@ -138,12 +138,11 @@ class CapturedIteration:
         self.recorded[branch] = Recorded(graph, tensors, {path: by for path, by in changed.items() if by})
 
 
-class CapturedEngine:
+class CapturedEngine(Engine):
     """Runs the iterations of torch as graphs of the device, see ``CapturedIteration``."""
 
     name = "captured"
     reason = "as told"
-    announced = False
 
     def __init__(self) -> None:
         self.captured: CapturedIteration | None = None
@@ -157,12 +156,6 @@ class CapturedEngine:
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle or a deep copy holds: no graphs, which are of one agent's memory."""
         return {"captured": None}
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __repr__(self) -> str:
-        return f"{self.name} ({self.reason})"
 
 
 def not_captured(agent: TrainableAgent) -> str:

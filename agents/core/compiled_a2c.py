@@ -37,6 +37,3 @@ class A2CIteration(ActorCriticIteration):
         explained = torch.from_numpy(log.explained[..., None])
         means.extend_repeatedly(**losses, gradient_norm=norm, explained_variance=explained)
         agent._updates += len(log.kl)
-
-
-Iteration = A2CIteration  # see ``CompiledAlgorithm``

@@ -31,20 +31,20 @@ from rlkit.replay import ReplayBuffer
 from .compiled_iterations import ends_of, iterate, iterations_until_row, note_divergences, scaling_of, scheduled
 
 
-def not_covered(agent: Any) -> str:
-    """Return the part of an agent that has no loops, as the subject of "is not covered"; "" if all has."""
-    space = agent.observation_space
-    if isinstance(space, spaces.Discrete) or (isinstance(space, spaces.Box) and space.dtype == np.float32):
-        return ""
-    return f"the observation space {space}"
-
-
 class DQNIteration:
     """The views of a ``DQN``, and one iteration on them.
 
     Args:
         agent: the agent.
     """
+
+    @staticmethod
+    def not_covered(agent: Any) -> str:
+        """Return the part of an agent that has no loops, as the subject of "is not covered"; "" if all has."""
+        space = agent.observation_space
+        if isinstance(space, spaces.Discrete) or (isinstance(space, spaces.Box) and space.dtype == np.float32):
+            return ""
+        return f"the observation space {space}"
 
     def __init__(self, agent: Any) -> None:
         self.agent, config, per_row = agent, agent.config, agent.per_row
@@ -232,6 +232,3 @@ def q_arrays(network: MLP | Dueling) -> QArrays:
         return QArrays(MLPArrays.of(network.advantage, shared), MLPArrays.of(network.value, shared))
     plain = MLPArrays.of(network)
     return QArrays(plain, plain._replace(layers=plain.layers[:0]))
-
-
-Iteration = DQNIteration  # see ``CompiledAlgorithm``

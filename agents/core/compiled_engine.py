@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -21,44 +21,30 @@ from .torch_engine import Engine, TorchEngine, TrainableAgent
 
 EngineName = Literal["auto", "compiled", "torch", "captured"]
 
-# The module of this folder that has an algorithm's compiled iteration, by the qualified name of its class. A subclass
-# may change anything, so it runs on torch. A module is imported when an agent of its algorithm is made.
-MODULES: dict[str, str] = {
-    "rlkit.agents.a2c.A2C": "compiled_a2c",
-    "rlkit.agents.dqn.DQN": "compiled_dqn",
-    "rlkit.agents.ppo.PPO": "compiled_ppo",
-    "rlkit.agents.reinforce.REINFORCE": "compiled_reinforce",
+# The compiled iteration of an algorithm, by the qualified name of its class: a module of this folder, which is imported
+# when an agent of the algorithm is made, and a class in it. A subclass of the algorithm may change anything, so it runs
+# on torch. The class takes an agent and makes views of it. Calling these collects a batch of experience and learns from
+# it, several times if only the last one may end with a row of the log or with the training. The class may refuse agents
+# by a function ``not_covered``.
+ITERATIONS = {
+    "rlkit.agents.a2c.A2C": ("compiled_a2c", "A2CIteration"),
+    "rlkit.agents.dqn.DQN": ("compiled_dqn", "DQNIteration"),
+    "rlkit.agents.ppo.PPO": ("compiled_ppo", "PPOIteration"),
+    "rlkit.agents.reinforce.REINFORCE": ("compiled_reinforce", "REINFORCEIteration"),
 }
 
 
-class CompiledAlgorithm(Protocol):
-    """A module of ``MODULES``.
-
-    A module without loops for some agents also defines ``not_covered(agent)``, see ``compiled_dqn``.
-    """
-
-    @property
-    def Iteration(self) -> Callable[[Any], Callable[[], None]]:
-        """Make the views of an agent; calling the result collects a batch of experience and learns from it.
-
-        It may do so several times, if only the last one may end with a row of the log or with the training.
-        """
-        ...
-
-
-class CompiledEngine:
+class CompiledEngine(Engine):
     """Runs loops in machine code on the agent's own tensors, see ``rlkit.compiled``.
 
     Args:
-        algorithm: the name of the algorithm's module.
+        views_of: makes the algorithm's compiled iteration of an agent, a class of ``ITERATIONS``.
     """
 
     name = "compiled"
-    reason = ""
-    announced = False
 
-    def __init__(self, algorithm: str) -> None:
-        self.algorithm = algorithm
+    def __init__(self, views_of: Callable[[TrainableAgent], Callable[[], None]]) -> None:
+        self.views_of = views_of
         self._iteration: Callable[[], None] | None = None
         self._flats: tuple[int, ...] = ()
 
@@ -66,19 +52,13 @@ class CompiledEngine:
         """Collect one batch of experience and learn from it."""
         flats = tuple(network.flat.data_ptr() for network in agent.networks.values())
         if self._iteration is None or flats != self._flats:  # networks may be placed in other memory
-            self._iteration, self._flats = module_of(self.algorithm).Iteration(agent), flats
+            self._iteration, self._flats = self.views_of(agent), flats
         with torch.no_grad(), one_blas_thread():
             self._iteration()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle or a deep copy holds: no views of an agent's memory."""
-        return {"algorithm": self.algorithm, "_iteration": None, "_flats": ()}
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __repr__(self) -> str:
-        return self.name
+        return {"views_of": self.views_of, "_iteration": None, "_flats": ()}
 
 
 def choose_engine(agent: TrainableAgent, wanted: str) -> Engine:
@@ -102,13 +82,13 @@ def choose_engine(agent: TrainableAgent, wanted: str) -> Engine:
         if reason := not_captured(agent):
             raise ValueError(f"engine 'captured' is not possible: {reason}. Pass engine='torch', or 'auto' to choose")
         return CapturedEngine()
-    module = MODULES.get(f"{type(agent).__module__}.{type(agent).__qualname__}", "")
-    reason = _obstacle(agent, module)
-    if not reason:
-        return CompiledEngine(module)
+    place = ITERATIONS.get(f"{type(agent).__module__}.{type(agent).__qualname__}")
+    reason = _obstacle(agent, place)
+    if place and not reason:
+        return CompiledEngine(iteration_of(*place))
     if wanted == "compiled":
         raise ValueError(f"engine 'compiled' is not possible: {reason}. Pass engine='torch', or 'auto' to choose")
-    known = not module and type(agent).__module__.startswith("rlkit.")
+    known = place is None and type(agent).__module__.startswith("rlkit.")
     return TorchEngine(reason, announced=agent.device.type == "cpu" and _numba_installed() and not known)
 
 
@@ -116,15 +96,15 @@ def _numba_installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def _obstacle(agent: TrainableAgent, module: str) -> str:
+def _obstacle(agent: TrainableAgent, place: tuple[str, str] | None) -> str:
     """Return why an agent cannot run on the compiled engine, "" if it can."""
-    if not module:
+    if place is None:
         return f"{type(agent).__name__} has no compiled form"
     if agent.device.type != "cpu":
         return f"the device is {agent.device}, and compiled loops run on the CPU"
     if not _numba_installed():
         return "numba is not installed (the extra 'fast' of rlkit)"
-    if len(agent.terms):
+    if agent.terms.names:
         return f"the term {agent.terms.names[0]} is not covered"
     for network in agent.networks.values():
         for part in getattr(network, "parts", (network,)):
@@ -132,11 +112,11 @@ def _obstacle(agent: TrainableAgent, module: str) -> str:
                 return "a network with convolutions is not covered"
             if isinstance(part, MLP) and part.basis is not None:
                 return "a network of radial basis functions is not covered"
-    not_covered = getattr(module_of(module), "not_covered", None)
+    not_covered = getattr(iteration_of(*place), "not_covered", None)
     part = "" if not_covered is None else not_covered(agent)
     return f"{part} is not covered" if part else ""
 
 
-def module_of(name: str) -> CompiledAlgorithm:
-    """Import a module of ``MODULES``."""
-    return cast(CompiledAlgorithm, importlib.import_module(f"{__package__}.{name}"))
+def iteration_of(module: str, name: str) -> Any:
+    """Import a class of ``ITERATIONS``."""
+    return getattr(importlib.import_module(f"{__package__}.{module}"), name)

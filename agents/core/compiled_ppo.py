@@ -47,6 +47,3 @@ class PPOIteration(ActorCriticIteration):
         means = self.agent.training_state.means
         means.extend_repeatedly(explained_variance=torch.from_numpy(log.explained[..., None]))
         means.extend_repeatedly(**dict(zip(LOGGED, torch.from_numpy(log.losses).unbind(3), strict=True)))
-
-
-Iteration = PPOIteration  # see ``CompiledAlgorithm``

@@ -110,6 +110,3 @@ class REINFORCEIteration:
         if played.action_mask is None:
             return np.empty((agent.num_seeds, agent.env.num_envs, 0, agent.num_actions), np.bool_)
         return self.by_copy(played.action_mask)
-
-
-Iteration = REINFORCEIteration  # see ``CompiledAlgorithm``

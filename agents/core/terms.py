@@ -53,9 +53,6 @@ class Terms:
         self.terms = tuple(terms)
         self._stream = Stream(seeds, "term", WIDTH, device=device)
 
-    def __len__(self) -> int:
-        return len(self.terms)
-
     def add_to(
         self, gradient: Tensor, network: Network, features: Tensor, loss: Callable[..., Any], targets: Targets
     ) -> dict[str, Tensor]:

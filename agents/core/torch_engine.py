@@ -38,19 +38,25 @@ class TrainableAgent(Protocol):
         ...
 
 
-class Engine(Protocol):
+class Engine:
     """An engine makes the iterations of an agent. It is chosen once, when the agent is made."""
 
     name: str  # "torch", "compiled" or "captured"
-    reason: str  # why it is not the compiled one; "" for that
-    announced: bool  # whether the first iteration says the reason
+    reason = ""  # why it is not the compiled one
+    announced = False  # whether the first iteration says the reason
 
     def iteration(self, agent: TrainableAgent) -> None:
         """Collect one batch of experience and learn from it; several times if none ends with a row of the log."""
-        ...
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.reason})" if self.reason else self.name
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Runs the algorithm as its file states it.
 
     Args:
@@ -70,12 +76,6 @@ class TorchEngine:
             self.announced = False
             announce_torch(type(agent).__name__, self.reason)
         agent.torch_iteration()
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __repr__(self) -> str:
-        return f"{self.name} ({self.reason})"
 
 
 _SAID: set[tuple[str, str]] = set()  # what this process has said

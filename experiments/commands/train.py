@@ -18,7 +18,7 @@ def train(
     tensorboard: bool = False,
     checkpoint_every: Annotated[int | None, unset("STEPS", "as often as takes at most 3 % of the time")] = None,
     step_timeout: Annotated[float | None, unset("SECONDS", "no limit")] = None,
-    engine: Literal["auto", "compiled", "torch"] = "auto",
+    engine: Literal["auto", "compiled", "torch", "captured"] = "auto",
 ) -> int:
     """Train several seeds of an agent as one computation, save them as one file, and evaluate their greedy policies.
 
@@ -37,8 +37,9 @@ def train(
             iterations.
         step_timeout: Time limit of a step of a gymnasium environment. The environments of a seed then run in a separate
             process, which is killed when a step takes longer; the seed is frozen and the other seeds continue.
-        engine: compiled runs loops in machine code on the CPU; torch runs plain torch on any device; auto uses the
-            compiled engine where it covers the agent. A resumed run keeps its engine unless this option is given.
+        engine: compiled runs loops in machine code on the CPU; torch runs plain torch on any device; captured replays
+            recorded iterations of torch on a GPU; auto uses the compiled engine where it covers the agent. A resumed
+            run keeps its engine unless this option is given.
     """
     from rlkit.optional_packages import require
 
