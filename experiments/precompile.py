@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-CART_POLE, GRID = "CartPole-v1", "rlkit/GridWorld-v0"
+# the kinds of environments: a cart-pole and a table, which loops step, and one that gymnasium steps
+CART_POLE, GRID, FOREIGN = "CartPole-v1", "rlkit/GridWorld-v0", "Acrobot-v1"
 PPO: dict[str, Any] = {"n_steps": 16, "batch_size": 16}
 DQN: dict[str, Any] = {"learning_starts": 8, "batch_size": 8, "target_update_interval": 16}
 Training = tuple[str, str, dict[str, Any]]  # algorithm, environment, hyper-parameters
@@ -21,7 +23,13 @@ PARTS: tuple[tuple[Training, ...], ...] = (  # of two processes; the third begin
         ("REINFORCE", CART_POLE, {}),
         ("REINFORCE", GRID, {}),
     ),
-    (("DQN", GRID, DQN),),
+    (
+        ("DQN", GRID, DQN),
+        ("A2C", GRID, {}),
+        ("PPO", FOREIGN, PPO),
+        ("A2C", FOREIGN, {}),
+        ("DQN", FOREIGN, DQN),
+    ),
 )
 STEPS = 64
 
@@ -30,6 +38,7 @@ def train_briefly(trainings: tuple[Training, ...]) -> None:
     """Train agents for a few steps and step their environments once, which compiles what they call."""
     import rlkit.agents
 
+    logging.getLogger("rlkit").setLevel(logging.ERROR)  # the command says that it compiles
     gc.disable()  # a compiler makes millions of objects, and none is large
     for algorithm, env, hyperparameters in trainings:
         agent = getattr(rlkit.agents, algorithm)(env, device="cpu", **hyperparameters).learn(STEPS)
