@@ -295,12 +295,11 @@ def test_steepness_is_below_what_is_seen_and_the_bound_above(norm: Norm) -> None
 
 
 def test_a_bound_needs_a_plain_network() -> None:
-    class Convolved:
-        convolutions = (1,)
-        basis = None
+    class Convolved(MLP):
+        layers_alone = False
 
     with pytest.raises(ValueError, match="fully connected"):
-        lipschitz_bound(Convolved(), Budget(0.0))  # type: ignore[arg-type]
+        lipschitz_bound(Convolved((DIMS, 16, 3), seeds=[0]), Budget(0.0))
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlkit.agents.reinforce import negative_entropy, reinforce_loss, value_loss
 from rlkit.baselines import optimal_constant
-from rlkit.compiled.layout import AdamArrays, MLPArrays
+from rlkit.compiled.layout import MLPArrays, OptimizerArrays
 from rlkit.compiled.reinforce import PlayedSegment, PolicyDescent, descend_policy_rows, fit_value_rows
 from rlkit.losses import explained_variance
 from rlkit.nn import MLP, Adam
@@ -88,7 +88,7 @@ def test_the_gradient_of_the_policy(masked: bool, optimal: bool, ent_coef: list[
     optimizer, log = Adam(policy.flat), np.empty((S, 5))
     descent = PolicyDescent(np.full(S, 1e-3), FAR, np.array(ent_coef), optimal)
     given = played if masked else played._replace(mask=torch.empty(S, B, 0, A, dtype=torch.bool))
-    arrays = MLPArrays.of(policy), AdamArrays.of(optimizer), PlayedSegment(*(field.numpy() for field in given))
+    arrays = MLPArrays.of(policy), OptimizerArrays.of(optimizer), PlayedSegment(*(field.numpy() for field in given))
     descend_policy_rows(0, S, descent, *arrays, np.ones(S, np.bool_), log)
     mean = by_autograd.by_copy.mean(dim=1)
     torch.testing.assert_close(first_gradient(optimizer), mean, rtol=1e-12, atol=1e-15)
@@ -105,7 +105,7 @@ def test_the_gradient_of_the_values() -> None:
     gradient = value.gradient(loss.sum())
     explained = explained_variance(returns - guess[..., 0], returns).detach()
     optimizer, log = Adam(value.flat), np.empty((S, 2))
-    arrays = MLPArrays.of(value), AdamArrays.of(optimizer), features.numpy(), returns.numpy()
+    arrays = MLPArrays.of(value), OptimizerArrays.of(optimizer), features.numpy(), returns.numpy()
     fit_value_rows(0, S, 1, np.full(S, 1e-3), FAR, *arrays, np.ones(S, np.bool_), log)
     torch.testing.assert_close(first_gradient(optimizer), gradient, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(log, torch.stack([loss.detach(), explained], dim=1).numpy(), rtol=1e-11)

@@ -15,6 +15,7 @@ from small_sweep import TOML
 
 from rlkit.adversarial import FGSM, Budget, TargetAction, bracket, fall_bounds
 from rlkit.agents import PPO
+from rlkit.devices import usable_device
 from rlkit.envs import AdversaryDynamics, CartPole, GridWorld
 from rlkit.envs.dynamics import noiseless_step
 from rlkit.experiments import studies
@@ -103,7 +104,7 @@ def test_a_zoo_names_the_device_that_its_victims_trained_on_and_is_attacked_on_t
     zoo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = json.loads((zoo / "zoo.json").read_text(encoding="utf-8"))["victims"][0]["recipe"]
-    assert recipe["device"] == ("cuda:0" if torch.cuda.is_available() else "cpu")
+    assert recipe["device"] == str(usable_device("auto"))
     small = ("--submissions", "noise", "--episodes", "2", "--epsilons", "0.4", "--nodes", "2", "--json")
     assert main(["benchmark", str(zoo), *small, "--device", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["results"]["victims"]

@@ -107,8 +107,8 @@ def test_a_process_that_solves_a_million_tiles_takes_less_than_600_megabytes(pro
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not COMPILED, reason="reads /proc; takes minutes without numba")
 def test_full_memories_of_a_training_are_counted_and_take_at_most_24_bytes_a_transition() -> None:
-    used = memory.training_peak(8, 2000, CACHE and CACHE.parents[1])
-    assert 17 * 8 * 2000 < used.counted <= 24 * 8 * 2000  # a state in float32, and more
+    used = memory.training_peak(8, 10_000, CACHE and CACHE.parents[1])
+    assert 17 * 8 * 10_000 < used.counted <= 24 * 8 * 10_000  # a state in float32, and more
     assert used.process > used.imports + used.counted
 
 
