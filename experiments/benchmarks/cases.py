@@ -54,7 +54,7 @@ CASES = (
             "gridworld",
             "cartpole",
             {"copies": copies, "steps": steps},
-            0.5,
+            None,
         )
         for copies, steps in SIZES
     ),

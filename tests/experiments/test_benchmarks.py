@@ -57,7 +57,7 @@ def test_both_sides_of_a_case_are_known_and_take_its_arguments():
     for case in CASES:
         assert {case.rlkit, case.other} <= set(SIDES)
     stepping, shaped = [None, 1.0, None, 1.0, 2.0, 2.0], [1.3, 1.3, 1.0, 1.0, 25.0, 25.0]
-    assert [case.target for case in CASES] == [*stepping, 0.5, 0.5, 0.5, *shaped, 4.0, 30.0, 15.0, 25.0, 10.0, 30.0]
+    assert [case.target for case in CASES] == [*stepping, None, None, None, *shaped, 4.0, 30.0, 15.0, 25.0, 10.0, 30.0]
 
 
 @pytest.mark.slow
