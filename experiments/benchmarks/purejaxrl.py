@@ -7,11 +7,15 @@ compiled loop, so that a loop is compiled once for any length.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 from .cases import Work
+
+# read when the first array is made; with several threads XLA may wait for itself for good in loops under ``vmap``
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 try:
     import jax  # type: ignore[import-not-found,unused-ignore]
