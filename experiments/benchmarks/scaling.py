@@ -25,7 +25,8 @@ COMMAND = "python -m rlkit.experiments.benchmarks.scaling"
 SEEDS = (1, 4, 16, 64, 256)
 TRAININGS = 64  # one-seed trainings of a measurement, S of them side by side, at least
 STEPS = {"ppo": 2048, "dqn": 1000}  # of each seed that are measured
-TOGETHER = {"seeds": 16, "steps": 16_384}  # what each of two processes trains
+SEEDS_TOGETHER = 16  # that each of two processes trains
+STEPS_TOGETHER = {"ppo": 131_072, "dqn": 16_384}  # of each seed: some seconds, because the start of a second counts
 
 
 def step_seconds(name: str, seeds: int, steps: int) -> float:
@@ -86,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     print("\n".join(seed_table(options.repetitions, options.seeds, options.steps)), flush=True)
     print("\n| two processes | gain: least | median | greatest |\n| --- | --- | --- | --- |")
-    together = TOGETHER if options.steps is None else TOGETHER | {"steps": options.steps}
-    for name in STEPS:
+    for name, steps in STEPS_TOGETHER.items():
+        together = {"seeds": SEEDS_TOGETHER, "steps": options.steps or steps}
         gains = process_gain(f"shaped-{name}", together, options.repetitions)
         print(f"| {name.upper()} | {min(gains):.2f} | {statistics.median(gains):.2f} | {max(gains):.2f} |", flush=True)
     return 0
