@@ -16,8 +16,9 @@ from typing import Any
 from gymnasium.spaces import Discrete, Space
 from torch import Tensor
 
+from rlkit.arrays import LARGEST_COUNT
+
 UNITS = 4096  # units of networks that any header may ask for
-LARGEST_COUNT = 2**62
 # last parts of the names of what counts
 COUNTERS = ("added", "count", "elapsed", "episode", "episodes", "step", "steps", "updates", "_updates", "_before")
 COPIES = 2**14  # environments of all seeds together that any header may ask for

@@ -25,7 +25,7 @@ FAR = np.full(S, 1e9)  # a limit that clips no gradient
 
 
 class Segment(NamedTuple):
-    """What was played, by copy, ``[S, B, T, ...]``."""
+    """A segment that was played, ordered by copy, ``[S, B, T, ...]``."""
 
     features: Tensor
     action: Tensor

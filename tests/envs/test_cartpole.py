@@ -84,8 +84,8 @@ def test_torch_solves_the_equations_of_motion_as_numpy_does(device, parameters):
     state, action = generator.uniform(-2.0, 2.0, (5, 7, 4)), generator.integers(0, 2, (5, 7))
     expected = pole.transition(state, action, None)
     found = pole.transition(torch.from_numpy(state).to(device), torch.from_numpy(action).to(device), None)
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours.cpu().numpy(), theirs, rtol=0, atol=1e-12)
+    for on_device, in_numpy in zip(found, expected, strict=True):
+        np.testing.assert_allclose(on_device.cpu().numpy(), in_numpy, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

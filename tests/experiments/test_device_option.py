@@ -54,7 +54,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(command: str, policy: Path, zoo: Path, folder: Path) -> Sequence[str]:
-    """What the command needs beside the device."""
+    """Return the options of the command other than the device."""
     (folder / "lake.toml").write_text(f"steps = 90\n{TOML}", encoding="utf-8")
     (folder / "search.toml").write_text(SEARCH, encoding="utf-8")
     out = ("--out", str(folder / "out"))

@@ -153,7 +153,7 @@ def test_stable_baselines3_is_trained_or_cut() -> None:
 
 
 def answering(monkeypatch: Any, program: str) -> gpu.SB3Run | None:
-    """What is read of a process that runs this program in place of the training."""
+    """Return what the benchmark reads from a process that runs this program instead of the training."""
 
     def started(command: Any, **options: Any) -> Any:
         assert command[1:] == ["-m", gpu.COMMAND, "--sb3"]

@@ -204,7 +204,7 @@ def _seed_table(comparison: Comparison) -> ReportTable:
 
 
 def settings_table(agent: Agent, job: SB3Job) -> ReportTable:
-    """What computes and the settings of both, line by line; all of stable-baselines3 is torch on the CPU."""
+    """Return the engine, the device and the settings of both libraries; stable-baselines3 runs torch on the CPU."""
     assert isinstance(agent.config, Config)
     table = hyperparameter_table(agent.config, job)
     computing = (("engine", agent.engine.name, "torch"), ("device", str(agent.device), "cpu"))
